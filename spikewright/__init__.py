@@ -1,0 +1,17 @@
+"""Train spiking neural networks with interchangeable learning rules over an unchanged PyTorch network."""
+
+from spikewright import layers as layers
+from spikewright import losses as losses
+from spikewright import rules as rules
+from spikewright import surrogate as surrogate
+from spikewright.certify import Certificate as Certificate
+from spikewright.certify import certify as certify
+from spikewright.layers.feedback import Feedback as Feedback
+from spikewright.network import Network as Network
+from spikewright.neurons import IF as IF
+from spikewright.neurons import LIF as LIF
+from spikewright.plan import Plan as Plan
+from spikewright.plan import plan as plan
+from spikewright.run import Run as Run
+
+__version__ = "0.1.0"

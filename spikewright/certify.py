@@ -1,0 +1,134 @@
+"""The gradient certificate: is this the gradient the rule claims to be, and how far is it from BPTT."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from spikewright.errors import InputError
+from spikewright.losses import Loss
+from spikewright.network import Network
+from spikewright.rules import BPTT, Rule
+from spikewright.text import aligned
+from spikewright.trial import untouched
+
+TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4, torch.float16: 5e-2, torch.bfloat16: 2e-1}
+"""Relative error up to which a gradient counts as equal to BPTT, by dtype of the parameter."""
+
+
+@dataclass(frozen=True)
+class GradientRow:
+    """How one parameter's gradient compares with that of BPTT.
+
+    Attributes:
+        site: Name of the parameter.
+        cosine: Of the angle between the two; 1 is the same direction.
+        norm_ratio: Norm of the rule's gradient over BPTT's.
+        relative_error: Norm of the difference over the norm of BPTT's.
+        exact: Whether the rule promises equality here.
+        kept: Whether the promise, if any, holds within the tolerance of the dtype.
+        seam: Whether the parameter belongs to a recognised synapse; if not, it gets the ordinary gradient of its step.
+        silent: BPTT's gradient is zero: nothing was learned here, and the comparison means little.
+    """
+
+    site: str
+    cosine: float
+    norm_ratio: float
+    relative_error: float
+    exact: bool
+    kept: bool
+    seam: bool
+    silent: bool
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """The gradient of a rule beside that of BPTT, parameter by parameter."""
+
+    rule: str
+    steps: int
+    rows: list[GradientRow]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every promise of equality holds."""
+        return all(row.kept for row in self.rows)
+
+    def table(self) -> str:
+        """Return the rows as aligned text."""
+        head = ("site", "cosine", "norm ratio", "rel. error", "promise")
+        body = [
+            (row.site, f"{row.cosine:.4f}", f"{row.norm_ratio:.4f}", f"{row.relative_error:.2e}", _promise(row))
+            for row in self.rows
+        ]
+        return f"{self.rule} beside BPTT, {self.steps} steps\n" + aligned([head, *body])
+
+
+def _promise(row: GradientRow) -> str:
+    if row.silent:
+        return "no gradient arrives"
+    if row.exact:
+        return "exact, kept" if row.kept else "exact, BROKEN"
+    return "-" if row.seam else "- (not a synapse)"
+
+
+def certify(net: Network, rule: Rule, x: Tensor, y: Tensor, loss: Loss) -> Certificate:
+    """Compare a rule's gradient with BPTT's, at the present weights.
+
+    Weights, `.grad`, buffers and random state are as before when it returns.  Rules that update during the sequence
+    are compared at fixed weights, their gradients summed.
+
+    Args:
+        net: The network.
+        rule: The rule.
+        x: `[time, batch, *feature]`.
+        y: Target, `[batch, ...]`.
+        loss: The loss, the same for both.
+
+    Returns:
+        One row per parameter.  `exact` rows are promises; `Certificate.ok` says whether all of them hold.
+
+    Raises:
+        ShapeError: See `Network.check`.
+        InputError: See there.
+        IncompatibleRule: See there.
+    """
+    parameters = {name: p for name, p in net.module.named_parameters() if p.requires_grad}
+    if not parameters:
+        raise InputError("certify compares gradients, but no parameter of the network requires one. Unfreeze some.")
+    ours, theirs = (_gradients(net, r, x, y, loss, parameters) for r in (rule, BPTT()))
+    wiring = net.wiring(x)
+    rows = []
+    for name, parameter in parameters.items():
+        a, b = ours[name].double(), theirs[name].double()
+        error = _ratio((a - b).norm().item(), b.norm().item())
+        exact = rule.exact(name, wiring, len(x))
+        row = GradientRow(
+            site=name,
+            cosine=_ratio((a * b).sum().item(), a.norm().item() * b.norm().item(), nothing=1.0),
+            norm_ratio=_ratio(a.norm().item(), b.norm().item(), nothing=1.0),
+            relative_error=error,
+            exact=exact,
+            kept=not exact or error <= TOLERANCE.get(parameter.dtype, 1e-4),
+            seam=bool(wiring.synapse_of(name)),
+            silent=not b.any().item(),
+        )
+        rows.append(row)
+    return Certificate(repr(rule), len(x), rows)
+
+
+def _gradients(
+    net: Network, rule: Rule, x: Tensor, y: Tensor, loss: Loss, parameters: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    with untouched(net, rule):
+        for _ in rule.updates(net, x, y, loss):
+            pass
+        return {n: torch.zeros_like(p) if p.grad is None else p.grad.clone() for n, p in parameters.items()}
+
+
+def _ratio(a: float, b: float, nothing: float = 0.0) -> float:
+    """Return a / b; `nothing` for 0 / 0 and infinity for anything else over 0."""
+    if b == 0:
+        return nothing if a == 0 else math.inf
+    return a / b

@@ -1,0 +1,28 @@
+r"""The trace scan: a leaky sum of what has arrived, :math:`p[t] = \lambda p[t-1] + x[t]`, without a graph."""
+
+import torch
+from torch import Tensor
+
+
+@torch.no_grad()
+def trace_scan(x: Tensor, trace: Tensor | None, leak: float | Tensor) -> Tensor:
+    """Return the trace after every step of a chunk.
+
+    Args:
+        x: What arrived, `[time, *shape]`.
+        trace: The trace before this chunk, `[*shape]`; `None` is zero.
+        leak: Retained fraction per step.  A tensor must broadcast to `[*shape]`.
+
+    Returns:
+        `[time, *shape]`; its last entry is what the next chunk starts from.
+    """
+    if len(x) == 1 and trace is None:
+        return x.detach()
+    traces = []
+    for step in x:
+        if trace is None:
+            trace = step
+        else:
+            trace = step + leak * trace if isinstance(leak, Tensor) else torch.add(step, trace, alpha=leak)
+        traces.append(trace)
+    return traces[0].unsqueeze(0) if len(traces) == 1 else torch.stack(traces)

@@ -1,0 +1,55 @@
+"""Dropout in a run: one mask for the whole sequence, or a fresh one at every step.
+
+Plain `nn.Dropout*` inside a run means *shared*: the mask is drawn at the first step, per sample, and used until the
+sequence ends, as OTTT and SLTT train.  Either way the masks do not depend on the chunk length.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
+
+from spikewright.temporal import SiteState, Temporal
+
+
+def scan_shared(module: _DropoutNd, x: Tensor, state: SiteState) -> tuple[Tensor, SiteState]:
+    """Apply a dropout module with the mask of this sequence, drawing it if this is the first step.
+
+    Args:
+        module: Any multiplicative dropout (`nn.Dropout`, `nn.Dropout1d`, ...).
+        x: `[time, batch, *feature]`.
+        state: Empty, or `{"mask": [batch, *feature]}`.
+    """
+    if not module.training or module.p == 0:
+        return x, state
+    mask = state.get("mask")
+    if mask is None:
+        # What the module does to ones is its mask, scaled by 1/(1-p) and with its own granularity.
+        mask = type(module).forward(module, torch.ones_like(x[0]))
+    return x * mask, {"mask": mask}
+
+
+class SharedDropout(nn.Dropout, Temporal):
+    """Element-wise dropout whose mask is drawn at the first step of a sequence and reused to its end."""
+
+    def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
+        return scan_shared(self, x, state)
+
+
+class StepDropout(nn.Dropout, Temporal):
+    """Element-wise dropout with a fresh mask at every step.
+
+    One seed is drawn per sequence and the mask of step t is a function of that seed and t, so that a sequence gets the
+    same masks however it is cut into chunks.
+    """
+
+    def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
+        if not self.training or self.p == 0:
+            return x, state
+        seed = state.get("seed")
+        if seed is None:
+            seed = torch.randint(2**62, ())
+        dropped = []
+        for t in range(len(x)):
+            generator = torch.Generator(x.device).manual_seed(int(seed) + t)
+            dropped.append(torch.rand(x.shape[1:], device=x.device, generator=generator) < self.p)
+        return x.masked_fill(torch.stack(dropped), 0) / (1 - self.p), {"seed": seed + len(x)}

@@ -1,0 +1,146 @@
+r"""What is minimised: a mean of per-step losses, or a loss of the mean output.  The two are different problems.
+
+A criterion is any callable `(output [batch, class], target) -> scalar`, such as `nn.CrossEntropyLoss()`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from spikewright.errors import ConfigError, InputError, ShapeError
+
+Criterion = Callable[[Tensor, Tensor], Tensor]
+
+
+class CrossEntropyMSE(nn.Module):
+    r"""The mix of OTTT and SLTT: :math:`(1-\beta)\,\mathrm{CE}(o, y) + \beta\,\mathrm{MSE}(o, c)`.
+
+    Args:
+        mse: Weight :math:`\beta` of the squared error, in [0, 1]; its mean runs over batch and classes.
+        target: What the squared error pulls the outputs to: the one-hot label (OTTT), or one constant for every
+            class and sample (SLTT on CIFAR uses 1.0, a regulariser).
+
+    Reference:
+        Xiao et al., NeurIPS 2022, arXiv 2210.04195; Meng et al., ICCV 2023, arXiv 2302.14311.
+    """
+
+    def __init__(self, mse: float = 0.05, target: Literal["onehot"] | float = "onehot") -> None:
+        super().__init__()
+        if not 0 <= mse <= 1:
+            raise ConfigError(f"CrossEntropyMSE(mse={mse}): the weight of the squared error lies in [0, 1].")
+        if isinstance(target, str) and target != "onehot":
+            raise ConfigError(f"CrossEntropyMSE(target={target!r}): give 'onehot' or a number.")
+        self.mse, self.target = mse, target
+
+    def forward(self, output: Tensor, y: Tensor) -> Tensor:
+        """Return the scalar loss of `output` `[batch, class]` for class indices `y` `[batch]`."""
+        if self.mse == 0:
+            return F.cross_entropy(output, y)
+        if self.target == "onehot":
+            target = F.one_hot(y, output.shape[-1]).to(output.dtype)
+        else:
+            target = torch.full_like(output, float(self.target))
+        return (1 - self.mse) * F.cross_entropy(output, y) + self.mse * F.mse_loss(output, target)
+
+    def extra_repr(self) -> str:
+        return f"mse={self.mse}, target={self.target!r}"
+
+
+class Loss(ABC):
+    """A criterion and the way it meets time."""
+
+    per_step: ClassVar[bool]
+    """Whether the loss is a sum of terms that each need one step only."""
+
+    def __init__(self, criterion: Criterion) -> None:
+        self.criterion = criterion
+
+    @abstractmethod
+    def __call__(self, output: Tensor, y: Tensor, steps: int, start: int = 0) -> Tensor:
+        """Return what a chunk adds to the loss.
+
+        Args:
+            output: Outputs of the chunk, `[time, batch, *feature]`.
+            y: Target, `[batch, ...]`.
+            steps: Length of the whole sequence.
+            start: Index of the chunk's first step in it.
+        """
+
+    def check(self, y: Tensor, steps: int, batch: int, classes: int) -> None:
+        """Raise if `y` is no target for `batch` samples and `classes` outputs."""
+        if len(y) != batch:
+            hint = " (x looks batch-first: use x.transpose(0, 1))" if len(y) == steps else ""
+            raise ShapeError(
+                f"{self} was given {len(y)} targets for x of [time={steps}, batch={batch}, ...]{hint}. "
+                "There is one target per sample; the layout of x is [time, batch, *feature]."
+            )
+        self._check_labels(y, classes)
+
+    def _check_labels(self, y: Tensor, classes: int) -> None:
+        if y.dtype.is_floating_point or not isinstance(
+            self.criterion, nn.CrossEntropyLoss | nn.NLLLoss | CrossEntropyMSE
+        ):
+            return
+        ignored = y == getattr(self.criterion, "ignore_index", -100)
+        bad = ((y < 0) | (y >= classes)) & ~ignored
+        if bad.any():
+            where = tuple(bad.nonzero()[0].tolist())
+            raise InputError(
+                f"{self} needs class indices from 0 to {classes - 1}, because the network has {classes} outputs, but "
+                f"y[{', '.join(map(str, where))}] is {int(y[where])}. Check the labels, or the size of the readout."
+            )
+
+    def __repr__(self) -> str:
+        name = self.criterion.__name__ if hasattr(self.criterion, "__name__") else type(self.criterion).__name__
+        return f"{type(self).__name__}({name})"
+
+
+class PerStep(Loss):
+    r"""Mean over steps of the criterion at each step, :math:`\frac{1}{T}\sum_t \ell(o[t], y)`.
+
+    For a convex criterion it bounds the loss of the mean output from above.
+
+    Args:
+        criterion: Applied to the output of each step.
+        timed: The target has a time axis of its own, `[time, batch, ...]`.
+        steps: Divide by this number instead of the length of the sequence, e.g. for a stream that arrives in pieces.
+    """
+
+    per_step = True
+
+    def __init__(self, criterion: Criterion, timed: bool = False, steps: int | None = None) -> None:
+        super().__init__(criterion)
+        self.timed, self.steps = timed, steps
+
+    def __call__(self, output: Tensor, y: Tensor, steps: int, start: int = 0) -> Tensor:
+        terms = [self.criterion(o, y[start + t] if self.timed else y) for t, o in enumerate(output)]
+        return torch.stack(terms).sum() / (self.steps or steps)
+
+    def check(self, y: Tensor, steps: int, batch: int, classes: int) -> None:
+        if not self.timed:
+            return super().check(y, steps, batch, classes)
+        if y.shape[:2] != (steps, batch):
+            raise ShapeError(
+                f"{self} with timed=True was given targets of shape {list(y.shape)} for x of [time={steps}, "
+                f"batch={batch}, ...]. A timed target has one entry per step and sample: [time, batch, ...]."
+            )
+        self._check_labels(y, classes)
+
+
+class OnRate(Loss):
+    r"""The criterion of the output averaged over time, :math:`\ell(\frac{1}{T}\sum_t o[t], y)`.
+
+    It exists only once the sequence is over, so rules that learn step by step cannot use it.
+
+    Args:
+        criterion: Applied to the mean output.
+    """
+
+    per_step = False
+
+    def __call__(self, output: Tensor, y: Tensor, steps: int, start: int = 0) -> Tensor:
+        return self.criterion(output.sum(0) / steps, y)

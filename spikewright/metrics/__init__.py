@@ -1,0 +1,3 @@
+"""What is counted: bytes, spikes, correct answers."""
+
+from spikewright.metrics.memory import SavedBytes as SavedBytes

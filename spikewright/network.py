@@ -1,0 +1,232 @@
+"""A user's module, seen as a spiking network: its sites, its wiring, and the runs through it."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import AlphaDropout, FeatureAlphaDropout, _DropoutNd
+
+from spikewright.errors import IncompatibleRule, InputError, NetworkError, ShapeError, SpikewrightError
+from spikewright.layers.dropout import StepDropout
+from spikewright.layers.feedback import Feedback
+from spikewright.neurons import Neuron
+from spikewright.run import Observer, Run
+from spikewright.synapse import Arrival
+from spikewright.temporal import SiteState, State, Temporal
+from spikewright.wiring import Recorder, Wiring, read_wiring
+
+if TYPE_CHECKING:
+    from spikewright.losses import Loss
+    from spikewright.rules import Rule
+
+SYNAPSES = (nn.Linear, nn.modules.conv._ConvNd)
+
+
+class Network(nn.Module):
+    """Runs an ordinary module as a spiking network over `[time, batch, *feature]`.
+
+    Nothing is added to the module: its neurons and synapses are answered for only while a run is executing its
+    forward, and are themselves again when it returns.  Time is folded into the batch for everything that has no
+    memory, so a chunk of steps costs one call of each layer.
+
+    Args:
+        module: Any module that maps one tensor to one tensor, made of torch layers and neurons of this library.
+            Plain `nn.BatchNorm*` normalises each step by its own batch; plain `nn.Dropout*` draws one mask per
+            sequence (see `spikewright.layers`).
+
+    Raises:
+        NetworkError: There is no neuron in the module, or a part of it cannot be run over time.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        _refuse_unrunnable(module)
+        self.module = module
+        self._wirings: dict[tuple[object, ...], Wiring] = {}
+
+    @property
+    def temporal(self) -> dict[str, nn.Module]:
+        """Modules that see time: neurons, dropout, batch norm, feedback; by name."""
+        kinds = (Temporal, _BatchNorm, _DropoutNd)
+        return {name: m for name, m in self.module.named_modules() if isinstance(m, kinds)}
+
+    @property
+    def synapses(self) -> dict[str, nn.Module]:
+        """Recognised parametric layers: linear and convolution layers and their subclasses; by name."""
+        return {name: m for name, m in self.module.named_modules() if isinstance(m, SYNAPSES)}
+
+    @property
+    def feedback(self) -> dict[str, nn.Module]:
+        """The source of every feedback connection, by the connection's name."""
+        return {name: self._resolve(name, m) for name, m in self.module.named_modules() if isinstance(m, Feedback)}
+
+    @property
+    def recurrent(self) -> bool:
+        """Whether some connection needs the last step's output, so that steps run one by one."""
+        return any(isinstance(m, Feedback) for m in self.module.modules())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the outputs of a run from rest, `[time, batch, *output]`."""
+        return self.run(x)[0]
+
+    def run(self, x: Tensor, state: State | None = None, *, observers: Sequence[Observer] = ()) -> tuple[Tensor, State]:
+        """Run a sequence.
+
+        Args:
+            x: `[time, batch, *feature]`.
+            state: What an earlier call returned, to go on from there; `None` starts at rest.
+            observers: See every site as it runs.
+
+        Returns:
+            The output `[time, batch, *output]`, differentiable unless gradients are off, and the state after it.
+
+        Raises:
+            ShapeError: `x` has no step or does not fit the first layers, or its batch is not the state's.
+        """
+        self.wiring(x)
+        run = Run(self, state, observers=observers)
+        return run.advance(x), run.state
+
+    def start(self, rule: "Rule", x: Tensor, state: State | None = None) -> Run:
+        """Return a run that `rule` takes part in, about to see `x`."""
+        wiring = self.wiring(x)
+
+        def seam(site: str, chunk: Tensor, carried: SiteState) -> tuple[Arrival, SiteState]:
+            if site not in wiring.synapses:
+                raise NetworkError(
+                    f"'{site}' was called, but not when the network was probed with one step of two samples. The set "
+                    "of layers a forward calls must not depend on the data."
+                )
+            return rule.at_synapse(wiring.synapses[site], chunk, carried)
+
+        return Run(self, state, seam=seam if rule.uses_synapses else None, through_time=rule.through_time)
+
+    def wiring(self, x: Tensor) -> Wiring:
+        """Return who feeds whom, for inputs like `x` (`[time, batch, *feature]`); probed once and remembered.
+
+        Raises:
+            ShapeError: `x` has no steps, or does not fit a layer it meets.
+        """
+        if x.dim() < 2 or 0 in x.shape[:2]:
+            raise ShapeError(
+                f"A run needs x of shape [time, batch, *feature] with at least one step and one sample, but got "
+                f"{list(x.shape)}. Repeat a static input with x.expand(steps, *x.shape)."
+            )
+        key = (tuple(x.shape[2:]), x.dtype, x.device.type, self.module.training)
+        if key not in self._wirings:
+            self._wirings[key] = self._probe(x)
+        return self._wirings[key]
+
+    def check(self, rule: "Rule", loss: "Loss", x: Tensor, y: Tensor) -> None:
+        """Raise unless `rule` can learn from `x` and `y` by `loss` in this network; says what to do instead.
+
+        Args:
+            rule: The learning rule.
+            loss: The loss.
+            x: `[time, batch, *feature]`.
+            y: Target.
+
+        Raises:
+            ShapeError: Layouts do not fit.
+            InputError: `x` holds a NaN or an infinity, or a label is out of range.
+            IncompatibleRule: The rule cannot work with this loss or this network.
+        """
+        wiring = self.wiring(x)
+        steps, batch = x.shape[:2]
+        if x.dtype.is_floating_point and not bool(torch.isfinite(x.detach().sum(dtype=torch.float64))):
+            where = (~torch.isfinite(x)).nonzero()
+            raise InputError(
+                f"x of shape {list(x.shape)} holds {len(where)} values that are not finite, the first at "
+                f"{where[0].tolist() if len(where) else '?'}. A membrane that has seen one never fires again, so the "
+                "loss would hide it. Clean or clamp the data."
+            )
+        loss.check(y, steps, batch, wiring.output[-1] if wiring.output else 1)
+        if rule.per_step and not loss.per_step:
+            raise IncompatibleRule(
+                f"{type(rule).__name__} learns at every step, but the loss is {loss}, which reads the output averaged "
+                f"over all {steps} steps. Use PerStep({repr(loss).partition('(')[2]}, or a rule that waits for the end "
+                "of the sequence (BPTT)."
+            )
+        chunk = rule.chunk or steps
+        for name, module in self.temporal.items():
+            if isinstance(module, Temporal) and module.whole_sequence and (chunk < steps or self.recurrent):
+                raise IncompatibleRule(
+                    f"{type(rule).__name__} runs {1 if self.recurrent else chunk} of {steps} steps at a time here, but "
+                    f"'{name}' is a {type(module).__name__}, whose statistics need all steps at once. Use the "
+                    f"per-step form, or BPTT(chunk=None) in a network without feedback."
+                )
+        rule.check(wiring)
+
+    def release(self) -> nn.Module:
+        """Return the plain module; it was never changed."""
+        return self.module
+
+    def _resolve(self, name: str, feedback: Feedback) -> nn.Module:
+        if isinstance(feedback.source, nn.Module):
+            return feedback.source
+        try:
+            return self.module.get_submodule(feedback.source)
+        except AttributeError as error:
+            raise NetworkError(
+                f"Feedback '{name}' takes its signal from '{feedback.source}', but the network has no such module. "
+                "Give the module itself, or its name as in named_modules()."
+            ) from error
+
+    def _probe(self, x: Tensor) -> Wiring:
+        """Run a step (two where there is feedback) of two samples and read the graph; leaves no mark."""
+        steps = 2 if self.recurrent else 1
+        probe = x[:1, :2].detach().expand(steps, *[-1] * (x.dim() - 1)).clone()
+        probe.requires_grad_(probe.dtype.is_floating_point)
+        recorder = Recorder()
+        quiet = [
+            m
+            for m in self.temporal.values()
+            if isinstance(m, _BatchNorm | _DropoutNd) and not isinstance(m, StepDropout)
+        ]
+        try:
+            with torch.random.fork_rng([x.device] if x.is_cuda else []), torch.enable_grad(), _in_evaluation(quiet):
+                output = Run(self, observers=(recorder,)).advance(probe)
+        except (ShapeError, RuntimeError) as error:
+            if isinstance(error, SpikewrightError) and not isinstance(error, ShapeError):
+                raise
+            raise ShapeError(
+                f"{error} (The network was given x of shape {list(x.shape)}, read as [time={x.shape[0]}, "
+                f"batch={x.shape[1]}, feature={list(x.shape[2:])}]. Layout is [time, batch, *feature]: repeat a static "
+                "input with x.expand(steps, *x.shape), swap a batch-first one with x.transpose(0, 1).)"
+            ) from error
+        return read_wiring(self.module, recorder, probe, output, time_axes=2)
+
+
+def _refuse_unrunnable(module: nn.Module) -> None:
+    if type(module).__name__ == "OptimizedModule":
+        raise NetworkError(
+            "Network was given a compiled module. Its neurons are answered for while it runs, which would force a new "
+            "compilation at every call. Pass the plain module, and compile the stateless blocks inside it instead."
+        )
+    if not any(isinstance(m, Neuron) for m in module.modules()):
+        raise NetworkError(
+            f"Network was given {type(module).__name__} with no spiking neuron in it, so there is nothing to run over "
+            "time. Put spikewright.LIF() or spikewright.IF() where the activations are."
+        )
+    for name, m in module.named_modules():
+        if isinstance(m, AlphaDropout | FeatureAlphaDropout):
+            raise NetworkError(
+                f"'{name}' is {type(m).__name__}, which is not a multiplication by a mask, so one mask cannot be kept "
+                "for the sequence. Use nn.Dropout or spikewright.layers.StepDropout."
+            )
+
+
+@contextmanager
+def _in_evaluation(modules: list[nn.Module]) -> Iterator[None]:
+    """Keep running statistics and random masks out of the probe."""
+    before = [(m, m.training) for m in modules]
+    try:
+        for m in modules:
+            m.training = False
+        yield
+    finally:
+        for m, training in before:
+            m.training = training

@@ -1,0 +1,5 @@
+"""Neurons, one dynamics a file."""
+
+from spikewright.neurons._base import Neuron as Neuron
+from spikewright.neurons.integrate_fire import IF as IF
+from spikewright.neurons.leaky import LIF as LIF

@@ -1,0 +1,182 @@
+"""The linear operations a synapse can be, each with the two halves of its backward pass apart.
+
+For y = op(x, W): the gradient at x needs W but not x, and the gradient at W needs x but not W.  So one call to the
+ordinary backward with another tensor in the place of x gives the weight gradient at that tensor, at no extra cost.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+class Operation(ABC):
+    """y = op(x, W) + b with time folded into the batch axis of x, `[time * batch, *feature]`."""
+
+    @abstractmethod
+    def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Run it."""
+
+    @abstractmethod
+    def backward(
+        self, grad: Tensor, factor: Tensor, weight: Tensor, need_x: bool, need_weight: bool
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Return the gradients at x (through `weight`) and at the weight (taken at `factor`)."""
+
+    @abstractmethod
+    def expects(self, weight: Tensor) -> str:
+        """Return the input layout in words."""
+
+    @abstractmethod
+    def accepts(self, x: Tensor, weight: Tensor) -> bool:
+        """Whether `x` has that layout."""
+
+    @abstractmethod
+    def rows(self, grad: Tensor) -> Tensor:
+        """Bring a gradient at the output to `[time * anything, channel]`, summed over positions where there are any."""
+
+    def bias_gradient(self, grad: Tensor, factor: Tensor | None) -> Tensor:
+        """Sum `grad` over all but channels, each step weighted by its entry of `factor`, `[time]`."""
+        rows = self.rows(grad)
+        return (
+            rows.sum(0) if factor is None else factor.to(rows.dtype).repeat_interleave(len(rows) // len(factor)) @ rows
+        )
+
+
+@dataclass(frozen=True)
+class Linear(Operation):
+    """`F.linear`."""
+
+    @staticmethod
+    def parse(
+        input: Tensor, weight: Tensor, bias: Tensor | None = None
+    ) -> tuple[Operation, Tensor, Tensor, Tensor | None]:
+        """Read a call of `F.linear`."""
+        return Linear(), input, weight, bias
+
+    def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return F.linear(x, weight, bias)
+
+    def backward(
+        self, grad: Tensor, factor: Tensor, weight: Tensor, need_x: bool, need_weight: bool
+    ) -> tuple[Tensor | None, Tensor | None]:
+        for_weight = self.rows(grad).T @ factor.flatten(0, -2) if need_weight else None
+        return grad @ weight if need_x else None, for_weight
+
+    def rows(self, grad: Tensor) -> Tensor:
+        return grad.flatten(0, -2)
+
+    def expects(self, weight: Tensor) -> str:
+        return f"[batch, ..., {weight.shape[1]}]"
+
+    def accepts(self, x: Tensor, weight: Tensor) -> bool:
+        return x.dim() >= 2 and x.shape[-1] == weight.shape[1]
+
+
+@dataclass(frozen=True)
+class Convolution(Operation):
+    """`F.conv*d` and `F.conv_transpose*d`."""
+
+    function: Callable[..., Tensor]
+    dimensions: int
+    transposed: bool
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    output_padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    groups: int
+
+    @staticmethod
+    def parser(
+        function: Callable[..., Tensor], dimensions: int, transposed: bool
+    ) -> Callable[..., tuple[Operation, Tensor, Tensor, Tensor | None]]:
+        """Return the reader of calls of one of torch's convolution functions."""
+
+        def each(value: Any) -> tuple[int, ...]:
+            value = (value,) if isinstance(value, int) else tuple(value)
+            return value * dimensions if len(value) == 1 else value
+
+        def parse_forward(
+            input: Tensor,
+            weight: Tensor,
+            bias: Tensor | None = None,
+            stride: Any = 1,
+            padding: Any = 0,
+            dilation: Any = 1,
+            groups: int = 1,
+        ) -> tuple[Operation, Tensor, Tensor, Tensor | None]:
+            if isinstance(padding, str):
+                input, padding = _explicit_padding(input, weight, padding, each(dilation))
+            operation = Convolution(
+                function, dimensions, False, each(stride), each(padding), each(0), each(dilation), groups
+            )
+            return operation, input, weight, bias
+
+        def parse_transposed(
+            input: Tensor,
+            weight: Tensor,
+            bias: Tensor | None = None,
+            stride: Any = 1,
+            padding: Any = 0,
+            output_padding: Any = 0,
+            groups: int = 1,
+            dilation: Any = 1,
+        ) -> tuple[Operation, Tensor, Tensor, Tensor | None]:
+            operation = Convolution(
+                function, dimensions, True, each(stride), each(padding), each(output_padding), each(dilation), groups
+            )
+            return operation, input, weight, bias
+
+        return parse_transposed if transposed else parse_forward
+
+    def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if self.transposed:
+            return self.function(
+                x, weight, bias, self.stride, self.padding, self.output_padding, self.groups, self.dilation
+            )
+        return self.function(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
+
+    def backward(
+        self, grad: Tensor, factor: Tensor, weight: Tensor, need_x: bool, need_weight: bool
+    ) -> tuple[Tensor | None, Tensor | None]:
+        for_x, for_weight, _ = torch.ops.aten.convolution_backward(
+            grad,
+            factor,
+            weight,
+            None,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.transposed,
+            self.output_padding,
+            self.groups,
+            [need_x, need_weight, False],
+        )
+        return for_x, for_weight
+
+    def rows(self, grad: Tensor) -> Tensor:
+        return grad.flatten(2).sum(2)
+
+    def expects(self, weight: Tensor) -> str:
+        return f"[batch, {self._channels(weight)}{', size' * self.dimensions}]"
+
+    def accepts(self, x: Tensor, weight: Tensor) -> bool:
+        return x.dim() == self.dimensions + 2 and x.shape[1] == self._channels(weight)
+
+    def _channels(self, weight: Tensor) -> int:
+        return weight.shape[0] if self.transposed else weight.shape[1] * self.groups
+
+
+def _explicit_padding(
+    x: Tensor, weight: Tensor, padding: str, dilation: tuple[int, ...]
+) -> tuple[Tensor, tuple[int, ...]]:
+    """Turn torch's "same" and "valid" into numbers; what is uneven in "same" is padded on the high side first."""
+    totals = [0 if padding == "valid" else d * (k - 1) for d, k in zip(dilation, weight.shape[2:])]
+    uneven = [total % 2 for total in totals]
+    if any(uneven):
+        x = F.pad(x, [n for odd in reversed(uneven) for n in (0, odd)])
+    return x, tuple(total // 2 for total in totals)

@@ -1,0 +1,108 @@
+"""The memory certificate: how many bytes a step keeps for backward, and whether that grows with time."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from spikewright.errors import ConfigError
+from spikewright.losses import PerStep
+from spikewright.metrics.memory import SavedBytes
+from spikewright.network import Network
+from spikewright.rules import Rule
+from spikewright.text import aligned, readable
+from spikewright.trial import untouched
+
+
+@dataclass(frozen=True)
+class MemoryRow:
+    """Bytes kept for backward at once, for sequences of `steps` steps.
+
+    Attributes:
+        steps: Length of the sequence.
+        saved_bytes: Peak of what autograd keeps, parameters not counted.
+        measured: Measured; otherwise extrapolated from the measured rows, which lie on a line.
+    """
+
+    steps: int
+    saved_bytes: int
+    measured: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The memory of a rule as a function of the number of steps.
+
+    Attributes:
+        rule: The rule, as text.
+        shape: Of the input, `[time, batch, *feature]`.
+        rows: Bytes by number of steps.
+        bytes_per_step: Slope of the line through the last two measured rows; 0 if memory does not grow.
+        largest: The largest number of steps within `budget`; `None` without a budget or if every length fits.
+        budget: In bytes.
+    """
+
+    rule: str
+    shape: tuple[int, ...]
+    rows: list[MemoryRow]
+    bytes_per_step: float
+    budget: int | None
+    largest: int | None
+
+    def table(self) -> str:
+        """Return the rows as aligned text, and what fits the budget."""
+        body = [(str(r.steps), readable(r.saved_bytes), "measured" if r.measured else "on the line") for r in self.rows]
+        lines = [f"{self.rule}, input {list(self.shape)}", aligned([("steps", "saved for backward", ""), *body])]
+        if self.budget is not None:
+            fits = "every length fits" if self.largest is None else f"at most {self.largest} steps fit"
+            lines.append(f"In {readable(self.budget)}: {fits}.")
+        return "\n".join(lines)
+
+
+def plan(
+    net: Network,
+    rule: Rule,
+    shape: Sequence[int],
+    budget: int | None = None,
+    measure: Sequence[int] | None = None,
+    report: Sequence[int] = (16, 64, 256, 1024),
+) -> Plan:
+    """Measure the bytes a training step keeps for backward, by number of steps.
+
+    Args:
+        net: The network, in the mode (training or not) and on the device it will be used.
+        rule: The rule.
+        shape: Of the input, `[time, batch, *feature]`; its number of steps joins the reported ones.
+        budget: In bytes; the plan then says how many steps fit.
+        measure: Lengths that are run, at least two; by default three short ones that the rule's chunk fits into.
+        report: Lengths that are read off the line through the last two measured ones.
+
+    Raises:
+        ConfigError: Fewer than two lengths to measure.
+    """
+    shortest = max(2, rule.least_steps, rule.chunk or 0)
+    lengths = sorted(set(measure or (shortest, 2 * shortest, 4 * shortest)))
+    if len(lengths) < 2:
+        raise ConfigError(f"plan(measure={lengths}): a line needs at least two different lengths.")
+    measured = {steps: _saved_bytes(net, rule, (steps, *shape[1:])) for steps in lengths}
+    (s0, b0), (s1, b1) = list(measured.items())[-2:]
+    slope = (b1 - b0) / (s1 - s0)
+    for steps in sorted({shape[0], *report} - set(lengths)):
+        measured.setdefault(steps, round(b1 + slope * (steps - s1)))
+    rows = [MemoryRow(steps, size, steps in lengths) for steps, size in sorted(measured.items())]
+    largest = None
+    if budget is not None and (slope > 0 or b1 > budget):
+        largest = max(0, math.floor((budget - b1) / slope) + s1) if slope > 0 else 0
+    return Plan(repr(rule), tuple(shape), rows, slope, budget, largest)
+
+
+def _saved_bytes(net: Network, rule: Rule, shape: Sequence[int]) -> int:
+    example = next(net.parameters())
+    with untouched(net, rule):
+        x = torch.rand(*shape, dtype=example.dtype, device=example.device)
+        y = torch.zeros(shape[1], dtype=torch.int64, device=example.device)
+        with SavedBytes() as saved:
+            for _ in rule.updates(net, x, y, PerStep(lambda output, _: output.square().mean())):
+                pass
+    return saved.peak

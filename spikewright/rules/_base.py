@@ -1,0 +1,129 @@
+"""What a learning rule is: a way to fill `.grad` from a sequence, in one or several updates."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from torch import Tensor, nn
+
+from spikewright.errors import ConfigError
+from spikewright.synapse import Arrival
+from spikewright.temporal import SiteState, State
+from spikewright.wiring import Synapse, Wiring
+
+if TYPE_CHECKING:
+    from spikewright.losses import Loss
+    from spikewright.network import Network
+    from spikewright.run import Run
+
+Backward = Callable[[Tensor], None]
+
+
+@dataclass(frozen=True)
+class Update:
+    """A moment at which `.grad` is ready.
+
+    Attributes:
+        loss: What the steps since the last update added to the loss, a scalar without graph.
+        output: The network's output at those steps, `[time, batch, *output]`, without graph.
+        state: Where the run stands; pass it to `updates` to go on with the same sequences.
+    """
+
+    loss: Tensor
+    output: Tensor
+    state: State
+    _run: "Run"
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """Spikes per neuron and step since the sequence was taken up, by site."""
+        return self._run.rates()
+
+
+def plain_backward(loss: Tensor) -> None:
+    """Accumulate gradients the ordinary way."""
+    loss.backward()
+
+
+class Rule(nn.Module):
+    """A learning rule: which point it takes on the axes of credit, and when weights may change.
+
+    For every synapse the weight gradient is the sum over time of `delta[t] (x) p[t]`.  A rule says what p is
+    (`at_synapse`), whether delta crosses time (`through_time`), and how the sequence is cut (`chunk`).
+
+    A rule is a module: what it keeps between sequences is a buffer.  What it carries within a sequence is in the run's
+    state.
+
+    Args:
+        chunk: Steps alive at once; `None` is the whole sequence.  It trades memory for speed, never the result.
+    """
+
+    per_step: ClassVar[bool]
+    """Whether the loss must be a sum of per-step terms."""
+    through_time: ClassVar[bool]
+    """Whether credit crosses time steps."""
+
+    def __init__(self, chunk: int | None) -> None:
+        super().__init__()
+        if chunk is not None and chunk < 1:
+            raise ConfigError(f"{type(self).__name__}(chunk={chunk}): a chunk has at least one step.")
+        self.chunk = chunk
+
+    @property
+    def uses_synapses(self) -> bool:
+        """Whether the rule has a word at synapses; if not, autograd does all."""
+        return type(self).at_synapse is not Rule.at_synapse
+
+    @property
+    def least_steps(self) -> int:
+        """The shortest sequence the rule can learn from."""
+        return 1
+
+    def at_synapse(self, synapse: Synapse, x: Tensor, carried: SiteState) -> tuple[Arrival, SiteState]:
+        """Say what is transmitted at a synapse and where its weight gradient is taken.
+
+        Args:
+            synapse: Where.
+            x: What arrived, `[time, batch, *feature]`.
+            carried: What this synapse carried out of the last chunk; empty at the start.
+        """
+        return Arrival(x), carried
+
+    def check(self, wiring: Wiring) -> None:
+        """Raise `IncompatibleRule` if the rule cannot work in this network."""
+
+    @abstractmethod
+    def exact(self, parameter: str, wiring: Wiring, steps: int) -> bool:
+        """Whether the rule promises the gradient of BPTT for a parameter, on sequences of that many steps."""
+
+    @abstractmethod
+    def updates(
+        self,
+        net: "Network",
+        x: Tensor,
+        y: Tensor,
+        loss: "Loss",
+        state: State | None = None,
+        backward: Backward = plain_backward,
+    ) -> Iterator[Update]:
+        """Learn from a batch of sequences; yields whenever `.grad` is ready.
+
+        Gradients are *added* to `.grad`: zero them between updates, as always in torch.
+
+        Args:
+            net: The network.
+            x: `[time, batch, *feature]`.
+            y: Target, `[batch, ...]`.
+            loss: The loss.
+            state: Where an earlier run of the same sequences ended; `None` starts at rest.
+            backward: Called with each scalar to differentiate, e.g. `lambda v: scaler.scale(v).backward()`.
+
+        Raises:
+            ShapeError: See `Network.check`, which this calls first.
+            InputError: See there.
+            IncompatibleRule: See there.
+        """
+
+    def extra_repr(self) -> str:
+        return f"chunk={self.chunk}"

@@ -1,0 +1,69 @@
+"""The loop of every rule that cuts credit between steps: run a chunk, learn from it, forget its graph."""
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor
+
+from spikewright.rules._base import Backward, Rule, Update, plain_backward
+from spikewright.temporal import State
+
+if TYPE_CHECKING:
+    from spikewright.losses import Loss
+    from spikewright.network import Network
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Steps that run together: `start` to `stop`, with a graph if `learn`."""
+
+    start: int
+    stop: int
+    learn: bool = True
+
+
+class OnlineRule(Rule):
+    """A rule whose steps are independent given the state, so memory does not grow with their number."""
+
+    per_step: ClassVar[bool] = True
+    through_time: ClassVar[bool] = False
+
+    @property
+    @abstractmethod
+    def updates_every_step(self) -> bool:
+        """Whether weights may change at every step, and not only at the end of the sequence."""
+
+    def segments(self, steps: int) -> Iterator[Segment]:
+        """Cut a sequence into pieces that run together."""
+        size = self.chunk or steps
+        for start in range(0, steps, size):
+            yield Segment(start, min(start + size, steps))
+
+    def updates(
+        self,
+        net: "Network",
+        x: Tensor,
+        y: Tensor,
+        loss: "Loss",
+        state: State | None = None,
+        backward: Backward = plain_backward,
+    ) -> Iterator[Update]:
+        net.check(self, loss, x, y)
+        run = net.start(self, x, state)
+        losses, outputs = [], []
+        for segment in self.segments(len(x)):
+            with torch.set_grad_enabled(segment.learn):
+                output = run.advance(x[segment.start : segment.stop])
+                value = loss(output, y, len(x), segment.start)
+            if segment.learn:
+                backward(value)
+            losses.append(value.detach())
+            outputs.append(output.detach())
+            run.detach()
+            if self.updates_every_step:
+                yield Update(losses.pop(), outputs.pop(), run.state, run)
+        if not self.updates_every_step:
+            yield Update(torch.stack(losses).sum(), torch.cat(outputs), run.state, run)

@@ -1,0 +1,144 @@
+"""Online training through time: a trace at every synapse stands in for the past."""
+
+from torch import Tensor
+
+from spikewright.errors import IncompatibleRule
+from spikewright.kernels.trace import trace_scan
+from spikewright.neurons import Neuron
+from spikewright.rules._online import OnlineRule
+from spikewright.synapse import Arrival
+from spikewright.temporal import SiteState
+from spikewright.wiring import Synapse, Wiring
+
+
+class OTTT(OnlineRule):
+    r"""Online training through time: each step learns from a trace of what has arrived, then is forgotten.
+
+    With :math:`\lambda` the leak of the neuron the synapse feeds (0 for a readout, which has no membrane),
+
+    .. math::
+        p_l[t] &= \lambda\, p_l[t-1] + x_l[t] \\
+        \delta_l[t] &= \psi(u_l[t]) \odot W_{l+1}^\top \delta_{l+1}[t] \\
+        \nabla W_l &= \textstyle\sum_t \delta_l[t] \otimes p_l[t].
+
+    A bias is a weight from a constant 1 and is traced like one.
+
+    Exact when: the synapse feeds the last spiking layer through linear operations, and that layer has a soft, detached
+    reset; and for parameters that reach no neuron.  Elsewhere it deviates from BPTT.
+    Cost: activation memory independent of the number of steps; one backward per step.
+    Carried: a trace per traced synapse, `[batch, *input_feature]`.  Checkpointed: nothing.
+
+    Args:
+        online: Update the weights at every step (OTTT-O) instead of once per sequence (OTTT-A).
+        trace_input: Trace synapses that see the network's input.
+        trace_bias: Trace biases.
+        trace_readout: Trace synapses that feed no neuron, with the leak of the neurons that send to them.
+        leak: Use this leak at every trace instead of the receiving neuron's.
+        reference: Do as the authors' code: no trace at the input, at biases, or where real-valued currents arrive; a
+            traced readout; the sender's leak.  Explicit `trace_*` arguments win over it.
+        chunk: Steps alive at once; 1 if `online`.
+
+    Raises:
+        IncompatibleRule: The loss is not per step; or a synapse feeds neurons of different leaks, or of one leak per
+            channel, where no single trace is right and `leak` does not say which to use.
+
+    Reference:
+        Xiao et al., Online Training Through Time for Spiking Neural Networks, NeurIPS 2022, arXiv 2210.04195,
+        section 4.
+    """
+
+    def __init__(
+        self,
+        online: bool = False,
+        trace_input: bool | None = None,
+        trace_bias: bool | None = None,
+        trace_readout: bool | None = None,
+        leak: float | None = None,
+        reference: bool = False,
+        chunk: int | None = 1,
+    ) -> None:
+        super().__init__(1 if online else chunk)
+        self.online = online
+        self.trace_input = (not reference) if trace_input is None else trace_input
+        self.trace_bias = (not reference) if trace_bias is None else trace_bias
+        self.trace_readout = reference if trace_readout is None else trace_readout
+        self.fixed_leak = leak
+        self.reference = reference
+
+    @property
+    def updates_every_step(self) -> bool:
+        return self.online
+
+    def at_synapse(self, synapse: Synapse, x: Tensor, carried: SiteState) -> tuple[Arrival, SiteState]:
+        leak = self._leak(synapse)
+        if isinstance(leak, float) and leak == 0:
+            return Arrival(x), carried
+        traces = trace_scan(x, carried.get("trace"), leak)
+        after = {"trace": traces[-1]}
+        bias_factor = None
+        if self.trace_bias:
+            bias_factor = trace_scan(x.new_ones(len(x)), carried.get("bias_trace"), leak)
+            after["bias_trace"] = bias_factor[-1]
+        return Arrival(x, factor=traces, bias_factor=bias_factor), after
+
+    def check(self, wiring: Wiring) -> None:
+        for synapse in wiring.synapses.values():
+            neurons = self._neurons(synapse)
+            leaks = {site: neuron.leak for site, neuron in neurons.items()}
+            shown = ", ".join(f"'{site}' (leak {_show(leak)})" for site, leak in leaks.items())
+            advice = "Pass OTTT(leak=...) to name one for every trace, or use SLTT or BPTT, which need none."
+            if any(isinstance(leak, Tensor) and leak.numel() > 1 for leak in leaks.values()):
+                raise IncompatibleRule(
+                    f"OTTT keeps one trace per input at '{synapse.name}', but that synapse feeds {shown}: a leak per "
+                    f"channel needs a trace per weight. {advice}"
+                )
+            if len({float(leak) for leak in leaks.values()}) > 1:
+                raise IncompatibleRule(
+                    f"OTTT keeps one trace per input at '{synapse.name}', but that synapse feeds neurons of different "
+                    f"leaks: {shown}. {advice}"
+                )
+
+    def exact(self, parameter: str, wiring: Wiring, steps: int) -> bool:
+        synapses = wiring.synapse_of(parameter)
+        if steps == 1:
+            return True
+        if not wiring.receivers[parameter]:
+            return not any(self._leak(s) for s in synapses)
+        own = not self.reference and self.fixed_leak is None
+        traced = own and (self.trace_bias or "bias" not in parameter)
+        return bool(synapses) and traced and all(self._exact_at(s, wiring) for s in synapses)
+
+    def _exact_at(self, synapse: Synapse, wiring: Wiring) -> bool:
+        straight = synapse.linear and not synapse.direct and (self.trace_input or not synapse.reads_input)
+        return straight and all(
+            wiring.is_last(site) and neuron.reset == "subtract" and neuron.detach_reset
+            for site, neuron in synapse.receivers.items()
+        )
+
+    def _leak(self, synapse: Synapse) -> float | Tensor:
+        """Return the leak of the trace at a synapse; 0 where there is none."""
+        if self._untraced(synapse):
+            return 0.0
+        if self.fixed_leak is not None:
+            return self.fixed_leak
+        neurons = self._neurons(synapse)
+        return next(iter(neurons.values())).leak if neurons else 0.0
+
+    def _neurons(self, synapse: Synapse) -> dict[str, Neuron]:
+        """Return the neurons whose leak the trace at a synapse takes."""
+        if self.fixed_leak is not None or self._untraced(synapse):
+            return {}
+        return (synapse.senders if self.reference else {}) or synapse.receivers or synapse.senders
+
+    def _untraced(self, synapse: Synapse) -> bool:
+        at_input = synapse.reads_input and not self.trace_input
+        at_readout = not synapse.receivers and not self.trace_readout
+        return at_input or at_readout or (self.reference and synapse.reads_currents)
+
+    def extra_repr(self) -> str:
+        names = ("online", "trace_input", "trace_bias", "trace_readout", "reference", "chunk")
+        return ", ".join(f"{name}={getattr(self, name)}" for name in names) + f", leak={self.fixed_leak}"
+
+
+def _show(leak: float | Tensor) -> str:
+    return f"{float(leak):.4g}" if isinstance(leak, float) or leak.numel() == 1 else f"<{leak.numel()} values>"

@@ -1,0 +1,105 @@
+"""Spatial learning through time: backpropagation within a step, nothing between steps."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from spikewright.errors import ConfigError
+from spikewright.rules._base import Backward, Update, plain_backward
+from spikewright.rules._online import OnlineRule, Segment
+from spikewright.temporal import State
+from spikewright.wiring import Wiring
+
+if TYPE_CHECKING:
+    from spikewright.losses import Loss
+    from spikewright.network import Network
+
+
+class SLTT(OnlineRule):
+    r"""Spatial learning through time: every step is differentiated as if the membranes it starts from were given.
+
+    .. math::
+        \delta_l[t] = \psi(u_l[t]) \odot W_{l+1}^\top \delta_{l+1}[t], \qquad
+        \nabla W_l = \textstyle\sum_t \delta_l[t] \otimes s_{l-1}[t].
+
+    What it drops is at most the leak to the power of the distance in time.  With `k` (SLTT-K) only that many randomly
+    drawn steps per batch are differentiated; the others run without a graph.
+
+    Exact when: a parameter reaches no neuron (readouts), or the sequence has one step.
+    Cost: activation memory independent of the number of steps; one backward per step, or `k` of them.
+    Carried: nothing.  Checkpointed: the number of draws so far, so that a resumed run draws the same steps.
+
+    Args:
+        k: Differentiate this many steps per batch; `None` all of them.
+        rescale: Multiply the gradient by steps / k, so that the expected gradient is that of SLTT.  The paper does not.
+        seed: Of the draw of steps.
+        chunk: Steps alive at once.
+
+    Raises:
+        IncompatibleRule: The loss is not per step.
+        ConfigError: `k` is below 1, or above the number of steps.
+
+    Reference:
+        Meng et al., Towards Memory- and Time-Efficient Backpropagation for Training Spiking Neural Networks,
+        ICCV 2023, arXiv 2302.14311, section 4.
+    """
+
+    draws: Tensor
+
+    def __init__(self, k: int | None = None, rescale: bool = False, seed: int = 0, chunk: int | None = 1) -> None:
+        super().__init__(chunk)
+        if k is not None and k < 1:
+            raise ConfigError(f"SLTT(k={k}): at least one step per batch has to be differentiated.")
+        self.k, self.rescale, self.seed = k, rescale, seed
+        self.register_buffer("draws", torch.zeros((), dtype=torch.int64))
+
+    @property
+    def updates_every_step(self) -> bool:
+        return False
+
+    @property
+    def least_steps(self) -> int:
+        return self.k or 1
+
+    def segments(self, steps: int) -> Iterator[Segment]:
+        if self.k is None:
+            yield from super().segments(steps)
+            return
+        drawn = self._draw(steps)
+        for segment in super().segments(steps):
+            start = segment.start
+            for stop in range(start + 1, segment.stop + 1):
+                if stop == segment.stop or (stop in drawn) != (start in drawn):
+                    yield Segment(start, stop, start in drawn)
+                    start = stop
+
+    def updates(
+        self,
+        net: "Network",
+        x: Tensor,
+        y: Tensor,
+        loss: "Loss",
+        state: State | None = None,
+        backward: Backward = plain_backward,
+    ) -> Iterator[Update]:
+        if self.k is None or not self.rescale:
+            return super().updates(net, x, y, loss, state, backward)
+        factor = len(x) / self.k
+        return super().updates(net, x, y, loss, state, lambda value: backward(value * factor))
+
+    def _draw(self, steps: int) -> set[int]:
+        """Draw k of the steps; a function of the seed and of how many draws came before."""
+        assert self.k is not None
+        if self.k > steps:
+            raise ConfigError(f"SLTT(k={self.k}) was given a sequence of {steps} steps. Use k <= {steps}, or k=None.")
+        self.draws += 1
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + int(self.draws))
+        return set(torch.randperm(steps, generator=generator)[: self.k].tolist())
+
+    def exact(self, parameter: str, wiring: Wiring, steps: int) -> bool:
+        return (self.k is None or self.k >= steps) and (steps == 1 or not wiring.receivers[parameter])
+
+    def extra_repr(self) -> str:
+        return f"k={self.k}, rescale={self.rescale}, seed={self.seed}, {super().extra_repr()}"

@@ -1,0 +1,188 @@
+"""One pass over one sequence: it holds the state and answers for neurons and synapses while their network runs."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+
+from spikewright.errors import NetworkError
+from spikewright.layers.batch_norm import scan_per_step
+from spikewright.layers.dropout import scan_shared
+from spikewright.neurons import Neuron
+from spikewright.operations import Operation
+from spikewright.synapse import Arrival, Intercept, check_input, transmit
+from spikewright.temporal import SiteState, State, Temporal
+
+if TYPE_CHECKING:
+    from spikewright.network import Network
+
+Seam = Callable[[str, Tensor, SiteState], tuple[Arrival, SiteState]]
+"""What a rule makes of an input at a synapse: (site, x [time, batch, *feature], carried) -> (arrival, carried)."""
+
+
+class Observer(Protocol):
+    """Sees every site as it runs; must not change what it is given."""
+
+    def neuron(self, site: str, current: Tensor, spikes: Tensor) -> None:
+        """See a neuron: both `[time * batch, *feature]`."""
+
+    def synapse(self, site: str, operation: Operation, x: Tensor, weight: Tensor, current: Tensor) -> None:
+        """See a synapse: `x` and `current` are `[time * batch, *feature]`."""
+
+
+class Run:
+    """The state of one sequence on its way through a network.
+
+    Args:
+        network: What runs.
+        state: Where an earlier run of the same batch ended; empty or `None` starts at rest.
+        seam: A rule's word at synapses; `None` leaves them to autograd.
+        through_time: Whether credit may flow from one step to the next.
+        observers: See every site as it runs.
+
+    A site that is called several times in one forward (a shared layer) has one state per call: `name`, `name#2`, ...
+    """
+
+    def __init__(
+        self,
+        network: "Network",
+        state: State | None = None,
+        *,
+        seam: Seam | None = None,
+        through_time: bool = True,
+        observers: Sequence[Observer] = (),
+    ) -> None:
+        self.network = network
+        self.state: State = dict(state or {})
+        self._seam = seam
+        self._through_time = through_time
+        self._observers = observers
+        self._steps = 0
+        self._calls: Counter[str] = Counter()
+        self._emitted: dict[str, Tensor] = {}
+        self._fired: dict[str, Tensor] = {}
+        self._seen = 0
+
+    def advance(self, x: Tensor) -> Tensor:
+        """Run the next steps of the sequence.
+
+        Args:
+            x: `[time, batch, *feature]`.
+
+        Returns:
+            The network's output, `[time, batch, *output]`.
+        """
+        with _answering(self._answers()):
+            if self.network.recurrent:
+                return torch.cat([self._pass(step) for step in x.split(1)])
+            return self._pass(x)
+
+    def detach(self) -> None:
+        """Cut the state from the graph of the steps so far."""
+        self.state = {
+            site: {name: value.detach() for name, value in carried.items()} for site, carried in self.state.items()
+        }
+
+    def rates(self) -> dict[str, float]:
+        """Return spikes per neuron and step since the start of this run, by site."""
+        return {site: (fired / self._seen).item() for site, fired in self._fired.items()}
+
+    def _pass(self, x: Tensor) -> Tensor:
+        self._steps = len(x)
+        self._calls.clear()
+        output: Any = self.network.module(x.flatten(0, 1))
+        if not isinstance(output, Tensor) or output.dim() == 0 or len(output) != x.shape[0] * x.shape[1]:
+            found = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
+            raise NetworkError(
+                f"{type(self.network.module).__name__}.forward returned {found} for {x.shape[0] * x.shape[1]} rows "
+                f"({x.shape[0]} steps of {x.shape[1]} samples, folded). A network maps one tensor to one tensor and "
+                "keeps the first axis. Select the output inside forward, and do not reduce over the batch."
+            )
+        for site, value in self._emitted.items():
+            self.state[site] = {"last": value if self._through_time else value.detach()}
+        self._emitted.clear()
+        self._seen += self._steps
+        return output.unflatten(0, x.shape[:2])
+
+    def _answers(self) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
+        """Pair every module the run speaks for with what answers in its place."""
+        for name, module in self.network.temporal.items():
+            yield module, partial(self._at_temporal, name, module, module.forward)
+        if self._seam is not None or self._observers:
+            for name, module in self.network.synapses.items():
+                yield module, partial(self._at_synapse, name, module.forward)
+        # Last, so that `source.forward` is already the answer of a source that is itself a neuron or a synapse.
+        for name, source in self.network.feedback.items():
+            yield source, partial(self._at_source, name, source.forward)
+
+    def _site(self, name: str) -> str:
+        self._calls[name] += 1
+        return name if self._calls[name] == 1 else f"{name}#{self._calls[name]}"
+
+    def _at_temporal(self, name: str, module: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        site = self._site(name)
+        if x.dtype in (torch.float16, torch.bfloat16) and torch.is_autocast_enabled(x.device.type):
+            x = x.float()  # membranes and statistics keep full precision under autocast
+        chunk = x.unflatten(0, (self._steps, -1))
+        state = self.state.get(site, {})
+        if isinstance(module, Temporal):
+            y, state = module.scan(chunk, state, self._through_time)
+        elif isinstance(module, _DropoutNd):
+            y, state = scan_shared(module, chunk, state)
+        else:
+            assert isinstance(module, _BatchNorm)  # Network.temporal holds nothing else
+            y = scan_per_step(module, forward, chunk)
+        if state:
+            self.state[site] = state
+        folded = y.flatten(0, 1)
+        if isinstance(module, Neuron):
+            fired = y.detach().mean(dtype=torch.float32) * self._steps
+            self._fired[site] = self._fired[site] + fired if site in self._fired else fired
+            for observer in self._observers:
+                observer.neuron(site, x, folded)
+        return folded
+
+    def _at_synapse(self, name: str, forward: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+        def handle(operation: Operation, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+            site = self._site(name)
+            check_input(site, operation, x, weight)
+            chunk = x.unflatten(0, (self._steps, -1))
+            arrival = Arrival(chunk)
+            if self._seam is not None:
+                arrival, carried = self._seam(site, chunk, self.state.get(site, {}))
+                if carried:
+                    self.state[site] = carried
+            current = transmit(operation, arrival, weight, bias)
+            for observer in self._observers:
+                observer.synapse(site, operation, x, weight, current)
+            return current
+
+        with Intercept(handle):
+            return forward(*args, **kwargs)
+
+    def _at_source(self, name: str, forward: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+        self._emitted[name] = forward(*args, **kwargs)
+        return self._emitted[name]
+
+
+@contextmanager
+def _answering(answers: Iterator[tuple[nn.Module, Callable[..., Any]]]) -> Iterator[None]:
+    """Let each answer stand in for the forward of its module, and undo it whatever happens."""
+    before: list[tuple[nn.Module, Any]] = []
+    try:
+        for module, answer in answers:
+            before.append((module, module.__dict__.get("forward")))
+            module.__dict__["forward"] = answer
+        yield
+    finally:
+        for module, forward in reversed(before):
+            if forward is None:
+                del module.__dict__["forward"]
+            else:
+                module.__dict__["forward"] = forward

@@ -1,0 +1,122 @@
+"""The synapse seam: one linear operation, whose weight gradient may be taken at something else than its input.
+
+A synapse transmits `value` and produces a current.  Its weight gradient is `delta (x) factor`, where delta is the
+gradient at the current; by default the factor is the value.  A rule that says otherwise (a trace, a rate, a projected
+input) returns an `Arrival`; the forward operation still runs once.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from spikewright.errors import ShapeError
+from spikewright.operations import Convolution, Linear, Operation
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """What a rule makes of an input at a synapse; every tensor is `[time, batch, *feature]`.
+
+    Attributes:
+        value: What is transmitted.
+        factor: What the weight gradient is taken at; `None` means the value.
+        bias_factor: The same for the bias, one number per step, `[time]`; `None` means 1.
+        back: Weights that carry delta back to the input in place of the forward weights, same shape.
+    """
+
+    value: Tensor
+    factor: Tensor | None = None
+    bias_factor: Tensor | None = None
+    back: Tensor | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Whether ordinary autograd already does what is asked."""
+        return self.factor is None and self.bias_factor is None and self.back is None
+
+
+class _Transmit(torch.autograd.Function):
+    """`operation(value)` forward; backward with the factor in place of the value, and `back` in place of the weight."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        operation: Operation,
+        value: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        factor: Tensor,
+        bias_factor: Tensor | None,
+        back: Tensor | None,
+    ) -> Tensor:
+        ctx.operation = operation
+        ctx.save_for_backward(factor, weight if back is None else back, bias_factor)
+        return operation(value, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        factor, weight, bias_factor = ctx.saved_tensors
+        _, need_value, need_weight, need_bias, *_ = ctx.needs_input_grad
+        grad = grads[0]
+        for_value, for_weight = ctx.operation.backward(
+            grad, factor.to(grad.dtype), weight.to(grad.dtype), need_value, need_weight
+        )
+        for_bias = ctx.operation.bias_gradient(grad, bias_factor) if need_bias else None
+        return None, for_value, for_weight, for_bias, None, None, None
+
+
+def transmit(operation: Operation, arrival: Arrival, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Run one synapse for a chunk; returns the current, time folded into the batch."""
+    value = arrival.value.flatten(0, 1)
+    if arrival.plain:
+        return operation(value, weight, bias)
+    factor = value.detach() if arrival.factor is None else arrival.factor.flatten(0, 1)
+    return _Transmit.apply(operation, value, weight, bias, factor, arrival.bias_factor, arrival.back)  # type: ignore
+
+
+class Intercept(TorchFunctionMode):
+    """While active, hands every linear operation that is called to `handler` instead of running it.
+
+    Taking the *operation* and not the module means that padding modes, parametrised weights and subclasses with a
+    forward of their own are all served, and that the factor is taken exactly where the weight meets its input.
+    """
+
+    def __init__(self, handler: Callable[[Operation, Tensor, Tensor, Tensor | None], Tensor]) -> None:
+        super().__init__()
+        self._handler: Callable[..., Tensor] | None = handler
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        kind = _KINDS.get(func)
+        handler = self._handler
+        if kind is None or handler is None:
+            return func(*args, **kwargs)
+        operation, x, weight, bias = kind(*args, **kwargs)
+        self._handler = None  # an operation inside the handler is the handler's own
+        try:
+            return handler(operation, x, weight, bias)
+        finally:
+            self._handler = handler
+
+
+_KINDS: dict[Any, Callable[..., tuple[Operation, Tensor, Tensor, Tensor | None]]] = {
+    F.linear: Linear.parse,
+    **{f: Convolution.parser(f, d, False) for d, f in ((1, F.conv1d), (2, F.conv2d), (3, F.conv3d))},
+    **{
+        f: Convolution.parser(f, d, True)
+        for d, f in ((1, F.conv_transpose1d), (2, F.conv_transpose2d), (3, F.conv_transpose3d))
+    },
+}
+
+
+def check_input(site: str, operation: Operation, x: Tensor, weight: Tensor) -> None:
+    """Raise `ShapeError` if `x`, with time folded into the batch, cannot enter the operation."""
+    if not operation.accepts(x, weight):
+        raise ShapeError(
+            f"'{site}' expects {operation.expects(weight)} once time is folded into the batch, but got {list(x.shape)}."
+        )

@@ -1,0 +1,35 @@
+"""Modules that know about time: the only ones that see `[time, batch, *feature]`."""
+
+from abc import abstractmethod
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+SiteState = dict[str, Tensor]
+"""What one site carries from step to step, by name; empty at the start of a sequence."""
+
+State = dict[str, SiteState]
+"""What a run carries from step to step, by site: a plain value that can be stored, copied and passed back in."""
+
+
+class Temporal(nn.Module):
+    """A module that a run hands whole chunks of time, together with the state it left behind.
+
+    Attributes:
+        whole_sequence: The module needs all steps at once, so only a chunk of the full length is right for it.
+    """
+
+    whole_sequence: ClassVar[bool] = False
+
+    @abstractmethod
+    def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
+        """Process a chunk.
+
+        Args:
+            x: Input, `[time, batch, *feature]`.
+            state: What the previous chunk returned; empty at the start of a sequence.  Never changed in place.
+            through_time: Whether credit may flow from one step to the next.
+
+        Returns:
+            Output `[time, batch, *feature]` and the new state.
+        """

@@ -1,0 +1,184 @@
+"""Who feeds whom: read once from the autograd graph of a short probe, so any topology works without tracing code."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from spikewright.neurons import Neuron
+from spikewright.operations import Operation
+
+
+@dataclass(frozen=True)
+class Synapse:
+    """One linear operation of the network, and where it stands.
+
+    Attributes:
+        name: Site of the synapse.
+        parameters: Names of the module's parameters.
+        receivers: Neurons its current reaches before any other neuron, by site.  Empty: a readout.
+        senders: Neurons its input comes from, by site.
+        reads_input: Part of its input comes straight from the network's input.
+        reads_currents: Part of its input comes from another synapse without a neuron in between.
+        linear: Between it and its receivers lie only linear operations.
+        direct: Its current also reaches the output without crossing a neuron.
+    """
+
+    name: str
+    parameters: tuple[str, ...]
+    receivers: dict[str, Neuron]
+    senders: dict[str, Neuron]
+    reads_input: bool
+    reads_currents: bool
+    linear: bool
+    direct: bool
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """The network's graph between neurons.
+
+    Attributes:
+        neurons: Every neuron call, by site.
+        synapses: Every synapse call, by site.
+        receivers: For every parameter, the neurons it reaches before any other neuron.
+        successors: For every neuron, the neurons its spikes reach before any other (feedback included).
+        output: Shape of one step's output, `[*feature]`, without batch.
+    """
+
+    neurons: dict[str, Neuron]
+    synapses: dict[str, Synapse]
+    receivers: dict[str, frozenset[str]]
+    successors: dict[str, frozenset[str]]
+    output: tuple[int, ...]
+
+    def is_last(self, neuron: str) -> bool:
+        """Whether no other neuron, nor itself, sees this neuron's spikes."""
+        return not self.successors[neuron]
+
+    def synapse_of(self, parameter: str) -> list[Synapse]:
+        """Return the synapse calls that a parameter belongs to; empty for norms, gains, functional calls."""
+        return [synapse for synapse in self.synapses.values() if parameter in synapse.parameters]
+
+
+@dataclass
+class Recorder:
+    """An observer that keeps what a probe needs: inputs and outputs of every site, with their graph."""
+
+    currents: list[tuple[str, Tensor, Tensor]] = field(default_factory=list)
+    arrivals: list[tuple[str, Tensor, Tensor]] = field(default_factory=list)
+
+    def neuron(self, site: str, current: Tensor, spikes: Tensor) -> None:
+        self.currents.append((site, current, spikes))
+
+    def synapse(self, site: str, operation: Operation, x: Tensor, weight: Tensor, current: Tensor) -> None:
+        self.arrivals.append((site, x, current))
+
+
+def read_wiring(module: nn.Module, recorder: Recorder, x: Tensor, output: Tensor, time_axes: int) -> Wiring:
+    """Read who feeds whom from a recorded probe.
+
+    Args:
+        module: The network's module.
+        recorder: What the probe saw; its tensors carry their graph.
+        x: The probe's input, a leaf.
+        output: The probe's output, `[time, batch, *feature]`.
+        time_axes: Number of leading axes of `output` that are not feature.
+    """
+    modules = dict(module.named_modules())
+    names = {id(p): name for name, p in module.named_parameters()}
+    neurons = {site: modules[_module_name(site)] for site, *_ in recorder.currents}
+    marks: dict[Any, tuple[str, str]] = {}
+    for site, _, current in recorder.arrivals:
+        marks[current.grad_fn] = ("synapse", site)
+    for site, _, spikes in recorder.currents:
+        marks[spikes.grad_fn] = ("neuron", site)
+    marks.pop(None, None)
+
+    def walk(start: Tensor, across_synapses: bool) -> Iterator[tuple[str, str, bool]]:
+        """Yield (kind, name, reached linearly) of what a tensor is made of, stopping at neurons."""
+        todo, seen = [(start.grad_fn, True)], set()
+        while todo:
+            node, linear = todo.pop()
+            if node is None or (node, linear) in seen:
+                continue
+            seen.add((node, linear))
+            kind, name = marks.get(node, ("", ""))
+            if kind:
+                yield kind, name, linear
+            elif (variable := getattr(node, "variable", None)) is not None:
+                yield ("input", "", linear) if variable is x else ("parameter", names.get(id(variable), ""), linear)
+            if kind == "neuron" or (kind == "synapse" and not across_synapses):
+                continue
+            todo.extend((parent, linear and _is_linear(node)) for parent, _ in node.next_functions)
+
+    receivers: dict[str, set[str]] = {name: set() for name in names.values()}
+    successors: dict[str, set[str]] = {site: set() for site in neurons}
+    fed: dict[str, set[str]] = {site: set() for site, *_ in recorder.arrivals}
+    bent: set[str] = set()
+    for site, current, _ in recorder.currents:
+        for name, _ in modules[_module_name(site)].named_parameters(prefix=_module_name(site)):
+            receivers[name].add(site)
+        for kind, name, linear in walk(current, across_synapses=True):
+            if kind == "neuron":
+                successors[name].add(site)
+            elif kind == "synapse":
+                fed[name].add(site)
+                if not linear:
+                    bent.add(name)
+            elif kind == "parameter" and name:
+                receivers[name].add(site)
+    direct = {name for kind, name, _ in walk(output, across_synapses=True) if kind == "synapse"}
+
+    synapses = {}
+    for site, arrived, _ in recorder.arrivals:
+        sources = {(kind, name) for kind, name, _ in walk(arrived, across_synapses=False)}
+        if arrived is x or arrived.grad_fn is None:
+            sources.add(("input", ""))
+        synapses[site] = Synapse(
+            name=site,
+            parameters=tuple(
+                f"{_module_name(site)}.{name}" if _module_name(site) else name
+                for name, _ in modules[_module_name(site)].named_parameters()
+            ),
+            receivers={n: neurons[n] for n in sorted(fed[site])},  # type: ignore[misc]
+            senders={name: neurons[name] for kind, name in sorted(sources) if kind == "neuron"},  # type: ignore[misc]
+            reads_input=("input", "") in sources,
+            reads_currents=any(kind == "synapse" for kind, _ in sources),
+            linear=site not in bent,
+            direct=site in direct,
+        )
+    return Wiring(
+        neurons=neurons,  # type: ignore[arg-type]
+        synapses=synapses,
+        receivers={name: frozenset(sites) for name, sites in receivers.items()},
+        successors={site: frozenset(sites) for site, sites in successors.items()},
+        output=tuple(output.shape[time_axes:]),
+    )
+
+
+def _module_name(site: str) -> str:
+    return site.partition("#")[0]
+
+
+_LINEAR = frozenset(
+    (
+        "Add Sub Neg Addmm Mm Bmm Linear Convolution Transmit Sum Mean Clone ToCopy Expand "
+        "View UnsafeView Reshape ReshapeAlias Unflatten Flatten Squeeze Unsqueeze Permute Transpose T "
+        "Slice Select Index Narrow Split Chunk Cat Stack Roll Flip ConstantPadNd "
+        "AvgPool1D AvgPool2D AvgPool3D AdaptiveAvgPool2D AdaptiveAvgPool3D "
+        "UpsampleNearest1D UpsampleNearest2D UpsampleNearest3D UpsampleBilinear2D"
+    ).split()
+)
+
+
+def _is_linear(node: Any) -> bool:
+    """Whether a graph node is linear in what it computes from; unknown ones count as not."""
+    kind = node.name().partition("Backward")[0].strip("_")
+    parents = [parent is not None for parent, _ in node.next_functions]
+    if kind == "Mul":  # with a constant
+        return sum(parents) == 1
+    if kind == "Div":  # by a constant
+        return parents[0] and sum(parents) == 1
+    return kind in _LINEAR
