@@ -1,0 +1,14 @@
+"""Data sets, and the batches a network sees of them."""
+
+from spikewright.data.batches import Batches as Batches
+from spikewright.data.dataset import Dataset as Dataset
+from spikewright.data.dataset import Split as Split
+from spikewright.data.encoding import ENCODINGS as ENCODINGS
+from spikewright.data.encoding import Direct as Direct
+from spikewright.data.encoding import Encoding as Encoding
+from spikewright.data.encoding import Latency as Latency
+from spikewright.data.encoding import Poisson as Poisson
+from spikewright.data.registry import load as load
+from spikewright.data.registry import loader as loader
+from spikewright.data.registry import names as names
+from spikewright.data.transforms import AUGMENTATIONS as AUGMENTATIONS

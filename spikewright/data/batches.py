@@ -1,0 +1,159 @@
+"""Batches: the one order in which a network sees its data."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from spikewright.data.dataset import Split
+from spikewright.data.encoding import encoding as encoding_named
+from spikewright.data.randomness import keyed_generator
+from spikewright.data.transforms import augmentation
+from spikewright.errors import InputError, ShapeError
+
+# First part of the key of a random stream, so that the order and the content of the batches are independent.
+_ORDER, _CONTENT = 0, 1
+
+
+class Batches:
+    """Augmented, encoded batches that depend on seed, epoch and position alone.
+
+    An epoch that starts in the middle gives exactly the batches that a whole one gives from there on.  With several
+    ranks each takes its part of the same batch: random choices are made for the whole batch before it is divided, so
+    the parts together are what a single rank would get.
+
+    Args:
+        split: Samples to draw from.
+        batch_size: Samples in a batch, over all ranks.
+        steps: Time steps in an input.
+        mean: Mean of each channel on the scale 0 to 1, for encodings that take normalised images.
+        std: Standard deviation of each channel, likewise.
+        seed: Seed of the order, the augmentation and random spikes.
+        shuffle: Take the samples in a new random order at each epoch; otherwise in theirs.
+        augment: Name of an augmentation.
+        encoding: Name of an encoding.
+        drop_last: Leave out a last batch that is not full.
+        device: Where batches are put; all draws are made on the CPU, so they are the same everywhere.
+        rank: Number of this process among `world`.
+        world: Number of processes that share each batch.
+
+    Raises:
+        InputError: There is no batch, `batch_size` or `steps` is below 1, a batch cannot be divided evenly among the
+            ranks, or a deviation is not positive.
+        ShapeError: `mean` or `std` does not have one entry per channel.
+        ConfigError: The augmentation or the encoding is unknown.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        *,
+        batch_size: int,
+        steps: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        seed: int = 0,
+        shuffle: bool = True,
+        augment: str = "none",
+        encoding: str = "direct",
+        drop_last: bool = False,
+        device: torch.device | str = "cpu",
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        _check_sizes(len(split), batch_size, steps, drop_last)
+        _check_statistics(split, mean, std)
+        self.split, self.batch_size, self.steps = split, batch_size, steps
+        self.seed, self.shuffle, self.drop_last = seed, shuffle, drop_last
+        self.device, self.rank, self.world = torch.device(device), rank, world
+        self._augment = augmentation(augment)
+        self._encode = encoding_named(encoding)
+        self._mean, self._std = (torch.tensor(row, device=device).view(-1, 1, 1) for row in (mean, std))
+        self._check_ranks()
+
+    def __len__(self) -> int:
+        full, rest = divmod(len(self.split), self.batch_size)
+        return full + (rest > 0 and not self.drop_last)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Go through the data once.
+
+        Args:
+            epoch: Number of the epoch, from 0.
+            start: Number of the batch to begin with; `len(self)` gives none.
+
+        Returns:
+            Pairs of inputs float32 `[time, batch, C, H, W]`, to be read only, and labels int64 `[batch]`.
+
+        Raises:
+            InputError: `epoch` is negative or `start` is not a batch of the epoch.
+        """
+        if epoch < 0 or not 0 <= start <= len(self):
+            raise InputError(
+                f"Batches of epoch {epoch} from number {start} on were asked for. Epochs are numbered from 0 and this "
+                f"one has {len(self)} batches. Give an epoch of 0 or more and a start of 0 to {len(self)}."
+            )
+        order = self._order(epoch)
+        return (self._batch(order, epoch, index) for index in range(start, len(self)))
+
+    def _order(self, epoch: int) -> Tensor:
+        if not self.shuffle:
+            return torch.arange(len(self.split))
+        return torch.randperm(len(self.split), generator=keyed_generator(self.seed, _ORDER, epoch))
+
+    def _batch(self, order: Tensor, epoch: int, index: int) -> tuple[Tensor, Tensor]:
+        chosen = order[index * self.batch_size : (index + 1) * self.batch_size]
+        generator = keyed_generator(self.seed, _CONTENT, epoch, index)
+        images = self._augment(self.split.images[chosen], generator).to(self.device)
+        x = self._encode(self._scaled(images), self.steps, generator)
+        part = len(chosen) // self.world
+        mine = slice(self.rank * part, (self.rank + 1) * part)
+        return x[:, mine], self.split.labels[chosen[mine]].to(self.device)
+
+    def _scaled(self, images: Tensor) -> Tensor:
+        images = images.float() / 255 if images.dtype == torch.uint8 else images
+        return (images - self._mean) / self._std if self._encode.normalised else images
+
+    def _check_ranks(self) -> None:
+        if not 0 <= self.rank < self.world:
+            raise InputError(
+                f"Batches(rank={self.rank}, world={self.world}) was asked for. The processes that share a batch are "
+                "numbered from 0 to world - 1. Give this process its own number."
+            )
+        last = len(self.split) - (len(self) - 1) * self.batch_size
+        uneven = [size for size in (self.batch_size, min(last, self.batch_size)) if size % self.world]
+        if uneven:
+            raise InputError(
+                f"Batches(batch_size={self.batch_size}, world={self.world}) of {len(self.split)} samples has a batch "
+                f"of {uneven[0]}, which {self.world} ranks cannot share evenly. Unequal parts would weigh samples "
+                "differently. Choose a batch size that divides by the number of ranks, and drop_last=True if the last "
+                "batch does not."
+            )
+
+
+def _check_sizes(samples: int, batch_size: int, steps: int, drop_last: bool) -> None:
+    if batch_size < 1 or steps < 1:
+        raise InputError(
+            f"Batches(batch_size={batch_size}, steps={steps}) was asked for. A batch needs a sample and an input needs "
+            "a time step. Give both as 1 or more."
+        )
+    if samples < (batch_size if drop_last else 1):
+        raise InputError(
+            f"Batches(batch_size={batch_size}, drop_last={drop_last}) was given {samples} samples, which make no "
+            "batch. Nothing can be learned or measured on none. Give more samples, a smaller batch, or "
+            "drop_last=False."
+        )
+
+
+def _check_statistics(split: Split, mean: Sequence[float], std: Sequence[float]) -> None:
+    channels = split.images.shape[1]
+    if not len(mean) == len(std) == channels:
+        raise ShapeError(
+            f"Batches was given {len(mean)} means and {len(std)} deviations for images with {channels} channels. Each "
+            "channel is normalised by its own. Pass the mean and std of the data set the images come from."
+        )
+    if not all(deviation > 0 for deviation in std):
+        raise InputError(
+            f"Batches was given the standard deviations {list(std)}. Images are divided by them, so each must be above "
+            "0. Use 1.0 for a channel that never changes."
+        )

@@ -1,0 +1,154 @@
+"""What a data set is: images and labels in memory, in two parts."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from spikewright.data.selection import balanced_order, stratified
+from spikewright.errors import InputError, ShapeError
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images with their labels.
+
+    Args:
+        images: `[n, C, H, W]`, uint8 (0 to 255) or float32 (0 to 1).
+        labels: int64 `[n]`.
+
+    Raises:
+        ShapeError: The tensors have other layouts or types, or different lengths.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def __post_init__(self) -> None:
+        images, labels = self.images, self.labels
+        layout = images.dim() == 4 and images.dtype in (torch.uint8, torch.float32)
+        if not (layout and labels.dtype == torch.int64 and list(labels.shape) == [len(images)]):
+            raise ShapeError(
+                f"Split got images {images.dtype} {list(images.shape)} and labels {labels.dtype} {list(labels.shape)}. "
+                "It holds uint8 or float32 images [n, C, H, W] and one int64 label for each, so that batches can be "
+                "taken from both by the same index. Add the channel axis, or convert with .to(torch.int64)."
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def subset(self, indices: Tensor) -> "Split":
+        """Return the samples at `indices` (int64 `[m]`), in that order."""
+        return Split(self.images[indices], self.labels[indices])
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A training part, a test part, and how to present them.
+
+    Args:
+        name: What the data set is called in reports.
+        train: Samples to learn from.
+        test: Samples to measure on.
+        classes: Number of classes; labels lie in `range(classes)`.
+        mean: Mean of each channel, on the intensity scale 0 to 1.
+        std: Standard deviation of each channel, on the same scale.
+        augment: Recommended augmentation, a name of `spikewright.data.AUGMENTATIONS`.
+
+    Raises:
+        ShapeError: The two parts, or `mean` and `std`, do not fit together.
+        InputError: A label is out of range, an image is not finite, or a standard deviation is not positive.
+    """
+
+    name: str
+    train: Split
+    test: Split
+    classes: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    augment: str = "none"
+
+    def __post_init__(self) -> None:
+        _check_channels(self)
+        for part, split in (("train", self.train), ("test", self.test)):
+            _check_labels(self, part, split.labels)
+            _check_finite(self, part, split.images)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of every image."""
+        _, channels, height, width = self.train.images.shape
+        return channels, height, width
+
+    def limited(self, train: int | None = None, test: int | None = None) -> "Dataset":
+        """Return at most so many samples of each part; None keeps all.
+
+        The choice is fixed, takes the classes in turn, and a smaller choice is contained in a larger one.
+
+        Raises:
+            InputError: A limit is below 1.
+        """
+        return replace(self, train=_at_most(self.train, train, "train"), test=_at_most(self.test, test, "test"))
+
+    def with_validation(self, fraction: float, seed: int = 0) -> tuple["Dataset", Split]:
+        """Hold out `fraction` of every class of the training part.
+
+        `mean` and `std` stay as they were.
+
+        Returns:
+            The data set with the rest as its training part, and the samples held out.
+
+        Raises:
+            InputError: `fraction` is not between 0 and 1.
+        """
+        kept, held = stratified(self.train.labels, fraction, seed)
+        return replace(self, train=self.train.subset(kept)), self.train.subset(held)
+
+
+def _at_most(split: Split, limit: int | None, part: str) -> Split:
+    if limit is None or limit >= len(split):
+        return split
+    if limit < 1:
+        raise InputError(
+            f"The {part} part was to be limited to {limit} samples out of {len(split)}. "
+            "Nothing can be learned or measured on none; give 1 or more, or None for all."
+        )
+    return split.subset(balanced_order(split.labels, seed=0)[:limit].sort().values)
+
+
+def _check_channels(data: Dataset) -> None:
+    train, test = list(data.train.images.shape[1:]), list(data.test.images.shape[1:])
+    if not (train == test and len(data.mean) == len(data.std) == data.shape[0]):
+        raise ShapeError(
+            f"Dataset '{data.name}' has training images {train}, test images {test} ([C, H, W]), {len(data.mean)} "
+            f"means and {len(data.std)} standard deviations. One network must take both parts, and each channel needs "
+            "one mean and one deviation. Resize the images, or give as many statistics as channels."
+        )
+    if not all(deviation > 0 for deviation in data.std):
+        raise InputError(
+            f"Dataset '{data.name}' was given the standard deviations {data.std}. Images are divided by them, so each "
+            "must be above 0. Use 1.0 for a channel that never changes."
+        )
+
+
+def _check_labels(data: Dataset, part: str, labels: Tensor) -> None:
+    wrong = ((labels < 0) | (labels >= data.classes)).nonzero().flatten()
+    if len(wrong):
+        first = int(wrong[0])
+        raise InputError(
+            f"Dataset '{data.name}' has {data.classes} classes, but the {part} label at index {first} is "
+            f"{int(labels[first])} ({len(wrong)} of {len(labels)} are out of range). Labels index the outputs of the "
+            f"network, 0 to {data.classes - 1}. Renumber the labels, or give the right number of classes."
+        )
+
+
+def _check_finite(data: Dataset, part: str, images: Tensor) -> None:
+    if not images.is_floating_point():
+        return
+    wrong = (~images.isfinite()).flatten(1).any(1).nonzero().flatten()
+    if len(wrong):
+        raise InputError(
+            f"Dataset '{data.name}' has a NaN or an infinity in the {part} image at index {int(wrong[0])} "
+            f"({len(wrong)} of {len(images)} images are affected). One such value spoils every weight it reaches. "
+            "Remove or repair these images."
+        )

@@ -1,0 +1,65 @@
+"""The IDX format: arrays of bytes behind a short header, as MNIST and its successors are published.
+
+A file starts with two zero bytes, the code of the element type (8: unsigned byte), the number of axes, and one
+big-endian 32-bit length per axis; the elements follow in row-major order.
+"""
+
+import gzip
+import math
+import struct
+import zlib
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from spikewright.errors import DatasetCorrupt
+
+
+def read_content(path: Path) -> bytes:
+    """Return the bytes of `path`, decompressed if its name ends in `.gz`.
+
+    Raises:
+        DatasetCorrupt: The file is not gzip, ends early, or its checksum is wrong.
+    """
+    raw = path.read_bytes()
+    if path.suffix != ".gz":
+        return raw
+    try:
+        return gzip.decompress(raw)
+    except (OSError, EOFError, zlib.error) as cause:
+        raise DatasetCorrupt(
+            f"{path} was read as gzip, but its {len(raw)} bytes do not decompress: {cause}. Such a file is usually an "
+            "interrupted download or a saved error page. Fetch it again."
+        ) from cause
+
+
+def parse_idx(content: bytes, axes: int, path: Path) -> Tensor:
+    """Return the array in `content`.
+
+    Args:
+        content: A whole IDX file, decompressed.
+        axes: How many axes the array must have: 1 for labels, 3 for images.
+        path: Where it came from, for messages.
+
+    Returns:
+        uint8, with the lengths that the header states.
+
+    Raises:
+        DatasetCorrupt: The magic number, the lengths or the size of the file are not those of such an array.
+    """
+    header = 4 + 4 * axes
+    if content[:4] != bytes([0, 0, 8, axes]) or len(content) < header:
+        raise DatasetCorrupt(
+            f"{path} was read as IDX bytes with {axes} axes, which start with 0x{bytes([0, 0, 8, axes]).hex()} and a "
+            f"header of {header} bytes. It starts with 0x{content[:4].hex()} and has {len(content)} bytes, so it is "
+            "another kind of file. Check that images and labels are not swapped, or fetch it again."
+        )
+    lengths = struct.unpack(f">{axes}I", content[4:header])
+    elements = len(content) - header
+    if elements != math.prod(lengths) or not elements:
+        raise DatasetCorrupt(
+            f"{path} states the lengths {list(lengths)}, that is {math.prod(lengths)} elements, but {elements} bytes "
+            "follow its header. A file that is cut short, padded or empty cannot be trusted. Fetch it again."
+        )
+    return torch.frombuffer(bytearray(content[header:]), dtype=torch.uint8).reshape(lengths)

@@ -1,0 +1,70 @@
+"""MNIST: 70,000 handwritten digits."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from spikewright.data.dataset import Dataset, Split
+from spikewright.data.files import check_md5, data_folder, first_file
+from spikewright.data.idx import parse_idx, read_content
+from spikewright.errors import DatasetCorrupt
+
+LAYOUT = "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte (or .gz)"
+
+# Of the decompressed content, so that it does not matter how a mirror compressed it.
+_MD5 = {
+    "train-images": "6bbc9ace898e44ae57da46a324031adb",
+    "train-labels": "a25bea736e30d166cdddb491f175f624",
+    "t10k-images": "2646ac647ad5339dbf082846283269ea",
+    "t10k-labels": "27ae3e4e09519cfbb04c329615203637",
+}
+
+
+def mnist(data_dir: Path | str | None, verify: bool = True) -> Dataset:
+    """Load MNIST (LeCun, Bottou, Bengio & Haffner, Proceedings of the IEEE, 1998).
+
+    10 classes, images (1, 28, 28), 60,000 for training and 10,000 for testing.
+
+    Args:
+        data_dir: Folder with the four published files `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`,
+            `t10k-images-idx3-ubyte` and `t10k-labels-idx1-ubyte`, each plain or `.gz`; `train-images.idx3-ubyte`
+            with a dot is accepted too.
+        verify: Compare the decompressed content with the published one.  Turn it off for drop-in replacements.
+
+    Raises:
+        DatasetMissing: The folder or a file is not there.
+        DatasetCorrupt: A file is damaged, or is not the published one.
+    """
+    folder = data_folder("mnist", data_dir, LAYOUT)
+    sums = _MD5 if verify else {}
+    train, test = (read_part("mnist", folder, part, sums) for part in ("train", "t10k"))
+    return Dataset("mnist", train, test, classes=10, mean=(0.1307,), std=(0.3081,))
+
+
+def read_part(dataset: str, folder: Path, part: str, md5: Mapping[str, str]) -> Split:
+    """Read the images and labels of one part, laid out as MNIST is.
+
+    Args:
+        dataset: Name of the data set, for messages.
+        folder: Where the files are.
+        part: "train" or "t10k".
+        md5: Sums of the decompressed content by stem, such as "train-images"; a stem without one is not compared.
+
+    Raises:
+        DatasetMissing: A file is not there.
+        DatasetCorrupt: A file is damaged, has another sum, or there are not as many labels as images.
+    """
+    arrays = []
+    for stem, axes in ((f"{part}-images", 3), (f"{part}-labels", 1)):
+        spellings = [f"{stem}{joint}idx{axes}-ubyte{end}" for joint in "-." for end in ("", ".gz")]
+        path = first_file(dataset, folder, spellings)
+        content = read_content(path)
+        arrays.append(parse_idx(content, axes, path))
+        if stem in md5:
+            check_md5(dataset, path, content, md5[stem], "for drop-in replacements such as Fashion-MNIST")
+    images, labels = arrays
+    if len(images) != len(labels):
+        raise DatasetCorrupt(
+            f"'{dataset}' has {len(images)} images but {len(labels)} labels in its {part} files in "
+            f"{folder.absolute()}. Each image needs its own label. Fetch both files from the same place."
+        )
+    return Split(images[:, None], labels.long())

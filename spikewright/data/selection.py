@@ -1,0 +1,65 @@
+"""Which samples: class-stratified parts of a data set, as index tensors."""
+
+import torch
+from torch import Tensor
+
+from spikewright.data.randomness import keyed_generator
+from spikewright.errors import InputError
+
+
+def balanced_order(labels: Tensor, seed: int) -> Tensor:
+    """Return all indices in a shuffled order that deals the classes out in turn.
+
+    Every beginning of the order holds the classes as evenly as they allow, and a shorter beginning is contained in
+    a longer one.
+
+    Args:
+        labels: int64 `[n]`, 0 or more.
+        seed: Seed of the shuffle within each class.
+
+    Returns:
+        int64 `[n]`, a permutation.
+
+    >>> labels = torch.tensor([0, 0, 0, 0, 1, 1])
+    >>> labels[balanced_order(labels, seed=0)].tolist()
+    [0, 1, 0, 1, 0, 0]
+    """
+    by_class, turn = _turns(labels, seed)
+    return by_class[turn.argsort(stable=True)]
+
+
+def stratified(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Divide the indices in two, with the same `fraction` of every class in the second part.
+
+    A class with two samples or more has at least one in each part; a class with one sample keeps it in the first.
+
+    Args:
+        labels: int64 `[n]`, 0 or more.
+        fraction: Share of each class for the second part, between 0 and 1 exclusive.
+        seed: Seed of the choice.
+
+    Returns:
+        Two sorted int64 tensors, together all of `range(n)`.
+
+    Raises:
+        InputError: `fraction` is not between 0 and 1.
+    """
+    if not 0 < fraction < 1:
+        raise InputError(
+            f"A hold-out of fraction {fraction} was asked for. It must leave samples on both sides, "
+            "so the fraction lies between 0 and 1, both excluded; 0.1 is usual."
+        )
+    by_class, turn = _turns(labels, seed)
+    counts = labels.bincount()
+    quota = (counts * fraction).round().clamp(min=1).minimum(counts - 1)
+    held = turn < quota[labels[by_class]]
+    return by_class[~held].sort().values, by_class[held].sort().values
+
+
+def _turns(labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """Return shuffled indices grouped by class, and the rank of each within its class."""
+    shuffled = torch.randperm(len(labels), generator=keyed_generator(seed))
+    by_class = shuffled[labels[shuffled].argsort(stable=True)]
+    counts = labels.bincount()
+    first = counts.cumsum(0) - counts
+    return by_class, torch.arange(len(labels)) - first[labels[by_class]]

@@ -1,0 +1,95 @@
+"""Augmentation: random changes to batches of training images.
+
+Every function takes images `[n, C, H, W]`, uint8 (0 to 255) or float (0 to 1), and a generator, and returns new images
+of the same shape and type.  Each image has draws of its own.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional
+
+from spikewright.errors import ConfigError, nearest
+
+Transform = Callable[[Tensor, Generator], Tensor]
+
+
+def random_crop(images: Tensor, generator: Generator, pad: int = 4) -> Tensor:
+    """Shift each image by up to `pad` pixels both ways; zeros come in at the border."""
+    n, _, height, width = images.shape
+    padded = functional.pad(images, (pad, pad, pad, pad)).permute(0, 2, 3, 1)
+    top, left = torch.randint(0, 2 * pad + 1, (2, n, 1), generator=generator)
+    rows, columns = top + torch.arange(height), left + torch.arange(width)
+    cropped = padded[torch.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    return cropped.permute(0, 3, 1, 2).contiguous()
+
+
+def random_flip(images: Tensor, generator: Generator) -> Tensor:
+    """Mirror each image left to right with probability 1/2."""
+    mirrored = torch.rand(len(images), 1, 1, 1, generator=generator) < 0.5
+    return torch.where(mirrored, images.flip(-1), images)
+
+
+def cutout(images: Tensor, generator: Generator, p: float = 0.5) -> Tensor:
+    """Fill a random box of each image with probability `p`, as the published OTTT and SLTT results do.
+
+    The box covers 2 to 40 % of the image with a height-to-width ratio of 0.4 to 2.5, sides rounded down, anywhere
+    inside.  It is filled with the colour (c, 0, 0), c uniform in 0 to 255: red in a colour image, grey in a grey one.
+
+    Source: the random-erasing variant of Zhong et al. (AAAI 2020) used by Xiao et al. (OTTT, NeurIPS 2022) and Meng et
+    al. (SLTT, ICCV 2023).
+
+    Args:
+        images: `[n, C, H, W]`.
+        generator: Source of all draws.
+        p: Probability that an image is touched.
+    """
+    n, _, height, width = images.shape
+    chosen, area, ratio, y, x = torch.rand(5, n, generator=generator)
+    area = (0.02 + 0.38 * area) * height * width
+    ratio = 0.4 + 2.1 * ratio
+    tall, wide = (area * ratio).sqrt().floor().clamp(max=height), (area / ratio).sqrt().floor().clamp(max=width)
+    inside_rows = _within(height, (y * (height - tall + 1)).floor(), tall)
+    inside_columns = _within(width, (x * (width - wide + 1)).floor(), wide)
+    box = (chosen < p)[:, None, None] & inside_rows[:, :, None] & inside_columns[:, None, :]
+    return torch.where(box[:, None], _red(images, generator), images)
+
+
+def _within(length: int, start: Tensor, size: Tensor) -> Tensor:
+    """Return bool [n, length]: the positions from `start` on, `size` of them."""
+    position = torch.arange(length)
+    return (position >= start[:, None]) & (position < (start + size)[:, None])
+
+
+def _red(images: Tensor, generator: Generator) -> Tensor:
+    level = torch.randint(0, 256, (len(images),), generator=generator)
+    colour = images.new_zeros(len(images), images.shape[1], 1, 1)
+    colour[:, 0, 0, 0] = (level / 255 if images.is_floating_point() else level).to(images.dtype)
+    return colour
+
+
+AUGMENTATIONS: dict[str, tuple[Transform, ...]] = {
+    "none": (),
+    "crop": (random_crop,),
+    "crop-flip": (random_crop, random_flip),
+    "ottt-cifar": (random_crop, cutout, random_flip),
+}
+
+
+def augmentation(name: str) -> Transform:
+    """Return the transform that does the steps of `AUGMENTATIONS[name]` in their order.
+
+    Raises:
+        ConfigError: There is none of that name.
+    """
+    if name not in AUGMENTATIONS:
+        raise ConfigError(f"The augmentation '{name}' is unknown. {nearest(name, AUGMENTATIONS)}")
+    steps = AUGMENTATIONS[name]
+
+    def apply(images: Tensor, generator: Generator) -> Tensor:
+        for step in steps:
+            images = step(images, generator)
+        return images
+
+    return apply

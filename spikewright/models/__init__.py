@@ -1,0 +1,16 @@
+"""Reference networks: plain modules over images, with the neurons left open."""
+
+from spikewright.models.conv import Conv as Conv
+from spikewright.models.mlp import MLP as MLP
+from spikewright.models.nf_resnet import NFResNet as NFResNet
+from spikewright.models.nf_resnet_depths import nf_resnet18 as nf_resnet18
+from spikewright.models.nf_resnet_depths import nf_resnet34 as nf_resnet34
+from spikewright.models.nf_resnet_depths import nf_resnet50 as nf_resnet50
+from spikewright.models.nf_resnet_depths import nf_resnet101 as nf_resnet101
+from spikewright.models.registry import create_model as create_model
+from spikewright.models.registry import list_models as list_models
+from spikewright.models.registry import model_class as model_class
+from spikewright.models.resnet import ResNet18 as ResNet18
+from spikewright.models.vgg import VGG as VGG
+from spikewright.models.vgg import vgg_f as vgg_f
+from spikewright.models.vgg_bn import VGG11BN as VGG11BN

@@ -1,0 +1,110 @@
+"""What the constructors of all models share: argument checks, widths, dropout and initialisation."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+from torch import nn
+
+from spikewright.errors import ConfigError, ShapeError, nearest
+from spikewright.layers.scale import SPIKE_SCALE
+
+Shape = tuple[int, int, int]
+NeuronFactory = Callable[[], nn.Module]
+
+
+def check_arguments(model: str, shape: Shape, classes: int, neuron: NeuronFactory) -> None:
+    """Refuse the three arguments of every model where they cannot describe a network.
+
+    Raises:
+        ShapeError: `shape` is not three positive numbers.
+        ConfigError: `classes` is not a positive number, or `neuron` does not make neurons.
+    """
+    if len(shape) != 3 or any(size < 1 for size in shape):
+        raise ShapeError(
+            f"{model} was asked to take samples of shape {tuple(shape)}, which are not images: it needs three positive "
+            "sizes (channels, height, width). Give flat data as (features, 1, 1)."
+        )
+    check_counts(model, classes=(classes,))
+    if isinstance(neuron, nn.Module) or not callable(neuron):
+        raise ConfigError(
+            f"{model} was given the neuron {neuron!r}, but every layer needs a neuron of its own. Give a function "
+            "that makes one, such as lambda: LIF(tau=2.0)."
+        )
+
+
+def check_counts(model: str, **options: Sequence[int]) -> None:
+    """Raise ConfigError if one of these options is not a sequence of positive integers."""
+    for name, values in options.items():
+        if not isinstance(values, Sequence) or isinstance(values, str):
+            raise ConfigError(f"{model} was given {name}={values!r}, but it needs a sequence such as (64, 128).")
+        for value in values:
+            if not isinstance(value, int) or value < 1:
+                raise ConfigError(f"{model} was given {value!r} for {name}, which counts something. Use 1 or more.")
+
+
+def check_choice(model: str, option: str, value: str, known: Iterable[str]) -> None:
+    """Raise ConfigError, with the nearest known name, if an option has none of its values."""
+    known = tuple(known)
+    if value not in known:
+        raise ConfigError(f"{model} has no {option} '{value}'. {nearest(value, known)}")
+
+
+def check_halvings(model: str, shape: Shape, halvings: int) -> None:
+    """Raise ShapeError if an image is too small to have its sides halved that often."""
+    if min(shape[1:]) >> halvings < 1:
+        raise ShapeError(
+            f"{model} halves its image {halvings} times, but {shape[1]} x {shape[2]} pixels leave nothing: both sides "
+            f"need {2**halvings} or more. Enlarge the images, or take a model with less pooling."
+        )
+
+
+def scaled(channels: int, width: float) -> int:
+    """The number of channels under a width multiplier: rounded, at least 1.
+
+    Raises:
+        ConfigError: `width` is not positive.
+    """
+    if width <= 0:
+        raise ConfigError(f"A width multiplier of {width} leaves no channels. Use a positive number; 1 is full size.")
+    return max(1, round(channels * width))
+
+
+def dropout_layers(rate: float) -> list[nn.Module]:
+    """One dropout layer to splice into a sequence, or nothing at rate 0.
+
+    Raises:
+        ConfigError: `rate` is outside [0, 1).
+    """
+    if not 0.0 <= rate < 1.0:
+        raise ConfigError(f"A dropout rate of {rate} was asked for, but it is the share removed. Use 0 <= rate < 1.")
+    return [nn.Dropout(rate)] if rate else []
+
+
+def init_convolutions(model: nn.Module, *, zero_bias: bool = True) -> None:
+    """Draw every convolution Kaiming-normal (fan out, ReLU gain); set its bias to zero unless told otherwise."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if zero_bias and module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def init_readout(readout: nn.Linear, std: float) -> None:
+    """Draw a readout from a normal distribution of this standard deviation, with zero bias."""
+    nn.init.normal_(readout.weight, std=std)
+    nn.init.zeros_(readout.bias)
+
+
+def init_for_spikes(layers: Iterable[nn.Module]) -> None:
+    """Draw the linear maps and convolutions of a sequence so that all its currents start with unit variance.
+
+    Weights are normal with variance 1 / fan_in at the image and 2.74 ** 2 / fan_in behind neurons, whose spikes have
+    less than unit variance (see `Scale`); biases are zero. PyTorch's default leaves the second layer silent.
+    """
+    gain = 1.0
+    for layer in layers:
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            nn.init.normal_(layer.weight, std=gain / math.sqrt(layer.weight[0].numel()))
+            gain = SPIKE_SCALE
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)

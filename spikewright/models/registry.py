@@ -1,0 +1,80 @@
+"""Models by name, for configuration files and the command line."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from spikewright.errors import ConfigError, nearest
+from spikewright.models._parts import NeuronFactory, Shape
+from spikewright.models.conv import Conv
+from spikewright.models.mlp import MLP
+from spikewright.models.nf_resnet_depths import nf_resnet18, nf_resnet34, nf_resnet50, nf_resnet101
+from spikewright.models.resnet import ResNet18
+from spikewright.models.vgg import VGG, vgg_f
+from spikewright.models.vgg_bn import VGG11BN
+
+_MODELS: dict[str, Callable[..., nn.Module]] = {
+    "conv": Conv,
+    "mlp": MLP,
+    "nf_resnet101": nf_resnet101,
+    "nf_resnet18": nf_resnet18,
+    "nf_resnet34": nf_resnet34,
+    "nf_resnet50": nf_resnet50,
+    "resnet18": ResNet18,
+    "vgg": VGG,
+    "vgg11_bn": VGG11BN,
+    "vgg_f": vgg_f,
+}
+
+
+def list_models() -> list[str]:
+    """The names that `create_model` knows, sorted.
+
+    >>> "vgg_f" in list_models()
+    True
+    """
+    return sorted(_MODELS)
+
+
+def model_class(name: str) -> Callable[..., nn.Module]:
+    """The constructor of a model: a class or a function `(shape, classes, neuron, *, options...)`.
+
+    Raises:
+        ConfigError: there is no model of this name.
+    """
+    if name not in _MODELS:
+        raise ConfigError(f"There is no model '{name}'. {nearest(name, _MODELS)}")
+    return _MODELS[name]
+
+
+def create_model(name: str, shape: Shape, classes: int, neuron: NeuronFactory, **options: Any) -> nn.Module:
+    """Build a model by name.
+
+    Args:
+        name: One of `list_models()`.
+        shape: Channels, height and width of a sample.
+        classes: Number of outputs.
+        neuron: Makes the neurons of one layer, without arguments: a neuron class, or a lambda that sets its parameters.
+        options: Keyword options of the constructor.
+
+    Returns:
+        A module that maps [batch, *shape] to [batch, classes].
+
+    Raises:
+        ConfigError: the name or an option is unknown, or an option has an impossible value.
+        ShapeError: the model cannot take images of this shape.
+
+    >>> import torch
+    >>> model = create_model("mlp", (1, 8, 8), 10, torch.nn.ReLU, hidden=(32,))
+    >>> model(torch.zeros(5, 1, 8, 8)).shape
+    torch.Size([5, 10])
+    """
+    constructor = model_class(name)
+    parameters = inspect.signature(constructor).parameters.values()
+    known = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+    for option in options:
+        if option not in known:
+            raise ConfigError(f"The model '{name}' has no option '{option}'. {nearest(option, known)}")
+    return constructor(shape, classes, neuron, **options)

@@ -1,0 +1,126 @@
+"""The VGG network of OTTT, with and without a feedback connection."""
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+from spikewright.errors import ConfigError
+from spikewright.layers.feedback import Feedback
+from spikewright.layers.scale import SPIKE_SCALE, Scale
+from spikewright.layers.weight_standardization import ScaledWSConv2d
+from spikewright.models._parts import (
+    NeuronFactory,
+    Shape,
+    check_arguments,
+    check_counts,
+    check_halvings,
+    dropout_layers,
+    init_convolutions,
+    init_readout,
+    scaled,
+)
+
+Layers = tuple[int | Literal["P"], ...]
+PUBLISHED: Layers = (64, 128, "P", 256, 256, "P", 512, 512, "P", 512, 512)
+
+
+class VGG(nn.Module):
+    """Standardised 3 x 3 convolutions and average pooling, without batch normalisation.
+
+    Each convolution has a bias and is followed by neurons, the constant scale, and dropout if there is any. Global
+    average pooling and a plain linear readout end the network.
+
+    With `feedback`, the last feature map also returns, at the next step, to the current of the first convolution:
+    enlarged to its size by repeating pixels (so by 2 for each pooling), then through a plain 3 x 3 convolution that
+    starts at zero.
+
+    Args:
+        shape: Channels, height and width of a sample.
+        classes: Number of outputs.
+        neuron: Makes the neurons of one layer.
+        layers: Output channels of each convolution, and "P" for a 2 x 2 average pooling.
+        dropout: Share of neuron outputs removed.
+        feedback: Whether to add the feedback connection.
+        scale: Factor after each neuron.
+        width: Multiplier of all channel counts.
+
+    Raises:
+        ShapeError: `shape` is not three positive sizes, or too small for this much pooling.
+        ConfigError: another argument does not describe a network.
+
+    Reference:
+        Xiao et al., Online Training Through Time for Spiking Neural Networks, NeurIPS 2022, arXiv 2210.04195.
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        classes: int,
+        neuron: NeuronFactory,
+        *,
+        layers: Layers = PUBLISHED,
+        dropout: float = 0.0,
+        feedback: bool = False,
+        scale: float = SPIKE_SCALE,
+        width: float = 1.0,
+    ) -> None:
+        super().__init__()
+        check_arguments("VGG", shape, classes, neuron)
+        _check_layers(layers)
+        check_halvings("VGG", shape, layers.count("P"))
+        channels = [scaled(entry, width) for entry in layers if entry != "P"]
+        self.features = _features(shape[0], layers, neuron, dropout, scale, width)
+        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.readout = nn.Linear(channels[-1], classes)
+        init_convolutions(self)
+        init_readout(self.readout, std=0.01)
+        if feedback:
+            arrival = _feedback(self.features[-1], channels[-1], channels[0], shape[1:])
+            self.features.insert(1, arrival)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images [batch, channel, height, width] to outputs [batch, class]."""
+        return self.readout(self.pool(self.features(x)))
+
+
+def vgg_f(
+    shape: Shape,
+    classes: int,
+    neuron: NeuronFactory,
+    *,
+    layers: Layers = PUBLISHED,
+    dropout: float = 0.0,
+    scale: float = SPIKE_SCALE,
+    width: float = 1.0,
+) -> VGG:
+    """The VGG with feedback from its last feature map to its first convolution; the arguments are those of `VGG`."""
+    return VGG(shape, classes, neuron, layers=layers, dropout=dropout, feedback=True, scale=scale, width=width)
+
+
+def _features(
+    channels: int, layers: Layers, neuron: NeuronFactory, rate: float, scale: float, width: float
+) -> nn.Sequential:
+    modules: list[nn.Module] = []
+    for entry in layers:
+        if entry == "P":
+            modules.append(nn.AvgPool2d(2))
+            continue
+        fan_in, channels = channels, scaled(entry, width)
+        modules += [ScaledWSConv2d(fan_in, channels, 3, padding=1), neuron(), Scale(scale), *dropout_layers(rate)]
+    return nn.Sequential(*modules)
+
+
+def _feedback(source: nn.Module, fan_in: int, fan_out: int, size: tuple[int, int]) -> Feedback:
+    convolution = nn.Conv2d(fan_in, fan_out, 3, padding=1)
+    init_convolutions(convolution)
+    nn.init.zeros_(convolution.weight)
+    return Feedback(nn.Sequential(nn.Upsample(size=size, mode="nearest"), convolution), source)
+
+
+def _check_layers(layers: Layers) -> None:
+    check_counts("VGG", layers=[entry for entry in layers if entry != "P"])
+    if not layers or layers[0] == "P":
+        raise ConfigError(
+            f"VGG was given layers={layers}, but its first layer has to be a convolution. Start with a number of "
+            "channels; write 'P' for a pooling."
+        )

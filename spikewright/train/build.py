@@ -1,0 +1,170 @@
+"""From a configuration to the things it names."""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import torch
+
+from spikewright import data as datasets
+from spikewright.data import Batches, Dataset, Split
+from spikewright.errors import ConfigError, nearest
+from spikewright.losses import Loss
+from spikewright.network import Network
+from spikewright.rules import Rule
+from spikewright.train.components import LOSSES, MODELS, NEURONS, OPTIMIZERS, RULES, construct, defaults, options
+from spikewright.train.config import Config, Presentation, Tree
+from spikewright.train.distributed import Ranks
+from spikewright.train.schedule import SCHEDULES, Schedule
+
+
+@dataclass
+class Experiment:
+    """Everything a run consists of.
+
+    Attributes:
+        config: What it was built from, with every default filled in.
+        dataset: The data.
+        held_out: Samples held out of training, if any.
+        net: The network, on its device.
+        rule: The learning rule, on the same device.
+        loss: The loss.
+        optimizer: Of torch.
+        schedule: Of the learning rate.
+        training: Batches to learn from.
+        device: Where all of it lives.
+    """
+
+    config: Tree
+    dataset: Dataset
+    held_out: Split | None
+    net: Network
+    rule: Rule
+    loss: Loss
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule
+    training: Batches
+    device: torch.device
+
+    def measuring(self, split: Split, batch_size: int = 256) -> Batches:
+        """Return batches of a split to measure on: in order, not augmented, encoded as in training."""
+        shown = self.config["data"]
+        return Batches(
+            split,
+            batch_size=batch_size,
+            steps=self.config["train"]["steps"],
+            mean=self.dataset.mean,
+            std=self.dataset.std,
+            seed=self.config["train"]["seed"],
+            shuffle=False,
+            encoding=shown["encoding"],
+            device=self.device,
+        )
+
+
+def build(config: Config, ranks: Ranks = Ranks()) -> Experiment:  # noqa: B008  (a frozen value)
+    """Build what a configuration names; seeds the global generator of torch.
+
+    Args:
+        config: The configuration.
+        ranks: Which of several processes this is.
+
+    Raises:
+        ConfigError: A name, key, type or value in the configuration is wrong.
+        DatasetMissing: The files of the data set are not there.
+        DatasetCorrupt: They are there, but damaged.
+    """
+    settings = config.train
+    torch.manual_seed(settings.seed)
+    device = _device(settings.device)
+    presentation, dataset = _load(config.data)
+    held_out = None
+    if presentation.validation:
+        dataset, held_out = dataset.with_validation(presentation.validation, settings.seed)
+    construct("neuron", NEURONS, config.neuron)  # a wrong key is told before a model is built
+    model = construct(
+        "model",
+        MODELS,
+        config.model,
+        dataset.shape,
+        dataset.classes,
+        lambda: construct("neuron", NEURONS, config.neuron),
+    )
+    net = Network(model).to(device)
+    rule = construct("rule", RULES, config.rule).to(device)
+    training = Batches(
+        dataset.train,
+        batch_size=min(settings.batch_size, len(dataset.train)),
+        steps=settings.steps,
+        mean=dataset.mean,
+        std=dataset.std,
+        seed=settings.seed,
+        augment=presentation.augment or dataset.augment,
+        encoding=presentation.encoding,
+        device=device,
+        rank=ranks.rank,
+        world=ranks.world,
+        drop_last=ranks.world > 1,
+    )
+    optimizer = construct("optimizer", OPTIMIZERS, config.optimizer, net.parameters())
+    schedule = construct("schedule", SCHEDULES, config.schedule, optimizer, len(training), settings.epochs)
+    loss_table = {"criterion": {"name": "cross_entropy"}, **config.loss}
+    return Experiment(
+        config=_resolved(config, presentation, dataset),
+        dataset=dataset,
+        held_out=held_out,
+        net=net,
+        rule=rule,
+        loss=construct("loss", LOSSES, loss_table),
+        optimizer=optimizer,
+        schedule=schedule,
+        training=training,
+        device=device,
+    )
+
+
+def _load(table: dict[str, Any]) -> tuple[Presentation, Dataset]:
+    """Split `[data]` into presentation and loader arguments, and load."""
+    own = {field.name for field in fields(Presentation)}
+    known = own | set(options(datasets.loader(table["name"])))
+    for key in table:
+        if key != "name" and key not in known:
+            raise ConfigError(f"data.{key} is not known for '{table['name']}'. {nearest(key, known)}")
+    presentation = Presentation(**{key: value for key, value in table.items() if key in own})
+    arguments = {key: _tuple(value) for key, value in table.items() if key not in own and key != "name"}
+    dataset = datasets.load(table["name"], presentation.dir, **arguments)
+    return presentation, dataset.limited(presentation.limit_train, presentation.limit_test)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"train.device = '{name}' cannot be used here: {error}. Use 'cpu', or 'auto'.") from error
+    return device
+
+
+def _resolved(config: Config, presentation: Presentation, dataset: Dataset) -> Tree:
+    """Fill in every default, so that the record of a run says all of it."""
+    tree = config.tree()
+    sections = {
+        "rule": RULES,
+        "model": MODELS,
+        "neuron": NEURONS,
+        "loss": LOSSES,
+        "optimizer": OPTIMIZERS,
+        "schedule": SCHEDULES,
+    }
+    for section, choices in sections.items():
+        tree[section] = defaults(section, choices, tree[section])
+    shown = {**asdict(presentation), "augment": presentation.augment or dataset.augment}
+    loader = {tree["data"]["name"]: datasets.loader(tree["data"]["name"])}
+    arguments = {key: value for key, value in tree["data"].items() if key not in shown}
+    tree["data"] = {**defaults("data", loader, arguments), **shown}
+    return tree
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

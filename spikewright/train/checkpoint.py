@@ -1,0 +1,122 @@
+"""Checkpoints: tensors as safetensors, the rest as JSON in the same file, replaced in one step.
+
+One file holds all of it, so it can be swapped atomically: there is always a whole checkpoint on disk.  Reading one
+never runs code from it.  A digest over everything tells a damaged or edited file from a good one.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spikewright.errors import CheckpointError
+
+FORMAT = "spikewright-checkpoint-1"
+
+
+def save(path: Path, tree: Mapping[str, Any]) -> None:
+    """Write nested dictionaries, lists, numbers, strings and tensors to one file, atomically.
+
+    Args:
+        path: The file; an older one is replaced only once the new one is complete on disk.
+        tree: What to keep.
+
+    Raises:
+        CheckpointError: The file cannot be written.
+    """
+    from safetensors.torch import save as to_bytes
+
+    tensors: dict[str, Tensor] = {}
+    rest = json.dumps(_take_apart(tree, tensors))
+    data = to_bytes(tensors, {"format": FORMAT, "rest": rest, "digest": _digest(rest, tensors)})
+    try:
+        write_atomically(path, data)
+    except OSError as error:
+        raise CheckpointError(f"The checkpoint {path} cannot be written: {error.strerror}.") from error
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read what `save` wrote.
+
+    Raises:
+        CheckpointError: There is no such file, or it is truncated, altered, or not a checkpoint of this library.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise CheckpointError(f"There is no checkpoint {path}. Give the folder of a run that has saved one.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(
+            f"The checkpoint {path} ({path.stat().st_size} bytes) is truncated or not a safetensors file: {error}. "
+            "Use another checkpoint of the run, or start again."
+        ) from error
+    if metadata.get("format") != FORMAT:
+        raise CheckpointError(
+            f"The file {path} is a safetensors file, but not a checkpoint of this library (its format is "
+            f"{metadata.get('format')!r}, not {FORMAT!r}). Load plain weights with module.load_state_dict instead."
+        )
+    if metadata.get("digest") != _digest(metadata.get("rest", ""), tensors):
+        raise CheckpointError(
+            f"The checkpoint {path} was altered after it was written: its contents do not match its digest. Nothing "
+            "was loaded. Use another checkpoint of the run, or start again."
+        )
+    return _put_together(json.loads(metadata["rest"]), tensors)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that a reader sees either the old contents or all of the new."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _digest(rest: str, tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(rest.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(memoryview(tensor.reshape(-1).contiguous().view(torch.uint8).numpy()))
+    return digest.hexdigest()
+
+
+def _take_apart(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """Turn a tree into JSON, its tensors put aside under numbers."""
+    if isinstance(value, Tensor):
+        key = str(len(tensors))
+        tensors[key] = value.detach().cpu().contiguous().clone()
+        return {"tensor": key}
+    if isinstance(value, Mapping):
+        return {"map": [[_take_apart(k, tensors), _take_apart(v, tensors)] for k, v in value.items()]}
+    if isinstance(value, list | tuple):
+        return {"tuple" if isinstance(value, tuple) else "list": [_take_apart(v, tensors) for v in value]}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"A checkpoint holds tensors and plain values, not {type(value).__name__}.")
+
+
+def _put_together(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    if not isinstance(value, dict):
+        return value
+    ((kind, content),) = value.items()
+    if kind == "tensor":
+        return tensors[content]
+    if kind == "map":
+        return {_put_together(k, tensors): _put_together(v, tensors) for k, v in content}
+    items: Iterator[Any] = (_put_together(v, tensors) for v in content)
+    return tuple(items) if kind == "tuple" else list(items)

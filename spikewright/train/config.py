@@ -1,0 +1,202 @@
+"""The configuration of a run: sections of plain values, from defaults, a recipe, flags and `--set`, in that order."""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from spikewright.errors import ConfigError, nearest
+from spikewright.train.components import as_table
+
+Tree = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How long and how to train.
+
+    Attributes:
+        steps: Time steps of a sequence.
+        epochs: Passes over the training data.
+        batch_size: Samples per batch, over all processes.
+        seed: Of weights, data order, augmentation and masks.
+        device: "cpu", "cuda", or "auto": CUDA where there is one.
+        amp: Automatic mixed precision: "off", "float16" (with loss scaling) or "bfloat16".
+        clip_norm: Largest norm of the gradient; `None` does not clip.
+        checkpoint_every: Batches between checkpoints inside an epoch; `None` saves at the end of each epoch only.
+        evaluate_every: Epochs between evaluations; the last epoch is always evaluated.
+        tensorboard: Also write TensorBoard events.
+    """
+
+    steps: int = 6
+    epochs: int = 30
+    batch_size: int = 64
+    seed: int = 0
+    device: str = "auto"
+    amp: str = "off"
+    clip_norm: float | None = None
+    checkpoint_every: int | None = None
+    evaluate_every: int = 1
+    tensorboard: bool = False
+
+
+@dataclass(frozen=True)
+class Presentation:
+    """How data is presented; the other keys of `[data]` are arguments of the data set's loader.
+
+    Attributes:
+        dir: Folder with the files of the data set.
+        augment: Name of an augmentation; `None` takes the data set's own.
+        encoding: How an image becomes a sequence.
+        validation: Share of the training data held out to choose the best checkpoint; 0 holds out none.
+        limit_train: Use at most so many training samples.
+        limit_test: Use at most so many test samples.
+    """
+
+    dir: str | None = None
+    augment: str | None = None
+    encoding: str = "direct"
+    validation: float = 0.0
+    limit_train: int | None = None
+    limit_test: int | None = None
+
+
+DEFAULTS: Tree = {
+    "rule": {"name": "ottt"},
+    "data": {"name": "digits"},
+    "model": {"name": "mlp"},
+    "neuron": {"name": "lif"},
+    "loss": {"name": "per_step"},
+    "optimizer": {"name": "adam", "lr": 0.002},
+    "schedule": {"name": "cosine"},
+    "train": {},
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """A complete configuration: one table per section, with a `name` where there is a choice."""
+
+    rule: dict[str, Any]
+    data: dict[str, Any]
+    model: dict[str, Any]
+    neuron: dict[str, Any]
+    loss: dict[str, Any]
+    optimizer: dict[str, Any]
+    schedule: dict[str, Any]
+    train: Settings
+
+    def tree(self) -> Tree:
+        """Return the configuration as plain nested dictionaries."""
+        return asdict(self)
+
+
+def configure(
+    recipe: Path | str | Mapping[str, Any] | None = None,
+    overrides: Sequence[str] = (),
+    **sections: Mapping[str, Any] | str | None,
+) -> Config:
+    """Put a configuration together: defaults, then the recipe, then `sections`, then `overrides`.
+
+    Args:
+        recipe: A TOML file, or its contents as a mapping.
+        overrides: `section.key=value`; the value is read as TOML, and as a string if it is not.
+        **sections: Tables, or names, by section; `None` values in them are left out.
+
+    Raises:
+        ConfigError: A section or key is unknown, or the file cannot be read.
+
+    >>> configure(rule="sltt", overrides=["rule.k=2", "optimizer.lr=0.1"]).rule
+    {'name': 'sltt', 'k': 2}
+    """
+    tree: Tree = {name: dict(table) for name, table in DEFAULTS.items()}
+    given = _read(Path(recipe)) if isinstance(recipe, str | Path) else dict(recipe or {})
+    for source in (given, sections):
+        for name, table in source.items():
+            _merge(tree, name, table)
+    for override in overrides:
+        _override(tree, override)
+    return Config(**{**tree, "train": _settings(tree["train"])})  # type: ignore[arg-type]
+
+
+def rule_table(text: str) -> dict[str, Any]:
+    """Read a rule in short form, `name[:key=value]...`.
+
+    >>> rule_table("sltt:k=2:rescale=true")
+    {'name': 'sltt', 'k': 2, 'rescale': True}
+    """
+    name, *arguments = text.split(":")
+    table: dict[str, Any] = {"name": name}
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if not equals:
+            raise ConfigError(f"The rule '{text}' has the part '{argument}'. Write it as key=value, e.g. sltt:k=2.")
+        table[key] = _value(value)
+    return table
+
+
+def _merge(tree: Tree, section: str, table: Any) -> None:
+    if table is None:
+        return
+    if section not in tree:
+        raise ConfigError(f"The configuration has a section '{section}', which is unknown. {nearest(section, tree)}")
+    if not isinstance(table, str | Mapping):
+        raise ConfigError(f"The section '{section}' is {table!r}; it has to be a table, or a name.")
+    table = {key: value for key, value in as_table(table).items() if value is not None}
+    renamed = "name" in table and table["name"] != tree[section].get("name")
+    tree[section] = {**({} if renamed else tree[section]), **table}
+
+
+def _override(tree: Tree, override: str) -> None:
+    path, equals, text = override.partition("=")
+    section, *keys = path.strip().split(".")
+    if not equals or not keys:
+        raise ConfigError(f"--set {override} cannot be read. Write section.key=value, e.g. optimizer.lr=0.05.")
+    if section not in tree:
+        raise ConfigError(f"--set {override}: there is no section '{section}'. {nearest(section, tree)}")
+    if keys == ["name"]:
+        _merge(tree, section, _value(text))
+        return
+    table = tree[section]
+    for key in keys[:-1]:
+        table[key] = as_table(table.get(key, {}))
+        table = table[key]
+    table[keys[-1]] = _value(text)
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return {"none": None, "null": None}.get(text.strip().lower(), text.strip())
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"The recipe {path} cannot be read: {error.strerror}.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"The recipe {path} is not valid TOML: {error}.") from error
+
+
+def _settings(table: dict[str, Any]) -> Settings:
+    known = {field.name for field in fields(Settings)}
+    for key, value in table.items():
+        if key not in known:
+            raise ConfigError(f"train.{key} is not a setting. {nearest(key, known)}")
+        default = getattr(Settings(), key)
+        if isinstance(default, int | str) and not isinstance(value, type(default)):
+            raise ConfigError(
+                f"train.{key} = {value!r} is a {type(value).__name__}; it takes a {type(default).__name__}."
+            )
+    settings = Settings(**table)
+    for key in ("steps", "epochs", "batch_size", "evaluate_every"):
+        if getattr(settings, key) < 1:
+            raise ConfigError(f"train.{key} = {getattr(settings, key)}: it has to be at least 1.")
+    if settings.amp not in ("off", "float16", "bfloat16"):
+        raise ConfigError(
+            f"train.amp = '{settings.amp}' is unknown. {nearest(settings.amp, ['off', 'float16', 'bfloat16'])}"
+        )
+    return settings

@@ -1,0 +1,54 @@
+"""Finding where a NaN or an infinity came from."""
+
+import torch
+from torch import Tensor, nn
+
+from spikewright.network import Network
+from spikewright.operations import Operation
+
+
+class _FirstBad:
+    """An observer that notes the first site whose current is not finite."""
+
+    def __init__(self) -> None:
+        self.found: str | None = None
+
+    def neuron(self, site: str, current: Tensor, spikes: Tensor) -> None:
+        self._look(f"the current of neuron '{site}'", current)
+
+    def synapse(self, site: str, operation: Operation, x: Tensor, weight: Tensor, current: Tensor) -> None:
+        self._look(f"the weight of synapse '{site}'", weight)
+        self._look(f"the current of synapse '{site}'", current)
+
+    def _look(self, what: str, tensor: Tensor) -> None:
+        if self.found is None and not finite(tensor):
+            bad = int((~torch.isfinite(tensor)).sum())
+            self.found = f"{what} ({bad} of {tensor.numel()} values)"
+
+
+def finite(tensor: Tensor) -> bool:
+    """Whether every value is finite."""
+    return bool(torch.isfinite(tensor).all())
+
+
+@torch.no_grad()
+def first_not_finite(net: Network, x: Tensor) -> str:
+    """Name the first place, in the order of the computation, that is not finite for this input.
+
+    Args:
+        net: The network.
+        x: `[time, batch, *feature]`.
+    """
+    if x.is_floating_point() and not finite(x):
+        return "the input"
+    observer = _FirstBad()
+    net.run(x, observers=(observer,))
+    return observer.found or _parameters(net.module) or "a gradient only: every weight and current is still finite"
+
+
+def _parameters(module: nn.Module) -> str | None:
+    bad = [name for name, p in module.named_parameters() if not finite(p)]
+    if bad:
+        return f"the parameter '{bad[0]}'"
+    grads = [name for name, p in module.named_parameters() if p.grad is not None and not finite(p.grad)]
+    return f"the gradient of '{grads[0]}'" if grads else None

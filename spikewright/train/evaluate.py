@@ -1,0 +1,55 @@
+"""Measuring a network on data it does not learn from."""
+
+from dataclasses import dataclass
+
+import torch
+
+from spikewright.data import Batches
+from spikewright.losses import Loss
+from spikewright.network import Network
+from spikewright.run import Run
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a network does on a set of samples.
+
+    Attributes:
+        accuracy: Share of samples whose largest output, summed over time, is their class.
+        loss: Mean of the loss.
+        rates: Spikes per neuron and step, by site.
+        samples: How many samples were seen.
+    """
+
+    accuracy: float
+    loss: float
+    rates: dict[str, float]
+    samples: int
+
+
+@torch.no_grad()
+def evaluate(net: Network, batches: Batches, loss: Loss) -> Score:
+    """Run every batch once, in evaluation mode, and score it.
+
+    Args:
+        net: The network; its mode is restored.
+        batches: What to measure on.
+        loss: The loss to report.
+    """
+    training = net.training
+    net.eval()
+    try:
+        correct, lost, samples = 0, 0.0, 0
+        rates: dict[str, float] = {}
+        for x, y in batches.epoch(0):
+            net.wiring(x)
+            run = Run(net)
+            output = run.advance(x)
+            correct += int((output.sum(0).argmax(-1) == y).sum())
+            lost += float(loss(output, y, len(x))) * len(y)
+            samples += len(y)
+            for site, rate in run.rates().items():
+                rates[site] = rates.get(site, 0.0) + rate * len(y)
+        return Score(correct / samples, lost / samples, {s: r / samples for s, r in rates.items()}, samples)
+    finally:
+        net.train(training)

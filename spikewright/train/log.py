@@ -1,0 +1,130 @@
+"""What a run tells while it goes on: a CSV row per epoch, TensorBoard events on request, and a progress bar."""
+
+import csv
+import io
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from spikewright.errors import ConfigError
+from spikewright.train.checkpoint import write_atomically
+
+Row = dict[str, float | int | None]
+
+
+class Reporter(Protocol):
+    """Where a run reports to."""
+
+    def start(self, batches: int, epochs: int, epoch: int, batch: int) -> None:
+        """Begin at a position of the run."""
+
+    def batch(self, epoch: int, batch: int, loss: float, accuracy: float) -> None:
+        """A batch is done; the figures are running means of the epoch."""
+
+    def epoch(self, row: Row) -> None:
+        """An epoch is done and evaluated."""
+
+    def stop(self) -> None:
+        """The run is over, or was interrupted."""
+
+
+class Silent:
+    """Reports nothing."""
+
+    def start(self, batches: int, epochs: int, epoch: int, batch: int) -> None: ...
+
+    def batch(self, epoch: int, batch: int, loss: float, accuracy: float) -> None: ...
+
+    def epoch(self, row: Row) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+class Bar:
+    """A progress bar with the running loss and accuracy, and one line per epoch."""
+
+    def __init__(self) -> None:
+        try:
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        except ImportError as error:
+            raise ConfigError(
+                f"The progress bar needs the extra [cli]: {error}. pip install 'spikewright[cli]'"
+            ) from error
+        self._console = Console(stderr=True)
+        self._progress = Progress(
+            TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("loss {task.fields[loss]:.4f}  accuracy {task.fields[accuracy]:.1%}"),
+            console=self._console,
+            transient=True,
+        )
+
+    def start(self, batches: int, epochs: int, epoch: int, batch: int) -> None:
+        self._batches = batches
+        self._task = self._progress.add_task(
+            "",
+            total=batches * epochs,
+            completed=epoch * batches + batch,
+            epoch=epoch + 1,
+            epochs=epochs,
+            loss=0.0,
+            accuracy=0.0,
+        )
+        if self._console.is_terminal:
+            self._progress.start()
+
+    def batch(self, epoch: int, batch: int, loss: float, accuracy: float) -> None:
+        done = epoch * self._batches + batch + 1
+        self._progress.update(self._task, completed=done, epoch=epoch + 1, loss=loss, accuracy=accuracy)
+
+    def epoch(self, row: Row) -> None:
+        self._console.print("  ".join(f"{key} {_short(key, value)}" for key, value in row.items() if value is not None))
+
+    def stop(self) -> None:
+        self._progress.stop()
+
+
+def _short(key: str, value: float | int | None) -> str:
+    if isinstance(value, int) or value is None:
+        return str(value)
+    return f"{value:.1%}" if "accuracy" in key or "rate" in key else f"{value:.4g}"
+
+
+class Table:
+    """The history of a run as a CSV file, rewritten whole at each row, so that it is never half a line."""
+
+    def __init__(self, path: Path, rows: Iterable[Row] = ()) -> None:
+        self.path = path
+        self.rows: list[Row] = list(rows)
+
+    def add(self, row: Row) -> None:
+        """Append a row and write the file."""
+        self.rows.append(row)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=list(row))
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_atomically(self.path, text.getvalue().encode())
+
+
+@contextmanager
+def events(folder: Path | None) -> Iterator[Any]:
+    """Yield a function that writes a row as TensorBoard events, or does nothing without a folder."""
+    if folder is None:
+        yield lambda row: None
+        return
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ConfigError(
+            f"train.tensorboard needs the extra [track]: {error}. pip install 'spikewright[track]'"
+        ) from error
+    writer = SummaryWriter(str(folder))
+    try:
+        yield lambda row: [writer.add_scalar(k, v, row["epoch"]) for k, v in row.items() if v is not None]
+    finally:
+        writer.close()

@@ -1,0 +1,80 @@
+import inspect
+
+import pytest
+import torch
+from torch import nn
+
+from spikewright.errors import ConfigError, ShapeError
+from spikewright.models import MLP, VGG, Conv, create_model, list_models, model_class
+
+SHAPE = (3, 32, 32)
+NAMES = ["conv", "mlp", "nf_resnet101", "nf_resnet18", "nf_resnet34", "nf_resnet50"]
+NAMES += ["resnet18", "vgg", "vgg11_bn", "vgg_f"]
+
+
+def test_the_list_is_complete_and_sorted():
+    assert list_models() == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_constructor_has_the_same_form(name):
+    parameters = list(inspect.signature(model_class(name)).parameters.values())
+    assert [parameter.name for parameter in parameters[:3]] == ["shape", "classes", "neuron"]
+    for option in parameters[3:]:
+        assert option.kind is option.KEYWORD_ONLY
+        assert option.default is not option.empty and option.annotation is not option.empty
+
+
+def test_model_class_returns_the_class():
+    assert model_class("mlp") is MLP
+    assert model_class("vgg") is VGG
+
+
+def refused(match: str, name: str, error=ConfigError, shape=SHAPE, classes=10, neuron=nn.ReLU, **options):
+    with pytest.raises(error, match=match):
+        create_model(name, shape, classes, neuron, **options)
+
+
+def test_unknown_names_and_options_are_answered_with_the_nearest():
+    refused("no model 'vgg_ff'. Did you mean 'vgg_f'", "vgg_ff")
+    refused("'mlp' has no option 'hiden'. Did you mean 'hidden'", "mlp", hiden=(3,))
+    refused("'mlp' has no option 'shape_'", "mlp", shape_=(3,))
+    refused("no norm 'sw'. Did you mean 'sws'", "conv", norm="sw")
+    refused("no stem 'cifar10'. Did you mean 'cifar'", "nf_resnet18", stem="cifar10")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_model_refuses_what_is_no_problem_to_solve(name):
+    refused("three positive sizes", name, error=ShapeError, shape=(3, 32))
+    refused("three positive sizes", name, error=ShapeError, shape=(3, 0, 32))
+    refused("given 0 for classes", name, classes=0)
+    refused("neuron of its own", name, neuron=nn.ReLU())
+    refused("neuron of its own", name, neuron="lif")
+
+
+def test_impossible_options_are_refused():
+    refused("hidden=256, but it needs a sequence", "mlp", hidden=256)
+    refused("given 0 for hidden", "mlp", hidden=(16, 0))
+    refused("given 2.5 for channels", "conv", channels=(2.5,))
+    refused("kernel=4", "conv", kernel=4)
+    refused("given 0 for pool", "conv", pool=0)
+    refused("given 'M' for layers", "vgg", layers=(64, "M"))
+    refused("first layer has to be a convolution", "vgg", layers=("P", 64))
+    refused("width multiplier of 0", "vgg", width=0)
+    refused("dropout rate of 1.0", "vgg", dropout=1.0)
+    refused("dropout rate of -0.1", "resnet18", dropout=-0.1)
+    refused("given 0 for blocks", "resnet18", blocks=(2, 0))
+    refused("given 0 for pool_to", "vgg11_bn", pool_to=0)
+
+
+def test_images_too_small_for_the_pooling_are_refused():
+    refused("halves its image 3 times, but 7 x 9 pixels", "vgg", error=ShapeError, shape=(3, 7, 9))
+    refused("both sides need 32 or more", "vgg11_bn", error=ShapeError, shape=(2, 31, 64))
+    refused("reduces its image by 4, but 3 x 8", "conv", error=ShapeError, shape=(1, 3, 8))
+
+
+@pytest.mark.parametrize("side", [8, 13, 28, 32])
+@pytest.mark.parametrize("options", [{}, {"kernel": 5}, {"stride": 2}, {"pool": 1}, {"channels": (4, 6, 8)}])
+def test_conv_fits_images_of_any_size(side, options):
+    model = Conv((1, side, side + 3), 4, nn.ReLU, **{"channels": (2, 3), "hidden": 5, **options})
+    assert model(torch.zeros(2, 1, side, side + 3)).shape == (2, 4)
