@@ -80,17 +80,8 @@ def build(config: Config, ranks: Ranks = Ranks()) -> Experiment:  # noqa: B008  
     held_out = None
     if presentation.validation:
         dataset, held_out = dataset.with_validation(presentation.validation, settings.seed)
-    construct("neuron", NEURONS, config.neuron)  # a wrong key is told before a model is built
-    model = construct(
-        "model",
-        MODELS,
-        config.model,
-        dataset.shape,
-        dataset.classes,
-        lambda: construct("neuron", NEURONS, config.neuron),
-    )
-    net = Network(model).to(device)
-    rule = construct("rule", RULES, config.rule).to(device)
+    net = build_network(config, dataset.shape, dataset.classes).to(device)
+    rule = build_rule(config).to(device)
     training = Batches(
         dataset.train,
         batch_size=min(settings.batch_size, len(dataset.train)),
@@ -120,6 +111,27 @@ def build(config: Config, ranks: Ranks = Ranks()) -> Experiment:  # noqa: B008  
         training=training,
         device=device,
     )
+
+
+def build_network(config: Config, shape: tuple[int, int, int], classes: int) -> Network:
+    """Build the network for samples of `[channel, height, width]`."""
+    construct("neuron", NEURONS, config.neuron)  # a wrong key is told before a model is built
+
+    def neuron() -> Any:
+        return construct("neuron", NEURONS, config.neuron)
+
+    return Network(construct("model", MODELS, config.model, shape, classes, neuron))
+
+
+def build_rule(config: Config) -> Rule:
+    """Build the learning rule."""
+    return construct("rule", RULES, config.rule)
+
+
+def data_shape(config: Config) -> tuple[tuple[int, int, int], int]:
+    """Return the shape of a sample, `(channel, height, width)`, and the number of classes."""
+    dataset = _load(config.data)[1]
+    return dataset.shape, dataset.classes
 
 
 def _load(table: dict[str, Any]) -> tuple[Presentation, Dataset]:

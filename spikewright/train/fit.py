@@ -221,7 +221,8 @@ class _Trainer:
             progress, culprit = self.progress, first_not_finite(self.experiment.net, x)
             raise NotFinite(
                 f"Training stopped in epoch {progress.epoch + 1}, batch {progress.batch + 1}: the loss or its gradient "
-                f"is {value.item()}. The first thing that is not finite is {culprit}. Earlier checkpoints in {self.out} are untouched. Lower optimizer.lr, or set train.clip_norm."
+                f"is {value.item()}. The first thing that is not finite is {culprit}. Earlier checkpoints in "
+                f"{self.out} are untouched. Lower optimizer.lr, or set train.clip_norm."
             )
         return value.item()
 

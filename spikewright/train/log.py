@@ -82,16 +82,23 @@ class Bar:
         self._progress.update(self._task, completed=done, epoch=epoch + 1, loss=loss, accuracy=accuracy)
 
     def epoch(self, row: Row) -> None:
-        self._console.print("  ".join(f"{key} {_short(key, value)}" for key, value in row.items() if value is not None))
+        shown = {
+            "epoch": f"{row['epoch']}",
+            "loss": f"{row['train_loss']:.4f}",
+            "train": _percent(row["train_accuracy"]),
+            "validation": _percent(row["validation_accuracy"]),
+            "test": _percent(row["test_accuracy"]),
+            "firing": _percent(row["firing_rate"]),
+            "seconds": f"{row['seconds']:.1f}",
+        }
+        self._console.print("  ".join(f"{k} {v}" for k, v in shown.items() if v), soft_wrap=True, highlight=False)
 
     def stop(self) -> None:
         self._progress.stop()
 
 
-def _short(key: str, value: float | int | None) -> str:
-    if isinstance(value, int) or value is None:
-        return str(value)
-    return f"{value:.1%}" if "accuracy" in key or "rate" in key else f"{value:.4g}"
+def _percent(value: float | int | None) -> str:
+    return "" if value is None else f"{value:.2%}"
 
 
 class Table:

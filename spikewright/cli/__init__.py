@@ -1,0 +1,8 @@
+"""The command line: one importable, typed function a command."""
+
+from spikewright.cli.certify import certify as certify
+from spikewright.cli.compare import compare as compare
+from spikewright.cli.evaluate import evaluate as evaluate
+from spikewright.cli.list import list_components as list_components
+from spikewright.cli.plan import plan as plan
+from spikewright.cli.train import train as train

@@ -1,0 +1,99 @@
+"""What the commands share: reading flags into a configuration, opening a run, and printing."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from spikewright.errors import CheckpointError, ConfigError
+from spikewright.train import Config, configure
+from spikewright.train.checkpoint import write_atomically
+from spikewright.train.config import rule_table
+
+
+def read_flags(
+    recipe: Path | None,
+    rule: str | None,
+    model: str | None,
+    neuron: str | None,
+    data: str | None,
+    data_dir: Path | None,
+    overrides: Sequence[str] | None,
+    lr: float | None = None,
+    **settings: Any,
+) -> Config:
+    """Put flags over a recipe; flags that were not given leave it alone.
+
+    Args:
+        recipe: A TOML file, a `config.json`, or the folder of a run.
+        rule: In short form, `name[:key=value]...`.
+        model: By name.
+        neuron: By name.
+        data: By name.
+        data_dir: Folder of the data set.
+        overrides: `section.key=value` each.
+        lr: Learning rate.
+        **settings: Entries of the section `train`.
+    """
+    return configure(
+        stored_config(recipe) if recipe is not None and (recipe.is_dir() or recipe.suffix == ".json") else recipe,
+        overrides or (),
+        rule=None if rule is None else rule_table(rule),
+        model={"name": model},
+        neuron={"name": neuron},
+        data={"name": data, "dir": None if data_dir is None else str(data_dir)},
+        optimizer={"lr": lr},
+        train=settings,
+    )
+
+
+def stored_config(run: Path) -> dict[str, Any]:
+    """Read the configuration a run was made with.
+
+    Raises:
+        CheckpointError: There is no run in that folder, or its configuration is damaged.
+    """
+    path = run / "config.json" if run.is_dir() else run
+    try:
+        return json.loads(path.read_text())
+    except OSError as error:
+        raise CheckpointError(f"{run} is not the folder of a run: {path} cannot be read ({error.strerror}).") from error
+    except json.JSONDecodeError as error:
+        raise CheckpointError(f"The configuration {path} is damaged: {error}.") from error
+
+
+def check_writable(path: Path | None) -> None:
+    """Raise before hours of work if a result could not be written in the end.
+
+    Raises:
+        ConfigError: The file cannot be made.
+    """
+    if path is None:
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        existed = path.exists()
+        path.open("a").close()
+        if not existed:
+            path.unlink()
+    except OSError as error:
+        raise ConfigError(f"--json {path}: the file cannot be written ({error.strerror}). Nothing was run.") from error
+
+
+def write_json(path: Path | None, value: Any) -> None:
+    """Write a result for other programs, if asked to."""
+    if path is not None:
+        write_atomically(path, json.dumps(value, indent=2).encode())
+
+
+def print_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], texts: bool = False) -> None:
+    """Print a table for people; columns after the first are figures, unless they are `texts`."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for i, name in enumerate(head):
+        table.add_column(name, justify="left" if i == 0 or texts else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)

@@ -1,0 +1,106 @@
+"""`spikewright train`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from spikewright.cli.common import check_writable, print_table, read_flags, write_json
+from spikewright.errors import ConfigError
+from spikewright.text import readable
+from spikewright.train import Config, build, fit
+from spikewright.train.distributed import join, leave
+from spikewright.train.log import Bar, Silent
+
+
+def train(
+    recipe: Path | None = None,
+    rule: str | None = None,
+    model: str | None = None,
+    neuron: str | None = None,
+    data: str | None = None,
+    data_dir: Path | None = None,
+    steps: int | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    overrides: Sequence[str] | None = None,
+    out: Path | None = None,
+    json: Path | None = None,
+    resume: Path | None = None,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Train a spiking network and keep the run in a folder.
+
+    Without any argument it trains a small network on the 1,797 handwritten digits that scikit-learn bundles.
+
+    Args:
+        recipe: TOML file to start from; flags and --set change what it says.
+        rule: Learning rule, `name[:key=value]...`, e.g. ottt, sltt:k=2, ottt:online=true.
+        model: Model by name; `spikewright list models` shows them with their arguments.
+        neuron: Neuron by name.
+        data: Data set by name.
+        data_dir: Folder with the files of the data set.
+        steps: Time steps T of a sequence.
+        epochs: Passes over the training data.
+        batch_size: Samples per batch.
+        lr: Learning rate.
+        seed: Seed of everything random.
+        device: cpu, cuda or auto.
+        overrides: Any other key, as section.key=value; may be given several times.
+        out: Folder of the run; by default a new one under runs/.
+        json: Also write the result to this file.
+        resume: Folder of a run to continue, to exactly the weights an uninterrupted run would reach.
+        quiet: Show no progress and no table.
+
+    Returns:
+        What `result.json` in the folder holds.
+    """
+    check_writable(json)
+    if resume is not None:
+        if recipe is not None or out is not None:
+            raise ConfigError(
+                f"--resume {resume} continues that run in its folder; give no recipe and no --out with it."
+            )
+        recipe = resume
+    config = read_flags(
+        recipe, rule, model, neuron, data, data_dir, overrides, lr,
+        steps=steps, epochs=epochs, batch_size=batch_size, seed=seed, device=device,
+    )  # fmt: skip
+    ranks = join()
+    try:
+        experiment = build(config, ranks)
+        folder = resume or out or _new_folder(config)
+        shown = not quiet and ranks.first
+        result = fit(experiment, folder, resume=resume is not None, reporter=Bar() if shown else Silent(), ranks=ranks)
+    finally:
+        leave()
+    if ranks.first:
+        write_json(json, result)
+    if shown:
+        _show(result, folder)
+    return result
+
+
+def _new_folder(config: Config) -> Path:
+    name = f"{config.rule['name']}-{config.model['name']}-{config.data['name']}-seed{config.train.seed}"
+    folder, number = Path("runs") / name, 2
+    while folder.exists():
+        folder, number = Path("runs") / f"{name}-{number}", number + 1
+    return folder
+
+
+def _show(result: dict[str, Any], folder: Path) -> None:
+    rows = [
+        ("test accuracy", f"{result['test_accuracy']:.2%}"),
+        ("train loss", f"{result['train_loss']:.4f}"),
+        ("mean firing rate", f"{result['mean_firing_rate']:.1%} per neuron and step"),
+        ("saved for backward", f"{readable(result['saved_bytes'])} ({result['saved_bytes']:,} bytes)"),
+        ("training time", f"{result['seconds']:.1f} s"),
+        ("run", str(folder)),
+    ]
+    title = (
+        f"{result['rule']} · {result['model']} · {result['data']} · T = {result['steps']} · {result['epochs']} epochs"
+    )
+    print_table(title, ("", ""), rows)

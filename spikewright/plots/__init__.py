@@ -1,0 +1,4 @@
+"""Figures: functions from data to a matplotlib figure.  They import no training code."""
+
+from spikewright.plots.comparison import comparison as comparison
+from spikewright.plots.raster import raster as raster

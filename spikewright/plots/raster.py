@@ -1,0 +1,29 @@
+"""When which neuron fired."""
+
+from collections.abc import Mapping
+
+import numpy
+from matplotlib.figure import Figure
+from torch import Tensor
+
+
+def raster(spikes: Mapping[str, Tensor], neurons: int = 80, titles: Mapping[str, str] | None = None) -> Figure:
+    """Draw the spikes of one sample, one panel per site.
+
+    Args:
+        spikes: By site, 0 or 1, `[time, *feature]`.
+        neurons: Show at most so many neurons of a site, evenly chosen.
+        titles: Texts to put above the panels instead of site and rate.
+    """
+    figure = Figure(figsize=(3.2 * len(spikes), 3.4), layout="constrained")
+    panels = figure.subplots(1, len(spikes), squeeze=False)[0]
+    for axes, (site, fired) in zip(panels, spikes.items()):
+        flat = fired.flatten(1).cpu().numpy()
+        chosen = numpy.linspace(0, flat.shape[1] - 1, min(neurons, flat.shape[1])).astype(int)
+        times, ids = numpy.nonzero(flat[:, chosen])
+        axes.scatter(times + 1, ids, s=12, marker="|", color="black", linewidths=1.2)
+        axes.set_xlim(0.5, len(flat) + 0.5)
+        axes.set_xlabel("time step")
+        axes.set_title((titles or {}).get(site, f"{site}: {flat.mean():.0%} fire per step"), fontsize=9)
+    panels[0].set_ylabel("neuron")
+    return figure
