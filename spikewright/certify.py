@@ -1,6 +1,7 @@
 """The gradient certificate: is this the gradient the rule claims to be, and how far is it from BPTT."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -119,7 +120,7 @@ def certify(net: Network, rule: Rule, x: Tensor, y: Tensor, loss: Loss) -> Certi
 
 
 def _gradients(
-    net: Network, rule: Rule, x: Tensor, y: Tensor, loss: Loss, parameters: dict[str, Tensor]
+    net: Network, rule: Rule, x: Tensor, y: Tensor, loss: Loss, parameters: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
     with untouched(net, rule):
         for _ in rule.updates(net, x, y, loss):

@@ -220,7 +220,7 @@ def _refuse_unrunnable(module: nn.Module) -> None:
 
 
 @contextmanager
-def _in_evaluation(modules: list[nn.Module]) -> Iterator[None]:
+def _in_evaluation(modules: Sequence[nn.Module]) -> Iterator[None]:
     """Keep running statistics and random masks out of the probe."""
     before = [(m, m.training) for m in modules]
     try:

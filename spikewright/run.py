@@ -58,7 +58,10 @@ class Run:
         through_time: bool = True,
         observers: Sequence[Observer] = (),
     ) -> None:
-        self.network = network
+        self._module = network.module
+        self._temporal = network.temporal
+        self._synapses = network.synapses if seam is not None or observers else {}
+        self._feedback = network.feedback
         self.state: State = dict(state or {})
         self._seam = seam
         self._through_time = through_time
@@ -79,7 +82,7 @@ class Run:
             The network's output, `[time, batch, *output]`.
         """
         with _answering(self._answers()):
-            if self.network.recurrent:
+            if self._feedback:
                 return torch.cat([self._pass(step) for step in x.split(1)])
             return self._pass(x)
 
@@ -96,11 +99,11 @@ class Run:
     def _pass(self, x: Tensor) -> Tensor:
         self._steps = len(x)
         self._calls.clear()
-        output: Any = self.network.module(x.flatten(0, 1))
+        output: Any = self._module(x.flatten(0, 1))
         if not isinstance(output, Tensor) or output.dim() == 0 or len(output) != x.shape[0] * x.shape[1]:
             found = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise NetworkError(
-                f"{type(self.network.module).__name__}.forward returned {found} for {x.shape[0] * x.shape[1]} rows "
+                f"{type(self._module).__name__}.forward returned {found} for {x.shape[0] * x.shape[1]} rows "
                 f"({x.shape[0]} steps of {x.shape[1]} samples, folded). A network maps one tensor to one tensor and "
                 "keeps the first axis. Select the output inside forward, and do not reduce over the batch."
             )
@@ -112,13 +115,12 @@ class Run:
 
     def _answers(self) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
         """Pair every module the run speaks for with what answers in its place."""
-        for name, module in self.network.temporal.items():
+        for name, module in self._temporal.items():
             yield module, partial(self._at_temporal, name, module, module.forward)
-        if self._seam is not None or self._observers:
-            for name, module in self.network.synapses.items():
-                yield module, partial(self._at_synapse, name, module.forward)
+        for name, module in self._synapses.items():
+            yield module, partial(self._at_synapse, name, module.forward)
         # Last, so that `source.forward` is already the answer of a source that is itself a neuron or a synapse.
-        for name, source in self.network.feedback.items():
+        for name, source in self._feedback.items():
             yield source, partial(self._at_source, name, source.forward)
 
     def _site(self, name: str) -> str:

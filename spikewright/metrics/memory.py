@@ -64,7 +64,7 @@ class _Kept:
 
     def __init__(self, meter: SavedBytes, tensor: Tensor) -> None:
         self.meter, self.tensor = meter, tensor
-        self.key = (tensor.untyped_storage().data_ptr(), tensor.storage_offset(), tensor.numel() * tensor.itemsize)
+        self.key = (tensor.untyped_storage().data_ptr(), int(tensor.storage_offset()), tensor.numel() * tensor.itemsize)
         meter._add(self.key)
 
     def __del__(self) -> None:

@@ -81,7 +81,7 @@ class LIF(Neuron):
         return 1 / (1 - self.leak)
 
     def extra_repr(self) -> str:
-        tau = self.tau
-        shown = f"{tau:.4g}" if isinstance(tau, float) else f"<{tau.numel()} values>" if tau.dim() else f"{tau:.4g}"
+        tau = torch.as_tensor(self.tau)
+        shown = f"{tau.item():.4g}" if tau.numel() == 1 else f"<{tau.numel()} values>"
         learned = ", learn_tau=True" if "leak_logit" in self._parameters else ""
         return f"tau={shown}{learned}, {super().extra_repr()}"

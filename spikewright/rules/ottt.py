@@ -141,4 +141,4 @@ class OTTT(OnlineRule):
 
 
 def _show(leak: float | Tensor) -> str:
-    return f"{float(leak):.4g}" if isinstance(leak, float) or leak.numel() == 1 else f"<{leak.numel()} values>"
+    return f"<{leak.numel()} values>" if isinstance(leak, Tensor) and leak.numel() > 1 else f"{float(leak):.4g}"

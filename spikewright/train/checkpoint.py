@@ -91,7 +91,7 @@ def _digest(rest: str, tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256(rest.encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-        digest.update(memoryview(tensor.reshape(-1).contiguous().view(torch.uint8).numpy()))
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 

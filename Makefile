@@ -1,0 +1,27 @@
+# `make demo` and `make test` create what they need in .venv and nothing outside it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test check clean
+
+demo: $(VENV)/cli
+	$(BIN)/spikewright train
+
+test: $(VENV)/dev
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+check: $(VENV)/dev
+	$(BIN)/pre-commit run --all-files
+
+$(VENV)/cli: constraints.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cli]'
+	touch $@
+
+$(VENV)/dev: $(VENV)/cli
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info
