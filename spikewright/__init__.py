@@ -13,5 +13,6 @@ from spikewright.neurons import LIF as LIF
 from spikewright.plan import Plan as Plan
 from spikewright.plan import plan as plan
 from spikewright.run import Run as Run
+from spikewright.synapse import Arrival as Arrival
 
 __version__ = "0.1.0"

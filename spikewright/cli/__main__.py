@@ -22,6 +22,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "compare": cli.compare,
     "certify": cli.certify,
     "plan": cli.plan,
+    "plot": cli.plot,
     "list": cli.list_components,
 }
 POSITIONAL = ("recipe", "run", "kind")

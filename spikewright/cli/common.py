@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from spikewright.errors import CheckpointError, ConfigError
-from spikewright.train import Config, configure
-from spikewright.train.checkpoint import write_atomically
+from spikewright.train import Config, Experiment, build, configure
+from spikewright.train.checkpoint import load, write_atomically
 from spikewright.train.config import rule_table
 
 
@@ -60,6 +60,30 @@ def stored_config(run: Path) -> dict[str, Any]:
         raise CheckpointError(f"{run} is not the folder of a run: {path} cannot be read ({error.strerror}).") from error
     except json.JSONDecodeError as error:
         raise CheckpointError(f"The configuration {path} is damaged: {error}.") from error
+
+
+def open_run(
+    run: Path, checkpoint: str = "last", data_dir: Path | None = None, **settings: Any
+) -> tuple[Experiment, Any]:
+    """Build the experiment of a run with its trained weights.
+
+    Args:
+        run: Its folder.
+        checkpoint: "last" or "best".
+        data_dir: Folder of the data set, if it has moved.
+        **settings: Entries of the section `train` to change.
+
+    Returns:
+        The experiment, and the contents of the checkpoint.
+
+    Raises:
+        CheckpointError: There is no sound checkpoint there.
+    """
+    saved = load(run / f"{checkpoint}.safetensors")
+    data = {"dir": None if data_dir is None else str(data_dir)}
+    experiment = build(configure(saved["config"], data=data, train=settings))
+    experiment.net.module.load_state_dict(saved["parts"]["model"])
+    return experiment, saved
 
 
 def check_writable(path: Path | None) -> None:

@@ -4,10 +4,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-from spikewright.cli.common import check_writable, print_table, read_flags, write_json
-from spikewright.train import build
+from spikewright.cli.common import check_writable, open_run, print_table, write_json
 from spikewright.train import evaluate as measure
-from spikewright.train.checkpoint import load
 
 
 def evaluate(
@@ -34,12 +32,9 @@ def evaluate(
         accuracy, loss, rates by site, and the number of samples.
     """
     check_writable(json)
-    saved = load(run / f"{checkpoint}.safetensors")
-    config = read_flags(run, None, None, None, None, data_dir, None, steps=steps, device=device)
-    experiment = build(config)
-    experiment.net.module.load_state_dict(saved["parts"]["model"])
+    experiment, _ = open_run(run, checkpoint, data_dir, steps=steps, device=device)
     score = measure(experiment.net, experiment.measuring(experiment.dataset.test), experiment.loss)
-    result = {"run": str(run), "checkpoint": checkpoint, "steps": config.train.steps, **asdict(score)}
+    result = {"run": str(run), "checkpoint": checkpoint, "steps": experiment.training.steps, **asdict(score)}
     write_json(json, result)
     if not quiet:
         rows = [("test accuracy", f"{score.accuracy:.2%}"), ("test loss", f"{score.loss:.4f}")]

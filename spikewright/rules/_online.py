@@ -1,6 +1,5 @@
 """The loop of every rule that cuts credit between steps: run a chunk, learn from it, forget its graph."""
 
-from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -30,11 +29,8 @@ class OnlineRule(Rule):
 
     per_step: ClassVar[bool] = True
     through_time: ClassVar[bool] = False
-
-    @property
-    @abstractmethod
-    def updates_every_step(self) -> bool:
-        """Whether weights may change at every step, and not only at the end of the sequence."""
+    updates_every_step: bool = False
+    """Whether weights may change at every step, and not only at the end of the sequence."""
 
     def segments(self, steps: int) -> Iterator[Segment]:
         """Cut a sequence into pieces that run together."""

@@ -58,16 +58,12 @@ class OTTT(OnlineRule):
         chunk: int | None = 1,
     ) -> None:
         super().__init__(1 if online else chunk)
-        self.online = online
+        self.online = self.updates_every_step = online
         self.trace_input = (not reference) if trace_input is None else trace_input
         self.trace_bias = (not reference) if trace_bias is None else trace_bias
         self.trace_readout = reference if trace_readout is None else trace_readout
         self.fixed_leak = leak
         self.reference = reference
-
-    @property
-    def updates_every_step(self) -> bool:
-        return self.online
 
     def at_synapse(self, synapse: Synapse, x: Tensor, carried: SiteState) -> tuple[Arrival, SiteState]:
         leak = self._leak(synapse)

@@ -56,10 +56,6 @@ class SLTT(OnlineRule):
         self.register_buffer("draws", torch.zeros((), dtype=torch.int64))
 
     @property
-    def updates_every_step(self) -> bool:
-        return False
-
-    @property
     def least_steps(self) -> int:
         return self.k or 1
 

@@ -1,0 +1,49 @@
+"""What the documentation shows is run, and what it points to exists."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+import spikewright as sw
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+
+
+def blocks(page: Path) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_the_example_of_the_readme_runs():
+    scope: dict[str, object] = {}
+    for block in blocks(ROOT / "README.md"):
+        exec(block, scope)
+    net = scope["net"]
+    assert isinstance(net, sw.Network)
+    assert all(p.isfinite().all() for p in net.parameters())
+
+
+def test_the_rule_of_the_extending_page_works():
+    scope: dict[str, object] = {}
+    exec(blocks(ROOT / "docs" / "extending.md")[0], scope)
+    rule = scope["Decayed"]
+    net = sw.Network(torch.nn.Sequential(torch.nn.Linear(4, 8), sw.LIF(), torch.nn.Linear(8, 3)))
+    x, y = 3 * torch.rand(6, 5, 4), torch.tensor([0, 1, 2, 1, 0])
+    loss = sw.losses.PerStep(torch.nn.CrossEntropyLoss())
+    whole, cut = (sw.certify(net, rule(chunk=chunk), x, y, loss) for chunk in (None, 4))
+    assert whole.ok
+    assert [row.relative_error for row in whole.rows] == pytest.approx(
+        [row.relative_error for row in cut.rows], abs=1e-5
+    )
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_and_paths_of_a_page_exist(page):
+    text = page.read_text()
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
+    named = re.findall(r"`((?:spikewright|docs|tests|recipes|benchmarks)/[\w./-]+)`", text)
+    missing = [link for link in links if not (page.parent / link).exists()]
+    missing += [name for name in named if not (ROOT / name).exists()]
+    assert not missing
