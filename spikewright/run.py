@@ -81,7 +81,7 @@ class Run:
         Returns:
             The network's output, `[time, batch, *output]`.
         """
-        with _answering(self._answers()):
+        with _answering(self._answers()), _uncached_casts():
             if self._feedback:
                 return torch.cat([self._pass(step) for step in x.split(1)])
             return self._pass(x)
@@ -171,6 +171,21 @@ class Run:
     def _at_source(self, name: str, forward: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         self._emitted[name] = forward(*args, **kwargs)
         return self._emitted[name]
+
+
+@contextmanager
+def _uncached_casts() -> Iterator[None]:
+    """Keep autocast from reusing a low-precision copy of a weight.
+
+    A copy made in a step without a graph would cut the weight's gradient in the next, and one made before an update
+    would be stale after it.
+    """
+    before = torch.is_autocast_cache_enabled()
+    torch.set_autocast_cache_enabled(False)
+    try:
+        yield
+    finally:
+        torch.set_autocast_cache_enabled(before)
 
 
 @contextmanager

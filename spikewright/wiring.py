@@ -57,6 +57,12 @@ class Wiring:
         """Whether no other neuron, nor itself, sees this neuron's spikes."""
         return not self.successors[neuron]
 
+    @property
+    def ordinary(self) -> list[str]:
+        """Parameters outside every recognised synapse: whatever the rule, they get the gradient of their own step."""
+        at_synapses = {name for synapse in self.synapses.values() for name in synapse.parameters}
+        return [name for name in self.receivers if name not in at_synapses]
+
     def synapse_of(self, parameter: str) -> list[Synapse]:
         """Return the synapse calls that a parameter belongs to; empty for norms, gains, functional calls."""
         return [synapse for synapse in self.synapses.values() if parameter in synapse.parameters]

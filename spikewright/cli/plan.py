@@ -26,6 +26,7 @@ def plan(
     shape: str | None = None,
     classes: int = 10,
     budget: str | None = None,
+    measure: str | None = None,
     overrides: Sequence[str] | None = None,
     json: Path | None = None,
     quiet: bool = False,
@@ -44,6 +45,7 @@ def plan(
         shape: Shape of a sample as C,H,W; then no data set is needed.
         classes: Number of outputs, with --shape.
         budget: Memory, e.g. 8GB; the plan says how many steps fit.
+        measure: Lengths that are run, separated by commas, e.g. 4,1024; by default three short ones.
         overrides: Any other key, as section.key=value; may be given several times.
         json: Also write the plan to this file.
         quiet: Print nothing.
@@ -56,7 +58,9 @@ def plan(
     sample, outputs = (_shape(shape), classes) if shape is not None else data_shape(config)
     net = build_network(config, sample, outputs)
     size = (config.train.steps, config.train.batch_size, *sample)
-    found = plan_memory(net, build_rule(config), size, budget=None if budget is None else _bytes(budget))
+    limit = None if budget is None else _bytes(budget)
+    lengths = None if measure is None else _lengths(measure)
+    found = plan_memory(net, build_rule(config), size, budget=limit, measure=lengths)
     result = asdict(found)
     write_json(json, result)
     if not quiet:
@@ -70,6 +74,13 @@ def _shape(text: str) -> tuple[int, int, int]:
         raise ConfigError(f"--shape {text} cannot be read. Write channels, height, width: --shape 3,32,32.")
     c, h, w = map(int, numbers)
     return c, h, w
+
+
+def _lengths(text: str) -> list[int]:
+    numbers = text.split(",")
+    if not all(n.strip().isdigit() for n in numbers):
+        raise ConfigError(f"--measure {text} cannot be read. Write numbers of steps: --measure 4,1024.")
+    return [int(n) for n in numbers]
 
 
 def _bytes(text: str) -> int:

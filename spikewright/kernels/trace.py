@@ -14,8 +14,10 @@ def trace_scan(x: Tensor, trace: Tensor | None, leak: float | Tensor) -> Tensor:
         leak: Retained fraction per step.  A tensor must broadcast to `[*shape]`.
 
     Returns:
-        `[time, *shape]`; its last entry is what the next chunk starts from.
+        `[time, *shape]`, in float32 for inputs of half precision; its last entry is what the next chunk starts from.
     """
+    if x.dtype in (torch.float16, torch.bfloat16):
+        x = x.float()  # a long sum of small terms
     if len(x) == 1 and trace is None:
         return x.detach()
     traces = []
