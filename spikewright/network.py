@@ -2,27 +2,41 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.dropout import AlphaDropout, FeatureAlphaDropout, _DropoutNd
+from torch.nn.modules.dropout import _DropoutNd
 
 from spikewright.errors import IncompatibleRule, InputError, NetworkError, ShapeError, SpikewrightError
 from spikewright.layers.dropout import StepDropout
-from spikewright.layers.feedback import Feedback
-from spikewright.neurons import Neuron
+from spikewright.losses import Loss
 from spikewright.run import Observer, Run
+from spikewright.sites import find_sites
 from spikewright.synapse import Arrival
 from spikewright.temporal import SiteState, State, Temporal
-from spikewright.wiring import Recorder, Wiring, read_wiring
+from spikewright.wiring import Recorder, Synapse, Wiring, read_wiring
 
-if TYPE_CHECKING:
-    from spikewright.losses import Loss
-    from spikewright.rules import Rule
 
-SYNAPSES = (nn.Linear, nn.modules.conv._ConvNd)
+class Learner(Protocol):
+    """What a network has to know of a learning rule; `spikewright.rules` holds the rules."""
+
+    per_step: ClassVar[bool]
+    through_time: ClassVar[bool]
+    chunk: int | None
+
+    @property
+    def uses_synapses(self) -> bool:
+        """Whether the rule has a word at synapses."""
+        ...
+
+    def at_synapse(self, synapse: Synapse, x: Tensor, carried: SiteState) -> tuple[Arrival, SiteState]:
+        """Say what is transmitted at a synapse and where its weight gradient is taken."""
+        ...
+
+    def check(self, wiring: Wiring) -> None:
+        """Raise if the rule cannot work in this network."""
 
 
 class Network(nn.Module):
@@ -43,30 +57,9 @@ class Network(nn.Module):
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
-        _refuse_unrunnable(module)
+        self.sites = find_sites(module)
         self.module = module
         self._wirings: dict[tuple[object, ...], Wiring] = {}
-
-    @property
-    def temporal(self) -> dict[str, nn.Module]:
-        """Modules that see time: neurons, dropout, batch norm, feedback; by name."""
-        kinds = (Temporal, _BatchNorm, _DropoutNd)
-        return {name: m for name, m in self.module.named_modules() if isinstance(m, kinds)}
-
-    @property
-    def synapses(self) -> dict[str, nn.Module]:
-        """Recognised parametric layers: linear and convolution layers and their subclasses; by name."""
-        return {name: m for name, m in self.module.named_modules() if isinstance(m, SYNAPSES)}
-
-    @property
-    def feedback(self) -> dict[str, nn.Module]:
-        """The source of every feedback connection, by the connection's name."""
-        return {name: self._resolve(name, m) for name, m in self.module.named_modules() if isinstance(m, Feedback)}
-
-    @property
-    def recurrent(self) -> bool:
-        """Whether some connection needs the last step's output, so that steps run one by one."""
-        return any(isinstance(m, Feedback) for m in self.module.modules())
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the outputs of a run from rest, `[time, batch, *output]`."""
@@ -86,13 +79,28 @@ class Network(nn.Module):
         Raises:
             ShapeError: `x` has no step or does not fit the first layers, or its batch is not the state's.
         """
-        self.wiring(x)
-        run = Run(self, state, observers=observers)
+        run = self.start(x, state, observers=observers)
         return run.advance(x), run.state
 
-    def start(self, rule: "Rule", x: Tensor, state: State | None = None) -> Run:
-        """Return a run that `rule` takes part in, about to see `x`."""
+    def start(
+        self,
+        x: Tensor,
+        state: State | None = None,
+        *,
+        rule: Learner | None = None,
+        observers: Sequence[Observer] = (),
+    ) -> Run:
+        """Return a run that is about to see `x`.
+
+        Args:
+            x: `[time, batch, *feature]`, or its first steps.
+            state: Where an earlier run of the same batch ended; `None` starts at rest.
+            rule: A learning rule that takes part; without one, autograd does all.
+            observers: See every site as it runs.
+        """
         wiring = self.wiring(x)
+        if rule is None:
+            return Run(self.sites, state, observers=observers)
 
         def seam(site: str, chunk: Tensor, carried: SiteState) -> tuple[Arrival, SiteState]:
             if site not in wiring.synapses:
@@ -102,7 +110,8 @@ class Network(nn.Module):
                 )
             return rule.at_synapse(wiring.synapses[site], chunk, carried)
 
-        return Run(self, state, seam=seam if rule.uses_synapses else None, through_time=rule.through_time)
+        own = seam if rule.uses_synapses else None
+        return Run(self.sites, state, seam=own, through_time=rule.through_time, observers=observers)
 
     def wiring(self, x: Tensor) -> Wiring:
         """Return who feeds whom, for inputs like `x` (`[time, batch, *feature]`); probed once and remembered.
@@ -120,7 +129,7 @@ class Network(nn.Module):
             self._wirings[key] = self._probe(x)
         return self._wirings[key]
 
-    def check(self, rule: "Rule", loss: "Loss", x: Tensor, y: Tensor) -> None:
+    def check(self, rule: Learner, loss: Loss, x: Tensor, y: Tensor) -> None:
         """Raise unless `rule` can learn from `x` and `y` by `loss` in this network; says what to do instead.
 
         Args:
@@ -136,59 +145,46 @@ class Network(nn.Module):
         """
         wiring = self.wiring(x)
         steps, batch = x.shape[:2]
-        if x.dtype.is_floating_point and not bool(torch.isfinite(x.detach().sum(dtype=torch.float64))):
-            where = (~torch.isfinite(x)).nonzero()
-            raise InputError(
-                f"x of shape {list(x.shape)} holds {len(where)} values that are not finite, the first at "
-                f"{where[0].tolist() if len(where) else '?'}. A membrane that has seen one never fires again, so the "
-                "loss would hide it. Clean or clamp the data."
-            )
+        _check_finite(x)
         loss.check(y, steps, batch, wiring.output[-1] if wiring.output else 1)
         if rule.per_step and not loss.per_step:
+            criterion = repr(loss).partition("(")[2]
             raise IncompatibleRule(
                 f"{type(rule).__name__} learns at every step, but the loss is {loss}, which reads the output averaged "
-                f"over all {steps} steps. Use PerStep({repr(loss).partition('(')[2]}, or a rule that waits for the end "
-                "of the sequence (BPTT)."
+                f"over all {steps} steps. Use PerStep({criterion}, or a rule that waits for the end of the sequence "
+                "(BPTT)."
             )
-        chunk = rule.chunk or steps
-        for name, module in self.temporal.items():
-            if isinstance(module, Temporal) and module.whole_sequence and (chunk < steps or self.recurrent):
-                raise IncompatibleRule(
-                    f"{type(rule).__name__} runs {1 if self.recurrent else chunk} of {steps} steps at a time here, but "
-                    f"'{name}' is a {type(module).__name__}, whose statistics need all steps at once. Use the "
-                    f"per-step form, or BPTT(chunk=None) in a network without feedback."
-                )
+        self._check_chunk(rule, steps)
         rule.check(wiring)
 
     def release(self) -> nn.Module:
         """Return the plain module; it was never changed."""
         return self.module
 
-    def _resolve(self, name: str, feedback: Feedback) -> nn.Module:
-        if isinstance(feedback.source, nn.Module):
-            return feedback.source
-        try:
-            return self.module.get_submodule(feedback.source)
-        except AttributeError as error:
-            raise NetworkError(
-                f"Feedback '{name}' takes its signal from '{feedback.source}', but the network has no such module. "
-                "Give the module itself, or its name as in named_modules()."
-            ) from error
+    def _check_chunk(self, rule: Learner, steps: int) -> None:
+        at_once = 1 if self.sites.recurrent else rule.chunk or steps
+        for name, module in self.sites.temporal.items():
+            if at_once < steps and isinstance(module, Temporal) and module.whole_sequence and module.training:
+                raise IncompatibleRule(
+                    f"{type(rule).__name__} runs {at_once} of {steps} steps at a time here, but '{name}' is a "
+                    f"{type(module).__name__}, whose statistics need all steps at once. Use the per-step form, or "
+                    "BPTT(chunk=None) in a network without feedback."
+                )
 
     def _probe(self, x: Tensor) -> Wiring:
         """Run a step (two where there is feedback) of two samples and read the graph; leaves no mark."""
-        steps = 2 if self.recurrent else 1
+        steps = 2 if self.sites.recurrent else 1
         probe = x[:1, :2].detach().expand(steps, *[-1] * (x.dim() - 1)).clone()
         probe.requires_grad_(probe.dtype.is_floating_point)
         recorder = Recorder()
         quiet = [
             m
-            for m in self.temporal.values()
+            for m in self.sites.temporal.values()
             if isinstance(m, _BatchNorm | _DropoutNd) and not isinstance(m, StepDropout)
         ]
         try:
             with torch.random.fork_rng([x.device] if x.is_cuda else []), torch.enable_grad(), _in_evaluation(quiet):
-                output = Run(self, observers=(recorder,)).advance(probe)
+                output = Run(self.sites, observers=(recorder,)).advance(probe)
         except (ShapeError, RuntimeError) as error:
             if isinstance(error, SpikewrightError) and not isinstance(error, ShapeError):
                 raise
@@ -200,23 +196,14 @@ class Network(nn.Module):
         return read_wiring(self.module, recorder, probe, output, time_axes=2)
 
 
-def _refuse_unrunnable(module: nn.Module) -> None:
-    if type(module).__name__ == "OptimizedModule":
-        raise NetworkError(
-            "Network was given a compiled module. Its neurons are answered for while it runs, which would force a new "
-            "compilation at every call. Pass the plain module, and compile the stateless blocks inside it instead."
-        )
-    if not any(isinstance(m, Neuron) for m in module.modules()):
-        raise NetworkError(
-            f"Network was given {type(module).__name__} with no spiking neuron in it, so there is nothing to run over "
-            "time. Put spikewright.LIF() or spikewright.IF() where the activations are."
-        )
-    for name, m in module.named_modules():
-        if isinstance(m, AlphaDropout | FeatureAlphaDropout):
-            raise NetworkError(
-                f"'{name}' is {type(m).__name__}, which is not a multiplication by a mask, so one mask cannot be kept "
-                "for the sequence. Use nn.Dropout or spikewright.layers.StepDropout."
-            )
+def _check_finite(x: Tensor) -> None:
+    if not x.dtype.is_floating_point or bool(torch.isfinite(x.detach().sum(dtype=torch.float64))):
+        return
+    where = (~torch.isfinite(x)).nonzero()
+    raise InputError(
+        f"x of shape {list(x.shape)} holds {len(where)} values that are not finite, the first at {where[0].tolist()}. "
+        "A membrane that has seen one never fires again, so the loss would hide it. Clean or clamp the data."
+    )
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +16,9 @@ from spikewright.layers.batch_norm import scan_per_step
 from spikewright.layers.dropout import scan_shared
 from spikewright.neurons import Neuron
 from spikewright.operations import Operation
+from spikewright.sites import Sites
 from spikewright.synapse import Arrival, Intercept, check_input, transmit
 from spikewright.temporal import SiteState, State, Temporal
-
-if TYPE_CHECKING:
-    from spikewright.network import Network
 
 Seam = Callable[[str, Tensor, SiteState], tuple[Arrival, SiteState]]
 """What a rule makes of an input at a synapse: (site, x [time, batch, *feature], carried) -> (arrival, carried)."""
@@ -40,7 +38,7 @@ class Run:
     """The state of one sequence on its way through a network.
 
     Args:
-        network: What runs.
+        sites: Of the network that runs.
         state: Where an earlier run of the same batch ended; empty or `None` starts at rest.
         seam: A rule's word at synapses; `None` leaves them to autograd.
         through_time: Whether credit may flow from one step to the next.
@@ -51,17 +49,14 @@ class Run:
 
     def __init__(
         self,
-        network: "Network",
+        sites: Sites,
         state: State | None = None,
         *,
         seam: Seam | None = None,
         through_time: bool = True,
         observers: Sequence[Observer] = (),
     ) -> None:
-        self._module = network.module
-        self._temporal = network.temporal
-        self._synapses = network.synapses if seam is not None or observers else {}
-        self._feedback = network.feedback
+        self._sites = sites
         self.state: State = dict(state or {})
         self._seam = seam
         self._through_time = through_time
@@ -82,7 +77,7 @@ class Run:
             The network's output, `[time, batch, *output]`.
         """
         with _answering(self._answers()), _uncached_casts():
-            if self._feedback:
+            if self._sites.recurrent:
                 return torch.cat([self._pass(step) for step in x.split(1)])
             return self._pass(x)
 
@@ -99,11 +94,11 @@ class Run:
     def _pass(self, x: Tensor) -> Tensor:
         self._steps = len(x)
         self._calls.clear()
-        output: Any = self._module(x.flatten(0, 1))
+        output: Any = self._sites.module(x.flatten(0, 1))
         if not isinstance(output, Tensor) or output.dim() == 0 or len(output) != x.shape[0] * x.shape[1]:
             found = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise NetworkError(
-                f"{type(self._module).__name__}.forward returned {found} for {x.shape[0] * x.shape[1]} rows "
+                f"{type(self._sites.module).__name__}.forward returned {found} for {x.shape[0] * x.shape[1]} rows "
                 f"({x.shape[0]} steps of {x.shape[1]} samples, folded). A network maps one tensor to one tensor and "
                 "keeps the first axis. Select the output inside forward, and do not reduce over the batch."
             )
@@ -115,12 +110,13 @@ class Run:
 
     def _answers(self) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
         """Pair every module the run speaks for with what answers in its place."""
-        for name, module in self._temporal.items():
+        for name, module in self._sites.temporal.items():
             yield module, partial(self._at_temporal, name, module, module.forward)
-        for name, module in self._synapses.items():
-            yield module, partial(self._at_synapse, name, module.forward)
+        if self._seam is not None or self._observers:
+            for name, module in self._sites.synapses.items():
+                yield module, partial(self._at_synapse, name, module.forward)
         # Last, so that `source.forward` is already the answer of a source that is itself a neuron or a synapse.
-        for name, source in self._feedback.items():
+        for name, source in self._sites.sources.items():
             yield source, partial(self._at_source, name, source.forward)
 
     def _site(self, name: str) -> str:

@@ -3,19 +3,17 @@
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from torch import Tensor, nn
 
 from spikewright.errors import ConfigError
+from spikewright.losses import Loss
+from spikewright.network import Network
+from spikewright.run import Run
 from spikewright.synapse import Arrival
 from spikewright.temporal import SiteState, State
 from spikewright.wiring import Synapse, Wiring
-
-if TYPE_CHECKING:
-    from spikewright.losses import Loss
-    from spikewright.network import Network
-    from spikewright.run import Run
 
 Backward = Callable[[Tensor], None]
 
@@ -33,7 +31,7 @@ class Update:
     loss: Tensor
     output: Tensor
     state: State
-    _run: "Run"
+    _run: Run
 
     @property
     def rates(self) -> dict[str, float]:
@@ -100,10 +98,10 @@ class Rule(nn.Module):
     @abstractmethod
     def updates(
         self,
-        net: "Network",
+        net: Network,
         x: Tensor,
         y: Tensor,
-        loss: "Loss",
+        loss: Loss,
         state: State | None = None,
         backward: Backward = plain_backward,
     ) -> Iterator[Update]:

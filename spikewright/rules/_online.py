@@ -2,17 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from spikewright.losses import Loss
+from spikewright.network import Network
 from spikewright.rules._base import Backward, Rule, Update, plain_backward
 from spikewright.temporal import State
-
-if TYPE_CHECKING:
-    from spikewright.losses import Loss
-    from spikewright.network import Network
 
 
 @dataclass(frozen=True)
@@ -40,15 +38,15 @@ class OnlineRule(Rule):
 
     def updates(
         self,
-        net: "Network",
+        net: Network,
         x: Tensor,
         y: Tensor,
-        loss: "Loss",
+        loss: Loss,
         state: State | None = None,
         backward: Backward = plain_backward,
     ) -> Iterator[Update]:
         net.check(self, loss, x, y)
-        run = net.start(self, x, state)
+        run = net.start(x, state, rule=self)
         losses, outputs = [], []
         for segment in self.segments(len(x)):
             with torch.set_grad_enabled(segment.learn):

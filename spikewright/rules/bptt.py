@@ -1,18 +1,16 @@
 r"""Backpropagation through time with surrogate slopes: the baseline, and what `certify` compares with."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from spikewright.losses import Loss
+from spikewright.network import Network
 from spikewright.rules._base import Backward, Rule, Update, plain_backward
 from spikewright.temporal import State
 from spikewright.wiring import Wiring
-
-if TYPE_CHECKING:
-    from spikewright.losses import Loss
-    from spikewright.network import Network
 
 
 class BPTT(Rule):
@@ -56,15 +54,15 @@ class BPTT(Rule):
 
     def updates(
         self,
-        net: "Network",
+        net: Network,
         x: Tensor,
         y: Tensor,
-        loss: "Loss",
+        loss: Loss,
         state: State | None = None,
         backward: Backward = plain_backward,
     ) -> Iterator[Update]:
         net.check(self, loss, x, y)
-        run = net.start(self, x, state)
+        run = net.start(x, state, rule=self)
         with torch.enable_grad():
             output = torch.cat([run.advance(chunk) for chunk in x.split(self.chunk or len(x))])
             value = loss(output, y, len(x))

@@ -1,20 +1,17 @@
 """Spatial learning through time: backpropagation within a step, nothing between steps."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from spikewright.errors import ConfigError
+from spikewright.losses import Loss
+from spikewright.network import Network
 from spikewright.rules._base import Backward, Update, plain_backward
 from spikewright.rules._online import OnlineRule, Segment
 from spikewright.temporal import State
 from spikewright.wiring import Wiring
-
-if TYPE_CHECKING:
-    from spikewright.losses import Loss
-    from spikewright.network import Network
 
 
 class SLTT(OnlineRule):
@@ -73,10 +70,10 @@ class SLTT(OnlineRule):
 
     def updates(
         self,
-        net: "Network",
+        net: Network,
         x: Tensor,
         y: Tensor,
-        loss: "Loss",
+        loss: Loss,
         state: State | None = None,
         backward: Backward = plain_backward,
     ) -> Iterator[Update]:

@@ -7,7 +7,6 @@ import torch
 from spikewright.data import Batches
 from spikewright.losses import Loss
 from spikewright.network import Network
-from spikewright.run import Run
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,7 @@ def evaluate(net: Network, batches: Batches, loss: Loss) -> Score:
         correct, lost, samples = 0, 0.0, 0
         rates: dict[str, float] = {}
         for x, y in batches.epoch(0):
-            net.wiring(x)
-            run = Run(net)
+            run = net.start(x)
             output = run.advance(x)
             correct += int((output.sum(0).argmax(-1) == y).sum())
             lost += float(loss(output, y, len(x))) * len(y)

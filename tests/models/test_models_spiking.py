@@ -28,7 +28,7 @@ def spiking(name: str, **options) -> spikewright.Network:
 
 
 def rates(net: spikewright.Network, x: Tensor) -> list[float]:
-    run = spikewright.Run(net)
+    run = net.start(x)
     with torch.no_grad():
         run.advance(x)
     return list(run.rates().values())

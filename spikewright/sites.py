@@ -1,0 +1,79 @@
+"""The places of a module that matter to a run, found once and by name."""
+
+from dataclasses import dataclass
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.dropout import AlphaDropout, FeatureAlphaDropout, _DropoutNd
+
+from spikewright.errors import NetworkError
+from spikewright.layers.feedback import Feedback
+from spikewright.neurons import Neuron
+from spikewright.temporal import Temporal
+
+
+@dataclass(frozen=True)
+class Sites:
+    """What a run answers for.
+
+    Attributes:
+        module: The whole.
+        temporal: Modules that see time: neurons, dropout, batch norm, feedback; by name.
+        synapses: Recognised parametric layers: linear and convolution layers and their subclasses; by name.
+        sources: The module whose output each feedback connection sends back, by the connection's name.
+    """
+
+    module: nn.Module
+    temporal: dict[str, nn.Module]
+    synapses: dict[str, nn.Module]
+    sources: dict[str, nn.Module]
+
+    @property
+    def recurrent(self) -> bool:
+        """Whether some connection needs the last step's output, so that steps run one by one."""
+        return bool(self.sources)
+
+
+def find_sites(module: nn.Module) -> Sites:
+    """Find the sites of a module.
+
+    Raises:
+        NetworkError: There is no neuron in it, or a part of it cannot be run over time.
+    """
+    if type(module).__name__ == "OptimizedModule":
+        raise NetworkError(
+            "Network was given a compiled module. Its neurons are answered for while it runs, which would force a new "
+            "compilation at every call. Pass the plain module, and compile the stateless blocks inside it instead."
+        )
+    named = dict(module.named_modules())
+    if not any(isinstance(m, Neuron) for m in named.values()):
+        raise NetworkError(
+            f"Network was given {type(module).__name__} with no spiking neuron in it, so there is nothing to run over "
+            "time. Put spikewright.LIF() or spikewright.IF() where the activations are."
+        )
+    for name, m in named.items():
+        if isinstance(m, AlphaDropout | FeatureAlphaDropout):
+            raise NetworkError(
+                f"'{name}' is {type(m).__name__}, which is not a multiplication by a mask, so one mask cannot be kept "
+                "for the sequence. Use nn.Dropout or spikewright.layers.StepDropout."
+            )
+    return Sites(
+        module=module,
+        temporal={name: m for name, m in named.items() if isinstance(m, Temporal | _BatchNorm | _DropoutNd)},
+        synapses={name: m for name, m in named.items() if isinstance(m, nn.Linear | _ConvNd)},
+        sources={name: _source(named, name, m) for name, m in named.items() if isinstance(m, Feedback)},
+    )
+
+
+def _source(named: dict[str, nn.Module], name: str, feedback: Feedback) -> nn.Module:
+    source = feedback.source
+    if isinstance(source, str) and source in named:
+        return named[source]
+    if isinstance(source, nn.Module) and any(source is m for m in named.values()):
+        return source
+    shown = f"'{source}'" if isinstance(source, str) else type(source).__name__
+    raise NetworkError(
+        f"Feedback '{name}' takes its signal from {shown}, but the network has no such module. Give the module itself, "
+        "or its name as in named_modules()."
+    )
