@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import ClassVar, Protocol
 
 import torch
@@ -102,16 +103,8 @@ class Network(nn.Module):
         if rule is None:
             return Run(self.sites, state, observers=observers)
 
-        def seam(site: str, chunk: Tensor, carried: SiteState) -> tuple[Arrival, SiteState]:
-            if site not in wiring.synapses:
-                raise NetworkError(
-                    f"'{site}' was called, but not when the network was probed with one step of two samples. The set "
-                    "of layers a forward calls must not depend on the data."
-                )
-            return rule.at_synapse(wiring.synapses[site], chunk, carried)
-
-        own = seam if rule.uses_synapses else None
-        return Run(self.sites, state, seam=own, through_time=rule.through_time, observers=observers)
+        seam = partial(_at_synapse, rule, wiring) if rule.uses_synapses else None
+        return Run(self.sites, state, seam=seam, through_time=rule.through_time, observers=observers)
 
     def wiring(self, x: Tensor) -> Wiring:
         """Return who feeds whom, for inputs like `x` (`[time, batch, *feature]`); probed once and remembered.
@@ -196,10 +189,21 @@ class Network(nn.Module):
         return read_wiring(self.module, recorder, probe, output, time_axes=2)
 
 
+def _at_synapse(rule: Learner, wiring: Wiring, site: str, x: Tensor, carried: SiteState) -> tuple[Arrival, SiteState]:
+    if site not in wiring.synapses:
+        raise NetworkError(
+            f"'{site}' was called, but not when the network was probed with one step of two samples. The set of layers "
+            "a forward calls must not depend on the data."
+        )
+    return rule.at_synapse(wiring.synapses[site], x, carried)
+
+
 def _check_finite(x: Tensor) -> None:
     if not x.dtype.is_floating_point or bool(torch.isfinite(x.detach().sum(dtype=torch.float64))):
         return
     where = (~torch.isfinite(x)).nonzero()
+    if not len(where):  # finite values whose sum is not
+        return
     raise InputError(
         f"x of shape {list(x.shape)} holds {len(where)} values that are not finite, the first at {where[0].tolist()}. "
         "A membrane that has seen one never fires again, so the loss would hide it. Clean or clamp the data."

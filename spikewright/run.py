@@ -147,22 +147,22 @@ class Run:
         return folded
 
     def _at_synapse(self, name: str, forward: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
-        def handle(operation: Operation, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-            site = self._site(name)
-            check_input(site, operation, x, weight)
-            chunk = x.unflatten(0, (self._steps, -1))
-            arrival = Arrival(chunk)
-            if self._seam is not None:
-                arrival, carried = self._seam(site, chunk, self.state.get(site, {}))
-                if carried:
-                    self.state[site] = carried
-            current = transmit(operation, arrival, weight, bias)
-            for observer in self._observers:
-                observer.synapse(site, operation, x, weight, current)
-            return current
-
-        with Intercept(handle):
+        with Intercept(partial(self._transmit, name)):
             return forward(*args, **kwargs)
+
+    def _transmit(self, name: str, operation: Operation, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        site = self._site(name)
+        check_input(site, operation, x, weight)
+        chunk = x.unflatten(0, (self._steps, -1))
+        arrival = Arrival(chunk)
+        if self._seam is not None:
+            arrival, carried = self._seam(site, chunk, self.state.get(site, {}))
+            if carried:
+                self.state[site] = carried
+        current = transmit(operation, arrival, weight, bias)
+        for observer in self._observers:
+            observer.synapse(site, operation, x, weight, current)
+        return current
 
     def _at_source(self, name: str, forward: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         self._emitted[name] = forward(*args, **kwargs)
