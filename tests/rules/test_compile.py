@@ -7,6 +7,7 @@ from torch import nn
 import spikewright as sw
 
 
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # from within torch's tracer
 @pytest.mark.parametrize("rule", [sw.rules.BPTT(), sw.rules.SLTT(), sw.rules.OTTT()], ids=lambda r: type(r).__name__)
 def test_compiles_in_one_graph(rule):
     module = nn.Sequential(
