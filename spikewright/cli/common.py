@@ -117,7 +117,7 @@ def print_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], 
 
     table = Table(title=title, title_justify="left")
     for i, name in enumerate(head):
-        table.add_column(name, justify="left" if i == 0 or texts else "right", overflow="fold")
+        table.add_column(name, justify="left" if i == 0 or texts else "right", overflow="fold", no_wrap=i == 0)
     for row in rows:
         table.add_row(*row)
     Console().print(table)
