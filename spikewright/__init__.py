@@ -14,5 +14,6 @@ from spikewright.plan import Plan as Plan
 from spikewright.plan import plan as plan
 from spikewright.run import Run as Run
 from spikewright.synapse import Arrival as Arrival
+from spikewright.temporal import detach as detach
 
 __version__ = "0.1.0"

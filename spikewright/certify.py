@@ -28,9 +28,10 @@ class GradientRow:
         norm_ratio: Norm of the rule's gradient over BPTT's.
         relative_error: Norm of the difference over the norm of BPTT's.
         exact: Whether the rule promises equality here.
-        kept: Whether the promise, if any, holds within the tolerance of the dtype.
+        kept: Whether the promise, if any, holds within the tolerance of the dtype, or up to the rounding of the
+            largest gradient.
         seam: Whether the parameter belongs to a recognised synapse; if not, it gets the ordinary gradient of its step.
-        silent: BPTT's gradient is zero: nothing was learned here, and the comparison means little.
+        silent: BPTT's gradient is zero, or nothing but rounding, so the comparison means little.
     """
 
     site: str
@@ -100,20 +101,23 @@ def certify(net: Network, rule: Rule, x: Tensor, y: Tensor, loss: Loss) -> Certi
         raise InputError("certify compares gradients, but no parameter of the network requires one. Unfreeze some.")
     ours, theirs = (_gradients(net, r, x, y, loss, parameters) for r in (rule, BPTT()))
     wiring = net.wiring(x)
+    largest = max(gradient.double().norm().item() for gradient in theirs.values())
     rows = []
     for name, parameter in parameters.items():
         a, b = ours[name].double(), theirs[name].double()
-        error = _ratio((a - b).norm().item(), b.norm().item())
+        difference, size = (a - b).norm().item(), b.norm().item()
+        rounding = 100 * torch.finfo(parameter.dtype).eps * largest
         exact = rule.exact(name, wiring, len(x))
+        allowed = max(TOLERANCE.get(parameter.dtype, 1e-4) * size, rounding)
         row = GradientRow(
             site=name,
-            cosine=_ratio((a * b).sum().item(), a.norm().item() * b.norm().item(), nothing=1.0),
-            norm_ratio=_ratio(a.norm().item(), b.norm().item(), nothing=1.0),
-            relative_error=error,
+            cosine=_ratio((a * b).sum().item(), a.norm().item() * size, nothing=1.0),
+            norm_ratio=_ratio(a.norm().item(), size, nothing=1.0),
+            relative_error=_ratio(difference, size),
             exact=exact,
-            kept=not exact or error <= TOLERANCE.get(parameter.dtype, 1e-4),
+            kept=not exact or difference <= allowed,
             seam=bool(wiring.synapse_of(name)),
-            silent=not b.any().item(),
+            silent=size <= rounding,
         )
         rows.append(row)
     return Certificate(repr(rule), len(x), rows)

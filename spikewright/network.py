@@ -14,7 +14,7 @@ from spikewright.errors import IncompatibleRule, InputError, NetworkError, Shape
 from spikewright.layers.dropout import StepDropout
 from spikewright.losses import Loss
 from spikewright.run import Observer, Run
-from spikewright.sites import find_sites
+from spikewright.sites import Sites, find_sites
 from spikewright.synapse import Arrival
 from spikewright.temporal import SiteState, State, Temporal
 from spikewright.wiring import Recorder, Synapse, Wiring, read_wiring
@@ -58,9 +58,14 @@ class Network(nn.Module):
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
-        self.sites = find_sites(module)
+        find_sites(module)  # refuses what cannot be run
         self.module = module
-        self._wirings: dict[tuple[object, ...], Wiring] = {}
+        self._probed: dict[tuple[object, ...], tuple[list[object], Wiring]] = {}
+
+    @property
+    def sites(self) -> Sites:
+        """The places of the module that a run answers for, as the module is now."""
+        return find_sites(self.module)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the outputs of a run from rest, `[time, batch, *output]`."""
@@ -107,7 +112,9 @@ class Network(nn.Module):
         return Run(self.sites, state, seam=seam, through_time=rule.through_time, observers=observers)
 
     def wiring(self, x: Tensor) -> Wiring:
-        """Return who feeds whom, for inputs like `x` (`[time, batch, *feature]`); probed once and remembered.
+        """Return who feeds whom, for inputs like `x` (`[time, batch, *feature]`).
+
+        Probed once and remembered, until a layer is replaced or a parameter frozen or thawed.
 
         Raises:
             ShapeError: `x` has no steps, or does not fit a layer it meets.
@@ -118,9 +125,13 @@ class Network(nn.Module):
                 f"{list(x.shape)}. Repeat a static input with x.expand(steps, *x.shape)."
             )
         key = (tuple(x.shape[2:]), x.dtype, x.device.type, self.module.training)
-        if key not in self._wirings:
-            self._wirings[key] = self._probe(x)
-        return self._wirings[key]
+        parts: list[object] = [*self.module.modules(), *self.module.parameters()]
+        parts += [p.requires_grad for p in self.module.parameters()]
+        before, wiring = self._probed.get(key, ([], None))
+        if wiring is None or len(before) != len(parts) or any(a is not b for a, b in zip(before, parts)):
+            wiring = self._probe(x)
+            self._probed[key] = parts, wiring
+        return wiring
 
     def check(self, rule: Learner, loss: Loss, x: Tensor, y: Tensor) -> None:
         """Raise unless `rule` can learn from `x` and `y` by `loss` in this network; says what to do instead.
@@ -139,7 +150,7 @@ class Network(nn.Module):
         wiring = self.wiring(x)
         steps, batch = x.shape[:2]
         _check_finite(x)
-        loss.check(y, steps, batch, wiring.output[-1] if wiring.output else 1)
+        loss.check(y, steps, batch, wiring.output[0] if wiring.output else 1)
         if rule.per_step and not loss.per_step:
             criterion = repr(loss).partition("(")[2]
             raise IncompatibleRule(
@@ -166,18 +177,12 @@ class Network(nn.Module):
 
     def _probe(self, x: Tensor) -> Wiring:
         """Run a step (two where there is feedback) of two samples and read the graph; leaves no mark."""
-        steps = 2 if self.sites.recurrent else 1
-        probe = x[:1, :2].detach().expand(steps, *[-1] * (x.dim() - 1)).clone()
-        probe.requires_grad_(probe.dtype.is_floating_point)
-        recorder = Recorder()
-        quiet = [
-            m
-            for m in self.sites.temporal.values()
-            if isinstance(m, _BatchNorm | _DropoutNd) and not isinstance(m, StepDropout)
-        ]
+        sites, recorder = self.sites, Recorder()
         try:
-            with torch.random.fork_rng([x.device] if x.is_cuda else []), torch.enable_grad(), _in_evaluation(quiet):
-                output = Run(self.sites, observers=(recorder,)).advance(probe)
+            with _unmarked(self.module), torch.inference_mode(False), torch.enable_grad():
+                probe = x[:1, :2].detach().expand(2 if sites.recurrent else 1, *[-1] * (x.dim() - 1)).clone()
+                probe.requires_grad_(probe.dtype.is_floating_point)
+                output = Run(sites, observers=(recorder,)).advance(probe)
         except (ShapeError, RuntimeError) as error:
             if isinstance(error, SpikewrightError) and not isinstance(error, ShapeError):
                 raise
@@ -211,13 +216,22 @@ def _check_finite(x: Tensor) -> None:
 
 
 @contextmanager
-def _in_evaluation(modules: Sequence[nn.Module]) -> Iterator[None]:
-    """Keep running statistics and random masks out of the probe."""
-    before = [(m, m.training) for m in modules]
-    try:
-        for m in modules:
-            m.training = False
-        yield
-    finally:
-        for m, training in before:
-            m.training = training
+def _unmarked(module: nn.Module) -> Iterator[None]:
+    """Keep a probe out of random state, running statistics, and any other buffer.
+
+    Masks are off meanwhile, except those that change from step to step: the wiring has to see them.
+    """
+    quiet = [m for m in module.modules() if isinstance(m, _BatchNorm | _DropoutNd) and not isinstance(m, StepDropout)]
+    modes = [(m, m.training) for m in quiet]
+    buffers = [(b, b.clone()) for b in module.buffers()]
+    with torch.random.fork_rng({b.device for b in module.parameters() if b.is_cuda}):
+        try:
+            for m in quiet:
+                m.training = False
+            yield
+        finally:
+            for m, training in modes:
+                m.training = training
+            with torch.no_grad():
+                for buffer, before in buffers:
+                    buffer.copy_(before)

@@ -102,6 +102,7 @@ def _saved_bytes(net: Network, rule: Rule, shape: Sequence[int]) -> int:
     with untouched(net, rule):
         x = torch.rand(*shape, dtype=example.dtype, device=example.device)
         y = torch.zeros(shape[1], dtype=torch.int64, device=example.device)
+        net.wiring(x)  # its probe is not part of a step
         with SavedBytes() as saved:
             for _ in rule.updates(net, x, y, PerStep(lambda output, _: output.square().mean())):
                 pass

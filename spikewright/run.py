@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from spikewright.errors import NetworkError
+from spikewright.errors import NetworkError, ShapeError
 from spikewright.layers.batch_norm import scan_per_step
 from spikewright.layers.dropout import scan_shared
 from spikewright.neurons import Neuron
 from spikewright.operations import Operation
 from spikewright.sites import Sites
 from spikewright.synapse import Arrival, Intercept, check_input, transmit
-from spikewright.temporal import SiteState, State, Temporal
+from spikewright.temporal import SiteState, State, Temporal, detach
 
 Seam = Callable[[str, Tensor, SiteState], tuple[Arrival, SiteState]]
 """What a rule makes of an input at a synapse: (site, x [time, batch, *feature], carried) -> (arrival, carried)."""
@@ -76,6 +76,7 @@ class Run:
         Returns:
             The network's output, `[time, batch, *output]`.
         """
+        self.state = dict(self.state)  # what was handed out stays as it is
         with _answering(self._answers()), _uncached_casts():
             if self._sites.recurrent:
                 return torch.cat([self._pass(step) for step in x.split(1)])
@@ -83,9 +84,7 @@ class Run:
 
     def detach(self) -> None:
         """Cut the state from the graph of the steps so far."""
-        self.state = {
-            site: {name: value.detach() for name, value in carried.items()} for site, carried in self.state.items()
-        }
+        self.state = detach(self.state)
 
     def rates(self) -> dict[str, float]:
         """Return spikes per neuron and step since the start of this run, by site."""
@@ -123,12 +122,24 @@ class Run:
         self._calls[name] += 1
         return name if self._calls[name] == 1 else f"{name}#{self._calls[name]}"
 
+    def _carried(self, site: str, chunk: Tensor) -> SiteState:
+        """Return what a site carries into a chunk `[time, batch, *feature]`."""
+        carried = self.state.get(site, {})
+        for name, value in carried.items():
+            if value.dim() and value.shape[0] != chunk.shape[1]:
+                raise ShapeError(
+                    f"'{site}' carries a {name} of shape {list(value.shape)}, but a batch of {chunk.shape[1]} samples "
+                    "arrived. A sequence keeps its batch from the first step to the last: start a new one with "
+                    "state=None, or drop the same samples from the state."
+                )
+        return carried
+
     def _at_temporal(self, name: str, module: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         site = self._site(name)
         if x.dtype in (torch.float16, torch.bfloat16) and torch.is_autocast_enabled(x.device.type):
             x = x.float()  # membranes and statistics keep full precision under autocast
         chunk = x.unflatten(0, (self._steps, -1))
-        state = self.state.get(site, {})
+        state = self._carried(site, chunk)
         if isinstance(module, Temporal):
             y, state = module.scan(chunk, state, self._through_time)
         elif isinstance(module, _DropoutNd):
@@ -156,7 +167,7 @@ class Run:
         chunk = x.unflatten(0, (self._steps, -1))
         arrival = Arrival(chunk)
         if self._seam is not None:
-            arrival, carried = self._seam(site, chunk, self.state.get(site, {}))
+            arrival, carried = self._seam(site, chunk, self._carried(site, chunk))
             if carried:
                 self.state[site] = carried
         current = transmit(operation, arrival, weight, bias)

@@ -1,6 +1,6 @@
 """Modules that know about time: the only ones that see `[time, batch, *feature]`."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -12,7 +12,12 @@ State = dict[str, SiteState]
 """What a run carries from step to step, by site: a plain value that can be stored, copied and passed back in."""
 
 
-class Temporal(nn.Module):
+def detach(state: State) -> State:
+    """Cut a state from the graph of the steps that led to it."""
+    return {site: {name: value.detach() for name, value in carried.items()} for site, carried in state.items()}
+
+
+class Temporal(nn.Module, ABC):
     """A module that a run hands whole chunks of time, together with the state it left behind.
 
     Attributes:

@@ -117,15 +117,16 @@ def read_wiring(module: nn.Module, recorder: Recorder, x: Tensor, output: Tensor
                 yield ("input", "", linear) if variable is x else ("parameter", names.get(id(variable), ""), linear)
             if kind == "neuron" or (kind == "synapse" and not across_synapses):
                 continue
-            todo.extend((parent, linear and _is_linear(node)) for parent, _ in node.next_functions)
+            straight = linear and (kind == "synapse" or _is_linear(node))
+            todo.extend((parent, straight) for parent, _ in node.next_functions)
 
     receivers: dict[str, set[str]] = {name: set() for name in names.values()}
     successors: dict[str, set[str]] = {site: set() for site in neurons}
     fed: dict[str, set[str]] = {site: set() for site, *_ in recorder.arrivals}
     bent: set[str] = set()
     for site, current, _ in recorder.currents:
-        for name, _ in modules[_module_name(site)].named_parameters(prefix=_module_name(site)):
-            receivers[name].add(site)
+        for p in modules[_module_name(site)].parameters():
+            receivers[names[id(p)]].add(site)
         for kind, name, linear in walk(current, across_synapses=True):
             if kind == "neuron":
                 successors[name].add(site)
@@ -144,10 +145,7 @@ def read_wiring(module: nn.Module, recorder: Recorder, x: Tensor, output: Tensor
             sources.add(("input", ""))
         synapses[site] = Synapse(
             name=site,
-            parameters=tuple(
-                f"{_module_name(site)}.{name}" if _module_name(site) else name
-                for name, _ in modules[_module_name(site)].named_parameters()
-            ),
+            parameters=tuple(names[id(p)] for p in modules[_module_name(site)].parameters()),
             receivers={n: neurons[n] for n in sorted(fed[site])},  # type: ignore[misc]
             senders={name: neurons[name] for kind, name in sorted(sources) if kind == "neuron"},  # type: ignore[misc]
             reads_input=("input", "") in sources,
@@ -170,7 +168,7 @@ def _module_name(site: str) -> str:
 
 _LINEAR = frozenset(
     (
-        "Add Sub Neg Addmm Mm Bmm Linear Convolution Transmit Sum Mean Clone ToCopy Expand "
+        "Add Sub Neg Sum Mean Clone ToCopy Expand "
         "View UnsafeView Reshape ReshapeAlias Unflatten Flatten Squeeze Unsqueeze Permute Transpose T "
         "Slice Select Index Narrow Split Chunk Cat Stack Roll Flip ConstantPadNd "
         "AvgPool1D AvgPool2D AvgPool3D AdaptiveAvgPool2D AdaptiveAvgPool3D "
@@ -180,7 +178,7 @@ _LINEAR = frozenset(
 
 
 def _is_linear(node: Any) -> bool:
-    """Whether a graph node is linear in what it computes from; unknown ones count as not."""
+    """Whether a graph node is linear in all it computes from; unknown ones, and products, count as not."""
     kind = node.name().partition("Backward")[0].strip("_")
     parents = [parent is not None for parent, _ in node.next_functions]
     if kind == "Mul":  # with a constant

@@ -18,12 +18,10 @@ def trace_scan(x: Tensor, trace: Tensor | None, leak: float | Tensor) -> Tensor:
     """
     if x.dtype in (torch.float16, torch.bfloat16):
         x = x.float()  # a long sum of small terms
-    if len(x) == 1 and trace is None:
-        return x.detach()
     traces = []
     for step in x:
         if trace is None:
-            trace = step
+            trace = step.clone()  # the caller may reuse the buffer of its input
         else:
             trace = step + leak * trace if isinstance(leak, Tensor) else torch.add(step, trace, alpha=leak)
         traces.append(trace)

@@ -52,4 +52,5 @@ class StepDropout(nn.Dropout, Temporal):
         for t in range(len(x)):
             generator = torch.Generator(x.device).manual_seed(int(seed) + t)
             dropped.append(torch.rand(x.shape[1:], device=x.device, generator=generator) < self.p)
-        return x.masked_fill(torch.stack(dropped), 0) / (1 - self.p), {"seed": seed + len(x)}
+        kept = 1 / (1 - self.p) if self.p < 1 else 0.0
+        return x.masked_fill(torch.stack(dropped), 0) * kept, {"seed": seed + len(x)}

@@ -63,7 +63,8 @@ class _Kept:
     """One saved tensor; counted until the graph that holds it is freed."""
 
     def __init__(self, meter: SavedBytes, tensor: Tensor) -> None:
-        self.meter, self.tensor = meter, tensor
+        # Without its graph: an operation that saves its own result would otherwise keep itself alive.
+        self.meter, self.tensor = meter, tensor.detach()
         self.key = (tensor.untyped_storage().data_ptr(), int(tensor.storage_offset()), tensor.numel() * tensor.itemsize)
         meter._add(self.key)
 

@@ -46,19 +46,12 @@ class Neuron(Temporal):
         """Fraction of the potential retained per step: a number, or one entry per channel."""
 
     def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
-        membrane = state.get("membrane")
-        if membrane is not None and membrane.shape != x.shape[1:]:
-            raise ShapeError(
-                f"The state holds membranes of shape {list(membrane.shape)}, but the current has shape "
-                f"{list(x.shape[1:])} ([batch, *feature]). A sequence keeps its batch from the first step to the last; "
-                "start a new one with state=None, or drop the same samples from the state."
-            )
         leak = self.leak
         if isinstance(leak, Tensor):
             leak = self._aligned(leak.to(x.dtype), x)
         spikes, membrane = lif_scan(
             x,
-            membrane,
+            state.get("membrane"),
             leak=leak,
             threshold=self.threshold,
             reset=self.reset,

@@ -1,6 +1,6 @@
 """What a learning rule is: a way to fill `.grad` from a sequence, in one or several updates."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
@@ -44,7 +44,7 @@ def plain_backward(loss: Tensor) -> None:
     loss.backward()
 
 
-class Rule(nn.Module):
+class Rule(nn.Module, ABC):
     """A learning rule: which point it takes on the axes of credit, and when weights may change.
 
     For every synapse the weight gradient is the sum over time of `delta[t] (x) p[t]`.  A rule says what p is

@@ -88,7 +88,7 @@ class OTTT(OnlineRule):
                     f"OTTT keeps one trace per input at '{synapse.name}', but that synapse feeds {shown}: a leak per "
                     f"channel needs a trace per weight. {advice}"
                 )
-            if len({float(leak) for leak in leaks.values()}) > 1:
+            if len({_number(leak) for leak in leaks.values()}) > 1:
                 raise IncompatibleRule(
                     f"OTTT keeps one trace per input at '{synapse.name}', but that synapse feeds neurons of different "
                     f"leaks: {shown}. {advice}"
@@ -136,5 +136,9 @@ class OTTT(OnlineRule):
         return ", ".join(f"{name}={getattr(self, name)}" for name in names) + f", leak={self.fixed_leak}"
 
 
+def _number(leak: float | Tensor) -> float:
+    return leak.detach().item() if isinstance(leak, Tensor) else leak
+
+
 def _show(leak: float | Tensor) -> str:
-    return f"<{leak.numel()} values>" if isinstance(leak, Tensor) and leak.numel() > 1 else f"{float(leak):.4g}"
+    return f"<{leak.numel()} values>" if isinstance(leak, Tensor) and leak.numel() > 1 else f"{_number(leak):.4g}"

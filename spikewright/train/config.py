@@ -112,9 +112,10 @@ def configure(
     """
     tree: Tree = {name: dict(table) for name, table in DEFAULTS.items()}
     given = _read(Path(recipe)) if isinstance(recipe, str | Path) else dict(recipe or {})
-    for source in (given, sections):
-        for name, table in source.items():
-            _merge(tree, name, table)
+    for name, table in given.items():
+        _merge(tree, name, table)
+    for name, table in sections.items():
+        _merge(tree, name, _given(table))
     for override in overrides:
         _override(tree, override)
     return Config(**{**tree, "train": _settings(tree["train"])})  # type: ignore[arg-type]
@@ -143,9 +144,16 @@ def _merge(tree: Tree, section: str, table: Any) -> None:
         raise ConfigError(f"The configuration has a section '{section}', which is unknown. {nearest(section, tree)}")
     if not isinstance(table, str | Mapping):
         raise ConfigError(f"The section '{section}' is {table!r}; it has to be a table, or a name.")
-    table = {key: value for key, value in as_table(table).items() if value is not None}
+    table = as_table(table)
     renamed = "name" in table and table["name"] != tree[section].get("name")
     tree[section] = {**({} if renamed else tree[section]), **table}
+
+
+def _given(table: Mapping[str, Any] | str | None) -> Mapping[str, Any] | str | None:
+    """Leave out what was not given, which on a command line is `None`."""
+    if table is None or isinstance(table, str):
+        return table
+    return {key: value for key, value in table.items() if value is not None}
 
 
 def _override(tree: Tree, override: str) -> None:

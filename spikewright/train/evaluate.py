@@ -25,6 +25,11 @@ class Score:
     rates: dict[str, float]
     samples: int
 
+    @property
+    def mean_rate(self) -> float:
+        """Mean over sites of the firing rate."""
+        return sum(self.rates.values()) / len(self.rates)
+
 
 @torch.no_grad()
 def evaluate(net: Network, batches: Batches, loss: Loss) -> Score:

@@ -8,21 +8,20 @@ import torch
 
 import spikewright
 from spikewright.train.build import Experiment
-from spikewright.train.evaluate import evaluate
-from spikewright.train.log import Row
+from spikewright.train.evaluate import Score
+from spikewright.train.progress import Progress
 
 
-def result(experiment: Experiment, rows: list[Row], seconds: float, saved_bytes: int) -> dict[str, Any]:
+def result(experiment: Experiment, progress: Progress, score: Score) -> dict[str, Any]:
     """Return what `result.json` holds; the test accuracy is that of the last epoch.
 
     Args:
         experiment: After training.
-        rows: Its history.
-        seconds: Time spent in training, evaluation not counted.
-        saved_bytes: Kept for backward at once.
+        progress: Where it ended.
+        score: On the test data, at the end.
     """
     config = experiment.config
-    score = evaluate(experiment.net, experiment.measuring(experiment.dataset.test), experiment.loss)
+    rows = progress.rows
     return {
         "rule": config["rule"]["name"],
         "model": config["model"]["name"],
@@ -35,9 +34,9 @@ def result(experiment: Experiment, rows: list[Row], seconds: float, saved_bytes:
         "test_accuracy": score.accuracy,
         "test_loss": score.loss,
         "firing_rates": score.rates,
-        "mean_firing_rate": sum(score.rates.values()) / len(score.rates),
-        "saved_bytes": saved_bytes,
-        "seconds": seconds,
+        "mean_firing_rate": score.mean_rate,
+        "saved_bytes": progress.saved_bytes,
+        "seconds": progress.seconds,
         "parameters": sum(p.numel() for p in experiment.net.parameters()),
         "train_samples": len(experiment.dataset.train),
         "test_samples": score.samples,

@@ -1,0 +1,76 @@
+"""Learning from one batch: precision, averaging over processes, clipping, and the guard against NaNs."""
+
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spikewright.errors import NotFinite
+from spikewright.train.build import Experiment
+from spikewright.train.diagnose import finite, first_not_finite
+from spikewright.train.distributed import Ranks, average_gradients
+
+
+class BatchLearner:
+    """Applies every update a rule yields for a batch.
+
+    Args:
+        experiment: What learns.
+        ranks: Which of several processes this is.
+    """
+
+    def __init__(self, experiment: Experiment, ranks: Ranks) -> None:
+        settings = experiment.config["train"]
+        self._experiment, self._ranks = experiment, ranks
+        self._amp, self._clip_norm = settings["amp"], settings["clip_norm"]
+        self._device = experiment.device.type
+        self._parameters = [p for p in experiment.net.parameters() if p.requires_grad]
+        self.scaler = torch.amp.GradScaler(self._device, enabled=self._amp == "float16")
+
+    def __call__(self, x: Tensor, y: Tensor) -> tuple[float, int]:
+        """Learn from `x` `[time, batch, *feature]` and `y` `[batch]`.
+
+        Returns:
+            The mean loss, and how many samples the outputs got right while the batch was learned.
+
+        Raises:
+            NotFinite: The loss or a gradient is not finite; the weights are as before the update.
+        """
+        experiment = self._experiment
+        lost, outputs = 0.0, torch.zeros(())
+        with self._autocast():
+            for update in experiment.rule.updates(experiment.net, x, y, experiment.loss, backward=self._backward):
+                lost += self._checked(update.loss, x)
+                self._step(x)
+                outputs = outputs + update.output.sum(0).cpu()
+        return lost, int((outputs.argmax(-1) == y.cpu()).sum())
+
+    def _step(self, x: Tensor) -> None:
+        optimizer = self._experiment.optimizer
+        average_gradients(self._parameters, self._ranks)
+        self.scaler.unscale_(optimizer)
+        norm = torch.nn.utils.get_total_norm([p.grad for p in self._parameters if p.grad is not None])
+        if not self.scaler.is_enabled():  # with loss scaling, an overflow is skipped and the scale lowered
+            self._checked(norm, x)
+        if self._clip_norm is not None:
+            torch.nn.utils.clip_grads_with_norm_(self._parameters, self._clip_norm, norm)
+        self.scaler.step(optimizer)
+        self.scaler.update()
+        optimizer.zero_grad()
+
+    def _checked(self, value: Tensor, x: Tensor) -> float:
+        if not finite(value):
+            culprit = first_not_finite(self._experiment.net, x)
+            raise NotFinite(
+                f"the loss or its gradient is {value.item()}. The first thing that is not finite is {culprit}. "
+                "Lower optimizer.lr, or set train.clip_norm."
+            )
+        return value.item()
+
+    def _autocast(self) -> Any:
+        return nullcontext() if self._amp == "off" else torch.autocast(self._device, getattr(torch, self._amp))
+
+    def _backward(self, value: Tensor) -> None:
+        with torch.autocast(self._device, enabled=False):
+            self.scaler.scale(value).backward()
