@@ -59,6 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SpikewrightError as error:
         sys.stderr.write(f"spikewright {name}: {type(error).__name__}: {error}\n")
         return 2
+    except ImportError as error:
+        sys.stderr.write(f"spikewright {name}: {error}. It is part of an extra: pip install 'spikewright[cli]'\n")
+        return 2
     except KeyboardInterrupt:
         sys.stderr.write(
             "\ninterrupted; a run continues from its last checkpoint with: spikewright train --resume RUN\n"

@@ -35,10 +35,12 @@ def read_flags(
         lr: Learning rate.
         **settings: Entries of the section `train`.
     """
+    table = {} if rule is None else rule_table(rule)
+    nothing = [f"rule.{key}=none" for key, value in table.items() if value is None]
     return configure(
         stored_config(recipe) if recipe is not None and (recipe.is_dir() or recipe.suffix == ".json") else recipe,
-        overrides or (),
-        rule=None if rule is None else rule_table(rule),
+        [*nothing, *(overrides or ())],
+        rule=table,
         model={"name": model},
         neuron={"name": neuron},
         data={"name": data, "dir": None if data_dir is None else str(data_dir)},

@@ -84,7 +84,7 @@ def _lengths(text: str) -> list[int]:
 
 
 def _bytes(text: str) -> int:
-    match = re.fullmatch(r"\s*([\d.]+)\s*([a-zA-Z]*)\s*", text)
+    match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([a-zA-Z]*)\s*", text)
     if not match or match[2].lower() not in _UNITS:
         raise ConfigError(f"--budget {text} cannot be read. Write a number and a unit, e.g. 8GB or 512MiB.")
     return int(float(match[1]) * _UNITS[match[2].lower()])

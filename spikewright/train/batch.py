@@ -38,6 +38,9 @@ class BatchLearner:
             NotFinite: The loss or a gradient is not finite; the weights are as before the update.
         """
         experiment = self._experiment
+        # An infinite weight in front of a neuron shows in no loss and no gradient, and with loss scaling a NaN only
+        # makes updates be skipped; so the weights themselves are looked at.
+        self._checked(torch.nn.utils.get_total_norm(self._parameters), x)
         lost, outputs = 0.0, torch.zeros(())
         with self._autocast():
             for update in experiment.rule.updates(experiment.net, x, y, experiment.loss, backward=self._backward):
@@ -63,8 +66,8 @@ class BatchLearner:
         if not finite(value):
             culprit = first_not_finite(self._experiment.net, x)
             raise NotFinite(
-                f"the loss or its gradient is {value.item()}. The first thing that is not finite is {culprit}. "
-                "Lower optimizer.lr, or set train.clip_norm."
+                f"the loss, its gradient or a weight is {value.item()}. The first thing that is not finite is "
+                f"{culprit}. Lower optimizer.lr, or set train.clip_norm."
             )
         return value.item()
 

@@ -7,12 +7,13 @@ import torch
 
 from spikewright import data as datasets
 from spikewright.data import Batches, Dataset, Split
-from spikewright.errors import ConfigError, nearest
+from spikewright.errors import ConfigError
 from spikewright.losses import Loss
 from spikewright.network import Network
 from spikewright.rules import Rule
-from spikewright.train.components import LOSSES, MODELS, NEURONS, OPTIMIZERS, RULES, construct, defaults, options
-from spikewright.train.config import Config, Presentation, Tree
+from spikewright.train.arguments import hints, options, tuples
+from spikewright.train.components import LOSSES, MODELS, NEURONS, OPTIMIZERS, RULES, construct, defaults
+from spikewright.train.config import Config, Presentation, Tree, check_keys
 from spikewright.train.distributed import Ranks
 from spikewright.train.schedule import SCHEDULES, Schedule
 
@@ -98,14 +99,13 @@ def build(config: Config, ranks: Ranks = Ranks()) -> Experiment:  # noqa: B008  
     )
     optimizer = construct("optimizer", OPTIMIZERS, config.optimizer, net.parameters())
     schedule = construct("schedule", SCHEDULES, config.schedule, optimizer, len(training), settings.epochs)
-    loss_table = {"criterion": {"name": "cross_entropy"}, **config.loss}
     return Experiment(
         config=_resolved(config, presentation, dataset),
         dataset=dataset,
         held_out=held_out,
         net=net,
         rule=rule,
-        loss=construct("loss", LOSSES, loss_table),
+        loss=construct("loss", LOSSES, config.loss),
         optimizer=optimizer,
         schedule=schedule,
         training=training,
@@ -136,13 +136,13 @@ def data_shape(config: Config) -> tuple[tuple[int, int, int], int]:
 
 def _load(table: dict[str, Any]) -> tuple[Presentation, Dataset]:
     """Split `[data]` into presentation and loader arguments, and load."""
+    loader = datasets.loader(table["name"])
+    types = {key: Any for key in options(loader)} | hints(loader)
+    given = {key: value for key, value in table.items() if key != "name"}
+    check_keys("data", given, Presentation, also={key: types[key] for key in options(loader)})
     own = {field.name for field in fields(Presentation)}
-    known = own | set(options(datasets.loader(table["name"])))
-    for key in table:
-        if key != "name" and key not in known:
-            raise ConfigError(f"data.{key} is not known for '{table['name']}'. {nearest(key, known)}")
-    presentation = Presentation(**{key: value for key, value in table.items() if key in own})
-    arguments = {key: _tuple(value) for key, value in table.items() if key not in own and key != "name"}
+    presentation = Presentation(**{key: value for key, value in given.items() if key in own})
+    arguments = {key: tuples(value) for key, value in given.items() if key not in own}
     dataset = datasets.load(table["name"], presentation.dir, **arguments)
     return presentation, dataset.limited(presentation.limit_train, presentation.limit_test)
 
@@ -176,7 +176,3 @@ def _resolved(config: Config, presentation: Presentation, dataset: Dataset) -> T
     arguments = {key: value for key, value in tree["data"].items() if key not in shown}
     tree["data"] = {**defaults("data", loader, arguments), **shown}
     return tree
-
-
-def _tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value

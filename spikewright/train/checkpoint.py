@@ -7,7 +7,7 @@ never runs code from it.  A digest over everything tells a damaged or edited fil
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,11 @@ from torch import Tensor
 from spikewright.errors import CheckpointError
 
 FORMAT = "spikewright-checkpoint-1"
+
+
+def require() -> None:
+    """Raise `ImportError` now, and not after the first epoch, if checkpoints cannot be written here."""
+    import safetensors.torch  # noqa: F401
 
 
 def save(path: Path, tree: Mapping[str, Any]) -> None:
@@ -75,15 +80,15 @@ def load(path: Path) -> dict[str, Any]:
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file so that a reader sees either the old contents or all of the new."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).replace(path)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 

@@ -2,11 +2,12 @@
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from spikewright.errors import ConfigError, nearest
+from spikewright.train.arguments import check_type, tuples
 from spikewright.train.components import as_table
 
 Tree = dict[str, dict[str, Any]]
@@ -116,6 +117,13 @@ def configure(
         _merge(tree, name, table)
     for name, table in sections.items():
         _merge(tree, name, _given(table))
+    # Names first: the flags and overrides of a section are meant for the component it ends up with.
+    names = [override for override in overrides if override.partition("=")[0].strip().endswith(".name")]
+    for override in names:
+        _override(tree, override)
+    for name, table in sections.items():
+        if isinstance(table, Mapping):
+            _merge(tree, name, {key: value for key, value in table.items() if key != "name" and value is not None})
     for override in overrides:
         _override(tree, override)
     return Config(**{**tree, "train": _settings(tree["train"])})  # type: ignore[arg-type]
@@ -142,9 +150,7 @@ def _merge(tree: Tree, section: str, table: Any) -> None:
         return
     if section not in tree:
         raise ConfigError(f"The configuration has a section '{section}', which is unknown. {nearest(section, tree)}")
-    if not isinstance(table, str | Mapping):
-        raise ConfigError(f"The section '{section}' is {table!r}; it has to be a table, or a name.")
-    table = as_table(table)
+    table = as_table(section, table)
     renamed = "name" in table and table["name"] != tree[section].get("name")
     tree[section] = {**({} if renamed else tree[section]), **table}
 
@@ -163,14 +169,15 @@ def _override(tree: Tree, override: str) -> None:
         raise ConfigError(f"--set {override} cannot be read. Write section.key=value, e.g. optimizer.lr=0.05.")
     if section not in tree:
         raise ConfigError(f"--set {override}: there is no section '{section}'. {nearest(section, tree)}")
-    if keys == ["name"]:
-        _merge(tree, section, _value(text))
-        return
-    table = tree[section]
+    table, path = tree[section], section
     for key in keys[:-1]:
-        table[key] = as_table(table.get(key, {}))
+        path = f"{path}.{key}"
+        table[key] = as_table(path, table.get(key, {}))
         table = table[key]
-    table[keys[-1]] = _value(text)
+    value = _value(text)
+    if keys[-1] == "name" and value != table.get("name", value):
+        table.clear()  # the arguments were another component's
+    table[keys[-1]] = value
 
 
 def _value(text: str) -> Any:
@@ -185,26 +192,41 @@ def _read(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text())
     except OSError as error:
         raise ConfigError(f"The recipe {path} cannot be read: {error.strerror}.") from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"The recipe {path} is not valid TOML: {error}.") from error
 
 
 def _settings(table: dict[str, Any]) -> Settings:
-    known = {field.name for field in fields(Settings)}
+    check_keys("train", table, Settings)
+    settings = Settings(**table)
+    for key in ("steps", "epochs", "batch_size", "evaluate_every", "checkpoint_every"):
+        value = getattr(settings, key)
+        if value is not None and value < 1:
+            raise ConfigError(f"train.{key} = {value}: it has to be at least 1.")
+    if settings.clip_norm is not None and not settings.clip_norm > 0:
+        raise ConfigError(f"train.clip_norm = {settings.clip_norm}: it has to be above 0; none does not clip.")
+    if not 0 <= settings.seed < 2**63:
+        raise ConfigError(f"train.seed = {settings.seed}: a seed lies between 0 and 2**63 - 1.")
+    if settings.amp not in ("off", "float16", "bfloat16"):
+        known = nearest(settings.amp, ["off", "float16", "bfloat16"])
+        raise ConfigError(f"train.amp = '{settings.amp}' is unknown. {known}")
+    return settings
+
+
+def check_keys(section: str, table: Mapping[str, Any], kind: type, also: Mapping[str, Any] | None = None) -> None:
+    """Check the keys and types of a section against the fields of a dataclass.
+
+    Args:
+        section: Its name, for messages.
+        table: What it says.
+        kind: The dataclass.
+        also: Type hints of further keys that are allowed.
+
+    Raises:
+        ConfigError: A key is unknown, or a value has the wrong type.
+    """
+    known = {**(also or {}), **get_type_hints(kind)}
     for key, value in table.items():
         if key not in known:
-            raise ConfigError(f"train.{key} is not a setting. {nearest(key, known)}")
-        default = getattr(Settings(), key)
-        if isinstance(default, int | str) and not isinstance(value, type(default)):
-            raise ConfigError(
-                f"train.{key} = {value!r} is a {type(value).__name__}; it takes a {type(default).__name__}."
-            )
-    settings = Settings(**table)
-    for key in ("steps", "epochs", "batch_size", "evaluate_every"):
-        if getattr(settings, key) < 1:
-            raise ConfigError(f"train.{key} = {getattr(settings, key)}: it has to be at least 1.")
-    if settings.amp not in ("off", "float16", "bfloat16"):
-        raise ConfigError(
-            f"train.amp = '{settings.amp}' is unknown. {nearest(settings.amp, ['off', 'float16', 'bfloat16'])}"
-        )
-    return settings
+            raise ConfigError(f"{section}.{key} is not a setting. {nearest(key, known)}")
+        check_type(f"{section}.{key}", section, tuples(value), known)

@@ -97,9 +97,9 @@ class _Trainer:
             if every and progress.batch % every == 0 and progress.batch < len(experiment.training):
                 began = self._clock(began)
                 self._save("last", self._summed())
-        experiment.schedule.after_epoch(progress.loss / progress.seen)
         self._clock(began)
         row = self._row()
+        experiment.schedule.after_epoch(row["train_loss"] or 0.0)
         progress.close_epoch(row)
         return row
 
@@ -182,6 +182,7 @@ class _Trainer:
 
 def _open(out: Path, experiment: Experiment, ranks: Ranks) -> None:
     """Make the folder of a new run and write its configuration."""
+    checkpoint.require()
     try:
         out.mkdir(parents=True, exist_ok=True)
         if (out / "last.safetensors").exists():

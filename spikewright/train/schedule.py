@@ -81,14 +81,21 @@ def _of_torch(scheduler: type[LRScheduler]) -> Callable[..., Schedule]:
     own = [p.replace(kind=p.KEYWORD_ONLY) for n, p in signature.parameters.items() if n not in taken]
     make.__signature__ = signature.replace(parameters=[*fixed, *own])  # type: ignore[attr-defined]
     make.__name__ = scheduler.__name__
+    make.__wrapped__ = scheduler  # type: ignore[attr-defined]
     return make
 
+
+# These are made of functions or of other schedulers, which a configuration cannot write down.
+_NOT_PLAIN = ("LRScheduler", "LambdaLR", "MultiplicativeLR", "ChainedScheduler", "SequentialLR")
 
 SCHEDULES: dict[str, Callable[..., Schedule]] = {
     **{
         name.lower(): _of_torch(scheduler)
         for name, scheduler in vars(lr_scheduler).items()
-        if inspect.isclass(scheduler) and issubclass(scheduler, LRScheduler) and not name.startswith("_")
+        if inspect.isclass(scheduler)
+        and issubclass(scheduler, LRScheduler)
+        and name not in _NOT_PLAIN
+        and name[0] != "_"
     },
     "cosine": cosine,
     "constant": constant,

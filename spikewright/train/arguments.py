@@ -1,0 +1,83 @@
+"""What a configuration may say to a constructor: which arguments it has, and which plain values fit them."""
+
+import inspect
+import types
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import torch
+
+from spikewright.errors import ConfigError
+
+_SUPPLIED = frozenset("params shape classes neuron optimizer batches epochs".split())
+"""Required arguments that the program fills in."""
+_HIDDEN = frozenset(("data_dir", "inplace"))
+"""Arguments that are given in another way, or mean nothing here."""
+
+
+def options(builder: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """Return what a configuration may set on a constructor: its named parameters but those the program supplies."""
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+    def settable(p: inspect.Parameter) -> bool:
+        supplied = p.name in _SUPPLIED and p.default is inspect.Parameter.empty
+        return p.kind in kinds and not supplied and p.name not in _HIDDEN
+
+    return {name: p for name, p in inspect.signature(builder).parameters.items() if settable(p)}
+
+
+def hints(builder: Callable[..., Any]) -> dict[str, Any]:
+    """Return the type hints of a constructor's arguments, as far as they can be read."""
+    builder = inspect.unwrap(builder)
+    if inspect.isclass(builder) and not hasattr(builder, "__dataclass_fields__"):
+        builder = builder.__init__
+    try:
+        return get_type_hints(builder)
+    except NameError:  # a library that hides its annotations behind TYPE_CHECKING
+        return {}
+
+
+def check_type(path: str, owner: str, value: Any, types_by_key: Mapping[str, Any]) -> None:
+    """Raise `ConfigError` if a plain value cannot be what the last part of `path` takes.
+
+    Args:
+        path: `section.key`, for the message.
+        owner: Who takes it, for the message.
+        value: The value.
+        types_by_key: Type hints by key.
+    """
+    hint = types_by_key.get(path.rpartition(".")[2])
+    if hint is not None and not _matches(value, hint):
+        shown = hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
+        raise ConfigError(f"{path} = {value!r} is a {type(value).__name__}; {owner} takes {shown}.")
+
+
+def tuples(value: Any) -> Any:
+    """Turn lists, as TOML and JSON have them, into tuples, as constructors take them."""
+    return tuple(tuples(v) for v in value) if isinstance(value, list | tuple) else value
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a value can be written to a configuration file."""
+    if isinstance(value, list | tuple):
+        return all(is_plain(v) for v in value)
+    return value is None or isinstance(value, str | int | float | bool | dict)
+
+
+def _matches(value: Any, hint: Any) -> bool:
+    """Whether a plain value fits a type hint; hints that no plain value could show to be wrong pass."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return any(_matches(value, argument) for argument in arguments)
+    if origin is Literal:
+        return value in arguments
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if origin is tuple or hint is tuple:
+        return isinstance(value, tuple)
+    if hint in (str, bool, type(None)):
+        return isinstance(value, hint)
+    # Some other class (a tensor, a sequence): only a tuple can stand for one.
+    return isinstance(value, tuple) or (origin is None and not isinstance(value, str) and hint is not torch.Tensor)

@@ -1,0 +1,102 @@
+"""Figures show the numbers they were given."""
+
+from typing import Any
+
+import pytest
+import torch
+
+pytest.importorskip("matplotlib")
+
+from spikewright.plots import comparison, curves, raster
+
+SUMMARY: dict[str, dict[str, Any]] = {
+    "bptt": {
+        "test_accuracies": [0.9, 0.7],
+        "test_accuracy": 0.8,
+        "seconds": 5.0,
+        "seconds_std": 1.0,
+        "saved_bytes": 4e6,
+    },
+    "ottt": {
+        "test_accuracies": [0.6, 0.8],
+        "test_accuracy": 0.7,
+        "seconds": 7.0,
+        "seconds_std": 0.5,
+        "saved_bytes": 1e6,
+    },
+}
+
+
+def points(line: Any) -> list[tuple[float, float]]:
+    return [(pytest.approx(x), pytest.approx(y)) for x, y in zip(line.get_xdata(), line.get_ydata())]
+
+
+def test_a_comparison_has_three_panels_and_a_row_for_each_rule() -> None:
+    figure = comparison(SUMMARY)
+    assert len(figure.axes) == 3
+    accuracy = figure.axes[0]
+    assert [label.get_text() for label in accuracy.get_yticklabels()] == ["bptt", "ottt"]
+    low, high = accuracy.get_ylim()
+    assert low > high, "the first rule is on top"
+
+
+def test_a_comparison_shows_every_seed_and_the_mean() -> None:
+    lines = comparison(SUMMARY).axes[0].lines
+    assert [points(line) for line in lines[::2]] == [[(90, 0), (70, 0)], [(60, 1), (80, 1)]]
+    assert [points(line) for line in lines[1::2]] == [[(80, 0)], [(70, 1)]]
+
+
+def test_a_comparison_shows_seconds_and_megabytes() -> None:
+    _, seconds, saved = comparison(SUMMARY).axes
+    assert [bar.get_width() for bar in seconds.patches] == [5, 7]
+    assert [bar.get_width() for bar in saved.patches] == [4, 1]
+    (bars,) = [c for c in seconds.collections if hasattr(c, "get_segments")]
+    spans = [(segment[0][0], segment[1][0]) for segment in bars.get_segments()]
+    assert spans == [(4, 6), (6.5, 7.5)]
+
+
+def test_a_comparison_of_one_rule_and_one_seed() -> None:
+    assert len(comparison({"bptt": SUMMARY["bptt"] | {"test_accuracies": [0.5]}}).axes) == 3
+
+
+def spikes() -> dict[str, torch.Tensor]:
+    first = torch.zeros(4, 2, 3)
+    first[0, 0, 0] = first[3, 1, 2] = first[2, 0, 1] = 1
+    return {"first": first, "second": torch.zeros(4, 5)}
+
+
+def test_a_raster_has_a_panel_for_each_site_and_a_mark_for_each_spike() -> None:
+    first, second = raster(spikes()).axes
+    marks = first.collections[0].get_offsets().tolist()
+    assert sorted(marks) == [[1, 0], [3, 1], [4, 5]]
+    assert len(second.collections[0].get_offsets()) == 0
+    assert first.get_title() == "first: 12% fire per step" and second.get_title() == "second: 0% fire per step"
+    assert first.get_xlim() == (0.5, 4.5)
+
+
+def test_a_raster_shows_an_even_choice_of_many_neurons() -> None:
+    fired = torch.zeros(2, 101)
+    fired[0, [0, 50, 99, 100]] = 1
+    (axes,) = raster({"site": fired}, neurons=3).axes
+    assert sorted(axes.collections[0].get_offsets().tolist()) == [[1, 0], [1, 1], [1, 2]]
+    assert "2% fire" in axes.get_title(), "the rate is that of all neurons"
+
+
+def test_a_raster_takes_titles() -> None:
+    first, second = raster(spikes(), titles={"first": "of one's own"}).axes
+    assert first.get_title() == "of one's own" and second.get_title().startswith("second")
+
+
+ROWS = [
+    {"epoch": 1, "train_loss": 2.0, "test_loss": None, "train_accuracy": 0.5, "test_accuracy": None},
+    {"epoch": 2, "train_loss": 1.0, "test_loss": 1.5, "train_accuracy": 0.7, "test_accuracy": 0.6},
+]
+
+
+def test_curves_leave_out_what_was_not_measured() -> None:
+    loss, accuracy = curves(ROWS).axes
+    assert {line.get_label(): points(line) for line in loss.lines} == {"train": [(1, 2), (2, 1)], "test": [(2, 1.5)]}
+    assert {line.get_label(): points(line) for line in accuracy.lines} == {
+        "train": [(1, 0.5), (2, 0.7)],
+        "test": [(2, 0.6)],
+    }

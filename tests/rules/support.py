@@ -1,0 +1,90 @@
+"""What the tests of rules share: running a rule, and a few networks beyond those of `tests/nets.py`."""
+
+from collections.abc import Iterable
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from spikewright.layers import StepDropout
+from spikewright.losses import Loss, PerStep
+from spikewright.network import Network
+from spikewright.neurons import LIF
+from spikewright.rules import Rule, Update
+from spikewright.temporal import State
+from tests.catalogue import RULES, Entry
+from tests.nets import NETS, sample
+from tests.oracles import bptt
+from tests.oracles.compare import case
+from tests.oracles.machine import Params
+
+CE = PerStep(F.cross_entropy)
+
+
+def collected(module: nn.Module) -> Params:
+    """The gradients of a module; zero where there is none."""
+    return {n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in module.named_parameters()}
+
+
+def learn(
+    rule: Rule, module: nn.Module, x: Tensor, y: Tensor, loss: Loss = CE, state: State | None = None
+) -> list[Update]:
+    """Run a rule on one batch; the gradients are left in the module."""
+    return list(rule.updates(Network(module), x, y, loss, state))
+
+
+def gradients(rule: Rule, module: nn.Module, x: Tensor, y: Tensor, loss: Loss = CE) -> Params:
+    """The gradients of a rule, summed over its updates; whatever the module held before is dropped."""
+    module.zero_grad()
+    torch.manual_seed(3)
+    learn(rule, module, x, y, loss)
+    return {name: grad.clone() for name, grad in collected(module).items()}
+
+
+@cache
+def found(entry: Entry, name: str) -> Params:
+    """The gradients of a rule on a network of `tests/nets.py`."""
+    return gradients(entry.make(), NETS[name](0), *sample(name, 0))
+
+
+@cache
+def by_program(entry: Entry, name: str) -> Params:
+    """The same by an explicit program."""
+    return entry.oracle(entry.make(), case(name))
+
+
+@cache
+def by_bptt(name: str) -> Params:
+    """What BPTT says, by its explicit program."""
+    return bptt.gradients(*case(name))
+
+
+def identical(left: Params, right: Params) -> None:
+    """Equality to the last bit."""
+    assert left.keys() == right.keys()
+    assert [name for name in left if not torch.equal(left[name], right[name])] == []
+
+
+def names(entries: Iterable[Entry] = RULES) -> list[str]:
+    return [str(entry) for entry in entries]
+
+
+def dense(*, step_dropout: bool = True) -> nn.Module:
+    """Per-step batch norm and both kinds of dropout between linear layers, in training mode; input `[8]`."""
+    torch.manual_seed(7)
+    last = StepDropout(0.3) if step_dropout else nn.Identity()
+    first = [nn.Linear(8, 12, bias=False), nn.BatchNorm1d(12), LIF(), nn.Dropout(0.4)]
+    return nn.Sequential(*first, nn.Linear(12, 10), last, LIF(), nn.Linear(10, 4)).double()
+
+
+def image() -> nn.Module:
+    """The same between convolutions; input `[2, 8, 8]`."""
+    torch.manual_seed(8)
+    first = [nn.Conv2d(2, 6, 3, bias=False), nn.BatchNorm2d(6), LIF(), nn.Dropout2d(0.4), nn.AvgPool2d(2)]
+    last = [nn.Conv2d(6, 8, 3, bias=False), nn.BatchNorm2d(8), LIF(), nn.Flatten(), StepDropout(0.3), nn.Linear(8, 4)]
+    return nn.Sequential(*first, *last).double()
+
+
+NOISY = {"mlp": dense, "conv": image}
+"""Networks with statistics and masks, by the network of `tests/nets.py` whose data they take."""

@@ -1,0 +1,64 @@
+"""What must be true of every rule on every network: its gradient is the one its paper says."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from spikewright.certify import certify
+from spikewright.losses import PerStep
+from spikewright.network import Network
+from tests.catalogue import RULES, Entry, everywhere
+from tests.nets import NETS, sample
+from tests.oracles.compare import agree, relative
+from tests.rules.support import CE, by_bptt, by_program, collected, found, gradients, learn, names
+
+pytestmark = [pytest.mark.parametrize("entry", RULES, ids=names()), pytest.mark.parametrize("name", NETS)]
+
+
+def silent(output: Tensor, y: Tensor) -> Tensor:
+    """A criterion that teaches nothing."""
+    return 0 * output.sum()
+
+
+def test_is_live(entry: Entry, name: str) -> None:
+    module = NETS[name](0)
+    last = learn(entry.make(), module, *sample(name, 0))[-1]
+    assert last.rates and all(0.01 < rate < 0.99 for rate in last.rates.values()), last.rates
+    assert all(grad.any() for grad in collected(module).values())
+
+
+def test_equals_its_explicit_program(entry: Entry, name: str) -> None:
+    agree(found(entry, name), by_program(entry, name), 1e-10)
+
+
+def test_equals_bptt_where_it_claims_to_and_nowhere_else(entry: Entry, name: str) -> None:
+    distances = relative(found(entry, name), by_bptt(name))
+    equal = {parameter for parameter, distance in distances.items() if distance < 1e-12}
+    assert equal == entry.equal(name), distances
+    assert all(distance > 1e-2 for parameter, distance in distances.items() if parameter not in equal), distances
+
+
+def test_keeps_its_promises_and_makes_those_it_can(entry: Entry, name: str) -> None:
+    certificate = certify(Network(NETS[name](0)), entry.make(), *sample(name, 0), CE)
+    assert certificate.ok, certificate.table()
+    assert {row.site for row in certificate.rows if row.exact} == (entry.promised or entry.equal)(name)
+    assert {row.site for row in certificate.rows} == everywhere(name)
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 4, 6])
+def test_every_chunk_length_gives_the_same(entry: Entry, name: str, chunk: int) -> None:
+    agree(gradients(entry.make(chunk=chunk), NETS[name](0), *sample(name, 0)), found(entry, name))
+
+
+def test_the_order_of_the_batch_is_nothing_to_a_rule(entry: Entry, name: str) -> None:
+    (x, y), order, module = sample(name, 0), [2, 0, 1], NETS[name](0)
+    agree(gradients(entry.make(), module, x[:, order], y[order]), found(entry, name))
+    straight, turned = (
+        torch.cat([u.output for u in learn(entry.make(), module, x[:, o], y[o])]) for o in ([0, 1, 2], order)
+    )
+    torch.testing.assert_close(turned, straight[:, order], rtol=1e-12, atol=1e-12)
+
+
+def test_no_teaching_no_learning(entry: Entry, name: str) -> None:
+    grads = gradients(entry.make(), NETS[name](0), *sample(name, 0), PerStep(silent))
+    assert not any(grad.any() for grad in grads.values())

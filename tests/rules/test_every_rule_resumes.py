@@ -1,0 +1,106 @@
+"""A sequence may be taken up again in the middle, from plain tensors and nothing else."""
+
+import io
+from collections.abc import Iterable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from spikewright.losses import PerStep
+from spikewright.rules import Rule
+from spikewright.temporal import State
+from tests.catalogue import RULES, Entry
+from tests.nets import NETS, sample
+from tests.oracles.machine import Params
+from tests.rules.support import CE, NOISY, collected, gradients, identical, learn, names
+
+pytestmark = pytest.mark.parametrize("entry", RULES, ids=names())
+PIECE = PerStep(nn.functional.cross_entropy, steps=6)
+
+
+def flat(state: State) -> Params:
+    """A state as one table of plain tensors."""
+    table = {f"{site}/{name}": value for site, carried in state.items() for name, value in carried.items()}
+    assert not any(value.requires_grad for value in table.values())
+    return table
+
+
+def stored(state: State) -> State:
+    """A state after a round trip through bytes, as a table of tensors."""
+    file = io.BytesIO()
+    torch.save(flat(state), file)
+    file.seek(0)
+    back: State = {}
+    for key, value in torch.load(file, weights_only=True).items():
+        site, name = key.rsplit("/", 1)
+        back.setdefault(site, {})[name] = value
+    return back
+
+
+def in_pieces(rule: Rule, module: nn.Module, name: str, through_bytes: bool) -> Params:
+    torch.manual_seed(3)
+    x, y = sample(name, 0)
+    state = learn(rule, module, x[:3], y, PIECE)[-1].state
+    learn(rule, module, x[3:], y, PIECE, stored(state) if through_bytes else state)
+    return collected(module)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_two_pieces_through_bytes(entry: Entry, name: str) -> None:
+    resumed = in_pieces(entry.make(), NETS[name](0), name, through_bytes=True)
+    identical(resumed, in_pieces(entry.make(), NETS[name](0), name, through_bytes=False))
+    if entry.resumes:
+        identical(resumed, gradients(entry.make(), NETS[name](0), *sample(name, 0)))
+
+
+@pytest.mark.parametrize("name", NOISY)
+def test_masks_and_their_seeds_resume_too(entry: Entry, name: str) -> None:
+    resumed = in_pieces(entry.make(), NOISY[name](), name, through_bytes=True)
+    if entry.resumes:
+        identical(resumed, gradients(entry.make(), NOISY[name](), *sample(name, 0)))
+    else:
+        identical(resumed, in_pieces(entry.make(), NOISY[name](), name, through_bytes=False))
+
+
+def test_a_rule_goes_on_from_its_state_dict(entry: Entry) -> None:
+    module, (x, y) = NETS["mlp"](0), sample("mlp", 0)
+    rule, other = entry.make(), entry.make()
+    for _ in range(3):
+        gradients(rule, module, x, y)
+    other.load_state_dict(rule.state_dict())
+    identical(gradients(other, module, x, y), gradients(rule, module, x, y))
+
+
+def test_an_earlier_update_keeps_its_state(entry: Entry) -> None:
+    module, (x, y) = NETS["feedback"](0), sample("feedback", 0)
+    updates = learn(entry.make(), module, x, y)
+    assert sum(len(update.output) for update in updates) == len(x)
+    first = updates[0]
+    alone = learn(entry.make(), module, x[: len(first.output)], y)
+    identical(flat(first.state), flat(alone[-1].state))
+
+
+def frame_by_frame(rule: Rule, pieces: Iterable[Tensor], y: Tensor) -> Params:
+    """The gradients of a stream."""
+    module, state = NETS["mlp"](0), None
+    for piece in pieces:
+        state = learn(rule, module, piece, y, PIECE, state)[-1].state
+    return collected(module)
+
+
+def test_frames_may_arrive_in_one_buffer(entry: Entry) -> None:
+    """What a rule carries is its own: the caller may write the next frames over the last ones."""
+    x, y = sample("mlp", 0)
+    pieces = x.split(entry.make().least_steps)
+    buffer = torch.empty_like(pieces[0])
+    overwritten = frame_by_frame(entry.make(), (buffer.copy_(piece) for piece in pieces), y)
+    identical(overwritten, frame_by_frame(entry.make(), pieces, y))
+
+
+def test_losses_of_the_pieces_add_up(entry: Entry) -> None:
+    module, (x, y) = NETS["mlp"](0), sample("mlp", 0)
+    total = torch.stack([update.loss for update in learn(entry.make(), module, x, y, CE)]).sum()
+    first = learn(entry.make(), module, x[:4], y, PIECE)
+    rest = learn(entry.make(), module, x[4:], y, PIECE, first[-1].state)
+    torch.testing.assert_close(torch.stack([u.loss for u in [*first, *rest]]).sum(), total, rtol=1e-12, atol=0)

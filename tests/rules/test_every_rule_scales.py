@@ -1,0 +1,80 @@
+"""Memory, data-parallel processes and compilation."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import distributed, multiprocessing, nn
+
+from spikewright.network import Network
+from spikewright.neurons import LIF
+from spikewright.plan import plan
+from tests.catalogue import RULES, Entry
+from tests.nets import NETS, sample
+from tests.oracles.compare import agree
+from tests.rules.support import collected, gradients, learn, names
+
+every_rule = pytest.mark.parametrize("entry", RULES, ids=names())
+
+
+def tiny_conv(seed: int) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Conv2d(1, 2, 3), LIF(), nn.Dropout(0.2), nn.Flatten(), nn.Linear(8, 2)).double()
+
+
+@every_rule
+@pytest.mark.parametrize(
+    "build, shape",
+    [(NETS["mlp"], (4, 2, 8)), (NETS["feedback"], (4, 2, 8)), (tiny_conv, (4, 2, 1, 4, 4))],
+    ids=["mlp", "feedback", "conv"],
+)
+def test_memory_grows_with_the_steps_for_bptt_only(
+    entry: Entry, build: Callable[[int], nn.Module], shape: tuple[int, ...]
+) -> None:
+    few, many = plan(Network(build(0)), entry.make(), shape, measure=(4, 1024), report=()).rows
+    assert few.measured and many.measured and few.saved_bytes > 0
+    if entry.constant_memory:
+        assert few.saved_bytes == many.saved_bytes
+    else:
+        assert many.saved_bytes > 200 * few.saved_bytes
+
+
+def rank(index: int, folder: str) -> None:
+    """Learn from one half of the batch, and average the gradients with the other process."""
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=index, world_size=2)
+    x, y = sample("mlp", 0, batch=4)
+    averaged = []
+    for entry in RULES:
+        module = NETS["mlp"](0)
+        learn(entry.make(), module, x[:, index::2], y[index::2])
+        for parameter in module.parameters():
+            assert parameter.grad is not None
+            distributed.all_reduce(parameter.grad)
+            parameter.grad /= 2
+        averaged.append(collected(module))
+    torch.save(averaged, Path(folder) / f"{index}.pt")
+    distributed.destroy_process_group()
+
+
+def test_two_ranks_are_one_process(tmp_path: Path) -> None:
+    multiprocessing.spawn(rank, args=(str(tmp_path),), nprocs=2)
+    for index in range(2):
+        for averaged, entry in zip(torch.load(tmp_path / f"{index}.pt"), RULES):
+            agree(averaged, gradients(entry.make(), NETS["mlp"](0), *sample("mlp", 0, batch=4)))
+
+
+@pytest.mark.compile
+@pytest.mark.filterwarnings("ignore")  # the compiler warns about itself
+@every_rule
+def test_a_stateless_block_may_be_compiled(entry: Entry) -> None:
+    def module(compiled: bool) -> nn.Module:
+        torch.manual_seed(1)
+        block = nn.Sequential(nn.Hardtanh(), nn.AvgPool2d(2), nn.Flatten())
+        parts = [nn.Conv2d(2, 6, 3, padding=1), LIF()], [nn.Linear(96, 8), LIF(), nn.Linear(8, 4)]
+        middle = torch.compile(block, backend="eager", fullgraph=True) if compiled else block
+        return nn.Sequential(*parts[0], middle, *parts[1]).double()
+
+    x, y = sample("conv", 0)
+    agree(gradients(entry.make(), module(True), x, y), gradients(entry.make(), module(False), x, y))

@@ -1,0 +1,60 @@
+"""Mistakes in a configuration end in a message about the configuration, never in an error from inside."""
+
+from pathlib import Path
+
+import pytest
+
+from spikewright.errors import ConfigError
+from spikewright.train import build, configure
+from tests.train.support import experiment, tiny
+
+MISTAKES = {
+    "optimizer.lr.x=3": "optimizer.lr",
+    "neuron.surrogate=3": "neuron.surrogate",
+    "optimizer.betas=[0.9]": "optimizer",
+    "train.seed=100000000000000000000000": "train.seed",
+    "train.steps=true": "train.steps = True is a bool",
+    "train.clip_norm=small": "train.clip_norm = 'small' is a str",
+    "train.clip_norm=-1.0": "train.clip_norm = -1.0",
+    "train.clip_norm=0.0": "train.clip_norm = 0.0",
+    "train.checkpoint_every=often": "train.checkpoint_every = 'often' is a str",
+    "train.checkpoint_every=-3": "train.checkpoint_every = -3",
+    "data.limit_train=few": "data.limit_train = 'few' is a str",
+    "data.validation=some": "data.validation = 'some' is a str",
+    "data.size=many": "data.size = 'many' is a str",
+    "data.features=8": "data.features = 8 is a int",
+    "schedule.name=steplr schedule.step_size=long": "schedule.step_size = 'long' is a str",
+    "schedule.name=lrscheduler": "schedule.name = 'lrscheduler' is unknown",
+    "optimizer.name=lbfgs": "optimizer.*lbfgs",
+    "optimizer.name=sparseadam": "optimizer.*sparseadam",
+}
+
+
+@pytest.mark.parametrize("text", MISTAKES)
+def test_a_mistake_is_told_as_one(text: str) -> None:
+    with pytest.raises(ConfigError, match=MISTAKES[text]):
+        build(tiny(*text.split()))
+
+
+def test_a_recipe_that_is_not_text(tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_bytes(b"\xff\xfe[rule]")
+    with pytest.raises(ConfigError, match=r"recipe.toml is not"):
+        configure(tmp_path / "recipe.toml")
+
+
+def test_arguments_of_the_default_nested_component_are_reached() -> None:
+    assert experiment("neuron.surrogate.alpha=2.0").config["neuron"]["surrogate"] == {"name": "sigmoid", "alpha": 2.0}
+    assert experiment("loss.criterion.label_smoothing=0.1").loss.criterion.label_smoothing == 0.1
+    assert experiment(neuron={"surrogate": {"alpha": 2.0}}).config["neuron"]["surrogate"]["alpha"] == 2.0
+
+
+def test_another_nested_name_drops_arguments_too() -> None:
+    stored = experiment().config
+    changed = build(configure(stored, ["neuron.surrogate.name=rectangle"]))
+    assert changed.config["neuron"]["surrogate"] == {"name": "rectangle", "width": 1.0}
+
+
+def test_every_argument_of_a_data_set_is_reached() -> None:
+    built = experiment("data.classes=3", "data.size=30", "data.seed=2", "data.features=[1, 4, 4]")
+    assert (built.dataset.classes, len(built.dataset.train), built.dataset.shape) == (3, 30, (1, 4, 4))
+    assert built.config["data"]["classes"] == 3

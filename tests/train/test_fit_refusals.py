@@ -1,0 +1,150 @@
+"""What cannot be trained is refused, as early as it can be known, and what was there before stays."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from spikewright.errors import CheckpointError, ConfigError, IncompatibleRule, InputError, NotFinite
+from spikewright.train import Experiment, fit
+from spikewright.train.log import Silent
+from tests.train.support import experiment, files, same, trained, weights
+
+
+def state(built: Experiment) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in built.net.module.state_dict().items()}
+
+
+@torch.no_grad()
+def poison(built: Experiment, name: str, value: float) -> None:
+    """Put a number into the first place of a parameter."""
+    built.net.module.get_parameter(name).view(-1)[0] = value
+
+
+def test_a_folder_with_a_run_is_not_written_to(tmp_path: Path) -> None:
+    trained(tmp_path / "run")
+    before = files(tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"already holds a run. Nothing was overwritten.*--resume"):
+        trained(tmp_path / "run", "train.seed=1")
+    assert files(tmp_path / "run") == before
+
+
+@pytest.mark.parametrize("place", ["file", "file/run", "file/deep/run"])
+def test_a_folder_that_cannot_be_written(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("in the way")
+    built = experiment()
+    before = state(built)
+    with pytest.raises(CheckpointError, match=r"is not possible: .*--out. Nothing was trained"):
+        fit(built, tmp_path / place)
+    assert same(before, state(built))
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+NOT_FINITE = {
+    "features.1.weight": (float("nan"), "the weight of synapse 'features.1' (1 of 1024 values)"),
+    "features.1.bias": (float("nan"), "the current of synapse 'features.1' (30 of 480 values)"),
+    "readout.weight": (float("-inf"), "the weight of synapse 'readout' (1 of 64 values)"),
+    "readout.bias": (float("nan"), "the current of synapse 'readout' (30 of 120 values)"),
+}
+
+
+@pytest.mark.parametrize("name", NOT_FINITE)
+@pytest.mark.parametrize("rule", ["ottt", "bptt"])
+def test_the_first_thing_that_is_not_finite_is_named(tmp_path: Path, name: str, rule: str) -> None:
+    built = experiment(rule=rule)
+    value, culprit = NOT_FINITE[name]
+    poison(built, name, value)
+    before = state(built)
+    with pytest.raises(NotFinite, match=rf"in epoch 1, batch 1: .*that is not finite is {re.escape(culprit)}"):
+        fit(built, tmp_path / "run")
+    assert same(before, state(built))
+    assert not list((tmp_path / "run").glob("*.safetensors"))
+
+
+@pytest.mark.parametrize("rule", ["ottt", "bptt"])
+def test_an_infinite_weight_in_front_of_a_neuron_is_noticed(tmp_path: Path, rule: str) -> None:
+    """The neuron fires at every step and its slope is zero, so the loss stays finite."""
+    built = experiment(rule=rule)
+    poison(built, "features.1.bias", float("inf"))
+    with pytest.raises(NotFinite, match=r"features.1"):
+        fit(built, tmp_path / "run")
+
+
+@pytest.mark.filterwarnings("ignore:Detected call of .lr_scheduler.step")
+def test_loss_scaling_does_not_hide_what_is_not_finite(tmp_path: Path) -> None:
+    built = experiment("train.amp=float16", "schedule.name=constant", "train.epochs=20")
+    poison(built, "features.1.weight", float("nan"))
+    with pytest.raises(NotFinite, match=r"features.1"):
+        fit(built, tmp_path / "run")
+
+
+class Poisoner(Silent):
+    """Spoils a weight in the middle of the second epoch."""
+
+    def __init__(self, built: Experiment) -> None:
+        self.built = built
+
+    def batch(self, epoch: int, batch: int, loss: float, accuracy: float) -> None:
+        if (epoch, batch) == (1, 1):
+            poison(self.built, "features.1.weight", float("nan"))
+
+
+def test_earlier_checkpoints_stay(tmp_path: Path) -> None:
+    constant = "schedule.name=constant"
+    trained(tmp_path / "one", "train.epochs=1", constant)
+    built = experiment("train.epochs=3", constant)
+    with pytest.raises(NotFinite, match=rf"in epoch 2, batch 3.*Earlier checkpoints in {tmp_path}/run are untouched"):
+        fit(built, tmp_path / "run", reporter=Poisoner(built))
+    for name in ("last", "best"):
+        assert same(weights(tmp_path / "run", name), weights(tmp_path / "one"))
+
+
+def test_a_learning_rate_that_blows_up(tmp_path: Path) -> None:
+    with pytest.raises(
+        NotFinite, match=r"in epoch 1, batch 2: the loss, its gradient or a weight is .*Lower optimizer.lr"
+    ):
+        trained(tmp_path / "run", "optimizer.lr=1e38", optimizer="sgd")
+
+
+def test_an_input_that_is_not_finite(tmp_path: Path) -> None:
+    built = experiment()
+    images = built.training.split.images.float()
+    images[3] = float("nan")
+    object.__setattr__(built.training.split, "images", images)
+    with pytest.raises(InputError, match="holds 192 values that are not finite"):
+        fit(built, tmp_path / "run")
+
+
+@pytest.mark.parametrize("label", [4, -1])
+def test_a_label_out_of_range(tmp_path: Path, label: int) -> None:
+    built = experiment()
+    built.training.split.labels[5] = label
+    with pytest.raises(InputError, match=rf"needs class indices from 0 to 3.*is {label}"):
+        fit(built, tmp_path / "run")
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_no_samples(part: str) -> None:
+    with pytest.raises(InputError, match=f"The {part} part was to be limited to 0 samples"):
+        experiment(f"data.limit_{part}=0")
+
+
+def test_too_many_samples_held_out() -> None:
+    with pytest.raises(InputError, match=r"hold-out of fraction 1.5"):
+        experiment("data.validation=1.5")
+
+
+def test_a_rule_that_cannot_use_the_loss(tmp_path: Path) -> None:
+    with pytest.raises(IncompatibleRule, match="OTTT learns at every step, but the loss is OnRate"):
+        trained(tmp_path / "run", "loss.name=on_rate")
+
+
+def test_more_steps_to_draw_than_there_are(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"SLTT\(k=4\) was given a sequence of 3 steps"):
+        trained(tmp_path / "run", rule={"name": "sltt", "k": 4})
+
+
+def test_images_too_small_for_the_model() -> None:
+    with pytest.raises(ConfigError, match="Conv reduces its image by 16"):
+        experiment(model={"name": "conv", "channels": [4, 4, 4, 4]})
