@@ -95,7 +95,7 @@ class Loss(ABC):
             )
 
     def __repr__(self) -> str:
-        name = self.criterion.__name__ if hasattr(self.criterion, "__name__") else type(self.criterion).__name__
+        name = getattr(self.criterion, "__name__", type(self.criterion).__name__)
         return f"{type(self).__name__}({name})"
 
 

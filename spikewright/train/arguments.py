@@ -29,10 +29,8 @@ def options(builder: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 def hints(builder: Callable[..., Any]) -> dict[str, Any]:
     """Return the type hints of a constructor's arguments, as far as they can be read."""
     builder = inspect.unwrap(builder)
-    if inspect.isclass(builder) and not hasattr(builder, "__dataclass_fields__"):
-        builder = builder.__init__
     try:
-        return get_type_hints(builder)
+        return get_type_hints(builder.__init__ if inspect.isclass(builder) else builder)
     except NameError:  # a library that hides its annotations behind TYPE_CHECKING
         return {}
 
