@@ -31,7 +31,7 @@ class OTTT(OnlineRule):
     Args:
         online: Update the weights at every step (OTTT-O) instead of once per sequence (OTTT-A).
         trace_input: Trace synapses that see the network's input.
-        trace_bias: Trace biases.
+        trace_bias: Trace biases, wherever the weight beside them is traced.
         trace_readout: Trace synapses that feed no neuron, with the leak of the neurons that send to them.
         leak: Use this leak at every trace instead of the receiving neuron's.
         reference: Do as the authors' code: no trace at the input, at biases, or where real-valued currents arrive; a
