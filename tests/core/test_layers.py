@@ -130,7 +130,7 @@ def test_joint_statistics_need_all_steps(rule: Rule) -> None:
 
 @pytest.mark.parametrize("rule", [SLTT(chunk=None), OTTT(chunk=6), BPTT(), BPTT(chunk=8)], ids=repr)
 def test_joint_statistics_with_all_steps(rule: Rule) -> None:
-    learn(rule, joint(), *sample("mlp", 0))
+    assert learn(rule, joint(), *sample("mlp", 0))
 
 
 def test_joint_statistics_are_refused_where_feedback_runs_steps_one_by_one() -> None:

@@ -14,7 +14,7 @@ from spikewright.temporal import State
 from tests.catalogue import RULES, Entry
 from tests.core.support import CE, Lambda, lively, two_layers
 from tests.nets import NETS, sample
-from tests.oracles.compare import agree
+from tests.oracles.compare import assert_agree
 from tests.rules.support import NOISY, gradients, learn, names
 
 
@@ -93,7 +93,7 @@ def test_one_synapse_at_two_places_gets_both_gradients(entry: Entry) -> None:
     for kind in ("weight", "bias"):
         apart[f"hidden.{kind}"] += apart.pop(f"again.{kind}")
     assert all(grad.any() for grad in found.values())
-    agree(found, apart)
+    assert_agree(found, apart)
 
 
 @pytest.mark.parametrize("name", ["residual", "feedback", "shared"])
@@ -140,7 +140,7 @@ def test_a_copy_has_a_life_of_its_own(name: str) -> None:
         for parameter in net.parameters():
             parameter.zero_()
     assert torch.equal(copy(x), expected)
-    agree(gradients(OTTT(), copy.module, x, y), gradients(OTTT(), NETS[name](0), x, y))
+    assert_agree(gradients(OTTT(), copy.module, x, y), gradients(OTTT(), NETS[name](0), x, y))
     list(OTTT().updates(copy, x, y, CE))
     assert all(parameter.grad is None for parameter in net.parameters())
     copies, originals = set(map(id, copy.modules())), set(map(id, net.modules()))

@@ -13,7 +13,7 @@ from spikewright.neurons import LIF
 from spikewright.rules import OTTT
 from tests.core.support import CE, Lambda, two_layers
 from tests.nets import sample
-from tests.oracles.compare import agree
+from tests.oracles.compare import assert_agree
 from tests.rules.support import NOISY, collected, gradients
 
 
@@ -69,7 +69,7 @@ def test_a_layer_that_is_replaced(index: int, layer: nn.Module) -> None:
         list(OTTT().updates(net, x, y, CE))
     except SpikewrightError:
         return
-    agree(collected(module), expected)
+    assert_agree(collected(module), expected)
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])

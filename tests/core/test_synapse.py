@@ -97,7 +97,7 @@ def close(found: list[Tensor], expected: list[Tensor]) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
-def check(setting: Setting) -> None:
+def assert_operation(setting: Setting) -> None:
     """Factor = value is the plain operation; another factor is the plain operation at that factor, for the weight."""
     plain = setting.call(setting.x, setting.weight, setting.bias)
     expected = grads(plain, setting)
@@ -114,12 +114,12 @@ def check(setting: Setting) -> None:
 
 @given(setting=convolutions())
 def test_convolutions(setting: Setting) -> None:
-    check(setting)
+    assert_operation(setting)
 
 
 @pytest.mark.parametrize("setting", LINEAR, ids=lambda s: str(list(s.x.shape)))
 def test_linear_layers(setting: Setting) -> None:
-    check(setting)
+    assert_operation(setting)
 
 
 @given(setting=convolutions())

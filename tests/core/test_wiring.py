@@ -10,7 +10,7 @@ from spikewright.rules import OTTT, SLTT
 from spikewright.wiring import Wiring
 from tests.core.support import Lambda, certificate, lively, promised
 from tests.nets import NETS, sample
-from tests.oracles.compare import agree
+from tests.oracles.compare import assert_agree
 from tests.rules.support import gradients
 
 Edges = dict[str, tuple[set[str], set[str]]]
@@ -142,7 +142,8 @@ def test_a_functional_layer_gets_the_gradient_of_its_step() -> None:
     by_step = gradients(SLTT(), module, x, y)
     functional = True
     found = gradients(OTTT(), module, x, y)
-    agree({name: found[name] for name in ("fc.weight", "fc.bias")}, {n: by_step[n] for n in ("fc.weight", "fc.bias")})
+    pair = ("fc.weight", "fc.bias")
+    assert_agree({name: found[name] for name in pair}, {name: by_step[name] for name in pair})
     rows = certificate(module).rows
     assert {row.site for row in rows if not row.seam} == {"fc.weight", "fc.bias"}
     assert not any(row.exact for row in rows if row.site.startswith("fc"))

@@ -30,47 +30,47 @@ def test_model_class_returns_the_class():
     assert model_class("vgg") is VGG
 
 
-def refused(match: str, name: str, error=ConfigError, shape=SHAPE, classes=10, neuron=nn.ReLU, **options):
+def assert_refused(match: str, name: str, error=ConfigError, shape=SHAPE, classes=10, neuron=nn.ReLU, **options):
     with pytest.raises(error, match=match):
         create_model(name, shape, classes, neuron, **options)
 
 
 def test_unknown_names_and_options_are_answered_with_the_nearest():
-    refused("no model 'vgg_ff'. Did you mean 'vgg_f'", "vgg_ff")
-    refused("'mlp' has no option 'hiden'. Did you mean 'hidden'", "mlp", hiden=(3,))
-    refused("'mlp' has no option 'shape_'", "mlp", shape_=(3,))
-    refused("no norm 'sw'. Did you mean 'sws'", "conv", norm="sw")
-    refused("no stem 'cifar10'. Did you mean 'cifar'", "nf_resnet18", stem="cifar10")
+    assert_refused("no model 'vgg_ff'. Did you mean 'vgg_f'", "vgg_ff")
+    assert_refused("'mlp' has no option 'hiden'. Did you mean 'hidden'", "mlp", hiden=(3,))
+    assert_refused("'mlp' has no option 'shape_'", "mlp", shape_=(3,))
+    assert_refused("no norm 'sw'. Did you mean 'sws'", "conv", norm="sw")
+    assert_refused("no stem 'cifar10'. Did you mean 'cifar'", "nf_resnet18", stem="cifar10")
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_model_refuses_what_is_no_problem_to_solve(name):
-    refused("three positive sizes", name, error=ShapeError, shape=(3, 32))
-    refused("three positive sizes", name, error=ShapeError, shape=(3, 0, 32))
-    refused("given 0 for classes", name, classes=0)
-    refused("neuron of its own", name, neuron=nn.ReLU())
-    refused("neuron of its own", name, neuron="lif")
+    assert_refused("three positive sizes", name, error=ShapeError, shape=(3, 32))
+    assert_refused("three positive sizes", name, error=ShapeError, shape=(3, 0, 32))
+    assert_refused("given 0 for classes", name, classes=0)
+    assert_refused("neuron of its own", name, neuron=nn.ReLU())
+    assert_refused("neuron of its own", name, neuron="lif")
 
 
 def test_impossible_options_are_refused():
-    refused("hidden=256, but it needs a sequence", "mlp", hidden=256)
-    refused("given 0 for hidden", "mlp", hidden=(16, 0))
-    refused("given 2.5 for channels", "conv", channels=(2.5,))
-    refused("kernel=4", "conv", kernel=4)
-    refused("given 0 for pool", "conv", pool=0)
-    refused("given 'M' for layers", "vgg", layers=(64, "M"))
-    refused("first layer has to be a convolution", "vgg", layers=("P", 64))
-    refused("width multiplier of 0", "vgg", width=0)
-    refused("dropout rate of 1.0", "vgg", dropout=1.0)
-    refused("dropout rate of -0.1", "resnet18", dropout=-0.1)
-    refused("given 0 for blocks", "resnet18", blocks=(2, 0))
-    refused("given 0 for pool_to", "vgg11_bn", pool_to=0)
+    assert_refused("hidden=256, but it needs a sequence", "mlp", hidden=256)
+    assert_refused("given 0 for hidden", "mlp", hidden=(16, 0))
+    assert_refused("given 2.5 for channels", "conv", channels=(2.5,))
+    assert_refused("kernel=4", "conv", kernel=4)
+    assert_refused("given 0 for pool", "conv", pool=0)
+    assert_refused("given 'M' for layers", "vgg", layers=(64, "M"))
+    assert_refused("first layer has to be a convolution", "vgg", layers=("P", 64))
+    assert_refused("width multiplier of 0", "vgg", width=0)
+    assert_refused("dropout rate of 1.0", "vgg", dropout=1.0)
+    assert_refused("dropout rate of -0.1", "resnet18", dropout=-0.1)
+    assert_refused("given 0 for blocks", "resnet18", blocks=(2, 0))
+    assert_refused("given 0 for pool_to", "vgg11_bn", pool_to=0)
 
 
 def test_images_too_small_for_the_pooling_are_refused():
-    refused("halves its image 3 times, but 7 x 9 pixels", "vgg", error=ShapeError, shape=(3, 7, 9))
-    refused("both sides need 32 or more", "vgg11_bn", error=ShapeError, shape=(2, 31, 64))
-    refused("reduces its image by 4, but 3 x 8", "conv", error=ShapeError, shape=(1, 3, 8))
+    assert_refused("halves its image 3 times, but 7 x 9 pixels", "vgg", error=ShapeError, shape=(3, 7, 9))
+    assert_refused("both sides need 32 or more", "vgg11_bn", error=ShapeError, shape=(2, 31, 64))
+    assert_refused("reduces its image by 4, but 3 x 8", "conv", error=ShapeError, shape=(1, 3, 8))
 
 
 @pytest.mark.parametrize("side", [8, 13, 28, 32])

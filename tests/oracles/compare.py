@@ -13,7 +13,7 @@ def relative(left: Params, right: Params) -> dict[str, float]:
     return {name: float((left[name] - right[name]).norm() / right[name].norm().clamp(min=1e-300)) for name in left}
 
 
-def agree(left: Params, right: Params, tolerance: float = 1e-12) -> None:
+def assert_agree(left: Params, right: Params, tolerance: float = 1e-12) -> None:
     for name, distance in relative(left, right).items():
         assert distance < tolerance, (name, distance)
 

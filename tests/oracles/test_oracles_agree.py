@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.oracles import bptt, ottt, sltt
-from tests.oracles.compare import agree, case, relative
+from tests.oracles.compare import assert_agree, case, relative
 from tests.oracles.draw import sample, weights
 from tests.oracles.machine import Machine, forward
 from tests.oracles.programs import PROGRAMS, mlp
@@ -34,16 +34,16 @@ def test_the_neuron_by_numbers(hard: bool, rests: tuple[float, ...]) -> None:
 def test_one_step_makes_all_rules_equal(name: str) -> None:
     run = case(name, steps=1)
     expected = bptt.gradients(*run)
-    agree(bptt.gradients_of_mean(*run), expected)
-    agree(sltt.gradients(*run), expected)
-    agree(ottt.gradients(*run), expected)
-    agree(ottt.gradients(*run, reference=True), expected)
+    assert_agree(bptt.gradients_of_mean(*run), expected)
+    assert_agree(sltt.gradients(*run), expected)
+    assert_agree(ottt.gradients(*run), expected)
+    assert_agree(ottt.gradients(*run, reference=True), expected)
 
 
 def test_no_leak_makes_all_rules_equal() -> None:
     run = partial(mlp, taus=(1.0, 1.0)), *case("mlp")[1:]
-    agree(sltt.gradients(*run), bptt.gradients(*run))
-    agree(ottt.gradients(*run), bptt.gradients(*run))
+    assert_agree(sltt.gradients(*run), bptt.gradients(*run))
+    assert_agree(ottt.gradients(*run), bptt.gradients(*run))
 
 
 def test_the_temporal_part_shrinks_with_the_leak() -> None:
@@ -56,14 +56,14 @@ def test_the_temporal_part_shrinks_with_the_leak() -> None:
 
 def test_a_linear_loss_does_not_tell_the_mean_output_from_the_mean_loss() -> None:
     run = *case("mlp")[:-1], lambda output, y: output.gather(1, y[:, None]).mean()
-    agree(bptt.gradients_of_mean(*run), bptt.gradients(*run))
+    assert_agree(bptt.gradients_of_mean(*run), bptt.gradients(*run))
     assert relative(bptt.gradients_of_mean(*case("mlp")), bptt.gradients(*case("mlp")))["4.weight"] > 1e-2
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_traces_without_leak_are_sltt(name: str) -> None:
-    agree(ottt.gradients(*case(name), leak=0.0), sltt.gradients(*case(name)))
-    agree(ottt.gradients(*case(name), leak=0.0, reference=True), sltt.gradients(*case(name)))
+    assert_agree(ottt.gradients(*case(name), leak=0.0), sltt.gradients(*case(name)))
+    assert_agree(ottt.gradients(*case(name), leak=0.0, reference=True), sltt.gradients(*case(name)))
 
 
 LAST = {"mlp": "2", "two_leaks": "2", "deep": "4", "conv": "3", "residual": "conv2", "shared": "fc2", "if_net": "2"}
@@ -83,8 +83,8 @@ def test_the_reset_path_matters_to_bptt_only() -> None:
     for hard in (False, True):
         detached, attached = (partial(mlp, hard=hard, attached=attached) for attached in (False, True))
         rest = case("mlp")[1:]
-        agree(sltt.gradients(attached, *rest), sltt.gradients(detached, *rest), 1e-300)
-        agree(ottt.gradients(attached, *rest), ottt.gradients(detached, *rest), 1e-300)
+        assert_agree(sltt.gradients(attached, *rest), sltt.gradients(detached, *rest), 1e-300)
+        assert_agree(ottt.gradients(attached, *rest), ottt.gradients(detached, *rest), 1e-300)
         assert relative(bptt.gradients(attached, *rest), bptt.gradients(detached, *rest))["0.weight"] > 1e-2
 
 
@@ -92,14 +92,14 @@ def test_the_reset_path_matters_to_bptt_only() -> None:
 def test_single_steps_add_up_to_sltt(name: str) -> None:
     run = case(name)
     alone = [sltt.gradients_of_steps(*run, [step]) for step in range(6)]
-    agree({key: sum(part[key] for part in alone) for key in alone[0]}, sltt.gradients(*run))
+    assert_agree({key: sum(part[key] for part in alone) for key in alone[0]}, sltt.gradients(*run))
 
 
 def test_all_pairs_of_steps_average_to_a_share_of_sltt() -> None:
     run = case("conv", steps=4)
     pairs = [sltt.gradients_of_steps(*run, pair) for pair in combinations(range(4), 2)]
     mean = {key: sum(part[key] for part in pairs) / len(pairs) for key in pairs[0]}
-    agree(mean, {key: value / 2 for key, value in sltt.gradients(*run).items()})
+    assert_agree(mean, {key: value / 2 for key, value in sltt.gradients(*run).items()})
 
 
 def test_feedback_starts_its_trace_at_the_second_step() -> None:

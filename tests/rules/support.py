@@ -60,7 +60,7 @@ def by_bptt(name: str) -> Params:
     return bptt.gradients(*case(name))
 
 
-def identical(left: Params, right: Params) -> None:
+def assert_identical(left: Params, right: Params) -> None:
     """Equality to the last bit."""
     assert left.keys() == right.keys()
     assert [name for name in left if not torch.equal(left[name], right[name])] == []

@@ -10,7 +10,7 @@ from spikewright.network import Network
 from spikewright.rules import BPTT
 from tests.nets import NETS, sample
 from tests.oracles import bptt
-from tests.oracles.compare import agree, case, relative
+from tests.oracles.compare import assert_agree, case, relative
 from tests.rules.support import CE, NOISY, collected, gradients, learn
 
 RATE = OnRate(F.cross_entropy)
@@ -20,7 +20,7 @@ RATE = OnRate(F.cross_entropy)
 @pytest.mark.parametrize("chunk", [None, 1, 4])
 def test_the_loss_of_the_mean_output(name: str, chunk: int | None) -> None:
     expected = bptt.gradients_of_mean(*case(name))
-    agree(gradients(BPTT(chunk), NETS[name](0), *sample(name, 0), RATE), expected)
+    assert_agree(gradients(BPTT(chunk), NETS[name](0), *sample(name, 0), RATE), expected)
 
 
 @pytest.mark.parametrize("loss", [CE, RATE])
@@ -28,7 +28,7 @@ def test_is_what_autograd_says_of_a_plain_run(loss: Loss) -> None:
     module, (x, y) = NETS["conv"](0), sample("conv", 0)
     output, _ = Network(module).run(x)
     loss(output, y, len(x)).backward()
-    agree(collected(module), gradients(BPTT(), NETS["conv"](0), x, y, loss))
+    assert_agree(collected(module), gradients(BPTT(), NETS["conv"](0), x, y, loss))
 
 
 def test_credit_reaches_the_first_step() -> None:

@@ -9,7 +9,7 @@ from spikewright.losses import PerStep
 from spikewright.network import Network
 from tests.catalogue import RULES, Entry, everywhere
 from tests.nets import NETS, sample
-from tests.oracles.compare import agree, relative
+from tests.oracles.compare import assert_agree, relative
 from tests.rules.support import CE, by_bptt, by_program, collected, found, gradients, learn, names
 
 pytestmark = [pytest.mark.parametrize("entry", RULES, ids=names()), pytest.mark.parametrize("name", NETS)]
@@ -28,7 +28,7 @@ def test_is_live(entry: Entry, name: str) -> None:
 
 
 def test_equals_its_explicit_program(entry: Entry, name: str) -> None:
-    agree(found(entry, name), by_program(entry, name), 1e-10)
+    assert_agree(found(entry, name), by_program(entry, name), 1e-10)
 
 
 def test_equals_bptt_where_it_claims_to_and_nowhere_else(entry: Entry, name: str) -> None:
@@ -47,12 +47,12 @@ def test_keeps_its_promises_and_makes_those_it_can(entry: Entry, name: str) -> N
 
 @pytest.mark.parametrize("chunk", [1, 2, 4, 6])
 def test_every_chunk_length_gives_the_same(entry: Entry, name: str, chunk: int) -> None:
-    agree(gradients(entry.make(chunk=chunk), NETS[name](0), *sample(name, 0)), found(entry, name))
+    assert_agree(gradients(entry.make(chunk=chunk), NETS[name](0), *sample(name, 0)), found(entry, name))
 
 
 def test_the_order_of_the_batch_is_nothing_to_a_rule(entry: Entry, name: str) -> None:
     (x, y), order, module = sample(name, 0), [2, 0, 1], NETS[name](0)
-    agree(gradients(entry.make(), module, x[:, order], y[order]), found(entry, name))
+    assert_agree(gradients(entry.make(), module, x[:, order], y[order]), found(entry, name))
     straight, turned = (
         torch.cat([u.output for u in learn(entry.make(), module, x[:, o], y[o])]) for o in ([0, 1, 2], order)
     )

@@ -13,7 +13,7 @@ from spikewright.temporal import State
 from tests.catalogue import RULES, Entry
 from tests.nets import NETS, sample
 from tests.oracles.machine import Params
-from tests.rules.support import CE, NOISY, collected, gradients, identical, learn, names
+from tests.rules.support import CE, NOISY, assert_identical, collected, gradients, learn, names
 
 pytestmark = pytest.mark.parametrize("entry", RULES, ids=names())
 PIECE = PerStep(nn.functional.cross_entropy, steps=6)
@@ -49,18 +49,18 @@ def in_pieces(rule: Rule, module: nn.Module, name: str, through_bytes: bool) -> 
 @pytest.mark.parametrize("name", NETS)
 def test_two_pieces_through_bytes(entry: Entry, name: str) -> None:
     resumed = in_pieces(entry.make(), NETS[name](0), name, through_bytes=True)
-    identical(resumed, in_pieces(entry.make(), NETS[name](0), name, through_bytes=False))
+    assert_identical(resumed, in_pieces(entry.make(), NETS[name](0), name, through_bytes=False))
     if entry.resumes:
-        identical(resumed, gradients(entry.make(), NETS[name](0), *sample(name, 0)))
+        assert_identical(resumed, gradients(entry.make(), NETS[name](0), *sample(name, 0)))
 
 
 @pytest.mark.parametrize("name", NOISY)
 def test_masks_and_their_seeds_resume_too(entry: Entry, name: str) -> None:
     resumed = in_pieces(entry.make(), NOISY[name](), name, through_bytes=True)
     if entry.resumes:
-        identical(resumed, gradients(entry.make(), NOISY[name](), *sample(name, 0)))
+        assert_identical(resumed, gradients(entry.make(), NOISY[name](), *sample(name, 0)))
     else:
-        identical(resumed, in_pieces(entry.make(), NOISY[name](), name, through_bytes=False))
+        assert_identical(resumed, in_pieces(entry.make(), NOISY[name](), name, through_bytes=False))
 
 
 def test_a_rule_goes_on_from_its_state_dict(entry: Entry) -> None:
@@ -69,7 +69,7 @@ def test_a_rule_goes_on_from_its_state_dict(entry: Entry) -> None:
     for _ in range(3):
         gradients(rule, module, x, y)
     other.load_state_dict(rule.state_dict())
-    identical(gradients(other, module, x, y), gradients(rule, module, x, y))
+    assert_identical(gradients(other, module, x, y), gradients(rule, module, x, y))
 
 
 def test_an_earlier_update_keeps_its_state(entry: Entry) -> None:
@@ -78,7 +78,7 @@ def test_an_earlier_update_keeps_its_state(entry: Entry) -> None:
     assert sum(len(update.output) for update in updates) == len(x)
     first = updates[0]
     alone = learn(entry.make(), module, x[: len(first.output)], y)
-    identical(flat(first.state), flat(alone[-1].state))
+    assert_identical(flat(first.state), flat(alone[-1].state))
 
 
 def frame_by_frame(rule: Rule, pieces: Iterable[Tensor], y: Tensor) -> Params:
@@ -95,7 +95,7 @@ def test_frames_may_arrive_in_one_buffer(entry: Entry) -> None:
     pieces = x.split(entry.make().least_steps)
     buffer = torch.empty_like(pieces[0])
     overwritten = frame_by_frame(entry.make(), (buffer.copy_(piece) for piece in pieces), y)
-    identical(overwritten, frame_by_frame(entry.make(), pieces, y))
+    assert_identical(overwritten, frame_by_frame(entry.make(), pieces, y))
 
 
 def test_losses_of_the_pieces_add_up(entry: Entry) -> None:

@@ -12,7 +12,7 @@ from spikewright.neurons import LIF
 from spikewright.plan import plan
 from tests.catalogue import RULES, Entry
 from tests.nets import NETS, sample
-from tests.oracles.compare import agree
+from tests.oracles.compare import assert_agree
 from tests.rules.support import collected, gradients, learn, names
 
 every_rule = pytest.mark.parametrize("entry", RULES, ids=names())
@@ -62,7 +62,7 @@ def test_two_ranks_are_one_process(tmp_path: Path) -> None:
     multiprocessing.spawn(rank, args=(str(tmp_path),), nprocs=2)
     for index in range(2):
         for averaged, entry in zip(torch.load(tmp_path / f"{index}.pt"), RULES):
-            agree(averaged, gradients(entry.make(), NETS["mlp"](0), *sample("mlp", 0, batch=4)))
+            assert_agree(averaged, gradients(entry.make(), NETS["mlp"](0), *sample("mlp", 0, batch=4)))
 
 
 @pytest.mark.compile
@@ -77,4 +77,4 @@ def test_a_stateless_block_may_be_compiled(entry: Entry) -> None:
         return nn.Sequential(*parts[0], middle, *parts[1]).double()
 
     x, y = sample("conv", 0)
-    agree(gradients(entry.make(), module(True), x, y), gradients(entry.make(), module(False), x, y))
+    assert_agree(gradients(entry.make(), module(True), x, y), gradients(entry.make(), module(False), x, y))

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from spikewright.layers import Feedback
 from tests.catalogue import RULES, Entry
 from tests.nets import lif, sample
-from tests.oracles.compare import agree
+from tests.oracles.compare import assert_agree
 from tests.oracles.draw import draw
 from tests.oracles.machine import Machine
 from tests.rules.support import collected, learn, names
@@ -59,4 +59,4 @@ def test_equals_its_explicit_program(entry: Entry, name: str) -> None:
     module.load_state_dict(params)
     (*_, update) = learn(entry.make(), module, x, y)
     assert all(0.01 < rate < 0.99 for rate in update.rates.values())
-    agree(collected(module), entry.oracle(entry.make(), (program, params, x, y, F.cross_entropy)), 1e-10)
+    assert_agree(collected(module), entry.oracle(entry.make(), (program, params, x, y, F.cross_entropy)), 1e-10)

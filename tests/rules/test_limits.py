@@ -12,10 +12,10 @@ from spikewright.network import Network
 from spikewright.neurons import LIF
 from spikewright.rules import BPTT, OTTT, SLTT, Rule
 from tests.nets import NETS, lif, mlp, sample
-from tests.oracles.compare import agree, relative
+from tests.oracles.compare import assert_agree, relative
 from tests.oracles.draw import weights
 from tests.oracles.machine import Params
-from tests.rules.support import CE, gradients, identical, learn
+from tests.rules.support import CE, assert_identical, gradients, learn
 
 ONLINE = [SLTT, OTTT, partial(OTTT, online=True), partial(OTTT, reference=True), partial(SLTT, k=1)]
 EVERY = [*ONLINE, BPTT]
@@ -35,12 +35,12 @@ def of_mlp(rule: Rule, tau: float = 2.0, **options: bool) -> Params:
 @pytest.mark.parametrize("make", ONLINE, ids=shown)
 def test_one_step_is_bptt(make: Callable[[], Rule], name: str) -> None:
     x, y = sample(name, 0, steps=1)
-    identical(gradients(make(), NETS[name](0), x, y), gradients(BPTT(), NETS[name](0), x, y))
+    assert_identical(gradients(make(), NETS[name](0), x, y), gradients(BPTT(), NETS[name](0), x, y))
 
 
 @pytest.mark.parametrize("make", [SLTT, OTTT, partial(OTTT, reference=True)], ids=shown)
 def test_no_leak_is_bptt(make: Callable[[], Rule]) -> None:
-    agree(of_mlp(make(), tau=1.0), of_mlp(BPTT(), tau=1.0))
+    assert_agree(of_mlp(make(), tau=1.0), of_mlp(BPTT(), tau=1.0))
 
 
 @pytest.mark.parametrize("leak", [0.0, 1e-300])
@@ -49,7 +49,7 @@ def test_a_trace_without_leak_is_sltt(name: str, leak: float) -> None:
     """With no leak there is no trace; with one that leaves nothing there is, and it holds the input of the step."""
     forgetful = OTTT(leak=leak, trace_readout=True)
     expected = gradients(SLTT(), NETS[name](0), *sample(name, 0))
-    identical(gradients(forgetful, NETS[name](0), *sample(name, 0)), expected)
+    assert_identical(gradients(forgetful, NETS[name](0), *sample(name, 0)), expected)
 
 
 @pytest.mark.parametrize("reset", ["subtract", "zero"])
@@ -58,7 +58,7 @@ def test_the_path_through_the_reset_matters_to_bptt_only(reset: str) -> None:
         return [of_mlp(rule, reset=reset, detach_reset=detached) for detached in (True, False)]
 
     for rule in (SLTT(), OTTT(), OTTT(reference=True)):
-        identical(*both(rule))
+        assert_identical(*both(rule))
     assert all(distance > 1e-2 for name, distance in relative(*both(BPTT())).items() if not name.startswith("4"))
 
 
@@ -88,7 +88,7 @@ def test_gradients_are_added_by_the_backward_of_the_caller(make: Callable[[], Ru
     rule = make()
     for update in rule.updates(Network(module), x, y, CE, backward=lambda value: (4 * value).backward()):
         assert not update.loss.requires_grad and not update.output.requires_grad
-    identical({n: p.grad / 4 for n, p in module.named_parameters() if p.grad is not None}, once)
+    assert_identical({n: p.grad / 4 for n, p in module.named_parameters() if p.grad is not None}, once)
     if not isinstance(rule, SLTT) or rule.k is None:
         learn(rule, module, x, y)
-        agree({n: p.grad / 5 for n, p in module.named_parameters() if p.grad is not None}, once)
+        assert_agree({n: p.grad / 5 for n, p in module.named_parameters() if p.grad is not None}, once)

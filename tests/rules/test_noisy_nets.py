@@ -11,9 +11,9 @@ from spikewright.certify import certify
 from spikewright.network import Network
 from tests.catalogue import RULES, Entry
 from tests.nets import sample
-from tests.oracles.compare import agree
+from tests.oracles.compare import assert_agree
 from tests.oracles.machine import Machine, Params
-from tests.rules.support import CE, NOISY, collected, dense, gradients, identical, learn, names
+from tests.rules.support import CE, NOISY, assert_identical, collected, dense, gradients, learn, names
 
 every_rule = pytest.mark.parametrize("entry", RULES, ids=names())
 every_net = pytest.mark.parametrize("name", NOISY)
@@ -44,7 +44,7 @@ def test_equals_its_explicit_program(entry: Entry) -> None:
     params["0.bias"] = torch.zeros(12)  # the programs have one at every synapse
     expected = entry.oracle(entry.make(), (program(mask), params, x, y, F.cross_entropy))
     del expected["0.bias"]
-    agree(collected(module), expected, 1e-10)
+    assert_agree(collected(module), expected, 1e-10)
 
 
 @every_rule
@@ -53,9 +53,9 @@ def test_equals_its_explicit_program(entry: Entry) -> None:
 def test_every_chunk_length_gives_the_same(entry: Entry, name: str, chunk: int) -> None:
     one, other = NOISY[name](), NOISY[name]()
     expected = gradients(entry.make(chunk=6), one, *sample(name, 0))
-    agree(gradients(entry.make(chunk=chunk), other, *sample(name, 0)), expected)
+    assert_agree(gradients(entry.make(chunk=chunk), other, *sample(name, 0)), expected)
     assert all(grad.any() for grad in expected.values())
-    agree(statistics(other), statistics(one))
+    assert_agree(statistics(other), statistics(one))
 
 
 @every_net
@@ -67,7 +67,7 @@ def test_the_forward_pass_is_the_same_for_all_rules(name: str) -> None:
         outputs = [update.output for update in learn(entry.make(chunk=1), module, x, y)]
         passes.append({"output": torch.cat(outputs), **statistics(module)})
     for other in passes[1:]:
-        identical(other, passes[0])
+        assert_identical(other, passes[0])
 
 
 @every_rule

@@ -12,7 +12,7 @@ from spikewright.rules import OTTT, SLTT, Rule
 from tests.catalogue import readout
 from tests.nets import NETS, sample
 from tests.oracles import hand, ottt
-from tests.oracles.compare import agree, case
+from tests.oracles.compare import assert_agree, case
 from tests.rules.support import CE, gradients
 
 SWITCHES: list[dict[str, Any]] = [
@@ -36,14 +36,14 @@ def test_every_switch_does_what_it_says(name: str, options: dict[str, Any]) -> N
     if rule.trace_bias and rule.trace_readout:  # the program traces no bias of a readout; see the next test
         (bias,) = (key for key in readout(name) if key.endswith("bias"))
         del found[bias], expected[bias]
-    agree(found, expected, 1e-10)
+    assert_agree(found, expected, 1e-10)
 
 
 def test_a_traced_readout_has_a_traced_bias() -> None:
     _, params, x, y, _ = case("two_leaks")
     leaks = (1 / 3, 0.8)
     by_hand = hand.chain(("0", "2", "4"), params, x, y, leaks, (*leaks, 0.8), (*leaks, 0.8))
-    agree(gradients(OTTT(trace_readout=True), NETS["two_leaks"](0), x, y), by_hand, 1e-10)
+    assert_agree(gradients(OTTT(trace_readout=True), NETS["two_leaks"](0), x, y), by_hand, 1e-10)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7])

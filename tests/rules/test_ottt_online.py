@@ -11,7 +11,7 @@ from spikewright.network import Network
 from spikewright.rules import OTTT
 from tests.nets import NETS, sample
 from tests.oracles.machine import Params
-from tests.rules.support import CE, gradients, identical
+from tests.rules.support import CE, assert_identical, gradients
 
 Optimizer = Callable[[list[nn.Parameter]], optim.Optimizer]
 
@@ -46,7 +46,7 @@ def test_small_steps_add_up_to_one_with_an_error_of_first_order() -> None:
 def test_one_step_leaves_nothing_between_the_two_forms(optimizer: type[optim.Optimizer]) -> None:
     x, y = sample("mlp", 0, steps=1)
     build: Optimizer = lambda params: optimizer(params, lr=0.1)  # type: ignore[call-arg]  # noqa: E731
-    identical(train(OTTT(online=True), build, x, y), train(OTTT(), build, x, y))
+    assert_identical(train(OTTT(online=True), build, x, y), train(OTTT(), build, x, y))
 
 
 def test_a_step_learns_at_the_weights_the_step_before_left() -> None:

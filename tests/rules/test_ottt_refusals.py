@@ -9,7 +9,7 @@ from spikewright.neurons import LIF, Neuron
 from spikewright.rules import BPTT, OTTT, SLTT, Rule
 from tests.catalogue import NEURONS, RULES, Cell, Entry
 from tests.nets import sample
-from tests.oracles.compare import agree
+from tests.oracles.compare import assert_agree
 from tests.oracles.draw import draw
 from tests.rules.support import collected, gradients, learn, names
 
@@ -54,7 +54,7 @@ def test_naming_a_leak_settles_it(build: object) -> None:
     module = build()  # type: ignore[operator]
     learn(OTTT(leak=0.5), module, *sample("mlp", 0))
     assert all(grad.any() for grad in collected(module).values())
-    agree(gradients(OTTT(leak=0.0), module, *sample("mlp", 0)), gradients(SLTT(), module, *sample("mlp", 0)))
+    assert_agree(gradients(OTTT(leak=0.0), module, *sample("mlp", 0)), gradients(SLTT(), module, *sample("mlp", 0)))
 
 
 @pytest.mark.parametrize("rule", [BPTT(), SLTT(), SLTT(k=2), OTTT(leak=0.5)], ids=repr)

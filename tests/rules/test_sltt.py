@@ -13,9 +13,9 @@ from spikewright.neurons import LIF
 from spikewright.rules import SLTT
 from tests.catalogue import drawn_steps
 from tests.nets import NETS, sample
-from tests.oracles.compare import agree
+from tests.oracles.compare import assert_agree
 from tests.oracles.machine import Params
-from tests.rules.support import CE, collected, gradients, identical, learn
+from tests.rules.support import CE, assert_identical, collected, gradients, learn
 
 
 class Witness(nn.Module):
@@ -48,7 +48,7 @@ def test_k_steps_have_a_backward_pass_and_no_other_has_a_graph(k: int) -> None:
 
 def test_all_steps_drawn_is_sltt() -> None:
     x, y = sample("conv", 0)
-    agree(gradients(SLTT(k=6), NETS["conv"](0), x, y), gradients(SLTT(), NETS["conv"](0), x, y))
+    assert_agree(gradients(SLTT(k=6), NETS["conv"](0), x, y), gradients(SLTT(), NETS["conv"](0), x, y))
 
 
 @pytest.mark.parametrize("name", ["conv", "branching"])
@@ -58,14 +58,14 @@ def test_the_mean_over_all_choices_is_a_share_of_sltt(name: str) -> None:
     assert sorted(seeds) == list(combinations(range(4), 2))
     parts = [gradients(SLTT(k=2, seed=seed), NETS[name](0), x, y) for seed in seeds.values()]
     mean = {key: sum(part[key] for part in parts) / len(parts) for key in parts[0]}
-    agree(mean, scaled(gradients(SLTT(), NETS[name](0), x, y), 2 / 4))
+    assert_agree(mean, scaled(gradients(SLTT(), NETS[name](0), x, y), 2 / 4))
 
 
 def test_rescaling_makes_up_for_the_steps_not_drawn() -> None:
     x, y = sample("mlp", 0)
     plain, rescaled = (gradients(SLTT(k=2, rescale=r), NETS["mlp"](0), x, y) for r in (False, True))
-    agree(rescaled, scaled(plain, 6 / 2))
-    identical(gradients(SLTT(rescale=True), NETS["mlp"](0), x, y), gradients(SLTT(), NETS["mlp"](0), x, y))
+    assert_agree(rescaled, scaled(plain, 6 / 2))
+    assert_identical(gradients(SLTT(rescale=True), NETS["mlp"](0), x, y), gradients(SLTT(), NETS["mlp"](0), x, y))
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -76,7 +76,7 @@ def test_single_steps_from_saved_membranes_add_up(name: str) -> None:
         (update,) = learn(SLTT(), module, frame, y, PerStep(nn.functional.cross_entropy, steps=6), state)
         state = {site: dict(carried) for site, carried in update.state.items()}
         parts.append(collected(module))
-    agree({key: sum(part[key] for part in parts) for key in parts[0]}, gradients(SLTT(), module, x, y))
+    assert_agree({key: sum(part[key] for part in parts) for key in parts[0]}, gradients(SLTT(), module, x, y))
 
 
 def test_a_seed_is_a_sequence_of_draws_and_leaves_the_common_randomness_alone() -> None:

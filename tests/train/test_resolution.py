@@ -34,7 +34,7 @@ def again(config: Any) -> Experiment:
     return build(configure(json.loads(json.dumps(config))))
 
 
-def equal(left: Experiment, right: Experiment) -> None:
+def assert_equal(left: Experiment, right: Experiment) -> None:
     assert left.config == right.config
     assert repr(left.rule) == repr(right.rule) and repr(left.loss) == repr(right.loss)
     assert repr(left.net.module) == repr(right.net.module)
@@ -49,14 +49,14 @@ def equal(left: Experiment, right: Experiment) -> None:
 def test_the_resolved_configuration_resolves_to_itself(name: str) -> None:
     overrides, sections = EXPERIMENTS[name]
     first = experiment(*overrides, **sections)
-    equal(first, again(first.config))
+    assert_equal(first, again(first.config))
 
 
 @pytest.mark.parametrize("rule", ["ottt", "sltt"])
 def test_an_argument_that_is_none_on_purpose_stays(rule: str) -> None:
     first = experiment("rule.chunk=none", rule=rule)
     assert first.rule.chunk is None
-    equal(first, again(first.config))
+    assert_equal(first, again(first.config))
 
 
 def test_every_default_is_in_it() -> None:
@@ -90,4 +90,4 @@ def test_recipes_name_what_exists(path: Path) -> None:
     data = {**TINY["data"], "features": [3, 32, 32]}
     built = build(configure(path, data=data, model=narrow, train={"batch_size": 4}))
     assert built.config["rule"]["name"] == config.rule["name"]
-    equal(built, again(built.config))
+    assert_equal(built, again(built.config))
