@@ -1,6 +1,6 @@
 """Time of one training step of each rule beside SLTT's, interleaved in one run; ratios are what counts.
 
-python benchmarks/rule_step.py [--repeats 30] [--model conv] [--steps 6] [--batch 64]
+python benchmarks/rule_step.py [--repeats 30] [--model conv] [--steps 6] [--batch 64] [--side 28]
 """
 
 import argparse
@@ -22,10 +22,11 @@ def main() -> None:
     parser.add_argument("--model", default="conv")
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--side", type=int, default=28, help="of the square images")
     options = parser.parse_args()
     torch.manual_seed(0)
-    net = sw.Network(create_model(options.model, (1, 28, 28), 10, sw.LIF))
-    x = torch.rand(options.steps, options.batch, 1, 28, 28)
+    net = sw.Network(create_model(options.model, (1, options.side, options.side), 10, sw.LIF))
+    x = torch.rand(options.steps, options.batch, 1, options.side, options.side)
     y = torch.randint(10, (options.batch,))
     loss = sw.losses.PerStep(nn.CrossEntropyLoss())
     rules = {"sltt": sw.rules.SLTT(), "ottt": sw.rules.OTTT(), "bptt": sw.rules.BPTT(), "sltt:k=2": sw.rules.SLTT(k=2)}
@@ -44,7 +45,7 @@ def main() -> None:
         for name, rule in rules.items():
             seconds[name].append(step(rule))
     print(json.dumps(versions()))
-    print(f"{options.model}, T = {options.steps}, N = {options.batch}, {options.repeats} interleaved repeats")
+    print(f"{options.model} on {options.side} x {options.side}, T = {options.steps}, N = {options.batch}, {options.repeats} interleaved repeats")
     print(f"{'rule':10} {'median ms':>10} {'ratio to sltt: median':>22} {'quartiles':>16}")
     for name, values in seconds.items():
         ratios = sorted(a / b for a, b in zip(values, seconds["sltt"]))

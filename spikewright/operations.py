@@ -13,6 +13,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+Needed = tuple[bool, bool, bool]
+"""Which of the gradients at x, weight and bias are asked for."""
+Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
+"""The gradients at x, weight and bias; `None` where not asked for."""
+
 
 class Operation(ABC):
     """y = op(x, W) + b with time folded into the batch axis of x, `[time * batch, *feature]`."""
@@ -22,10 +27,8 @@ class Operation(ABC):
         """Run it."""
 
     @abstractmethod
-    def backward(
-        self, grad: Tensor, factor: Tensor, weight: Tensor, need_x: bool, need_weight: bool
-    ) -> tuple[Tensor | None, Tensor | None]:
-        """Return the gradients at x (through `weight`) and at the weight (taken at `factor`)."""
+    def backward(self, grad: Tensor, factor: Tensor, weight: Tensor, needed: Needed) -> Gradients:
+        """Return the gradients at x (through `weight`), at the weight (taken at `factor`) and at the bias."""
 
     @abstractmethod
     def expects(self, weight: Tensor) -> str:
@@ -39,12 +42,10 @@ class Operation(ABC):
     def rows(self, grad: Tensor) -> Tensor:
         """Bring a gradient at the output to `[time * anything, channel]`, summed over positions where there are any."""
 
-    def bias_gradient(self, grad: Tensor, factor: Tensor | None) -> Tensor:
+    def bias_gradient(self, grad: Tensor, factor: Tensor) -> Tensor:
         """Sum `grad` over all but channels, each step weighted by its entry of `factor`, `[time]`."""
         rows = self.rows(grad)
-        return (
-            rows.sum(0) if factor is None else factor.to(rows.dtype).repeat_interleave(len(rows) // len(factor)) @ rows
-        )
+        return factor.to(rows.dtype).repeat_interleave(len(rows) // len(factor)) @ rows
 
 
 @dataclass(frozen=True)
@@ -61,11 +62,10 @@ class Linear(Operation):
     def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return F.linear(x, weight, bias)
 
-    def backward(
-        self, grad: Tensor, factor: Tensor, weight: Tensor, need_x: bool, need_weight: bool
-    ) -> tuple[Tensor | None, Tensor | None]:
+    def backward(self, grad: Tensor, factor: Tensor, weight: Tensor, needed: Needed) -> Gradients:
+        need_x, need_weight, need_bias = needed
         for_weight = self.rows(grad).T @ factor.flatten(0, -2) if need_weight else None
-        return grad @ weight if need_x else None, for_weight
+        return grad @ weight if need_x else None, for_weight, self.rows(grad).sum(0) if need_bias else None
 
     def rows(self, grad: Tensor) -> Tensor:
         return grad.flatten(0, -2)
@@ -140,23 +140,20 @@ class Convolution(Operation):
             )
         return self.function(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
 
-    def backward(
-        self, grad: Tensor, factor: Tensor, weight: Tensor, need_x: bool, need_weight: bool
-    ) -> tuple[Tensor | None, Tensor | None]:
-        for_x, for_weight, _ = torch.ops.aten.convolution_backward(
+    def backward(self, grad: Tensor, factor: Tensor, weight: Tensor, needed: Needed) -> Gradients:
+        return torch.ops.aten.convolution_backward(
             grad,
             factor,
             weight,
-            None,
+            [grad.shape[1]] if needed[2] else None,
             self.stride,
             self.padding,
             self.dilation,
             self.transposed,
             self.output_padding,
             self.groups,
-            [need_x, need_weight, False],
+            needed,
         )
-        return for_x, for_weight
 
     def rows(self, grad: Tensor) -> Tensor:
         return grad.flatten(2).sum(2)

@@ -63,10 +63,15 @@ class _Transmit(torch.autograd.Function):
         factor, weight, bias_factor = ctx.saved_tensors
         _, need_value, need_weight, need_bias, *_ = ctx.needs_input_grad
         grad = grads[0]
-        for_value, for_weight = ctx.operation.backward(
-            grad, factor.to(grad.dtype), weight.to(grad.dtype), need_value, need_weight
+        by_step = bias_factor is not None and len(bias_factor) > 1
+        needed = (need_value, need_weight, need_bias and not by_step)
+        for_value, for_weight, for_bias = ctx.operation.backward(
+            grad, factor.to(grad.dtype), weight.to(grad.dtype), needed
         )
-        for_bias = ctx.operation.bias_gradient(grad, bias_factor) if need_bias else None
+        if need_bias and by_step:
+            for_bias = ctx.operation.bias_gradient(grad, bias_factor)
+        elif need_bias and bias_factor is not None:
+            for_bias = for_bias * bias_factor.to(grad.dtype)
         return None, for_value, for_weight, for_bias, None, None, None
 
 

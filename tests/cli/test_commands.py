@@ -114,6 +114,14 @@ def test_a_damaged_run_is_refused(says: Any, tmp_path: Path) -> None:
     assert status == 2 and "The configuration run/config.json is damaged" in err
 
 
+@pytest.mark.xfail(strict=True, reason="TypeError, UnicodeDecodeError")
+@pytest.mark.parametrize("content", [b"[1]", b"\xff\xfe{}"], ids=["a list", "not text"])
+def test_a_stored_configuration_that_is_none_is_refused(says: Any, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "config.json").write_bytes(content)
+    status, _, err = says("train", "config.json", "--out", "run")
+    assert status == 2 and "The configuration config.json is damaged" in err
+
+
 def test_evaluation_gives_the_figures_of_the_result(says: Any, run: Path, tmp_path: Path) -> None:
     status, out, _ = says("evaluate", run, "--json", tmp_path / "e.json")
     found, result = read(tmp_path / "e.json"), read(run / "result.json")

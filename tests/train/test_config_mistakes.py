@@ -58,3 +58,9 @@ def test_every_argument_of_a_data_set_is_reached() -> None:
     built = experiment("data.classes=3", "data.size=30", "data.seed=2", "data.features=[1, 4, 4]")
     assert (built.dataset.classes, len(built.dataset.train), built.dataset.shape) == (3, 30, (1, 4, 4))
     assert built.config["data"]["classes"] == 3
+
+
+@pytest.mark.xfail(strict=True, reason="TypeError")
+def test_a_data_set_without_a_name() -> None:
+    with pytest.raises(ConfigError, match=r"data"):
+        build(tiny("data.name=none"))

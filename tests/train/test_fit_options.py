@@ -1,6 +1,7 @@
 """What the settings of training do."""
 
 import importlib
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,30 @@ def test_the_norm_of_the_gradient_is_clipped(tmp_path: Path) -> None:
     assert clipped.norm().item() == pytest.approx(0.01, rel=1e-3)
     torch.testing.assert_close(clipped / clipped.norm(), free / free.norm(), rtol=1e-3, atol=1e-5)
     assert torch.equal(free, moved(tmp_path / "wide", "train.clip_norm=1000.0"))
+
+
+class Rates(Silent):
+    """Notes the learning rate that follows each batch."""
+
+    def __init__(self, built: Any) -> None:
+        self.group, self.seen = built.optimizer.param_groups[0], [built.optimizer.param_groups[0]["lr"]]
+
+    def batch(self, epoch: int, batch: int, loss: float, accuracy: float) -> None:
+        self.seen.append(self.group["lr"])
+
+
+@pytest.mark.parametrize(
+    "schedule", ["cosine", {"name": "cosine", "per_epoch": True}, {"name": "steplr", "step_size": 1}]
+)
+def test_the_learning_rate_follows_the_schedule(tmp_path: Path, schedule: Any) -> None:
+    built = experiment("optimizer.lr=1.0", schedule=schedule, optimizer="sgd")
+    rates = Rates(built)
+    fit(built, tmp_path / "run", reporter=rates)
+    if schedule == "cosine":
+        assert rates.seen == pytest.approx([(1 + math.cos(math.pi * done / 8)) / 2 for done in range(9)])
+    else:
+        second = 0.1 if schedule["name"] == "steplr" else 0.5
+        assert rates.seen == pytest.approx([1] * 5 + [second] * 4)
 
 
 def test_an_online_rule_steps_at_every_time_step(tmp_path: Path) -> None:

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 
 from spikewright.errors import CheckpointError, ConfigError, IncompatibleRule, InputError, NotFinite
+from spikewright.losses import PerStep
 from spikewright.train import Experiment, fit
 from spikewright.train.log import Silent
 from tests.train.support import experiment, files, same, trained, weights
@@ -77,6 +79,23 @@ def test_loss_scaling_does_not_hide_what_is_not_finite(tmp_path: Path) -> None:
     poison(built, "features.1.weight", float("nan"))
     with pytest.raises(NotFinite, match=r"features.1"):
         fit(built, tmp_path / "run")
+
+
+UNSOUND = {
+    "the loss": lambda o, y: cross_entropy(o, y) + float("inf"),
+    "a gradient": lambda o, y: cross_entropy(o, y) + (0 * o.sum()).sqrt(),
+}
+"""Criteria of which one is infinite with finite gradients, and the other finite with gradients that are not."""
+
+
+@pytest.mark.parametrize("what", UNSOUND)
+def test_loss_and_gradient_are_looked_at_before_a_weight_moves(tmp_path: Path, what: str) -> None:
+    built = experiment()
+    built.loss = PerStep(UNSOUND[what])
+    before = state(built)
+    with pytest.raises(NotFinite, match=r"in epoch 1, batch 1: the loss, its gradient or a weight is (nan|inf)"):
+        fit(built, tmp_path / "run")
+    assert same(before, state(built))
 
 
 class Poisoner(Silent):
