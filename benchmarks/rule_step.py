@@ -45,7 +45,8 @@ def main() -> None:
         for name, rule in rules.items():
             seconds[name].append(step(rule))
     print(json.dumps(versions()))
-    print(f"{options.model} on {options.side} x {options.side}, T = {options.steps}, N = {options.batch}, {options.repeats} interleaved repeats")
+    size = f"{options.side} x {options.side}, T = {options.steps}, N = {options.batch}"
+    print(f"{options.model} on {size}, {options.repeats} interleaved repeats")
     print(f"{'rule':10} {'median ms':>10} {'ratio to sltt: median':>22} {'quartiles':>16}")
     for name, values in seconds.items():
         ratios = sorted(a / b for a, b in zip(values, seconds["sltt"]))
