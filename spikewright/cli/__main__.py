@@ -43,7 +43,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; errors of use are one message and exit status 2."""
+    """Run a command; errors of use are one message and exit status 2, a broken promise of `certify` is status 1."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     parsers = _parsers()
     if not arguments or arguments[0].startswith("-"):
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown:
         parsers[name].unknown(unknown[0])
     try:
-        COMMANDS[name](**vars(options))
+        answer = COMMANDS[name](**vars(options))
     except SpikewrightError as error:
         sys.stderr.write(f"spikewright {name}: {type(error).__name__}: {error}\n")
         return 2
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "\ninterrupted; a run continues from its last checkpoint with: spikewright train --resume RUN\n"
         )
         return 130
-    return 0
+    return 1 if isinstance(answer, dict) and answer.get("ok") is False else 0
 
 
 def _overview() -> Parser:

@@ -1,18 +1,18 @@
 """What the commands share: reading flags into a configuration, opening a run, and printing."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from spikewright.errors import CheckpointError, ConfigError
 from spikewright.train import Config, Experiment, build, configure
 from spikewright.train.checkpoint import load, write_atomically
-from spikewright.train.config import rule_table
+from spikewright.train.config import read_recipe, rule_table
 
 
 def read_flags(
-    recipe: Path | None,
+    recipe: Path | Mapping[str, Any] | None,
     rule: str | None,
     model: str | None,
     neuron: str | None,
@@ -25,7 +25,7 @@ def read_flags(
     """Put flags over a recipe; flags that were not given leave it alone.
 
     Args:
-        recipe: A TOML file, a `config.json`, or the folder of a run.
+        recipe: A TOML file, a `config.json`, the folder of a run, or the contents of one of these.
         rule: In short form, `name[:key=value]...`.
         model: By name.
         neuron: By name.
@@ -38,7 +38,7 @@ def read_flags(
     table = {} if rule is None else rule_table(rule)
     nothing = [f"rule.{key}=none" for key, value in table.items() if value is None]
     return configure(
-        stored_config(recipe) if recipe is not None and (recipe.is_dir() or recipe.suffix == ".json") else recipe,
+        contents(recipe) if isinstance(recipe, Path) else recipe,
         [*nothing, *(overrides or ())],
         rule=table,
         model={"name": model},
@@ -49,6 +49,13 @@ def read_flags(
     )
 
 
+def contents(recipe: Path | None) -> dict[str, Any]:
+    """Read a recipe, the stored configuration of a run, or nothing."""
+    if recipe is None:
+        return {}
+    return stored_config(recipe) if recipe.is_dir() or recipe.suffix == ".json" else read_recipe(recipe)
+
+
 def stored_config(run: Path) -> dict[str, Any]:
     """Read the configuration a run was made with.
 
@@ -57,11 +64,14 @@ def stored_config(run: Path) -> dict[str, Any]:
     """
     path = run / "config.json" if run.is_dir() else run
     try:
-        return json.loads(path.read_text())
+        stored = json.loads(path.read_text())
     except OSError as error:
         raise CheckpointError(f"{run} is not the folder of a run: {path} cannot be read ({error.strerror}).") from error
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise CheckpointError(f"The configuration {path} is damaged: {error}.") from error
+    if not isinstance(stored, dict):
+        raise CheckpointError(f"The configuration {path} is damaged: it holds a {type(stored).__name__}, not tables.")
+    return stored
 
 
 def open_run(

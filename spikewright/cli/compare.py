@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from spikewright.cli.common import check_writable, print_table, read_flags, write_json
+from spikewright.cli.common import check_writable, contents, print_table, read_flags, write_json
 from spikewright.errors import ConfigError
 from spikewright.text import readable
 from spikewright.train import Config, build, fit
@@ -38,7 +38,7 @@ def compare(
     was interrupted goes on where it stopped.
 
     Args:
-        recipe: TOML file to start from.
+        recipe: TOML file to start from; its rule is left aside.
         rules: Rules separated by commas, each `name[:key=value]...`, e.g. bptt,sltt,sltt:k=2,ottt:online=true.
         model: Model by name.
         neuron: Neuron by name.
@@ -62,9 +62,10 @@ def compare(
     names = [name.strip() for name in rules.split(",") if name.strip()]
     if not names or seeds < 1:
         raise ConfigError(f"compare needs at least one rule and one seed, but got --rules '{rules}' --seeds {seeds}.")
+    common = {section: table for section, table in contents(recipe).items() if section != "rule"}
     plans = {
         (name, seed): read_flags(
-            recipe, name, model, neuron, data, data_dir, overrides, lr,
+            common, name, model, neuron, data, data_dir, overrides, lr,
             steps=steps, epochs=epochs, batch_size=batch_size, seed=seed, device=device,
         )
         for name in names

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from spikewright.cli.common import check_writable, print_table, read_flags, write_json
+from spikewright.cli.common import check_writable, print_table, read_flags, stored_config, write_json
 from spikewright.errors import ConfigError
 from spikewright.text import readable
 from spikewright.train import Config, build, fit
-from spikewright.train.distributed import join, leave
+from spikewright.train.distributed import agreed, join, leave
 from spikewright.train.log import Bar, Silent
 
 
@@ -64,6 +64,7 @@ def train(
                 f"--resume {resume} continues that run in its folder; give no recipe and no --out with it."
             )
         recipe = resume
+        stored_config(resume)
     config = read_flags(
         recipe, rule, model, neuron, data, data_dir, overrides, lr,
         steps=steps, epochs=epochs, batch_size=batch_size, seed=seed, device=device,
@@ -71,7 +72,7 @@ def train(
     ranks = join()
     try:
         experiment = build(config, ranks)
-        folder = resume or out or _new_folder(config)
+        folder = Path(agreed(str(resume or out or _new_folder(config)), ranks))
         shown = not quiet and ranks.first
         result = fit(experiment, folder, resume=resume is not None, reporter=Bar() if shown else Silent(), ranks=ranks)
     finally:

@@ -40,11 +40,12 @@ class BatchLearner:
         experiment = self._experiment
         # An infinite weight in front of a neuron shows in no loss and no gradient, and with loss scaling a NaN only
         # makes updates be skipped; so the weights themselves are looked at.
-        self._checked(torch.nn.utils.get_total_norm(self._parameters), x)
+        with torch.no_grad():
+            self._checked("the norm of the weights", torch.nn.utils.get_total_norm(self._parameters), x)
         lost, outputs = 0.0, torch.zeros(())
         with self._autocast():
             for update in experiment.rule.updates(experiment.net, x, y, experiment.loss, backward=self._backward):
-                lost += self._checked(update.loss, x)
+                lost += self._checked("the loss", update.loss, x)
                 self._step(x)
                 outputs = outputs + update.output.sum(0).cpu()
         return lost, int((outputs.argmax(-1) == y.cpu()).sum())
@@ -55,19 +56,19 @@ class BatchLearner:
         self.scaler.unscale_(optimizer)
         norm = torch.nn.utils.get_total_norm([p.grad for p in self._parameters if p.grad is not None])
         if not self.scaler.is_enabled():  # with loss scaling, an overflow is skipped and the scale lowered
-            self._checked(norm, x)
+            self._checked("the norm of the gradient", norm, x)
         if self._clip_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(self._parameters, self._clip_norm, norm)
         self.scaler.step(optimizer)
         self.scaler.update()
         optimizer.zero_grad()
 
-    def _checked(self, value: Tensor, x: Tensor) -> float:
+    def _checked(self, what: str, value: Tensor, x: Tensor) -> float:
         if not finite(value):
-            culprit = first_not_finite(self._experiment.net, x)
             raise NotFinite(
-                f"the loss, its gradient or a weight is {value.item()}. The first thing that is not finite is "
-                f"{culprit}. Lower optimizer.lr, or set train.clip_norm."
+                f"{what} is {value.item()}. The first thing that is not finite is "
+                f"{first_not_finite(self._experiment.net, x) or what + ', which overflows; its parts are finite'}. "
+                "Lower optimizer.lr, or set train.clip_norm."
             )
         return value.item()
 

@@ -7,7 +7,7 @@ import torch
 
 from spikewright import data as datasets
 from spikewright.data import Batches, Dataset, Split
-from spikewright.errors import ConfigError
+from spikewright.errors import ConfigError, nearest
 from spikewright.losses import Loss
 from spikewright.network import Network
 from spikewright.rules import Rule
@@ -136,6 +136,8 @@ def data_shape(config: Config) -> tuple[tuple[int, int, int], int]:
 
 def _load(table: dict[str, Any]) -> tuple[Presentation, Dataset]:
     """Split `[data]` into presentation and loader arguments, and load."""
+    if not isinstance(table["name"], str):
+        raise ConfigError(f"data.name = {table['name']!r} is not a name. {nearest('', datasets.names())}")
     loader = datasets.loader(table["name"])
     types = {key: Any for key in options(loader)} | hints(loader)
     given = {key: value for key, value in table.items() if key != "name"}

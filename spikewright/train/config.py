@@ -112,7 +112,7 @@ def configure(
     {'name': 'sltt', 'k': 2}
     """
     tree: Tree = {name: dict(table) for name, table in DEFAULTS.items()}
-    given = _read(Path(recipe)) if isinstance(recipe, str | Path) else dict(recipe or {})
+    given = read_recipe(Path(recipe)) if isinstance(recipe, str | Path) else dict(recipe or {})
     for name, table in given.items():
         _merge(tree, name, table)
     for name, table in sections.items():
@@ -187,7 +187,12 @@ def _value(text: str) -> Any:
         return {"none": None, "null": None}.get(text.strip().lower(), text.strip())
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_recipe(path: Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises:
+        ConfigError: It is not there, or not TOML.
+    """
     try:
         return tomllib.loads(path.read_text())
     except OSError as error:

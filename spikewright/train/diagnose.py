@@ -32,8 +32,8 @@ def finite(tensor: Tensor) -> bool:
 
 
 @torch.no_grad()
-def first_not_finite(net: Network, x: Tensor) -> str:
-    """Name the first place, in the order of the computation, that is not finite for this input.
+def first_not_finite(net: Network, x: Tensor) -> str | None:
+    """Name the first place, in the order of the computation, that is not finite for this input; `None` if all are.
 
     Args:
         net: The network.
@@ -43,7 +43,7 @@ def first_not_finite(net: Network, x: Tensor) -> str:
         return "the input"
     observer = _FirstBad()
     net.run(x, observers=(observer,))
-    return observer.found or _parameters(net.module) or "a gradient only: every weight and current is still finite"
+    return observer.found or _parameters(net.module)
 
 
 def _parameters(module: nn.Module) -> str | None:

@@ -53,6 +53,14 @@ def average_gradients(parameters: Iterable[nn.Parameter], ranks: Ranks) -> None:
         grad.copy_(part.view_as(grad))
 
 
+def agreed(text: str, ranks: Ranks) -> str:
+    """Return what the first process says."""
+    said = [text]
+    if ranks.world > 1:
+        distributed.broadcast_object_list(said)
+    return said[0]
+
+
 def total(values: Tensor, ranks: Ranks) -> Tensor:
     """Return the sum over processes of a tensor of counts."""
     if ranks.world > 1:

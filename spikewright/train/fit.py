@@ -38,7 +38,8 @@ def fit(
     Args:
         experiment: What to train.
         out: The folder.
-        resume: Go on from `last.safetensors`, to exactly the weights an uninterrupted run ends with.
+        resume: Go on from `last.safetensors`, to exactly the weights an uninterrupted run ends with
+            (on the same device, with the same number of threads).
         reporter: Told about progress.
         ranks: Which of several processes this is.
 

@@ -114,7 +114,6 @@ def test_a_damaged_run_is_refused(says: Any, tmp_path: Path) -> None:
     assert status == 2 and "The configuration run/config.json is damaged" in err
 
 
-@pytest.mark.xfail(strict=True, reason="TypeError, UnicodeDecodeError")
 @pytest.mark.parametrize("content", [b"[1]", b"\xff\xfe{}"], ids=["a list", "not text"])
 def test_a_stored_configuration_that_is_none_is_refused(says: Any, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "config.json").write_bytes(content)

@@ -123,7 +123,6 @@ def test_a_wrong_rule_is_told_before_any_run(says: Any, tmp_path: Path, untraine
     assert not (tmp_path / "c").exists()
 
 
-@pytest.mark.xfail(strict=True, reason="a rule takes over the recipe's arguments that its own text does not name")
 def test_a_rule_is_what_its_name_says_whatever_the_recipe(says: Any, tmp_path: Path) -> None:
     (tmp_path / "recipe.toml").write_text("rule = {name = 'sltt', k = 2, rescale = true}")
     assert says("compare", "recipe.toml", *SHORT, "--rules", "sltt,sltt:k=3", "--seeds", 1, "--out", "c")[0] == 0

@@ -60,7 +60,6 @@ def test_every_argument_of_a_data_set_is_reached() -> None:
     assert built.config["data"]["classes"] == 3
 
 
-@pytest.mark.xfail(strict=True, reason="TypeError")
 def test_a_data_set_without_a_name() -> None:
     with pytest.raises(ConfigError, match=r"data"):
         build(tiny("data.name=none"))
