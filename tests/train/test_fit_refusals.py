@@ -120,9 +120,7 @@ def test_earlier_checkpoints_stay(tmp_path: Path) -> None:
 
 
 def test_a_learning_rate_that_blows_up(tmp_path: Path) -> None:
-    with pytest.raises(
-        NotFinite, match=r"in epoch 1, batch 2: the norm of the weights is .*Lower optimizer.lr"
-    ):
+    with pytest.raises(NotFinite, match=r"in epoch 1, batch 2: the norm of the weights is .*Lower optimizer.lr"):
         trained(tmp_path / "run", "optimizer.lr=1e38", optimizer="sgd")
 
 
