@@ -145,7 +145,7 @@ class Run:
         elif isinstance(module, _DropoutNd):
             y, state = scan_shared(module, chunk, state)
         else:
-            assert isinstance(module, _BatchNorm)  # Network.temporal holds nothing else
+            assert isinstance(module, _BatchNorm)  # Sites.temporal holds nothing else
             y = scan_per_step(module, forward, chunk)
         if state:
             self.state[site] = state
