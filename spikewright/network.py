@@ -17,6 +17,7 @@ from spikewright.run import Observer, Run
 from spikewright.sites import Sites, find_sites
 from spikewright.synapse import Arrival
 from spikewright.temporal import SiteState, State, Temporal
+from spikewright.trial import restored
 from spikewright.wiring import Recorder, Synapse, Wiring, read_wiring
 
 
@@ -166,8 +167,9 @@ class Network(nn.Module):
         return self.module
 
     def _check_chunk(self, rule: Learner, steps: int) -> None:
-        at_once = 1 if self.sites.recurrent else rule.chunk or steps
-        for name, module in self.sites.temporal.items():
+        sites = self.sites
+        at_once = 1 if sites.recurrent else rule.chunk or steps
+        for name, module in sites.temporal.items():
             if at_once < steps and isinstance(module, Temporal) and module.whole_sequence and module.training:
                 raise IncompatibleRule(
                     f"{type(rule).__name__} runs {at_once} of {steps} steps at a time here, but '{name}' is a "
@@ -191,7 +193,7 @@ class Network(nn.Module):
                 f"batch={x.shape[1]}, feature={list(x.shape[2:])}]. Layout is [time, batch, *feature]: repeat a static "
                 "input with x.expand(steps, *x.shape), swap a batch-first one with x.transpose(0, 1).)"
             ) from error
-        return read_wiring(self.module, recorder, probe, output, time_axes=2)
+        return read_wiring(self.module, recorder, probe, output)
 
 
 def _at_synapse(rule: Learner, wiring: Wiring, site: str, x: Tensor, carried: SiteState) -> tuple[Arrival, SiteState]:
@@ -223,8 +225,7 @@ def _unmarked(module: nn.Module) -> Iterator[None]:
     """
     quiet = [m for m in module.modules() if isinstance(m, _BatchNorm | _DropoutNd) and not isinstance(m, StepDropout)]
     modes = [(m, m.training) for m in quiet]
-    buffers = [(b, b.clone()) for b in module.buffers()]
-    with torch.random.fork_rng({b.device for b in module.parameters() if b.is_cuda}):
+    with restored(module):
         try:
             for m in quiet:
                 m.training = False
@@ -232,6 +233,3 @@ def _unmarked(module: nn.Module) -> Iterator[None]:
         finally:
             for m, training in modes:
                 m.training = training
-            with torch.no_grad():
-                for buffer, before in buffers:
-                    buffer.copy_(before)

@@ -1,4 +1,4 @@
-"""The places of a module that matter to a run, found once and by name."""
+"""The places of a module that matter to a run, by name."""
 
 from dataclasses import dataclass
 

@@ -1,21 +1,30 @@
-"""Trying a rule on a network without leaving a mark."""
+"""Trying things on modules without leaving a mark."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-
-from spikewright.network import Network
-from spikewright.rules import Rule
+from torch import nn
 
 
 @contextmanager
-def untouched(net: Network, rule: Rule) -> Iterator[None]:
+def restored(*modules: nn.Module) -> Iterator[None]:
+    """Put the buffers of modules, and the random state of the devices they are on, back afterwards."""
+    buffers = [(b, b.clone()) for m in modules for b in m.buffers()]
+    with torch.random.fork_rng({p.device for m in modules for p in m.parameters() if p.is_cuda}):
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for buffer, before in buffers:
+                    buffer.copy_(before)
+
+
+@contextmanager
+def untouched(net: nn.Module, rule: nn.Module) -> Iterator[None]:
     """Start from no gradients and put gradients, buffers, rule state and random state back afterwards."""
     grads = [(p, p.grad) for p in net.parameters()]
-    buffers = [(b, b.clone()) for b in (*net.buffers(), *rule.buffers())]
-    devices = {p.device for p, _ in grads if p.is_cuda}
-    with torch.random.fork_rng(devices):
+    with restored(net, rule):
         try:
             for p, _ in grads:
                 p.grad = None
@@ -23,6 +32,3 @@ def untouched(net: Network, rule: Rule) -> Iterator[None]:
         finally:
             for p, grad in grads:
                 p.grad = grad
-            with torch.no_grad():
-                for buffer, before in buffers:
-                    buffer.copy_(before)

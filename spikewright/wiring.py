@@ -82,7 +82,7 @@ class Recorder:
         self.arrivals.append((site, x, current))
 
 
-def read_wiring(module: nn.Module, recorder: Recorder, x: Tensor, output: Tensor, time_axes: int) -> Wiring:
+def read_wiring(module: nn.Module, recorder: Recorder, x: Tensor, output: Tensor) -> Wiring:
     """Read who feeds whom from a recorded probe.
 
     Args:
@@ -90,7 +90,6 @@ def read_wiring(module: nn.Module, recorder: Recorder, x: Tensor, output: Tensor
         recorder: What the probe saw; its tensors carry their graph.
         x: The probe's input, a leaf.
         output: The probe's output, `[time, batch, *feature]`.
-        time_axes: Number of leading axes of `output` that are not feature.
     """
     modules = dict(module.named_modules())
     names = {id(p): name for name, p in module.named_parameters()}
@@ -158,7 +157,7 @@ def read_wiring(module: nn.Module, recorder: Recorder, x: Tensor, output: Tensor
         synapses=synapses,
         receivers={name: frozenset(sites) for name, sites in receivers.items()},
         successors={site: frozenset(sites) for site, sites in successors.items()},
-        output=tuple(output.shape[time_axes:]),
+        output=tuple(output.shape[2:]),
     )
 
 

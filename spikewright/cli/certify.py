@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from spikewright.certify import certify as certify_gradient
-from spikewright.cli.common import check_writable, read_flags, write_json
+from spikewright.cli.common import check_writable, read_flags, take_weights, write_json
 from spikewright.train import build
 from spikewright.train.checkpoint import load
 
@@ -54,7 +54,7 @@ def certify(
     )
     experiment = build(config)
     if recipe is not None and recipe.is_dir():
-        experiment.net.module.load_state_dict(load(recipe / "last.safetensors")["parts"]["model"])
+        take_weights(experiment, load(recipe / "last.safetensors"))
     x, y = next(experiment.training.epoch(0))
     if double:
         experiment.net.to(torch.float64)

@@ -94,8 +94,13 @@ def open_run(
     saved = load(run / f"{checkpoint}.safetensors")
     data = {"dir": None if data_dir is None else str(data_dir)}
     experiment = build(configure(saved["config"], data=data, train=settings))
-    experiment.net.module.load_state_dict(saved["parts"]["model"])
+    take_weights(experiment, saved)
     return experiment, saved
+
+
+def take_weights(experiment: Experiment, saved: Mapping[str, Any]) -> None:
+    """Give an experiment the trained weights of a checkpoint."""
+    experiment.net.module.load_state_dict(saved["parts"]["model"])
 
 
 def check_writable(path: Path | None) -> None:

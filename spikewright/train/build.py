@@ -48,7 +48,6 @@ class Experiment:
 
     def measuring(self, split: Split, batch_size: int = 256) -> Batches:
         """Return batches of a split to measure on: in order, not augmented, encoded as in training."""
-        shown = self.config["data"]
         return Batches(
             split,
             batch_size=batch_size,
@@ -57,7 +56,7 @@ class Experiment:
             std=self.dataset.std,
             seed=self.config["train"]["seed"],
             shuffle=False,
-            encoding=shown["encoding"],
+            encoding=self.config["data"]["encoding"],
             device=self.device,
         )
 

@@ -115,15 +115,16 @@ def configure(
     given = read_recipe(Path(recipe)) if isinstance(recipe, str | Path) else dict(recipe or {})
     for name, table in given.items():
         _merge(tree, name, table)
-    for name, table in sections.items():
-        _merge(tree, name, _given(table))
+    flags = {name: _given(table) for name, table in sections.items()}
+    for name, table in flags.items():
+        _merge(tree, name, table)
     # Names first: the flags and overrides of a section are meant for the component it ends up with.
     names = [override for override in overrides if override.partition("=")[0].strip().endswith(".name")]
     for override in names:
         _override(tree, override)
-    for name, table in sections.items():
+    for name, table in flags.items():
         if isinstance(table, Mapping):
-            _merge(tree, name, {key: value for key, value in table.items() if key != "name" and value is not None})
+            _merge(tree, name, {key: value for key, value in table.items() if key != "name"})
     for override in overrides:
         _override(tree, override)
     return Config(**{**tree, "train": _settings(tree["train"])})  # type: ignore[arg-type]

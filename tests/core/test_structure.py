@@ -14,14 +14,13 @@ ROOT = Path(spikewright.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
 LAYERS = [
-    ["errors", "text", "temporal", "surrogate", "metrics"],
+    ["errors", "text", "temporal", "trial", "surrogate", "metrics"],
     ["kernels", "operations"],
     ["neurons", "synapse", "layers", "losses"],
     ["sites", "wiring"],
     ["run"],
     ["network"],
     ["rules"],
-    ["trial"],
     ["certify", "plan"],
     ["train"],
     ["plots"],

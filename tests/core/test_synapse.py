@@ -93,7 +93,7 @@ def grads(current: Tensor, setting: Setting) -> list[Tensor]:
     return list(torch.autograd.grad(current, [setting.x, setting.weight, setting.bias], upstream))
 
 
-def close(found: list[Tensor], expected: list[Tensor]) -> None:
+def assert_close(found: list[Tensor], expected: list[Tensor]) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
@@ -103,13 +103,13 @@ def assert_operation(setting: Setting) -> None:
     expected = grads(plain, setting)
     same = through(setting, factor=setting.x.detach())
     torch.testing.assert_close(same, plain, rtol=1e-12, atol=1e-12)
-    close(grads(same, setting), expected)
+    assert_close(grads(same, setting), expected)
     factor = torch.randn_like(setting.x)
     other = through(setting, factor=factor)
     assert torch.equal(other, same)
     at_factor = Setting(setting.call, factor.requires_grad_(), setting.weight, setting.bias)
     _, for_weight, _ = grads(setting.call(factor, setting.weight, setting.bias), at_factor)
-    close(grads(other, setting), [expected[0], for_weight, expected[2]])
+    assert_close(grads(other, setting), [expected[0], for_weight, expected[2]])
 
 
 @given(setting=convolutions())
@@ -139,7 +139,7 @@ def test_other_weights_may_carry_the_error_back(setting: Setting) -> None:
     feedback = Setting(setting.call, setting.x, back.requires_grad_(), setting.bias)
     expected = grads(setting.call(setting.x, setting.weight, setting.bias), setting)
     expected[0] = grads(setting.call(setting.x, back, setting.bias), feedback)[0]
-    close(grads(current, setting), expected)
+    assert_close(grads(current, setting), expected)
 
 
 @pytest.mark.parametrize("setting", LINEAR, ids=lambda s: str(list(s.x.shape)))
@@ -149,7 +149,7 @@ def test_both_at_a_linear_layer(setting: Setting) -> None:
     upstream = torch.randn_like(current)
     for_x, for_bias = torch.autograd.grad(current, [setting.x, setting.bias], upstream)
     per_step = unfolded(upstream).flatten(1, -2).sum(1)
-    close([for_x, for_bias], [upstream @ back, factor @ per_step])
+    assert_close([for_x, for_bias], [upstream @ back, factor @ per_step])
 
 
 def test_a_frozen_weight_or_input_costs_no_gradient() -> None:
@@ -157,8 +157,8 @@ def test_a_frozen_weight_or_input_costs_no_gradient() -> None:
     operation, _ = setting.parsed(setting.x)
     x, weight = setting.x.detach().requires_grad_(), setting.weight.detach()
     current = transmit(operation, Arrival(x.view(2, 2, 5), factor=torch.zeros(2, 2, 5)), weight, None)
-    close([*torch.autograd.grad(current.sum(), x)], [weight.sum(0).expand(4, 5)])
+    assert_close([*torch.autograd.grad(current.sum(), x)], [weight.sum(0).expand(4, 5)])
     frozen = Arrival(x.detach().view(2, 2, 5), factor=torch.ones(2, 2, 5))
     weight.requires_grad_()
     current = transmit(operation, frozen, weight, None)
-    close([*torch.autograd.grad(current.sum(), weight)], [torch.full((3, 5), 4.0)])
+    assert_close([*torch.autograd.grad(current.sum(), weight)], [torch.full((3, 5), 4.0)])

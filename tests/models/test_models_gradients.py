@@ -34,7 +34,7 @@ def gradients(model: nn.Module, x: Tensor) -> dict[str, float]:
     return {name: p.grad.abs().max().item() for name, p in model.named_parameters() if p.grad is not None}
 
 
-def check(found: dict[str, float], silent: set[str]) -> None:
+def assert_learns(found: dict[str, float], silent: set[str]) -> None:
     assert {name for name, size in found.items() if not size < float("inf")} == set()
     assert {name for name, size in found.items() if size < 1e-12} == silent
 
@@ -55,7 +55,7 @@ def test_all_of_conv_learns(options):
     model, x = small("conv", **options)
     found = gradients(model, x)
     assert len(found) == len(list(model.parameters()))
-    check(found, silent=set())
+    assert_learns(found, silent=set())
 
 
 @pytest.mark.parametrize("name", ["mlp", "vgg"])
@@ -63,7 +63,7 @@ def test_all_of_it_learns(name):
     model, x = small(name)
     found = gradients(model, x)
     assert len(found) == len(list(model.parameters()))
-    check(found, silent=set())
+    assert_learns(found, silent=set())
 
 
 @pytest.mark.parametrize("name, options", [*((name, {}) for name in BATCH_NORMALISED), ("conv", {"norm": "batch"})])
@@ -73,7 +73,7 @@ def test_all_learns_but_biases_that_a_norm_removes(name, options):
     assert len(found) == len(list(model.parameters()))
     kept = (nn.BatchNorm1d, nn.BatchNorm2d)
     norms = {f"{name}.bias" for name, module in model.named_modules() if isinstance(module, kept)}
-    check(found, silent={name for name in found if name.endswith("bias")} - norms - {"readout.bias"})
+    assert_learns(found, silent={name for name in found if name.endswith("bias")} - norms - {"readout.bias"})
 
 
 def test_feedback_takes_no_part_before_the_second_step():
@@ -83,7 +83,7 @@ def test_feedback_takes_no_part_before_the_second_step():
         "features.1.transform.1.weight",
         "features.1.transform.1.bias",
     }
-    check(found, silent=set())
+    assert_learns(found, silent=set())
 
 
 @pytest.mark.parametrize("name", NF)
@@ -91,7 +91,7 @@ def test_a_readout_of_zero_lets_only_itself_learn(name):
     model, x = small(name)
     found = gradients(model, x)
     assert len(found) == len(list(model.parameters()))
-    check(found, silent=set(found) - {"readout.weight", "readout.bias"})
+    assert_learns(found, silent=set(found) - {"readout.weight", "readout.bias"})
 
 
 @pytest.mark.parametrize("name", NF)
@@ -101,7 +101,7 @@ def test_gains_of_zero_silence_the_branches_and_nothing_else(name):
     found = gradients(model, x)
     branches = {name for name in found if ".branch." in name}
     assert branches
-    check(found, silent=branches)
+    assert_learns(found, silent=branches)
 
 
 @pytest.mark.parametrize("name", NF)
@@ -111,7 +111,7 @@ def test_all_learns_once_gains_are_open(name):
     for parameter_name, parameter in model.named_parameters():
         if parameter_name.endswith("skipinit_gain"):
             nn.init.ones_(parameter)
-    check(gradients(model, x), silent=set())
+    assert_learns(gradients(model, x), silent=set())
 
 
 @pytest.mark.parametrize("name", [name for name in SMALL if name not in BATCH_NORMALISED])
