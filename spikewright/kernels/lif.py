@@ -5,13 +5,42 @@ r"""The neuron scan: charge, fire, reset, for every step of a chunk.
     v[t] = u[t] - V_{th} s[t] \ \text{(subtract)} \quad\text{or}\quad v[t] = u[t](1 - s[t]) \ \text{(zero)}
 """
 
-from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from spikewright.kernels.layout import Layout, operands
+from spikewright.kernels.operators import fused, surrogate_number
+from spikewright.surrogate import Surrogate
 
 Reset = Literal["subtract", "zero"]
+
+
+def lif_naive(
+    current: Tensor,
+    membrane: Tensor | None,
+    *,
+    leak: float | Tensor,
+    threshold: float,
+    reset: Reset,
+    detach_reset: bool,
+    surrogate: Surrogate,
+    through_time: bool,
+) -> tuple[Tensor, Tensor]:
+    """Step by step, differentiated by autograd: what `lif_scan` means."""
+    spikes = []
+    for step in current:
+        u = step if membrane is None else leak * membrane + step
+        s = surrogate(u - threshold)
+        r = s.detach() if detach_reset else s
+        membrane = u - threshold * r if reset == "subtract" else u * (1 - r)
+        if not through_time:
+            membrane = membrane.detach()
+        spikes.append(s)
+    assert membrane is not None  # a chunk has at least one step
+    return (spikes[0].unsqueeze(0) if len(spikes) == 1 else torch.stack(spikes)), membrane
 
 
 def lif_scan(
@@ -22,10 +51,10 @@ def lif_scan(
     threshold: float,
     reset: Reset,
     detach_reset: bool,
-    spike: Callable[[Tensor], Tensor],
+    surrogate: Surrogate,
     through_time: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Run a leaky integrator over a chunk.
+    """Run a leaky integrator over a chunk, in one pass over memory where there is a kernel for it.
 
     Args:
         current: Summed synaptic input, `[time, batch, *feature]`.
@@ -34,21 +63,99 @@ def lif_scan(
         threshold: Firing threshold.
         reset: Subtract the threshold, or return to zero.
         detach_reset: Keep the backward pass out of the reset.
-        spike: The step function with its surrogate, applied to `u - threshold`.
+        surrogate: The step function with its slope, applied to `u - threshold`.
         through_time: Keep the backward path from one step to the next; `False` cuts it at every charge.
 
     Returns:
-        spikes: 0 or 1, `[time, batch, *feature]`.
-        membrane: After the last step, `[batch, *feature]`.
+        spikes: 0 or 1, `[time, batch, *feature]`, in the dtype of the current.
+        membrane: After the last step, `[batch, *feature]`; in float32 for currents of half precision.
     """
-    spikes = []
-    for step in current:
-        u = step if membrane is None else leak * membrane + step
-        s = spike(u - threshold)
-        r = s.detach() if detach_reset else s
-        membrane = u - threshold * r if reset == "subtract" else u * (1 - r)
+    wide = current.float() if current.dtype in (torch.float16, torch.bfloat16) else current
+    scan = _lif_fused if fused(wide) and type(surrogate).__call__ is Surrogate.__call__ else lif_naive
+    spikes, membrane = scan(
+        wide,
+        membrane,
+        leak=leak,
+        threshold=threshold,
+        reset=reset,
+        detach_reset=detach_reset,
+        surrogate=surrogate,
+        through_time=through_time,
+    )
+    return spikes.to(current.dtype), membrane
+
+
+def _lif_fused(
+    current: Tensor,
+    membrane: Tensor | None,
+    *,
+    leak: float | Tensor,
+    threshold: float,
+    reset: Reset,
+    detach_reset: bool,
+    surrogate: Surrogate,
+    through_time: bool,
+) -> tuple[Tensor, Tensor]:
+    layout = Layout.of(current)
+    current, membrane, leaks, leak = operands(layout, current, membrane, leak)
+    subtract = reset == "subtract"
+    if torch.is_grad_enabled():
+        spikes, membrane = _Scan.apply(  # type: ignore[misc]
+            current, membrane, leaks, leak, threshold, subtract, detach_reset, through_time, surrogate
+        )
+    else:
+        spikes, _, membrane = torch.ops.spikewright.lif(current, membrane, leaks, leak, threshold, subtract, False)
+    return layout.undo_steps(spikes), layout.undo_one(membrane)
+
+
+class _Scan(torch.autograd.Function):
+    """The fused scan; keeps the potential before the reset, from which the backward scan has all it needs."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        current: Tensor,
+        membrane: Tensor | None,
+        leaks: Tensor | None,
+        leak: float,
+        threshold: float,
+        subtract: bool,
+        detach_reset: bool,
+        through_time: bool,
+        surrogate: Surrogate,
+    ) -> tuple[Tensor, Tensor]:
+        keep = any(ctx.needs_input_grad)
+        spikes, potential, after = torch.ops.spikewright.lif(current, membrane, leaks, leak, threshold, subtract, keep)
+        ctx.save_for_backward(potential, leaks, membrane if ctx.needs_input_grad[2] else None)
+        ctx.neuron = leak, threshold, subtract, detach_reset, through_time
+        ctx.surrogate = surrogate
+        ctx.set_materialize_grads(False)
         if not through_time:
-            membrane = membrane.detach()
-        spikes.append(s)
-    assert membrane is not None  # a chunk has at least one step
-    return (spikes[0].unsqueeze(0) if len(spikes) == 1 else torch.stack(spikes)), membrane
+            ctx.mark_non_differentiable(after)
+        return spikes, after
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_spikes: Tensor | None, grad_after: Tensor | None) -> tuple[Tensor | None, ...]:
+        potential, leaks, membrane = ctx.saved_tensors
+        _, threshold, subtract, *_ = ctx.neuron
+        number, parameter = surrogate_number(ctx.surrogate)
+        slopes = None if number else ctx.surrogate.slope(potential - threshold)
+        grad_current, grad_membrane = torch.ops.spikewright.lif_backward(
+            potential,
+            None if grad_spikes is None else grad_spikes.contiguous(),
+            None if grad_after is None else grad_after.contiguous(),
+            slopes,
+            leaks,
+            *ctx.neuron,
+            number,
+            parameter,
+        )
+        grad_leaks = None
+        if ctx.needs_input_grad[2]:  # u[t] = leak * v[t-1] + current[t]
+            v = potential - threshold * (potential >= threshold) if subtract else potential * (potential < threshold)
+            grad_leaks = (grad_current[1:] * v[:-1]).sum(0)
+            if membrane is not None:
+                grad_leaks = grad_leaks + grad_current[0] * membrane
+        before = grad_membrane if ctx.needs_input_grad[1] else None
+        return grad_current, before, grad_leaks, None, None, None, None, None, None

@@ -48,7 +48,7 @@ class Neuron(Temporal):
     def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
         leak = self.leak
         if isinstance(leak, Tensor):
-            leak = self._aligned(leak.to(x.dtype), x)
+            leak = self._aligned(leak, x)
         spikes, membrane = lif_scan(
             x,
             state.get("membrane"),
@@ -56,7 +56,7 @@ class Neuron(Temporal):
             threshold=self.threshold,
             reset=self.reset,
             detach_reset=self.detach_reset,
-            spike=self.surrogate,
+            surrogate=self.surrogate,
             through_time=through_time,
         )
         return spikes, {"membrane": membrane}

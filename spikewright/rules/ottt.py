@@ -69,12 +69,11 @@ class OTTT(OnlineRule):
         leak = self._leak(synapse)
         if isinstance(leak, float) and leak == 0:
             return Arrival(x), carried
-        traces = trace_scan(x, carried.get("trace"), leak)
-        after = {"trace": traces[-1]}
+        traces, trace = trace_scan(x, carried.get("trace"), leak)
+        after = {"trace": trace}
         bias_factor = None
         if self.trace_bias:
-            bias_factor = trace_scan(x.new_ones(len(x)), carried.get("bias_trace"), leak)
-            after["bias_trace"] = bias_factor[-1]
+            bias_factor, after["bias_trace"] = trace_scan(x.new_ones(len(x)), carried.get("bias_trace"), leak)
         return Arrival(x, factor=traces, bias_factor=bias_factor), after
 
     def check(self, wiring: Wiring) -> None:

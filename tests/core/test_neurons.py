@@ -55,10 +55,11 @@ def test_says_its_leak_and_time_constant(cell: Cell) -> None:
 
 @every_cell
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_keeps_the_dtype(cell: Cell, dtype: torch.dtype) -> None:
+def test_keeps_the_dtype_of_the_current(cell: Cell, dtype: torch.dtype) -> None:
     x = currents().to(dtype).requires_grad_()
     spikes, state = Network(nn.Sequential(cell.make().to(dtype))).run(x)
-    assert spikes.dtype == state["0"]["membrane"].dtype == dtype
+    assert spikes.dtype == dtype
+    assert state["0"]["membrane"].dtype == torch.float32  # a long sum of small terms
     assert set(spikes.flatten().tolist()) == {0.0, 1.0}
     spikes.sum().backward()
     assert x.grad is not None and x.grad.dtype == dtype and x.grad.isfinite().all()

@@ -1,0 +1,69 @@
+"""Memory layouts: a kernel sees time first and everything else flat, whatever the order of the axes in memory."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The order in which the axes of `[time, batch, *feature]` lie in memory, e.g. channels last.
+
+    Attributes:
+        order: Axes from the slowest to the fastest; `None` where that is their own order.
+    """
+
+    order: tuple[int, ...] | None
+
+    @classmethod
+    def of(cls, x: Tensor) -> "Layout":
+        """Return the layout of `x` `[time, batch, *feature]`, if it is dense with time first; else the plain one."""
+        if x.is_contiguous():
+            return cls(None)
+        rest = sorted(range(1, x.dim()), key=lambda axis: -x.stride(axis))
+        order = (0, *rest)
+        return cls(order if x.permute(order).is_contiguous() else None)
+
+    def steps(self, x: Tensor) -> Tensor:
+        """Return `[time, batch, *feature]` contiguous in this layout; a view if it already is."""
+        return (x if self.order is None else x.permute(self.order)).contiguous()
+
+    def one(self, x: Tensor) -> Tensor:
+        """Do the same for `[batch, *feature]`."""
+        return (x if self.order is None else x.permute([axis - 1 for axis in self.order[1:]])).contiguous()
+
+    def undo_steps(self, x: Tensor) -> Tensor:
+        """Return a view in the order of the axes, `[time, batch, *feature]`."""
+        return x if self.order is None else x.permute(_inverse(self.order))
+
+    def undo_one(self, x: Tensor) -> Tensor:
+        """Do the same for `[batch, *feature]`."""
+        return x if self.order is None else x.permute(_inverse([axis - 1 for axis in self.order[1:]]))
+
+
+def _inverse(order: tuple[int, ...] | list[int]) -> list[int]:
+    return sorted(range(len(order)), key=order.__getitem__)
+
+
+def operands(
+    layout: Layout, x: Tensor, carried: Tensor | None, leak: float | Tensor
+) -> tuple[Tensor, Tensor | None, Tensor | None, float]:
+    """Bring what a scan reads into one layout and precision.
+
+    Args:
+        layout: Of `x`.
+        x: `[time, batch, *feature]`.
+        carried: From the step before, `[batch, *feature]`.
+        leak: A number, or a tensor that broadcasts to `[batch, *feature]`.
+
+    Returns:
+        `x`, `carried`, one leak per entry or `None`, and the leak that holds without them.
+    """
+
+    def aligned(value: Tensor) -> Tensor:
+        return layout.one(value.to(x.dtype).expand(x.shape[1:]))
+
+    before = None if carried is None else aligned(carried)
+    if isinstance(leak, Tensor):
+        return layout.steps(x), before, aligned(leak), 0.0
+    return layout.steps(x), before, None, leak

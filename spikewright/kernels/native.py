@@ -1,0 +1,82 @@
+"""The compiled CPU kernels: `native.cpp`, built when the package is installed and called through ctypes."""
+
+import ctypes
+import functools
+import os
+import warnings
+from collections.abc import Callable
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+INTERFACE = 1
+"""Of `native.cpp`; a library built from other sources is not used."""
+NOTICE = (
+    "spikewright runs without its compiled CPU kernels: {reason}. Results are the same, neurons several times slower. "
+    "Install a C++ compiler (e.g. g++) and install spikewright again."
+)
+Table = dict[tuple[str, torch.dtype], Callable[..., None]]
+DTYPES = {torch.float32: "f32", torch.float64: "f64"}
+
+_array, _size, _number, _flag = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double, ctypes.c_int
+_SIGNATURES = {
+    "lif": [_size, _size, _array, _array, _array, _number, _number, _flag, _array, _array, _array, _flag],
+    "lif_backward": [_size, _size, *[_array] * 5, _number, _number, *[_flag] * 4, _number, _array, _array, _flag],
+    "trace": [_size, _size, _array, _array, _array, _number, _array, _array, _flag],
+}
+
+
+def _load() -> tuple[Table | None, str]:
+    """Return the kernels by name and precision, or `None` and the reason why there are none."""
+    if os.environ.get("SPIKEWRIGHT_NATIVE") == "0":
+        return None, "SPIKEWRIGHT_NATIVE=0 is set"
+    files = [Path(__file__).with_name("_native" + suffix) for suffix in EXTENSION_SUFFIXES]
+    found = [file for file in files if file.exists()]
+    if not found:
+        return None, "they were not built when it was installed"
+    try:
+        library = ctypes.CDLL(str(found[0]))
+        if ctypes.c_int.in_dll(library, "interface").value != INTERFACE:
+            return None, f"{found[0].name} was built from other sources"
+        return {
+            (name, dtype): _function(library, f"{name}_{suffix}", signature)
+            for name, signature in _SIGNATURES.items()
+            for dtype, suffix in DTYPES.items()
+        }, ""
+    except (OSError, ValueError) as error:
+        return None, str(error)
+
+
+def _function(library: ctypes.CDLL, name: str, signature: list[Any]) -> Callable[..., None]:
+    return ctypes.CFUNCTYPE(None, *signature)(ctypes.c_void_p.in_dll(library, name).value or 0)
+
+
+_KERNELS, _REASON = _load()
+
+
+@functools.cache
+def notice() -> None:
+    """Say once why there are no kernels."""
+    if "SPIKEWRIGHT_NATIVE" not in os.environ:
+        warnings.warn(NOTICE.format(reason=_REASON), stacklevel=4)
+
+
+def available(x: Tensor) -> bool:
+    """Whether the kernels can take `x`; says so once if they could, had they been built."""
+    if x.device.type != "cpu" or x.dtype not in DTYPES:
+        return False
+    if _KERNELS is None and not torch.compiler.is_compiling():
+        notice()
+    return _KERNELS is not None
+
+
+def call(name: str, *arguments: Tensor | float | int | None) -> None:
+    """Run a kernel on contiguous tensors, the first of which is `[time, ...]` and gives sizes and precision."""
+    first = next(a for a in arguments if isinstance(a, Tensor))
+    assert _KERNELS is not None  # the caller has asked `available`
+    pointers = [a.data_ptr() if isinstance(a, Tensor) else a for a in arguments]
+    steps = len(first)
+    _KERNELS[name, first.dtype](steps, first.numel() // steps, *pointers, torch.get_num_threads())

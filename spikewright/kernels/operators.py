@@ -1,0 +1,109 @@
+"""The fused scans as torch operators, so that one call is one node to the dispatcher and to `torch.compile`.
+
+Every tensor is contiguous.  `[time, ...]` stands for `[time, batch, *feature]`; what has no time axis is
+`[batch, *feature]`.  `leaks` overrides the number `leak` with one entry per neuron.  A surrogate is named by a number
+and its parameter; 0 stands for slopes that are given.
+"""
+
+import torch
+from torch import Tensor
+
+from spikewright.kernels import native
+from spikewright.surrogate import ATan, Rectangle, Sigmoid, Surrogate, Triangle
+
+_LIBRARY = torch.library.Library("spikewright", "DEF")
+_LIBRARY.define(
+    "lif(Tensor current, Tensor? membrane, Tensor? leaks, float leak, float threshold, bool subtract, bool keep)"
+    " -> (Tensor spikes, Tensor potential, Tensor after)"
+)
+_LIBRARY.define(
+    "lif_backward(Tensor potential, Tensor? grad_spikes, Tensor? grad_after, Tensor? slopes, Tensor? leaks, float leak,"
+    " float threshold, bool subtract, bool detach_reset, bool through_time, int surrogate, float parameter)"
+    " -> (Tensor grad_current, Tensor grad_membrane)"
+)
+_LIBRARY.define(
+    "trace(Tensor x, Tensor? before, Tensor? leaks, float leak, bool every) -> (Tensor traces, Tensor after)"
+)
+
+
+def fused(x: Tensor) -> bool:
+    """Whether there are fused scans for `x`."""
+    return native.available(x)
+
+
+def surrogate_number(surrogate: Surrogate) -> tuple[int, float]:
+    """Return the number by which the kernels know a surrogate, and its parameter; 0 if they do not."""
+    if type(surrogate) is Sigmoid:
+        return 1, surrogate.alpha
+    if type(surrogate) is ATan:
+        return 2, surrogate.alpha
+    if type(surrogate) is Triangle:
+        return 3, 0.0
+    if type(surrogate) is Rectangle:
+        return 4, surrogate.width
+    return 0, 0.0
+
+
+def _lif(
+    current: Tensor,
+    membrane: Tensor | None,
+    leaks: Tensor | None,
+    leak: float,
+    threshold: float,
+    subtract: bool,
+    keep: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    spikes, potential, after = _lif_outputs(current, membrane, leaks, leak, threshold, subtract, keep)
+    kept = potential if keep else None
+    native.call("lif", current, membrane, leaks, leak, threshold, subtract, spikes, kept, after)
+    return spikes, potential, after
+
+
+def _lif_backward(
+    potential: Tensor,
+    grad_spikes: Tensor | None,
+    grad_after: Tensor | None,
+    slopes: Tensor | None,
+    leaks: Tensor | None,
+    leak: float,
+    threshold: float,
+    subtract: bool,
+    detach_reset: bool,
+    through_time: bool,
+    surrogate: int,
+    parameter: float,
+) -> tuple[Tensor, Tensor]:
+    grads = torch.empty_like(potential), torch.empty_like(potential[0])
+    neuron = (leaks, leak, threshold, subtract, detach_reset, through_time, surrogate, parameter)
+    native.call("lif_backward", potential, grad_spikes, grad_after, slopes, *neuron, *grads)
+    return grads
+
+
+def _trace(x: Tensor, before: Tensor | None, leaks: Tensor | None, leak: float, every: bool) -> tuple[Tensor, Tensor]:
+    traces, after = _trace_outputs(x, before, leaks, leak, every)
+    native.call("trace", x, before, leaks, leak, traces if every else None, after)
+    return traces, after
+
+
+def _lif_outputs(current: Tensor, *options: object) -> tuple[Tensor, Tensor, Tensor]:
+    """Allocate what `lif` returns; the potential only where it is kept."""
+    keep = options[-1]
+    potential = torch.empty_like(current) if keep else current.new_empty(0)
+    return torch.empty_like(current), potential, torch.empty_like(current[0])
+
+
+def _trace_outputs(x: Tensor, *options: object) -> tuple[Tensor, Tensor]:
+    every = options[-1]
+    return torch.empty_like(x) if every else x.new_empty(0), torch.empty_like(x[0])
+
+
+def _gradients(potential: Tensor, *options: object) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(potential), torch.empty_like(potential[0])
+
+
+_LIBRARY.impl("lif", _lif, "CPU")
+_LIBRARY.impl("lif_backward", _lif_backward, "CPU")
+_LIBRARY.impl("trace", _trace, "CPU")
+torch.library.register_fake("spikewright::lif", _lif_outputs)
+torch.library.register_fake("spikewright::lif_backward", _gradients)
+torch.library.register_fake("spikewright::trace", _trace_outputs)
