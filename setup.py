@@ -1,4 +1,4 @@
-"""Builds the compiled CPU kernels where a C++ compiler is at hand; without one, the installation goes on without them."""
+"""Builds the compiled CPU kernels; where there is no C++ compiler, the installation goes on without them."""
 
 import sys
 from typing import Any

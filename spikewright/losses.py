@@ -50,6 +50,26 @@ class CrossEntropyMSE(nn.Module):
         return f"mse={self.mse}, target={self.target!r}"
 
 
+def _is_mean(criterion: Criterion) -> bool:
+    """Whether a criterion of a batch is the mean over its samples, or a mean with weights that only targets decide.
+
+    With the same targets at each step, its value for all steps together is then the mean over steps.
+    """
+    return type(criterion) in _MEANS and getattr(criterion, "reduction", "mean") == "mean"
+
+
+_MEANS = (
+    CrossEntropyMSE,
+    nn.CrossEntropyLoss,
+    nn.NLLLoss,
+    nn.MSELoss,
+    nn.L1Loss,
+    nn.SmoothL1Loss,
+    nn.HuberLoss,
+    nn.KLDivLoss,
+)
+
+
 class Loss(ABC):
     """A criterion and the way it meets time."""
 
@@ -117,8 +137,13 @@ class PerStep(Loss):
         self.timed, self.steps = timed, steps
 
     def __call__(self, output: Tensor, y: Tensor, steps: int, start: int = 0) -> Tensor:
+        share = len(output) / (self.steps or steps)
+        if len(output) == 1:
+            return self.criterion(output[0], y[start] if self.timed else y) * share
+        if not self.timed and _is_mean(self.criterion):  # one call for all steps
+            return self.criterion(output.flatten(0, 1), y.expand(len(output), *y.shape).flatten(0, 1)) * share
         terms = [self.criterion(o, y[start + t] if self.timed else y) for t, o in enumerate(output)]
-        return torch.stack(terms).sum() / (self.steps or steps)
+        return torch.stack(terms).mean() * share
 
     def check(self, y: Tensor, steps: int, batch: int, classes: int) -> None:
         if not self.timed:

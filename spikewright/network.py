@@ -16,7 +16,7 @@ from spikewright.losses import Loss
 from spikewright.run import Observer, Run
 from spikewright.sites import Sites, find_sites
 from spikewright.synapse import Arrival
-from spikewright.temporal import SiteState, State, Temporal
+from spikewright.temporal import SiteState, State, is_static
 from spikewright.trial import restored
 from spikewright.wiring import Recorder, Synapse, Wiring, read_wiring
 
@@ -26,7 +26,10 @@ class Learner(Protocol):
 
     per_step: ClassVar[bool]
     through_time: ClassVar[bool]
-    chunk: int | None
+
+    def steps_at_once(self, wiring: Wiring, x: Tensor) -> int:
+        """Return how many steps of `x` run together."""
+        ...
 
     @property
     def uses_synapses(self) -> bool:
@@ -159,20 +162,20 @@ class Network(nn.Module):
                 f"over all {steps} steps. Use PerStep({criterion}, or a rule that waits for the end of the sequence "
                 "(BPTT)."
             )
-        self._check_chunk(rule, steps)
+        self._check_chunk(rule, wiring, x)
         rule.check(wiring)
 
     def release(self) -> nn.Module:
         """Return the plain module; it was never changed."""
         return self.module
 
-    def _check_chunk(self, rule: Learner, steps: int) -> None:
+    def _check_chunk(self, rule: Learner, wiring: Wiring, x: Tensor) -> None:
         sites = self.sites
-        at_once = 1 if sites.recurrent else rule.chunk or steps
-        for name, module in sites.temporal.items():
-            if at_once < steps and isinstance(module, Temporal) and module.whole_sequence and module.training:
+        at_once = 1 if sites.recurrent else rule.steps_at_once(wiring, x)
+        for name, module in sites.whole_sequence.items():
+            if at_once < len(x):
                 raise IncompatibleRule(
-                    f"{type(rule).__name__} runs {at_once} of {steps} steps at a time here, but '{name}' is a "
+                    f"{type(rule).__name__} runs {at_once} of {len(x)} steps at a time here, but '{name}' is a "
                     f"{type(module).__name__}, whose statistics need all steps at once. Use the per-step form, or "
                     "BPTT(chunk=None) in a network without feedback."
                 )
@@ -206,7 +209,8 @@ def _at_synapse(rule: Learner, wiring: Wiring, site: str, x: Tensor, carried: Si
 
 
 def _check_finite(x: Tensor) -> None:
-    if not x.dtype.is_floating_point or bool(torch.isfinite(x.detach().sum(dtype=torch.float64))):
+    once = x.detach()[:1] if is_static(x) else x.detach()
+    if not x.dtype.is_floating_point or bool(torch.isfinite(once.sum())):
         return
     where = (~torch.isfinite(x)).nonzero()
     if not len(where):  # finite values whose sum is not

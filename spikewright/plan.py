@@ -39,7 +39,8 @@ class Plan:
         shape: Of the input, `[time, batch, *feature]`.
         rows: Bytes by number of steps.
         bytes_per_step: Slope of the line through the last two measured rows; 0 if memory does not grow.
-        largest: The largest number of steps within `budget`; `None` without a budget or if every length fits.
+        largest: The largest number of steps within `budget`, of the measured ones where memory does not lie on a line;
+            `None` without a budget or if every length fits.
         budget: In bytes.
     """
 
@@ -76,13 +77,18 @@ def plan(
         shape: Of the input, `[time, batch, *feature]`; its number of steps joins the reported ones.
         budget: In bytes; the plan then says how many steps fit.
         measure: Lengths that are run, at least two; by default three short ones that the rule's chunk fits into.
-        report: Lengths that are read off the line through the last two measured ones.
+        report: Lengths that are read off the line through the last two measured ones; run as well for a rule whose
+            memory does not lie on a line.
 
     Raises:
         ConfigError: Fewer than two lengths to measure.
     """
-    shortest = max(2, rule.least_steps, rule.chunk or 0)
-    lengths = sorted(set(measure or (shortest, 2 * shortest, 4 * shortest)))
+    if measure is None:
+        x = next(net.parameters()).new_zeros(()).expand(max((shape[0], *report)), *shape[1:])
+        at_once = rule.steps_at_once(net.wiring(x), x) if rule.chunk else 0
+        shortest = max(2, rule.least_steps, at_once)
+        measure = (shortest, 2 * shortest, 4 * shortest)
+    lengths = sorted({*measure, *(() if rule.linear_memory else (shape[0], *report))})
     if len(lengths) < 2:
         raise ConfigError(f"plan(measure={lengths}): a line needs at least two different lengths.")
     measured = {steps: _saved_bytes(net, rule, (steps, *shape[1:])) for steps in lengths}
@@ -92,7 +98,9 @@ def plan(
         measured.setdefault(steps, round(b1 + slope * (steps - s1)))
     rows = [MemoryRow(steps, size, steps in lengths) for steps, size in sorted(measured.items())]
     largest = None
-    if budget is not None and (slope > 0 or b1 > budget):
+    if budget is not None and not rule.linear_memory:
+        largest = max((row.steps for row in rows if row.saved_bytes <= budget), default=0)
+    elif budget is not None and (slope > 0 or b1 > budget):
         largest = max(0, math.floor((budget - b1) / slope) + s1) if slope > 0 else 0
     return Plan(repr(rule), tuple(shape), rows, slope, budget, largest)
 

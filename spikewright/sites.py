@@ -30,6 +30,12 @@ class Sites:
     sources: dict[str, nn.Module]
 
     @property
+    def whole_sequence(self) -> dict[str, nn.Module]:
+        """Modules whose training statistics need all steps at once, by name."""
+        temporal = self.temporal.items()
+        return {name: m for name, m in temporal if isinstance(m, Temporal) and m.whole_sequence and m.training}
+
+    @property
     def recurrent(self) -> bool:
         """Whether some connection needs the last step's output, so that steps run one by one."""
         return bool(self.sources)

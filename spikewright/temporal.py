@@ -17,6 +17,11 @@ def detach(state: State) -> State:
     return {site: {name: value.detach() for name, value in carried.items()} for site, carried in state.items()}
 
 
+def is_static(x: Tensor) -> bool:
+    """Whether `x` `[time, ...]` is one step, repeated without a copy (`x.expand(steps, *x.shape)`)."""
+    return len(x) > 1 and x.stride(0) == 0
+
+
 class Temporal(nn.Module, ABC):
     """A module that a run hands whole chunks of time, together with the state it left behind.
 

@@ -1,5 +1,6 @@
 """Numbers and tables for people."""
 
+import re
 from collections.abc import Sequence
 
 
@@ -14,6 +15,18 @@ def readable(size: float) -> str:
             return f"{size:.4g} {unit}"
         size /= 1024
     return f"{size:.4g} GiB"
+
+
+def size_in_bytes(text: str) -> int | None:
+    """Read what `readable` writes, spaces or not; `None` if it is not a size.
+
+    >>> size_in_bytes("1.5 KiB"), size_in_bytes("64MiB"), size_in_bytes("much")
+    (1536, 67108864, None)
+    """
+    match = re.fullmatch(r"([0-9.]+) *(B|KiB|MiB|GiB)", text.strip())
+    if match is None or match[1].count(".") > 1 or match[1] == ".":
+        return None
+    return int(float(match[1]) * 1024 ** ("B", "KiB", "MiB", "GiB").index(match[2]))
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:

@@ -45,6 +45,7 @@ class Wiring:
         receivers: For every parameter, the neurons it reaches before any other neuron.
         successors: For every neuron, the neurons its spikes reach before any other (feedback included).
         output: Shape of one step's output, `[*feature]`, without batch.
+        activations: Entries of what enters and leaves neurons and synapses, per sample and step.
     """
 
     neurons: dict[str, Neuron]
@@ -52,6 +53,7 @@ class Wiring:
     receivers: dict[str, frozenset[str]]
     successors: dict[str, frozenset[str]]
     output: tuple[int, ...]
+    activations: int
 
     def is_last(self, neuron: str) -> bool:
         """Whether no other neuron, nor itself, sees this neuron's spikes."""
@@ -135,6 +137,7 @@ def read_wiring(module: nn.Module, recorder: Recorder, x: Tensor, output: Tensor
                     bent.add(name)
             elif kind == "parameter" and name:
                 receivers[name].add(site)
+    sites = [*recorder.currents, *recorder.arrivals]
     direct = {name for kind, name, _ in walk(output, across_synapses=True) if kind == "synapse"}
 
     synapses = {}
@@ -158,6 +161,7 @@ def read_wiring(module: nn.Module, recorder: Recorder, x: Tensor, output: Tensor
         receivers={name: frozenset(sites) for name, sites in receivers.items()},
         successors={site: frozenset(sites) for site, sites in successors.items()},
         output=tuple(output.shape[2:]),
+        activations=sum(a.numel() + b.numel() for _, a, b in sites) // (x.shape[0] * x.shape[1]),
     )
 
 

@@ -90,7 +90,7 @@ def where_the_reference_is_equal(name: str) -> set[str]:
 
 def drawn_steps(rule: Rule, steps: int) -> list[int]:
     """Return the steps that the next sequence of a rule will be learned at; the rule itself draws nothing."""
-    segments = deepcopy(rule).segments(steps)  # type: ignore[operator]
+    segments = deepcopy(rule).segments(steps, 1)  # type: ignore[operator]
     return [t for segment in segments if segment.learn for t in range(segment.start, segment.stop)]
 
 
@@ -105,6 +105,7 @@ def _some_steps(rule: Rule, case: Case) -> Params:
 RULES = [
     Entry(BPTT, _plain(bptt.gradients), everywhere, constant_memory=False, resumes=False),
     Entry(partial(BPTT, chunk=2), _plain(bptt.gradients), everywhere, constant_memory=False, resumes=False),
+    Entry(partial(BPTT, checkpoint=True), _plain(bptt.gradients), everywhere, constant_memory=False, resumes=False),
     Entry(SLTT, _plain(sltt.gradients), readout),
     Entry(partial(SLTT, k=2), _some_steps, nowhere, resumes=False),
     Entry(OTTT, _plain(ottt.gradients), last_layer, traces=True),

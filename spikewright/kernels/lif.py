@@ -100,12 +100,12 @@ def _lif_fused(
     current, membrane, leaks, leak = operands(layout, current, membrane, leak)
     subtract = reset == "subtract"
     if torch.is_grad_enabled():
-        spikes, membrane = _Scan.apply(  # type: ignore[misc]
+        spikes, after = _Scan.apply(  # type: ignore[misc]
             current, membrane, leaks, leak, threshold, subtract, detach_reset, through_time, surrogate
         )
     else:
-        spikes, _, membrane = torch.ops.spikewright.lif(current, membrane, leaks, leak, threshold, subtract, False)
-    return layout.undo_steps(spikes), layout.undo_one(membrane)
+        spikes, _, after = torch.ops.spikewright.lif(current, membrane, leaks, leak, threshold, subtract, False)
+    return layout.undo_steps(spikes), layout.undo_one(after)
 
 
 class _Scan(torch.autograd.Function):
@@ -136,7 +136,10 @@ class _Scan(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_spikes: Tensor | None, grad_after: Tensor | None) -> tuple[Tensor | None, ...]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]  (the decorator hides the name of ctx)
+        ctx: Any, *grads: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        grad_spikes, grad_after = grads
         potential, leaks, membrane = ctx.saved_tensors
         _, threshold, subtract, *_ = ctx.neuron
         number, parameter = surrogate_number(ctx.surrogate)

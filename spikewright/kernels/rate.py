@@ -32,5 +32,5 @@ def accumulate(x: Tensor, total: Tensor | None, leak: float | Tensor = 1.0) -> T
     if not fused(x):
         return accumulate_naive(x, total, leak)
     layout = Layout.of(x)
-    _, total = torch.ops.spikewright.trace(*operands(layout, x, total, leak), False)
-    return layout.undo_one(total)
+    _, after = torch.ops.spikewright.trace(*operands(layout, x, total, leak), False)
+    return layout.undo_one(after)

@@ -13,9 +13,12 @@ from spikewright.network import Network
 from spikewright.run import Run
 from spikewright.synapse import Arrival
 from spikewright.temporal import SiteState, State
+from spikewright.text import size_in_bytes
 from spikewright.wiring import Synapse, Wiring
 
 Backward = Callable[[Tensor], None]
+AUTO_CPU, AUTO_GPU = 32 << 20, 1 << 30
+"""Budgets of `chunk="auto"` in bytes: about a processor's last cache, and enough work for a GPU per launch."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,11 @@ class Rule(nn.Module, ABC):
     state.
 
     Args:
-        chunk: Steps alive at once; `None` is the whole sequence.  It trades memory for speed, never the result.
+        chunk: Steps that run together; `None` is the whole sequence, "auto" as many as fit a memory budget, and a size
+            such as "256MiB" names the budget.  It trades memory for speed, never the result.
+
+    Raises:
+        ConfigError: `chunk` is none of these.
     """
 
     per_step: ClassVar[bool]
@@ -62,16 +69,34 @@ class Rule(nn.Module, ABC):
     through_time: ClassVar[bool]
     """Whether credit crosses time steps."""
 
-    def __init__(self, chunk: int | None) -> None:
+    def __init__(self, chunk: int | str | None) -> None:
         super().__init__()
-        if chunk is not None and chunk < 1:
+        if isinstance(chunk, int) and chunk < 1:
             raise ConfigError(f"{type(self).__name__}(chunk={chunk}): a chunk has at least one step.")
+        if isinstance(chunk, str) and chunk != "auto" and size_in_bytes(chunk) is None:
+            raise ConfigError(
+                f"{type(self).__name__}(chunk={chunk!r}): give a number of steps, None for all of them, 'auto', or a "
+                "memory budget such as '256MiB'."
+            )
         self.chunk = chunk
+
+    def steps_at_once(self, wiring: Wiring, x: Tensor) -> int:
+        """Return how many steps of `x` `[time, batch, *feature]` run together."""
+        if isinstance(self.chunk, str):
+            budget = size_in_bytes(self.chunk) or (AUTO_CPU if x.device.type == "cpu" else AUTO_GPU)
+            step = wiring.activations * x.shape[1] * max(x.element_size(), 4)
+            return min(len(x), max(1, budget // step))
+        return min(len(x), self.chunk or len(x))
 
     @property
     def uses_synapses(self) -> bool:
         """Whether the rule has a word at synapses; if not, autograd does all."""
         return type(self).at_synapse is not Rule.at_synapse
+
+    @property
+    def linear_memory(self) -> bool:
+        """Whether what is kept for backward lies on a line over the number of steps, from one chunk on."""
+        return True
 
     @property
     def least_steps(self) -> int:
@@ -124,4 +149,4 @@ class Rule(nn.Module, ABC):
         """
 
     def extra_repr(self) -> str:
-        return f"chunk={self.chunk}"
+        return f"chunk={self.chunk!r}"

@@ -30,9 +30,8 @@ class OnlineRule(Rule):
     updates_every_step: bool = False
     """Whether weights may change at every step, and not only at the end of the sequence."""
 
-    def segments(self, steps: int) -> Iterator[Segment]:
-        """Cut a sequence into pieces that run together."""
-        size = self.chunk or steps
+    def segments(self, steps: int, size: int) -> Iterator[Segment]:
+        """Cut a sequence into pieces of at most `size` steps that run together."""
         for start in range(0, steps, size):
             yield Segment(start, min(start + size, steps))
 
@@ -48,7 +47,7 @@ class OnlineRule(Rule):
         net.check(self, loss, x, y)
         run = net.start(x, state, rule=self)
         losses, outputs = [], []
-        for segment in self.segments(len(x)):
+        for segment in self.segments(len(x), self.steps_at_once(net.wiring(x), x)):
             with torch.set_grad_enabled(segment.learn):
                 output = run.advance(x[segment.start : segment.stop])
                 value = loss(output, y, len(x), segment.start)

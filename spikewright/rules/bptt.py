@@ -1,5 +1,6 @@
 r"""Backpropagation through time with surrogate slopes: the baseline, and what `certify` compares with."""
 
+import math
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -9,6 +10,7 @@ from torch import Tensor
 from spikewright.losses import Loss
 from spikewright.network import Network
 from spikewright.rules._base import Backward, Rule, Update, plain_backward
+from spikewright.rules._pieces import Pieces
 from spikewright.temporal import State
 from spikewright.wiring import Wiring
 
@@ -24,12 +26,15 @@ class BPTT(Rule):
         \nabla W_l = \textstyle\sum_t \delta_l[t] \otimes s_{l-1}[t].
 
     Exact when: always; it defines the surrogate gradient.
-    Cost: activation memory grows with the number of steps; one backward per sequence.
+    Cost: activation memory grows with the number of steps, or with its root (`checkpoint`); one backward per sequence.
     Carried: nothing.  Checkpointed: nothing.
 
     Args:
-        chunk: Steps that run together in the forward pass.  The graph of all chunks is kept until the sequence ends,
+        chunk: Steps that run together.  Without `checkpoint` the graph of all chunks is kept until the sequence ends,
             so this changes speed only.
+        checkpoint: Keep only the state between chunks, and run each chunk once more when its turn in the backward pass
+            comes: the memory of one chunk, for one more forward pass, and bit for bit the gradient of the same chunks
+            kept.  With `chunk=None` a chunk is then the square root of the sequence, which needs the least memory.
 
     Reference:
         Neftci, Mostafa, Zenke, Surrogate Gradient Learning in Spiking Neural Networks, IEEE Signal Processing
@@ -46,8 +51,18 @@ class BPTT(Rule):
     per_step: ClassVar[bool] = False
     through_time: ClassVar[bool] = True
 
-    def __init__(self, chunk: int | None = None) -> None:
+    def __init__(self, chunk: int | str | None = None, checkpoint: bool = False) -> None:
         super().__init__(chunk)
+        self.checkpoint = checkpoint
+
+    def steps_at_once(self, wiring: Wiring, x: Tensor) -> int:
+        if self.checkpoint and self.chunk is None:
+            return math.isqrt(len(x) - 1) + 1
+        return super().steps_at_once(wiring, x)
+
+    @property
+    def linear_memory(self) -> bool:
+        return not (self.checkpoint and self.chunk is None)
 
     def exact(self, parameter: str, wiring: Wiring, steps: int) -> bool:
         return True
@@ -62,10 +77,13 @@ class BPTT(Rule):
         backward: Backward = plain_backward,
     ) -> Iterator[Update]:
         net.check(self, loss, x, y)
-        run = net.start(x, state, rule=self)
+        pieces = Pieces(net, self, x, state, self.steps_at_once(net.wiring(x), x), keep=not self.checkpoint)
         with torch.enable_grad():
-            output = torch.cat([run.advance(chunk) for chunk in x.split(self.chunk or len(x))])
-            value = loss(output, y, len(x))
+            value = loss(pieces.output, y, len(x))
         backward(value)
-        run.detach()
-        yield Update(value.detach(), output.detach(), run.state, run)
+        pieces.backward()
+        pieces.run.detach()
+        yield Update(value.detach(), pieces.output.detach(), pieces.run.state, pieces.run)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, checkpoint={self.checkpoint}"

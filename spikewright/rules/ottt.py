@@ -55,7 +55,7 @@ class OTTT(OnlineRule):
         trace_readout: bool | None = None,
         leak: float | None = None,
         reference: bool = False,
-        chunk: int | None = 1,
+        chunk: int | str | None = 1,
     ) -> None:
         super().__init__(1 if online else chunk)
         self.online = self.updates_every_step = online

@@ -32,7 +32,7 @@ class SLTT(OnlineRule):
         k: Differentiate this many steps per batch; `None` all of them.
         rescale: Multiply the gradient by steps / k, so that the expected gradient is that of SLTT.  The paper does not.
         seed: Of the draw of steps.
-        chunk: Steps alive at once.
+        chunk: See `Rule`; 1 keeps the least memory.
 
     Raises:
         IncompatibleRule: The loss is not per step.
@@ -45,7 +45,7 @@ class SLTT(OnlineRule):
 
     draws: Tensor
 
-    def __init__(self, k: int | None = None, rescale: bool = False, seed: int = 0, chunk: int | None = 1) -> None:
+    def __init__(self, k: int | None = None, rescale: bool = False, seed: int = 0, chunk: int | str | None = 1) -> None:
         super().__init__(chunk)
         if k is not None and k < 1:
             raise ConfigError(f"SLTT(k={k}): at least one step per batch has to be differentiated.")
@@ -56,12 +56,12 @@ class SLTT(OnlineRule):
     def least_steps(self) -> int:
         return self.k or 1
 
-    def segments(self, steps: int) -> Iterator[Segment]:
+    def segments(self, steps: int, size: int) -> Iterator[Segment]:
         if self.k is None:
-            yield from super().segments(steps)
+            yield from super().segments(steps, size)
             return
         drawn = self._draw(steps)
-        for segment in super().segments(steps):
+        for segment in super().segments(steps, size):
             start = segment.start
             for stop in range(start + 1, segment.stop + 1):
                 if stop == segment.stop or (stop in drawn) != (start in drawn):

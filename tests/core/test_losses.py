@@ -50,6 +50,26 @@ def test_a_timed_target_has_an_entry_per_step(output: Tensor) -> None:
     torch.testing.assert_close(PerStep(F.cross_entropy, timed=True)(output, y, STEPS), expected)
 
 
+def test_all_steps_in_one_call_are_the_mean_over_steps(output: Tensor) -> None:
+    """Also where targets weigh unequally or are ignored, which is the same at every step."""
+    labels, values = torch.tensor([2, -100, 3]), torch.rand(BATCH, CLASSES)
+    criteria = {
+        nn.CrossEntropyLoss(weight=torch.tensor([0.1, 1.0, 2.0, 3.0])): labels,
+        nn.CrossEntropyLoss(label_smoothing=0.1): labels,
+        nn.CrossEntropyLoss(reduction="sum"): labels,
+        nn.CrossEntropyLoss(): values.softmax(-1),
+        CrossEntropyMSE(0.3): torch.tensor([2, 0, 3]),
+        nn.MSELoss(): values,
+        nn.MSELoss(reduction="sum"): values,
+        nn.SmoothL1Loss(): values,
+        nn.KLDivLoss(reduction="batchmean"): values.softmax(-1),
+        nn.BCEWithLogitsLoss(weight=torch.rand(BATCH, CLASSES)): values,
+    }
+    for criterion, y in criteria.items():
+        expected = torch.stack([criterion(step, y) for step in output]).mean()
+        torch.testing.assert_close(PerStep(criterion)(output, y, STEPS), expected, msg=str(criterion))
+
+
 def test_the_number_of_steps_may_be_that_of_a_stream(output: Tensor, y: Tensor) -> None:
     torch.testing.assert_close(
         PerStep(F.cross_entropy, steps=10)(output, y, STEPS), PerStep(F.cross_entropy)(output, y, STEPS) / 2

@@ -58,7 +58,7 @@ def test_memory_grows_with_the_chunk() -> None:
 def test_the_table() -> None:
     found = plan(Network(two_layers()), BPTT(), SHAPE, budget=10**5, report=(16,))
     lines = found.table().splitlines()
-    assert lines[0] == "BPTT(chunk=None), input [6, 3, 8]"
+    assert lines[0] == "BPTT(chunk=None, checkpoint=False), input [6, 3, 8]"
     assert [line.split()[0] for line in lines[2:-1]] == ["2", "4", "6", "8", "16"]
     ends = [line.split("  ")[-1].strip() for line in lines[2:-1]]
     assert ends == ["measured", "measured", "on the line", "measured", "on the line"]

@@ -22,7 +22,7 @@ LAYERS = [
     ["network"],
     ["rules"],
     ["certify", "plan"],
-    ["train"],
+    ["train", "bench"],
     ["plots"],
     ["cli"],
 ]

@@ -1,0 +1,54 @@
+"""The length of a chunk: given, from a budget, or whole."""
+
+import pytest
+import torch
+from torch import nn
+
+import spikewright as sw
+from spikewright.errors import ConfigError
+from spikewright.rules import BPTT, OTTT, SLTT, Rule
+from tests.nets import NETS, sample
+from tests.oracles.compare import assert_agree
+from tests.rules.support import gradients
+
+BYTES_PER_STEP = 4 * 5 * (8 + 16 + 16 + 16 + 16 + 4)
+"""Of the net below with 5 samples: what enters and leaves Linear(8, 16), its neurons and Linear(16, 4)."""
+
+
+def at_once(rule: Rule, steps: int, dtype: torch.dtype = torch.float32) -> int:
+    net = sw.Network(nn.Sequential(nn.Linear(8, 16), sw.LIF(), nn.Linear(16, 4)).to(dtype))
+    x = torch.zeros(steps, 5, 8, dtype=dtype)
+    return rule.steps_at_once(net.wiring(x), x)
+
+
+@pytest.mark.parametrize("make", [BPTT, SLTT, OTTT])
+def test_as_many_steps_as_fit_the_budget(make: type[Rule]) -> None:
+    for fit in (1, 3, 10):
+        budget = f"{fit * BYTES_PER_STEP} B"
+        assert at_once(make(chunk=budget), 12) == fit
+        assert at_once(make(chunk=budget), 2) == min(2, fit)
+        assert at_once(make(chunk=f"{fit * BYTES_PER_STEP - 1}B"), 12) == max(1, fit - 1)
+        assert at_once(make(chunk=budget), 12, torch.float64) == max(1, fit // 2)
+    assert at_once(make(chunk="auto"), 12) == 12
+    assert at_once(make(chunk="auto"), 10**5) == (32 << 20) // BYTES_PER_STEP
+    assert at_once(make(chunk=None), 12) == 12 and at_once(make(chunk=5), 12) == 5 and at_once(make(chunk=50), 12) == 12
+
+
+def test_checkpoints_without_a_chunk_are_the_root_apart() -> None:
+    assert [at_once(BPTT(checkpoint=True), steps) for steps in (1, 2, 4, 5, 64, 65)] == [1, 2, 2, 3, 8, 9]
+    assert at_once(BPTT(checkpoint=True, chunk=4), 64) == 4
+
+
+@pytest.mark.parametrize("name", ["conv", "residual", "feedback"])
+@pytest.mark.parametrize("rule", [BPTT, SLTT, OTTT])
+def test_a_budget_never_changes_the_result(rule: type[Rule], name: str) -> None:
+    expected = gradients(rule(chunk=1), NETS[name](0), *sample(name, 0))
+    for chunk in ("auto", "5 KiB", "20 KiB"):
+        assert_agree(gradients(rule(chunk=chunk), NETS[name](0), *sample(name, 0)), expected)
+
+
+def test_what_is_no_chunk() -> None:
+    with pytest.raises(
+        ConfigError, match=r"SLTT\(chunk='much'\): give a number of steps, None for all of them, 'auto'"
+    ):
+        SLTT(chunk="much")
