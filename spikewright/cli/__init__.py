@@ -1,5 +1,6 @@
 """The command line: one importable, typed function a command."""
 
+from spikewright.cli.bench import bench as bench
 from spikewright.cli.certify import certify as certify
 from spikewright.cli.compare import compare as compare
 from spikewright.cli.evaluate import evaluate as evaluate

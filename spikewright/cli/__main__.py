@@ -10,6 +10,7 @@ from typing import Any, Literal, NoReturn, get_args, get_origin
 
 from spikewright import __version__
 from spikewright.errors import SpikewrightError, nearest
+from spikewright.train.allocator import reuse_freed_memory
 
 try:
     from spikewright import cli
@@ -23,6 +24,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "certify": cli.certify,
     "plan": cli.plan,
     "plot": cli.plot,
+    "bench": cli.bench,
     "list": cli.list_components,
 }
 POSITIONAL = ("recipe", "run", "kind")
@@ -54,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options, unknown = parsers[name].parse_known_args(rest)
     if unknown:
         parsers[name].unknown(unknown[0])
+    reuse_freed_memory()
     try:
         answer = COMMANDS[name](**vars(options))
     except SpikewrightError as error:

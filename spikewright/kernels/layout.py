@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -45,6 +46,11 @@ def _inverse(order: tuple[int, ...] | list[int]) -> list[int]:
     return sorted(range(len(order)), key=order.__getitem__)
 
 
+def precision(x: Tensor) -> torch.dtype:
+    """Return the precision in which a scan of `x` computes and carries: at least float32."""
+    return torch.float32 if x.dtype in (torch.float16, torch.bfloat16) else x.dtype
+
+
 def operands(
     layout: Layout, x: Tensor, carried: Tensor | None, leak: float | Tensor
 ) -> tuple[Tensor, Tensor | None, Tensor | None, float]:
@@ -61,7 +67,7 @@ def operands(
     """
 
     def aligned(value: Tensor) -> Tensor:
-        return layout.one(value.to(x.dtype).expand(x.shape[1:]))
+        return layout.one(value.to(precision(x)).expand(x.shape[1:]))
 
     before = None if carried is None else aligned(carried)
     if isinstance(leak, Tensor):

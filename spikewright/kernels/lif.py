@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from spikewright.kernels.layout import Layout, operands
+from spikewright.kernels.layout import Layout, operands, precision
 from spikewright.kernels.operators import fused, surrogate_number
 from spikewright.surrogate import Surrogate
 
@@ -70,8 +70,9 @@ def lif_scan(
         spikes: 0 or 1, `[time, batch, *feature]`, in the dtype of the current.
         membrane: After the last step, `[batch, *feature]`; in float32 for currents of half precision.
     """
-    wide = current.float() if current.dtype in (torch.float16, torch.bfloat16) else current
-    scan = _lif_fused if fused(wide) and type(surrogate).__call__ is Surrogate.__call__ else lif_naive
+    usual = type(surrogate).__call__ is Surrogate.__call__
+    wide = current if usual and fused(current) else current.to(precision(current))
+    scan = _lif_fused if usual and fused(wide) else lif_naive
     spikes, membrane = scan(
         wide,
         membrane,
@@ -101,7 +102,7 @@ def _lif_fused(
     subtract = reset == "subtract"
     if torch.is_grad_enabled():
         spikes, after = _Scan.apply(  # type: ignore[misc]
-            current, membrane, leaks, leak, threshold, subtract, detach_reset, through_time, surrogate
+            current, membrane, leaks, leak, threshold, subtract, detach_reset, through_time, surrogate, layout
         )
     else:
         spikes, _, after = torch.ops.spikewright.lif(current, membrane, leaks, leak, threshold, subtract, False)
@@ -123,12 +124,13 @@ class _Scan(torch.autograd.Function):
         detach_reset: bool,
         through_time: bool,
         surrogate: Surrogate,
+        layout: Layout,
     ) -> tuple[Tensor, Tensor]:
         keep = any(ctx.needs_input_grad)
         spikes, potential, after = torch.ops.spikewright.lif(current, membrane, leaks, leak, threshold, subtract, keep)
         ctx.save_for_backward(potential, leaks, membrane if ctx.needs_input_grad[2] else None)
         ctx.neuron = leak, threshold, subtract, detach_reset, through_time
-        ctx.surrogate = surrogate
+        ctx.surrogate, ctx.layout = surrogate, layout
         ctx.set_materialize_grads(False)
         if not through_time:
             ctx.mark_non_differentiable(after)
@@ -143,7 +145,9 @@ class _Scan(torch.autograd.Function):
         potential, leaks, membrane = ctx.saved_tensors
         _, threshold, subtract, *_ = ctx.neuron
         number, parameter = surrogate_number(ctx.surrogate)
-        slopes = None if number else ctx.surrogate.slope(potential - threshold)
+        slopes = None
+        if not number:  # one of the user's, which may know its axes
+            slopes = ctx.layout.steps(ctx.surrogate.slope(ctx.layout.undo_steps(potential) - threshold))
         grad_current, grad_membrane = torch.ops.spikewright.lif_backward(
             potential,
             None if grad_spikes is None else grad_spikes.contiguous(),
@@ -156,9 +160,10 @@ class _Scan(torch.autograd.Function):
         )
         grad_leaks = None
         if ctx.needs_input_grad[2]:  # u[t] = leak * v[t-1] + current[t]
-            v = potential - threshold * (potential >= threshold) if subtract else potential * (potential < threshold)
+            s = (potential >= threshold).to(potential.dtype)
+            v = potential - threshold * s if subtract else potential * (1 - s)
             grad_leaks = (grad_current[1:] * v[:-1]).sum(0)
             if membrane is not None:
                 grad_leaks = grad_leaks + grad_current[0] * membrane
         before = grad_membrane if ctx.needs_input_grad[1] else None
-        return grad_current, before, grad_leaks, None, None, None, None, None, None
+        return grad_current, before, grad_leaks, None, None, None, None, None, None, None

@@ -38,6 +38,7 @@ void ask_for_huge_pages(void *start, int64_t bytes) {
 
 // Calls body(first, count) for blocks of [0, width), on several threads where that pays.
 template <class Body> void for_blocks(int64_t steps, int64_t width, int threads, const Body &body) {
+    if (width == 0) return;
     if (steps * width < SERIAL) threads = 1;
     int64_t share = ((width + threads - 1) / threads + 15) / 16 * 16;
     int64_t block = share < BLOCK ? share : BLOCK;
@@ -142,8 +143,7 @@ CLONED void lif_backward_block(int64_t steps, int64_t width, int64_t count, cons
                                const real *__restrict potential, const real *__restrict slopes,
                                const real *__restrict leak, Neuron<real> neuron, real parameter, real *__restrict g,
                                real *__restrict grad_current) {
-    const real threshold = neuron.threshold, hard = neuron.subtract ? 0 : 1, soft = neuron.subtract ? threshold : 0;
-    const real attached = neuron.detach_reset ? 0 : 1;
+    const real threshold = neuron.threshold, hard = neuron.subtract ? 0 : 1;
     for (int64_t t = steps - 1; t >= 0; --t) {
         const int64_t row = t * width;
         const real carried = t == steps - 1 || neuron.through_time ? 1 : 0;
@@ -151,7 +151,8 @@ CLONED void lif_backward_block(int64_t steps, int64_t width, int64_t count, cons
             real u = potential[row + i];
             real slope = Slope::at(u - threshold, parameter, slopes ? slopes[row + i] : real(0));
             real s = u >= threshold ? real(1) : real(0);
-            real dv = (1 - hard * s) - attached * (soft + hard * u) * slope;
+            real taken = (neuron.subtract ? threshold : u) * slope; // selected, for u may be infinite
+            real dv = (1 - hard * s) - (neuron.detach_reset ? real(0) : taken);
             real du = (grad_spikes ? grad_spikes[row + i] : real(0)) * slope + carried * g[i] * dv;
             grad_current[row + i] = du;
             g[i] = leak[i] * du;

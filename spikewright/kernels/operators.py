@@ -5,10 +5,13 @@ Every tensor is contiguous.  `[time, ...]` stands for `[time, batch, *feature]`;
 and its parameter; 0 stands for slopes that are given.
 """
 
+from types import ModuleType
+
 import torch
 from torch import Tensor
 
-from spikewright.kernels import native
+from spikewright.kernels import gpu, native
+from spikewright.kernels.layout import precision
 from spikewright.surrogate import ATan, Rectangle, Sigmoid, Surrogate, Triangle
 
 _LIBRARY = torch.library.Library("spikewright", "DEF")
@@ -26,9 +29,14 @@ _LIBRARY.define(
 )
 
 
+def kernels(x: Tensor) -> ModuleType:
+    """Return the kernels for the device of `x`."""
+    return native if x.device.type == "cpu" else gpu
+
+
 def fused(x: Tensor) -> bool:
     """Whether there are fused scans for `x`."""
-    return native.available(x)
+    return kernels(x).available(x)
 
 
 def surrogate_number(surrogate: Surrogate) -> tuple[int, float]:
@@ -55,7 +63,7 @@ def _lif(
 ) -> tuple[Tensor, Tensor, Tensor]:
     spikes, potential, after = _lif_outputs(current, membrane, leaks, leak, threshold, subtract, keep)
     kept = potential if keep else None
-    native.call("lif", current, membrane, leaks, leak, threshold, subtract, spikes, kept, after)
+    kernels(current).call("lif", current, membrane, leaks, leak, threshold, subtract, spikes, kept, after)
     return spikes, potential, after
 
 
@@ -73,37 +81,42 @@ def _lif_backward(
     surrogate: int,
     parameter: float,
 ) -> tuple[Tensor, Tensor]:
-    grads = torch.empty_like(potential), torch.empty_like(potential[0])
+    grads = _gradients(potential, grad_spikes)
     neuron = (leaks, leak, threshold, subtract, detach_reset, through_time, surrogate, parameter)
-    native.call("lif_backward", potential, grad_spikes, grad_after, slopes, *neuron, *grads)
+    kernels(potential).call("lif_backward", potential, grad_spikes, grad_after, slopes, *neuron, *grads)
     return grads
 
 
 def _trace(x: Tensor, before: Tensor | None, leaks: Tensor | None, leak: float, every: bool) -> tuple[Tensor, Tensor]:
     traces, after = _trace_outputs(x, before, leaks, leak, every)
-    native.call("trace", x, before, leaks, leak, traces if every else None, after)
+    kernels(x).call("trace", x, before, leaks, leak, traces if every else None, after)
     return traces, after
 
 
 def _lif_outputs(current: Tensor, *options: object) -> tuple[Tensor, Tensor, Tensor]:
     """Allocate what `lif` returns; the potential only where it is kept."""
     keep = options[-1]
-    potential = torch.empty_like(current) if keep else current.new_empty(0)
-    return torch.empty_like(current), potential, torch.empty_like(current[0])
+    wide = precision(current)
+    potential = torch.empty_like(current, dtype=wide) if keep else current.new_empty(0, dtype=wide)
+    return torch.empty_like(current), potential, torch.empty_like(current[0], dtype=wide)
 
 
 def _trace_outputs(x: Tensor, *options: object) -> tuple[Tensor, Tensor]:
     every = options[-1]
-    return torch.empty_like(x) if every else x.new_empty(0), torch.empty_like(x[0])
+    wide = precision(x)
+    traces = torch.empty_like(x, dtype=wide) if every else x.new_empty(0, dtype=wide)
+    return traces, torch.empty_like(x[0], dtype=wide)
 
 
-def _gradients(potential: Tensor, *options: object) -> tuple[Tensor, Tensor]:
-    return torch.empty_like(potential), torch.empty_like(potential[0])
+def _gradients(potential: Tensor, grad_spikes: Tensor | None, *options: object) -> tuple[Tensor, Tensor]:
+    arriving = potential if grad_spikes is None else grad_spikes
+    return torch.empty_like(potential, dtype=arriving.dtype), torch.empty_like(potential[0])
 
 
-_LIBRARY.impl("lif", _lif, "CPU")
-_LIBRARY.impl("lif_backward", _lif_backward, "CPU")
-_LIBRARY.impl("trace", _trace, "CPU")
+for _device in ("CPU", "CUDA") if gpu.FOUND else ("CPU",):
+    _LIBRARY.impl("lif", _lif, _device)
+    _LIBRARY.impl("lif_backward", _lif_backward, _device)
+    _LIBRARY.impl("trace", _trace, _device)
 torch.library.register_fake("spikewright::lif", _lif_outputs)
 torch.library.register_fake("spikewright::lif_backward", _gradients)
 torch.library.register_fake("spikewright::trace", _trace_outputs)

@@ -3,7 +3,7 @@ r"""Rate accumulation: :math:`a[t] = \lambda a[t-1] + x[t]` of which only the la
 import torch
 from torch import Tensor
 
-from spikewright.kernels.layout import Layout, operands
+from spikewright.kernels.layout import Layout, operands, precision
 from spikewright.kernels.operators import fused
 
 
@@ -27,8 +27,8 @@ def accumulate(x: Tensor, total: Tensor | None, leak: float | Tensor = 1.0) -> T
     Returns:
         `[*shape]`; in float32 for inputs of half precision.
     """
-    if x.dtype in (torch.float16, torch.bfloat16):
-        x = x.float()  # a long sum of small terms
+    if not fused(x):
+        x = x.to(precision(x))  # a long sum of small terms
     if not fused(x):
         return accumulate_naive(x, total, leak)
     layout = Layout.of(x)

@@ -3,7 +3,7 @@ r"""The trace scan: a leaky sum of what has arrived, :math:`p[t] = \lambda p[t-1
 import torch
 from torch import Tensor
 
-from spikewright.kernels.layout import Layout, operands
+from spikewright.kernels.layout import Layout, operands, precision
 from spikewright.kernels.operators import fused
 
 
@@ -30,8 +30,8 @@ def trace_scan(x: Tensor, trace: Tensor | None, leak: float | Tensor) -> tuple[T
     Returns:
         `[time, *shape]`, and the last of them in memory of its own; in float32 for inputs of half precision.
     """
-    if x.dtype in (torch.float16, torch.bfloat16):
-        x = x.float()  # a long sum of small terms
+    if not fused(x):
+        x = x.to(precision(x))  # a long sum of small terms
     return (_trace_fused if fused(x) else trace_naive)(x, trace, leak)
 
 

@@ -22,7 +22,8 @@ LAYERS = [
     ["network"],
     ["rules"],
     ["certify", "plan"],
-    ["train", "bench"],
+    ["bench"],
+    ["train"],
     ["plots"],
     ["cli"],
 ]

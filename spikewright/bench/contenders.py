@@ -1,0 +1,155 @@
+"""Who takes part: the layers without neurons, the rules of this library, and the peers."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from spikewright.bench.measure import reason
+from spikewright.bench.peers import Peer
+from spikewright.bench.task import Forward, Spikes, Task, folded, teach
+from spikewright.losses import PerStep
+from spikewright.network import Network
+from spikewright.neurons import LIF
+from spikewright.rules import Rule
+
+OURS = "spikewright BPTT"
+FLOOR = "layers without neurons"
+
+
+class Step(ABC):
+    """A training step that is ready to run."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+
+    def clear(self) -> None:
+        """Forget all gradients."""
+        self.task.clear()
+
+    @abstractmethod
+    def run(self) -> Tensor:
+        """Run forward and backward; return the output `[time, batch, *output]`."""
+
+
+class Contender(Protocol):
+    """Somebody who can do a task."""
+
+    @property
+    def name(self) -> str:
+        """As the table shows it."""
+        ...
+
+    def ready(self, task: Task) -> Step:
+        """Build what a task needs; raises whatever stands in the way."""
+        ...
+
+
+class WholeSequence(Step):
+    """One forward over all steps, one backward."""
+
+    def __init__(self, task: Task, forward: Forward, batch_first: bool = False) -> None:
+        super().__init__(task)
+        self._forward, self._batch_first = forward, batch_first
+        self.x, self._target = task.x.detach(), task.target()
+        if batch_first:
+            self.x, self._target = (t.transpose(0, 1).contiguous() for t in (self.x, self._target))
+        self.x.requires_grad_(task.at_input)
+
+    def clear(self) -> None:
+        super().clear()
+        self.x.grad = None
+
+    def run(self) -> Tensor:
+        output = self._forward(self.x)
+        teach(output, self._target)
+        return self._time_first(output.detach())
+
+    def gradient(self) -> Tensor:
+        """Return the gradient at the input after a run, `[time, batch, *feature]`."""
+        assert self.x.grad is not None, "the task did not ask for it"
+        return self._time_first(self.x.grad)
+
+    def _time_first(self, x: Tensor) -> Tensor:
+        return x.transpose(0, 1) if self._batch_first else x
+
+
+@dataclass(frozen=True)
+class Floor:
+    """The layers without neurons, on all steps at once: what no simulation of that network can do without."""
+
+    name: str = FLOOR
+
+    def ready(self, task: Task) -> Step:
+        return WholeSequence(task, lambda x: folded(task.layers, x))
+
+
+@dataclass(frozen=True)
+class Plain:
+    """This library's network under autograd."""
+
+    name: str = OURS
+
+    def ready(self, task: Task) -> Step:
+        return WholeSequence(task, spiking(task.layers))
+
+
+@dataclass(frozen=True)
+class Ruled:
+    """One of this library's rules, which is built when it is needed."""
+
+    name: str
+    rule: type[Rule]
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    def ready(self, task: Task) -> Step:
+        return _RuleStep(task, self.rule(**self.arguments))
+
+
+class _RuleStep(Step):
+    def __init__(self, task: Task, rule: Rule) -> None:
+        super().__init__(task)
+        self._net, self._rule, self._loss = spiking(task.layers), rule, PerStep(nn.CrossEntropyLoss())
+
+    def run(self) -> Tensor:
+        (update,) = self._rule.updates(self._net, self.task.x, self.task.y, self._loss)
+        return update.output
+
+
+@dataclass(frozen=True)
+class PeerBPTT:
+    """A peer, its layers applied to all steps at once, which is to its advantage."""
+
+    peer: Peer
+
+    @property
+    def name(self) -> str:
+        return f"{self.peer.name} BPTT"
+
+    def ready(self, task: Task) -> Step:
+        neurons = {i: self.peer.neuron() for i, layer in enumerate(task.layers) if isinstance(layer, Spikes)}
+
+        def forward(x: Tensor) -> Tensor:
+            for i, layer in enumerate(task.layers):
+                x = neurons[i](x) if i in neurons else folded(layer, x)
+            return x
+
+        return WholeSequence(task, forward, self.peer.batch_first)
+
+
+def spiking(layers: nn.Sequential) -> Network:
+    """Return this library's network over the same weights."""
+    return Network(nn.Sequential(*[LIF(tau=2.0) if isinstance(layer, Spikes) else layer for layer in layers]))
+
+
+def ready(contenders: Sequence[Contender], task: Task) -> tuple[dict[str, Step], dict[str, str]]:
+    """Build the steps of all contenders that can take part; and why the others cannot."""
+    steps, left_out = {}, {}
+    for contender in contenders:
+        try:
+            steps[contender.name] = contender.ready(task)
+        except Exception as error:
+            left_out[contender.name] = reason(error)
+    return steps, left_out

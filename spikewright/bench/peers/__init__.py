@@ -1,0 +1,13 @@
+"""The libraries users would otherwise pick, each in its fastest documented way on a CPU."""
+
+from spikewright.bench.peers._base import Peer as Peer
+from spikewright.bench.peers.norse import Norse
+from spikewright.bench.peers.sinabs import Sinabs
+from spikewright.bench.peers.snntorch import SnnTorch
+from spikewright.bench.peers.spikingjelly import SpikingJelly
+
+NORSE: Peer = Norse()
+COMPILED: Peer = Norse(compiled=True)
+"""The peer whose step gains from `torch.compile`."""
+PEERS: tuple[Peer, ...] = (SpikingJelly(), SnnTorch(), NORSE, Sinabs())
+EVERYONE: tuple[Peer, ...] = (*PEERS, COMPILED)

@@ -1,0 +1,29 @@
+"""All workloads that were asked for, one after the other."""
+
+from collections.abc import Iterator
+
+from spikewright.bench.measure import Tell, reason
+from spikewright.bench.report import Table
+from spikewright.bench.settings import Settings
+from spikewright.bench.workloads import WORKLOADS
+from spikewright.errors import ConfigError, nearest
+
+
+def run(settings: Settings, tell: Tell = lambda line: None) -> Iterator[Table]:
+    """Yield tables as they are finished; a workload that fails is a table that says why.
+
+    Args:
+        settings: What to run.
+        tell: Takes a line on what is going on.
+
+    Raises:
+        ConfigError: There is no workload of that name.
+    """
+    for name in settings.workloads:
+        if name not in WORKLOADS:
+            raise ConfigError(f"There is no workload '{name}'. {nearest(name, WORKLOADS)}")
+    for name in settings.workloads:
+        try:
+            yield from WORKLOADS[name](settings, lambda line, name=name: tell(f"{name}: {line}"))
+        except Exception as error:
+            yield Table(name, "failed", left_out={"a result": reason(error)}, ok=False)

@@ -1,0 +1,14 @@
+"""The workloads by name; each yields a table as soon as it is complete."""
+
+from collections.abc import Callable, Iterator
+
+from spikewright.bench.measure import Tell
+from spikewright.bench.report import Table
+from spikewright.bench.settings import Settings
+from spikewright.bench.workloads.layer import layer
+from spikewright.bench.workloads.linear import linear
+from spikewright.bench.workloads.memory import memory
+from spikewright.bench.workloads.training import conv, mlp
+
+Workload = Callable[[Settings, Tell], Iterator[Table]]
+WORKLOADS: dict[str, Workload] = {"layer": layer, "mlp": mlp, "conv": conv, "linear": linear, "memory": memory}

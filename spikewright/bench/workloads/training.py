@@ -1,0 +1,83 @@
+"""Training steps: a fully connected network on long, sparse input, and a convolutional one on a still image."""
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import torch
+from torch import nn
+
+from spikewright.bench.contenders import FLOOR, OURS, Contender, Floor, PeerBPTT, Ruled, ready, spiking
+from spikewright.bench.measure import Tell, interleave
+from spikewright.bench.online import SpikingJellyOnline
+from spikewright.bench.peers import COMPILED, PEERS
+from spikewright.bench.report import Table, timed
+from spikewright.bench.settings import Settings
+from spikewright.bench.task import Spikes, Task, calibrate
+from spikewright.rules import BPTT, OTTT, SLTT
+
+
+def mlp(settings: Settings, tell: Tell) -> Iterator[Table]:
+    """Time a training step of a fully connected network on input like speech: long and sparse."""
+    steps, batch, (inputs, hidden, outputs) = (5, 2, (12, 8, 3)) if settings.quick else (100, 64, (700, 256, 20))
+    random = settings.random()
+    with settings.seeded():
+        layers = nn.Sequential(
+            nn.Linear(inputs, hidden), Spikes(), nn.Linear(hidden, hidden), Spikes(), nn.Linear(hidden, outputs)
+        )
+    x = torch.zeros(steps, batch, inputs).bernoulli_(0.02, generator=random)
+    task = Task(layers, x, torch.randint(outputs, (batch,), generator=random))
+    jelly, *others = PEERS
+    peers = [PeerBPTT(jelly), *_online("OTTT", "SLTT"), *map(PeerBPTT, others), PeerBPTT(COMPILED)]
+    title = f"training step of {inputs}-{hidden}-{hidden}-{outputs}, input {list(x.shape)}, 2 % active"
+    yield _table("mlp", title, task, [*ours(settings), *peers], settings.times(10), tell)
+
+
+def conv(settings: Settings, tell: Tell) -> Iterator[Table]:
+    """Time a training step of a convolutional network on a still image."""
+    widths, side, steps, batch = ((2, 3, 4, 4, 5), 8, 3, 2) if settings.quick else ((64, 128, 256, 256, 512), 32, 8, 16)
+    random = settings.random()
+    a, b, c, d, e = widths
+    with settings.seeded():
+        layers = nn.Sequential(
+            *_conv(3, a), *_conv(a, b), nn.AvgPool2d(2),
+            *_conv(b, c), *_conv(c, d), nn.AvgPool2d(2),
+            *_conv(d, e), nn.AvgPool2d(2),
+            nn.Flatten(), nn.Linear(e * (side // 8) ** 2, 10),
+        )  # fmt: skip
+    x = torch.rand(batch, 3, side, side, generator=random).expand(steps, -1, -1, -1, -1)
+    task = Task(layers, x, torch.randint(10, (batch,), generator=random))
+    peers = [PeerBPTT(PEERS[0]), *_online("OTTT")]
+    title = f"training step of a network of convolutions {'-'.join(map(str, widths))}, still input {list(x.shape)}"
+    yield _table("conv", title, task, [*ours(settings), *peers], settings.times(5), tell)
+
+
+def ours(settings: Settings) -> list[Contender]:
+    """Return the floor and the rules of this library."""
+    chunk = {"chunk": settings.chunk}
+    shown = f", chunk {settings.chunk}"
+    return [
+        Floor(),
+        Ruled(OURS, BPTT),
+        Ruled(f"spikewright SLTT{shown}", SLTT, chunk),
+        Ruled(f"spikewright OTTT{shown}", OTTT, chunk),
+    ]
+
+
+def _online(*rules: Literal["OTTT", "SLTT"]) -> list[Contender]:
+    return [SpikingJellyOnline(rule) for rule in rules]
+
+
+def _table(workload: str, title: str, task: Task, who: Sequence[Contender], repeats: int, tell: Tell) -> Table:
+    calibrate(task.layers, task.x)
+    going, left_out = ready(who, task)
+    times = interleave(going, repeats, tell=tell)
+    with torch.no_grad():
+        run = spiking(task.layers).start(task.x)
+        run.advance(task.x)
+    rates = ", ".join(f"{rate:.1%}" for rate in run.rates().values())
+    notes = [f"firing rates of the neuron layers: {rates}"]
+    return timed(workload, title, times, {"x floor: median [quartiles]": FLOOR}, left_out=left_out, notes=notes)
+
+
+def _conv(inputs: int, outputs: int) -> list[nn.Module]:
+    return [nn.Conv2d(inputs, outputs, 3, padding=1), Spikes()]

@@ -1,0 +1,65 @@
+"""The operators before the dispatcher and `torch.compile`: schemas, shapes without data, one graph."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from spikewright.kernels import operators
+from spikewright.kernels.lif import lif_scan
+from tests.kernels.support import DEFAULTS, assert_identical, draw, needs_kernels, run
+
+pytestmark = needs_kernels
+
+X, ONE, LEAKS = draw(3, 2, 5), draw(2, 5, seed=1), draw(2, 5, low=0.2, high=1.0)
+CALLS: dict[str, list[tuple[Any, ...]]] = {
+    "lif": [(X, ONE, LEAKS, 0.0, 1.0, True, True), (X, None, None, 0.5, 1.0, False, False)],
+    "lif_backward": [
+        (X, X, ONE, None, LEAKS, 0.0, 1.0, True, False, True, 1, 4.0),
+        (X, X, None, None, None, 0.5, 1.0, False, True, True, 3, 0.0),
+        (X, None, ONE, X, None, 0.5, 1.0, True, True, False, 0, 0.0),
+    ],
+    "trace": [(X, ONE, LEAKS, 0.0, True), (X, None, None, 0.5, False)],
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_schemas_and_shapes(name: str) -> None:
+    """What an operator returns has the size that is promised before it runs; what it reads stays as it is."""
+    operator = getattr(torch.ops.spikewright, name).default
+    for precision in (torch.float32, torch.float64):
+        for arguments in CALLS[name]:
+            given = tuple(a.to(precision) if isinstance(a, Tensor) else a for a in arguments)
+            torch.library.opcheck(operator, given, test_utils=("test_schema", "test_faketensor"))
+
+
+def test_only_surrogates_with_their_own_slope_have_a_number() -> None:
+    known = [operators.Sigmoid(3.0), operators.ATan(1.5), operators.Triangle(), operators.Rectangle(0.7)]
+    assert [operators.surrogate_number(s) for s in known] == [(1, 3.0), (2, 1.5), (3, 0.0), (4, 0.7)]
+
+    class Mine(operators.Sigmoid):
+        pass
+
+    assert operators.surrogate_number(Mine()) == (0, 0.0)
+
+
+@pytest.mark.compile
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # from within torch's tracer
+def test_compiled_scans_are_one_graph_and_the_same_numbers() -> None:
+    def scan(current: Tensor, membrane: Tensor | None, **options: Any) -> tuple[Tensor, Tensor]:
+        return compiled(current, membrane, **options)
+
+    compiled = torch.compile(lif_scan, fullgraph=True, backend="aot_eager", dynamic=False)
+    x, before, leak = draw(3, 2, 5), draw(2, 5, seed=1), draw(5, low=0.2, high=1.0)
+    for options in ({"leak": leak, "detach_reset": False}, {"leak": 0.9, "reset": "zero", "through_time": False}):
+        for membrane in (None, before):
+            expected, found = (run(f, x, membrane, **options) for f in (lif_scan, scan))
+            assert_identical(found.spikes, expected.spikes)
+            assert_identical(found.membrane, expected.membrane)
+            assert found.grads.keys() == expected.grads.keys()
+            for name, grad in expected.grads.items():
+                assert_identical(found.grads[name], grad, f"{name}, {options}")
+    with torch.no_grad():
+        for eager, got in zip(lif_scan(x, before, **DEFAULTS), scan(x, before, **DEFAULTS)):
+            assert_identical(got, eager)
