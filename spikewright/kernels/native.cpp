@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #if defined(__linux__)
 #include <sys/mman.h>
@@ -19,6 +20,7 @@
 #define CLONED
 #endif
 #define INLINE inline __attribute__((always_inline))
+#define INLINE_LAMBDA __attribute__((always_inline))
 
 namespace {
 
@@ -143,21 +145,27 @@ CLONED void lif_backward_block(int64_t steps, int64_t width, int64_t count, cons
                                const real *__restrict potential, const real *__restrict slopes,
                                const real *__restrict leak, Neuron<real> neuron, real parameter, real *__restrict g,
                                real *__restrict grad_current) {
-    const real threshold = neuron.threshold, hard = neuron.subtract ? 0 : 1;
-    for (int64_t t = steps - 1; t >= 0; --t) {
-        const int64_t row = t * width;
-        const real carried = t == steps - 1 || neuron.through_time ? 1 : 0;
-        for (int64_t i = 0; i < count; ++i) {
-            real u = potential[row + i];
-            real slope = Slope::at(u - threshold, parameter, slopes ? slopes[row + i] : real(0));
-            real s = u >= threshold ? real(1) : real(0);
-            real taken = (neuron.subtract ? threshold : u) * slope; // selected, for u may be infinite
-            real dv = (1 - hard * s) - (neuron.detach_reset ? real(0) : taken);
-            real du = (grad_spikes ? grad_spikes[row + i] : real(0)) * slope + carried * g[i] * dv;
-            grad_current[row + i] = du;
-            g[i] = leak[i] * du;
+    const real threshold = neuron.threshold;
+    // What is the same for all neurons is settled outside the loops, so that they stay free of branches.
+    const auto scan = [&](auto subtract, auto attached) INLINE_LAMBDA {
+        for (int64_t t = steps - 1; t >= 0; --t) {
+            const int64_t row = t * width;
+            const real carried = t == steps - 1 || neuron.through_time ? 1 : 0;
+            for (int64_t i = 0; i < count; ++i) {
+                real u = potential[row + i];
+                real slope = Slope::at(u - threshold, parameter, slopes ? slopes[row + i] : real(0));
+                real dv = subtract() ? real(1) : u >= threshold ? real(0) : real(1);
+                if (attached()) dv -= (subtract() ? threshold : u) * slope;
+                real du = (grad_spikes ? grad_spikes[row + i] : real(0)) * slope + carried * g[i] * dv;
+                grad_current[row + i] = du;
+                g[i] = leak[i] * du;
+            }
         }
-    }
+    };
+    if (neuron.subtract)
+        neuron.detach_reset ? scan(std::true_type(), std::false_type()) : scan(std::true_type(), std::true_type());
+    else
+        neuron.detach_reset ? scan(std::false_type(), std::false_type()) : scan(std::false_type(), std::true_type());
 }
 
 template <class real>

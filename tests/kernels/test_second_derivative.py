@@ -1,0 +1,53 @@
+"""A gradient penalty would need a second derivative, which the fused scan has not: it must not be lost unsaid."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from spikewright.kernels.lif import lif_naive, lif_scan
+from tests.kernels.support import DEFAULTS, Scan, draw, needs_kernels
+
+pytestmark = needs_kernels
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def linear(spikes: Tensor, membrane: Tensor) -> Tensor:
+    return spikes.sum() + membrane.sum()
+
+
+def curved(spikes: Tensor, membrane: Tensor) -> Tensor:
+    return membrane.square().sum()
+
+
+def penalty(scan: Scan, loss: Loss, everything: bool) -> Tensor:
+    """Return what the square of a loss's gradient adds to the gradient; asked of all leaves, or of the current."""
+    x = draw(4, 2, 5).requires_grad_()
+    value = loss(*scan(x, None, **DEFAULTS))
+    (grad,) = torch.autograd.grad(value, x, create_graph=True)
+    penalised = value + grad.square().sum()
+    if everything:
+        penalised.backward()
+        assert x.grad is not None
+        return x.grad - grad.detach()
+    return torch.autograd.grad(penalised, x)[0] - grad.detach()
+
+
+@pytest.mark.parametrize("everything", [True, False])
+@pytest.mark.parametrize("loss", [linear])
+def test_the_naive_scan_has_one(loss: Loss, everything: bool) -> None:
+    assert penalty(lif_naive, loss, everything).any()
+
+
+def test_is_refused() -> None:
+    with pytest.raises(RuntimeError, match="differentiate twice"):
+        penalty(lif_scan, curved, everything=True)
+
+
+@pytest.mark.xfail(strict=True, reason="the first gradient has no graph, so the penalty is lost without a word")
+@pytest.mark.parametrize("loss, everything", [(linear, True), (linear, False), (curved, False)])
+def test_is_refused_however_it_is_asked_for(loss: Loss, everything: bool) -> None:
+    with pytest.raises(RuntimeError):
+        penalty(lif_scan, loss, everything)
