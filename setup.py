@@ -28,6 +28,13 @@ class BuildKernels(build_ext):
         return ext.export_symbols  # it is loaded by ctypes and has no module initialiser
 
 
-KERNELS = Extension("spikewright.kernels._native", ["spikewright/kernels/native.cpp"], language="c++", optional=True)
+CPP = "spikewright/kernels/cpp"
+KERNELS = Extension(
+    "spikewright.kernels._native",
+    [f"{CPP}/lif.cpp", f"{CPP}/trace.cpp"],
+    depends=[f"{CPP}/scan.h", f"{CPP}/slopes.h"],
+    language="c++",
+    optional=True,
+)
 
 setup(ext_modules=[] if sys.platform == "win32" else [KERNELS], cmdclass={"build_ext": BuildKernels})

@@ -89,7 +89,7 @@ class Network(nn.Module):
         Raises:
             ShapeError: `x` has no step or does not fit the first layers, or its batch is not the state's.
         """
-        run = self.start(x, state, observers=observers)
+        run = Run(self.sites, state, overwritten=self.wiring(x).overwritten, observers=observers, count=False)
         return run.advance(x), run.state
 
     def start(
@@ -109,11 +109,16 @@ class Network(nn.Module):
             observers: See every site as it runs.
         """
         wiring = self.wiring(x)
-        if rule is None:
-            return Run(self.sites, state, observers=observers)
-
-        seam = partial(_at_synapse, rule, wiring) if rule.uses_synapses else None
-        return Run(self.sites, state, seam=seam, through_time=rule.through_time, observers=observers)
+        seam = partial(_at_synapse, rule, wiring) if rule is not None and rule.uses_synapses else None
+        through_time = rule is None or rule.through_time
+        return Run(
+            self.sites,
+            state,
+            seam=seam,
+            through_time=through_time,
+            overwritten=wiring.overwritten,
+            observers=observers,
+        )
 
     def wiring(self, x: Tensor) -> Wiring:
         """Return who feeds whom, for inputs like `x` (`[time, batch, *feature]`).

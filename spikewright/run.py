@@ -1,7 +1,7 @@
 """One pass over one sequence: it holds the state and answers for neurons and synapses while their network runs."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol
@@ -42,7 +42,9 @@ class Run:
         state: Where an earlier run of the same batch ended; empty or `None` starts at rest.
         seam: A rule's word at synapses; `None` leaves them to autograd.
         through_time: Whether credit may flow from one step to the next.
+        overwritten: Neurons that need a current of their own, because the network writes to it afterwards.
         observers: See every site as it runs.
+        count: Count spikes, for `rates`.
 
     A site that is called several times in one forward (a shared layer) has one state per call: `name`, `name#2`, ...
     """
@@ -54,13 +56,17 @@ class Run:
         *,
         seam: Seam | None = None,
         through_time: bool = True,
+        overwritten: Collection[str] = (),
         observers: Sequence[Observer] = (),
+        count: bool = True,
     ) -> None:
         self._sites = sites
         self.state: State = dict(state or {})
         self._seam = seam
         self._through_time = through_time
+        self._overwritten = overwritten
         self._observers = observers
+        self._count = count
         self._steps = 0
         self._calls: Counter[str] = Counter()
         self._emitted: dict[str, Tensor] = {}
@@ -87,7 +93,7 @@ class Run:
         self.state = detach(self.state)
 
     def rates(self) -> dict[str, float]:
-        """Return spikes per neuron and step since the start of this run, by site."""
+        """Return spikes per neuron and step since the start of this run, by site; of a run that counts."""
         return {site: (fired / self._seen).item() for site, fired in self._fired.items()}
 
     def _pass(self, x: Tensor) -> Tensor:
@@ -138,7 +144,7 @@ class Run:
         site = self._site(name)
         if x.dtype in (torch.float16, torch.bfloat16) and torch.is_autocast_enabled(x.device.type):
             x = x.float()  # membranes and statistics keep full precision under autocast
-        chunk = x.unflatten(0, (self._steps, -1))
+        chunk = (x.clone() if site in self._overwritten else x).unflatten(0, (self._steps, -1))
         state = self._carried(site, chunk)
         if isinstance(module, Temporal):
             y, state = module.scan(chunk, state, self._through_time)
@@ -151,8 +157,9 @@ class Run:
             self.state[site] = state
         folded = y.flatten(0, 1)
         if isinstance(module, Neuron):
-            fired = y.detach().mean(dtype=torch.float32) * self._steps
-            self._fired[site] = self._fired[site] + fired if site in self._fired else fired
+            if self._count:
+                fired = y.detach().mean(dtype=torch.float32) * self._steps
+                self._fired[site] = self._fired[site] + fired if site in self._fired else fired
             for observer in self._observers:
                 observer.neuron(site, x, folded)
         return folded

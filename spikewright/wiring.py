@@ -45,6 +45,7 @@ class Wiring:
         receivers: For every parameter, the neurons it reaches before any other neuron.
         successors: For every neuron, the neurons its spikes reach before any other (feedback included).
         output: Shape of one step's output, `[*feature]`, without batch.
+        overwritten: Neurons whose current the network writes to in place after they have seen it.
         activations: Entries of what enters and leaves neurons and synapses, per sample and step.
     """
 
@@ -53,6 +54,7 @@ class Wiring:
     receivers: dict[str, frozenset[str]]
     successors: dict[str, frozenset[str]]
     output: tuple[int, ...]
+    overwritten: frozenset[str]
     activations: int
 
     def is_last(self, neuron: str) -> bool:
@@ -70,18 +72,39 @@ class Wiring:
         return [synapse for synapse in self.synapses.values() if parameter in synapse.parameters]
 
 
+class Seen:
+    """What a probe saw at a site.  Graph nodes are noted at once: what is written in place later gets another one.
+
+    Args:
+        site: Of a neuron or synapse.
+        entering: Its input, with its graph.
+        leaving: Its output, with its graph.
+    """
+
+    def __init__(self, site: str, entering: Tensor, leaving: Tensor) -> None:
+        self.site, self.entering = site, entering
+        self.before, self.after = entering.grad_fn, leaving.grad_fn
+        self.entries = entering.numel() + leaving.numel()
+        self._version = entering._version
+
+    @property
+    def overwritten(self) -> bool:
+        """Whether the input has been written to since."""
+        return self.entering._version > self._version
+
+
 @dataclass
 class Recorder:
-    """An observer that keeps what a probe needs: inputs and outputs of every site, with their graph."""
+    """An observer that keeps what a probe needs."""
 
-    currents: list[tuple[str, Tensor, Tensor]] = field(default_factory=list)
-    arrivals: list[tuple[str, Tensor, Tensor]] = field(default_factory=list)
+    neurons: list[Seen] = field(default_factory=list)
+    synapses: list[Seen] = field(default_factory=list)
 
     def neuron(self, site: str, current: Tensor, spikes: Tensor) -> None:
-        self.currents.append((site, current, spikes))
+        self.neurons.append(Seen(site, current, spikes))
 
     def synapse(self, site: str, operation: Operation, x: Tensor, weight: Tensor, current: Tensor) -> None:
-        self.arrivals.append((site, x, current))
+        self.synapses.append(Seen(site, x, current))
 
 
 def read_wiring(module: nn.Module, recorder: Recorder, x: Tensor, output: Tensor) -> Wiring:
@@ -89,23 +112,20 @@ def read_wiring(module: nn.Module, recorder: Recorder, x: Tensor, output: Tensor
 
     Args:
         module: The network's module.
-        recorder: What the probe saw; its tensors carry their graph.
+        recorder: What the probe saw.
         x: The probe's input, a leaf.
         output: The probe's output, `[time, batch, *feature]`.
     """
     modules = dict(module.named_modules())
     names = {id(p): name for name, p in module.named_parameters()}
-    neurons = {site: modules[_module_name(site)] for site, *_ in recorder.currents}
-    marks: dict[Any, tuple[str, str]] = {}
-    for site, _, current in recorder.arrivals:
-        marks[current.grad_fn] = ("synapse", site)
-    for site, _, spikes in recorder.currents:
-        marks[spikes.grad_fn] = ("neuron", site)
+    neurons = {seen.site: modules[_module_name(seen.site)] for seen in recorder.neurons}
+    marks: dict[Any, tuple[str, str]] = {seen.after: ("synapse", seen.site) for seen in recorder.synapses}
+    marks |= {seen.after: ("neuron", seen.site) for seen in recorder.neurons}
     marks.pop(None, None)
 
-    def walk(start: Tensor, across_synapses: bool) -> Iterator[tuple[str, str, bool]]:
-        """Yield (kind, name, reached linearly) of what a tensor is made of, stopping at neurons."""
-        todo, seen = [(start.grad_fn, True)], set()
+    def walk(start: Any, across_synapses: bool) -> Iterator[tuple[str, str, bool]]:
+        """Yield (kind, name, reached linearly) of what a graph node computes from, stopping at neurons."""
+        todo, seen = [(start, True)], set()
         while todo:
             node, linear = todo.pop()
             if node is None or (node, linear) in seen:
@@ -123,9 +143,9 @@ def read_wiring(module: nn.Module, recorder: Recorder, x: Tensor, output: Tensor
 
     receivers: dict[str, set[str]] = {name: set() for name in names.values()}
     successors: dict[str, set[str]] = {site: set() for site in neurons}
-    fed: dict[str, set[str]] = {site: set() for site, *_ in recorder.arrivals}
+    fed: dict[str, set[str]] = {seen.site: set() for seen in recorder.synapses}
     bent: set[str] = set()
-    for site, current, _ in recorder.currents:
+    for site, current in ((seen.site, seen.before) for seen in recorder.neurons):
         for p in modules[_module_name(site)].parameters():
             receivers[names[id(p)]].add(site)
         for kind, name, linear in walk(current, across_synapses=True):
@@ -137,13 +157,12 @@ def read_wiring(module: nn.Module, recorder: Recorder, x: Tensor, output: Tensor
                     bent.add(name)
             elif kind == "parameter" and name:
                 receivers[name].add(site)
-    sites = [*recorder.currents, *recorder.arrivals]
-    direct = {name for kind, name, _ in walk(output, across_synapses=True) if kind == "synapse"}
+    direct = {name for kind, name, _ in walk(output.grad_fn, across_synapses=True) if kind == "synapse"}
 
     synapses = {}
-    for site, arrived, _ in recorder.arrivals:
-        sources = {(kind, name) for kind, name, _ in walk(arrived, across_synapses=False)}
-        if arrived is x or arrived.grad_fn is None:
+    for site, arrived, before in ((seen.site, seen.entering, seen.before) for seen in recorder.synapses):
+        sources = {(kind, name) for kind, name, _ in walk(before, across_synapses=False)}
+        if arrived is x or before is None:
             sources.add(("input", ""))
         synapses[site] = Synapse(
             name=site,
@@ -161,7 +180,8 @@ def read_wiring(module: nn.Module, recorder: Recorder, x: Tensor, output: Tensor
         receivers={name: frozenset(sites) for name, sites in receivers.items()},
         successors={site: frozenset(sites) for site, sites in successors.items()},
         output=tuple(output.shape[2:]),
-        activations=sum(a.numel() + b.numel() for _, a, b in sites) // (x.shape[0] * x.shape[1]),
+        overwritten=frozenset(seen.site for seen in recorder.neurons if seen.overwritten),
+        activations=sum(s.entries for s in recorder.neurons + recorder.synapses) // (x.shape[0] * x.shape[1]),
     )
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from spikewright.temporal import is_static
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -19,6 +21,8 @@ class Layout:
     @classmethod
     def of(cls, x: Tensor) -> "Layout":
         """Return the layout of `x` `[time, batch, *feature]`, if it is dense with time first; else the plain one."""
+        if is_static(x):
+            x = x[:1]
         if x.is_contiguous():
             return cls(None)
         rest = sorted(range(1, x.dim()), key=lambda axis: -x.stride(axis))
@@ -26,8 +30,13 @@ class Layout:
         return cls(order if x.permute(order).is_contiguous() else None)
 
     def steps(self, x: Tensor) -> Tensor:
-        """Return `[time, batch, *feature]` contiguous in this layout; a view if it already is."""
-        return (x if self.order is None else x.permute(self.order)).contiguous()
+        """Return `[time, batch, *feature]` contiguous in this layout; a view if it already is.
+
+        One step that is repeated without a copy stays so, if it is contiguous.
+        """
+        ordered = x if self.order is None else x.permute(self.order)
+        repeated = is_static(x) and ordered[:1].is_contiguous()
+        return ordered if repeated else ordered.contiguous()
 
     def one(self, x: Tensor) -> Tensor:
         """Do the same for `[batch, *feature]`."""

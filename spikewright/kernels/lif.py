@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from spikewright.kernels.layout import Layout, operands, precision
-from spikewright.kernels.operators import fused, surrogate_number
+from spikewright.kernels.operators import fused, kernels, surrogate_number
 from spikewright.surrogate import Surrogate
 
 Reset = Literal["subtract", "zero"]
@@ -110,7 +110,11 @@ def _lif_fused(
 
 
 class _Scan(torch.autograd.Function):
-    """The fused scan; keeps the potential before the reset, from which the backward scan has all it needs."""
+    """The fused scan.
+
+    The backward scan needs the potential before the reset.  It is kept, or found again by running the scan once more
+    from the current: then nothing is kept but that, which the network has in memory already.
+    """
 
     @staticmethod
     def forward(
@@ -126,9 +130,15 @@ class _Scan(torch.autograd.Function):
         surrogate: Surrogate,
         layout: Layout,
     ) -> tuple[Tensor, Tensor]:
-        keep = any(ctx.needs_input_grad)
-        spikes, potential, after = torch.ops.spikewright.lif(current, membrane, leaks, leak, threshold, subtract, keep)
-        ctx.save_for_backward(potential, leaks, membrane if ctx.needs_input_grad[2] else None)
+        wanted = any(ctx.needs_input_grad)
+        known, for_leaks = surrogate_number(surrogate)[0] > 0, ctx.needs_input_grad[2]
+        little = membrane is None or len(current) > 3  # to keep the membrane beside the current
+        again = wanted and known and not for_leaks and little and kernels(current).RUNS_AGAIN
+        spikes, potential, after = torch.ops.spikewright.lif(
+            current, membrane, leaks, leak, threshold, subtract, wanted and not again
+        )
+        ctx.again = again
+        ctx.save_for_backward(current if again else potential, membrane if again or for_leaks else None, leaks)
         ctx.neuron = leak, threshold, subtract, detach_reset, through_time
         ctx.surrogate, ctx.layout = surrogate, layout
         ctx.set_materialize_grads(False)
@@ -142,14 +152,16 @@ class _Scan(torch.autograd.Function):
         ctx: Any, *grads: Tensor | None
     ) -> tuple[Tensor | None, ...]:
         grad_spikes, grad_after = grads
-        potential, leaks, membrane = ctx.saved_tensors
+        x, membrane, leaks = ctx.saved_tensors
         _, threshold, subtract, *_ = ctx.neuron
         number, parameter = surrogate_number(ctx.surrogate)
         slopes = None
         if not number:  # one of the user's, which may know its axes
-            slopes = ctx.layout.steps(ctx.surrogate.slope(ctx.layout.undo_steps(potential) - threshold))
+            slopes = ctx.layout.steps(ctx.surrogate.slope(ctx.layout.undo_steps(x) - threshold))
         grad_current, grad_membrane = torch.ops.spikewright.lif_backward(
-            potential,
+            x,
+            ctx.again,
+            membrane,
             None if grad_spikes is None else grad_spikes.contiguous(),
             None if grad_after is None else grad_after.contiguous(),
             slopes,
@@ -160,8 +172,8 @@ class _Scan(torch.autograd.Function):
         )
         grad_leaks = None
         if ctx.needs_input_grad[2]:  # u[t] = leak * v[t-1] + current[t]
-            s = (potential >= threshold).to(potential.dtype)
-            v = potential - threshold * s if subtract else potential * (1 - s)
+            s = (x >= threshold).to(x.dtype)
+            v = x - threshold * s if subtract else x * (1 - s)
             grad_leaks = (grad_current[1:] * v[:-1]).sum(0)
             if membrane is not None:
                 grad_leaks = grad_leaks + grad_current[0] * membrane

@@ -1,4 +1,4 @@
-"""The compiled CPU kernels: `native.cpp`, built when the package is installed and called through ctypes."""
+"""The compiled CPU kernels: `cpp/`, built when the package is installed and called through ctypes."""
 
 import ctypes
 import functools
@@ -12,8 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-INTERFACE = 1
-"""Of `native.cpp`; a library built from other sources is not used."""
+from spikewright.temporal import is_static
+
+INTERFACE = 2
+"""Of `cpp/lif.cpp`; a library built from other sources is not used."""
+RUNS_AGAIN = True
+"""Whether the backward scan can make do with the current in place of the potential."""
 NOTICE = (
     "spikewright runs without its compiled CPU kernels: {reason}. Results are the same, neurons several times slower. "
     "Install a C++ compiler (e.g. g++) and install spikewright again."
@@ -22,10 +26,11 @@ Table = dict[tuple[str, torch.dtype], Callable[..., None]]
 DTYPES = {torch.float32: "f32", torch.float64: "f64"}
 
 _array, _size, _number, _flag = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double, ctypes.c_int
+_FIRST = [_size, _size, _array, _flag]  # steps, width, array, whether it is one step that is repeated
 _SIGNATURES = {
-    "lif": [_size, _size, _array, _array, _array, _number, _number, _flag, _array, _array, _array, _flag],
-    "lif_backward": [_size, _size, *[_array] * 5, _number, _number, *[_flag] * 4, _number, _array, _array, _flag],
-    "trace": [_size, _size, _array, _array, _array, _number, _array, _array, _flag],
+    "lif": [*_FIRST, _array, _array, _number, _number, _flag, *[_array] * 3, _flag],
+    "lif_backward": [*_FIRST, _flag, *[_array] * 5, _number, _number, *[_flag] * 4, _number, _array, _array, _flag],
+    "trace": [*_FIRST, _array, _array, _number, _array, _array, _flag],
 }
 
 
@@ -73,10 +78,16 @@ def available(x: Tensor) -> bool:
     return _KERNELS is not None
 
 
-def call(name: str, *arguments: Tensor | float | int | None) -> None:
-    """Run a kernel on contiguous tensors, the first of which is `[time, ...]` and gives sizes and precision."""
-    first = next(a for a in arguments if isinstance(a, Tensor))
+def call(name: str, first: Tensor, *arguments: Tensor | float | None) -> None:
+    """Run a kernel.
+
+    Args:
+        name: Of the kernel.
+        first: `[time, ...]`; contiguous, or one contiguous step that is repeated.
+        arguments: What else the kernel takes, tensors contiguous.
+    """
     assert _KERNELS is not None  # the caller has asked `available`
-    pointers = [a.data_ptr() if isinstance(a, Tensor) else a for a in arguments]
     steps = len(first)
-    _KERNELS[name, first.dtype](steps, first.numel() // steps, *pointers, torch.get_num_threads())
+    pointers = [a.data_ptr() if isinstance(a, Tensor) else a for a in arguments]
+    kernel = _KERNELS[name, first.dtype]
+    kernel(steps, first.numel() // steps, first.data_ptr(), is_static(first), *pointers, torch.get_num_threads())

@@ -1,8 +1,11 @@
 """The fused scans as torch operators, so that one call is one node to the dispatcher and to `torch.compile`.
 
-Every tensor is contiguous.  `[time, ...]` stands for `[time, batch, *feature]`; what has no time axis is
-`[batch, *feature]`.  `leaks` overrides the number `leak` with one entry per neuron.  A surrogate is named by a number
-and its parameter; 0 stands for slopes that are given.
+Every tensor is contiguous; the first may also be one contiguous step, repeated without a copy.  `[time, ...]` stands for
+`[time, batch, *feature]`; what has no time axis is `[batch, *feature]`.  `leaks` overrides the number `leak` with one
+entry per neuron.  A surrogate is named by a number and its parameter; 0 stands for slopes that are given.
+
+`lif` returns the potential before the reset if it is told to keep it.  `lif_backward` is given that as `x`; or, if the
+kernels of the device can run the scan `again`, the current and the membrane it met.
 """
 
 from types import ModuleType
@@ -20,8 +23,9 @@ _LIBRARY.define(
     " -> (Tensor spikes, Tensor potential, Tensor after)"
 )
 _LIBRARY.define(
-    "lif_backward(Tensor potential, Tensor? grad_spikes, Tensor? grad_after, Tensor? slopes, Tensor? leaks, float leak,"
-    " float threshold, bool subtract, bool detach_reset, bool through_time, int surrogate, float parameter)"
+    "lif_backward(Tensor x, bool again, Tensor? membrane, Tensor? grad_spikes, Tensor? grad_after,"
+    " Tensor? slopes, Tensor? leaks, float leak, float threshold, bool subtract, bool detach_reset, bool through_time,"
+    " int surrogate, float parameter)"
     " -> (Tensor grad_current, Tensor grad_membrane)"
 )
 _LIBRARY.define(
@@ -61,14 +65,16 @@ def _lif(
     subtract: bool,
     keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    spikes, potential, after = _lif_outputs(current, membrane, leaks, leak, threshold, subtract, keep)
+    spikes, potential, after = _lif_outputs(current, keep)
     kept = potential if keep else None
     kernels(current).call("lif", current, membrane, leaks, leak, threshold, subtract, spikes, kept, after)
     return spikes, potential, after
 
 
 def _lif_backward(
-    potential: Tensor,
+    x: Tensor,
+    again: bool,
+    membrane: Tensor | None,
     grad_spikes: Tensor | None,
     grad_after: Tensor | None,
     slopes: Tensor | None,
@@ -81,9 +87,10 @@ def _lif_backward(
     surrogate: int,
     parameter: float,
 ) -> tuple[Tensor, Tensor]:
-    grads = _gradients(potential, grad_spikes)
+    grads = _gradients(x, grad_spikes)
+    states = (membrane, grad_spikes, grad_after, slopes)
     neuron = (leaks, leak, threshold, subtract, detach_reset, through_time, surrogate, parameter)
-    kernels(potential).call("lif_backward", potential, grad_spikes, grad_after, slopes, *neuron, *grads)
+    kernels(x).call("lif_backward", x, again, *states, *neuron, *grads)
     return grads
 
 
@@ -93,30 +100,29 @@ def _trace(x: Tensor, before: Tensor | None, leaks: Tensor | None, leak: float, 
     return traces, after
 
 
-def _lif_outputs(current: Tensor, *options: object) -> tuple[Tensor, Tensor, Tensor]:
+def _lif_outputs(current: Tensor, keep: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Allocate what `lif` returns; the potential only where it is kept."""
-    keep = options[-1]
     wide = precision(current)
-    potential = torch.empty_like(current, dtype=wide) if keep else current.new_empty(0, dtype=wide)
-    return torch.empty_like(current), potential, torch.empty_like(current[0], dtype=wide)
+    potential = current.new_empty(current.shape if keep else 0, dtype=wide)
+    return current.new_empty(current.shape), potential, torch.empty_like(current[0], dtype=wide)
 
 
 def _trace_outputs(x: Tensor, *options: object) -> tuple[Tensor, Tensor]:
     every = options[-1]
     wide = precision(x)
-    traces = torch.empty_like(x, dtype=wide) if every else x.new_empty(0, dtype=wide)
+    traces = x.new_empty(x.shape if every else 0, dtype=wide)
     return traces, torch.empty_like(x[0], dtype=wide)
 
 
-def _gradients(potential: Tensor, grad_spikes: Tensor | None, *options: object) -> tuple[Tensor, Tensor]:
-    arriving = potential if grad_spikes is None else grad_spikes
-    return torch.empty_like(potential, dtype=arriving.dtype), torch.empty_like(potential[0])
+def _gradients(x: Tensor, grad_spikes: Tensor | None) -> tuple[Tensor, Tensor]:
+    arriving = x if grad_spikes is None else grad_spikes
+    return x.new_empty(x.shape, dtype=arriving.dtype), torch.empty_like(x[0])
 
 
 for _device in ("CPU", "CUDA") if gpu.FOUND else ("CPU",):
     _LIBRARY.impl("lif", _lif, _device)
     _LIBRARY.impl("lif_backward", _lif_backward, _device)
     _LIBRARY.impl("trace", _trace, _device)
-torch.library.register_fake("spikewright::lif", _lif_outputs)
-torch.library.register_fake("spikewright::lif_backward", _gradients)
+torch.library.register_fake("spikewright::lif", lambda x, *options: _lif_outputs(x, options[-1]))
+torch.library.register_fake("spikewright::lif_backward", lambda x, *states: _gradients(x, states[2]))
 torch.library.register_fake("spikewright::trace", _trace_outputs)

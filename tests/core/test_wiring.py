@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from spikewright.network import Network
 from spikewright.neurons import LIF
-from spikewright.rules import OTTT, SLTT
+from spikewright.rules import BPTT, OTTT, SLTT
 from spikewright.wiring import Wiring
 from tests.core.support import Lambda, certificate, lively, promised
 from tests.nets import NETS, sample
@@ -147,3 +147,26 @@ def test_a_functional_layer_gets_the_gradient_of_its_step() -> None:
     rows = certificate(module).rows
     assert {row.site for row in rows if not row.seam} == {"fc.weight", "fc.bias"}
     assert not any(row.exact for row in rows if row.site.startswith("fc"))
+
+
+def _membrane_shortcut(inplace: bool) -> Lambda:
+    def forward(m: nn.Module, x: Tensor) -> Tensor:
+        current = m.stem(x)
+        added = m.fc(m.first(current))
+        current = current.add_(added) if inplace else current + added
+        return m.out(m.last(current))
+
+    torch.manual_seed(0)
+    layers = {"stem": nn.Linear(8, 6), "fc": nn.Linear(6, 6), "out": nn.Linear(6, 4)}
+    return lively(Lambda(forward, **layers, first=LIF(), last=LIF()).double())
+
+
+def test_a_current_may_be_written_to_once_its_neuron_has_seen_it() -> None:
+    copying, writing = _membrane_shortcut(False), _membrane_shortcut(True)
+    x, y = sample("mlp", 0)
+    expected, found = Network(copying).wiring(x), Network(writing).wiring(x)
+    assert (expected.overwritten, found.overwritten) == (frozenset(), {"first"})
+    assert found.successors == expected.successors == {"first": {"last"}, "last": set()}
+    for rule in (BPTT(), SLTT(chunk=4), OTTT()):
+        assert_agree(gradients(rule, writing, x, y), gradients(rule, copying, x, y))
+    assert torch.equal(Network(copying).run(x)[0], Network(writing).run(x)[0])

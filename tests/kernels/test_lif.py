@@ -40,11 +40,24 @@ every_option = pytest.mark.parametrize("options", OPTIONS, ids=_name)
 @every_precision
 @every_option
 def test_odd_sizes(options: dict[str, Any], dtype: torch.dtype) -> None:
-    """One step, one neuron, and widths around the 1024 neurons that the kernel takes at a time."""
-    sizes = [(1, 1, 1), (1, 1, 63), (9, 1, 1), (2, 3, 63), (3, 1, 1023), (3, 1, 1024), (3, 1, 1025), (4, 1, 2049)]
+    """One step, one neuron, and widths around the 512 neurons that the kernel takes at a time."""
+    sizes = [(1, 1, 1), (1, 1, 63), (9, 1, 1), (2, 3, 63), (4, 1, 511), (4, 1, 512), (4, 1, 513), (4, 1, 2049)]
     for size in [*sizes, (5,), (4, 3), (1, 3, 341), (2, 3, 7, 5, 3), (33, 2, 3)]:
         assert_twins(draw(*size, dtype=dtype), draw(*size[1:], dtype=dtype, seed=1), case=size, leak=0.9, **options)
         assert_twins(draw(*size, dtype=dtype), case=(*size, "from rest"), leak=0.9, **options)
+
+
+@every_precision
+@every_option
+@pytest.mark.parametrize("steps", [31, 32, 33, 64, 65, 100])
+def test_lengths_around_the_32_steps_that_are_run_again_at_a_time(
+    steps: int, options: dict[str, Any], dtype: torch.dtype
+) -> None:
+    x, before = draw(steps, 1, 67, dtype=dtype), draw(1, 67, dtype=dtype, seed=1)
+    leak = draw(67, dtype=dtype, low=0.2, high=1.0)
+    assert_twins(x, before, leak=0.9, **options)
+    assert_twins(x, leak=leak, fixed=("leak",), case="a leak each", **options)
+    assert_twins(x[:1].expand(x.shape), before, leak=0.9, case="one step repeated", **options)
 
 
 def leaks(*shape: int, dtype: torch.dtype) -> dict[str, float | Tensor]:

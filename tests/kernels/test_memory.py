@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from spikewright.kernels.lif import lif_scan
 from spikewright.kernels.trace import trace_scan
 from spikewright.metrics import SavedBytes
+from spikewright.surrogate import Sigmoid
 from tests.kernels.support import DEFAULTS, draw, needs_kernels, run
 from tests.kernels.test_lif import OPTIONS
 
@@ -25,35 +26,61 @@ def test_the_potential_is_kept_only_where_asked_for() -> None:
         assert potential.numel() == (x.numel() if keep else 0)
 
 
-class Kept(TorchDispatchMode):
-    """Notes whether each scan is told to keep the potential."""
+class Calls(TorchDispatchMode):
+    """Notes which scans are told to keep the potential, and which to run again."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.told: list[bool] = []
+        self.keep: list[bool] = []
+        self.again: list[bool] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.ops.spikewright.lif.default:
-            self.told.append(args[-1])
+            self.keep.append(args[-1])
+        if func is torch.ops.spikewright.lif_backward.default:
+            self.again.append(args[1])
         return func(*args, **(kwargs or {}))
 
 
-def test_a_scan_asks_for_it_only_where_there_is_a_way_back() -> None:
+class Mine(Sigmoid):
+    """A surrogate that the kernels do not know."""
+
+
+@pytest.mark.parametrize(
+    "steps, options, keep",
+    [
+        (1, {}, False),
+        (4, {}, False),
+        (4, {"membrane": draw(2, 5)}, False),
+        (3, {"membrane": draw(2, 5)}, True),
+        (4, {"surrogate": Mine()}, True),
+        (4, {"leak": draw(5, low=0.2, high=1.0)}, True),
+    ],
+    ids=str,
+)
+def test_the_potential_is_kept_where_the_current_is_not_enough(steps: int, options: dict[str, Any], keep: bool) -> None:
+    with Calls() as calls:
+        run(lif_scan, draw(steps, 2, 5), **options)
+    assert (calls.keep, calls.again) == ([keep], [not keep])
+
+
+def test_nothing_is_kept_where_there_is_no_way_back() -> None:
     x = draw(4, 2, 5)
-    with Kept() as kept:
-        lif_scan(x, None, **DEFAULTS)
+    options = DEFAULTS | {"surrogate": Mine()}
+    with Calls() as calls:
+        lif_scan(x, None, **options)
         with torch.no_grad():
-            lif_scan(x.clone().requires_grad_(), None, **DEFAULTS)
-        lif_scan(x.clone().requires_grad_(), None, **DEFAULTS)
-    assert kept.told == [False, False, True]
+            lif_scan(x.clone().requires_grad_(), None, **options)
+    assert calls.keep == [False, False]
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_one_tensor_is_kept_for_the_way_back(options: dict[str, Any]) -> None:
-    """`[time, batch, feature]` of potentials, whatever the number of steps; nothing if no gradient is wanted."""
+    """`[time, batch, feature]`, the current itself; nothing if no gradient is wanted."""
     x = draw(16, 3, 40).requires_grad_()
     with SavedBytes() as saved:
         kept = lif_scan(x, None, **(DEFAULTS | options))
+        x.square()  # keeps its operand: the same tensor, which counts once
     assert saved.alive == x.numel() * x.itemsize
     del kept
     with SavedBytes() as saved, torch.no_grad():

@@ -14,13 +14,18 @@ pytestmark = needs_kernels
 
 X, ONE, LEAKS = draw(3, 2, 5), draw(2, 5, seed=1), draw(2, 5, low=0.2, high=1.0)
 CALLS: dict[str, list[tuple[Any, ...]]] = {
-    "lif": [(X, ONE, LEAKS, 0.0, 1.0, True, True), (X, None, None, 0.5, 1.0, False, False)],
-    "lif_backward": [
-        (X, X, ONE, None, LEAKS, 0.0, 1.0, True, False, True, 1, 4.0),
-        (X, X, None, None, None, 0.5, 1.0, False, True, True, 3, 0.0),
-        (X, None, ONE, X, None, 0.5, 1.0, True, True, False, 0, 0.0),
+    "lif": [
+        (X, ONE, LEAKS, 0.0, 1.0, True, True),
+        (X[:1].expand(3, 2, 5), None, None, 0.5, 1.0, True, True),
+        (X, None, None, 0.5, 1.0, False, False),
     ],
-    "trace": [(X, ONE, LEAKS, 0.0, True), (X, None, None, 0.5, False)],
+    "lif_backward": [
+        (X, True, ONE, X, ONE, None, LEAKS, 0.0, 1.0, True, False, True, 1, 4.0),
+        (X[:1].expand(3, 2, 5), True, None, X, None, None, None, 0.5, 1.0, True, True, True, 2, 2.0),
+        (X, False, None, X, None, None, None, 0.5, 1.0, False, True, True, 3, 0.0),
+        (X, False, None, None, ONE, X, None, 0.5, 1.0, True, True, False, 0, 0.0),
+    ],
+    "trace": [(X, ONE, LEAKS, 0.0, True), (X[:1].expand(3, 2, 5), None, None, 0.5, True), (X, None, None, 0.5, False)],
 }
 
 

@@ -52,10 +52,10 @@ def test_without_kernels_too() -> None:
 
 
 @pytest.mark.parametrize("through_time", [True, False])
-def test_a_learned_leak_keeps_itself_and_the_first_membrane_beside_the_potential(through_time: bool) -> None:
+def test_a_scan_keeps_its_first_membrane_and_its_leaks_beside_one_tensor(through_time: bool) -> None:
     x, before = draw(7, 2, 5).requires_grad_(), draw(2, 5, seed=1).requires_grad_()
     leak = draw(2, 5, low=0.2, high=1.0).requires_grad_()
-    for given, others in ((0.5, 0), (leak.detach(), 1), (leak, 2)):
+    for given, others in ((0.5, 1), (leak.detach(), 2), (leak, 2)):
         options: dict[str, Any] = DEFAULTS | {"through_time": through_time, "leak": given}
         with SavedBytes() as saved:
             kept = lif_scan(x, before, **options)

@@ -20,14 +20,13 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="nothing is comp
 
 def build(place: Path, compiler: str) -> tuple[Path, str]:
     """Run `setup.py build_ext` on a copy of the sources; return where the library should be, and what was said."""
-    source = Path("spikewright/kernels/native.cpp")
-    (place / source).parent.mkdir(parents=True)
-    for name in ("setup.py", source):
-        shutil.copy(ROOT / name, place / name)
+    kernels = Path("spikewright/kernels")
+    shutil.copy(ROOT / "setup.py", place)
+    shutil.copytree(ROOT / kernels / "cpp", place / kernels / "cpp")
     command = [sys.executable, "setup.py", "build_ext", "--build-lib", "built", "--build-temp", "objects"]
     ran = subprocess.run(command, cwd=place, env=os.environ | {"CXX": compiler}, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
-    return place / "built" / source.with_name(f"_native{EXTENSION_SUFFIXES[0]}"), ran.stdout + ran.stderr
+    return place / "built" / kernels / f"_native{EXTENSION_SUFFIXES[0]}", ran.stdout + ran.stderr
 
 
 def test_without_a_compiler_the_installation_goes_on(tmp_path: Path) -> None:

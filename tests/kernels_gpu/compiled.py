@@ -17,7 +17,7 @@ from spikewright.kernels.gpu import lif, trace
 from spikewright.kernels.gpu.launch import BLOCK, WARPS
 
 NUMBERS = {"leak": "i64", "threshold": "i64", "parameter": "i64", "steps": "i32", "width": "i64"}
-NEURON = {"SUBTRACT": True, "DETACH_RESET": False, "THROUGH_TIME": True, "SURROGATE": 1}
+NEURON = {"SUBTRACT": True, "DETACH_RESET": False, "THROUGH_TIME": True, "SURROGATE": 1, "REPEATED": False}
 
 
 def program(kernel: Any, arrays: Mapping[str, str], absent: tuple[str, ...], *, fused: bool, double: bool) -> str:

@@ -39,7 +39,8 @@ def lif(
 ) -> tuple[Tensor, Tensor, Tensor]:
     if current.is_cuda:
         return torch.ops.spikewright.lif(current, membrane, leaks, leak, threshold, subtract, keep)
-    spikes, potential = torch.full_like(current, 7), torch.full_like(current, 7, dtype=wide(current.dtype))
+    spikes = current.new_full(current.shape, 7)
+    potential = current.new_full(current.shape, 7, dtype=wide(current.dtype))
     after = torch.full_like(potential[0], 7)
     gpu.call("lif", current, membrane, leaks, leak, threshold, subtract, spikes, potential if keep else None, after)
     return spikes, potential, after
@@ -48,12 +49,13 @@ def lif(
 def lif_backward(
     potential: Tensor, grad_spikes: Tensor | None, grad_after: Tensor | None, *options: Tensor | float | None
 ) -> tuple[Tensor, Tensor]:
-    """Take the arguments of the operator."""
+    """Take the arguments of the operator, except for those that would have it run again."""
+    again = (False, None)
     if potential.is_cuda:
-        return torch.ops.spikewright.lif_backward(potential, grad_spikes, grad_after, *options)
+        return torch.ops.spikewright.lif_backward(potential, *again, grad_spikes, grad_after, *options)
     arriving = potential if grad_spikes is None else grad_spikes
     grads = torch.full_like(arriving, 7, dtype=arriving.dtype), torch.full_like(potential[0], 7)
-    gpu.call("lif_backward", potential, grad_spikes, grad_after, *options, *grads)
+    gpu.call("lif_backward", potential, *again, grad_spikes, grad_after, *options, *grads)
     return grads
 
 
@@ -62,7 +64,7 @@ def trace(
 ) -> tuple[Tensor, Tensor]:
     if x.is_cuda:
         return torch.ops.spikewright.trace(x, before, leaks, leak, every)
-    traces = torch.full_like(x, 7, dtype=wide(x.dtype))
+    traces = x.new_full(x.shape, 7, dtype=wide(x.dtype))
     after = torch.full_like(traces[0], 7)
     gpu.call("trace", x, before, leaks, leak, traces if every else None, after)
     return traces, after

@@ -106,7 +106,7 @@ def test_the_operators_do_what_they_declare(dtype: torch.dtype) -> None:
         check(ops.lif.default, (x, state, None, 0.7, 1.0, True, flag))
         check(ops.trace.default, (x, state, state, 0.0, flag))
         options = (None, None, 0.7, 1.0, True, flag, True, 1, 4.0)
-        check(ops.lif_backward.default, (potential, x if flag else None, state, *options))
+        check(ops.lif_backward.default, (potential, False, None, x if flag else None, state, *options))
 
 
 @pytest.mark.compile

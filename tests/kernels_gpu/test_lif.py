@@ -127,3 +127,9 @@ def test_an_unkept_potential_changes_nothing_else() -> None:
 def test_neither_steps_nor_neurons_change_nothing() -> None:
     x = draw(3, 0)
     assert [y.shape for y in lif(x, None, None, 0.7, 1.0, True, True)] == [(3, 0), (3, 0), (0,)]
+
+
+def test_a_repeated_step_is_read_again_and_again() -> None:
+    for x in (draw(1, 2, 67), draw(1, 2, 67, dtype=torch.bfloat16)):
+        copied = [lif(steps, None, None, 0.7, 1.0, True, True) for steps in (x.expand(5, 2, 67), x.repeat(5, 1, 1))]
+        assert copied[0][0].any() and all(torch.equal(*pair) for pair in zip(*copied))

@@ -22,3 +22,9 @@ def test_twins(shape: tuple[int, ...], dtype: torch.dtype) -> None:
             assert torch.equal(traces, expected) and torch.equal(after, last)
             _, total = trace(x, before, each, 0.7, every=False)
             assert torch.equal(total, accumulate_naive(x.to(states), before, 0.7 if each is None else each))
+
+
+def test_a_repeated_step_is_read_again_and_again() -> None:
+    x = draw(1, 2, 67)
+    found, copied = trace(x.expand(5, 2, 67), None, None, 0.7), trace(x.repeat(5, 1, 1), None, None, 0.7)
+    assert torch.equal(found[0], copied[0]) and torch.equal(found[1], copied[1])

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 DTYPES = torch.float16, torch.bfloat16, torch.float32, torch.float64
+RUNS_AGAIN = False
+"""See `native.RUNS_AGAIN`."""
 CAPABILITY = 7
 """The oldest generation of GPUs that Triton compiles for."""
 
@@ -33,13 +35,11 @@ def available(x: Tensor) -> bool:
     return torch.cuda.get_device_properties(x.device).major >= CAPABILITY
 
 
-def call(name: str, *arguments: Tensor | float | int | None) -> None:
-    """Run a kernel on contiguous tensors, the first of which is `[time, ...]` and gives device, sizes and precision."""
-    first = arguments[0]
-    assert isinstance(first, Tensor)
+def call(name: str, first: Tensor, *arguments: Tensor | float | None) -> None:
+    """Run a kernel; see `native.call`."""
     # Triton launches on the current device, which need not be that of the tensors.
     with torch.cuda.device_of(first):
-        _kernels()[name](*arguments)
+        _kernels()[name](first, *arguments)
 
 
 @functools.cache

@@ -13,6 +13,7 @@ from torch import Tensor, float64
 from spikewright.kernels.gpu.launch import bits, start
 from spikewright.kernels.gpu.operand import each, number
 from spikewright.kernels.gpu.slopes import slope_at
+from spikewright.temporal import is_static
 
 AHEAD = tl.constexpr(4)
 """Steps whose loads are in flight: they do not wait for the membrane."""
@@ -29,13 +30,18 @@ def lif(
     potential: Tensor | None,
     after: Tensor,
 ) -> None:
-    """Fill `spikes` and, where they are wanted, `potential` `[time, ...]`, and `after` `[...]`."""
+    """Fill `spikes` and, where they are wanted, `potential` `[time, ...]`, and `after` `[...]`.
+
+    The current may be one repeated step.
+    """
     arrays = (current, membrane, leaks, bits(leak), bits(threshold), spikes, potential, after)
-    start(_lif, current, *arrays, SUBTRACT=bool(subtract), REAL=real(after))
+    start(_lif, current, *arrays, SUBTRACT=bool(subtract), REPEATED=is_static(current), REAL=real(after))
 
 
 def lif_backward(
     potential: Tensor,
+    again: bool,
+    membrane: Tensor | None,
     grad_spikes: Tensor | None,
     grad_after: Tensor | None,
     slopes: Tensor | None,
@@ -50,7 +56,8 @@ def lif_backward(
     grad_current: Tensor,
     grad_membrane: Tensor,
 ) -> None:
-    """Fill `grad_current` `[time, ...]` and `grad_membrane` `[...]`."""
+    """Fill `grad_current` `[time, ...]` and `grad_membrane` `[...]`, given the potential of every step."""
+    assert not again  # RUNS_AGAIN is False
     arrays = (potential, grad_spikes, grad_after, slopes, leaks, bits(leak), bits(threshold), bits(parameter))
     neuron = {"SUBTRACT": bool(subtract), "DETACH_RESET": bool(detach_reset), "THROUGH_TIME": bool(through_time)}
     outputs = (grad_current, grad_membrane)
@@ -75,6 +82,7 @@ def _lif(
     steps,
     width,
     SUBTRACT: tl.constexpr,
+    REPEATED: tl.constexpr,
     REAL: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
@@ -94,7 +102,8 @@ def _lif(
             v = u - threshold * s
         else:
             v = u * (1 - s)
-        current += width
+        if not REPEATED:
+            current += width
         spikes += width
     tl.store(after + neurons, v, inside)
 
