@@ -1,4 +1,4 @@
-"""Paired timing: in every repeat each contender runs once, there and back again, so that drift hits all alike."""
+"""Paired timing: in every repeat each contender has its turn, there and back again, so that drift hits all alike."""
 
 import gc
 import statistics
@@ -47,7 +47,7 @@ class Times:
     """What was measured.
 
     Attributes:
-        seconds: By contender, one entry per repeat.
+        seconds: Of a step, by contender, one entry per repeat.
         left_out: Contenders that failed, and why.
     """
 
@@ -65,6 +65,7 @@ def interleave(
     steps: Mapping[str, Timed],
     repeats: int,
     warm_up: int = 2,
+    in_a_row: int = 1,
     tell: Tell = lambda line: None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Times:
@@ -74,8 +75,10 @@ def interleave(
 
     Args:
         steps: By name.
-        repeats: Timed runs of each.
-        warm_up: Runs of each before those.
+        repeats: Timed turns of each.
+        warm_up: Turns of each before those.
+        in_a_row: Steps of a turn, of which the median counts.  In training a step follows one of its own kind, and
+            finds in the caches what that has left there; the first of a turn finds what others have left.
         tell: Told what runs next.
         clock: In seconds.
     """
@@ -87,7 +90,7 @@ def interleave(
             for name in list(going) if turn % 2 == 0 else list(going)[::-1]:
                 tell(f"{name}, " + (f"repeat {turn + 1} of {repeats}" if turn >= 0 else "warm-up"))
                 try:
-                    taken = _time(going[name], clock)
+                    taken = statistics.median(_time(going[name], clock) for _ in range(in_a_row))
                 except Exception as error:
                     left_out[name] = reason(error)
                     del going[name], seconds[name]

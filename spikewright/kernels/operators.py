@@ -1,8 +1,8 @@
 """The fused scans as torch operators, so that one call is one node to the dispatcher and to `torch.compile`.
 
-Every tensor is contiguous; the first may also be one contiguous step, repeated without a copy.  `[time, ...]` stands for
-`[time, batch, *feature]`; what has no time axis is `[batch, *feature]`.  `leaks` overrides the number `leak` with one
-entry per neuron.  A surrogate is named by a number and its parameter; 0 stands for slopes that are given.
+Every tensor is contiguous; the first may also be one contiguous step, repeated without a copy.  `[time, ...]` stands
+for `[time, batch, *feature]`; what has no time axis is `[batch, *feature]`.  `leaks` overrides the number `leak` with
+one entry per neuron.  A surrogate is named by a number and its parameter; 0 stands for slopes that are given.
 
 `lif` returns the potential before the reset if it is told to keep it.  `lif_backward` is given that as `x`; or, if the
 kernels of the device can run the scan `again`, the current and the membrane it met.

@@ -17,8 +17,8 @@ from spikewright.text import size_in_bytes
 from spikewright.wiring import Synapse, Wiring
 
 Backward = Callable[[Tensor], None]
-AUTO_CPU, AUTO_GPU = 32 << 20, 1 << 30
-"""Budgets of `chunk="auto"` in bytes: about a processor's last cache, and enough work for a GPU per launch."""
+AUTO = 1 << 30
+"""Budget of `chunk="auto"` in bytes.  More steps at once are never slower, and this is little beside what runs anyway."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,9 @@ class Rule(nn.Module, ABC):
     def steps_at_once(self, wiring: Wiring, x: Tensor) -> int:
         """Return how many steps of `x` `[time, batch, *feature]` run together."""
         if isinstance(self.chunk, str):
-            budget = size_in_bytes(self.chunk) or (AUTO_CPU if x.device.type == "cpu" else AUTO_GPU)
             step = wiring.activations * x.shape[1] * max(x.element_size(), 4)
-            return min(len(x), max(1, budget // step))
+            fitting = max(1, (size_in_bytes(self.chunk) or AUTO) // step)
+            return -(-len(x) // -(-len(x) // fitting))  # chunks of about one size
         return min(len(x), self.chunk or len(x))
 
     @property

@@ -20,11 +20,11 @@ class Scripted:
         self.now[0] += next(self.taken)
 
 
-def race(taken: dict[str, list[float]], repeats: int, warm_up: int) -> tuple[Times, list[str]]:
+def race(taken: dict[str, list[float]], repeats: int, warm_up: int, in_a_row: int = 1) -> tuple[Times, list[str]]:
     log: list[str] = []
     now = [0.0]
     steps = {name: Scripted(name, log, now, values) for name, values in taken.items()}
-    return interleave(steps, repeats, warm_up, clock=lambda: now[0]), log
+    return interleave(steps, repeats, warm_up, in_a_row, clock=lambda: now[0]), log
 
 
 def test_contenders_run_in_turn_there_and_back() -> None:
@@ -35,6 +35,12 @@ def test_contenders_run_in_turn_there_and_back() -> None:
 def test_only_runs_after_the_warm_up_count_and_clearing_is_not_timed() -> None:
     times, _ = race({"a": [50.0, 2.0, 4.0], "b": [70.0, 1.0, 8.0]}, repeats=2, warm_up=1)
     assert times.seconds == {"a": [2.0, 4.0], "b": [1.0, 8.0]}
+
+
+def test_of_steps_in_a_row_the_median_counts() -> None:
+    times, log = race({"a": [9.0, 2.0, 4.0], "b": [7.0, 6.0, 8.0]}, repeats=1, warm_up=0, in_a_row=3)
+    assert log == ["a"] * 3 + ["b"] * 3
+    assert times.seconds == {"a": [4.0], "b": [7.0]}
 
 
 def test_ratios_are_taken_within_a_repeat() -> None:

@@ -22,15 +22,16 @@ def at_once(rule: Rule, steps: int, dtype: torch.dtype = torch.float32) -> int:
 
 
 @pytest.mark.parametrize("make", [BPTT, SLTT, OTTT])
-def test_as_many_steps_as_fit_the_budget(make: type[Rule]) -> None:
-    for fit in (1, 3, 10):
+def test_as_many_steps_as_fit_the_budget_in_chunks_of_one_size(make: type[Rule]) -> None:
+    for fit, even in ((1, 1), (3, 3), (5, 4), (11, 6), (12, 12)):
         budget = f"{fit * BYTES_PER_STEP} B"
-        assert at_once(make(chunk=budget), 12) == fit
+        assert at_once(make(chunk=budget), 12) == even
         assert at_once(make(chunk=budget), 2) == min(2, fit)
-        assert at_once(make(chunk=f"{fit * BYTES_PER_STEP - 1}B"), 12) == max(1, fit - 1)
-        assert at_once(make(chunk=budget), 12, torch.float64) == max(1, fit // 2)
+        assert at_once(make(chunk=f"{2 * fit * BYTES_PER_STEP} B"), 12, torch.float64) == even
+        assert at_once(make(chunk=f"{fit * BYTES_PER_STEP - 1}B"), fit) == (fit if fit == 1 else -(-fit // 2))
     assert at_once(make(chunk="auto"), 12) == 12
-    assert at_once(make(chunk="auto"), 10**5) == (32 << 20) // BYTES_PER_STEP
+    most = (1 << 30) // BYTES_PER_STEP
+    assert at_once(make(chunk="auto"), most) == most and at_once(make(chunk="auto"), 2 * most) == most
     assert at_once(make(chunk=None), 12) == 12 and at_once(make(chunk=5), 12) == 5 and at_once(make(chunk=50), 12) == 12
 
 

@@ -23,7 +23,7 @@ def layer(settings: Settings, tell: Tell) -> Iterator[Table]:
     task = Task(nn.Sequential(Spikes()), x, torch.randn(x.shape, generator=random), at_input=True)
     going, left_out = ready([Plain(), *map(PeerBPTT, EVERYONE)], task)
     outcomes, failed = _outcomes(going, tell)
-    times = interleave({name: going[name] for name in outcomes}, settings.times(20), tell=tell)
+    times = interleave({name: going[name] for name in outcomes}, settings.times(20), in_a_row=9, tell=tell)
     agreement = _agreement(outcomes)
     columns = {
         "spikes that differ": {name: f"{a['spikes_that_differ']} of {x.numel()}" for name, a in agreement.items()},

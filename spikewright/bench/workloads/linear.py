@@ -54,7 +54,8 @@ def _table(
     going, failed = ready(fitting, _task(size, settings, *rows))
     most = settings.times(10)
     repeats = max(min(most, 2), min(most, most * 2048 // size))
-    times = interleave(going, repeats, 2 if size < 8192 else 1, lambda line: tell(f"{size} neurons, {line}"))
+    warm_up = 2 if size < 8192 else 1
+    times = interleave(going, repeats, warm_up, tell=lambda line: tell(f"{size} neurons, {line}"))
     references = {"x ours: median [quartiles]": OURS, "x floor: median [quartiles]": FLOOR}
     return timed("linear", title, times, references, left_out={**left_out, **failed})
 

@@ -70,7 +70,7 @@ def _online(*rules: Literal["OTTT", "SLTT"]) -> list[Contender]:
 def _table(workload: str, title: str, task: Task, who: Sequence[Contender], repeats: int, tell: Tell) -> Table:
     calibrate(task.layers, task.x)
     going, left_out = ready(who, task)
-    times = interleave(going, repeats, tell=tell)
+    times = interleave(going, repeats, warm_up=1, in_a_row=3, tell=tell)
     with torch.no_grad():
         run = spiking(task.layers).start(task.x)
         run.advance(task.x)
