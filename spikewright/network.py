@@ -26,6 +26,7 @@ class Learner(Protocol):
 
     per_step: ClassVar[bool]
     through_time: ClassVar[bool]
+    bytes_for_spikes: ClassVar[bool]
 
     def steps_at_once(self, wiring: Wiring, x: Tensor) -> int:
         """Return how many steps of `x` run together."""
@@ -116,6 +117,7 @@ class Network(nn.Module):
             state,
             seam=seam,
             through_time=through_time,
+            bytes_for_spikes=rule is not None and rule.bytes_for_spikes,
             overwritten=wiring.overwritten,
             observers=observers,
         )

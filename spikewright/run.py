@@ -12,13 +12,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from spikewright.errors import NetworkError, ShapeError
+from spikewright.folded import Folded
 from spikewright.layers.batch_norm import scan_per_step
 from spikewright.layers.dropout import scan_shared
 from spikewright.neurons import Neuron
 from spikewright.operations import Operation
 from spikewright.sites import Sites
 from spikewright.synapse import Arrival, Intercept, check_input, transmit
-from spikewright.temporal import SiteState, State, Temporal, detach
+from spikewright.temporal import SiteState, State, Temporal, detach, is_static
 
 Seam = Callable[[str, Tensor, SiteState], tuple[Arrival, SiteState]]
 """What a rule makes of an input at a synapse: (site, x [time, batch, *feature], carried) -> (arrival, carried)."""
@@ -42,6 +43,7 @@ class Run:
         state: Where an earlier run of the same batch ended; empty or `None` starts at rest.
         seam: A rule's word at synapses; `None` leaves them to autograd.
         through_time: Whether credit may flow from one step to the next.
+        bytes_for_spikes: Have synapses keep spikes as bytes for the backward pass.
         overwritten: Neurons that need a current of their own, because the network writes to it afterwards.
         observers: See every site as it runs.
         count: Count spikes, for `rates`.
@@ -56,6 +58,7 @@ class Run:
         *,
         seam: Seam | None = None,
         through_time: bool = True,
+        bytes_for_spikes: bool = False,
         overwritten: Collection[str] = (),
         observers: Sequence[Observer] = (),
         count: bool = True,
@@ -64,10 +67,11 @@ class Run:
         self.state: State = dict(state or {})
         self._seam = seam
         self._through_time = through_time
+        self._bytes_for_spikes = bytes_for_spikes
         self._overwritten = overwritten
         self._observers = observers
         self._count = count
-        self._steps = 0
+        self._folded = Folded(0)
         self._calls: Counter[str] = Counter()
         self._emitted: dict[str, Tensor] = {}
         self._fired: dict[str, Tensor] = {}
@@ -83,7 +87,7 @@ class Run:
             The network's output, `[time, batch, *output]`.
         """
         self.state = dict(self.state)  # what was handed out stays as it is
-        with _answering(self._answers()), _uncached_casts():
+        with _answering(self._answers(is_static(x))), _uncached_casts():
             if self._sites.recurrent:
                 return torch.cat([self._pass(step) for step in x.split(1)])
             return self._pass(x)
@@ -97,9 +101,9 @@ class Run:
         return {site: (fired / self._seen).item() for site, fired in self._fired.items()}
 
     def _pass(self, x: Tensor) -> Tensor:
-        self._steps = len(x)
+        self._folded = Folded(len(x))
         self._calls.clear()
-        output: Any = self._sites.module(x.flatten(0, 1))
+        output: Any = self._sites.module(self._folded.fold(x))
         if not isinstance(output, Tensor) or output.dim() == 0 or len(output) != x.shape[0] * x.shape[1]:
             found = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise NetworkError(
@@ -110,14 +114,15 @@ class Run:
         for site, value in self._emitted.items():
             self.state[site] = {"last": value if self._through_time else value.detach()}
         self._emitted.clear()
-        self._seen += self._steps
+        self._folded = Folded(0)  # which lets go of what it has seen
+        self._seen += len(x)
         return output.unflatten(0, x.shape[:2])
 
-    def _answers(self) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
+    def _answers(self, static: bool) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
         """Pair every module the run speaks for with what answers in its place."""
         for name, module in self._sites.temporal.items():
             yield module, partial(self._at_temporal, name, module, module.forward)
-        if self._seam is not None or self._observers:
+        if self._seam is not None or self._observers or self._bytes_for_spikes or static:
             for name, module in self._sites.synapses.items():
                 yield module, partial(self._at_synapse, name, module.forward)
         # Last, so that `source.forward` is already the answer of a source that is itself a neuron or a synapse.
@@ -144,7 +149,7 @@ class Run:
         site = self._site(name)
         if x.dtype in (torch.float16, torch.bfloat16) and torch.is_autocast_enabled(x.device.type):
             x = x.float()  # membranes and statistics keep full precision under autocast
-        chunk = (x.clone() if site in self._overwritten else x).unflatten(0, (self._steps, -1))
+        chunk = self._folded.unfold(x.clone() if site in self._overwritten else x)
         state = self._carried(site, chunk)
         if isinstance(module, Temporal):
             y, state = module.scan(chunk, state, self._through_time)
@@ -155,32 +160,40 @@ class Run:
             y = scan_per_step(module, forward, chunk)
         if state:
             self.state[site] = state
-        folded = y.flatten(0, 1)
+        folded = self._folded.fold(y, spikes=isinstance(module, Neuron))
         if isinstance(module, Neuron):
             if self._count:
-                fired = y.detach().mean(dtype=torch.float32) * self._steps
+                fired = y.detach().mean(dtype=torch.float32) * len(y)
                 self._fired[site] = self._fired[site] + fired if site in self._fired else fired
             for observer in self._observers:
                 observer.neuron(site, x, folded)
         return folded
 
     def _at_synapse(self, name: str, forward: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+        listens = self._seam is not None or self._observers
+        if not listens and not any(isinstance(x, Tensor) and self._is_special(x) for x in args):
+            return forward(*args, **kwargs)
         with Intercept(partial(self._transmit, name)):
             return forward(*args, **kwargs)
 
     def _transmit(self, name: str, operation: Operation, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         site = self._site(name)
         check_input(site, operation, x, weight)
-        chunk = x.unflatten(0, (self._steps, -1))
+        chunk = self._folded.unfold(x)
         arrival = Arrival(chunk)
         if self._seam is not None:
             arrival, carried = self._seam(site, chunk, self._carried(site, chunk))
             if carried:
                 self.state[site] = carried
-        current = transmit(operation, arrival, weight, bias)
+        as_bytes = self._bytes_for_spikes and self._folded.holds_spikes(x)
+        current = self._folded.fold(transmit(operation, arrival, weight, bias, as_bytes))
         for observer in self._observers:
             observer.synapse(site, operation, x, weight, current)
         return current
+
+    def _is_special(self, x: Tensor) -> bool:
+        """Whether something is to be gained at a synapse that sees `x`."""
+        return self._folded.repeats(x) or (self._bytes_for_spikes and self._folded.holds_spikes(x))
 
     def _at_source(self, name: str, forward: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         self._emitted[name] = forward(*args, **kwargs)

@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from spikewright.errors import ShapeError
 from spikewright.operations import Convolution, Linear, Operation
+from spikewright.temporal import is_static
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,10 @@ class Arrival:
 
 
 class _Transmit(torch.autograd.Function):
-    """`operation(value)` forward; backward with the factor in place of the value, and `back` in place of the weight."""
+    """`operation(value)` forward; backward with the factor in place of the value, and `back` in place of the weight.
+
+    A value of one step is repeated for every step of the factor.
+    """
 
     @staticmethod
     def forward(
@@ -56,7 +60,9 @@ class _Transmit(torch.autograd.Function):
     ) -> Tensor:
         ctx.operation = operation
         ctx.save_for_backward(factor, weight if back is None else back, bias_factor)
-        return operation(value, weight, bias)
+        current = operation(value, weight, bias)
+        ctx.times = len(factor) // len(value)
+        return current if ctx.times == 1 else current.repeat(ctx.times, *[1] * (current.dim() - 1))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -72,16 +78,39 @@ class _Transmit(torch.autograd.Function):
             for_bias = ctx.operation.bias_gradient(grad, bias_factor)
         elif need_bias and bias_factor is not None:
             for_bias = for_bias * bias_factor.to(grad.dtype)
+        if for_value is not None and ctx.times > 1:
+            for_value = for_value.unflatten(0, (ctx.times, -1)).sum(0)
         return None, for_value, for_weight, for_bias, None, None, None
 
 
-def transmit(operation: Operation, arrival: Arrival, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Run one synapse for a chunk; returns the current, time folded into the batch."""
-    value = arrival.value.flatten(0, 1)
-    if arrival.plain:
-        return operation(value, weight, bias)
-    factor = value.detach() if arrival.factor is None else arrival.factor.flatten(0, 1)
-    return _Transmit.apply(operation, value, weight, bias, factor, arrival.bias_factor, arrival.back)  # type: ignore
+def transmit(
+    operation: Operation, arrival: Arrival, weight: Tensor, bias: Tensor | None, as_bytes: bool = False
+) -> Tensor:
+    """Run one synapse for a chunk; returns the current, `[time, batch, *feature]`.
+
+    One step that is repeated is transmitted once.
+
+    Args:
+        operation: Of the synapse.
+        arrival: What arrives.
+        weight: Of the synapse.
+        bias: Of the synapse.
+        as_bytes: The value holds zeros and ones; keep it as bytes for the backward pass.
+    """
+    steps, value = len(arrival.value), arrival.value
+    if is_static(value) and (arrival.factor is not None or arrival.bias_factor is None):
+        value = value[:1]
+    value = value.flatten(0, 1)
+    as_bytes = as_bytes and arrival.factor is None and weight.requires_grad and torch.is_grad_enabled()
+    if arrival.plain and not as_bytes:
+        current = operation(value, weight, bias)
+    else:
+        factor = value.detach() if arrival.factor is None else arrival.factor.flatten(0, 1)
+        if as_bytes:
+            factor = factor.to(torch.uint8)
+        current = _Transmit.apply(operation, value, weight, bias, factor, arrival.bias_factor, arrival.back)
+    current = current.unflatten(0, (-1, arrival.value.shape[1]))  # type: ignore[union-attr]
+    return current.expand(steps, *current.shape[1:])
 
 
 class Intercept(TorchFunctionMode):

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from spikewright.bench.contenders import Contender
+from spikewright.bench.measure import ChildFailed
 from spikewright.bench.settings import Settings
 from spikewright.bench.task import Spikes, Task, calibrate
 from spikewright.metrics.memory import SavedBytes
@@ -54,7 +55,7 @@ def measure_apart(trial: Trial) -> Use:
 
     Raises:
         RuntimeError: The process was killed.
-        ImportError: The process failed; the message is its own reason.
+        ChildFailed: The process failed; the message is its own reason.
     """
     paths = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
     child = subprocess.run(
@@ -68,7 +69,7 @@ def measure_apart(trial: Trial) -> Use:
         raise RuntimeError(f"its process was ended by signal {-child.returncode}, perhaps for want of memory")
     if child.returncode:
         why = (child.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"])[-1]
-        raise ImportError(why.removeprefix("ImportError: "))
+        raise ChildFailed(why.removeprefix("ImportError: "))
     return Use(**json.loads(last))
 
 

@@ -90,7 +90,7 @@ def interleave(
             for name in list(going) if turn % 2 == 0 else list(going)[::-1]:
                 tell(f"{name}, " + (f"repeat {turn + 1} of {repeats}" if turn >= 0 else "warm-up"))
                 try:
-                    taken = statistics.median(_time(going[name], clock) for _ in range(in_a_row))
+                    taken = statistics.median([_time(going[name], clock) for _ in range(in_a_row)])
                 except Exception as error:
                     left_out[name] = reason(error)
                     del going[name], seconds[name]
@@ -99,10 +99,14 @@ def interleave(
     return Times(seconds, left_out)
 
 
+class ChildFailed(Exception):
+    """What a process of its own died of, in one line."""
+
+
 def reason(error: Exception) -> str:
     """Return an error in one line."""
     lines = str(error).strip().splitlines() or [""]
-    return lines[0] if type(error) is ImportError else f"{type(error).__name__}: {lines[0]}"
+    return lines[0] if type(error) in (ImportError, ChildFailed) else f"{type(error).__name__}: {lines[0]}"
 
 
 def _time(step: Timed, clock: Callable[[], float]) -> float:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -19,7 +19,7 @@ class Settings:
         repeats: Timed runs of every contender; `None` leaves their number to each workload.
         quick: Tiny sizes and two repeats: shows that everything works, its figures mean nothing.
         sizes: Widths of the workload `linear`; `None` are its own.
-        chunk: Steps alive at once in the rules that need no more than one.
+        chunk: Steps alive at once in the rules that need no more than one; see `Rule`.
         seed: Of weights and inputs.
     """
 
@@ -27,7 +27,7 @@ class Settings:
     repeats: int | None = None
     quick: bool = False
     sizes: tuple[int, ...] | None = None
-    chunk: int | Literal["auto"] | None = "auto"
+    chunk: int | str = "auto"
     seed: int = 0
 
     def random(self) -> torch.Generator:

@@ -4,14 +4,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from spikewright.bench import Settings, environment, run
 from spikewright.cli.common import check_writable, write_json
 from spikewright.errors import ConfigError
-from spikewright.text import aligned
+from spikewright.text import aligned, size_in_bytes
 
 
 def bench(
@@ -38,7 +38,7 @@ def bench(
         quick: Tiny sizes and two repeats, to see that everything works; the figures mean nothing.
         threads: Threads of torch; by default as many as it takes by itself.
         sizes: Widths of the workload linear, with commas between; by default 512 to 16384 in powers of 2.
-        chunk: Steps alive at once in OTTT and SLTT, a number or auto.
+        chunk: Steps alive at once in OTTT and SLTT, a number, auto, or a memory budget.
         seed: Of weights and inputs.
         json: Also write the result to this file, anew whenever a table is there.
         quiet: Print nothing.
@@ -120,9 +120,9 @@ def _widths(text: str) -> tuple[int, ...]:
     return tuple(_positive("sizes", int(part)) for part in parts)
 
 
-def _chunk(text: str) -> int | Literal["auto"]:
-    if text == "auto":
-        return "auto"
-    if not text.isdigit():
-        raise ConfigError(f"--chunk {text}: a number of steps, or auto, is needed.")
-    return _positive("chunk", int(text))
+def _chunk(text: str) -> int | str:
+    if text.isdigit():
+        return _positive("chunk", int(text))
+    if text != "auto" and size_in_bytes(text) is None:
+        raise ConfigError(f"--chunk {text}: a number of steps, auto, or a memory budget such as 256MiB is needed.")
+    return text

@@ -18,7 +18,7 @@ from spikewright.wiring import Synapse, Wiring
 
 Backward = Callable[[Tensor], None]
 AUTO = 1 << 30
-"""Budget of `chunk="auto"` in bytes.  More steps at once are never slower, and this is little beside what runs anyway."""
+"""Budget of `chunk="auto"` in bytes: more steps at once are faster, and most machines have this much to spare."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,8 @@ class Rule(nn.Module, ABC):
     """Whether the loss must be a sum of per-step terms."""
     through_time: ClassVar[bool]
     """Whether credit crosses time steps."""
+    bytes_for_spikes: ClassVar[bool] = False
+    """Whether synapses keep spikes as bytes for the backward pass: a quarter of the memory, for two conversions."""
 
     def __init__(self, chunk: int | str | None) -> None:
         super().__init__()

@@ -50,6 +50,7 @@ class BPTT(Rule):
 
     per_step: ClassVar[bool] = False
     through_time: ClassVar[bool] = True
+    bytes_for_spikes: ClassVar[bool] = True
 
     def __init__(self, chunk: int | str | None = None, checkpoint: bool = False) -> None:
         super().__init__(chunk)

@@ -5,6 +5,7 @@ import torch
 
 from spikewright.bench.apart import Trial, measure_apart
 from spikewright.bench.contenders import Step
+from spikewright.bench.measure import ChildFailed
 from spikewright.bench.settings import Settings
 from spikewright.bench.task import Task
 from spikewright.bench.workloads.memory import table
@@ -62,7 +63,7 @@ def test_a_process_that_fails_or_is_killed_becomes_a_line() -> None:
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_process_has_the_threads_of_this_one(threads: int) -> None:
     torch.set_num_threads(threads)
-    with pytest.raises(ImportError, match=f"ValueError: {threads} threads"):
+    with pytest.raises(ChildFailed, match=f"ValueError: {threads} threads"):
         measure_apart(Trial(Fake("counting", Counting), 2, QUICK))
 
 

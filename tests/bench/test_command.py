@@ -101,7 +101,7 @@ def test_quiet_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
         (["--threads", "0"], "--threads 0: at least 1 is needed"),
         (["--sizes", "12,wide"], "--sizes 12,wide: whole numbers"),
         (["--sizes", "0"], "--sizes 0: at least 1 is needed"),
-        (["--chunk", "some"], "--chunk some: a number of steps, or auto"),
+        (["--chunk", "some"], "--chunk some: a number of steps, auto, or a memory budget"),
         (["--chunk", "0"], "--chunk 0: at least 1 is needed"),
     ],
 )

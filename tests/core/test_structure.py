@@ -15,7 +15,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 LAYERS = [
     ["errors", "text", "temporal", "trial", "surrogate", "metrics"],
-    ["kernels", "operations"],
+    ["kernels", "operations", "folded"],
     ["neurons", "synapse", "layers", "losses"],
     ["sites", "wiring"],
     ["run"],

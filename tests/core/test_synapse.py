@@ -85,7 +85,7 @@ def through(setting: Setting, factor: Tensor | None = None, **arrival: Tensor) -
     operation, x = setting.parsed(setting.x)
     if factor is not None:
         arrival["factor"] = unfolded(setting.parsed(factor)[1].detach())
-    return transmit(operation, Arrival(unfolded(x), **arrival), setting.weight, setting.bias)
+    return transmit(operation, Arrival(unfolded(x), **arrival), setting.weight, setting.bias).flatten(0, 1)
 
 
 def grads(current: Tensor, setting: Setting) -> list[Tensor]:

@@ -1,6 +1,7 @@
 """What a step keeps for backward and takes from the system, by the length of the sequence."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from spikewright.bench.apart import Trial, Use, measure_apart
 from spikewright.bench.contenders import Contender, PeerBPTT, Ruled
@@ -16,7 +17,7 @@ from spikewright.text import readable
 
 def memory(settings: Settings, tell: Tell) -> Iterator[Table]:
     """Measure memory by number of steps, each in a process of its own."""
-    floor, bptt, *online = ours(settings)
+    floor, bptt, *online = ours(replace(settings, chunk=1))  # what the rules do unless told otherwise
     cheaper = Ruled("spikewright BPTT, checkpoint", BPTT, {"checkpoint": True})
     jelly, *others = PEERS
     peers = [PeerBPTT(jelly), SpikingJellyOnline("OTTT"), *map(PeerBPTT, others)]

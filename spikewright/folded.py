@@ -1,0 +1,64 @@
+"""What a pass knows of the tensors in which time is folded into the batch, `[time * batch, *feature]`."""
+
+import weakref
+
+import torch
+from torch import Tensor
+
+from spikewright.temporal import is_static
+
+
+class _Mark:
+    """Recognises a tensor, or a view of all of it, for as long as nobody writes to it."""
+
+    def __init__(self, x: Tensor) -> None:
+        self._root, self._entries, self._version = weakref.ref(_root(x)), x.numel(), x._version
+
+    def is_on(self, x: Tensor) -> bool:
+        return self._root() is _root(x) and x.numel() == self._entries and x._version == self._version
+
+
+def _root(x: Tensor) -> Tensor:
+    return x if x._base is None else x._base
+
+
+def _can_be_marked(x: Tensor) -> bool:
+    """Whether it will be noticed if somebody writes to `x`."""
+    return not torch.compiler.is_compiling() and not x.is_inference()
+
+
+class Folded:
+    """Folds and unfolds the tensors of one pass, and remembers of each whether it repeats one step or holds spikes.
+
+    Args:
+        steps: Of the pass.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self._repeated: list[tuple[_Mark, Tensor]] = []
+        self._spikes: list[_Mark] = []
+
+    def fold(self, x: Tensor, spikes: bool = False) -> Tensor:
+        """Fold `x` `[time, batch, *feature]`; `spikes` says that it holds zeros and ones."""
+        folded = x.flatten(0, 1)
+        if is_static(x) and _can_be_marked(folded):
+            self._repeated.append((_Mark(folded), x))
+        if spikes and _can_be_marked(folded):
+            self._spikes.append(_Mark(folded))
+        return folded
+
+    def unfold(self, x: Tensor) -> Tensor:
+        """Return `x` as `[time, batch, *feature]`; one repeated step without a copy, where it is known to be one."""
+        for mark, steps in self._repeated:
+            if x.dim() == steps.dim() - 1 and mark.is_on(x):
+                return steps
+        return x.unflatten(0, (self.steps, -1))
+
+    def repeats(self, x: Tensor) -> bool:
+        """Whether `x` is known to repeat one step."""
+        return any(mark.is_on(x) for mark, _ in self._repeated)
+
+    def holds_spikes(self, x: Tensor) -> bool:
+        """Whether `x` is known to hold nothing but zeros and ones."""
+        return any(mark.is_on(x) for mark in self._spikes)

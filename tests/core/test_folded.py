@@ -1,0 +1,127 @@
+"""What a pass knows of its tensors: one repeated step is computed once, spikes are kept as bytes; results stay."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from spikewright.folded import Folded
+from spikewright.metrics import SavedBytes
+from spikewright.network import Network
+from spikewright.neurons import LIF
+from spikewright.rules import BPTT, OTTT, SLTT, Rule
+from tests.core.support import CE, Lambda, lively
+from tests.nets import NETS, sample
+from tests.oracles.compare import assert_agree
+from tests.rules.support import gradients, learn
+
+
+def test_a_repeated_step_is_known_until_somebody_writes_to_it() -> None:
+    folded, x = Folded(3), torch.rand(2, 4).expand(3, 2, 4)
+    rows = folded.fold(x)
+    assert folded.unfold(rows) is x and folded.repeats(rows)
+    assert not folded.repeats(rows[:2]) and not folded.repeats(rows.clone())
+    assert folded.unfold(rows.flatten(1)).stride(0) == 0
+    assert folded.unfold(rows.unsqueeze(1)).shape == (3, 2, 1, 4)
+    rows.add_(1)
+    assert not folded.repeats(rows) and torch.equal(folded.unfold(rows), x + 1)
+
+
+def test_what_is_not_repeated_is_unfolded_in_place() -> None:
+    folded, x = Folded(3), torch.rand(3, 2, 4)
+    rows = folded.fold(x)
+    assert not folded.repeats(rows) and folded.unfold(rows).data_ptr() == x.data_ptr()
+    assert not Folded(1).repeats(Folded(1).fold(x[:1]))
+
+
+def test_spikes_are_known_through_views_of_all_of_them() -> None:
+    folded = Folded(3)
+    spikes, others = folded.fold(torch.ones(3, 2, 4, 4), spikes=True), folded.fold(torch.ones(3, 2, 4, 4))
+    assert folded.holds_spikes(spikes) and folded.holds_spikes(spikes.flatten(1))
+    assert not folded.holds_spikes(others) and not folded.holds_spikes(spikes[:, :2]) and not folded.repeats(spikes)
+    spikes.mul_(0.5)
+    assert not folded.holds_spikes(spikes)
+
+
+class Rows(TorchDispatchMode):
+    """Notes how many rows every convolution and matrix product has seen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[int] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in (torch.ops.aten.convolution.default, torch.ops.aten.addmm.default):
+            self.seen.append(len(args[0] if func is torch.ops.aten.convolution.default else args[1]))
+        return func(*args, **(kwargs or {}))
+
+
+def still(name: str, steps: int = 6) -> tuple[Tensor, Tensor]:
+    """A sample of a network of `tests/nets.py`, its first step shown over and over."""
+    x, y = sample(name, 0)
+    return x[0].expand(steps, *x.shape[1:]), y
+
+
+@pytest.mark.parametrize("rule", [BPTT(), SLTT(chunk=None), OTTT(chunk=None), SLTT(chunk=4)], ids=repr)
+def test_the_first_layer_sees_a_still_image_once(rule: Rule) -> None:
+    x, y = still("conv")
+    net = Network(NETS["conv"](0))
+    net.wiring(x)
+    with Rows() as rows:
+        list(rule.updates(net, x, y, CE))
+    once, batch = len(rows.seen) // 3, x.shape[1]
+    assert rows.seen[::3] == [batch] * once and all(n > batch for n in rows.seen[1::3])
+
+
+@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("rule", [BPTT(), BPTT(checkpoint=True), SLTT(chunk=4), OTTT(chunk=4), OTTT()], ids=repr)
+def test_a_still_image_gives_what_its_copies_give(rule: Rule, name: str) -> None:
+    x, y = still(name)
+    module = NETS[name](0)
+    assert_agree(gradients(rule, module, x, y), gradients(rule, NETS[name](0), x.clone(), y))
+    found, expected = Network(module).run(x)[0], Network(module).run(x.clone())[0]
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_the_gradient_of_a_still_image() -> None:
+    x = sample("mlp", 0)[0][0].requires_grad_()
+    module = NETS["mlp"](0)
+    for rule in (SLTT(chunk=None), OTTT(chunk=None)):
+        grads = []
+        for steps in (x.expand(6, *x.shape), torch.stack([x] * 6)):
+            run = Network(module).start(steps, rule=rule)
+            grads += torch.autograd.grad(run.advance(steps).square().sum(), x)
+        torch.testing.assert_close(*grads, rtol=1e-12, atol=1e-12)
+
+
+def _writes(m: nn.Module, x: Tensor) -> Tensor:
+    current = m.fc(x)
+    current.mul_(1.5)
+    spikes = m.lif(current)
+    spikes.mul_(2.0)
+    return m.out(spikes)
+
+
+def test_a_module_may_write_to_currents_and_spikes() -> None:
+    torch.manual_seed(0)
+    module = lively(Lambda(_writes, fc=nn.Linear(8, 6), lif=LIF(), out=nn.Linear(6, 4)).double())
+    x, y = still("mlp")
+    for rule in (BPTT(), SLTT(chunk=3)):
+        assert_agree(gradients(rule, module, x, y), gradients(rule, module, x.clone(), y))
+
+
+def test_bptt_keeps_spikes_as_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    module = lively(nn.Sequential(nn.Linear(8, 6), LIF(), nn.Linear(6, 10), LIF(), nn.Linear(10, 4)).double())
+    x, y = sample("mlp", 0)
+    saved = []
+    for as_bytes in (True, False):
+        monkeypatch.setattr(BPTT, "bytes_for_spikes", as_bytes)
+        with SavedBytes() as bytes_saved:
+            learn(BPTT(), module, x, y, CE)
+        saved.append((bytes_saved.peak, gradients(BPTT(), module, x, y)))
+    spikes = x.shape[0] * x.shape[1] * (6 + 10)
+    assert saved[1][0] - saved[0][0] == spikes * (8 - 1)
+    assert_agree(saved[0][1], saved[1][1])
