@@ -148,7 +148,8 @@ class Run:
     def _at_temporal(self, name: str, module: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         site = self._site(name)
         if x.dtype in (torch.float16, torch.bfloat16) and torch.is_autocast_enabled(x.device.type):
-            x = x.float()  # membranes and statistics keep full precision under autocast
+            if not isinstance(module, Neuron) or type(module).scan is not Neuron.scan:
+                x = x.float()  # statistics, and states of other people's neurons; ours are in full precision anyway
         chunk = self._folded.unfold(x.clone() if site in self._overwritten else x)
         state = self._carried(site, chunk)
         if isinstance(module, Temporal):

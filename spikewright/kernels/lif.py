@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from spikewright.kernels.layout import Layout, operands, precision
 from spikewright.kernels.operators import fused, kernels, surrogate_number
@@ -147,10 +146,13 @@ class _Scan(torch.autograd.Function):
         return spikes, after
 
     @staticmethod
-    @once_differentiable
-    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]  (the decorator hides the name of ctx)
-        ctx: Any, *grads: Tensor | None
-    ) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            raise RuntimeError(
+                "A gradient of a gradient was asked for (create_graph=True), and the path leads through spiking neurons, "
+                "whose fused backward scan has no derivative. Set SPIKEWRIGHT_NATIVE=0 (SPIKEWRIGHT_TRITON=0 on a GPU) "
+                "to run them step by step: slower, and differentiable as often as their surrogate is."
+            )
         grad_spikes, grad_after = grads
         x, membrane, leaks = ctx.saved_tensors
         _, threshold, subtract, *_ = ctx.neuron

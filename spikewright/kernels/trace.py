@@ -15,7 +15,7 @@ def trace_naive(x: Tensor, trace: Tensor | None, leak: float | Tensor) -> tuple[
         trace = step.clone() if trace is None else step + leak * trace
         traces.append(trace)
     assert trace is not None  # a chunk has at least one step
-    return (traces[0].unsqueeze(0) if len(traces) == 1 else torch.stack(traces)), trace
+    return torch.stack(traces), trace
 
 
 @torch.no_grad()

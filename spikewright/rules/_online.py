@@ -46,17 +46,22 @@ class OnlineRule(Rule):
     ) -> Iterator[Update]:
         net.check(self, loss, x, y)
         run = net.start(x, state, rule=self)
-        losses, outputs = [], []
+        total = outputs = None
         for segment in self.segments(len(x), self.steps_at_once(net.wiring(x), x)):
             with torch.set_grad_enabled(segment.learn):
                 output = run.advance(x[segment.start : segment.stop])
                 value = loss(output, y, len(x), segment.start)
             if segment.learn:
                 backward(value)
-            losses.append(value.detach())
-            outputs.append(output.detach())
             run.detach()
+            value, output = value.detach(), output.detach()
             if self.updates_every_step:
-                yield Update(losses.pop(), outputs.pop(), run.state, run)
-        if not self.updates_every_step:
-            yield Update(torch.stack(losses).sum(), torch.cat(outputs), run.state, run)
+                yield Update(value, output, run.state, run)
+                continue
+            if total is None or outputs is None:
+                # All of them at once: many small blocks that stay would keep the freed ones between them from use.
+                total, outputs = torch.zeros_like(value), output.new_empty(len(x), *output.shape[1:])
+            total += value
+            outputs[segment.start : segment.stop] = output
+        if total is not None and outputs is not None:
+            yield Update(total, outputs, run.state, run)

@@ -111,14 +111,6 @@ def test_operands_that_do_not_fit_raise() -> None:
             trace_scan(x, torch.zeros(shape), 0.5)
 
 
-def test_a_second_derivative_is_refused() -> None:
-    x, weight = draw(3, 2, 5).requires_grad_(), draw(5).requires_grad_()
-    spikes, _ = lif_scan(x, None, **DEFAULTS)
-    (grad,) = torch.autograd.grad((spikes * weight).sum(), x, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        grad.square().sum().backward()
-
-
 ROOT = Path(__file__).parents[2]
 EMPTY = """
 import torch

@@ -43,7 +43,6 @@ def test_a_caller_may_write_to_what_it_gave_and_what_it_got() -> None:
         assert torch.equal(kept, before), case
 
 
-@pytest.mark.xfail(strict=True, reason="the naive scan of one step returns one tensor twice")
 def test_without_kernels_too() -> None:
     traces, after = trace_naive(draw(1, 2, 5), None, 0.5)
     before = after.clone()
