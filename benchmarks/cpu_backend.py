@@ -121,7 +121,8 @@ def main() -> None:
         "torch.compile": lambda: torch.compile(lambda x: lif_naive(x, None, **NEURON)[0], dynamic=False),
         "step by step": lambda: lambda x: lif_naive(x, None, **NEURON)[0],
     }
-    steps, first, rows = {}, {}, [("", "x C++: median [quartiles]", "ms", "first call, s", "spikes differ", "gradient differs")]
+    steps, first = {}, {}
+    rows = [("", "x C++: median [quartiles]", "ms", "first call, s", "spikes differ", "gradient differs")]
     for name, make in scans.items():
         began = time.perf_counter()
         try:

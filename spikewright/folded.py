@@ -9,13 +9,14 @@ from spikewright.temporal import is_static
 
 
 class _Mark:
-    """Recognises a tensor, or a view of all of it, for as long as nobody writes to it."""
+    """Recognises the entries of a tensor, in whatever view of all of them, for as long as nobody writes to it."""
 
     def __init__(self, x: Tensor) -> None:
-        self._root, self._entries, self._version = weakref.ref(_root(x)), x.numel(), x._version
+        self._root, self._version = weakref.ref(_root(x)), x._version
 
     def is_on(self, x: Tensor) -> bool:
-        return self._root() is _root(x) and x.numel() == self._entries and x._version == self._version
+        root = _root(x)
+        return self._root() is root and x.numel() == root.numel() and x._version == self._version
 
 
 def _root(x: Tensor) -> Tensor:
@@ -23,8 +24,8 @@ def _root(x: Tensor) -> Tensor:
 
 
 def _can_be_marked(x: Tensor) -> bool:
-    """Whether it will be noticed if somebody writes to `x`."""
-    return not torch.compiler.is_compiling() and not x.is_inference()
+    """Whether `x` is all of its memory, and it will be noticed if somebody writes to it."""
+    return not torch.compiler.is_compiling() and not x.is_inference() and x.numel() == _root(x).numel()
 
 
 class Folded:
@@ -51,7 +52,7 @@ class Folded:
     def unfold(self, x: Tensor) -> Tensor:
         """Return `x` as `[time, batch, *feature]`; one repeated step without a copy, where it is known to be one."""
         for mark, steps in self._repeated:
-            if x.dim() == steps.dim() - 1 and mark.is_on(x):
+            if x.shape[1:] == steps.shape[2:] and x.is_contiguous() and mark.is_on(x):
                 return steps
         return x.unflatten(0, (self.steps, -1))
 

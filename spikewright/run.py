@@ -161,7 +161,7 @@ class Run:
             y = scan_per_step(module, forward, chunk)
         if state:
             self.state[site] = state
-        folded = self._folded.fold(y, spikes=isinstance(module, Neuron))
+        folded = self._folded.fold(y, spikes=isinstance(module, Neuron) and module.binary)
         if isinstance(module, Neuron):
             if self._count:
                 fired = y.detach().mean(dtype=torch.float32) * len(y)

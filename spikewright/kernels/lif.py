@@ -149,8 +149,8 @@ class _Scan(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
             raise RuntimeError(
-                "A gradient of a gradient was asked for (create_graph=True), and the path leads through spiking neurons, "
-                "whose fused backward scan has no derivative. Set SPIKEWRIGHT_NATIVE=0 (SPIKEWRIGHT_TRITON=0 on a GPU) "
+                "A gradient of a gradient was asked for (create_graph=True), and it leads through spiking neurons, "
+                "whose fused backward scan has no derivative. Set SPIKEWRIGHT_NATIVE=0 (on a GPU SPIKEWRIGHT_TRITON=0) "
                 "to run them step by step: slower, and differentiable as often as their surrogate is."
             )
         grad_spikes, grad_after = grads

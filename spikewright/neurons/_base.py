@@ -45,6 +45,11 @@ class Neuron(Temporal):
     def leak(self) -> float | Tensor:
         """Fraction of the potential retained per step: a number, or one entry per channel."""
 
+    @property
+    def binary(self) -> bool:
+        """Whether all it emits is zeros and ones; not taken for granted of a scan or a step of somebody else's."""
+        return type(self).scan is Neuron.scan and type(self.surrogate).__call__ is Surrogate.__call__
+
     def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
         leak = self.leak
         if isinstance(leak, Tensor):

@@ -12,6 +12,7 @@ from spikewright.metrics import SavedBytes
 from spikewright.network import Network
 from spikewright.neurons import LIF
 from spikewright.rules import BPTT, OTTT, SLTT, Rule
+from spikewright.temporal import SiteState
 from tests.core.support import CE, Lambda, lively
 from tests.nets import NETS, sample
 from tests.oracles.compare import assert_agree
@@ -25,6 +26,9 @@ def test_a_repeated_step_is_known_until_somebody_writes_to_it() -> None:
     assert not folded.repeats(rows[:2]) and not folded.repeats(rows.clone())
     assert folded.unfold(rows.flatten(1)).stride(0) == 0
     assert folded.unfold(rows.unsqueeze(1)).shape == (3, 2, 1, 4)
+    square = folded.fold(still_square := torch.rand(2, 4, 4).expand(3, 2, 4, 4))
+    assert folded.unfold(square) is still_square
+    assert torch.equal(folded.unfold(square.transpose(1, 2)), still_square.transpose(2, 3))
     rows.add_(1)
     assert not folded.repeats(rows) and torch.equal(folded.unfold(rows), x + 1)
 
@@ -43,6 +47,9 @@ def test_spikes_are_known_through_views_of_all_of_them() -> None:
     assert not folded.holds_spikes(others) and not folded.holds_spikes(spikes[:, :2]) and not folded.repeats(spikes)
     spikes.mul_(0.5)
     assert not folded.holds_spikes(spikes)
+    both = torch.ones(2, 3, 2, 4)
+    part = folded.fold(both[0], spikes=True)
+    assert not folded.holds_spikes(part) and not folded.holds_spikes(both[1].flatten(0, 1))
 
 
 class Rows(TorchDispatchMode):
@@ -83,6 +90,39 @@ def test_a_still_image_gives_what_its_copies_give(rule: Rule, name: str) -> None
     assert_agree(gradients(rule, module, x, y), gradients(rule, NETS[name](0), x.clone(), y))
     found, expected = Network(module).run(x)[0], Network(module).run(x.clone())[0]
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_masks_and_statistics_of_a_still_image() -> None:
+    def build() -> nn.Module:
+        torch.manual_seed(0)
+        conv = nn.Conv2d(2, 3, 3, bias=False)
+        return lively(nn.Sequential(conv, nn.BatchNorm2d(3), LIF(), nn.Dropout(0.3), nn.Flatten(), nn.Linear(108, 4)))
+
+    x, y = still("conv")
+    for rule in (BPTT(), SLTT(chunk=4)):
+        once, copied = build(), build()
+        assert_agree(gradients(rule, once, x, y), gradients(rule, copied, x.clone(), y))
+        for a, b in zip(once.buffers(), copied.buffers()):
+            torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+class Graded(LIF):
+    """Emits more than zeros and ones."""
+
+    def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
+        spikes, state = super().scan(x, state, through_time)
+        return 0.5 * spikes, state
+
+
+def test_only_zeros_and_ones_are_kept_as_bytes() -> None:
+    def build() -> nn.Module:
+        torch.manual_seed(0)
+        return lively(nn.Sequential(nn.Linear(8, 6), Graded(), nn.Linear(6, 4)).double())
+
+    x, y = sample("mlp", 0)
+    assert not Graded().binary and LIF().binary
+    readout = [gradients(rule, build(), x, y)["2.weight"] for rule in (BPTT(), SLTT(chunk=None))]
+    torch.testing.assert_close(*readout, rtol=1e-12, atol=1e-12)
 
 
 def test_the_gradient_of_a_still_image() -> None:
