@@ -31,3 +31,20 @@ def test_compiles_in_one_graph(rule):
     assert all(g.any() for g in plain)
     for a, b in zip(plain, compiled):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # from within torch's tracer
+def test_a_compiled_network_learns_what_bptt_does():
+    torch.manual_seed(0)
+    net = sw.Network(nn.Sequential(nn.Linear(8, 16), sw.LIF(), nn.Linear(16, 3)))
+    x, y, loss = 3 * torch.rand(4, 2, 8), torch.tensor([0, 2]), sw.losses.OnRate(nn.CrossEntropyLoss())
+    for _ in sw.rules.BPTT().updates(net, x, y, loss):
+        pass
+    expected = [p.grad.clone() for p in net.parameters()]
+    net.zero_grad()
+    torch._dynamo.reset()
+    compiled = torch.compile(net, backend="aot_eager", fullgraph=True)
+    loss(compiled(x), y, len(x)).backward()
+    assert all(g.any() for g in expected)
+    for p, g in zip(net.parameters(), expected):
+        torch.testing.assert_close(p.grad, g, rtol=1e-12, atol=1e-12)
