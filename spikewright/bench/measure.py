@@ -90,6 +90,7 @@ def interleave(
             for name in list(going) if turn % 2 == 0 else list(going)[::-1]:
                 tell(f"{name}, " + (f"repeat {turn + 1} of {repeats}" if turn >= 0 else "warm-up"))
                 try:
+                    gc.collect()  # walks through memory, so not between steps of a turn
                     taken = statistics.median([_time(going[name], clock) for _ in range(in_a_row)])
                 except Exception as error:
                     left_out[name] = reason(error)
@@ -111,7 +112,6 @@ def reason(error: Exception) -> str:
 
 def _time(step: Timed, clock: Callable[[], float]) -> float:
     step.clear()
-    gc.collect()
     began = clock()
     output = step.run()
     ended = clock()
