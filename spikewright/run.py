@@ -147,9 +147,9 @@ class Run:
 
     def _at_temporal(self, name: str, module: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         site = self._site(name)
-        if x.dtype in (torch.float16, torch.bfloat16) and torch.is_autocast_enabled(x.device.type):
-            if not isinstance(module, Neuron) or type(module).scan is not Neuron.scan:
-                x = x.float()  # statistics, and states of other people's neurons; ours are in full precision anyway
+        binary = isinstance(module, Neuron) and module.binary
+        if not binary and x.dtype in (torch.float16, torch.bfloat16) and torch.is_autocast_enabled(x.device.type):
+            x = x.float()  # statistics, and states of a scan that may not keep them in full precision by itself
         chunk = self._folded.unfold(x.clone() if site in self._overwritten else x)
         state = self._carried(site, chunk)
         if isinstance(module, Temporal):
@@ -161,7 +161,7 @@ class Run:
             y = scan_per_step(module, forward, chunk)
         if state:
             self.state[site] = state
-        folded = self._folded.fold(y, spikes=isinstance(module, Neuron) and module.binary)
+        folded = self._folded.fold(y, spikes=binary and self._bytes_for_spikes)
         if isinstance(module, Neuron):
             if self._count:
                 fired = y.detach().mean(dtype=torch.float32) * len(y)
@@ -186,15 +186,15 @@ class Run:
             arrival, carried = self._seam(site, chunk, self._carried(site, chunk))
             if carried:
                 self.state[site] = carried
-        as_bytes = self._bytes_for_spikes and self._folded.holds_spikes(x)
-        current = self._folded.fold(transmit(operation, arrival, weight, bias, as_bytes))
+        current = transmit(operation, arrival, weight, bias, as_bytes=self._folded.holds_spikes(x))
+        current = self._folded.fold(current)
         for observer in self._observers:
             observer.synapse(site, operation, x, weight, current)
         return current
 
     def _is_special(self, x: Tensor) -> bool:
         """Whether something is to be gained at a synapse that sees `x`."""
-        return self._folded.repeats(x) or (self._bytes_for_spikes and self._folded.holds_spikes(x))
+        return self._folded.repeats(x) or self._folded.holds_spikes(x)
 
     def _at_source(self, name: str, forward: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         self._emitted[name] = forward(*args, **kwargs)

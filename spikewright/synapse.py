@@ -97,7 +97,7 @@ def transmit(
         bias: Of the synapse.
         as_bytes: The value holds zeros and ones; keep it as bytes for the backward pass.
     """
-    steps, value = len(arrival.value), arrival.value
+    value = arrival.value
     if is_static(value) and (arrival.factor is not None or arrival.bias_factor is None):
         value = value[:1]
     value = value.flatten(0, 1)
@@ -109,8 +109,10 @@ def transmit(
         if as_bytes:
             factor = factor.to(torch.uint8)
         current = _Transmit.apply(operation, value, weight, bias, factor, arrival.bias_factor, arrival.back)
-    current = current.unflatten(0, (-1, arrival.value.shape[1]))  # type: ignore[union-attr]
-    return current.expand(steps, *current.shape[1:])
+    steps, batch = arrival.value.shape[:2]
+    if current.shape[0] == steps * batch:  # type: ignore[union-attr]
+        return current.unflatten(0, (steps, batch))  # type: ignore[union-attr]
+    return current.unsqueeze(0).expand(steps, *current.shape)  # type: ignore[union-attr]
 
 
 class Intercept(TorchFunctionMode):

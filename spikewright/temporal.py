@@ -19,7 +19,7 @@ def detach(state: State) -> State:
 
 def is_static(x: Tensor) -> bool:
     """Whether `x` `[time, ...]` is one step, repeated without a copy (`x.expand(steps, *x.shape)`)."""
-    return len(x) > 1 and x.stride(0) == 0
+    return x.dim() > 0 and x.stride(0) == 0 and x.shape[0] > 1
 
 
 class Temporal(nn.Module, ABC):

@@ -87,7 +87,7 @@ def call(name: str, first: Tensor, *arguments: Tensor | float | None) -> None:
         arguments: What else the kernel takes, tensors contiguous.
     """
     assert _KERNELS is not None  # the caller has asked `available`
-    steps = len(first)
+    steps = first.shape[0]
     pointers = [a.data_ptr() if isinstance(a, Tensor) else a for a in arguments]
     kernel = _KERNELS[name, first.dtype]
     kernel(steps, first.numel() // steps, first.data_ptr(), is_static(first), *pointers, torch.get_num_threads())
