@@ -152,7 +152,7 @@ def _lif_backward(
         else:
             slope = slope_at(u - threshold, parameter, SURROGATE)
         if not THROUGH_TIME:
-            g = tl.where(back == 0, g, 0 * g)
+            g = tl.where(back == 0, g, 0.0)
         if SUBTRACT:
             if DETACH_RESET:
                 du = g
