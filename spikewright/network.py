@@ -90,7 +90,7 @@ class Network(nn.Module):
         Raises:
             ShapeError: `x` has no step or does not fit the first layers, or its batch is not the state's.
         """
-        run = Run(self.sites, state, overwritten=self.wiring(x).overwritten, observers=observers, count=False)
+        run = self.start(x, state, observers=observers, count=False)
         return run.advance(x), run.state
 
     def start(
@@ -100,6 +100,7 @@ class Network(nn.Module):
         *,
         rule: Learner | None = None,
         observers: Sequence[Observer] = (),
+        count: bool = True,
     ) -> Run:
         """Return a run that is about to see `x`.
 
@@ -108,6 +109,7 @@ class Network(nn.Module):
             state: Where an earlier run of the same batch ended; `None` starts at rest.
             rule: A learning rule that takes part; without one, autograd does all.
             observers: See every site as it runs.
+            count: Count spikes, for `Run.rates`.
         """
         wiring = self.wiring(x)
         seam = partial(_at_synapse, rule, wiring) if rule is not None and rule.uses_synapses else None
@@ -120,6 +122,7 @@ class Network(nn.Module):
             bytes_for_spikes=rule is not None and rule.bytes_for_spikes,
             overwritten=wiring.overwritten,
             observers=observers,
+            count=count,
         )
 
     def wiring(self, x: Tensor) -> Wiring:

@@ -102,6 +102,7 @@ def transmit(
         value = value[:1]
     value = value.flatten(0, 1)
     as_bytes = as_bytes and arrival.factor is None and weight.requires_grad and torch.is_grad_enabled()
+    current: Any  # which apply, below, says nothing about
     if arrival.plain and not as_bytes:
         current = operation(value, weight, bias)
     else:
@@ -110,9 +111,9 @@ def transmit(
             factor = factor.to(torch.uint8)
         current = _Transmit.apply(operation, value, weight, bias, factor, arrival.bias_factor, arrival.back)
     steps, batch = arrival.value.shape[:2]
-    if current.shape[0] == steps * batch:  # type: ignore[union-attr]
-        return current.unflatten(0, (steps, batch))  # type: ignore[union-attr]
-    return current.unsqueeze(0).expand(steps, *current.shape)  # type: ignore[union-attr]
+    if current.shape[0] == steps * batch:
+        return current.unflatten(0, (steps, batch))
+    return current.unsqueeze(0).expand(steps, *current.shape)
 
 
 class Intercept(TorchFunctionMode):
