@@ -35,6 +35,10 @@ class NotFinite(SpikewrightError, RuntimeError):
     """Training produced a NaN or an infinity; the message names where it appeared first."""
 
 
+class NotConverged(SpikewrightError, RuntimeError):
+    """An equation was not solved as well as was asked for; the message says how far it is off, and why."""
+
+
 class DatasetMissing(SpikewrightError, FileNotFoundError):
     """A data file is not where it was expected."""
 

@@ -90,6 +90,10 @@ class Loss(ABC):
             start: Index of the chunk's first step in it.
         """
 
+    def mean(self, output: Tensor) -> Tensor:
+        """Return what a decision is taken by: outputs `[time, batch, *feature]` averaged over time."""
+        return output.sum(0) / len(output)
+
     def check(self, y: Tensor, steps: int, batch: int, classes: int) -> None:
         """Raise if `y` is no target for `batch` samples and `classes` outputs."""
         if len(y) != batch:
@@ -163,9 +167,25 @@ class OnRate(Loss):
 
     Args:
         criterion: Applied to the mean output.
+        leak: Weighs a step by `leak**age`, as rates of leaky neurons are; 1 is the plain mean.
+
+    Raises:
+        ConfigError: `leak` is not in (0, 1].
     """
 
     per_step = False
 
+    def __init__(self, criterion: Criterion, leak: float = 1.0) -> None:
+        super().__init__(criterion)
+        if not 0 < leak <= 1:
+            raise ConfigError(f"OnRate(leak={leak}): it weighs a step relative to the next one, in (0, 1].")
+        self.leak = leak
+
     def __call__(self, output: Tensor, y: Tensor, steps: int, start: int = 0) -> Tensor:
-        return self.criterion(output.sum(0) / steps, y)
+        return self.criterion(self.mean(output), y)
+
+    def mean(self, output: Tensor) -> Tensor:
+        if self.leak == 1:
+            return super().mean(output)
+        weights = self.leak ** torch.arange(len(output) - 1, -1, -1, dtype=output.dtype, device=output.device)
+        return torch.tensordot(weights / weights.sum(), output, 1)

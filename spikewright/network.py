@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import ClassVar, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +11,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from spikewright.errors import IncompatibleRule, InputError, NetworkError, ShapeError, SpikewrightError
+from spikewright.layers.batch_norm import Normalise, as_it_says
 from spikewright.layers.dropout import StepDropout
 from spikewright.losses import Loss
+from spikewright.rates import Record
 from spikewright.run import Observer, Run
 from spikewright.sites import Sites, find_sites
 from spikewright.synapse import Arrival
@@ -21,10 +23,14 @@ from spikewright.trial import restored
 from spikewright.wiring import Recorder, Synapse, Wiring, read_wiring
 
 
+LossOf = Literal["any", "steps", "rate"]
+"""What the loss of a rule may be: anything, a sum over steps, or a function of the mean output."""
+
+
 class Learner(Protocol):
     """What a network has to know of a learning rule; `spikewright.rules` holds the rules."""
 
-    per_step: ClassVar[bool]
+    loss_of: ClassVar[LossOf]
     through_time: ClassVar[bool]
     bytes_for_spikes: ClassVar[bool]
 
@@ -41,7 +47,7 @@ class Learner(Protocol):
         """Say what is transmitted at a synapse and where its weight gradient is taken."""
         ...
 
-    def check(self, wiring: Wiring) -> None:
+    def check(self, wiring: Wiring, sites: Sites) -> None:
         """Raise if the rule cannot work in this network."""
 
 
@@ -101,6 +107,9 @@ class Network(nn.Module):
         rule: Learner | None = None,
         observers: Sequence[Observer] = (),
         count: bool = True,
+        record: Record | None = None,
+        cut: bool = False,
+        normalise: Normalise = as_it_says,
     ) -> Run:
         """Return a run that is about to see `x`.
 
@@ -110,6 +119,9 @@ class Network(nn.Module):
             rule: A learning rule that takes part; without one, autograd does all.
             observers: See every site as it runs.
             count: Count spikes, for `Run.rates`.
+            record: Takes what enters and leaves neurons.
+            cut: Keep the graph out of neurons.
+            normalise: What batch norm does to a chunk.
         """
         wiring = self.wiring(x)
         seam = partial(_at_synapse, rule, wiring) if rule is not None and rule.uses_synapses else None
@@ -123,6 +135,9 @@ class Network(nn.Module):
             overwritten=wiring.overwritten,
             observers=observers,
             count=count,
+            record=record,
+            cut=cut,
+            normalise=normalise,
         )
 
     def wiring(self, x: Tensor) -> Wiring:
@@ -165,15 +180,20 @@ class Network(nn.Module):
         steps, batch = x.shape[:2]
         _check_finite(x)
         loss.check(y, steps, batch, wiring.output[0] if wiring.output else 1)
-        if rule.per_step and not loss.per_step:
-            criterion = repr(loss).partition("(")[2]
+        criterion = repr(loss).partition("(")[2]
+        if rule.loss_of == "steps" and not loss.per_step:
             raise IncompatibleRule(
                 f"{type(rule).__name__} learns at every step, but the loss is {loss}, which reads the output averaged "
                 f"over all {steps} steps. Use PerStep({criterion}, or a rule that waits for the end of the sequence "
                 "(BPTT)."
             )
+        if rule.loss_of == "rate" and loss.per_step:
+            raise IncompatibleRule(
+                f"{type(rule).__name__} learns from rates, the means over a sequence, but the loss is {loss}, which "
+                f"needs the output of each step. Use OnRate({criterion}."
+            )
         self._check_chunk(rule, wiring, x)
-        rule.check(wiring)
+        rule.check(wiring, self.sites)
 
     def release(self) -> nn.Module:
         """Return the plain module; it was never changed."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from spikewright.errors import ConfigError
-from spikewright.losses import PerStep
+from spikewright.losses import OnRate, PerStep
 from spikewright.metrics.memory import SavedBytes
 from spikewright.network import Network
 from spikewright.rules import Rule
@@ -112,6 +112,7 @@ def _saved_bytes(net: Network, rule: Rule, shape: Sequence[int]) -> int:
         y = torch.zeros(shape[1], dtype=torch.int64, device=example.device)
         net.wiring(x)  # its probe is not part of a step
         with SavedBytes() as saved:
-            for _ in rule.updates(net, x, y, PerStep(lambda output, _: output.square().mean())):
+            loss = (OnRate if rule.loss_of == "rate" else PerStep)(lambda output, _: output.square().mean())
+            for _ in rule.updates(net, x, y, loss):
                 pass
     return saved.peak

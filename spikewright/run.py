@@ -1,8 +1,6 @@
 """One pass over one sequence: it holds the state and answers for neurons and synapses while their network runs."""
 
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol
 
@@ -11,12 +9,14 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
+from spikewright.answering import Calls, answering, uncached_casts
 from spikewright.errors import NetworkError, ShapeError
 from spikewright.folded import Folded
-from spikewright.layers.batch_norm import scan_per_step
+from spikewright.layers.batch_norm import Normalise, as_it_says
 from spikewright.layers.dropout import scan_shared
 from spikewright.neurons import Neuron
 from spikewright.operations import Operation
+from spikewright.rates import Record
 from spikewright.sites import Sites
 from spikewright.synapse import Arrival, Intercept, check_input, transmit
 from spikewright.temporal import SiteState, State, Temporal, detach, is_static
@@ -47,6 +47,9 @@ class Run:
         overwritten: Neurons that need a current of their own, because the network writes to it afterwards.
         observers: See every site as it runs.
         count: Count spikes, for `rates`.
+        record: Takes what enters and leaves neurons.
+        cut: Keep the graph out of neurons.
+        normalise: What batch norm does to a chunk.
 
     A site that is called several times in one forward (a shared layer) has one state per call: `name`, `name#2`, ...
     """
@@ -62,6 +65,9 @@ class Run:
         overwritten: Collection[str] = (),
         observers: Sequence[Observer] = (),
         count: bool = True,
+        record: Record | None = None,
+        cut: bool = False,
+        normalise: Normalise = as_it_says,
     ) -> None:
         self._sites = sites
         self.state: State = dict(state or {})
@@ -71,8 +77,10 @@ class Run:
         self._overwritten = overwritten
         self._observers = observers
         self._count = count
+        self._record, self._cut = record, cut
+        self._normalise = normalise
         self._folded = Folded(0)
-        self._calls: Counter[str] = Counter()
+        self._calls = Calls()
         self._emitted: dict[str, Tensor] = {}
         self._fired: dict[str, Tensor] = {}
         self._seen = 0
@@ -87,7 +95,7 @@ class Run:
             The network's output, `[time, batch, *output]`.
         """
         self.state = dict(self.state)  # what was handed out stays as it is
-        with _answering(self._answers(is_static(x))), _uncached_casts():
+        with answering(self._answers(is_static(x))), uncached_casts():
             if self._sites.recurrent:
                 return torch.cat([self._pass(step) for step in x.split(1)])
             return self._pass(x)
@@ -113,6 +121,8 @@ class Run:
             )
         for site, value in self._emitted.items():
             self.state[site] = {"last": value if self._through_time else value.detach()}
+            if self._record is not None:
+                self._record.source(site, self._sites.sources[site], value.unflatten(0, (len(x), -1)))
         self._emitted.clear()
         self._folded = Folded(0)  # which lets go of what it has seen
         self._seen += len(x)
@@ -129,10 +139,6 @@ class Run:
         for name, source in self._sites.sources.items():
             yield source, partial(self._at_source, name, source.forward)
 
-    def _site(self, name: str) -> str:
-        self._calls[name] += 1
-        return name if self._calls[name] == 1 else f"{name}#{self._calls[name]}"
-
     def _carried(self, site: str, chunk: Tensor) -> SiteState:
         """Return what a site carries into a chunk `[time, batch, *feature]`."""
         carried = self.state.get(site, {})
@@ -146,25 +152,30 @@ class Run:
         return carried
 
     def _at_temporal(self, name: str, module: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        site = self._site(name)
+        site = self._calls.site(name)
         binary = isinstance(module, Neuron) and module.binary
         if not binary and x.dtype in (torch.float16, torch.bfloat16) and torch.is_autocast_enabled(x.device.type):
             x = x.float()  # statistics, and states of a scan that may not keep them in full precision by itself
         chunk = self._folded.unfold(x.clone() if site in self._overwritten else x)
         state = self._carried(site, chunk)
-        if isinstance(module, Temporal):
+        if isinstance(module, _BatchNorm):
+            y = self._normalise(site, module, forward, chunk)
+        elif isinstance(module, Temporal):
+            if self._cut and isinstance(module, Neuron):
+                chunk = chunk.detach()
             y, state = module.scan(chunk, state, self._through_time)
-        elif isinstance(module, _DropoutNd):
-            y, state = scan_shared(module, chunk, state)
         else:
-            assert isinstance(module, _BatchNorm)  # Sites.temporal holds nothing else
-            y = scan_per_step(module, forward, chunk)
+            assert isinstance(module, _DropoutNd)  # Sites.temporal holds nothing else
+            y, state = scan_shared(module, chunk, state)
         if state:
             self.state[site] = state
         folded = self._folded.fold(y, spikes=binary and self._bytes_for_spikes)
         if isinstance(module, Neuron):
+            if self._record is not None:
+                self._record.neuron(site, module, chunk, y)
             if self._count:
-                fired = y.detach().mean(dtype=torch.float32) * len(y)
+                with torch.no_grad():
+                    fired = y.mean(dtype=torch.float32) * (len(y) / module.spike)
                 self._fired[site] = self._fired[site] + fired if site in self._fired else fired
             for observer in self._observers:
                 observer.neuron(site, x, folded)
@@ -178,7 +189,7 @@ class Run:
             return forward(*args, **kwargs)
 
     def _transmit(self, name: str, operation: Operation, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        site = self._site(name)
+        site = self._calls.site(name)
         check_input(site, operation, x, weight)
         chunk = self._folded.unfold(x)
         arrival = Arrival(chunk)
@@ -199,35 +210,3 @@ class Run:
     def _at_source(self, name: str, forward: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         self._emitted[name] = forward(*args, **kwargs)
         return self._emitted[name]
-
-
-@contextmanager
-def _uncached_casts() -> Iterator[None]:
-    """Keep autocast from reusing a low-precision copy of a weight.
-
-    A copy made in a step without a graph would cut the weight's gradient in the next, and one made before an update
-    would be stale after it.
-    """
-    before = torch.is_autocast_cache_enabled()
-    torch.set_autocast_cache_enabled(False)
-    try:
-        yield
-    finally:
-        torch.set_autocast_cache_enabled(before)
-
-
-@contextmanager
-def _answering(answers: Iterator[tuple[nn.Module, Callable[..., Any]]]) -> Iterator[None]:
-    """Let each answer stand in for the forward of its module, and undo it whatever happens."""
-    before: list[tuple[nn.Module, Any]] = []
-    try:
-        for module, answer in answers:
-            before.append((module, module.__dict__.get("forward")))
-            module.__dict__["forward"] = answer
-        yield
-    finally:
-        for module, forward in reversed(before):
-            if forward is None:
-                del module.__dict__["forward"]
-            else:
-                module.__dict__["forward"] = forward

@@ -7,10 +7,14 @@ from functools import partial
 from typing import Any
 
 from torch import Tensor
+from torch.nn import functional as F
 
 from spikewright.neurons import IF, LIF, Neuron
-from spikewright.rules import BPTT, OTTT, SLTT, Rule
-from tests.oracles import bptt, ottt, sltt
+from spikewright.losses import Loss, OnRate, PerStep
+from spikewright.rules import BPTT, DSR, IDE, OTTT, SLTT, SPIDE, Rule
+from spikewright.solvers import Anderson, FixedPoint
+from tests.nets import NETS
+from tests.oracles import bptt, ottt, rate, sltt, spide
 from tests.oracles.draw import WEIGHTS
 from tests.oracles.machine import Criterion, Params
 
@@ -33,6 +37,8 @@ class Entry:
         constant_memory: What is saved for backward does not grow with the number of steps.
         resumes: A sequence that is learned in two pieces gives the gradient of the whole.
         traces: Keeps traces, and so needs one leak at every synapse.
+        refuses: Networks of `tests/nets.py` that it cannot learn in.
+        rates: Learns from rates, not steps: needs a soft reset, and masks that do not change.
     """
 
     make: Callable[..., Rule]
@@ -42,6 +48,13 @@ class Entry:
     constant_memory: bool = True
     resumes: bool = True
     traces: bool = False
+    refuses: frozenset[str] = frozenset()
+    rates: bool = False
+
+    @property
+    def loss(self) -> Loss:
+        """A loss it can learn from."""
+        return (OnRate if self.rates else PerStep)(F.cross_entropy)
 
     def __str__(self) -> str:
         given = self.make.keywords if isinstance(self.make, partial) else {}
@@ -94,12 +107,27 @@ def drawn_steps(rule: Rule, steps: int) -> list[int]:
     return [t for segment in segments if segment.learn for t in range(segment.start, segment.stop)]
 
 
+def where_rates_are_plain(name: str) -> set[str]:
+    """The readout behind neurons without leak, whose mean output is all that the loss sees."""
+    return readout(name) if name == "if_net" else set()
+
+
 def _plain(gradients: Callable[..., Params], **options: Any) -> Callable[[Rule, Case], Params]:
     return lambda rule, case: gradients(*case, **options)
 
 
+def _of_samples(**options: Any) -> Callable[[Rule, Case], Params]:
+    """The second phase with twice the gradient of each sample."""
+    return lambda rule, case: spide.spide(*case, loss_scale=2.0 * len(case[3]), **options)
+
+
 def _some_steps(rule: Rule, case: Case) -> Params:
     return sltt.gradients_of_steps(*case, drawn_steps(rule, len(case[2])))
+
+
+def _of_rates(make: Callable[..., Rule], oracle: Callable[[Rule, Case], Params], *refused: str) -> Entry:
+    refuses = frozenset(("hard_reset", *refused))
+    return Entry(make, oracle, where_rates_are_plain, nowhere, resumes=False, refuses=refuses, rates=True)
 
 
 RULES = [
@@ -117,7 +145,22 @@ RULES = [
         promised=nowhere,
         traces=True,
     ),
+    _of_rates(DSR, _plain(rate.gradients), "feedback"),
+    _of_rates(IDE, _plain(rate.gradients)),
+    _of_rates(partial(IDE, mask="output", solver=Anderson()), _plain(rate.gradients, mask="output")),
+    _of_rates(partial(IDE, solver=FixedPoint(200, damping=0.5)), _plain(rate.gradients)),
+    _of_rates(partial(SPIDE, steps=40, loss_scale=2.0), _of_samples(steps=40, threshold=0.5)),
+    _of_rates(
+        partial(SPIDE, steps=40, threshold=0.25, loss_scale=2.0, leaky=True),
+        _of_samples(steps=40, threshold=0.25, leaky=True),
+    ),
 ]
+
+STEPWISE = [entry for entry in RULES if not entry.rates]
+"""The rules that see every step."""
+
+CASES = [(entry, name) for entry in RULES for name in NETS if name not in entry.refuses]
+"""Every rule with every network it can learn in."""
 
 
 @dataclass(frozen=True)

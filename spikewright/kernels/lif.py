@@ -2,7 +2,9 @@ r"""The neuron scan: charge, fire, reset, for every step of a chunk.
 
 .. math::
     u[t] = \lambda v[t-1] + I[t], \qquad s[t] = \Theta(u[t] - V_{th}), \qquad
-    v[t] = u[t] - V_{th} s[t] \ \text{(subtract)} \quad\text{or}\quad v[t] = u[t](1 - s[t]) \ \text{(zero)}
+    v[t] = u[t] - R s[t] \ \text{(subtract)} \quad\text{or}\quad v[t] = u[t](1 - s[t]) \ \text{(zero)}
+
+The quantum :math:`R` is the threshold :math:`V_{th}` unless it is given.
 """
 
 from typing import Any, Literal
@@ -23,18 +25,20 @@ def lif_naive(
     *,
     leak: float | Tensor,
     threshold: float,
+    quantum: float | None = None,
     reset: Reset,
     detach_reset: bool,
     surrogate: Surrogate,
     through_time: bool,
 ) -> tuple[Tensor, Tensor]:
     """Step by step, differentiated by autograd: what `lif_scan` means."""
+    quantum = threshold if quantum is None else quantum
     spikes = []
     for step in current:
         u = step if membrane is None else leak * membrane + step
         s = surrogate(u - threshold)
         r = s.detach() if detach_reset else s
-        membrane = u - threshold * r if reset == "subtract" else u * (1 - r)
+        membrane = u - quantum * r if reset == "subtract" else u * (1 - r)
         if not through_time:
             membrane = membrane.detach()
         spikes.append(s)
@@ -48,6 +52,7 @@ def lif_scan(
     *,
     leak: float | Tensor,
     threshold: float,
+    quantum: float | None = None,
     reset: Reset,
     detach_reset: bool,
     surrogate: Surrogate,
@@ -60,7 +65,8 @@ def lif_scan(
         membrane: Potential after the last reset, `[batch, *feature]`; `None` is rest (0).
         leak: Retained fraction per step; 1 integrates without loss.  A tensor must broadcast to `[batch, *feature]`.
         threshold: Firing threshold.
-        reset: Subtract the threshold, or return to zero.
+        quantum: What a soft reset takes off the potential; `None` is the threshold.  A hard reset ignores it.
+        reset: Subtract the quantum, or return to zero.
         detach_reset: Keep the backward pass out of the reset.
         surrogate: The step function with its slope, applied to `u - threshold`.
         through_time: Keep the backward path from one step to the next; `False` cuts it at every charge.
@@ -77,6 +83,7 @@ def lif_scan(
         membrane,
         leak=leak,
         threshold=threshold,
+        quantum=quantum,
         reset=reset,
         detach_reset=detach_reset,
         surrogate=surrogate,
@@ -91,6 +98,7 @@ def _lif_fused(
     *,
     leak: float | Tensor,
     threshold: float,
+    quantum: float | None = None,
     reset: Reset,
     detach_reset: bool,
     surrogate: Surrogate,
@@ -98,13 +106,15 @@ def _lif_fused(
 ) -> tuple[Tensor, Tensor]:
     layout = Layout.of(current)
     current, membrane, leaks, leak = operands(layout, current, membrane, leak)
+    quantum = threshold if quantum is None else quantum
     subtract = reset == "subtract"
     if torch.is_grad_enabled():
         spikes, after = _Scan.apply(  # type: ignore[misc]
-            current, membrane, leaks, leak, threshold, subtract, detach_reset, through_time, surrogate, layout
+            current, membrane, leaks, leak, threshold, quantum, subtract, detach_reset, through_time, surrogate, layout
         )
     else:
-        spikes, _, after = torch.ops.spikewright.lif(current, membrane, leaks, leak, threshold, subtract, False)
+        neuron = (leaks, leak, threshold, quantum, subtract)
+        spikes, _, after = torch.ops.spikewright.lif(current, membrane, *neuron, False)
     return layout.undo_steps(spikes), layout.undo_one(after)
 
 
@@ -123,6 +133,7 @@ class _Scan(torch.autograd.Function):
         leaks: Tensor | None,
         leak: float,
         threshold: float,
+        quantum: float,
         subtract: bool,
         detach_reset: bool,
         through_time: bool,
@@ -134,11 +145,11 @@ class _Scan(torch.autograd.Function):
         little = membrane is None or len(current) > 3  # to keep the membrane beside the current
         again = wanted and known and not for_leaks and little and kernels(current).RUNS_AGAIN
         spikes, potential, after = torch.ops.spikewright.lif(
-            current, membrane, leaks, leak, threshold, subtract, wanted and not again
+            current, membrane, leaks, leak, threshold, quantum, subtract, wanted and not again
         )
         ctx.again = again
         ctx.save_for_backward(current if again else potential, membrane if again or for_leaks else None, leaks)
-        ctx.neuron = leak, threshold, subtract, detach_reset, through_time
+        ctx.neuron = leak, threshold, quantum, subtract, detach_reset, through_time
         ctx.surrogate, ctx.layout = surrogate, layout
         ctx.set_materialize_grads(False)
         if not through_time:
@@ -155,7 +166,7 @@ class _Scan(torch.autograd.Function):
             )
         grad_spikes, grad_after = grads
         x, membrane, leaks = ctx.saved_tensors
-        _, threshold, subtract, *_ = ctx.neuron
+        _, threshold, quantum, subtract, *_ = ctx.neuron
         number, parameter = surrogate_number(ctx.surrogate)
         slopes = None
         if not number:  # one of the user's, which may know its axes
@@ -175,9 +186,9 @@ class _Scan(torch.autograd.Function):
         grad_leaks = None
         if ctx.needs_input_grad[2]:  # u[t] = leak * v[t-1] + current[t]
             s = (x >= threshold).to(x.dtype)
-            v = x - threshold * s if subtract else x * (1 - s)
+            v = x - quantum * s if subtract else x * (1 - s)
             grad_leaks = (grad_current[1:] * v[:-1]).sum(0)
             if membrane is not None:
                 grad_leaks = grad_leaks + grad_current[0] * membrane
         before = grad_membrane if ctx.needs_input_grad[1] else None
-        return grad_current, before, grad_leaks, None, None, None, None, None, None, None
+        return grad_current, before, grad_leaks, None, None, None, None, None, None, None, None

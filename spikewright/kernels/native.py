@@ -14,7 +14,7 @@ from torch import Tensor
 
 from spikewright.temporal import is_static
 
-INTERFACE = 2
+INTERFACE = 3
 """Of `cpp/lif.cpp`; a library built from other sources is not used."""
 RUNS_AGAIN = True
 """Whether the backward scan can make do with the current in place of the potential."""
@@ -28,8 +28,8 @@ DTYPES = {torch.float32: "f32", torch.float64: "f64"}
 _array, _size, _number, _flag = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double, ctypes.c_int
 _FIRST = [_size, _size, _array, _flag]  # steps, width, array, whether it is one step that is repeated
 _SIGNATURES = {
-    "lif": [*_FIRST, _array, _array, _number, _number, _flag, *[_array] * 3, _flag],
-    "lif_backward": [*_FIRST, _flag, *[_array] * 5, _number, _number, *[_flag] * 4, _number, _array, _array, _flag],
+    "lif": [*_FIRST, _array, _array, *[_number] * 3, _flag, *[_array] * 3, _flag],
+    "lif_backward": [*_FIRST, _flag, *[_array] * 5, *[_number] * 3, *[_flag] * 4, _number, _array, _array, _flag],
     "trace": [*_FIRST, _array, _array, _number, _array, _array, _flag],
 }
 

@@ -7,6 +7,9 @@ from spikewright.layers.batch_norm import PerStepBatchNorm2d as PerStepBatchNorm
 from spikewright.layers.dropout import SharedDropout as SharedDropout
 from spikewright.layers.dropout import StepDropout as StepDropout
 from spikewright.layers.feedback import Feedback as Feedback
+from spikewright.layers.restriction import operator_norm as operator_norm
+from spikewright.layers.restriction import restrict_frobenius as restrict_frobenius
+from spikewright.layers.restriction import restrict_spectral as restrict_spectral
 from spikewright.layers.scale import Scale as Scale
 from spikewright.layers.weight_standardization import ScaledWSConv2d as ScaledWSConv2d
 from spikewright.layers.weight_standardization import ScaledWSLinear as ScaledWSLinear

@@ -16,6 +16,17 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from spikewright.temporal import SiteState, Temporal
 
 
+Normalise = Callable[[str, _BatchNorm, Callable[[Tensor], Tensor], Tensor], Tensor]
+"""What batch norm does to a chunk: (site, module, its forward for one batch, x [time, batch, channel, ...]) -> y."""
+
+
+def as_it_says(site: str, module: _BatchNorm, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Normalise a chunk as the module's own name says; a plain module by the statistics of each step."""
+    if isinstance(module, Temporal):
+        return module.scan(x, {}, True)[0]
+    return scan_per_step(module, forward, x)
+
+
 def scan_per_step(module: _BatchNorm, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """Normalise every step of `[time, batch, channel, ...]` by the statistics of its own batch.
 

@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from typing import Literal
 
+import torch
 from torch import nn
 
 from spikewright.errors import ConfigError, ShapeError, nearest
@@ -10,6 +12,7 @@ from spikewright.layers.scale import SPIKE_SCALE
 
 Shape = tuple[int, int, int]
 NeuronFactory = Callable[[], nn.Module]
+Filters = Literal["unit", "kaiming"]
 
 
 def check_arguments(model: str, shape: Shape, classes: int, neuron: NeuronFactory) -> None:
@@ -80,6 +83,13 @@ def dropout_layers(rate: float) -> list[nn.Module]:
     return [nn.Dropout(rate)] if rate else []
 
 
+def output_layers(classes: int, neuron: NeuronFactory, *, spiking: bool, norm: bool = True) -> nn.Sequential:
+    """What follows a readout whose outputs are spikes: batch normalisation if asked for, and neurons; else nothing."""
+    if not spiking:
+        return nn.Sequential()
+    return nn.Sequential(*([nn.BatchNorm1d(classes)] if norm else []), neuron())
+
+
 def init_convolutions(model: nn.Module, *, zero_bias: bool = True) -> None:
     """Draw every convolution Kaiming-normal (fan out, ReLU gain); set its bias to zero unless told otherwise."""
     for module in model.modules():
@@ -108,3 +118,24 @@ def init_for_spikes(layers: Iterable[nn.Module]) -> None:
             gain = SPIKE_SCALE
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+
+
+@torch.no_grad()
+def init_filters(layers: Iterable[nn.Module], filters: Filters, scale: float = 1.0) -> None:
+    """Draw the linear maps and convolutions of a sequence as networks for an equilibrium start; biases are zero.
+
+    "unit" draws weights uniformly and scales the weights of every output channel to unit norm (IDE); "kaiming" draws
+    them from a normal distribution of variance 2 / fan_in (SPIDE). Either way they are multiplied by `scale`.
+    """
+    for layer in layers:
+        if not isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+            continue
+        weight = layer.weight.transpose(0, 1) if isinstance(layer, nn.ConvTranspose2d) else layer.weight
+        if filters == "unit":
+            nn.init.uniform_(weight, -1.0, 1.0)
+            weight.div_(torch.linalg.vector_norm(weight, dim=tuple(range(1, weight.dim())), keepdim=True))
+        else:
+            nn.init.kaiming_normal_(weight, mode="fan_in", nonlinearity="relu")
+        weight.mul_(scale)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)

@@ -14,6 +14,7 @@ from spikewright.models._parts import (
     check_choice,
     check_counts,
     init_for_spikes,
+    output_layers,
 )
 
 Norm = Literal["none", "sws", "batch"]
@@ -37,6 +38,8 @@ class Conv(nn.Module):
         bias: Whether convolutions and linear maps have biases.
         norm: "none"; "sws" for scaled weight standardisation everywhere but in the readout, with spikes scaled by
             2.74; "batch" for batch normalisation of the currents.
+        spiking_readout: Whether a layer of neurons follows the readout (behind batch normalisation with
+            `norm="batch"`), so that outputs are spikes, as DSR learns.
 
     Raises:
         ShapeError: `shape` is not three positive sizes, or too small for this much pooling.
@@ -56,6 +59,7 @@ class Conv(nn.Module):
         pool: int = 2,
         bias: bool = True,
         norm: Norm = "none",
+        spiking_readout: bool = False,
     ) -> None:
         super().__init__()
         check_arguments("Conv", shape, classes, neuron)
@@ -73,11 +77,12 @@ class Conv(nn.Module):
         layers += [nn.Flatten(), linear(flat, hidden, bias), *_fire(neuron, norm, nn.BatchNorm1d, hidden)]
         self.features = nn.Sequential(*layers)
         self.readout = nn.Linear(hidden, classes, bias)
+        self.output = output_layers(classes, neuron, spiking=spiking_readout, norm=norm == "batch")
         init_for_spikes(self.features)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images [batch, channel, height, width] to outputs [batch, class]."""
-        return self.readout(self.features(x))
+        return self.output(self.readout(self.features(x)))
 
 
 def _fire(

@@ -9,22 +9,34 @@ from torch import nn
 from spikewright.errors import ConfigError, nearest
 from spikewright.models._parts import NeuronFactory, Shape
 from spikewright.models.conv import Conv
+from spikewright.models.feedback_presets import alexnet_f, cifarnet_f, conv_f, dvs_conv_f, mlp_f, spide_conv_f
+from spikewright.models.lenet import SpideLeNet
 from spikewright.models.mlp import MLP
 from spikewright.models.nf_resnet_depths import nf_resnet18, nf_resnet34, nf_resnet50, nf_resnet101
+from spikewright.models.preact_resnet import PreActResNet18
 from spikewright.models.resnet import ResNet18
 from spikewright.models.vgg import VGG, vgg_f
-from spikewright.models.vgg_bn import VGG11BN
+from spikewright.models.vgg_bn import VGG11BN, vgg_dsr
 
 _MODELS: dict[str, Callable[..., nn.Module]] = {
+    "alexnet_f": alexnet_f,
+    "cifarnet_f": cifarnet_f,
     "conv": Conv,
+    "conv_f": conv_f,
+    "dvs_conv_f": dvs_conv_f,
     "mlp": MLP,
+    "mlp_f": mlp_f,
     "nf_resnet101": nf_resnet101,
     "nf_resnet18": nf_resnet18,
     "nf_resnet34": nf_resnet34,
     "nf_resnet50": nf_resnet50,
+    "preact_resnet18": PreActResNet18,
     "resnet18": ResNet18,
+    "spide_conv_f": spide_conv_f,
+    "spide_lenet": SpideLeNet,
     "vgg": VGG,
     "vgg11_bn": VGG11BN,
+    "vgg_dsr": vgg_dsr,
     "vgg_f": vgg_f,
 }
 

@@ -1,5 +1,7 @@
 """The residual network of SLTT: pre-activation blocks whose shortcuts carry spikes."""
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from spikewright.models._parts import (
@@ -84,14 +86,7 @@ class ResNet18(nn.Module):
         check_counts("ResNet18", blocks=blocks)
         channels = scaled(64, width)
         self.stem = nn.Conv2d(shape[0], channels, 3, padding=1, bias=False)
-        stages: list[nn.Module] = []
-        for stage, count in enumerate(blocks):
-            size = scaled(64 * 2**stage, width)
-            strides = (1 if stage == 0 else 2, *[1] * (count - 1))
-            for stride, fan_in in zip(strides, (channels, *[size] * (count - 1))):
-                stages.append(SpikeShortcutBlock(fan_in, size, stride, neuron, dropout))
-            channels = size
-        self.blocks = nn.Sequential(*stages)
+        self.blocks, channels = spike_shortcut_stages(channels, blocks, neuron, width, dropout)
         self.leave = nn.Sequential(
             nn.BatchNorm2d(channels), neuron(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), *dropout_layers(dropout)
         )
@@ -102,3 +97,21 @@ class ResNet18(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map images [batch, channel, height, width] to outputs [batch, class]."""
         return self.readout(self.leave(self.blocks(self.stem(x))))
+
+
+def spike_shortcut_stages(
+    channels: int, blocks: Sequence[int], neuron: NeuronFactory, width: float, rate: float
+) -> tuple[nn.Sequential, int]:
+    """Stages of so many blocks each, of twice the channels and half the map from stage to stage.
+
+    Returns:
+        The blocks of all stages, from a map of `channels`, and the number of channels that leaves them.
+    """
+    stages: list[nn.Module] = []
+    for stage, count in enumerate(blocks):
+        size = scaled(64 * 2**stage, width)
+        strides = (1 if stage == 0 else 2, *[1] * (count - 1))
+        for stride, fan_in in zip(strides, (channels, *[size] * (count - 1))):
+            stages.append(SpikeShortcutBlock(fan_in, size, stride, neuron, rate))
+        channels = size
+    return nn.Sequential(*stages), channels

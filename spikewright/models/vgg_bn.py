@@ -1,4 +1,4 @@
-"""The VGG-11 with batch normalisation on which SLTT learns from event streams."""
+"""The VGG-11 with batch normalisation on which SLTT and DSR learn from event streams."""
 
 from torch import Tensor, nn
 
@@ -11,6 +11,7 @@ from spikewright.models._parts import (
     dropout_layers,
     init_convolutions,
     init_readout,
+    output_layers,
     scaled,
 )
 
@@ -31,14 +32,17 @@ class VGG11BN(nn.Module):
         dropout: Share of neuron outputs removed.
         width: Multiplier of all channel counts.
         pool_to: Side of the map that the readout sees.
+        spiking_readout: Whether batch normalisation and a layer of neurons follow the readout, so that outputs are
+            spikes.
 
     Raises:
         ShapeError: `shape` is not three positive sizes, or too small for five poolings.
         ConfigError: another argument does not describe a network.
 
-    Reference:
+    References:
         Meng et al., Towards Memory- and Time-Efficient Backpropagation for Training Spiking Neural Networks, ICCV
-        2023, arXiv 2302.14311.
+        2023, arXiv 2302.14311; Meng et al., Training High-Performance Low-Latency Spiking Neural Networks by
+        Differentiation on Spike Representation, CVPR 2022, arXiv 2205.00459.
     """
 
     def __init__(
@@ -50,6 +54,7 @@ class VGG11BN(nn.Module):
         dropout: float = 0.0,
         width: float = 1.0,
         pool_to: int = 7,
+        spiking_readout: bool = False,
     ) -> None:
         super().__init__()
         check_arguments("VGG11BN", shape, classes, neuron)
@@ -65,12 +70,26 @@ class VGG11BN(nn.Module):
         self.features = nn.Sequential(*features)
         self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(pool_to), nn.Flatten())
         self.readout = nn.Linear(channels * pool_to**2, classes)
+        self.output = output_layers(classes, neuron, spiking=spiking_readout)
         init_convolutions(self)
         init_readout(self.readout, std=0.01)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images [batch, channel, height, width] to outputs [batch, class]."""
-        return self.readout(self.pool(self.features(x)))
+        return self.output(self.readout(self.pool(self.features(x))))
+
+
+def vgg_dsr(
+    shape: Shape,
+    classes: int,
+    neuron: NeuronFactory,
+    *,
+    dropout: float = 0.1,
+    width: float = 1.0,
+    pool_to: int = 7,
+) -> VGG11BN:
+    """The VGG-11 of DSR: batch normalisation and neurons follow the readout; the arguments are those of `VGG11BN`."""
+    return VGG11BN(shape, classes, neuron, dropout=dropout, width=width, pool_to=pool_to, spiking_readout=True)
 
 
 def _layer(fan_in: int, fan_out: int, neuron: NeuronFactory, rate: float) -> list[nn.Module]:

@@ -1,5 +1,7 @@
 """Neurons, one dynamics a file."""
 
 from spikewright.neurons._base import Neuron as Neuron
+from spikewright.neurons.dsr import DSRIF as DSRIF
+from spikewright.neurons.dsr import DSRLIF as DSRLIF
 from spikewright.neurons.integrate_fire import IF as IF
 from spikewright.neurons.leaky import LIF as LIF

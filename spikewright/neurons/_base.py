@@ -12,30 +12,59 @@ from spikewright.temporal import SiteState, Temporal
 
 
 class Neuron(Temporal):
-    """A population of spiking neurons; it takes the shape of whatever current arrives.
+    r"""A population of spiking neurons; it takes the shape of whatever current arrives.
+
+    With gain :math:`k`, threshold :math:`V_{th}`, quantum :math:`R = V_{th} - V_{rest}` and amplitude :math:`A`,
+
+    .. math::
+        u[t] = \lambda v[t-1] + k I[t], \qquad s[t] = \Theta(u[t] - V_{th}), \qquad v[t] = u[t] - R s[t], \qquad
+        o[t] = A s[t].
 
     Neurons keep no state: a run hands it in and takes it back.  Subclasses supply `leak`.
 
     Args:
         threshold: Potential at which a neuron fires; it fires at equality.
-        reset: "subtract" takes the threshold off the potential (soft), "zero" returns it to zero (hard).
+        rest: Potential that a spike lowers the threshold to: a soft reset takes `threshold - rest` off.  With
+            `rest=-threshold` the potential left over is as often above zero as below, and firing rates are unbiased
+            (Xiao et al., arXiv 2302.00232).
+        gain: Factor of the current.
+        amplitude: What a spike carries.
+        reset: "subtract" takes the quantum off the potential (soft), "zero" returns it to zero (hard).
         detach_reset: Keep the backward pass out of the reset.  Only BPTT can tell the difference.
         surrogate: Slope used in place of the derivative of a spike.
         inplace: Accepted and ignored, so that `act_layer=LIF` works in libraries that build activations with it.
 
     Raises:
-        ConfigError: The threshold is not positive, or `reset` is unknown.
+        ConfigError: The threshold is not positive or not above rest, `reset` is unknown, or a hard reset is combined
+            with a rest potential.
     """
 
     def __init__(
-        self, *, threshold: float, reset: Reset, detach_reset: bool, surrogate: Surrogate, inplace: bool
+        self,
+        *,
+        threshold: float,
+        reset: Reset,
+        detach_reset: bool,
+        surrogate: Surrogate,
+        inplace: bool,
+        rest: float = 0.0,
+        gain: float = 1.0,
+        amplitude: float = 1.0,
     ) -> None:
         super().__init__()
+        name = type(self).__name__
         if not threshold > 0:
-            raise ConfigError(f"{type(self).__name__}(threshold={threshold}): a neuron fires at a positive threshold.")
+            raise ConfigError(f"{name}(threshold={threshold}): a neuron fires at a positive threshold.")
         if reset not in get_args(Reset):
-            raise ConfigError(f"{type(self).__name__}(reset={reset!r}) is unknown. {nearest(reset, get_args(Reset))}")
+            raise ConfigError(f"{name}(reset={reset!r}) is unknown. {nearest(reset, get_args(Reset))}")
+        if not rest < threshold or (rest != 0 and reset == "zero"):
+            raise ConfigError(
+                f"{name}(threshold={threshold}, rest={rest}, reset={reset!r}): a spike takes the potential from the "
+                "threshold down to rest, so rest lies below it; and a hard reset returns to zero, whatever rest is. "
+                "Use reset='subtract' with rest < threshold, or rest=0."
+            )
         self.threshold = threshold
+        self.rest, self.gain, self.amplitude = rest, gain, amplitude
         self.reset: Reset = reset
         self.detach_reset = detach_reset
         self.surrogate = surrogate
@@ -46,29 +75,74 @@ class Neuron(Temporal):
         """Fraction of the potential retained per step: a number, or one entry per channel."""
 
     @property
+    def quantum(self) -> float | Tensor:
+        """What a soft reset takes off the potential; a tensor of no axes if it is trained."""
+        return self.threshold - self.rest
+
+    @property
+    def firing_fraction(self) -> float:
+        """Share of the quantum at which a neuron fires."""
+        return self.threshold / (self.threshold - self.rest)
+
+    @property
+    def spike(self) -> float | Tensor:
+        """What a spike carries."""
+        return self.amplitude
+
+    @property
     def binary(self) -> bool:
         """Whether all it emits is zeros and ones; not taken for granted of a scan or a step of somebody else's."""
-        return type(self).scan is Neuron.scan and type(self.surrogate).__call__ is Surrogate.__call__
+        ours = type(self).scan is Neuron.scan and type(self.surrogate).__call__ is Surrogate.__call__
+        return ours and _is_one(self.spike)
 
     def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
-        leak = self.leak
-        if isinstance(leak, Tensor):
-            leak = self._aligned(leak, x)
+        threshold, quantum, gain = self.threshold, self.quantum, self.gain
+        if isinstance(quantum, Tensor):
+            # Potentials in units of the quantum, so that it is trained through the current and not inside the scan.
+            threshold, quantum, gain = self.firing_fraction, 1.0, gain / quantum
+        leak = self.leak_at(x)
         spikes, membrane = lif_scan(
-            x,
+            x if _is_one(gain) else x * gain,
             state.get("membrane"),
             leak=leak,
-            threshold=self.threshold,
+            threshold=threshold,
+            quantum=quantum,
             reset=self.reset,
             detach_reset=self.detach_reset,
             surrogate=self.surrogate,
             through_time=through_time,
         )
-        return spikes, {"membrane": membrane}
+        return spikes if _is_one(self.spike) else spikes * self.spike, {"membrane": membrane}
 
-    def _aligned(self, leak: Tensor, current: Tensor) -> Tensor:
-        """View a per-channel leak so that it meets the channel axis of `[time, batch, channel, *rest]`."""
-        if leak.dim() != 1:
+    def drive(self, rate: Tensor) -> Tensor:
+        r"""Return the share of steps a mean current would make a neuron fire at, if it could be any number.
+
+        Over any sequence from rest, with the means weighted by :math:`\lambda^{T-t}` and :math:`Z` the sum of these
+        weights, the share of spikes is exactly `drive - v[T] / (quantum Z)`.
+
+        Args:
+            rate: Mean current, `[batch, *feature]`.
+        """
+        return rate * (self.gain / self.quantum)
+
+    def transfer(self, rate: Tensor) -> Tensor:
+        r"""Map a mean current to a mean output: :math:`A\,\min(1, \max(0, k r / R))`.
+
+        What a neuron with a soft reset tends to over many steps, as far as its leak lets it; the rules that learn from
+        rates differentiate this map.
+
+        Args:
+            rate: Mean current, `[batch, *feature]`.
+        """
+        return self.spike * self.drive(rate).clamp(0, 1)
+
+    def project(self) -> None:
+        """Bring trained constants back into their range; rules that train them call it before every sequence."""
+
+    def leak_at(self, current: Tensor) -> float | Tensor:
+        """Return the leak such that one per channel meets the channel axis of `[time, batch, channel, *rest]`."""
+        leak = self.leak
+        if not isinstance(leak, Tensor) or leak.dim() != 1:
             return leak
         if leak.numel() not in (1, current.shape[2]):
             raise ShapeError(
@@ -87,4 +161,10 @@ class Neuron(Temporal):
         )
 
     def extra_repr(self) -> str:
-        return f"threshold={self.threshold}, reset={self.reset!r}, surrogate={self.surrogate}"
+        special = {"rest": (self.rest, 0), "gain": (self.gain, 1), "amplitude": (self.amplitude, 1)}
+        shown = "".join(f", {name}={value:g}" for name, (value, usual) in special.items() if value != usual)
+        return f"threshold={self.threshold:g}{shown}, reset={self.reset!r}, surrogate={self.surrogate}"
+
+
+def _is_one(value: float | Tensor) -> bool:
+    return not isinstance(value, Tensor) and value == 1

@@ -14,6 +14,9 @@ class IF(Neuron):
         detach_reset: See `Neuron`.
         surrogate: See `Neuron`.
         inplace: See `Neuron`.
+        rest: See `Neuron`.
+        gain: See `Neuron`.
+        amplitude: See `Neuron`.
     """
 
     def __init__(
@@ -23,9 +26,19 @@ class IF(Neuron):
         detach_reset: bool = True,
         surrogate: Surrogate = Sigmoid(4.0),  # noqa: B008  (a frozen value)
         inplace: bool = False,
+        rest: float = 0.0,
+        gain: float = 1.0,
+        amplitude: float = 1.0,
     ) -> None:
         super().__init__(
-            threshold=threshold, reset=reset, detach_reset=detach_reset, surrogate=surrogate, inplace=inplace
+            threshold=threshold,
+            rest=rest,
+            gain=gain,
+            amplitude=amplitude,
+            reset=reset,
+            detach_reset=detach_reset,
+            surrogate=surrogate,
+            inplace=inplace,
         )
 
     @property

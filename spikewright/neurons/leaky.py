@@ -34,6 +34,9 @@ class LIF(Neuron):
         learn_tau: Train the time constant (a parametric LIF): the parameter is the logit of the leak, so `tau` is
             only its start value, and must be above 1.
         inplace: See `Neuron`.
+        rest: See `Neuron`.
+        gain: See `Neuron`.
+        amplitude: See `Neuron`.
 
     Raises:
         ConfigError: `tau` is below 1, or is exactly 1 while `learn_tau` is set.
@@ -48,9 +51,19 @@ class LIF(Neuron):
         surrogate: Surrogate = Sigmoid(4.0),  # noqa: B008  (a frozen value)
         learn_tau: bool = False,
         inplace: bool = False,
+        rest: float = 0.0,
+        gain: float = 1.0,
+        amplitude: float = 1.0,
     ) -> None:
         super().__init__(
-            threshold=threshold, reset=reset, detach_reset=detach_reset, surrogate=surrogate, inplace=inplace
+            threshold=threshold,
+            rest=rest,
+            gain=gain,
+            amplitude=amplitude,
+            reset=reset,
+            detach_reset=detach_reset,
+            surrogate=surrogate,
+            inplace=inplace,
         )
         value = torch.as_tensor(tau, dtype=torch.get_default_dtype())
         if not bool((value >= 1).all()) or (learn_tau and bool((value == 1).any())):

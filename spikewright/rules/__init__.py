@@ -3,6 +3,10 @@
 from spikewright.rules._base import Rule as Rule
 from spikewright.rules._base import Update as Update
 from spikewright.rules._online import OnlineRule as OnlineRule
+from spikewright.rules._rate import RateRule as RateRule
 from spikewright.rules.bptt import BPTT as BPTT
+from spikewright.rules.dsr import DSR as DSR
+from spikewright.rules.ide import IDE as IDE
 from spikewright.rules.ottt import OTTT as OTTT
 from spikewright.rules.sltt import SLTT as SLTT
+from spikewright.rules.spide import SPIDE as SPIDE

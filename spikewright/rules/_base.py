@@ -9,8 +9,10 @@ from torch import Tensor, nn
 
 from spikewright.errors import ConfigError
 from spikewright.losses import Loss
-from spikewright.network import Network
+from spikewright.network import LossOf, Network
 from spikewright.run import Run
+from spikewright.sites import Sites
+from spikewright.solvers import Report
 from spikewright.synapse import Arrival
 from spikewright.temporal import SiteState, State
 from spikewright.text import size_in_bytes
@@ -29,12 +31,14 @@ class Update:
         loss: What the steps since the last update added to the loss, a scalar without graph.
         output: The network's output at those steps, `[time, batch, *output]`, without graph.
         state: Where the run stands; pass it to `updates` to go on with the same sequences.
+        report: How the adjoint equation was solved, by rules that solve one.
     """
 
     loss: Tensor
     output: Tensor
     state: State
     _run: Run
+    report: Report | None = None
 
     @property
     def rates(self) -> dict[str, float]:
@@ -64,8 +68,8 @@ class Rule(nn.Module, ABC):
         ConfigError: `chunk` is none of these.
     """
 
-    per_step: ClassVar[bool]
-    """Whether the loss must be a sum of per-step terms."""
+    loss_of: ClassVar[LossOf]
+    """What the loss may be: anything, a sum over steps, or a function of the mean output."""
     through_time: ClassVar[bool]
     """Whether credit crosses time steps."""
     bytes_for_spikes: ClassVar[bool] = False
@@ -115,7 +119,7 @@ class Rule(nn.Module, ABC):
         """
         return Arrival(x), carried
 
-    def check(self, wiring: Wiring) -> None:
+    def check(self, wiring: Wiring, sites: Sites) -> None:
         """Raise `IncompatibleRule` if the rule cannot work in this network."""
 
     @abstractmethod

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from spikewright.losses import Loss
-from spikewright.network import Network
+from spikewright.network import LossOf, Network
 from spikewright.rules._base import Backward, Rule, Update, plain_backward
 from spikewright.temporal import State
 
@@ -25,7 +25,7 @@ class Segment:
 class OnlineRule(Rule):
     """A rule whose steps are independent given the state, so memory does not grow with their number."""
 
-    per_step: ClassVar[bool] = True
+    loss_of: ClassVar[LossOf] = "steps"
     through_time: ClassVar[bool] = False
     updates_every_step: bool = False
     """Whether weights may change at every step, and not only at the end of the sequence."""

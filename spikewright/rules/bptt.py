@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from spikewright.losses import Loss
-from spikewright.network import Network
+from spikewright.network import LossOf, Network
 from spikewright.rules._base import Backward, Rule, Update, plain_backward
 from spikewright.rules._pieces import Pieces
 from spikewright.temporal import State
@@ -48,7 +48,7 @@ class BPTT(Rule):
     ([5, 2, 3], True)
     """
 
-    per_step: ClassVar[bool] = False
+    loss_of: ClassVar[LossOf] = "any"
     through_time: ClassVar[bool] = True
     bytes_for_spikes: ClassVar[bool] = True
 

@@ -6,6 +6,7 @@ from spikewright.errors import IncompatibleRule
 from spikewright.kernels.trace import trace_scan
 from spikewright.neurons import Neuron
 from spikewright.rules._online import OnlineRule
+from spikewright.sites import Sites
 from spikewright.synapse import Arrival
 from spikewright.temporal import SiteState
 from spikewright.wiring import Synapse, Wiring
@@ -76,7 +77,7 @@ class OTTT(OnlineRule):
             bias_factor, after["bias_trace"] = trace_scan(x.new_ones(len(x)), carried.get("bias_trace"), leak)
         return Arrival(x, factor=traces, bias_factor=bias_factor), after
 
-    def check(self, wiring: Wiring) -> None:
+    def check(self, wiring: Wiring, sites: Sites) -> None:
         for synapse in wiring.synapses.values():
             neurons = self._neurons(synapse)
             leaks = {site: neuron.leak for site, neuron in neurons.items()}

@@ -42,13 +42,14 @@ class BatchLearner:
         # makes updates be skipped; so the weights themselves are looked at.
         with torch.no_grad():
             self._checked("the norm of the weights", torch.nn.utils.get_total_norm(self._parameters), x)
-        lost, outputs = 0.0, torch.zeros(())
+        lost, outputs = 0.0, []
         with self._autocast():
             for update in experiment.rule.updates(experiment.net, x, y, experiment.loss, backward=self._backward):
                 lost += self._checked("the loss", update.loss, x)
                 self._step(x)
-                outputs = outputs + update.output.sum(0).cpu()
-        return lost, int((outputs.argmax(-1) == y.cpu()).sum())
+                outputs.append(update.output)
+        mean = experiment.loss.mean(torch.cat(outputs))
+        return lost, int((mean.argmax(-1) == y).sum())
 
     def _step(self, x: Tensor) -> None:
         optimizer = self._experiment.optimizer

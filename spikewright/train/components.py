@@ -16,6 +16,7 @@ import spikewright.losses
 import spikewright.models
 import spikewright.neurons
 import spikewright.rules
+import spikewright.solvers
 import spikewright.surrogate
 from spikewright.errors import ConfigError, nearest
 from spikewright.train.arguments import check_type, hints, is_plain, tuples
@@ -35,6 +36,7 @@ RULES: Choices = _concrete(spikewright.rules, spikewright.rules.Rule)
 NEURONS: Choices = _concrete(spikewright.neurons, spikewright.neurons.Neuron)
 SURROGATES: Choices = _concrete(spikewright.surrogate, spikewright.surrogate.Surrogate)
 LOSSES: Choices = {"per_step": spikewright.losses.PerStep, "on_rate": spikewright.losses.OnRate}
+SOLVERS: Choices = _concrete(spikewright.solvers, spikewright.solvers.Solver)
 CRITERIA: Choices = {
     "cross_entropy": nn.CrossEntropyLoss,
     "cross_entropy_mse": spikewright.losses.CrossEntropyMSE,
@@ -43,7 +45,7 @@ MODELS: Choices = {name: spikewright.models.model_class(name) for name in spikew
 # L-BFGS calls the loss itself, again and again; SparseAdam takes no dense gradient.
 OPTIMIZERS: Choices = _concrete(torch.optim, torch.optim.Optimizer, frozenset(("lbfgs", "sparseadam")))
 
-NESTED: Mapping[str, Choices] = {"surrogate": SURROGATES, "criterion": CRITERIA}
+NESTED: Mapping[str, Choices] = {"surrogate": SURROGATES, "criterion": CRITERIA, "solver": SOLVERS}
 """Arguments that are components themselves."""
 _STANDARD = {"criterion": "cross_entropy"}
 """What a required nested component is if nobody says."""
@@ -103,6 +105,11 @@ def defaults(kind: str, choices: Choices, table: Mapping[str, Any]) -> dict[str,
         if value is not inspect.Parameter.empty and is_plain(value):
             filled[key] = list(value) if isinstance(value, tuple) else value
     return filled
+
+
+def standard_loss(rule: Any) -> str:
+    """Return the name of the loss for a rule that says nothing else."""
+    return "on_rate" if getattr(RULES.get(str(rule).lower()), "loss_of", "any") == "rate" else "per_step"
 
 
 def as_table(path: str, value: Any) -> dict[str, Any]:

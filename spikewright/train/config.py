@@ -8,7 +8,7 @@ from typing import Any, get_type_hints
 
 from spikewright.errors import ConfigError, nearest
 from spikewright.train.arguments import check_type, tuples
-from spikewright.train.components import as_table
+from spikewright.train.components import as_table, standard_loss
 
 Tree = dict[str, dict[str, Any]]
 
@@ -63,12 +63,15 @@ class Presentation:
     limit_test: int | None = None
 
 
+AUTO_LOSS = "auto"
+"""The loss that the rule can learn from: of rates for rules that do, else per step."""
+
 DEFAULTS: Tree = {
     "rule": {"name": "ottt"},
     "data": {"name": "digits"},
     "model": {"name": "mlp"},
     "neuron": {"name": "lif"},
-    "loss": {"name": "per_step"},
+    "loss": {"name": AUTO_LOSS},
     "optimizer": {"name": "adam", "lr": 0.002},
     "schedule": {"name": "cosine"},
     "train": {},
@@ -127,6 +130,8 @@ def configure(
             _merge(tree, name, {key: value for key, value in table.items() if key != "name"})
     for override in overrides:
         _override(tree, override)
+    if tree["loss"]["name"] == AUTO_LOSS:
+        tree["loss"]["name"] = standard_loss(tree["rule"]["name"])
     return Config(**{**tree, "train": _settings(tree["train"])})  # type: ignore[arg-type]
 
 

@@ -14,7 +14,7 @@ class Score:
     """What a network does on a set of samples.
 
     Attributes:
-        accuracy: Share of samples whose largest output, summed over time, is their class.
+        accuracy: Share of samples whose largest output, averaged over time as the loss says, is their class.
         loss: Mean of the loss.
         rates: Spikes per neuron and step, by site.
         samples: How many samples were seen.
@@ -48,7 +48,7 @@ def evaluate(net: Network, batches: Batches, loss: Loss) -> Score:
         for x, y in batches.epoch(0):
             run = net.start(x)
             output = run.advance(x)
-            correct += int((output.sum(0).argmax(-1) == y).sum())
+            correct += int((loss.mean(output).argmax(-1) == y).sum())
             lost += float(loss(output, y, len(x))) * len(y)
             samples += len(y)
             for site, rate in run.rates().items():

@@ -15,7 +15,7 @@ from spikewright.network import Network
 from spikewright.neurons import LIF
 from spikewright.rules import BPTT, OTTT, SLTT
 from spikewright.wiring import Wiring
-from tests.catalogue import RULES, Entry
+from tests.catalogue import STEPWISE, Entry
 from tests.core.support import CE, Lambda, certificate, lively, two_layers
 from tests.nets import sample
 from tests.oracles.compare import relative
@@ -36,7 +36,7 @@ class Doubled(BPTT):
         return super().updates(*args, **kwargs, backward=lambda value: (2 * value).backward())
 
 
-@pytest.mark.parametrize("entry", RULES, ids=names())
+@pytest.mark.parametrize("entry", STEPWISE, ids=names(STEPWISE))
 @pytest.mark.parametrize("name", NOISY)
 def test_leaves_no_trace(entry: Entry, name: str) -> None:
     net, rule, (x, y) = Network(NOISY[name]()), entry.make(), sample(name, 0)

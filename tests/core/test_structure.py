@@ -15,10 +15,11 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 LAYERS = [
     ["errors", "text", "temporal", "trial", "surrogate", "metrics"],
-    ["kernels", "operations", "folded"],
+    ["kernels", "operations", "folded", "answering"],
     ["neurons", "synapse", "layers", "losses"],
-    ["sites", "wiring"],
-    ["run"],
+    ["sites", "wiring", "rates", "rate_norms"],
+    ["run", "solvers"],
+    ["rate_graph"],
     ["network"],
     ["rules"],
     ["certify", "plan"],

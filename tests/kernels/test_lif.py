@@ -74,10 +74,11 @@ def leaks(*shape: int, dtype: torch.dtype) -> dict[str, float | Tensor]:
 def test_every_kind_of_operand(options: dict[str, Any], dtype: torch.dtype) -> None:
     x, before = draw(4, 3, 5, 2, dtype=dtype), draw(3, 5, 2, dtype=dtype, seed=1)
     for kind, leak in leaks(3, 5, 2, dtype=dtype).items():
-        for membrane, threshold in product((None, before), (1.0, 0.75)):
+        for membrane, (threshold, quantum) in product((None, before), ((1.0, None), (0.75, None), (0.75, 0.5))):
             for arriving in (at_both, at_spikes, at_membrane):
-                case = f"leak {kind}, {'rest' if membrane is None else 'membrane'}, {threshold}, {arriving.__name__}"
-                given = {"leak": leak, "threshold": threshold, "arriving": arriving, **options}
+                rest = "rest" if membrane is None else "membrane"
+                case = f"leak {kind}, {rest}, {threshold}, {quantum}, {arriving.__name__}"
+                given = {"leak": leak, "threshold": threshold, "quantum": quantum, "arriving": arriving, **options}
                 assert_twins(x, membrane, case=case, **given)
 
 

@@ -22,7 +22,7 @@ pytestmark = needs_kernels
 def test_the_potential_is_kept_only_where_asked_for() -> None:
     x = draw(4, 2, 5)
     for keep in (True, False):
-        _, potential, _ = torch.ops.spikewright.lif(x, None, None, 0.5, 1.0, True, keep)
+        _, potential, _ = torch.ops.spikewright.lif(x, None, None, 0.5, 1.0, 1.0, True, keep)
         assert potential.numel() == (x.numel() if keep else 0)
 
 

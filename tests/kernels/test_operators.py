@@ -15,15 +15,15 @@ pytestmark = needs_kernels
 X, ONE, LEAKS = draw(3, 2, 5), draw(2, 5, seed=1), draw(2, 5, low=0.2, high=1.0)
 CALLS: dict[str, list[tuple[Any, ...]]] = {
     "lif": [
-        (X, ONE, LEAKS, 0.0, 1.0, True, True),
-        (X[:1].expand(3, 2, 5), None, None, 0.5, 1.0, True, True),
-        (X, None, None, 0.5, 1.0, False, False),
+        (X, ONE, LEAKS, 0.0, 1.0, 0.7, True, True),
+        (X[:1].expand(3, 2, 5), None, None, 0.5, 1.0, 1.0, True, True),
+        (X, None, None, 0.5, 1.0, 1.0, False, False),
     ],
     "lif_backward": [
-        (X, True, ONE, X, ONE, None, LEAKS, 0.0, 1.0, True, False, True, 1, 4.0),
-        (X[:1].expand(3, 2, 5), True, None, X, None, None, None, 0.5, 1.0, True, True, True, 2, 2.0),
-        (X, False, None, X, None, None, None, 0.5, 1.0, False, True, True, 3, 0.0),
-        (X, False, None, None, ONE, X, None, 0.5, 1.0, True, True, False, 0, 0.0),
+        (X, True, ONE, X, ONE, None, LEAKS, 0.0, 1.0, 0.7, True, False, True, 1, 4.0),
+        (X[:1].expand(3, 2, 5), True, None, X, None, None, None, 0.5, 1.0, 1.0, True, True, True, 2, 2.0),
+        (X, False, None, X, None, None, None, 0.5, 1.0, 1.0, False, True, True, 3, 0.0),
+        (X, False, None, None, ONE, X, None, 0.5, 1.0, 1.0, True, True, False, 0, 0.0),
     ],
     "trace": [(X, ONE, LEAKS, 0.0, True), (X[:1].expand(3, 2, 5), None, None, 0.5, True), (X, None, None, 0.5, False)],
 }
@@ -58,7 +58,10 @@ def test_compiled_scans_are_one_graph_and_the_same_numbers() -> None:
 
     compiled = torch.compile(lif_scan, fullgraph=True, backend="aot_eager", dynamic=False)
     x, before, leak = draw(3, 2, 5), draw(2, 5, seed=1), draw(5, low=0.2, high=1.0)
-    for options in ({"leak": leak, "detach_reset": False}, {"leak": 0.9, "reset": "zero", "through_time": False}):
+    attached: dict[str, Any] = {"leak": leak, "detach_reset": False}
+    cut: dict[str, Any] = {"leak": 0.9, "reset": "zero", "through_time": False}
+    quantum: dict[str, Any] = attached | {"quantum": 0.7}
+    for options in (attached, quantum, cut):
         for membrane in (None, before):
             expected, found = (run(f, x, membrane, **options) for f in (lif_scan, scan))
             assert_identical(found.spikes, expected.spikes)

@@ -27,10 +27,10 @@ OPTIONS: dict[str, Any] = {
 }
 
 
-def run(scan: Callable[..., Any], x: Tensor, membrane: Tensor, leak: Tensor) -> list[Tensor]:
+def run(scan: Callable[..., Any], x: Tensor, membrane: Tensor, leak: Tensor, quantum: float | None) -> list[Tensor]:
     """Return spikes, membrane and the gradients of all three operands."""
     operands = [operand.detach().requires_grad_() for operand in (x, membrane, leak)]
-    spikes, after = scan(*operands[:2], leak=operands[2], **OPTIONS)
+    spikes, after = scan(*operands[:2], leak=operands[2], quantum=quantum, **OPTIONS)
     arriving = [draw(*y.shape, dtype=y.dtype, low=-1, seed=7) for y in (spikes, after)]
     return [spikes, after, *torch.autograd.grad([spikes, after], operands, arriving)]
 
@@ -42,11 +42,12 @@ def naive(x: Tensor, membrane: Tensor, **options: Any) -> tuple[Tensor, Tensor]:
 
 @every_dtype
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_the_neuron_scan(dtype: torch.dtype, memory_format: torch.memory_format) -> None:
+@pytest.mark.parametrize("quantum", [None, 0.7])
+def test_the_neuron_scan(quantum: float | None, dtype: torch.dtype, memory_format: torch.memory_format) -> None:
     x = draw(5 * 3, 4, 7, 6, dtype=dtype).to(memory_format=memory_format).unflatten(0, (5, 3))
     assert fused(x)
     operands = x, draw(3, 4, 7, 6, dtype=wide(dtype), seed=1), draw(4, 1, 1, dtype=wide(dtype), low=0.2, seed=2)
-    found, expected = run(lif_scan, *operands), run(naive, *operands)
+    found, expected = (run(scan, *operands, quantum) for scan in (lif_scan, naive))
     assert torch.equal(found[0], expected[0]) and torch.equal(found[1], expected[1])
     for name, gradient, other in zip(("current", "membrane", "leak"), found[2:], expected[2:]):
         assert gradient.dtype == other.dtype
@@ -103,9 +104,9 @@ def test_the_operators_do_what_they_declare(dtype: torch.dtype) -> None:
     x, state = draw(3, 2, 67, dtype=dtype), draw(2, 67, dtype=wide(dtype))
     potential = draw(3, 2, 67, dtype=wide(dtype))
     for flag in (True, False):
-        options = (None, None, 0.7, 1.0, True, flag, True, 1, 4.0)
+        options = (None, None, 0.7, 1.0, 0.8, True, flag, True, 1, 4.0)
         calls = [
-            check(ops.lif.default, (x, state, None, 0.7, 1.0, True, flag)),
+            check(ops.lif.default, (x, state, None, 0.7, 1.0, 0.8, True, flag)),
             check(ops.trace.default, (x, state, state, 0.0, flag)),
             check(ops.lif_backward.default, (potential, False, None, x if flag else None, state, *options)),
         ]

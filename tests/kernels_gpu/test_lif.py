@@ -10,6 +10,7 @@ from spikewright.kernels.operators import surrogate_number
 from spikewright.surrogate import ATan, Rectangle, Sigmoid, Surrogate, Triangle
 from tests.kernels_gpu.support import DEVICE, assert_close, draw, every_dtype, lif, lif_backward, naive, wide
 
+THRESHOLD = 0.9  # like the leak, without an exact binary form
 SURROGATES = [Sigmoid(4.0), ATan(2.0), Triangle(), Rectangle(0.8)]
 OPTIONS = list(product((True, False), (True, False), (True, False)))
 every_option = pytest.mark.parametrize(
@@ -28,22 +29,24 @@ def assert_twins(
     detach_reset: bool,
     through_time: bool,
     *,
+    quantum: float = THRESHOLD,
     spikes_give: bool = True,
     membrane_gives: bool = True,
     slopes_given: bool = False,
     case: object = "",
 ) -> None:
-    leak, threshold = 0.7, 0.9  # neither has an exact binary form
+    leak, threshold = 0.7, THRESHOLD
+    neuron = (leak, threshold, quantum, subtract)
     states = wide(current.dtype)
-    spikes, potential, after = lif(current, membrane, leaks, leak, threshold, subtract, True)
+    spikes, potential, after = lif(current, membrane, leaks, *neuron, True)
     assert (spikes.dtype, potential.dtype, after.dtype) == (current.dtype, states, states), case
 
     grad_spikes = draw(*current.shape, dtype=current.dtype, low=-1, high=1, seed=4) if spikes_give else None
     grad_after = draw(*current.shape[1:], dtype=states, low=-1, high=1, seed=5) if membrane_gives else None
-    options = (leak, threshold, subtract, detach_reset, through_time)
     slopes, number = None, surrogate_number(surrogate)
     if slopes_given:
         slopes, number = surrogate.slope(potential - threshold), (0, 0.0)
+    options = (*neuron, detach_reset, through_time)
     grads = lif_backward(potential, grad_spikes, grad_after, slopes, leaks, *options, *number)
     assert grads[0].dtype == (current.dtype if spikes_give else states), case
 
@@ -56,6 +59,7 @@ def assert_twins(
         grad_after=grad_after,
         surrogate=surrogate,
         threshold=threshold,
+        quantum=quantum,
         subtract=subtract,
         detach_reset=detach_reset,
         through_time=through_time,
@@ -84,6 +88,22 @@ def test_every_option(subtract: bool, detach_reset: bool, through_time: bool, dt
         assert_twins(x, membrane, leaks, Triangle(), *options, spikes_give=False, case="membrane only")
 
 
+@every_dtype
+@every_option
+@pytest.mark.parametrize("quantum", [0.0, 0.3, 1.7])
+def test_a_reset_by_another_quantum(
+    quantum: float, subtract: bool, detach_reset: bool, through_time: bool, dtype: torch.dtype
+) -> None:
+    states, options = wide(dtype), (subtract, detach_reset, through_time)
+    x, membrane = draw(4, 2, 67, dtype=dtype), draw(2, 67, dtype=states, seed=1)
+    leaks = draw(2, 67, dtype=states, low=0.2, high=1, seed=2)
+    for before, each in ((membrane, leaks), (None, None)):
+        assert_twins(x, before, each, Sigmoid(4.0), *options, quantum=quantum, membrane_gives=through_time)
+    assert_twins(x, membrane, None, ATan(2.0), *options, quantum=quantum, membrane_gives=False, slopes_given=True)
+    own, other = (lif(x, membrane, None, 0.7, THRESHOLD, q, subtract, True) for q in (THRESHOLD, quantum))
+    assert torch.equal(own[2], other[2]) != subtract
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (1, 127), (1, 128), (1, 129), (2, 257), (33, 3), (5,), (3, 2, 3, 5, 7)])
 def test_odd_sizes(shape: tuple[int, ...]) -> None:
     x = draw(*shape, low=0.5, high=1.3)
@@ -99,18 +119,19 @@ def test_odd_sizes(shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("subtract", [True, False], ids=["subtract", "zero"])
 def test_a_neuron_at_its_threshold_fires_and_passes_the_reset_back(subtract: bool, dtype: torch.dtype) -> None:
     x = draw(2, 3, dtype=dtype) * 0 + torch.tensor([0.5, 1.0, 1.5], dtype=dtype, device=DEVICE)
-    spikes, potential, after = lif(x, None, None, 0.0, 1.0, subtract, True)
+    spikes, potential, after = lif(x, None, None, 0.0, 1.0, 1.0, subtract, True)
     assert spikes.tolist() == [[0, 1, 1]] * 2
     assert after.tolist() == [0.5, 0, 0.5 if subtract else 0]
     arriving = torch.ones_like(after)
-    _, grad = lif_backward(potential[-1:].clone(), None, arriving, None, None, 1.0, 1.0, subtract, True, True, 1, 4.0)
+    detached = (None, None, 1.0, 1.0, 1.0, subtract, True, True, 1, 4.0)
+    _, grad = lif_backward(potential[-1:].clone(), None, arriving, *detached)
     assert grad.tolist() == ([1, 1, 1] if subtract else [1, 0, 0])
 
 
 def test_a_cut_path_still_takes_what_arrives_at_the_last_membrane() -> None:
     x, arriving = draw(3, 5), [draw(3, 5, low=-1, seed=1), draw(5, low=-1, seed=2)]
-    _, potential, _ = lif(x, None, None, 0.7, 1.0, True, True)
-    cut = (None, None, 0.7, 1.0, True, False, False, 1, 4.0)
+    _, potential, _ = lif(x, None, None, 0.7, 1.0, 1.0, True, True)
+    cut = (None, None, 0.7, 1.0, 1.0, True, False, False, 1, 4.0)
     both, _ = lif_backward(potential, *arriving, *cut)
     spikes_only, _ = lif_backward(potential, arriving[0], None, *cut)
     last, _ = lif_backward(potential[-1:].clone(), arriving[0][-1:].clone(), arriving[1], *cut)
@@ -120,16 +141,17 @@ def test_a_cut_path_still_takes_what_arrives_at_the_last_membrane() -> None:
 
 def test_an_unkept_potential_changes_nothing_else() -> None:
     x = draw(4, 131, dtype=torch.bfloat16)
-    kept, unkept = (lif(x, None, None, 0.7, 1.0, True, keep) for keep in (True, False))
+    kept, unkept = (lif(x, None, None, 0.7, 1.0, 1.0, True, keep) for keep in (True, False))
     assert torch.equal(kept[0], unkept[0]) and torch.equal(kept[2], unkept[2])
 
 
 def test_neither_steps_nor_neurons_change_nothing() -> None:
     x = draw(3, 0)
-    assert [y.shape for y in lif(x, None, None, 0.7, 1.0, True, True)] == [(3, 0), (3, 0), (0,)]
+    assert [y.shape for y in lif(x, None, None, 0.7, 1.0, 1.0, True, True)] == [(3, 0), (3, 0), (0,)]
 
 
 def test_a_repeated_step_is_read_again_and_again() -> None:
     for x in (draw(1, 2, 67), draw(1, 2, 67, dtype=torch.bfloat16)):
-        copied = [lif(steps, None, None, 0.7, 1.0, True, True) for steps in (x.expand(5, 2, 67), x.repeat(5, 1, 1))]
+        both = x.expand(5, 2, 67), x.repeat(5, 1, 1)
+        copied = [lif(steps, None, None, 0.7, 1.0, 1.0, True, True) for steps in both]
         assert copied[0][0].any() and all(torch.equal(*pair) for pair in zip(*copied))

@@ -13,9 +13,16 @@ SMALL = {
     "vgg_f": ((3, 8, 8), {"width": 1 / 16}),
     "vgg11_bn": ((2, 32, 32), {"width": 1 / 16, "pool_to": 2}),
     "resnet18": ((3, 8, 8), {"width": 1 / 16}),
+    "preact_resnet18": ((3, 8, 8), {"width": 1 / 16}),
+    "vgg_dsr": ((2, 32, 32), {"width": 1 / 16, "pool_to": 2, "dropout": 0.0}),
+    "spide_lenet": ((1, 8, 8), {"dropout": 0.0}),
+    "mlp_f": ((1, 8, 8), {"hidden": (16, 12), "dropout": 0.0}),
+    **{f"{name}_f": ((3, 8, 8), {"width": 1 / 16, "dropout": 0.0}) for name in ("alexnet", "cifarnet", "conv")},
+    **{name: ((2, 8, 8), {"width": 1 / 16, "dropout": 0.0}) for name in ("spide_conv_f", "dvs_conv_f")},
     **{f"nf_resnet{depth}": ((3, 8, 8), {"width": 1 / 16, "stem": "cifar"}) for depth in (18, 34, 50, 101)},
 }
-BATCH_NORMALISED = ("vgg11_bn", "resnet18")
+BATCH_NORMALISED = ("vgg11_bn", "resnet18", "vgg_dsr", "preact_resnet18", "mlp_f", "alexnet_f", "cifarnet_f", "conv_f")
+SPIKING_READOUT = ("vgg_dsr", "preact_resnet18")
 NF = [name for name in SMALL if name.startswith("nf_")]
 
 
@@ -58,22 +65,33 @@ def test_all_of_conv_learns(options):
     assert_learns(found, silent=set())
 
 
-@pytest.mark.parametrize("name", ["mlp", "vgg"])
+def without_feedback(name: str) -> dict[str, bool]:
+    return {"feedback": False} if name.endswith("_f") else {}
+
+
+@pytest.mark.parametrize("name", ["mlp", "vgg", "spide_conv_f", "dvs_conv_f", "spide_lenet"])
 def test_all_of_it_learns(name):
-    model, x = small(name)
+    model, x = small(name, **without_feedback(name))
     found = gradients(model, x)
     assert len(found) == len(list(model.parameters()))
     assert_learns(found, silent=set())
 
 
-@pytest.mark.parametrize("name, options", [*((name, {}) for name in BATCH_NORMALISED), ("conv", {"norm": "batch"})])
+NORMALISED_CONV = {"norm": "batch", "spiking_readout": True}
+
+
+@pytest.mark.parametrize(
+    "name, options",
+    [*((name, {}) for name in BATCH_NORMALISED), ("conv", {"norm": "batch"}), ("conv", NORMALISED_CONV)],
+)
 def test_all_learns_but_biases_that_a_norm_removes(name, options):
-    model, x = small(name, **options)
+    model, x = small(name, **without_feedback(name), **options)
     found = gradients(model, x)
     assert len(found) == len(list(model.parameters()))
-    kept = (nn.BatchNorm1d, nn.BatchNorm2d)
-    norms = {f"{name}.bias" for name, module in model.named_modules() if isinstance(module, kept)}
-    assert_learns(found, silent={name for name in found if name.endswith("bias")} - norms - {"readout.bias"})
+    kinds = (nn.BatchNorm1d, nn.BatchNorm2d)
+    norms = {f"{name}.bias" for name, module in model.named_modules() if isinstance(module, kinds)}
+    kept = norms if name in SPIKING_READOUT or options == NORMALISED_CONV else norms | {"readout.bias"}
+    assert_learns(found, silent={name for name in found if name.endswith("bias")} - kept)
 
 
 def test_feedback_takes_no_part_before_the_second_step():
@@ -130,9 +148,11 @@ def test_evaluation_does_not_mix_the_batch(name):
     torch.testing.assert_close(model(x), torch.cat([model(sample) for sample in x.split(1)]))
 
 
-@pytest.mark.parametrize(
-    "name, layers", [("vgg", 8), ("vgg_f", 8), ("vgg11_bn", 8), ("resnet18", 9), ("nf_resnet18", 1)]
-)
+DROPPED = {"vgg": 8, "vgg_f": 8, "vgg11_bn": 8, "resnet18": 9, "nf_resnet18": 1, "preact_resnet18": 9, "vgg_dsr": 8}
+DROPPED |= {"spide_lenet": 1, "mlp_f": 3, "conv_f": 2, "alexnet_f": 6, "spide_conv_f": 4}
+
+
+@pytest.mark.parametrize("name, layers", DROPPED.items())
 def test_dropout_is_there_when_asked_for(name, layers):
     def count(**options) -> int:
         return sum(isinstance(module, nn.Dropout) for module in small(name, **options)[0].modules())

@@ -8,8 +8,9 @@ from spikewright.errors import ConfigError, ShapeError
 from spikewright.models import MLP, VGG, Conv, create_model, list_models, model_class
 
 SHAPE = (3, 32, 32)
-NAMES = ["conv", "mlp", "nf_resnet101", "nf_resnet18", "nf_resnet34", "nf_resnet50"]
-NAMES += ["resnet18", "vgg", "vgg11_bn", "vgg_f"]
+NAMES = ["alexnet_f", "cifarnet_f", "conv", "conv_f", "dvs_conv_f", "mlp", "mlp_f"]
+NAMES += ["nf_resnet101", "nf_resnet18", "nf_resnet34", "nf_resnet50"]
+NAMES += ["preact_resnet18", "resnet18", "spide_conv_f", "spide_lenet", "vgg", "vgg11_bn", "vgg_dsr", "vgg_f"]
 
 
 def test_the_list_is_complete_and_sorted():
@@ -41,6 +42,8 @@ def test_unknown_names_and_options_are_answered_with_the_nearest():
     assert_refused("'mlp' has no option 'shape_'", "mlp", shape_=(3,))
     assert_refused("no norm 'sw'. Did you mean 'sws'", "conv", norm="sw")
     assert_refused("no stem 'cifar10'. Did you mean 'cifar'", "nf_resnet18", stem="cifar10")
+    assert_refused("no restriction 'spectrum'. Did you mean 'spectral'", "conv_f", restriction="spectrum")
+    assert_refused("'conv_f' has no option 'layers'", "conv_f", layers=("8C3",))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -65,12 +68,15 @@ def test_impossible_options_are_refused():
     assert_refused("dropout rate of -0.1", "resnet18", dropout=-0.1)
     assert_refused("given 0 for blocks", "resnet18", blocks=(2, 0))
     assert_refused("given 0 for pool_to", "vgg11_bn", pool_to=0)
+    assert_refused("given 0 for blocks", "preact_resnet18", blocks=(2, 0))
+    assert_refused("hidden=400, but it needs a sequence", "mlp_f", hidden=400)
 
 
 def test_images_too_small_for_the_pooling_are_refused():
     assert_refused("halves its image 3 times, but 7 x 9 pixels", "vgg", error=ShapeError, shape=(3, 7, 9))
     assert_refused("both sides need 32 or more", "vgg11_bn", error=ShapeError, shape=(2, 31, 64))
     assert_refused("reduces its image by 4, but 3 x 8", "conv", error=ShapeError, shape=(1, 3, 8))
+    assert_refused("halves its image 2 times, but 3 x 8", "spide_lenet", error=ShapeError, shape=(1, 3, 8))
 
 
 @pytest.mark.parametrize("side", [8, 13, 28, 32])

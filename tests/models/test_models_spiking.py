@@ -13,6 +13,7 @@ SHAPE = (3, 32, 32)
 OPTIONS = {
     "conv": {"channels": (4, 8), "hidden": 16},
     "mlp": {"hidden": (16, 12)},
+    "mlp_f": {"hidden": (16, 12)},
     **{f"nf_resnet{depth}": {"width": 1 / 16, "stem": "cifar"} for depth in (18, 34, 50, 101)},
 }
 
@@ -43,12 +44,34 @@ def test_every_model_runs_over_time(name):
 
 @pytest.mark.parametrize(
     "name, options",
-    [("mlp", {"hidden": (64, 64, 64)}), ("conv", {"channels": (8, 16)}), ("resnet18", {}), ("nf_resnet18", {})],
+    [
+        ("mlp", {"hidden": (64, 64, 64)}),
+        ("conv", {"channels": (8, 16)}),
+        ("resnet18", {}),
+        ("nf_resnet18", {}),
+        ("alexnet_f", {}),
+        ("spide_conv_f", {"width": 1 / 4}),
+    ],
 )
 def test_all_layers_fire_before_training(name, options):
     x = torch.randn(1, 4, *SHAPE).expand(6, -1, -1, -1, -1)
     found = rates(spiking(name, **options), x)
     assert found and all(0.05 < rate < 0.5 for rate in found)
+
+
+@pytest.mark.parametrize(
+    "name, options",
+    [("preact_resnet18", {}), ("vgg_dsr", {}), ("spide_lenet", {"width": 1.0}), ("conv", {"spiking_readout": True})],
+)
+def test_every_weight_of_it_learns_from_three_steps(name, options):
+    torch.manual_seed(0)
+    options = {**OPTIONS.get(name, {"width": 1 / 16}), **options}
+    model = create_model(name, SHAPE, 4, lambda: spikewright.IF(threshold=0.2), **options).double()
+    x, loss = torch.randn(3, 4, *SHAPE).double(), spikewright.losses.OnRate(torch.nn.CrossEntropyLoss())
+    for _ in spikewright.rules.BPTT().updates(spikewright.Network(model), x, torch.arange(4), loss):
+        found = {name: p.grad for name, p in model.named_parameters()}
+    assert [name for name, grad in found.items() if grad is None or not grad.isfinite().all()] == []
+    assert [name for name, grad in found.items() if name.endswith("weight") and grad.abs().max() < 1e-12] == []
 
 
 SHALLOW = {"layers": (16, "P", 32), "width": 1.0}

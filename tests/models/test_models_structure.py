@@ -9,7 +9,7 @@ from torch import nn
 from spikewright.layers.feedback import Feedback
 from spikewright.layers.scale import Scale
 from spikewright.layers.weight_standardization import ScaledWSConv2d, ScaledWSLinear
-from spikewright.models import VGG11BN, Conv, create_model, list_models
+from spikewright.models import VGG11BN, Conv, PreActResNet18, create_model, list_models
 
 
 def parameters(name: str, shape=(3, 32, 32), classes: int = 10) -> int:
@@ -23,6 +23,7 @@ def test_sizes_are_the_published_ones():
     assert parameters("vgg_f") - parameters("vgg") == 9 * 512 * 64 + 64
     assert round(parameters("vgg_f", classes=100) / 1e6, 1) == 9.6
     assert round(parameters("resnet18") / 1e6, 1) == 11.2
+    assert parameters("spide_lenet", (1, 28, 28)) == 606_740
 
 
 @pytest.mark.parametrize(
@@ -31,6 +32,11 @@ def test_sizes_are_the_published_ones():
 )
 def test_nf_resnets_have_a_bias_and_gain_per_channel_where_resnets_have_a_norm(name, torchvision, blocks):
     assert parameters(f"nf_resnet{name}", (3, 224, 224), 1000) == torchvision + blocks
+
+
+def test_a_spiking_readout_adds_a_norm_only():
+    assert parameters("preact_resnet18") - parameters("resnet18") == 2 * 10
+    assert parameters("vgg_dsr", (2, 48, 48)) - parameters("vgg11_bn", (2, 48, 48)) == 2 * 10
 
 
 @pytest.mark.parametrize("name", list_models())
@@ -124,3 +130,61 @@ def test_conv_is_the_sequence_of_its_norm(norm, layer, head):
     assert all(module.bias is None for module in model.modules() if isinstance(module, biased))
     assert type(model.readout) is nn.Linear
     assert isinstance(model.features[-3 if norm != "none" else -2], ScaledWSLinear) == (norm == "sws")
+
+
+@pytest.mark.parametrize("norm, output", [("none", ["ReLU"]), ("sws", ["ReLU"]), ("batch", ["BatchNorm1d", "ReLU"])])
+def test_conv_may_end_in_neurons(norm, output):
+    torch.manual_seed(0)
+    plain, spiking = (Conv((1, 8, 8), 10, nn.ReLU, norm=norm, spiking_readout=spiking) for spiking in (False, True))
+    assert kinds(plain.output) == [] and kinds(spiking.output) == output
+    assert set(plain.state_dict()) == {name for name in spiking.state_dict() if not name.startswith("output")}
+    x = torch.randn(4, 1, 8, 8)
+    currents = spiking.readout(spiking.features(x))
+    if norm == "batch":
+        currents = (currents - currents.mean(0)) / (currents.var(0, unbiased=False) + 1e-5).sqrt()
+    torch.testing.assert_close(spiking(x), currents.relu())
+
+
+def test_preact_resnet18_has_neurons_behind_the_pooling_and_the_readout():
+    model = PreActResNet18((3, 32, 32), 10, nn.ReLU, width=1 / 16, dropout=0.1)
+    assert kinds(model.leave) == ["BatchNorm2d", "ReLU", "AdaptiveAvgPool2d", "ReLU", "Flatten", "Dropout"]
+    assert kinds(model.output) == ["BatchNorm1d", "ReLU"]
+    assert sum(isinstance(module, nn.ReLU) for module in model.modules()) == 19
+    assert model.stem.bias is None and not model.readout.bias.any()
+    plain = PreActResNet18((3, 32, 32), 10, nn.ReLU, width=1 / 16, spiking_readout=False)
+    assert kinds(plain.output) == [] and sum(isinstance(module, nn.ReLU) for module in plain.modules()) == 18
+
+
+def test_preact_resnet18_has_the_blocks_of_resnet18():
+    torch.manual_seed(0)
+    ours, theirs = (
+        create_model(name, (3, 16, 16), 10, nn.ReLU, width=1 / 8) for name in ("preact_resnet18", "resnet18")
+    )
+    assert repr(ours.blocks) == repr(theirs.blocks) and repr(ours.stem) == repr(theirs.stem)
+    x = torch.randn(2, 3, 16, 16)
+    ours.blocks.load_state_dict(theirs.blocks.state_dict())
+    ours.stem.load_state_dict(theirs.stem.state_dict())
+    assert torch.equal(ours.blocks(ours.stem(x)), theirs.blocks(theirs.stem(x)))
+
+
+def test_vgg_dsr_is_vgg11_bn_with_dropout_and_neurons_behind_the_readout():
+    torch.manual_seed(0)
+    model, plain = (create_model(name, (2, 48, 48), 10, nn.ReLU) for name in ("vgg_dsr", "vgg11_bn"))
+    features = [module for module in model.features if not isinstance(module, nn.Dropout)]
+    assert kinds(features) == kinds(plain.features)
+    assert {module.p for module in model.modules() if isinstance(module, nn.Dropout)} == {0.1}
+    assert kinds(model.output) == ["BatchNorm1d", "ReLU"] and kinds(plain.output) == []
+    assert model.readout.weight.std().item() == pytest.approx(0.01, rel=0.05)
+
+
+def test_spide_lenet_is_the_published_sequence():
+    torch.manual_seed(0)
+    model = create_model("spide_lenet", (1, 28, 28), 10, nn.ReLU)
+    fire = ["Conv2d", "ReLU", "AvgPool2d", "ReLU"]
+    assert kinds(model.features) == [*fire * 2, "Flatten", "Linear", "Dropout", "ReLU"]
+    assert [module.out_channels for module in model.features if isinstance(module, nn.Conv2d)] == [15, 40]
+    assert model.features[-3].in_features == 1960 and model.readout.in_features == 300
+    for module in (model.features[0], model.features[4], model.features[-3]):
+        spread = math.sqrt(2 / module.weight[0].numel())
+        assert module.weight.std().item() == pytest.approx(spread, rel=0.1) and not module.bias.any()
+    assert model.features[-2].p == 0.5 and model.readout.bias.any()

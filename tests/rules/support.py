@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spikewright.layers import StepDropout
-from spikewright.losses import Loss, PerStep
+from spikewright.losses import Loss, OnRate, PerStep
 from spikewright.network import Network
 from spikewright.neurons import LIF
 from spikewright.rules import Rule, Update
@@ -27,14 +27,19 @@ def collected(module: nn.Module) -> Params:
     return {n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in module.named_parameters()}
 
 
+def loss_for(rule: Rule) -> Loss:
+    """Cross-entropy in the form that a rule can learn from."""
+    return OnRate(F.cross_entropy) if rule.loss_of == "rate" else CE
+
+
 def learn(
-    rule: Rule, module: nn.Module, x: Tensor, y: Tensor, loss: Loss = CE, state: State | None = None
+    rule: Rule, module: nn.Module, x: Tensor, y: Tensor, loss: Loss | None = None, state: State | None = None
 ) -> list[Update]:
     """Run a rule on one batch; the gradients are left in the module."""
-    return list(rule.updates(Network(module), x, y, loss, state))
+    return list(rule.updates(Network(module), x, y, loss or loss_for(rule), state))
 
 
-def gradients(rule: Rule, module: nn.Module, x: Tensor, y: Tensor, loss: Loss = CE) -> Params:
+def gradients(rule: Rule, module: nn.Module, x: Tensor, y: Tensor, loss: Loss | None = None) -> Params:
     """The gradients of a rule, summed over its updates; whatever the module held before is dropped."""
     module.zero_grad()
     torch.manual_seed(3)
@@ -55,9 +60,9 @@ def by_program(entry: Entry, name: str) -> Params:
 
 
 @cache
-def by_bptt(name: str) -> Params:
-    """What BPTT says, by its explicit program."""
-    return bptt.gradients(*case(name))
+def by_bptt(entry: Entry, name: str) -> Params:
+    """What BPTT says about the loss of a rule, by its explicit program."""
+    return (bptt.gradients_of_mean if entry.rates else bptt.gradients)(*case(name))
 
 
 def assert_identical(left: Params, right: Params) -> None:

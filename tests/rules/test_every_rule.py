@@ -5,14 +5,13 @@ import torch
 from torch import Tensor
 
 from spikewright.certify import certify
-from spikewright.losses import PerStep
 from spikewright.network import Network
-from tests.catalogue import RULES, Entry, everywhere
+from tests.catalogue import CASES, Entry, everywhere
 from tests.nets import NETS, sample
 from tests.oracles.compare import assert_agree, relative
-from tests.rules.support import CE, by_bptt, by_program, collected, found, gradients, learn, names
+from tests.rules.support import by_bptt, by_program, collected, found, gradients, learn
 
-pytestmark = [pytest.mark.parametrize("entry", RULES, ids=names()), pytest.mark.parametrize("name", NETS)]
+pytestmark = pytest.mark.parametrize("entry, name", CASES, ids=[f"{entry}-{name}" for entry, name in CASES])
 
 
 def silent(output: Tensor, y: Tensor) -> Tensor:
@@ -32,14 +31,14 @@ def test_equals_its_explicit_program(entry: Entry, name: str) -> None:
 
 
 def test_equals_bptt_where_it_claims_to_and_nowhere_else(entry: Entry, name: str) -> None:
-    distances = relative(found(entry, name), by_bptt(name))
+    distances = relative(found(entry, name), by_bptt(entry, name))
     equal = {parameter for parameter, distance in distances.items() if distance < 1e-12}
     assert equal == entry.equal(name), distances
     assert all(distance > 1e-2 for parameter, distance in distances.items() if parameter not in equal), distances
 
 
 def test_keeps_its_promises_and_makes_those_it_can(entry: Entry, name: str) -> None:
-    certificate = certify(Network(NETS[name](0)), entry.make(), *sample(name, 0), CE)
+    certificate = certify(Network(NETS[name](0)), entry.make(), *sample(name, 0), entry.loss)
     assert certificate.ok, certificate.table()
     assert {row.site for row in certificate.rows if row.exact} == (entry.promised or entry.equal)(name)
     assert {row.site for row in certificate.rows} == everywhere(name)
@@ -60,5 +59,5 @@ def test_the_order_of_the_batch_is_nothing_to_a_rule(entry: Entry, name: str) ->
 
 
 def test_no_teaching_no_learning(entry: Entry, name: str) -> None:
-    grads = gradients(entry.make(), NETS[name](0), *sample(name, 0), PerStep(silent))
+    grads = gradients(entry.make(), NETS[name](0), *sample(name, 0), type(entry.loss)(silent))
     assert not any(grad.any() for grad in grads.values())

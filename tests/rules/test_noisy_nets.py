@@ -9,13 +9,13 @@ from torch.nn import functional as F
 
 from spikewright.certify import certify
 from spikewright.network import Network
-from tests.catalogue import RULES, Entry
+from tests.catalogue import STEPWISE, Entry
 from tests.nets import sample
 from tests.oracles.compare import assert_agree
 from tests.oracles.machine import Machine, Params
 from tests.rules.support import CE, NOISY, assert_identical, collected, dense, gradients, learn, names
 
-every_rule = pytest.mark.parametrize("entry", RULES, ids=names())
+every_rule = pytest.mark.parametrize("entry", STEPWISE, ids=names(STEPWISE))
 every_net = pytest.mark.parametrize("name", NOISY)
 
 
@@ -61,7 +61,7 @@ def test_every_chunk_length_gives_the_same(entry: Entry, name: str, chunk: int) 
 @every_net
 def test_the_forward_pass_is_the_same_for_all_rules(name: str) -> None:
     (x, y), passes = sample(name, 0), []
-    for entry in RULES:
+    for entry in STEPWISE:
         torch.manual_seed(5)
         module = NOISY[name]()
         outputs = [update.output for update in learn(entry.make(chunk=1), module, x, y)]

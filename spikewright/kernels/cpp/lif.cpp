@@ -13,19 +13,19 @@ namespace {
 constexpr int64_t SEGMENT = 32; // steps that are run again at a time; their potentials stay in the second-level cache
 
 template <class real> struct Neuron {
-    real threshold;
+    real threshold, quantum;
     bool subtract, detach_reset, through_time;
 };
 
-template <class real> INLINE real reset(real u, real s, real threshold, bool subtract) {
-    return subtract ? u - threshold * s : u * (1 - s);
+template <class real> INLINE real reset(real u, real s, real quantum, bool subtract) {
+    return subtract ? u - quantum * s : u * (1 - s);
 }
 
 template <class real>
 CLONED void lif_block(int64_t steps, int64_t width, int64_t stride, int64_t count, const real *__restrict current,
                       const real *__restrict leak, Neuron<real> neuron, real *__restrict v, real *__restrict spikes,
                       real *__restrict potential, int64_t apart) {
-    const real threshold = neuron.threshold;
+    const real threshold = neuron.threshold, quantum = neuron.quantum;
     for (int64_t t = 0; t < steps; ++t) {
         if (t + AHEAD < steps) {
             fetch<false>(current + AHEAD * stride, count);
@@ -35,7 +35,7 @@ CLONED void lif_block(int64_t steps, int64_t width, int64_t stride, int64_t coun
             for (int64_t i = 0; i < count; ++i) {
                 real u = leak[i] * v[i] + current[i];
                 real s = u >= threshold ? real(1) : real(0);
-                v[i] = reset(u, s, threshold, subtract());
+                v[i] = reset(u, s, quantum, subtract());
                 if (fires()) spikes[i] = s;
                 if (keeps()) potential[i] = u;
             }
@@ -53,14 +53,14 @@ CLONED void lif_block(int64_t steps, int64_t width, int64_t stride, int64_t coun
     }
 }
 
-// `g` is dL/dv[t] on its way back.  dv/du = 1 - threshold ds/du (subtract) or (1 - s) - u ds/du (zero), where ds/du is
+// `g` is dL/dv[t] on its way back.  dv/du = 1 - quantum ds/du (subtract) or (1 - s) - u ds/du (zero), where ds/du is
 // the slope, or 0 if the reset is detached.  `last`: these steps end the sequence.
 template <class real, class Slope>
 CLONED void lif_backward_block(int64_t steps, int64_t width, int64_t count, const real *__restrict grad_spikes,
                                const real *__restrict potential, int64_t stride, const real *__restrict slopes,
                                const real *__restrict leak, Neuron<real> neuron, real parameter, bool last,
                                real *__restrict g, real *__restrict grad_current) {
-    const real threshold = neuron.threshold;
+    const real threshold = neuron.threshold, quantum = neuron.quantum;
     // What is the same for all neurons is settled outside the loops, so that they stay free of branches.
     const auto scan = [&](auto subtract, auto attached) INLINE_LAMBDA {
         for (int64_t t = steps - 1; t >= 0; --t) {
@@ -77,7 +77,7 @@ CLONED void lif_backward_block(int64_t steps, int64_t width, int64_t count, cons
                     real u = us[i];
                     real slope = Slope::at(u - threshold, parameter, given, i);
                     real dv = subtract() ? real(1) : u >= threshold ? real(0) : real(1);
-                    if (attached()) dv -= (subtract() ? threshold : u) * slope;
+                    if (attached()) dv -= (subtract() ? quantum : u) * slope;
                     real du = g[i] * dv;
                     if (arrives()) du += arriving[i] * slope;
                     leaving[i] = du;
@@ -98,8 +98,9 @@ CLONED void lif_backward_block(int64_t steps, int64_t width, int64_t count, cons
 
 template <class real>
 void lif(int64_t steps, int64_t width, const real *current, int repeated, const real *membrane, const real *leaks,
-         double leak, double threshold, int subtract, real *spikes, real *potential, real *after, int threads) {
-    const Neuron<real> neuron{real(threshold), subtract != 0, true, true};
+         double leak, double threshold, double quantum, int subtract, real *spikes, real *potential, real *after,
+         int threads) {
+    const Neuron<real> neuron{real(threshold), real(quantum), subtract != 0, true, true};
     ask_for_huge_pages(spikes, steps * width * sizeof(real));
     if (potential) ask_for_huge_pages(potential, steps * width * sizeof(real));
     for_blocks(steps, width, threads, [&](int64_t first, int64_t count) {
@@ -114,9 +115,9 @@ void lif(int64_t steps, int64_t width, const real *current, int repeated, const 
 template <class real>
 void lif_backward(int64_t steps, int64_t width, const real *x, int repeated, int again, const real *membrane,
                   const real *grad_spikes, const real *grad_after, const real *slopes, const real *leaks, double leak,
-                  double threshold, int subtract, int detach_reset, int through_time, int surrogate, double parameter,
-                  real *grad_current, real *grad_membrane, int threads) {
-    const Neuron<real> neuron{real(threshold), subtract != 0, detach_reset != 0, through_time != 0};
+                  double threshold, double quantum, int subtract, int detach_reset, int through_time, int surrogate,
+                  double parameter, real *grad_current, real *grad_membrane, int threads) {
+    const Neuron<real> neuron{real(threshold), real(quantum), subtract != 0, detach_reset != 0, through_time != 0};
     const auto block = surrogate == 1   ? lif_backward_block<real, Sigmoid<real>>
                        : surrogate == 2 ? lif_backward_block<real, ATan<real>>
                        : surrogate == 3 ? lif_backward_block<real, Triangle<real>>
@@ -158,7 +159,7 @@ void lif_backward(int64_t steps, int64_t width, const real *x, int repeated, int
 } // namespace
 
 extern "C" {
-int interface = 2; // to be raised with every change of what is called from outside, here or in trace.cpp
+int interface = 3; // to be raised with every change of what is called from outside, here or in trace.cpp
 auto lif_f32 = &lif<float>;
 auto lif_f64 = &lif<double>;
 auto lif_backward_f32 = &lif_backward<float>;

@@ -1,0 +1,275 @@
+r"""Restrictions that keep the norm of a weight below a bound, as an equilibrium of a network with feedback needs.
+
+With :math:`c` the limit, :math:`\sigma` the largest singular value and :math:`g` a trained scalar, the weight in use is
+
+.. math::
+    W = \operatorname{clamp}(g, -c, c) \, w / \sigma(w) \quad \text{or} \quad W = w \, \min(1, c / \lVert w \rVert_F).
+
+Both are parametrizations of torch: the layer stays what it was, and `remove_parametrizations` undoes them.
+
+References:
+    Xiao et al., Training Feedback Spiking Neural Networks by Implicit Differentiation on the Equilibrium State,
+    NeurIPS 2021, arXiv 2109.14247 (spectral); Xiao et al., SPIDE: A Purely Spike-based Method for Training Feedback
+    Spiking Neural Networks, Neural Networks 2023, arXiv 2302.00232 (Frobenius).
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.linalg import vector_norm
+from torch.nn import functional as F
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.utils.parametrize import register_parametrization
+
+from spikewright.errors import ConfigError
+from spikewright.layers.weight_standardization import ScaledWSConv2d, ScaledWSLinear
+
+Layer = TypeVar("Layer", bound=nn.Module)
+Size = tuple[int, ...]
+Bilinear = Callable[[Tensor, Tensor], Tensor]
+"""(weight, input) -> output."""
+AT_THE_START = 1_000
+"""Iterations at most until u and v have converged: 1e-7 off for 256 channels of 8 x 8 led back to 96 of 16 x 16."""
+
+
+def restrict_spectral(layer: Layer, limit: float = 1.0, size: Size | None = None) -> Layer:
+    """Keep the largest singular value of a layer's weight below a limit.
+
+    Trained are w (`parametrizations.weight.original`, the parameter that was there) and g
+    (`parametrizations.weight.0.gain`, a new one: make the optimizer afterwards). The singular value comes from power
+    iteration and is differentiated at fixed vectors u and v, buffers that start converged. Then every use makes one
+    iteration, but only in training mode with gradients on: evaluation, and simulation without a graph, repeat to the
+    last bit.
+
+    After an update of w the vectors are behind, and the bound is exceeded by a share of second order in the update; but
+    by percents, and with large steps by more, while another singular value overtakes the one they follow.
+    `operator_norm` shows it, and reading `layer.weight` some dozen times more in training mode lets them catch up.
+    `BPTT(checkpoint=True)` has no graph in its first pass and puts buffers back after its second: under it they stand
+    still, and the bound is lost.
+
+    Differs from the reference code: it iterates in evaluation too, and starts with g = sigma(w) even above the limit,
+    where the clamp passes no gradient. Here g starts at sigma(w) clamped, where a gradient still passes; a weight
+    within the limit stays as it is. In both, a g that training carries beyond the limit is moved by weight decay only.
+
+    Args:
+        layer: A linear, convolution or transposed convolution layer, its weight initialised; changed in place.
+        limit: The bound.
+        size: Space of the input, such as `(height, width)`, to restrict the convolution of such inputs, with the
+            layer's stride, padding, dilation and groups: its true gain. `None` restricts the weight as a matrix, output
+            channels by all else, as the paper does; the gain of a convolution may be several times that.
+
+    Returns:
+        The layer.
+
+    Raises:
+        ConfigError: The layer has no such weight, it is zero or not finite, or `limit` or `size` does not make sense.
+
+    >>> layer = restrict_spectral(nn.Linear(4, 4), limit=0.25)
+    >>> round(operator_norm(layer), 4)
+    0.25
+    """
+    weight = _weight("restrict_spectral", layer, limit)
+    restriction = SpectralRestriction(weight, limit, *_linear_map("restrict_spectral", layer, size))
+    restriction.requires_grad_(any(p.requires_grad for name, p in layer.named_parameters() if name != "bias"))
+    register_parametrization(layer, "weight", restriction)
+    return layer
+
+
+def restrict_frobenius(layer: Layer, limit: float = 2.0, probes: int | None = None) -> Layer:
+    """Keep the Frobenius norm of a layer's weight below a limit; no gradient passes through the norm.
+
+    Args:
+        layer: A linear, convolution or transposed convolution layer; changed in place.
+        limit: The bound.
+        probes: `None` takes the norm itself. A number estimates it as the paper does, because hardware can: the root of
+            the mean of `|v^T w|^2` over so many Gaussian v, redrawn at every use in training mode with gradients on.
+            Otherwise the last estimate, a buffer, counts. The bound then holds up to the error of the estimate.
+
+    Returns:
+        The layer.
+
+    Raises:
+        ConfigError: The layer has no such weight, or `limit` or `probes` is not positive.
+
+    >>> layer = restrict_frobenius(nn.Linear(64, 64), limit=2.0)
+    >>> round(layer.weight.norm().item(), 4)
+    2.0
+    """
+    weight = _weight("restrict_frobenius", layer, limit)
+    if probes is not None and probes < 1:
+        raise ConfigError(
+            f"restrict_frobenius(probes={probes}) estimates a norm from {probes} random vectors, which tell nothing. "
+            "Use at least 1, such as 64, or None for the norm itself."
+        )
+    register_parametrization(layer, "weight", FrobeniusRestriction(weight, limit, _matrix(layer), probes))
+    return layer
+
+
+def operator_norm(layer: nn.Module, size: Size | None = None, iterations: int = 10_000) -> float:
+    """Return the gain of a layer as it is now: by how much it can lengthen a difference of two inputs.
+
+    Power iteration in double precision until it stands still. It comes from below: too few iterations tell too little.
+
+    Args:
+        layer: A linear, convolution or transposed convolution layer, restricted or not; it is left as it is.
+        size: Space of a convolution's input; `None` measures the weight as a matrix, as in `restrict_spectral`.
+        iterations: At most that many.
+
+    Raises:
+        ConfigError: The layer has no such weight, or `size` does not fit it.
+
+    >>> layer = nn.Conv2d(1, 1, 3, padding=1)
+    >>> _ = nn.init.ones_(layer.weight)
+    >>> round(operator_norm(layer), 3), round(operator_norm(layer, size=(20, 20)), 3)
+    (3.0, 8.866)
+    """
+    weight = _weight("operator_norm", layer)
+    return float(_largest(weight, *_linear_map("operator_norm", layer, size), iterations)[2])
+
+
+class SpectralRestriction(nn.Module):
+    """`clamp(gain, -limit, limit) * w / sigma(w)`, with w meeting inputs of a shape as `apply(w, input)`."""
+
+    u: Tensor
+    v: Tensor
+
+    def __init__(self, weight: Tensor, limit: float, apply: Bilinear, shape: Size) -> None:
+        super().__init__()
+        u, v, sigma = _largest(weight, apply, shape, AT_THE_START)
+        if not 0 < sigma < math.inf:
+            raise ConfigError(
+                f"restrict_spectral was given a weight {list(weight.shape)} of norm {sigma:g}, but it divides by that "
+                "norm. Initialise the weight with finite values that are not all zero."
+            )
+        self.limit, self._linear_map = limit, apply
+        self.gain = nn.Parameter(sigma.clamp(max=limit).to(weight.dtype))
+        self.register_buffer("u", u.to(weight.dtype))
+        self.register_buffer("v", v.to(weight.dtype))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Return the weight in use."""
+        with torch.autocast(weight.device.type, enabled=False):
+            if self.training and torch.is_grad_enabled():
+                u, v, _ = _iterate(weight.detach(), self._linear_map, self.v)
+                self.u.copy_(u)
+                self.v.copy_(v)
+            # Of copies: the next use writes to the buffers, perhaps before this one is differentiated.
+            sigma = (self.u.clone() * self._linear_map(weight, self.v.clone())).sum()
+            return self.gain.clamp(-self.limit, self.limit) / sigma * weight
+
+    def extra_repr(self) -> str:
+        """Show the bound, and what it is a bound for."""
+        return f"limit={self.limit}, input={list(self.v.shape)}"
+
+
+class FrobeniusRestriction(nn.Module):
+    """`w * min(1, limit / norm(w))`, the norm estimated by random vectors from the left of `matrix(w)`, or exact."""
+
+    norm: Tensor | None
+
+    def __init__(self, weight: Tensor, limit: float, matrix: Callable[[Tensor], Tensor], probes: int | None) -> None:
+        super().__init__()
+        self.limit, self.probes, self._matrix = limit, probes, matrix
+        self.register_buffer("norm", None if probes is None else self._estimate(weight, probes))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Return the weight in use."""
+        if self.norm is None or self.probes is None:
+            norm = vector_norm(weight.detach())
+        else:
+            if self.training and torch.is_grad_enabled():
+                self.norm.copy_(self._estimate(weight.detach(), self.probes))
+            norm = self.norm
+        return weight * (self.limit / norm).clamp(max=1)
+
+    def _estimate(self, weight: Tensor, probes: int) -> Tensor:
+        rows = self._matrix(weight)
+        with torch.autocast(weight.device.type, enabled=False):
+            return vector_norm(rows.new_empty(probes, len(rows)).normal_() @ rows) / math.sqrt(probes)
+
+    def extra_repr(self) -> str:
+        """Show the bound and how the norm is found."""
+        return f"limit={self.limit}, probes={self.probes}"
+
+
+def _iterate(weight: Tensor, apply: Bilinear, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Take one step of power iteration from v; returns u, v and the gain between them."""
+    with torch.enable_grad():
+        v = v.detach().clone().requires_grad_()
+        output = apply(weight, v)
+    tiny = torch.finfo(v.dtype).tiny
+    u = output.detach() / vector_norm(output.detach()).clamp(min=tiny)
+    (back,) = torch.autograd.grad(output, v, u)  # the adjoint of the map, at u
+    sigma = vector_norm(back)
+    return u, back / sigma.clamp(min=tiny), sigma
+
+
+@torch.inference_mode(False)
+def _largest(weight: Tensor, apply: Bilinear, shape: Size, iterations: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Find the largest singular value in double precision; returns u, v and the value."""
+    weight = weight.to(torch.float64, copy=True)
+    # Random numbers of its own: measuring a layer does not change what is drawn after it.
+    v = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).to(weight.device)
+    u, v, sigma = _iterate(weight, apply, v)
+    for _ in range(iterations - 1):
+        before = sigma
+        u, v, sigma = _iterate(weight, apply, v)
+        if not sigma - before > 1e-14 * sigma:
+            break
+    return u, v, sigma
+
+
+def _weight(caller: str, layer: nn.Module, limit: float | None = None) -> Tensor:
+    """Return the weight that a layer uses, without a graph; with a limit, only if that can be kept."""
+    if not isinstance(layer, nn.Linear | _ConvNd):
+        raise ConfigError(
+            f"{caller} was given {type(layer).__name__}, which has no weight that maps an input linearly, so there is "
+            "no norm to speak of. Give it an nn.Linear, nn.Conv*d or nn.ConvTranspose*d; of a container, its layers."
+        )
+    if limit is not None and not limit > 0:
+        raise ConfigError(
+            f"{caller}(limit={limit}) bounds a norm by {limit}, but only a zero weight could keep that. Use a limit "
+            "above 0."
+        )
+    standardized = isinstance(layer, ScaledWSConv2d | ScaledWSLinear)
+    if limit is not None and standardized:
+        raise ConfigError(
+            f"{caller} was given {type(layer).__name__}, which standardises its weight before use, so a bound on the "
+            "weight is none on what it does. Use the plain torch layer."
+        )
+    with torch.no_grad():
+        return (layer.effective_weight() if standardized else layer.weight).detach()
+
+
+def _matrix(layer: nn.Module) -> Callable[[Tensor], Tensor]:
+    """Return what makes a matrix of the layer's weight, `[output channel, all else]`."""
+    if not isinstance(layer, _ConvNd) or not layer.transposed:
+        return lambda weight: weight.flatten(1)
+    groups = layer.groups
+    return lambda weight: weight.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1).flatten(1)
+
+
+def _linear_map(caller: str, layer: nn.Module, size: Size | None) -> tuple[Bilinear, Size]:
+    """Return what the layer does to an input, without bias, and the shape of that input."""
+    if size is None:
+        matrix = _matrix(layer)
+        return lambda weight, x: matrix(weight) @ x, tuple(matrix(_weight(caller, layer)).shape[1:])
+    axes = len(layer.kernel_size) if isinstance(layer, _ConvNd) else 0
+    if not isinstance(layer, _ConvNd) or len(size) != axes or min(size) < 1:
+        raise ConfigError(
+            f"{caller}(size={size}) asks for the gain on inputs of that size, but those of {type(layer).__name__} have "
+            f"{axes} axes of space. Use {f'{axes} numbers of at least 1' if axes else 'size=None'}."
+        )
+    transposed, around = layer.transposed, layer._reversed_padding_repeated_twice
+    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+    padding: Any = layer.padding if transposed else [0] * axes
+    options = (layer.stride, padding, layer.dilation, transposed, layer.output_padding, layer.groups)
+
+    def convolve(weight: Tensor, x: Tensor) -> Tensor:
+        # Not F.conv2d and its like: in a run that would be taken for the use of the synapse itself.
+        return torch.convolution(x if transposed else F.pad(x, around, mode), weight, None, *options)
+
+    return convolve, (1, layer.in_channels, *size)

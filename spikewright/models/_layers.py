@@ -1,0 +1,88 @@
+"""Layers in the notation of the IDE and SPIDE papers: "64C5s" is a convolution with 64 channels, 5 x 5, stride 2."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import nn
+
+from spikewright.errors import ConfigError, ShapeError
+from spikewright.models._parts import Shape, check_counts, scaled
+
+Layers = tuple[int | str, ...]
+Norm = Literal["batch", "none"]
+
+_CONVOLUTION = re.compile(r"([1-9]\d*)C(\d*[13579])(s?)(p?)")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What makes the current of a layer of neurons.
+
+    Attributes:
+        size: Channels, or neurons of a linear layer.
+        kernel: Side of the kernel, odd; 0 is a linear map.
+        stride: Step of the convolution, whose border is padded.
+        pool: Side of the averaging windows behind it; 1 is no pooling.
+    """
+
+    size: int
+    kernel: int = 0
+    stride: int = 1
+    pool: int = 1
+
+    def current(self, fan_in: int, norm: Norm) -> list[nn.Module]:
+        """Synapse, batch normalisation if there is any, and pooling if there is any."""
+        if not self.kernel:
+            return [nn.Linear(fan_in, self.size), *([nn.BatchNorm1d(self.size)] if norm == "batch" else [])]
+        convolution = nn.Conv2d(fan_in, self.size, self.kernel, self.stride, self.kernel // 2)
+        normalised = [nn.BatchNorm2d(self.size)] if norm == "batch" else []
+        return [convolution, *normalised, *([nn.AvgPool2d(self.pool)] if self.pool > 1 else [])]
+
+    def map(self, before: Shape) -> Shape:
+        """The shape of the current, from the shape of what the synapse sees.
+
+        Raises:
+            ShapeError: Pooling leaves nothing.
+        """
+        if not self.kernel:
+            return self.size, 1, 1
+        height, width = (((side - 1) // self.stride + 1) // self.pool for side in before[1:])
+        if not height * width:
+            raise ShapeError(
+                f"A convolution of stride {self.stride} with {self.pool} x {self.pool} pooling was asked for on a map "
+                f"of {before[1]} x {before[2]} pixels, which leaves nothing. Use less pooling, or larger images."
+            )
+        return self.size, height, width
+
+
+def read_layers(model: str, layers: Layers, width: float) -> list[Layer]:
+    """Read all layers of a network: numbers of neurons if they are linear, else convolutions.
+
+    Args:
+        model: Whose layers they are, for messages.
+        layers: The layers; an "s" behind a convolution is stride 2, a "p" 2 x 2 average pooling.
+        width: Multiplier of all sizes.
+
+    Raises:
+        ConfigError: There are no layers, or one cannot be read, or both kinds are mixed.
+
+    >>> read_layers("Net", ("64C5s",), 0.5)
+    [Layer(size=32, kernel=5, stride=2, pool=1)]
+    """
+    neurons = [layer for layer in layers if isinstance(layer, int)]
+    if neurons and len(neurons) == len(layers):
+        check_counts(model, layers=neurons)
+        return [Layer(scaled(size, width)) for size in neurons]
+    found = [_CONVOLUTION.fullmatch(layer) if isinstance(layer, str) else None for layer in layers]
+    if not layers or None in found:
+        wrong = f"{layers[found.index(None)]!r} is no layer beside the others" if layers else "a network needs layers"
+        raise ConfigError(
+            f"{model} was given layers={layers}, but {wrong}. Use convolutions with odd kernels, such as '64C5', "
+            "'64C5s' at stride 2 or '64C5p' with pooling; or numbers of neurons, and nothing else."
+        )
+    read = [match.groups() for match in found if match]
+    return [
+        Layer(scaled(int(size), width), int(kernel), 2 if stride else 1, 2 if pool else 1)
+        for size, kernel, stride, pool in read
+    ]

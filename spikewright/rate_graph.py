@@ -1,0 +1,91 @@
+"""The network evaluated once, at the rates that a simulation recorded, with a graph."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+
+from spikewright.answering import Calls, answering, uncached_casts
+from spikewright.layers.dropout import scan_shared
+from spikewright.layers.feedback import Feedback
+from spikewright.neurons import Neuron
+from spikewright.rate_norms import RateNorm
+from spikewright.rates import Rate, Record
+from spikewright.sites import Sites
+from spikewright.solvers import Adjoint, Cell, Edge
+from spikewright.temporal import State
+
+Emit = Callable[[str, Neuron, Tensor, Rate], Tensor]
+"""The mean output of a neuron layer as a function of its mean current: (site, neuron, current, recorded) -> output.
+
+The value is what was recorded."""
+
+
+class RateGraph:
+    """One evaluation of a network at recorded rates.
+
+    Args:
+        sites: Of the network.
+        record: The rates.
+        state: Where the simulation ended: its dropout masks are used again.
+        emit: What neurons make of a mean current.
+        norm: What batch norm does to mean currents.
+        cuts_layers: Cut the graph between neuron layers.
+    """
+
+    def __init__(
+        self, sites: Sites, record: Record, state: State, emit: Emit, norm: RateNorm, cuts_layers: bool = False
+    ) -> None:
+        self._sites, self._record, self._state = sites, record, state
+        self._emit, self._norm, self._cuts_layers = emit, norm, cuts_layers
+        self._coupled = False
+        self._calls = Calls()
+        self._cells: list[Cell] = []
+        self._arrived: dict[str, Tensor] = {}
+        self._emitted: dict[str, Tensor] = {}
+
+    def __call__(self, x: Tensor) -> tuple[Tensor, Adjoint]:
+        """Evaluate at the mean input `x` `[batch, *feature]`; returns the mean output and what is to be differentiated."""
+        with answering(self._answers()), uncached_casts():
+            output: Tensor = self._sites.module(x)
+        edges = [Edge(name, leaf, self._emitted[name]) for name, leaf in self._arrived.items()]
+        return output, Adjoint(self._cells, edges, self._coupled)
+
+    def _answers(self) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
+        for name, module in self._sites.temporal.items():
+            yield module, partial(self._at_temporal, name, module, module.forward)
+        # Last, so that `source.forward` is already the answer of a source that is itself a neuron.
+        for name, source in self._sites.sources.items():
+            yield source, partial(self._at_source, name, source.forward)
+
+    def _at_temporal(self, name: str, module: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        site = self._calls.site(name)
+        if isinstance(module, Neuron):
+            return self._fire(site, module, x)
+        step = x.unsqueeze(0)
+        if isinstance(module, _BatchNorm):
+            self._coupled |= module.training and self._norm.couples
+            return self._norm.at_rates(site, module, forward, step).squeeze(0)
+        if isinstance(module, Feedback):
+            return module.scan(step, {"last": self._send_back(name)}, True)[0].squeeze(0)
+        assert isinstance(module, _DropoutNd)  # a rule refuses networks with anything else
+        return scan_shared(module, step, self._state.get(site, {}))[0].squeeze(0)
+
+    def _fire(self, site: str, neuron: Neuron, current: Tensor) -> Tensor:
+        emitted = self._emit(site, neuron, current, self._record.rate(site))
+        leaf = emitted.detach().requires_grad_() if self._cuts_layers else emitted
+        leak = neuron.leak_at(current.unsqueeze(0))
+        self._cells.append(Cell(site, emitted, leaf, leak.detach() if isinstance(leak, Tensor) else leak))
+        return leaf
+
+    def _send_back(self, name: str) -> Tensor:
+        if name not in self._arrived:
+            self._arrived[name] = self._record.sent(name).detach().requires_grad_()
+        return self._arrived[name]
+
+    def _at_source(self, name: str, forward: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+        self._emitted[name] = forward(*args, **kwargs)
+        return self._emitted[name]

@@ -1,0 +1,142 @@
+r"""Batch norm in rules that learn from rates: three meanings, because statistics of what differ.
+
+======== ======================================== =====================================================================
+name     in the simulation                        in the gradient
+======== ======================================== =====================================================================
+rate     running statistics                       statistics of the mean currents of the batch, differentiated; they
+                                                  update the running ones
+running  running statistics                       the same, as constants; the mean currents update them
+joint    statistics over all steps and samples    the same, differentiated
+======== ======================================== =====================================================================
+
+The first two let a simulation go step by step, also through feedback (Xiao et al., NeurIPS 2021, arXiv 2109.14247, use
+the first); they are rules of their own, not approximations of the third, which is how DSR was trained (Meng et al.,
+CVPR 2022, arXiv 2205.00459).  In evaluation mode all of them are the affine map of the running statistics.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
+
+Forward = Callable[[Tensor], Tensor]
+NormName = Literal["rate", "running", "joint"]
+
+
+class RateNorm(ABC):
+    """Batch norm over one sequence; every `x` is `[time, batch, channel, ...]`."""
+
+    couples: ClassVar[bool]
+    """Whether the gradient of a sample depends on the others."""
+    whole_sequence: ClassVar[bool] = False
+    """Whether it needs all steps at once in training."""
+
+    @abstractmethod
+    def simulate(self, site: str, module: _BatchNorm, forward: Forward, x: Tensor) -> Tensor:
+        """Normalise a chunk of the simulation."""
+
+    @abstractmethod
+    def at_rates(self, site: str, module: _BatchNorm, forward: Forward, x: Tensor) -> Tensor:
+        """Normalise mean currents, `[1, batch, channel, ...]`, with a graph."""
+
+
+class OfRates(RateNorm):
+    """Simulated with running statistics, differentiated with those of the mean currents."""
+
+    couples: ClassVar[bool] = True
+
+    def simulate(self, site: str, module: _BatchNorm, forward: Forward, x: Tensor) -> Tensor:
+        return _affine(module, x)
+
+    def at_rates(self, site: str, module: _BatchNorm, forward: Forward, x: Tensor) -> Tensor:
+        return forward(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+
+
+class Running(OfRates):
+    """Simulated and differentiated with running statistics, which the mean currents then update."""
+
+    couples: ClassVar[bool] = False
+
+    def at_rates(self, site: str, module: _BatchNorm, forward: Forward, x: Tensor) -> Tensor:
+        y = _affine(module, x)
+        if module.training:
+            with torch.no_grad():
+                forward(x.flatten(0, 1))  # for what it does to the running statistics
+        return y
+
+
+class Joint(RateNorm):
+    r"""Statistics over all steps and samples.
+
+    Their variance is that of the mean currents plus the mean :math:`c` of the variances in time.  The second part is
+    recorded here; its gradient at the weights below needs the steps once more, see `Again`.
+    """
+
+    couples: ClassVar[bool] = True
+    whole_sequence: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        self.in_time: dict[str, Tensor] = {}
+        """Mean variance in time by site, `[channel]`, leaves of the graph at rates."""
+
+    def simulate(self, site: str, module: _BatchNorm, forward: Forward, x: Tensor) -> Tensor:
+        if module.training:
+            self.in_time[site] = variance_in_time(x).requires_grad_()
+        return forward(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+
+    def at_rates(self, site: str, module: _BatchNorm, forward: Forward, x: Tensor) -> Tensor:
+        if not module.training:
+            return forward(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        axes = [0, 1, *range(3, x.dim())]
+        shape = (1, 1, -1, *[1] * (x.dim() - 3))
+        variance, mean = torch.var_mean(x, axes, correction=0, keepdim=True)
+        y = (x - mean) * torch.rsqrt(variance + self.in_time[site].view(shape) + module.eps)
+        return y if module.weight is None else y * module.weight.view(shape) + module.bias.view(shape)
+
+
+class Again(RateNorm):
+    """The joint norm in a second simulation, with a graph from one neuron layer to the next norm and no further.
+
+    Each norm differentiates the part of its variance that is in time as soon as it is known: the gradient of the loss
+    at it was found at the rates.
+
+    Args:
+        grads: That gradient, by site, `[channel]`.
+    """
+
+    couples: ClassVar[bool] = True
+
+    def __init__(self, grads: dict[str, Tensor]) -> None:
+        self._grads = grads
+
+    def simulate(self, site: str, module: _BatchNorm, forward: Forward, x: Tensor) -> Tensor:
+        if site in self._grads and x.requires_grad:
+            torch.autograd.backward([variance_in_time(x)], [self._grads[site]])
+        with torch.no_grad():
+            if not module.training:
+                return forward(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+            y = F.batch_norm(x.flatten(0, 1), None, None, module.weight, module.bias, True, 0.0, module.eps)
+            return y.unflatten(0, x.shape[:2])
+
+    def at_rates(self, site: str, module: _BatchNorm, forward: Forward, x: Tensor) -> Tensor:
+        raise NotImplementedError  # a second simulation is not followed by a second evaluation
+
+
+def variance_in_time(x: Tensor) -> Tensor:
+    """Return the variance over time, averaged over everything but channels, `[channel]`."""
+    return (x - x.mean(0)).square().mean([0, 1, *range(3, x.dim())])
+
+
+def _affine(module: _BatchNorm, x: Tensor) -> Tensor:
+    """Normalise by the running statistics as they are now, whatever becomes of them before the backward pass."""
+    assert module.running_mean is not None and module.running_var is not None  # a rule refuses norms without
+    mean, variance = module.running_mean.clone(), module.running_var.clone()
+    y = F.batch_norm(x.flatten(0, 1), mean, variance, module.weight, module.bias, False, 0.0, module.eps)
+    return y.unflatten(0, x.shape[:2])
+
+
+NORMS: dict[NormName, type[RateNorm]] = {"rate": OfRates, "running": Running, "joint": Joint}

@@ -1,0 +1,126 @@
+r"""Mean currents and mean outputs of a simulation: what rules that learn from rates keep of it, whatever its length.
+
+The mean of a sequence at a neuron of leak :math:`\lambda` weighs step t by :math:`\lambda^{T-t}`, normalised by the sum
+:math:`Z` of the weights; without leak it is the plain mean.
+"""
+
+from dataclasses import dataclass
+from typing import overload
+
+import torch
+from torch import Tensor, nn
+
+from spikewright.kernels.rate import accumulate
+from spikewright.neurons import Neuron
+from spikewright.temporal import is_static
+
+
+class Mean:
+    """The weighted mean of a sequence that arrives in chunks.
+
+    Args:
+        leak: Weight of a step relative to the next; a tensor must broadcast to `[batch, *feature]`.
+    """
+
+    def __init__(self, leak: float | Tensor = 1.0) -> None:
+        self._leak = leak
+        self._total: Tensor | None = None
+        self._weight: float | Tensor = 0.0
+        self.steps = 0
+
+    def add(self, x: Tensor) -> None:
+        """Take in the next steps, `[time, batch, *feature]`."""
+        left, weight = self._leak ** len(x), sum_of_weights(self._leak, len(x))
+        if not is_static(x):
+            self._total = accumulate(x, self._total, self._leak)
+        elif self._total is None:
+            self._total = x[0] * weight
+        else:
+            self._total = self._total * left + x[0] * weight
+        self._weight = self._weight * left + weight
+        self.steps += len(x)
+
+    @property
+    def value(self) -> Tensor:
+        """The mean of the steps so far, `[batch, *feature]`."""
+        assert self._total is not None  # a sequence has at least one step
+        return self._total / self._weight
+
+
+@overload
+def sum_of_weights(leak: float, steps: int) -> float: ...
+@overload
+def sum_of_weights(leak: float | Tensor, steps: int) -> float | Tensor: ...
+def sum_of_weights(leak: float | Tensor, steps: int) -> float | Tensor:
+    """Return the sum of `leak**age` over the steps of a sequence."""
+    if isinstance(leak, Tensor):
+        return torch.stack([leak**age for age in range(steps)]).sum(0)
+    return float(steps) if leak == 1 else (1 - leak**steps) / (1 - leak)
+
+
+def mean(x: Tensor, leak: float | Tensor) -> Tensor:
+    """Return the weighted mean of a whole sequence `[time, batch, *feature]`."""
+    total = Mean(leak)
+    total.add(x)
+    return total.value
+
+
+@dataclass(frozen=True)
+class Rate:
+    """What one neuron layer did over a sequence; every mean is `[batch, *feature]`.
+
+    Attributes:
+        current: Mean of what entered.
+        output: Mean of what it emitted.
+        plain: Mean of what it emitted with equal weights, if it was asked for.
+        steps: Length of the sequence.
+    """
+
+    current: Tensor
+    output: Tensor
+    plain: Tensor
+    steps: int
+
+
+class Record:
+    """Takes the rates of a simulation, by site.
+
+    Args:
+        leak: Weighs what feedback sends back where its source is no neuron layer.
+        plain: Take plain means of outputs too, where they differ from the weighted ones.
+    """
+
+    def __init__(self, leak: float | Tensor = 1.0, plain: bool = False) -> None:
+        self._leak, self._plain = leak, plain
+        self._means: dict[str, tuple[Mean, Mean, Mean]] = {}
+        self._sent: dict[str, Mean] = {}
+
+    @torch.no_grad()
+    def neuron(self, site: str, neuron: Neuron, current: Tensor, output: Tensor) -> None:
+        """Take in what entered and left a neuron layer, `[time, batch, *feature]`."""
+        if site not in self._means:
+            leak = neuron.leak_at(current)
+            weighted = Mean(leak)
+            leaky = isinstance(leak, Tensor) or leak != 1
+            self._means[site] = Mean(leak), weighted, Mean() if self._plain and leaky else weighted
+        entered, left, plain = self._means[site]
+        entered.add(current)
+        left.add(output)
+        if plain is not left:
+            plain.add(output)
+
+    @torch.no_grad()
+    def source(self, name: str, module: nn.Module, output: Tensor) -> None:
+        """Take in what the source of a feedback connection emitted, `[time, batch, *feature]`."""
+        if name not in self._sent:
+            self._sent[name] = Mean(module.leak_at(output) if isinstance(module, Neuron) else self._leak)
+        self._sent[name].add(output)
+
+    def sent(self, name: str) -> Tensor:
+        """Return the mean of what the source of a feedback connection emitted."""
+        return self._sent[name].value
+
+    def rate(self, site: str) -> Rate:
+        """Return the rates of a neuron layer."""
+        means = self._means[site]
+        return Rate(*(mean.value for mean in means), means[0].steps)

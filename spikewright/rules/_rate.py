@@ -1,0 +1,145 @@
+"""The course of every rule that learns from rates: simulate without a graph, evaluate once at the rates, differentiate."""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import ClassVar, Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils import parametrize
+
+from spikewright.errors import ConfigError, nearest
+from spikewright.losses import Loss
+from spikewright.network import LossOf, Network
+from spikewright.neurons import Neuron
+from spikewright.rate_graph import RateGraph
+from spikewright.rate_norms import NORMS, Again, Joint, NormName, RateNorm
+from spikewright.rates import Rate, Record, mean
+from spikewright.rules._base import Backward, Rule, Update, plain_backward
+from spikewright.rules._rate_checks import check_neurons, check_parts, leak_at_input
+from spikewright.run import Run
+from spikewright.sites import Sites
+from spikewright.solvers import Adjoint, Report
+from spikewright.temporal import State
+from spikewright.wiring import Wiring
+
+Mask = Literal["input", "output"]
+
+
+class RateRule(Rule):
+    r"""A rule that sees a neuron layer as a map of rates, :math:`o = A \min(1, \max(0, k r / R))`.
+
+    The network is run over the sequence without a graph; of every neuron layer only its mean current and mean output
+    are kept.  Then it is evaluated once, with these means in the place of the sequence, and that is differentiated:
+    the cost of one backward pass of an ordinary network, and memory that does not depend on the number of steps.
+
+    Args:
+        batch_norm: What batch norm means: "rate", "running" or "joint", see `spikewright.rate_norms`.
+        mask: Where the rate map has a slope: where the recorded mean current is in its closed linear range ("input"),
+            or where the recorded output is strictly between none and all ("output").
+        chunk: See `Rule`.
+
+    Raises:
+        ConfigError: `batch_norm` or `mask` is unknown.
+    """
+
+    loss_of: ClassVar[LossOf] = "rate"
+    through_time: ClassVar[bool] = False
+
+    def __init__(self, batch_norm: NormName, mask: Mask, chunk: int | str | None) -> None:
+        super().__init__(chunk)
+        for key, value, known in (("batch_norm", batch_norm, NORMS), ("mask", mask, get_args(Mask))):
+            if value not in known:
+                raise ConfigError(f"{type(self).__name__}({key}={value!r}) is unknown. {nearest(value, known)}")
+        self.batch_norm: NormName = batch_norm
+        self.mask: Mask = mask
+
+    @property
+    def cuts_layers(self) -> bool:
+        """Whether the graph at rates is cut between layers."""
+        return False
+
+    @property
+    def plain_means(self) -> bool:
+        """Whether the rule wants the plain means of leaky neurons, too."""
+        return False
+
+    def emit(self, wiring: Wiring, site: str, neuron: Neuron, current: Tensor, recorded: Rate) -> Tensor:
+        """Return the mean output of a neuron layer: the recorded value, with the slope of the rate map.
+
+        Args:
+            wiring: Of the network.
+            site: Of the neurons.
+            neuron: The neurons.
+            current: Their mean current as the graph has it, `[batch, *feature]`.
+            recorded: What the simulation recorded there.
+        """
+        at = recorded.current + (current - current.detach())
+        if self.mask == "input":
+            y = neuron.transfer(at)
+        else:
+            share = (recorded.output / neuron.spike).detach()
+            some = (share > 0) & (share < 1 - 8 * torch.finfo(share.dtype).eps)  # a weighted mean of ones is rounded
+            y = neuron.spike * torch.where(some, neuron.drive(at), share)
+        return recorded.output + (y - y.detach())
+
+    def adjoint_loss(self, value: Tensor, adjoint: Adjoint) -> tuple[Tensor, Report | None]:
+        """Return what is to be differentiated for a loss `value`, and how it was found."""
+        return value, None
+
+    def check(self, wiring: Wiring, sites: Sites) -> None:
+        check_neurons(type(self).__name__, wiring)
+        check_parts(type(self).__name__, self.batch_norm, sites)
+
+    def exact(self, parameter: str, wiring: Wiring, steps: int) -> bool:
+        return False
+
+    def updates(
+        self,
+        net: Network,
+        x: Tensor,
+        y: Tensor,
+        loss: Loss,
+        state: State | None = None,
+        backward: Backward = plain_backward,
+    ) -> Iterator[Update]:
+        net.check(self, loss, x, y)
+        for neuron in net.wiring(x).neurons.values():
+            neuron.project()
+        norm = NORMS[self.batch_norm]()
+        leak = leak_at_input(type(self).__name__, net.wiring(x), x)
+        record = Record(leak, self.plain_means)
+        run, outputs = self._simulate(net, x, state, record, norm)
+        graph = RateGraph(net.sites, record, run.state, partial(self.emit, net.wiring(x)), norm, self.cuts_layers)
+        with torch.enable_grad(), parametrize.cached():
+            output, adjoint = graph(mean(x.detach(), leak))
+            value = loss(output.unsqueeze(0), y, 1)
+            total, report = self.adjoint_loss(value, adjoint)
+            backward(total)
+        if isinstance(norm, Joint) and norm.in_time:
+            again = Again({site: c.grad for site, c in norm.in_time.items() if c.grad is not None})
+            with torch.enable_grad():
+                net.start(x, state, count=False, cut=True, normalise=again.simulate).advance(x)
+        yield Update(value.detach(), outputs, run.state, run, report)
+
+    @torch.no_grad()
+    def _simulate(
+        self, net: Network, x: Tensor, state: State | None, record: Record, norm: RateNorm
+    ) -> tuple[Run, Tensor]:
+        run = net.start(x, state, rule=self, record=record, normalise=norm.simulate)
+        whole = norm.whole_sequence and any(isinstance(m, _BatchNorm) and m.training for m in net.module.modules())
+        size = len(x) if whole else self.steps_at_once(net.wiring(x), x)
+        with parametrize.cached():
+            first, *rest = x.split(size)
+            output = run.advance(first)
+            outputs = output.new_empty(len(x), *output.shape[1:])  # in one block, not many that split up the memory
+            outputs[: len(first)] = output
+            done = len(first)
+            for chunk in rest:
+                outputs[done : done + len(chunk)] = run.advance(chunk)
+                done += len(chunk)
+        return run, outputs
+
+    def extra_repr(self) -> str:
+        return f"batch_norm={self.batch_norm!r}, mask={self.mask!r}, {super().extra_repr()}"

@@ -1,0 +1,87 @@
+"""Differentiation on spike representation: spike trains are seen as rates, and neurons as clipped linear maps of them."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from spikewright.errors import IncompatibleRule
+from spikewright.neurons import Neuron
+from spikewright.rate_norms import NormName
+from spikewright.rates import Rate, sum_of_weights
+from spikewright.rules._rate import RateRule
+from spikewright.sites import Sites
+from spikewright.wiring import Wiring
+
+
+class DSR(RateRule):
+    r"""Differentiation on spike representation.
+
+    With :math:`r_l` the mean current and :math:`o_l` the mean output of layer l, both as the simulation recorded them,
+
+    .. math::
+        r_l = W_l\,o_{l-1} + b_l, \qquad o_l \approx A \min(1, \max(0, k r_l / R)), \qquad
+        \nabla W_l = \delta_l \otimes o_{l-1}, \qquad
+        \delta_l = \tfrac{A k}{R}\,[0 \le k r_l \le R] \odot W_{l+1}^\top \delta_{l+1}.
+
+    Exact when: nowhere promised; it is the gradient of the rate map, which spikes follow up to the charge left over,
+    of the order 1/T.  At readouts behind neurons without leak it is that of BPTT.
+    Cost: a simulation without a graph, and one forward and backward pass of an ordinary network.
+    Carried: nothing.  Checkpointed: nothing (trained thresholds are parameters of their neurons).
+
+    Args:
+        batch_norm: What batch norm means: "rate" (statistics of the mean currents), "running", or "joint" (over all
+            steps and samples, as published; needs all steps of a layer at once, and a second simulation).
+        reference: Do as the authors' code for leaky neurons: slope 1/tau on the open range, plain means into weights,
+            and the weights of the mean applied twice at the last layer.
+        chunk: See `Rule`.
+
+    Raises:
+        IncompatibleRule: The loss is per step; there is feedback (see `IDE`); a hard reset; a layer that means nothing
+            at rates.
+
+    Reference:
+        Meng et al., Training High-Performance Low-Latency Spiking Neural Networks by Differentiation on Spike
+        Representation, CVPR 2022, arXiv 2205.00459, section 4.
+    """
+
+    def __init__(
+        self, batch_norm: NormName = "rate", reference: bool = False, chunk: int | str | None = "auto"
+    ) -> None:
+        super().__init__(batch_norm, "input", chunk)
+        self.reference = reference
+
+    @property
+    def plain_means(self) -> bool:
+        return self.reference
+
+    def emit(self, wiring: Wiring, site: str, neuron: Neuron, current: Tensor, recorded: Rate) -> Tensor:
+        leak = neuron.leak
+        if not self.reference or leak == 1:
+            return super().emit(wiring, site, neuron, current, recorded)
+        assert isinstance(leak, float)  # see `check`
+        share = neuron.drive(recorded.current + (current - current.detach())) * (-math.log(leak) / (1 - leak))
+        inside, above = (share > 0) & (share < 1), share >= 1
+        y = neuron.spike * torch.where(inside, share, above.to(share))
+        if any(site in synapse.senders for synapse in wiring.synapses.values()):
+            return recorded.plain + (y - y.detach())
+        steps = recorded.steps
+        twice = steps * sum_of_weights(leak**2, steps) / sum_of_weights(leak, steps) ** 2
+        return recorded.output + twice * (y - y.detach())
+
+    def check(self, wiring: Wiring, sites: Sites) -> None:
+        super().check(wiring, sites)
+        if sites.recurrent:
+            raise IncompatibleRule(
+                f"DSR differentiates layer after layer, but '{next(iter(sites.sources))}' feeds back, so that rates are "
+                "the solution of an equation. Use IDE, which is DSR with feedback, or SPIDE."
+            )
+        for site, neuron in wiring.neurons.items():
+            if self.reference and (isinstance(neuron.leak, Tensor) or neuron.leak == 0):
+                raise IncompatibleRule(
+                    f"DSR(reference=True) has a slope of -log(leak) / dt, but '{site}' has a leak of "
+                    f"{neuron.leak}. Use one leak between 0 and 1 for the layer, or reference=False."
+                )
+
+    def extra_repr(self) -> str:
+        return f"batch_norm={self.batch_norm!r}, reference={self.reference}, chunk={self.chunk!r}"

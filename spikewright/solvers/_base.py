@@ -1,0 +1,220 @@
+r"""The adjoint of a network at its rates, and what a solver of it is.
+
+Feedback is cut at its delayed end: an edge has a leaf z, which holds the rate that was sent back, and a source y(z),
+the rate that is sent.  At the fixed point z = y the gradient of a loss L is that of
+
+.. math::
+    L(z, \theta) + \langle v, y(z, \theta) \rangle, \qquad v = \partial L / \partial z + (\partial y / \partial z)^\top v
+
+with v held fixed: solvers differ in how they find v.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from spikewright.errors import ConfigError
+
+Map = Callable[[Tensor], Tensor]
+"""A linear map of `[problem, size]`, which leaves problems apart."""
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A feedback connection, cut.
+
+    Attributes:
+        site: Of the connection.
+        leaf: What arrives by it, `[batch, *feature]`; a leaf.
+        source: What is sent, of the same shape and with its graph.
+    """
+
+    site: str
+    leaf: Tensor
+    source: Tensor
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A neuron layer at its rates, `[batch, *feature]`.
+
+    Attributes:
+        site: Of the neurons.
+        emitted: Their mean output, as a function of what is upstream.
+        leaf: The same as seen downstream: `emitted`, or a leaf of its own where the graph is cut between layers.
+        leak: Of the neurons; a number, or what broadcasts to `[batch, *feature]`.
+    """
+
+    site: str
+    emitted: Tensor
+    leaf: Tensor
+    leak: float | Tensor = 1.0
+
+
+@dataclass(frozen=True)
+class Adjoint:
+    """A network evaluated at rates.
+
+    Attributes:
+        cells: Neuron layers, in the order of the computation.
+        edges: Feedback connections.
+        coupled: The samples of the batch depend on each other (batch statistics).
+    """
+
+    cells: Sequence[Cell]
+    edges: Sequence[Edge]
+    coupled: bool
+
+
+@dataclass(frozen=True)
+class Report:
+    """How a solve went.
+
+    Attributes:
+        iterations: Passes through the feedback.
+        residual: Norm of what the equation is off by, relative to its right-hand side; NaN where it was not computed.
+        converged: Whether the result is as good as was asked for.
+        reason: Why not, and what to do; empty if it is.
+        saturated: Share of couples of a spiking phase, where it is largest, that were given more than they could send.
+        silent: Share of couples of a spiking phase that were driven and never fired.
+        rates: Mean spikes per couple and step of a spiking phase, by site.
+    """
+
+    iterations: int = 0
+    residual: float = 0.0
+    converged: bool = True
+    reason: str = ""
+    saturated: float = 0.0
+    silent: float = 0.0
+    rates: dict[str, float] = field(default_factory=dict)
+
+
+class Solver(ABC):
+    """Finds the gradient of a loss through feedback."""
+
+    cuts_layers: ClassVar[bool] = False
+    """Whether it needs the graph cut between neuron layers too."""
+
+    @abstractmethod
+    def loss(self, value: Tensor, adjoint: Adjoint) -> tuple[Tensor, Report]:
+        """Return a scalar of the value of `value` whose gradient at the parameters is that through the fixed point.
+
+        Args:
+            value: The loss, with its graph.
+            adjoint: The network it was computed with.
+        """
+
+
+class Iterative(Solver):
+    """Solves v = J^T v + g by repeated products with J^T.
+
+    Args:
+        iterations: The most of them.
+        tolerance: Residual, relative to g, that is good enough; `None` takes the precision to the power 3/4.
+
+    Raises:
+        ConfigError: `iterations` or `tolerance` is not positive.
+    """
+
+    def __init__(self, iterations: int, tolerance: float | None) -> None:
+        if iterations < 1 or not (tolerance is None or tolerance > 0):
+            raise ConfigError(
+                f"{type(self).__name__}(iterations={iterations}, tolerance={tolerance}): a solver takes at least one "
+                "iteration, down to a positive residual (relative to the right-hand side)."
+            )
+        self.iterations, self.tolerance = iterations, tolerance
+
+    @abstractmethod
+    def solve(self, product: Map, g: Tensor) -> tuple[Tensor, Report]:
+        """Solve v = product(v) + g.
+
+        Args:
+            product: v -> J^T v.
+            g: `[problem, size]`.
+        """
+
+    def loss(self, value: Tensor, adjoint: Adjoint) -> tuple[Tensor, Report]:
+        if not adjoint.edges:
+            return value, Report()
+        leaves, sources = [e.leaf for e in adjoint.edges], [e.source for e in adjoint.edges]
+        shape = (1, -1) if adjoint.coupled else (len(leaves[0]), -1)
+        sizes = [leaf.reshape(shape).shape[1] for leaf in leaves]
+
+        def joined(parts: Sequence[Tensor]) -> Tensor:
+            return torch.cat([part.reshape(shape) for part in parts], 1)
+
+        def apart(v: Tensor) -> list[Tensor]:
+            return [part.reshape(leaf.shape) for part, leaf in zip(v.split(sizes, 1), leaves)]
+
+        def product(v: Tensor) -> Tensor:
+            return joined(gradients(sources, leaves, apart(v)))
+
+        v, report = self.solve(product, joined(gradients([value], leaves)))
+        return pulled(value, sources, apart(v)), report
+
+    def target(self, g: Tensor) -> float:
+        """Return the norm of the residual that is good enough."""
+        tolerance = self.tolerance or torch.finfo(g.dtype).eps ** 0.75
+        return tolerance * float(g.norm())
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{key}={value}' for key, value in vars(self).items())})"
+
+
+class Best:
+    """Keeps the iterate of the smallest residual, and says when to stop.
+
+    Args:
+        g: Right-hand side.
+        target: Norm of the residual that is good enough.
+    """
+
+    def __init__(self, g: Tensor, target: float) -> None:
+        self._scale, self._target = float(g.norm()), target
+        self.v, self.norm, self.first, self.last, self.iterations = torch.zeros_like(g), float("inf"), 0.0, 0.0, 0
+
+    def done(self, v: Tensor, residual: Tensor) -> bool:
+        """Take in an iterate and its residual; whether it is good enough, or hopeless."""
+        self.last = float(residual.norm())
+        self.first = self.first or self.last
+        self.iterations += 1
+        if self.last < self.norm:
+            self.v, self.norm = v, self.last
+        return self.norm <= self._target or not self.last < 1e6 * self.first
+
+    def report(self) -> Report:
+        """Return how it went."""
+        converged = self.norm <= self._target
+        residual = self.norm / self._scale if self._scale else 0.0
+        reason = ""
+        if not converged:
+            growing = not self.last < self.first
+            cause = "the feedback does not contract" if growing else "the feedback contracts slowly"
+            cure = "Restrict the norm of its weights (spikewright.layers.restrict_spectral)"
+            reason = (
+                f"After {self.iterations} iterations the adjoint equation is off by {residual:.1e} of its right-hand "
+                f"side: {cause}. {cure}{'' if growing else ', or allow more iterations'}."
+            )
+        return Report(self.iterations, residual, converged, reason)
+
+
+def gradients(
+    outputs: Sequence[Tensor], inputs: Sequence[Tensor], given: Sequence[Tensor] | None = None
+) -> list[Tensor]:
+    """Return the gradients at `inputs` of `outputs`, whose own gradients are `given`; the graph stays."""
+    pairs = [(y, None if given is None else given[i]) for i, y in enumerate(outputs) if y.requires_grad]
+    if not pairs:
+        return [torch.zeros_like(x) for x in inputs]
+    ys, vs = zip(*pairs)
+    return list(torch.autograd.grad(ys, inputs, vs, retain_graph=True, allow_unused=True, materialize_grads=True))
+
+
+def pulled(value: Tensor, outputs: Sequence[Tensor], directions: Sequence[Tensor]) -> Tensor:
+    """Return `value` with gradients that see the outputs pulled along directions."""
+    for y, v in zip(outputs, directions):
+        value = value + (v.detach() * (y - y.detach())).sum().to(value.dtype)
+    return value

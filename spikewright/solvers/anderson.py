@@ -1,0 +1,61 @@
+"""Anderson acceleration: the combination of the last iterates whose residual is smallest."""
+
+import torch
+from torch import Tensor
+
+from spikewright.errors import ConfigError
+from spikewright.solvers._base import Best, Iterative, Map, Report
+
+
+class Anderson(Iterative):
+    """Fixed-point iteration that extrapolates from its last iterates, each problem for itself.
+
+    On a linear equation without damping it is essentially GMRES restarted by a sliding window.
+
+    Args:
+        iterations: See `Iterative`.
+        memory: Iterates that are combined.
+        tolerance: See `Iterative`.
+
+    Raises:
+        ConfigError: `memory` is below 1, or see `Iterative`.
+
+    Reference:
+        Walker, Ni, Anderson Acceleration for Fixed-Point Iterations, SIAM J. Numer. Anal. 2011.
+    """
+
+    def __init__(self, iterations: int = 30, memory: int = 5, tolerance: float | None = None) -> None:
+        super().__init__(iterations, tolerance)
+        if memory < 1:
+            raise ConfigError(f"Anderson(memory={memory}): at least one earlier iterate is combined with the last.")
+        self.memory = memory
+
+    def solve(self, product: Map, g: Tensor) -> tuple[Tensor, Report]:
+        best, v = Best(g, self.target(g)), g
+        steps: list[Tensor] = []  # differences of iterates and of their residuals, [problem, size]
+        changes: list[Tensor] = []
+        before: tuple[Tensor, Tensor] | None = None
+        for _ in range(self.iterations):
+            residual = product(v) + g - v
+            if best.done(v, residual):
+                break
+            if before is not None:
+                steps, changes = (
+                    [*steps, v - before[0]][-self.memory :],
+                    [*changes, residual - before[1]][-self.memory :],
+                )
+            before = v, residual
+            v = v + residual
+            if steps:
+                v = v - _combined(steps, changes, residual)
+        return best.v, best.report()
+
+
+def _combined(steps: list[Tensor], changes: list[Tensor], residual: Tensor) -> Tensor:
+    """Return the part of the step that earlier steps show to be wrong, by least squares on their residuals."""
+    change = torch.stack(changes, 1)  # [problem, memory, size]
+    gram = change @ change.mT
+    scale = gram.diagonal(dim1=1, dim2=2).amax(1).clamp(min=torch.finfo(gram.dtype).tiny)
+    ridge = torch.finfo(gram.dtype).eps * scale[:, None, None] * torch.eye(len(changes), dtype=gram.dtype).to(gram)
+    weights = torch.linalg.solve(gram + ridge, change @ residual.unsqueeze(2))  # [problem, memory, 1]
+    return (weights * (torch.stack(steps, 1) + change)).sum(1)

@@ -1,0 +1,58 @@
+"""Broyden's method with limited memory: an inverse that each product improves by rank one."""
+
+import torch
+from torch import Tensor
+
+from spikewright.errors import ConfigError
+from spikewright.solvers._base import Best, Iterative, Map, Report
+
+
+class Broyden(Iterative):
+    r"""Broyden's good method for :math:`J^\top v + g - v = 0`, each problem for itself, starting at zero.
+
+    The inverse Jacobian starts as :math:`-I` and is kept as a sum of at most `memory` products of two vectors.
+
+    Args:
+        iterations: See `Iterative`.
+        memory: Products that are kept, two vectors of the size of the feedback each; the oldest makes room.
+        tolerance: See `Iterative`.
+
+    Raises:
+        ConfigError: `memory` is below 1, or see `Iterative`.
+
+    Reference:
+        Broyden, A Class of Methods for Solving Nonlinear Simultaneous Equations, Math. Comp. 1965; used in
+        Xiao et al., NeurIPS 2021, arXiv 2109.14247.
+    """
+
+    def __init__(self, iterations: int = 30, memory: int = 27, tolerance: float | None = None) -> None:
+        super().__init__(iterations, tolerance)
+        if memory < 1:
+            raise ConfigError(f"Broyden(memory={memory}): at least one rank-one correction is kept.")
+        self.memory = memory
+
+    def solve(self, product: Map, g: Tensor) -> tuple[Tensor, Report]:
+        best, v, residual = Best(g, self.target(g)), torch.zeros_like(g), g
+        columns: list[Tensor] = []  # the inverse is -1 + sum of columns[i] rows[i]^T
+        rows: list[Tensor] = []
+        for _ in range(self.iterations):
+            step = residual - _sum(columns, rows, residual)  # minus the inverse, times the residual
+            v = v + step
+            before, residual = residual, product(v) + g - v
+            if best.done(v, residual):
+                break
+            change = residual - before
+            along = _sum(rows, columns, step) - step  # the inverse, transposed, times the step
+            found = _sum(columns, rows, change) - change
+            size = (along * change).sum(1, keepdim=True)
+            column = torch.where(size == 0, 0, (step - found) / size)
+            columns, rows = [*columns, column][-self.memory :], [*rows, along][-self.memory :]
+        return best.v, best.report()
+
+
+def _sum(columns: list[Tensor], rows: list[Tensor], v: Tensor) -> Tensor:
+    """Return the sum of `columns[i] <rows[i], v>`."""
+    total = torch.zeros_like(v)
+    for column, row in zip(columns, rows):
+        total = total + column * (row * v).sum(1, keepdim=True)
+    return total

@@ -1,0 +1,151 @@
+"""The adjoint equation solved by spikes: a second phase of the network, with transposed weights and signed spikes."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from spikewright.errors import ConfigError
+from spikewright.rates import Mean
+from spikewright.solvers._base import Adjoint, Report, Solver, gradients, pulled
+
+
+class Spiking(Solver):
+    r"""Ternary neuron couples integrate the error and pass it on as spikes, layer by layer from the top.
+
+    Couple l has the potential :math:`u_l`, threshold :math:`V_b` and quantum :math:`R_b = 2 V_b`.  At every step
+
+    .. math::
+        u_l \mathrel{+}= S g_l + \textstyle\sum_k J_{kl}^\top R_b o_k, \qquad
+        o_l = [u_l \ge V_b] - [u_l \le -V_b], \qquad u_l \mathrel{-}= R_b o_l
+
+    where k runs over the layers that l feeds, :math:`J_{kl}` is the derivative of the rate of k by that of l,
+    :math:`g_l` is the gradient that the readout sends, and what comes through feedback comes one step late.  The mean
+    of :math:`R_b o_l / S` tends to the gradient at the rate of l as 1/steps, as long as :math:`|S b_l| \le R_b`.
+
+    No real number crosses a layer: what passes is spikes, and every weight gradient is the product of two rates.
+
+    Args:
+        steps: Of the second phase.
+        threshold: :math:`V_b`.
+        loss_scale: :math:`S` is this times the number of samples, so that it scales the gradient of each sample, for a
+            loss that is their mean.  Drive below about `threshold / steps` never fires, above `2 * threshold` couples
+            are saturated.  The authors' 100 to 500 at 128 samples are 0.8 to 4.
+        leaky: Couples leak like the neurons they belong to, and weigh steps by their age as rates of these do.
+        saturation: Share of saturated couples up to which the result counts as converged.
+
+    Raises:
+        ConfigError: An argument is out of range.
+
+    Reference:
+        Xiao et al., SPIDE: A Purely Spike-Based Method for Training Feedback Spiking Neural Networks, Neural Networks
+        2023, arXiv 2302.00232.
+    """
+
+    cuts_layers: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        steps: int = 100,
+        threshold: float = 0.5,
+        loss_scale: float = 1.0,
+        leaky: bool = False,
+        saturation: float = 0.01,
+    ) -> None:
+        if steps < 1 or not (threshold > 0 and loss_scale > 0 and 0 <= saturation <= 1):
+            raise ConfigError(
+                f"Spiking(steps={steps}, threshold={threshold}, loss_scale={loss_scale}, saturation={saturation}): "
+                "steps count from 1, threshold and loss_scale are positive, and saturation is a share in [0, 1]."
+            )
+        self.steps, self.threshold, self.loss_scale = steps, threshold, loss_scale
+        self.leaky, self.saturation = leaky, saturation
+
+    def loss(self, value: Tensor, adjoint: Adjoint) -> tuple[Tensor, Report]:
+        couples = _Couples(value, adjoint, self)
+        for _ in range(self.steps):
+            couples.step()
+        emitted = [cell.emitted for cell in adjoint.cells]
+        return pulled(value, emitted, [mean.value / couples.scale for mean in couples.means]), couples.report()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{key}={value}' for key, value in vars(self).items())})"
+
+
+class _Couples:
+    """The second phase of one batch.
+
+    Args:
+        value: The loss.
+        adjoint: The network, cut between layers.
+        solver: Its constants.
+    """
+
+    def __init__(self, value: Tensor, adjoint: Adjoint, solver: Spiking) -> None:
+        self._cells, self._edges, self._solver = adjoint.cells, adjoint.edges, solver
+        self._leaves = [cell.leaf for cell in adjoint.cells]
+        self._ends = [edge.leaf for edge in adjoint.edges]
+        self.scale = solver.loss_scale * len(self._leaves[0])
+        given = [self.scale * g for g in gradients([value], self._leaves + self._ends)]
+        self._teaching, self._taught_back = given[: len(self._leaves)], given[len(self._leaves) :]
+        self._sent_back = [torch.zeros_like(end) for end in self._ends]
+        self._u = [torch.zeros_like(leaf) for leaf in self._leaves]
+        self._driven = [torch.zeros_like(leaf, dtype=torch.bool) for leaf in self._leaves]
+        self._active = [torch.zeros((), device=leaf.device) for leaf in self._leaves]
+        self._leaks = [cell.leak if solver.leaky else 1.0 for cell in adjoint.cells]
+        self.means = [Mean(leak) for leak in self._leaks]
+
+    def step(self) -> None:
+        """Let every couple charge and fire once, from the top down."""
+        quantum, threshold = 2 * self._solver.threshold, self._solver.threshold
+        drives = [teaching.clone() for teaching in self._teaching]
+        for edge, sent, taught in zip(self._edges, self._sent_back, self._taught_back):
+            self._send(edge.source, sent + taught, drives)
+        self._sent_back = [torch.zeros_like(end) for end in self._ends]
+        for i in reversed(range(len(self._cells))):
+            u = self._u[i] + drives[i]
+            spikes = quantum * ((u >= threshold).to(u.dtype) - (u <= -threshold).to(u.dtype))
+            self._u[i] = (u - spikes) * self._leaks[i]
+            self._driven[i] |= drives[i] != 0
+            self._active[i] += spikes.abs().mean() / quantum
+            self.means[i].add(spikes.unsqueeze(0))
+            self._send(self._cells[i].emitted, spikes, drives)
+
+    def _send(self, output: Tensor, spikes: Tensor, drives: list[Tensor]) -> None:
+        """Pass spikes at an output on to what it computes from."""
+        for i, leaf in enumerate(self._leaves):
+            if leaf is output:  # the source of a feedback is a neuron layer
+                drives[i] = drives[i] + spikes
+                return
+        if not output.requires_grad or not bool(spikes.any()):
+            return
+        inputs = self._leaves + self._ends
+        arriving = torch.autograd.grad([output], inputs, [spikes], retain_graph=True, allow_unused=True)
+        for i, part in enumerate(arriving):
+            if part is not None and i < len(drives):
+                drives[i] = drives[i] + part
+            elif part is not None:
+                self._sent_back[i - len(drives)] = self._sent_back[i - len(drives)] + part
+
+    def report(self) -> Report:
+        """Return the firing of the couples, and whether any are overloaded."""
+        solver = self._solver
+        # A couple that is given no more than it can send keeps less than its threshold.
+        over = {cell.site: _share(u.abs() > solver.threshold) for cell, u in zip(self._cells, self._u)}
+        fired = [mean.value != 0 for mean in self.means]
+        dead = [float((driven & ~some).sum()) for driven, some in zip(self._driven, fired)]
+        silent = sum(dead) / max(1.0, sum(float(driven.sum()) for driven in self._driven))
+        rates = {cell.site: float(active) / solver.steps for cell, active in zip(self._cells, self._active)}
+        worst = max(over, key=lambda site: over[site], default="")
+        converged = not worst or over[worst] <= solver.saturation
+        reason = ""
+        if not converged:
+            reason = (
+                f"{over[worst]:.1%} of the couples at '{worst}' are saturated: they are driven by more than the "
+                f"{2 * solver.threshold:g} they can send per step, so the gradient is clipped there. Lower loss_scale "
+                f"({solver.loss_scale:g}), or restrict the feedback if it does not contract."
+            )
+        return Report(solver.steps, float("nan"), converged, reason, over.get(worst, 0.0), silent, rates)
+
+
+def _share(mask: Tensor) -> float:
+    return float(mask.double().mean())
