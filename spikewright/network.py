@@ -22,7 +22,6 @@ from spikewright.temporal import SiteState, State, is_static
 from spikewright.trial import restored
 from spikewright.wiring import Recorder, Synapse, Wiring, read_wiring
 
-
 LossOf = Literal["any", "steps", "rate"]
 """What the loss of a rule may be: anything, a sum over steps, or a function of the mean output."""
 

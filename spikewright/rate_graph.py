@@ -48,7 +48,14 @@ class RateGraph:
         self._emitted: dict[str, Tensor] = {}
 
     def __call__(self, x: Tensor) -> tuple[Tensor, Adjoint]:
-        """Evaluate at the mean input `x` `[batch, *feature]`; returns the mean output and what is to be differentiated."""
+        """Evaluate at the mean input.
+
+        Args:
+            x: `[batch, *feature]`.
+
+        Returns:
+            The mean output `[batch, *output]`, and what a solver has to know of the network.
+        """
         with answering(self._answers()), uncached_casts():
             output: Tensor = self._sites.module(x)
         edges = [Edge(name, leaf, self._emitted[name]) for name, leaf in self._arrived.items()]

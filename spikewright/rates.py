@@ -123,4 +123,5 @@ class Record:
     def rate(self, site: str) -> Rate:
         """Return the rates of a neuron layer."""
         means = self._means[site]
-        return Rate(*(mean.value for mean in means), means[0].steps)
+        current, output, plain = (mean.value for mean in means)
+        return Rate(current, output, plain, means[0].steps)

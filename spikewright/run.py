@@ -161,9 +161,8 @@ class Run:
         if isinstance(module, _BatchNorm):
             y = self._normalise(site, module, forward, chunk)
         elif isinstance(module, Temporal):
-            if self._cut and isinstance(module, Neuron):
-                chunk = chunk.detach()
-            y, state = module.scan(chunk, state, self._through_time)
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not (self._cut and isinstance(module, Neuron))):
+                y, state = module.scan(chunk, state, self._through_time)
         else:
             assert isinstance(module, _DropoutNd)  # Sites.temporal holds nothing else
             y, state = scan_shared(module, chunk, state)

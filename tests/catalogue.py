@@ -9,8 +9,8 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
-from spikewright.neurons import IF, LIF, Neuron
 from spikewright.losses import Loss, OnRate, PerStep
+from spikewright.neurons import IF, LIF, Neuron
 from spikewright.rules import BPTT, DSR, IDE, OTTT, SLTT, SPIDE, Rule
 from spikewright.solvers import Anderson, FixedPoint
 from tests.nets import NETS

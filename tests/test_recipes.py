@@ -32,7 +32,7 @@ def test_a_recipe_trains_a_step_of_its_own_network(path):
     optimizer = construct("optimizer", OPTIMIZERS, config.optimizer, net.parameters())
     construct("schedule", SCHEDULES, config.schedule, optimizer, 10, config.train.epochs)
     before = [p.detach().clone() for p in net.parameters()]
-    for _ in build_rule(config).updates(net, torch.rand(2, 2, *shape), torch.tensor([0, classes - 1]), loss):
+    for _ in build_rule(config).updates(net, torch.rand(12, 2, *shape), torch.tensor([0, classes - 1]), loss):
         optimizer.step()
         optimizer.zero_grad()
     assert any(not torch.equal(a, b) for a, b in zip(before, net.parameters()))

@@ -15,7 +15,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from spikewright.temporal import SiteState, Temporal
 
-
 Normalise = Callable[[str, _BatchNorm, Callable[[Tensor], Tensor], Tensor], Tensor]
 """What batch norm does to a chunk: (site, module, its forward for one batch, x [time, batch, channel, ...]) -> y."""
 

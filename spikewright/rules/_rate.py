@@ -1,4 +1,4 @@
-"""The course of every rule that learns from rates: simulate without a graph, evaluate once at the rates, differentiate."""
+"""The course of every rule that learns from rates: simulate without a graph, then differentiate at the rates."""
 
 from collections.abc import Iterator
 from functools import partial

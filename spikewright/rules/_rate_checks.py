@@ -23,8 +23,8 @@ def check_neurons(rule: str, wiring: Wiring) -> None:
     for site, neuron in wiring.neurons.items():
         if neuron.reset != "subtract":
             raise IncompatibleRule(
-                f"{rule} learns from rates, but '{site}' has a hard reset, which forgets what is left of the potential: "
-                "its rate is no clipped linear function of its mean current. Use reset='subtract'."
+                f"{rule} learns from rates, but '{site}' has a hard reset, which forgets what is left of the "
+                "potential: its rate is no clipped linear function of its mean current. Use reset='subtract'."
             )
         if type(neuron).scan is not Neuron.scan and type(neuron).transfer is Neuron.transfer:
             raise IncompatibleRule(

@@ -1,4 +1,4 @@
-"""Differentiation on spike representation: spike trains are seen as rates, and neurons as clipped linear maps of them."""
+"""Differentiation on spike representation: spike trains as rates, and neurons as clipped linear maps of them."""
 
 import math
 
@@ -73,8 +73,8 @@ class DSR(RateRule):
         super().check(wiring, sites)
         if sites.recurrent:
             raise IncompatibleRule(
-                f"DSR differentiates layer after layer, but '{next(iter(sites.sources))}' feeds back, so that rates are "
-                "the solution of an equation. Use IDE, which is DSR with feedback, or SPIDE."
+                f"DSR differentiates layer after layer, but '{next(iter(sites.sources))}' feeds back, so that rates "
+                "are the solution of an equation. Use IDE, which is DSR with feedback, or SPIDE."
             )
         for site, neuron in wiring.neurons.items():
             if self.reference and (isinstance(neuron.leak, Tensor) or neuron.leak == 0):

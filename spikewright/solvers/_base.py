@@ -4,7 +4,8 @@ Feedback is cut at its delayed end: an edge has a leaf z, which holds the rate t
 the rate that is sent.  At the fixed point z = y the gradient of a loss L is that of
 
 .. math::
-    L(z, \theta) + \langle v, y(z, \theta) \rangle, \qquad v = \partial L / \partial z + (\partial y / \partial z)^\top v
+    L(z, \theta) + \langle v, y(z, \theta) \rangle, \qquad
+    v = \partial L / \partial z + (\partial y / \partial z)^\top v
 
 with v held fixed: solvers differ in how they find v.
 """
