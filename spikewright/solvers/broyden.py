@@ -33,9 +33,10 @@ class Broyden(Iterative):
 
     def solve(self, product: Map, g: Tensor) -> tuple[Tensor, Report]:
         best, v, residual = Best(g, self.target(g)), torch.zeros_like(g), g
-        columns: list[Tensor] = []  # the inverse is -1 + sum of columns[i] rows[i]^T
-        rows: list[Tensor] = []
-        for _ in range(self.iterations):
+        # The inverse is -1 + sum over i of columns[:, i] rows[:, i]^T, both [problem, memory, size].
+        kept = g.new_empty(2, len(g), min(self.memory, self.iterations), g.shape[1])
+        for i in range(self.iterations):
+            columns, rows = kept[:, :, :i]
             step = residual - _sum(columns, rows, residual)  # minus the inverse, times the residual
             v = v + step
             before, residual = residual, product(v) + g - v
@@ -45,14 +46,11 @@ class Broyden(Iterative):
             along = _sum(rows, columns, step) - step  # the inverse, transposed, times the step
             found = _sum(columns, rows, change) - change
             size = (along * change).sum(1, keepdim=True)
-            column = torch.where(size == 0, 0, (step - found) / size)
-            columns, rows = [*columns, column][-self.memory :], [*rows, along][-self.memory :]
+            kept[0, :, i % kept.shape[2]] = torch.where(size == 0, 0, (step - found) / size)
+            kept[1, :, i % kept.shape[2]] = along
         return best.v, best.report()
 
 
-def _sum(columns: list[Tensor], rows: list[Tensor], v: Tensor) -> Tensor:
-    """Return the sum of `columns[i] <rows[i], v>`."""
-    total = torch.zeros_like(v)
-    for column, row in zip(columns, rows):
-        total = total + column * (row * v).sum(1, keepdim=True)
-    return total
+def _sum(columns: Tensor, rows: Tensor, v: Tensor) -> Tensor:
+    """Return the sum over i of `columns[:, i] <rows[:, i], v>`, `[problem, size]`."""
+    return ((rows @ v.unsqueeze(2)).mT @ columns).squeeze(1)

@@ -1,13 +1,15 @@
 """The adjoint equation solved by spikes: a second phase of the network, with transposed weights and signed spikes."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from spikewright.errors import ConfigError
-from spikewright.rates import Mean
-from spikewright.solvers._base import Adjoint, Report, Solver, gradients, pulled
+from spikewright.rates import sum_of_weights
+from spikewright.solvers._base import Adjoint, Report, Solver, pulled
 
 
 class Spiking(Solver):
@@ -65,7 +67,7 @@ class Spiking(Solver):
         for _ in range(self.steps):
             couples.step()
         emitted = [cell.emitted for cell in adjoint.cells]
-        return pulled(value, emitted, [mean.value / couples.scale for mean in couples.means]), couples.report()
+        return pulled(value, emitted, [mean / couples.scale for mean in couples.means]), couples.report()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{key}={value}' for key, value in vars(self).items())})"
@@ -84,57 +86,75 @@ class _Couples:
         self._cells, self._edges, self._solver = adjoint.cells, adjoint.edges, solver
         self._leaves = [cell.leaf for cell in adjoint.cells]
         self._ends = [edge.leaf for edge in adjoint.edges]
-        self.scale = solver.loss_scale * len(self._leaves[0])
-        given = [self.scale * g for g in gradients([value], self._leaves + self._ends)]
-        self._teaching, self._taught_back = given[: len(self._leaves)], given[len(self._leaves) :]
-        self._sent_back = [torch.zeros_like(end) for end in self._ends]
-        self._u = [torch.zeros_like(leaf) for leaf in self._leaves]
-        self._driven = [torch.zeros_like(leaf, dtype=torch.bool) for leaf in self._leaves]
-        self._active = [torch.zeros((), device=leaf.device) for leaf in self._leaves]
         self._leaks = [cell.leak if solver.leaky else 1.0 for cell in adjoint.cells]
-        self.means = [Mean(leak) for leak in self._leaks]
+        self.scale = solver.loss_scale * len(self._leaves[0])
+        taught = self._gradients(value)
+        self._taught = [None if g is None else self.scale * g for g in taught[: len(self._leaves)]]
+        self._taught_back = [None if g is None else self.scale * g for g in taught[len(self._leaves) :]]
+        self._sent_back: list[Tensor | None] = [None for _ in self._ends]
+        self._u = [torch.zeros_like(leaf) for leaf in self._leaves]
+        self._sums = [torch.zeros_like(leaf) for leaf in self._leaves]
+        self._active = [0.0 for _ in self._leaves]
+
+    @property
+    def means(self) -> list[Tensor]:
+        """Of what each couple sent, by layer."""
+        steps = self._solver.steps
+        return [total / sum_of_weights(leak, steps) for total, leak in zip(self._sums, self._leaks)]
 
     def step(self) -> None:
         """Let every couple charge and fire once, from the top down."""
-        quantum, threshold = 2 * self._solver.threshold, self._solver.threshold
-        drives = [teaching.clone() for teaching in self._teaching]
-        for edge, sent, taught in zip(self._edges, self._sent_back, self._taught_back):
-            self._send(edge.source, sent + taught, drives)
-        self._sent_back = [torch.zeros_like(end) for end in self._ends]
+        drives = list(self._taught)
+        back = [_plus(sent, taught) for sent, taught in zip(self._sent_back, self._taught_back)]
+        self._sent_back = [None for _ in self._ends]
+        for edge, arriving in zip(self._edges, back):
+            if arriving is not None:
+                self._send(edge.source, arriving, drives)
         for i in reversed(range(len(self._cells))):
-            u = self._u[i] + drives[i]
-            spikes = quantum * ((u >= threshold).to(u.dtype) - (u <= -threshold).to(u.dtype))
-            self._u[i] = (u - spikes) * self._leaks[i]
-            self._driven[i] |= drives[i] != 0
-            self._active[i] += spikes.abs().mean() / quantum
-            self.means[i].add(spikes.unsqueeze(0))
-            self._send(self._cells[i].emitted, spikes, drives)
+            drive, u = drives[i], self._u[i]
+            if drive is not None:
+                u += drive
+            spikes = self._fire(u)
+            u -= spikes
+            self._sums[i] = self._sums[i].mul_(self._leaks[i]).add_(spikes)
+            self._u[i] = u.mul_(self._leaks[i])
+            share = torch.count_nonzero(spikes).item() / spikes.numel()
+            self._active[i] += share
+            if share:
+                self._send(self._cells[i].emitted, spikes, drives)
 
-    def _send(self, output: Tensor, spikes: Tensor, drives: list[Tensor]) -> None:
+    def _fire(self, u: Tensor) -> Tensor:
+        """Return plus or minus the quantum where the potential has reached the threshold of its sign."""
+        below = torch.nextafter(u.new_tensor(self._solver.threshold), u.new_zeros(())).item()
+        return F.hardshrink(u, below).sign_().mul_(2 * self._solver.threshold)
+
+    def _send(self, output: Tensor, spikes: Tensor, drives: list[Tensor | None]) -> None:
         """Pass spikes at an output on to what it computes from."""
         for i, leaf in enumerate(self._leaves):
             if leaf is output:  # the source of a feedback is a neuron layer
-                drives[i] = drives[i] + spikes
+                drives[i] = _plus(drives[i], spikes)
                 return
-        if not output.requires_grad or not bool(spikes.any()):
-            return
+        for i, part in enumerate(self._gradients(output, spikes)):
+            if i < len(drives):
+                drives[i] = _plus(drives[i], part)
+            else:
+                self._sent_back[i - len(drives)] = _plus(self._sent_back[i - len(drives)], part)
+
+    def _gradients(self, output: Tensor, given: Tensor | None = None) -> Sequence[Tensor | None]:
+        """Return the gradients at all leaves and ends; `None` where an output does not depend on them."""
         inputs = self._leaves + self._ends
-        arriving = torch.autograd.grad([output], inputs, [spikes], retain_graph=True, allow_unused=True)
-        for i, part in enumerate(arriving):
-            if part is not None and i < len(drives):
-                drives[i] = drives[i] + part
-            elif part is not None:
-                self._sent_back[i - len(drives)] = self._sent_back[i - len(drives)] + part
+        if not output.requires_grad:
+            return [None for _ in inputs]
+        return torch.autograd.grad([output], inputs, [given], retain_graph=True, allow_unused=True)
 
     def report(self) -> Report:
         """Return the firing of the couples, and whether any are overloaded."""
         solver = self._solver
         # A couple that is given no more than it can send keeps less than its threshold.
         over = {cell.site: _share(u.abs() > solver.threshold) for cell, u in zip(self._cells, self._u)}
-        fired = [mean.value != 0 for mean in self.means]
-        dead = [float((driven & ~some).sum()) for driven, some in zip(self._driven, fired)]
-        silent = sum(dead) / max(1.0, sum(float(driven.sum()) for driven in self._driven))
-        rates = {cell.site: float(active) / solver.steps for cell, active in zip(self._cells, self._active)}
+        driven = sum(int(torch.count_nonzero(u.abs() + total.abs())) for u, total in zip(self._u, self._sums))
+        silent = sum(int(torch.count_nonzero((total == 0) & (u != 0))) for u, total in zip(self._u, self._sums))
+        rates = {cell.site: active / solver.steps for cell, active in zip(self._cells, self._active)}
         worst = max(over, key=lambda site: over[site], default="")
         converged = not worst or over[worst] <= solver.saturation
         reason = ""
@@ -144,7 +164,12 @@ class _Couples:
                 f"{2 * solver.threshold:g} they can send per step, so the gradient is clipped there. Lower loss_scale "
                 f"({solver.loss_scale:g}), or restrict the feedback if it does not contract."
             )
-        return Report(solver.steps, float("nan"), converged, reason, over.get(worst, 0.0), silent, rates)
+        saturated, silent = over.get(worst, 0.0), silent / max(1, driven)
+        return Report(solver.steps, float("nan"), converged, reason, saturated, silent, rates)
+
+
+def _plus(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    return b if a is None else a if b is None else a + b
 
 
 def _share(mask: Tensor) -> float:
