@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from spikewright.bench.measure import reason
 from spikewright.bench.peers import Peer
 from spikewright.bench.task import Forward, Spikes, Task, folded, teach
-from spikewright.losses import PerStep
+from spikewright.losses import OnRate, PerStep
 from spikewright.network import Network
 from spikewright.neurons import LIF
 from spikewright.rules import Rule
@@ -111,7 +111,8 @@ class Ruled:
 class _RuleStep(Step):
     def __init__(self, task: Task, rule: Rule) -> None:
         super().__init__(task)
-        self._net, self._rule, self._loss = spiking(task.layers), rule, PerStep(nn.CrossEntropyLoss())
+        self._net, self._rule = spiking(task.layers), rule
+        self._loss = (OnRate if rule.loss_of == "rate" else PerStep)(nn.CrossEntropyLoss())
 
     def run(self) -> Tensor:
         (update,) = self._rule.updates(self._net, self.task.x, self.task.y, self._loss)

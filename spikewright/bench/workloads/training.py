@@ -13,7 +13,7 @@ from spikewright.bench.peers import COMPILED, PEERS
 from spikewright.bench.report import Table, timed
 from spikewright.bench.settings import Settings
 from spikewright.bench.task import Spikes, Task, calibrate
-from spikewright.rules import BPTT, OTTT, SLTT
+from spikewright.rules import BPTT, DSR, OTTT, SLTT
 
 
 def mlp(settings: Settings, tell: Tell) -> Iterator[Table]:
@@ -60,6 +60,7 @@ def ours(settings: Settings) -> list[Contender]:
         Ruled(OURS, BPTT),
         Ruled(f"spikewright SLTT{shown}", SLTT, chunk),
         Ruled(f"spikewright OTTT{shown}", OTTT, chunk),
+        Ruled(f"spikewright DSR{shown}", DSR, chunk),
     ]
 
 
