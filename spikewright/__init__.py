@@ -3,9 +3,12 @@
 from spikewright import layers as layers
 from spikewright import losses as losses
 from spikewright import rules as rules
+from spikewright import solvers as solvers
 from spikewright import surrogate as surrogate
 from spikewright.certify import Certificate as Certificate
 from spikewright.certify import certify as certify
+from spikewright.energy import Energy as Energy
+from spikewright.energy import energy as energy
 from spikewright.layers.feedback import Feedback as Feedback
 from spikewright.network import Network as Network
 from spikewright.neurons import IF as IF

@@ -13,12 +13,15 @@ from spikewright.train.components import (
     NEURONS,
     OPTIMIZERS,
     RULES,
+    SOLVERS,
     SURROGATES,
     options,
 )
 from spikewright.train.schedule import SCHEDULES
 
-Kind = Literal["rules", "models", "data", "neurons", "surrogates", "losses", "criteria", "optimizers", "schedules"]
+Kind = Literal[
+    "rules", "models", "data", "neurons", "surrogates", "solvers", "losses", "criteria", "optimizers", "schedules"
+]
 
 
 def list_components(kind: Kind, json: Path | None = None, quiet: bool = False) -> dict[str, Any]:
@@ -38,6 +41,7 @@ def list_components(kind: Kind, json: Path | None = None, quiet: bool = False) -
         "data": {name: datasets.loader(name) for name in datasets.names()},
         "neurons": NEURONS,
         "surrogates": SURROGATES,
+        "solvers": SOLVERS,
         "losses": LOSSES,
         "criteria": CRITERIA,
         "optimizers": OPTIMIZERS,

@@ -97,11 +97,22 @@ def _show(result: dict[str, Any], folder: Path) -> None:
         ("test accuracy", f"{result['test_accuracy']:.2%}"),
         ("train loss", f"{result['train_loss']:.4f}"),
         ("mean firing rate", f"{result['mean_firing_rate']:.1%} per neuron and step"),
+        ("energy per sample", _energy(result["energy"])),
         ("saved for backward", f"{readable(result['saved_bytes'])} ({result['saved_bytes']:,} bytes)"),
         ("training time", f"{result['seconds']:.1f} s"),
         ("run", str(folder)),
     ]
+    rates = result["energy"]["second_phase_rates"].values()
+    if rates:
+        rows.insert(3, ("second phase", f"{sum(rates) / len(rates):.1%} per couple and step"))
+    if result["unsolved_batches"]:
+        rows.append(("not solved", f"{result['unsolved_batches']} batches; the last: {result['trouble']}"))
     title = (
         f"{result['rule']} · {result['model']} · {result['data']} · T = {result['steps']} · {result['epochs']} epochs"
     )
     print_table(title, ("", ""), rows)
+
+
+def _energy(energy: dict[str, Any]) -> str:
+    parts = f"{energy['simulation_nj']:.4g} nJ simulation + {energy['learning_nj']:.4g} nJ learning"
+    return f"{parts} = {energy['ratio']:.2g} x BPTT (operations at 45 nm)"

@@ -1,3 +1,6 @@
 """What is counted: bytes, spikes, correct answers."""
 
 from spikewright.metrics.memory import SavedBytes as SavedBytes
+from spikewright.metrics.operations import Operations as Operations
+from spikewright.metrics.operations import SynapseCounter as SynapseCounter
+from spikewright.metrics.operations import Work as Work

@@ -1,7 +1,7 @@
 """What a learning rule is: a way to fill `.grad` from a sequence, in one or several updates."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from spikewright.errors import ConfigError
 from spikewright.losses import Loss
+from spikewright.metrics.operations import Operations, Work
 from spikewright.network import LossOf, Network
 from spikewright.run import Run
 from spikewright.sites import Sites
@@ -44,6 +45,12 @@ class Update:
     def rates(self) -> dict[str, float]:
         """Spikes per neuron and step since the sequence was taken up, by site."""
         return self._run.rates()
+
+
+def one_backward(work: Mapping[str, Work], wiring: Wiring) -> Operations:
+    """Return the operations of one dense backward pass: gradients at weights, and at inputs where neurons sent them."""
+    passes = {site: 1 + bool(wiring.synapses[site].senders) for site in work}
+    return Operations(0, sum(passes[site] * w.dense for site, w in work.items()))
 
 
 def plain_backward(loss: Tensor) -> None:
@@ -121,6 +128,17 @@ class Rule(nn.Module, ABC):
 
     def check(self, wiring: Wiring, sites: Sites) -> None:
         """Raise `IncompatibleRule` if the rule cannot work in this network."""
+
+    def operations(self, work: Mapping[str, Work], wiring: Wiring, steps: int, report: Report | None) -> Operations:
+        """Return the operations of learning from a sequence, per sample, the simulation left out.
+
+        Args:
+            work: What each synapse does in a step.
+            wiring: Of the network.
+            steps: Of the sequence.
+            report: Of the update.
+        """
+        return steps * one_backward(work, wiring)
 
     @abstractmethod
     def exact(self, parameter: str, wiring: Wiring, steps: int) -> bool:

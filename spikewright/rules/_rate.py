@@ -1,6 +1,6 @@
 """The course of every rule that learns from rates: simulate without a graph, then differentiate at the rates."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import ClassVar, Literal, get_args
 
@@ -11,12 +11,13 @@ from torch.nn.utils import parametrize
 
 from spikewright.errors import ConfigError, nearest
 from spikewright.losses import Loss
+from spikewright.metrics.operations import Operations, Work
 from spikewright.network import LossOf, Network
 from spikewright.neurons import Neuron
 from spikewright.rate_graph import RateGraph
 from spikewright.rate_norms import NORMS, Again, Joint, NormName, RateNorm
 from spikewright.rates import Rate, Record, mean
-from spikewright.rules._base import Backward, Rule, Update, plain_backward
+from spikewright.rules._base import Backward, Rule, Update, one_backward, plain_backward
 from spikewright.rules._rate_checks import check_neurons, check_parts, leak_at_input
 from spikewright.run import Run
 from spikewright.sites import Sites
@@ -91,6 +92,9 @@ class RateRule(Rule):
     def check(self, wiring: Wiring, sites: Sites) -> None:
         check_neurons(type(self).__name__, wiring)
         check_parts(type(self).__name__, self.batch_norm, sites)
+
+    def operations(self, work: Mapping[str, Work], wiring: Wiring, steps: int, report: Report | None) -> Operations:
+        return one_backward(work, wiring)
 
     def exact(self, parameter: str, wiring: Wiring, steps: int) -> bool:
         return False

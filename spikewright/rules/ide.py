@@ -1,8 +1,11 @@
 """Implicit differentiation on the equilibrium state: DSR through feedback."""
 
+from collections.abc import Mapping
+
 from torch import Tensor
 
 from spikewright.errors import NotConverged
+from spikewright.metrics.operations import Operations, Work
 from spikewright.rate_norms import NormName
 from spikewright.rules._rate import Mask, RateRule
 from spikewright.rules._rate_checks import check_feedback
@@ -63,6 +66,20 @@ class IDE(RateRule):
         if self.strict and not report.converged:
             raise NotConverged(f"{type(self).__name__}(strict=True): {report.reason}")
         return total, report
+
+    def operations(self, work: Mapping[str, Work], wiring: Wiring, steps: int, report: Report | None) -> Operations:
+        gradients = Operations(0, sum(w.dense for w in work.values()))
+        passes = {site: w.dense for site, w in work.items() if wiring.synapses[site].senders}
+        if report is None or not report.rates:
+            return gradients + Operations(0, (1 + (report.iterations if report else 0)) * sum(passes.values()))
+        back = Operations()
+        for site, dense in passes.items():
+            synapse = wiring.synapses[site]
+            if not synapse.receivers:
+                back += Operations(0, dense)  # a readout sends its error once
+            for receiver in synapse.receivers:
+                back += Operations(report.iterations * report.rates.get(receiver, 0.0) * dense)
+        return gradients + back
 
     def check(self, wiring: Wiring, sites: Sites) -> None:
         super().check(wiring, sites)

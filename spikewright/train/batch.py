@@ -1,6 +1,7 @@
 """Learning from one batch: precision, averaging over processes, clipping, and the guard against NaNs."""
 
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,6 +11,21 @@ from spikewright.errors import NotFinite
 from spikewright.train.build import Experiment
 from spikewright.train.diagnose import finite, first_not_finite
 from spikewright.train.distributed import Ranks, average_gradients
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What came of a batch.
+
+    Attributes:
+        loss: Mean loss.
+        correct: How many samples the outputs got right while the batch was learned.
+        trouble: Why an equation of the rule was not solved, if one was not.
+    """
+
+    loss: float
+    correct: int
+    trouble: str | None
 
 
 class BatchLearner:
@@ -28,11 +44,8 @@ class BatchLearner:
         self._parameters = [p for p in experiment.net.parameters() if p.requires_grad]
         self.scaler = torch.amp.GradScaler(self._device, enabled=self._amp == "float16")
 
-    def __call__(self, x: Tensor, y: Tensor) -> tuple[float, int]:
+    def __call__(self, x: Tensor, y: Tensor) -> Learned:
         """Learn from `x` `[time, batch, *feature]` and `y` `[batch]`.
-
-        Returns:
-            The mean loss, and how many samples the outputs got right while the batch was learned.
 
         Raises:
             NotFinite: The loss or a gradient is not finite; the weights are as before the update.
@@ -42,14 +55,16 @@ class BatchLearner:
         # makes updates be skipped; so the weights themselves are looked at.
         with torch.no_grad():
             self._checked("the norm of the weights", torch.nn.utils.get_total_norm(self._parameters), x)
-        lost, outputs = 0.0, []
+        lost, outputs, trouble = 0.0, [], None
         with self._autocast():
             for update in experiment.rule.updates(experiment.net, x, y, experiment.loss, backward=self._backward):
                 lost += self._checked("the loss", update.loss, x)
                 self._step(x)
                 outputs.append(update.output)
+                if update.report is not None and not update.report.converged:
+                    trouble = update.report.reason
         mean = experiment.loss.mean(torch.cat(outputs))
-        return lost, int((mean.argmax(-1) == y).sum())
+        return Learned(lost, int((mean.argmax(-1) == y).sum()), trouble)
 
     def _step(self, x: Tensor) -> None:
         optimizer = self._experiment.optimizer

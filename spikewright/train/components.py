@@ -7,7 +7,7 @@ argument is reachable this way and no other key is accepted.
 import inspect
 import types
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import nn
@@ -128,6 +128,8 @@ def _argument(kind: str, builder: Callable[..., Any], key: str, value: Any) -> A
     if key in NESTED:
         return construct(path, NESTED[key], _nested(path, builder, key, value))
     value = tuples(value)
+    if value is None and "none" in get_args(hints(builder).get(key)):
+        value = "none"  # a flag cannot tell the two apart
     check_type(path, builder.__name__, value, hints(builder))
     return value
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spikewright.energy import Energy, energy
 from spikewright.errors import CheckpointError, ConfigError, NotFinite
 from spikewright.metrics.memory import SavedBytes
 from spikewright.train import checkpoint
@@ -72,10 +73,14 @@ def fit(
                 reporter.epoch(row)
     finally:
         reporter.stop()
-    final = result(experiment, progress, trainer.score or trainer.measure())
+    final = result(experiment, progress, trainer.score or trainer.measure(), trainer.energy())
     if ranks.first:
         checkpoint.write_atomically(out / "result.json", json.dumps(final, indent=2).encode())
     return final
+
+
+_COUNTED = 32
+"""Samples that operations are counted on."""
 
 
 class _Trainer:
@@ -111,6 +116,13 @@ class _Trainer:
         )
         return self.score
 
+    def energy(self) -> Energy:
+        """Count the operations of a training step, on a few samples."""
+        experiment = self.experiment
+        experiment.net.train()
+        x, y = next(iter(experiment.training.epoch(0)))
+        return energy(experiment.net, experiment.rule, x[:, :_COUNTED], y[:_COUNTED], experiment.loss)
+
     def keep(self) -> None:
         """Save the last checkpoint, and the best if this is it."""
         row = self.progress.rows[-1]
@@ -128,7 +140,7 @@ class _Trainer:
             self.experiment.net.wiring(x)  # its probe is not part of a step
         try:
             with SavedBytes() if first else nullcontext() as saved:
-                lost, correct = self.learn(x, y)
+                learned = self.learn(x, y)
         except NotFinite as error:
             raise NotFinite(
                 f"Training stopped in epoch {progress.epoch + 1}, batch {progress.batch + 1}: {error} Earlier "
@@ -136,8 +148,11 @@ class _Trainer:
             ) from error
         if isinstance(saved, SavedBytes):
             progress.saved_bytes = saved.peak
-        progress.loss += lost * len(y)
-        progress.correct += correct
+        progress.loss += learned.loss * len(y)
+        progress.correct += learned.correct
+        if learned.trouble is not None:
+            progress.unsolved += 1
+            progress.trouble = learned.trouble
         progress.seen += len(y)
         progress.batch += 1
         self.experiment.schedule.after_batch()

@@ -22,6 +22,8 @@ class Progress:
         correct: Samples of it classified right so far, while learning.
         seen: Samples of it so far.
         seconds: Spent in training, over all sittings.
+        unsolved: Batches so far whose equation the rule did not solve.
+        trouble: Why the last of them was not.
         saved_bytes: Kept for backward at once, measured on the first batch.
         best: Best validation accuracy so far, or lowest training loss (negative) without validation.
         rows: The history, one row per epoch.
@@ -33,6 +35,8 @@ class Progress:
     correct: int = 0
     seen: int = 0
     seconds: float = 0.0
+    unsolved: int = 0
+    trouble: str = ""
     saved_bytes: int = 0
     best: float = float("-inf")
     rows: list[Row] = field(default_factory=list)

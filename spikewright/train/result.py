@@ -7,18 +7,20 @@ import numpy
 import torch
 
 import spikewright
+from spikewright.energy import Energy
 from spikewright.train.build import Experiment
 from spikewright.train.evaluate import Score
 from spikewright.train.progress import Progress
 
 
-def result(experiment: Experiment, progress: Progress, score: Score) -> dict[str, Any]:
+def result(experiment: Experiment, progress: Progress, score: Score, energy: Energy) -> dict[str, Any]:
     """Return what `result.json` holds; the test accuracy is that of the last epoch.
 
     Args:
         experiment: After training.
         progress: Where it ended.
         score: On the test data, at the end.
+        energy: Of a training step, at the end.
     """
     config = experiment.config
     rows = progress.rows
@@ -36,6 +38,15 @@ def result(experiment: Experiment, progress: Progress, score: Score) -> dict[str
         "firing_rates": score.rates,
         "mean_firing_rate": score.mean_rate,
         "saved_bytes": progress.saved_bytes,
+        "unsolved_batches": progress.unsolved,
+        "trouble": progress.trouble,
+        "energy": {
+            "simulation_nj": energy.forward.picojoules / 1e3,
+            "learning_nj": energy.backward.picojoules / 1e3,
+            "bptt_nj": energy.bptt.picojoules / 1e3,
+            "ratio": energy.ratio,
+            "second_phase_rates": energy.back_rates,
+        },
         "seconds": progress.seconds,
         "parameters": sum(p.numel() for p in experiment.net.parameters()),
         "train_samples": len(experiment.dataset.train),

@@ -22,7 +22,7 @@ LAYERS = [
     ["rate_graph"],
     ["network"],
     ["rules"],
-    ["certify", "plan"],
+    ["certify", "plan", "energy"],
     ["bench"],
     ["train"],
     ["plots"],
