@@ -99,10 +99,10 @@ class Joint(RateNorm):
 
 
 class Again(RateNorm):
-    """The joint norm in a second simulation, with a graph from one neuron layer to the next norm and no further.
+    """The joint norm in a second simulation, with a graph from one neuron layer to the next and no further.
 
     Each norm differentiates the part of its variance that is in time as soon as it is known: the gradient of the loss
-    at it was found at the rates.
+    at it was found at the rates.  The graph stays for what else reads the same current, and for norms behind this one.
 
     Args:
         grads: That gradient, by site, `[channel]`.
@@ -115,12 +115,11 @@ class Again(RateNorm):
 
     def simulate(self, site: str, module: _BatchNorm, forward: Forward, x: Tensor) -> Tensor:
         if site in self._grads and x.requires_grad:
-            torch.autograd.backward([variance_in_time(x)], [self._grads[site]])
-        with torch.no_grad():
-            if not module.training:
-                return forward(x.flatten(0, 1)).unflatten(0, x.shape[:2])
-            y = F.batch_norm(x.flatten(0, 1), None, None, module.weight, module.bias, True, 0.0, module.eps)
-            return y.unflatten(0, x.shape[:2])
+            torch.autograd.backward([variance_in_time(x)], [self._grads[site]], retain_graph=True)
+        if not module.training:
+            return forward(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        y = F.batch_norm(x.flatten(0, 1), None, None, module.weight, module.bias, True, 0.0, module.eps)
+        return y.unflatten(0, x.shape[:2])
 
     def at_rates(self, site: str, module: _BatchNorm, forward: Forward, x: Tensor) -> Tensor:
         raise NotImplementedError  # a second simulation is not followed by a second evaluation

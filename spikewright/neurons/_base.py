@@ -1,7 +1,7 @@
 """What every neuron is to the rest of the library."""
 
 from abc import abstractmethod
-from typing import get_args
+from typing import ClassVar, get_args
 
 from torch import Tensor
 
@@ -35,9 +35,15 @@ class Neuron(Temporal):
         inplace: Accepted and ignored, so that `act_layer=LIF` works in libraries that build activations with it.
 
     Raises:
-        ConfigError: The threshold is not positive or not above rest, `reset` is unknown, or a hard reset is combined
-            with a rest potential.
+        ConfigError: The threshold is not positive or not above rest, `reset` is unknown, a hard reset is combined
+            with a rest potential, or the amplitude is zero.
+
+    Attributes:
+        in_quanta: Potentials are in units of the quantum, as they always are where it is trained: then it is trained
+            through the current and not inside the scan.
     """
+
+    in_quanta: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -63,6 +69,8 @@ class Neuron(Temporal):
                 "threshold down to rest, so rest lies below it; and a hard reset returns to zero, whatever rest is. "
                 "Use reset='subtract' with rest < threshold, or rest=0."
             )
+        if amplitude == 0:
+            raise ConfigError(f"{name}(amplitude={amplitude}): a spike carries something, or nothing is transmitted.")
         self.threshold = threshold
         self.rest, self.gain, self.amplitude = rest, gain, amplitude
         self.reset: Reset = reset
@@ -97,8 +105,7 @@ class Neuron(Temporal):
 
     def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
         threshold, quantum, gain = self.threshold, self.quantum, self.gain
-        if isinstance(quantum, Tensor):
-            # Potentials in units of the quantum, so that it is trained through the current and not inside the scan.
+        if self.in_quanta or isinstance(quantum, Tensor):
             threshold, quantum, gain = self.firing_fraction, 1.0, gain / quantum
         leak = self.leak_at(x)
         spikes, membrane = lif_scan(

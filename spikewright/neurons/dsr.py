@@ -5,6 +5,7 @@ CVPR 2022, arXiv 2205.00459.
 """
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,8 @@ from spikewright.surrogate import Sigmoid, Surrogate
 
 class _Weighted(Neuron):
     """Neurons whose spikes carry `per_threshold` times their threshold; one number, trained, serves the layer."""
+
+    in_quanta: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -77,7 +80,8 @@ class _Weighted(Neuron):
 
     def extra_repr(self) -> str:
         learned = "" if self._fixed is not None else ", learn_threshold=True"
-        return f"threshold={float(self.quantum):.4g}{learned}, firing_fraction={self._fraction}, floor={self.floor}"
+        value = torch.as_tensor(self.quantum).item()
+        return f"threshold={value:.4g}{learned}, firing_fraction={self._fraction}, floor={self.floor}"
 
 
 class DSRIF(_Weighted):

@@ -1,5 +1,6 @@
 """The course of every rule that learns from rates: simulate without a graph, then differentiate at the rates."""
 
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import ClassVar, Literal, get_args
@@ -85,9 +86,9 @@ class RateRule(Rule):
             y = neuron.spike * torch.where(some, neuron.drive(at), share)
         return recorded.output + (y - y.detach())
 
+    @abstractmethod
     def adjoint_loss(self, value: Tensor, adjoint: Adjoint) -> tuple[Tensor, Report | None]:
         """Return what is to be differentiated for a loss `value`, and how it was found."""
-        return value, None
 
     def check(self, wiring: Wiring, sites: Sites) -> None:
         check_neurons(type(self).__name__, wiring)

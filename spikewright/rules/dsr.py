@@ -11,6 +11,7 @@ from spikewright.rate_norms import NormName
 from spikewright.rates import Rate, sum_of_weights
 from spikewright.rules._rate import RateRule
 from spikewright.sites import Sites
+from spikewright.solvers import Adjoint, Report
 from spikewright.wiring import Wiring
 
 
@@ -51,6 +52,9 @@ class DSR(RateRule):
         super().__init__(batch_norm, "input", chunk)
         self.reference = reference
 
+    def adjoint_loss(self, value: Tensor, adjoint: Adjoint) -> tuple[Tensor, Report | None]:
+        return value, None
+
     @property
     def plain_means(self) -> bool:
         return self.reference
@@ -61,9 +65,9 @@ class DSR(RateRule):
             return super().emit(wiring, site, neuron, current, recorded)
         assert isinstance(leak, float)  # see `check`
         share = neuron.drive(recorded.current + (current - current.detach())) * (-math.log(leak) / (1 - leak))
-        inside, above = (share > 0) & (share < 1), share >= 1
+        inside, above = (share > 0) & (share < 1), share > 1
         y = neuron.spike * torch.where(inside, share, above.to(share))
-        if any(site in synapse.senders for synapse in wiring.synapses.values()):
+        if wiring.successors[site] or any(site in synapse.senders for synapse in wiring.synapses.values()):
             return recorded.plain + (y - y.detach())
         steps = recorded.steps
         twice = steps * sum_of_weights(leak**2, steps) / sum_of_weights(leak, steps) ** 2

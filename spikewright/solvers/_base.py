@@ -208,7 +208,7 @@ def gradients(
 ) -> list[Tensor]:
     """Return the gradients at `inputs` of `outputs`, whose own gradients are `given`; the graph stays."""
     pairs = [(y, None if given is None else given[i]) for i, y in enumerate(outputs) if y.requires_grad]
-    if not pairs:
+    if not pairs or not inputs:
         return [torch.zeros_like(x) for x in inputs]
     ys, vs = zip(*pairs)
     return list(torch.autograd.grad(ys, inputs, vs, retain_graph=True, allow_unused=True, materialize_grads=True))

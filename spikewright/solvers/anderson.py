@@ -54,8 +54,9 @@ class Anderson(Iterative):
 def _combined(steps: list[Tensor], changes: list[Tensor], residual: Tensor) -> Tensor:
     """Return the part of the step that earlier steps show to be wrong, by least squares on their residuals."""
     change = torch.stack(changes, 1)  # [problem, memory, size]
-    gram = change @ change.mT
-    scale = gram.diagonal(dim1=1, dim2=2).amax(1).clamp(min=torch.finfo(gram.dtype).tiny)
-    ridge = torch.finfo(gram.dtype).eps * scale[:, None, None] * torch.eye(len(changes), dtype=gram.dtype).to(gram)
-    weights = torch.linalg.solve(gram + ridge, change @ residual.unsqueeze(2))  # [problem, memory, 1]
-    return (weights * (torch.stack(steps, 1) + change)).sum(1)
+    size = torch.linalg.vector_norm(change, dim=(1, 2), keepdim=True)
+    size = torch.where(size == 0, 1, size)  # a problem that is solved does not change any more
+    unit = change / size
+    ridge = torch.finfo(unit.dtype).eps * torch.eye(len(changes), dtype=unit.dtype, device=unit.device)
+    weights = torch.linalg.solve(unit @ unit.mT + ridge, unit @ residual.unsqueeze(2))  # [problem, memory, 1]
+    return (weights * (torch.stack(steps, 1) + change) / size).sum(1)

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from spikewright.errors import ConfigError
 from spikewright.rates import sum_of_weights
-from spikewright.solvers._base import Adjoint, Report, Solver, pulled
+from spikewright.solvers._base import Adjoint, Report, Solver, gradients, pulled
 
 
 class Spiking(Solver):
@@ -67,7 +67,11 @@ class Spiking(Solver):
         for _ in range(self.steps):
             couples.step()
         emitted = [cell.emitted for cell in adjoint.cells]
-        return pulled(value, emitted, [mean / couples.scale for mean in couples.means]), couples.report()
+        means = [mean / couples.scale for mean in couples.means]
+        # A source that is no neuron layer may learn from what came back to it.
+        edges = [edge for edge in adjoint.edges if not edge.source.is_leaf]
+        back = gradients([value, *emitted], [edge.leaf for edge in edges], [torch.ones_like(value), *means])
+        return pulled(value, [*emitted, *(edge.source for edge in edges)], [*means, *back]), couples.report()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{key}={value}' for key, value in vars(self).items())})"

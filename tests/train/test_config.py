@@ -25,7 +25,7 @@ def slope(config: Config) -> Any:
 
 
 def test_nothing_given_is_the_defaults() -> None:
-    assert configure().tree() | {"train": {}} == DEFAULTS
+    assert configure().tree() | {"train": {}} == DEFAULTS | {"loss": {"name": "per_step"}}
     assert (configure().train.steps, configure().train.device) == (6, "auto")
 
 
@@ -38,8 +38,22 @@ def test_later_sources_win(tmp_path: Path) -> None:
 
 
 def test_the_defaults_are_not_written_to() -> None:
-    configure(None, ["optimizer.lr=5", "neuron.surrogate.name=atan"], rule="bptt")
-    assert configure().tree() | {"train": {}} == DEFAULTS
+    configure(None, ["optimizer.lr=5", "neuron.surrogate.name=atan"], rule="dsr")
+    assert configure().tree() | {"train": {}} == DEFAULTS | {"loss": {"name": "per_step"}}
+
+
+@pytest.mark.parametrize(
+    "rule, loss", [("dsr", "on_rate"), ("IDE", "on_rate"), ("ottt", "per_step"), ("x", "per_step")]
+)
+def test_the_loss_follows_the_rule_unless_it_is_named(rule: str, loss: str) -> None:
+    table = configure(None, ["loss.criterion.name=cross_entropy_mse"], rule=rule).loss
+    assert table == {"name": loss, "criterion": {"name": "cross_entropy_mse"}}
+    assert configure(None, ["loss.name=per_step"], rule=rule).loss == {"name": "per_step"}
+
+
+def test_none_is_a_choice_where_nothing_is_not_one() -> None:
+    config = configure(None, ["model.restriction=none"], rule="ide", model="mlp_f")
+    assert not [m for m in build_network(config, (1, 8, 8), 4).modules() if hasattr(m, "parametrizations")]
 
 
 def test_a_recipe_is_not_written_to() -> None:

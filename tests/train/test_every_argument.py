@@ -21,22 +21,28 @@ from spikewright.train.components import construct, options
 from spikewright.train.schedule import SCHEDULES
 
 VALUES: dict[str, Any] = {
+    "batch_norm": "running",
     "betas": [0.8, 0.9],
     "blocks": [1, 2],
     "channels": [4, 8],
     "chunk": 2,
     "gamma": 0.5,
+    "init": "kaiming",
     "k": 2,
     "kernel": 5,
     "layers": [4, "P", 4],
     "leak": 0.25,
     "learn_tau": True,
+    "mask": "output",
     "milestones": [1, 2],
     "norm": "batch",
     "reset": "zero",
+    "restriction": "none",
     "step_size": 2,
     "stem": "cifar",
     "target": 1.0,
+    "threshold_grad": 0.5,
+    "tolerance": 0.01,
     "trace_bias": False,
     "trace_input": False,
     "trace_readout": True,
@@ -44,6 +50,14 @@ VALUES: dict[str, Any] = {
 }
 BY_BUILDER = {"MLP.hidden": [8], "PerStep.steps": 4, "SGD.foreach": True, "SGD.fused": True}
 BY_BUILDER |= {"Adam.foreach": True, "Adam.fused": True, "CrossEntropyLoss.reduction": "sum"}
+BY_BUILDER |= {f"{net}.norm": "none" for net in ("alexnet_f", "cifarnet_f", "conv_f", "mlp_f")}
+BY_BUILDER |= {
+    "FixedPoint.damping": 0.5,
+    "mlp_f.hidden": [8],
+    "dvs_conv_f.init": "unit",
+    "spide_conv_f.init": "unit",
+    "SPIDE.batch_norm": "rate",
+}
 BESIDE: dict[str, dict[str, Any]] = {"nesterov": {"momentum": 0.9}}
 """Arguments that a value needs beside it."""
 
@@ -60,7 +74,7 @@ SECTIONS = {
     "optimizer": SGD_AND_ADAM,
     "schedule": COMMON,
 }
-NESTED = {"neuron.surrogate": c.SURROGATES, "loss.criterion": c.CRITERIA}
+NESTED = {"neuron.surrogate": c.SURROGATES, "loss.criterion": c.CRITERIA, "rule.solver": c.SOLVERS}
 
 
 def arguments(choices: c.Choices) -> Iterator[tuple[str, str]]:
@@ -137,7 +151,9 @@ def test_an_argument_of_a_nested_component_is_set(
 ) -> None:
     given = value(NESTED[place][name], key)
     seen = spy(monkeypatch, NESTED[place], name)
-    assemble(configure(None, [f"{place}.name={name}", f"{place}.{key}={given}"]))
+    rule = ["rule.name=ide"] if place == "rule.solver" else []
+    text = {True: "true", False: "false"}[given] if isinstance(given, bool) else repr(given)
+    assemble(configure(None, [*rule, f"{place}.name={name}", f"{place}.{key}={text}"]))
     assert seen[key] == given
 
 
