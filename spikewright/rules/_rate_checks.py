@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 
 import torch
-from torch import Tensor
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.modules.pooling import _AdaptiveMaxPoolNd, _MaxPoolNd
 
 from spikewright.errors import IncompatibleRule
 from spikewright.layers.batch_norm import JointBatchNorm1d, JointBatchNorm2d, PerStepBatchNorm1d, PerStepBatchNorm2d
@@ -16,6 +17,8 @@ from spikewright.rate_norms import NormName
 from spikewright.sites import Sites
 from spikewright.temporal import is_static
 from spikewright.wiring import Wiring
+
+_NOT_LINEAR = (_MaxPoolNd, _AdaptiveMaxPoolNd, nn.LayerNorm, nn.GroupNorm)
 
 
 def check_neurons(rule: str, wiring: Wiring) -> None:
@@ -35,6 +38,13 @@ def check_neurons(rule: str, wiring: Wiring) -> None:
 
 def check_parts(rule: str, batch_norm: NormName, sites: Sites) -> None:
     """Raise `IncompatibleRule` if some layer means nothing at rates."""
+    for name, module in sites.module.named_modules():
+        if isinstance(module, _NOT_LINEAR):
+            raise IncompatibleRule(
+                f"{rule} learns from rates, but '{name}' is {type(module).__name__}: what it makes of a mean is not "
+                "the mean of what it makes of the steps. Use average pooling or batch norm, or a rule that "
+                "differentiates steps."
+            )
     for name, module in sites.temporal.items():
         if isinstance(module, _BatchNorm):
             _check_norm(rule, batch_norm, name, module, sites)
@@ -62,7 +72,7 @@ def check_feedback(rule: str, wiring: Wiring, sites: Sites) -> None:
             )
 
 
-def leak_at_input(rule: str, wiring: Wiring, x: Tensor) -> float:
+def leak_at_input(rule: str, wiring: Wiring, x: torch.Tensor) -> float:
     """Return the leak that weighs the network's input: that of the neurons it reaches.
 
     Raises:
