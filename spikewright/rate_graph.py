@@ -13,10 +13,9 @@ from spikewright.layers.dropout import scan_shared
 from spikewright.layers.feedback import Feedback
 from spikewright.neurons import Neuron
 from spikewright.rate_norms import RateNorm
-from spikewright.rates import Rate, Record
+from spikewright.rates import Rate, Rates
 from spikewright.sites import Sites
 from spikewright.solvers import Adjoint, Cell, Edge
-from spikewright.temporal import State
 
 Emit = Callable[[str, Neuron, Tensor, Rate], Tensor]
 """The mean output of a neuron layer as a function of its mean current: (site, neuron, current, recorded) -> output.
@@ -29,19 +28,16 @@ class RateGraph:
 
     Args:
         sites: Of the network.
-        record: The rates.
-        state: Where the simulation ended: its dropout masks are used again.
+        rates: Of a simulation.
         emit: What neurons make of a mean current.
         norm: What batch norm does to mean currents.
         cuts_layers: Cut the graph between neuron layers.
     """
 
-    def __init__(
-        self, sites: Sites, record: Record, state: State, emit: Emit, norm: RateNorm, cuts_layers: bool = False
-    ) -> None:
-        self._sites, self._record, self._state = sites, record, state
+    def __init__(self, sites: Sites, rates: Rates, emit: Emit, norm: RateNorm, cuts_layers: bool = False) -> None:
+        self._sites, self._rates = sites, rates
         self._emit, self._norm, self._cuts_layers = emit, norm, cuts_layers
-        self._coupled = False
+        self._normed = False
         self._calls = Calls()
         self._cells: list[Cell] = []
         self._arrived: dict[str, Tensor] = {}
@@ -59,7 +55,13 @@ class RateGraph:
         with answering(self._answers()), uncached_casts():
             output: Tensor = self._sites.module(x)
         edges = [Edge(name, leaf, self._emitted[name]) for name, leaf in self._arrived.items()]
-        return output, Adjoint(self._cells, edges, self._coupled)
+        if self._normed:
+            return output, Adjoint(self._cells, edges, self._norm.couples)
+        return output, Adjoint(self._cells, edges, part=partial(self._part, x))
+
+    def _part(self, x: Tensor, samples: Tensor) -> Adjoint:
+        rates = self._rates.of(samples)
+        return RateGraph(self._sites, rates, self._emit, self._norm, self._cuts_layers)(x[samples])[1]
 
     def _answers(self) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
         for name, module in self._sites.temporal.items():
@@ -74,15 +76,15 @@ class RateGraph:
             return self._fire(site, module, x)
         step = x.unsqueeze(0)
         if isinstance(module, _BatchNorm):
-            self._coupled |= module.training and self._norm.couples
+            self._normed |= module.training
             return self._norm.at_rates(site, module, forward, step).squeeze(0)
         if isinstance(module, Feedback):
             return module.scan(step, {"last": self._send_back(name)}, True)[0].squeeze(0)
         assert isinstance(module, _DropoutNd)  # a rule refuses networks with anything else
-        return scan_shared(module, step, self._state.get(site, {}))[0].squeeze(0)
+        return scan_shared(module, step, self._rates.masks.get(site, {}))[0].squeeze(0)
 
     def _fire(self, site: str, neuron: Neuron, current: Tensor) -> Tensor:
-        emitted = self._emit(site, neuron, current, self._record.rate(site))
+        emitted = self._emit(site, neuron, current, self._rates.neurons[site])
         leaf = emitted.detach().requires_grad_() if self._cuts_layers else emitted
         leak = neuron.leak_at(current.unsqueeze(0))
         self._cells.append(Cell(site, emitted, leaf, leak.detach() if isinstance(leak, Tensor) else leak))
@@ -90,7 +92,7 @@ class RateGraph:
 
     def _send_back(self, name: str) -> Tensor:
         if name not in self._arrived:
-            self._arrived[name] = self._record.sent(name).detach().requires_grad_()
+            self._arrived[name] = self._rates.sent[name].detach().requires_grad_()
         return self._arrived[name]
 
     def _at_source(self, name: str, forward: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:

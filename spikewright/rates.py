@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from spikewright.kernels.rate import accumulate
 from spikewright.neurons import Neuron
-from spikewright.temporal import is_static
+from spikewright.temporal import State, is_static
 
 
 class Mean:
@@ -81,6 +81,33 @@ class Rate:
     plain: Tensor
     steps: int
 
+    def of(self, samples: Tensor) -> "Rate":
+        """Return the rates of the samples that a mask `[batch]` tells."""
+        return Rate(self.current[samples], self.output[samples], self.plain[samples], self.steps)
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What a simulation did.
+
+    Attributes:
+        neurons: The rates of every neuron layer, by site.
+        sent: The mean output of every source of feedback, by site of the feedback, `[batch, *feature]`.
+        masks: The state that dropout drew, by site.
+    """
+
+    neurons: dict[str, Rate]
+    sent: dict[str, Tensor]
+    masks: State
+
+    def of(self, samples: Tensor) -> "Rates":
+        """Return the same for the samples that a mask `[batch]` tells."""
+        return Rates(
+            {site: rate.of(samples) for site, rate in self.neurons.items()},
+            {site: value[samples] for site, value in self.sent.items()},
+            {site: {name: value[samples] for name, value in masks.items()} for site, masks in self.masks.items()},
+        )
+
 
 class Record:
     """Takes the rates of a simulation, by site.
@@ -116,12 +143,11 @@ class Record:
             self._sent[name] = Mean(module.leak_at(output) if isinstance(module, Neuron) else self._leak)
         self._sent[name].add(output)
 
-    def sent(self, name: str) -> Tensor:
-        """Return the mean of what the source of a feedback connection emitted."""
-        return self._sent[name].value
-
-    def rate(self, site: str) -> Rate:
-        """Return the rates of a neuron layer."""
-        means = self._means[site]
-        current, output, plain = (mean.value for mean in means)
-        return Rate(current, output, plain, means[0].steps)
+    def rates(self, state: State) -> Rates:
+        """Return the rates so far, and the masks of the state that the simulation is in."""
+        neurons = {
+            site: Rate(current.value, output.value, plain.value, current.steps)
+            for site, (current, output, plain) in self._means.items()
+        }
+        masks = {site: values for site, values in state.items() if values.keys() == {"mask"}}
+        return Rates(neurons, {name: mean.value for name, mean in self._sent.items()}, masks)

@@ -116,7 +116,7 @@ class RateRule(Rule):
         leak = leak_at_input(type(self).__name__, net.wiring(x), x)
         record = Record(leak, self.plain_means)
         run, outputs = self._simulate(net, x, state, record, norm)
-        graph = RateGraph(net.sites, record, run.state, partial(self.emit, net.wiring(x)), norm, self.cuts_layers)
+        graph = RateGraph(net.sites, record.rates(run.state), partial(self.emit, net.wiring(x)), norm, self.cuts_layers)
         with torch.enable_grad(), parametrize.cached():
             output, adjoint = graph(mean(x.detach(), leak))
             value = loss(output.unsqueeze(0), y, 1)

@@ -64,11 +64,18 @@ class Adjoint:
         cells: Neuron layers, in the order of the computation.
         edges: Feedback connections.
         coupled: The samples of the batch depend on each other (batch statistics).
+        part: Evaluates the same for the samples that a mask `[batch]` tells; `None` where that is not the same.
     """
 
     cells: Sequence[Cell]
     edges: Sequence[Edge]
-    coupled: bool
+    coupled: bool = False
+    part: "Callable[[Tensor], Adjoint] | None" = None
+
+    @property
+    def leaves(self) -> list[Tensor]:
+        """All leaves: of neuron layers, then of feedback."""
+        return [cell.leaf for cell in self.cells] + [edge.leaf for edge in self.edges]
 
 
 @dataclass(frozen=True)
@@ -180,7 +187,8 @@ class Best:
 
     def done(self, v: Tensor, residual: Tensor) -> bool:
         """Take in an iterate and its residual; whether it is good enough, or hopeless."""
-        self.last = float(residual.norm())
+        rounding = torch.finfo(v.dtype).eps * float(v.norm())  # less than that is not known of the residual
+        self.last = max(float(residual.norm()), rounding)
         self.first = self.first or self.last
         self.iterations += 1
         if self.last < self.norm:

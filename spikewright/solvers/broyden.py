@@ -14,7 +14,7 @@ class Broyden(Iterative):
 
     Args:
         iterations: See `Iterative`.
-        memory: Products that are kept, two vectors of the size of the feedback each; the oldest makes room.
+        memory: Products that are kept, two vectors of the size of the feedback each; after that it starts anew.
         tolerance: See `Iterative`.
 
     Raises:
@@ -36,18 +36,21 @@ class Broyden(Iterative):
         # The inverse is -1 + sum over i of columns[:, i] rows[:, i]^T, both [problem, memory, size].
         kept = g.new_empty(2, len(g), min(self.memory, self.iterations), g.shape[1])
         for i in range(self.iterations):
-            columns, rows = kept[:, :, :i]
+            used = i % (kept.shape[2] + 1)
+            columns, rows = kept[:, :, :used]
             step = residual - _sum(columns, rows, residual)  # minus the inverse, times the residual
             v = v + step
             before, residual = residual, product(v) + g - v
             if best.done(v, residual):
                 break
+            if used == kept.shape[2]:  # each product builds on those before it, so that none can be left out
+                continue
             change = residual - before
             along = _sum(rows, columns, step) - step  # the inverse, transposed, times the step
             found = _sum(columns, rows, change) - change
             size = (along * change).sum(1, keepdim=True)
-            kept[0, :, i % kept.shape[2]] = torch.where(size == 0, 0, (step - found) / size)
-            kept[1, :, i % kept.shape[2]] = along
+            kept[0, :, used] = torch.where(size == 0, 0, (step - found) / size)
+            kept[1, :, used] = along
         return best.v, best.report()
 
 

@@ -63,15 +63,32 @@ class Spiking(Solver):
         self.leaky, self.saturation = leaky, saturation
 
     def loss(self, value: Tensor, adjoint: Adjoint) -> tuple[Tensor, Report]:
-        couples = _Couples(value, adjoint, self)
-        for _ in range(self.steps):
+        samples = len(adjoint.cells[0].leaf)
+        taught = _gradients(value, adjoint.leaves)
+        awake = self._awake(taught, self.loss_scale * samples, len(adjoint.cells))
+        asleep = sum(int(torch.count_nonzero(g[~awake])) for g in taught if g is not None)
+        some = bool(awake.any())
+        if adjoint.part is None and some:
+            asleep = 0
+        elif adjoint.part is not None and some and not bool(awake.all()):
+            adjoint, taught = adjoint.part(awake), [None if g is None else g[awake] for g in taught]
+        couples = _Couples(taught, adjoint, self, samples)
+        for _ in range(self.steps if some else 0):
             couples.step()
         emitted = [cell.emitted for cell in adjoint.cells]
         means = [mean / couples.scale for mean in couples.means]
         # A source that is no neuron layer may learn from what came back to it.
         edges = [edge for edge in adjoint.edges if not edge.source.is_leaf]
-        back = gradients([value, *emitted], [edge.leaf for edge in edges], [torch.ones_like(value), *means])
-        return pulled(value, [*emitted, *(edge.source for edge in edges)], [*means, *back]), couples.report()
+        ends = [edge.leaf for edge in edges]
+        direct = [g for edge, g in zip(adjoint.edges, taught[len(emitted) :]) if not edge.source.is_leaf]
+        back = [b if g is None else b + g for b, g in zip(gradients(emitted, ends, means), direct)]
+        return pulled(value, [*emitted, *(edge.source for edge in edges)], [*means, *back]), couples.report(asleep)
+
+    def _awake(self, taught: Sequence[Tensor | None], scale: float, cells: int) -> Tensor:
+        """Return which samples could make a couple fire at all, `[batch]`; for the others the answer is zero."""
+        least = [0.999 * self.threshold / self.steps] * cells + [0.0] * (len(taught) - cells)
+        reached = [(scale * g).abs().flatten(1).amax(1) > bound for g, bound in zip(taught, least) if g is not None]
+        return torch.stack(reached).any(0)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{key}={value}' for key, value in vars(self).items())})"
@@ -81,18 +98,19 @@ class _Couples:
     """The second phase of one batch.
 
     Args:
-        value: The loss.
+        taught: The gradient of the loss at every leaf, and at the end of every feedback; `None` is zero.
         adjoint: The network, cut between layers.
         solver: Its constants.
+        samples: Of the batch, some of which may have been left out as they are not `awake`.
     """
 
-    def __init__(self, value: Tensor, adjoint: Adjoint, solver: Spiking) -> None:
+    def __init__(self, taught: Sequence[Tensor | None], adjoint: Adjoint, solver: Spiking, samples: int) -> None:
         self._cells, self._edges, self._solver = adjoint.cells, adjoint.edges, solver
         self._leaves = [cell.leaf for cell in adjoint.cells]
         self._ends = [edge.leaf for edge in adjoint.edges]
         self._leaks = [cell.leak if solver.leaky else 1.0 for cell in adjoint.cells]
-        self.scale = solver.loss_scale * len(self._leaves[0])
-        taught = self._gradients(value)
+        self.scale = solver.loss_scale * samples
+        self._share = len(self._leaves[0]) / samples
         self._taught = [None if g is None else self.scale * g for g in taught[: len(self._leaves)]]
         self._taught_back = [None if g is None else self.scale * g for g in taught[len(self._leaves) :]]
         self._sent_back: list[Tensor | None] = [None for _ in self._ends]
@@ -138,27 +156,20 @@ class _Couples:
             if leaf is output:  # the source of a feedback is a neuron layer
                 drives[i] = _plus(drives[i], spikes)
                 return
-        for i, part in enumerate(self._gradients(output, spikes)):
+        for i, part in enumerate(_gradients(output, self._leaves + self._ends, spikes)):
             if i < len(drives):
                 drives[i] = _plus(drives[i], part)
             else:
                 self._sent_back[i - len(drives)] = _plus(self._sent_back[i - len(drives)], part)
 
-    def _gradients(self, output: Tensor, given: Tensor | None = None) -> Sequence[Tensor | None]:
-        """Return the gradients at all leaves and ends; `None` where an output does not depend on them."""
-        inputs = self._leaves + self._ends
-        if not output.requires_grad:
-            return [None for _ in inputs]
-        return torch.autograd.grad([output], inputs, [given], retain_graph=True, allow_unused=True)
-
-    def report(self) -> Report:
-        """Return the firing of the couples, and whether any are overloaded."""
+    def report(self, asleep: int) -> Report:
+        """Return the firing of the couples, and whether any are overloaded; `asleep` are driven but were left out."""
         solver = self._solver
         # A couple that is given no more than it can send keeps less than its threshold.
-        over = {cell.site: _share(u.abs() > solver.threshold) for cell, u in zip(self._cells, self._u)}
+        over = {cell.site: self._share * _fraction(u.abs() > solver.threshold) for cell, u in zip(self._cells, self._u)}
         driven = sum(int(torch.count_nonzero(u.abs() + total.abs())) for u, total in zip(self._u, self._sums))
         silent = sum(int(torch.count_nonzero((total == 0) & (u != 0))) for u, total in zip(self._u, self._sums))
-        rates = {cell.site: active / solver.steps for cell, active in zip(self._cells, self._active)}
+        rates = {cell.site: self._share * active / solver.steps for cell, active in zip(self._cells, self._active)}
         worst = max(over, key=lambda site: over[site], default="")
         converged = not worst or over[worst] <= solver.saturation
         reason = ""
@@ -168,13 +179,20 @@ class _Couples:
                 f"{2 * solver.threshold:g} they can send per step, so the gradient is clipped there. Lower loss_scale "
                 f"({solver.loss_scale:g}), or restrict the feedback if it does not contract."
             )
-        saturated, silent = over.get(worst, 0.0), silent / max(1, driven)
+        saturated, silent = over.get(worst, 0.0), (silent + asleep) / max(1, driven + asleep)
         return Report(solver.steps, float("nan"), converged, reason, saturated, silent, rates)
+
+
+def _gradients(output: Tensor, inputs: Sequence[Tensor], given: Tensor | None = None) -> Sequence[Tensor | None]:
+    """Return the gradients at inputs; `None` where the output does not depend on them."""
+    if not output.requires_grad:
+        return [None for _ in inputs]
+    return torch.autograd.grad([output], list(inputs), [given], retain_graph=True, allow_unused=True)
 
 
 def _plus(a: Tensor | None, b: Tensor | None) -> Tensor | None:
     return b if a is None else a if b is None else a + b
 
 
-def _share(mask: Tensor) -> float:
+def _fraction(mask: Tensor) -> float:
     return float(mask.double().mean())

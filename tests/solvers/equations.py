@@ -11,12 +11,12 @@ from spikewright.solvers import Anderson, Broyden, FixedPoint, Iterative, Report
 SOLVERS: list[Callable[[], Iterative]] = [
     lambda: FixedPoint(2000),
     lambda: FixedPoint(4000, damping=0.5),
-    lambda: Anderson(200),
-    lambda: Anderson(200, memory=1),
-    lambda: Anderson(200, memory=20),
-    lambda: Broyden(200, memory=200),
-    lambda: Broyden(200),
-    lambda: Broyden(200, memory=3),
+    lambda: Anderson(1000),
+    lambda: Anderson(1000, memory=1),
+    lambda: Anderson(1000, memory=20),
+    lambda: Broyden(1000, memory=1000),
+    lambda: Broyden(1000),
+    lambda: Broyden(1000, memory=3),
 ]
 NAMES = [repr(make()) for make in SOLVERS]
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spikewright.layers.feedback import Feedback
-from spikewright.neurons import IF, Neuron
+from spikewright.neurons import IF, LIF, Neuron
 from tests.oracles.draw import CLASSES, draw
-from tests.oracles.loops import INPUTS, UNITS
+from tests.oracles.loops import UNITS
 from tests.oracles.machine import Machine, Params
 
 Backs = dict[str, tuple[int, int]]
@@ -26,10 +26,10 @@ def plain(params: Params) -> Params:
 
 
 def load(module: nn.Module, params: Params) -> nn.Module:
-    """Give a module, in float64, the parameters of its program."""
+    """Give a module, in float64, the parameters of its program; thresholds stay."""
     with torch.no_grad():
         for name, parameter in plain(dict(module.double().named_parameters())).items():
-            parameter.copy_(params[name])
+            parameter.copy_(params.get(name, parameter))
     return module
 
 
@@ -56,7 +56,7 @@ def chain(x: Tensor, net: Machine, depth: int, backs: Backs, tau: float = math.i
 def chained(depth: int, backs: Backs, neuron: Callable[[], Neuron] = IF) -> nn.Module:
     """The module of `chain`; with one feedback `back`, from its end to its start, that of `tests/oracles/loops.py`."""
     neurons = [neuron() for _ in range(depth)]
-    parts: dict[str, nn.Module] = {"enter": nn.Linear(INPUTS, UNITS)}
+    parts: dict[str, nn.Module] = {"enter": nn.Linear(5, UNITS)}
     for layer in range(1, depth + 1):
         for name, (source, target) in backs.items():
             if target == layer:
@@ -113,22 +113,22 @@ def pooled_net() -> nn.Module:
     )
 
 
-def of_synapse(x: Tensor, net: Machine, source: str) -> Tensor:
+def of_synapse(x: Tensor, net: Machine, source: str, tau: float = math.inf) -> Tensor:
     """What is fed back is the output of a synapse, bias and all: of the readout, or of one between neurons."""
     current, sent = net.syn("in", x, post="1"), net.last("2" if source == "out" else "1")
     if sent is not None:
         current = current + net.syn("back", net.syn(source, sent))
-    s = net.lif("1", current, math.inf)
-    return net.syn("out", net.lif("2", net.syn("forth", s), math.inf))
+    s = net.lif("1", current, tau)
+    return net.syn("out", net.lif("2", net.syn("forth", s), tau))
 
 
-def of_synapse_net(source: str) -> nn.Module:
+def of_synapse_net(source: str, first: Callable[[], Neuron] = IF, second: Callable[[], Neuron] = IF) -> nn.Module:
     return named(
         enter=nn.Linear(8, 12),
         back=Feedback(nn.Linear(CLASSES if source == "out" else 10, 12), source),
-        n1=IF(),
+        n1=first(),
         forth=nn.Linear(12, 10),
-        n2=IF(),
+        n2=second(),
         out=nn.Linear(10, CLASSES),
     )
 
@@ -202,11 +202,14 @@ CHAINS: dict[str, tuple[int, Backs]] = {
     "one target": (3, {"back": (3, 1), "back2": (2, 1)}),
 }
 LOOPS = {
-    **{name: Net(partial(chained, *of), partial(chain, depth=of[0], backs=of[1]), (INPUTS,)) for name, of in CHAINS.items()},
+    **{name: Net(partial(chained, *of), partial(chain, depth=of[0], backs=of[1]), (5,)) for name, of in CHAINS.items()},
     "shrinking": Net(shrinking_net, shrinking, (2, 8, 8)),
     "pooled": Net(pooled_net, pooled, (2, 6, 6)),
     "of readout": Net(partial(of_synapse_net, "out"), partial(of_synapse, source="out")),
     "of synapse": Net(partial(of_synapse_net, "forth"), partial(of_synapse, source="forth")),
+    "of synapse, leaky": Net(
+        partial(of_synapse_net, "forth", *[partial(LIF, tau=4.0)] * 2), partial(of_synapse, source="forth", tau=4.0)
+    ),
     "residual": Net(Residual, residual, (2, 5, 5)),
     "twice": Net(Twice, twice),
 }

@@ -10,7 +10,7 @@ from spikewright.solvers import Anderson, Broyden, FixedPoint, Iterative, Report
 from tests.solvers.equations import NAMES, SOLVERS, equation, rotated
 
 every_solver = pytest.mark.parametrize("make", SOLVERS, ids=NAMES)
-FEW: list[Callable[[], Iterative]] = [lambda: FixedPoint(4), lambda: Anderson(4), lambda: Broyden(4)]
+FEW: list[Callable[[], Iterative]] = [lambda: FixedPoint(6), lambda: Anderson(6), lambda: Broyden(6)]
 few_iterations = pytest.mark.parametrize("make", FEW, ids=[repr(make()) for make in FEW])
 
 
@@ -27,18 +27,19 @@ def test_an_iteration_is_a_product_and_the_residual_can_be_computed_again(make: 
 def test_so_does_one_that_ran_out_of_iterations(make: Callable[[], Iterative]) -> None:
     problem = equation(0.9, 0.95)
     v, report = problem.solve(make())
-    assert report.iterations == len(problem.seen) == 4 and not report.converged
+    assert report.iterations == len(problem.seen) == 6 and not report.converged
     assert report.residual == pytest.approx(problem.residual(v), rel=1e-10) and report.residual > 1e-6
 
 
 @every_solver
 @pytest.mark.parametrize("tolerance", [1e-1, 1e-4])
-def test_a_tolerance_is_met_and_not_exceeded_by_far(make: Callable[[], Iterative], tolerance: float) -> None:
+def test_the_first_iterate_within_the_tolerance_is_returned(make: Callable[[], Iterative], tolerance: float) -> None:
     solver, problem = make(), equation(0.9, 0.8, size=60)
     solver.tolerance = tolerance
     v, report = problem.solve(solver)
-    assert report.converged and 1e-3 * tolerance < problem.residual(v) <= tolerance
-    assert report.iterations == len(problem.seen)
+    *before, last = list(problem.seen)
+    assert report.converged and torch.equal(v, last) and problem.residual(v) <= tolerance
+    assert before and all(problem.residual(iterate) > tolerance for iterate in before)
 
 
 @pytest.mark.parametrize("make", [FixedPoint, Anderson, Broyden])
@@ -85,5 +86,4 @@ def test_a_hopeless_iteration_is_given_up() -> None:
 @pytest.mark.parametrize("make", [FixedPoint, Anderson, Broyden])
 def test_what_has_no_solution_does_not_converge(make: Callable[..., Iterative], eigenvalue: float) -> None:
     v, report = rotated(eigenvalue, 0.5, 0.3).solve(make(100))
-    assert "does not contract" in reason(report) or eigenvalue == 1
-    assert torch.isfinite(v).all() and report.residual > 0.01
+    assert reason(report) and torch.isfinite(v).all() and report.residual > 0.01
