@@ -1,7 +1,7 @@
 """The course of every rule that learns from rates: simulate without a graph, then differentiate at the rates."""
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import ClassVar, Literal, get_args
 
@@ -67,24 +67,25 @@ class RateRule(Rule):
         """Whether the rule wants the plain means of leaky neurons, too."""
         return False
 
-    def emit(self, wiring: Wiring, site: str, neuron: Neuron, current: Tensor, recorded: Rate) -> Tensor:
-        """Return the mean output of a neuron layer: the recorded value, with the slope of the rate map.
+    def value(self, wiring: Wiring, site: str, recorded: Rate) -> Tensor:
+        """Return the mean output of a neuron layer that the layers after it see, `[batch, *feature]`."""
+        return recorded.output
+
+    def rate_map(self, wiring: Wiring, site: str, neuron: Neuron, recorded: Rate, rate: Tensor) -> Tensor:
+        """Return the mean output as a function of the mean current; what counts is the derivative.
 
         Args:
             wiring: Of the network.
             site: Of the neurons.
             neuron: The neurons.
-            current: Their mean current as the graph has it, `[batch, *feature]`.
             recorded: What the simulation recorded there.
+            rate: Mean current, of the value that was recorded, `[batch, *feature]`.
         """
-        at = recorded.current + (current - current.detach())
         if self.mask == "input":
-            y = neuron.transfer(at)
-        else:
-            share = (recorded.output / neuron.spike).detach()
-            some = (share > 0) & (share < 1 - 8 * torch.finfo(share.dtype).eps)  # a weighted mean of ones is rounded
-            y = neuron.spike * torch.where(some, neuron.drive(at), share)
-        return recorded.output + (y - y.detach())
+            return neuron.transfer(rate)
+        share = (recorded.output / neuron.spike).detach()
+        some = (share > 0) & (share < 1 - 8 * torch.finfo(share.dtype).eps)  # a weighted mean of ones is rounded
+        return neuron.spike * torch.where(some, neuron.drive(rate), share)
 
     @abstractmethod
     def adjoint_loss(self, value: Tensor, adjoint: Adjoint) -> tuple[Tensor, Report | None]:
@@ -116,7 +117,8 @@ class RateRule(Rule):
         leak = leak_at_input(type(self).__name__, net.wiring(x), x)
         record = Record(leak, self.plain_means)
         run, outputs = self._simulate(net, x, state, record, norm)
-        graph = RateGraph(net.sites, record.rates(run.state), partial(self.emit, net.wiring(x)), norm, self.cuts_layers)
+        emit = partial(self._emit, net.wiring(x))
+        graph = RateGraph(net.sites, record.rates(run.state), emit, norm, self.cuts_layers)
         with torch.enable_grad(), parametrize.cached():
             output, adjoint = graph(mean(x.detach(), leak))
             value = loss(output.unsqueeze(0), y, 1)
@@ -127,6 +129,11 @@ class RateRule(Rule):
             with torch.enable_grad():
                 net.start(x, state, count=False, cut=True, normalise=again.simulate).advance(x)
         yield Update(value.detach(), outputs, run.state, run, report)
+
+    def _emit(
+        self, wiring: Wiring, site: str, neuron: Neuron, recorded: Rate
+    ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        return self.value(wiring, site, recorded), partial(self.rate_map, wiring, site, neuron, recorded)
 
     @torch.no_grad()
     def _simulate(

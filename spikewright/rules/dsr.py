@@ -59,19 +59,20 @@ class DSR(RateRule):
     def plain_means(self) -> bool:
         return self.reference
 
-    def emit(self, wiring: Wiring, site: str, neuron: Neuron, current: Tensor, recorded: Rate) -> Tensor:
+    def value(self, wiring: Wiring, site: str, recorded: Rate) -> Tensor:
+        return recorded.plain if self.reference and _is_sender(site, wiring) else recorded.output
+
+    def rate_map(self, wiring: Wiring, site: str, neuron: Neuron, recorded: Rate, rate: Tensor) -> Tensor:
         leak = neuron.leak
         if not self.reference or leak == 1:
-            return super().emit(wiring, site, neuron, current, recorded)
+            return super().rate_map(wiring, site, neuron, recorded, rate)
         assert isinstance(leak, float)  # see `check`
-        share = neuron.drive(recorded.current + (current - current.detach())) * (-math.log(leak) / (1 - leak))
-        inside, above = (share > 0) & (share < 1), share > 1
-        y = neuron.spike * torch.where(inside, share, above.to(share))
-        if wiring.successors[site] or any(site in synapse.senders for synapse in wiring.synapses.values()):
-            return recorded.plain + (y - y.detach())
+        share = neuron.drive(rate) * (-math.log(leak) / (1 - leak))
+        y = neuron.spike * torch.where((share > 0) & (share < 1), share, (share > 1).to(share))
+        if _is_sender(site, wiring):
+            return y
         steps = recorded.steps
-        twice = steps * sum_of_weights(leak**2, steps) / sum_of_weights(leak, steps) ** 2
-        return recorded.output + twice * (y - y.detach())
+        return y * (steps * sum_of_weights(leak**2, steps) / sum_of_weights(leak, steps) ** 2)
 
     def check(self, wiring: Wiring, sites: Sites) -> None:
         super().check(wiring, sites)
@@ -89,3 +90,8 @@ class DSR(RateRule):
 
     def extra_repr(self) -> str:
         return f"batch_norm={self.batch_norm!r}, reference={self.reference}, chunk={self.chunk!r}"
+
+
+def _is_sender(site: str, wiring: Wiring) -> bool:
+    """Whether a synapse or neurons see what these neurons emit; if not, it is the output of the network."""
+    return bool(wiring.successors[site]) or any(site in synapse.senders for synapse in wiring.synapses.values())

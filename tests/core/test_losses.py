@@ -1,5 +1,7 @@
 """Losses: what they are, their gradients, and what they refuse."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -8,8 +10,9 @@ from torch.nn import functional as F
 from spikewright.errors import ConfigError, InputError, ShapeError
 from spikewright.losses import CrossEntropyMSE, Loss, OnRate, PerStep
 from spikewright.network import Network
-from spikewright.neurons import LIF
+from spikewright.neurons import IF, LIF
 from spikewright.rules import BPTT, SLTT
+from spikewright.train.evaluate import evaluate
 from tests.core.support import two_layers
 from tests.nets import sample
 from tests.rules.support import learn
@@ -127,6 +130,43 @@ def test_what_is_no_label_is_not_checked_as_one() -> None:
     assert accepts(PerStep(nn.CrossEntropyLoss(ignore_index=9)), torch.tensor([0, 9, 1]))
     assert accepts(entropy, torch.full((3, 4), 0.25))
     assert accepts(PerStep(nn.MSELoss()), torch.full((3,), 77))
+
+
+def test_a_leak_weighs_outputs_by_their_age(y: Tensor) -> None:
+    output = torch.tensor([1.0, 2.0, 4.0]).view(3, 1, 1)
+    assert OnRate(F.mse_loss, leak=0.5).mean(output).item() == pytest.approx((0.25 * 1 + 0.5 * 2 + 4) / 1.75, rel=1e-15)
+    assert OnRate(F.mse_loss).mean(output).item() == PerStep(F.mse_loss).mean(output).item() == 7 / 3
+    output = torch.randn(STEPS, BATCH, CLASSES).requires_grad_()
+    loss, shares = OnRate(F.cross_entropy, leak=0.8), torch.tensor([0.8**age for age in (4, 3, 2, 1, 0)])
+    mean = (shares[:, None, None] * output).sum(0) / shares.sum()
+    torch.testing.assert_close(loss(output, y, STEPS), F.cross_entropy(mean, y), rtol=1e-13, atol=0)
+    found, expected = (torch.autograd.grad(v, output)[0] for v in (loss(output, y, STEPS), F.cross_entropy(mean, y)))
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-15)
+    assert torch.equal(loss.mean(output[:1]), output[0])
+    assert loss.mean(output.half()).dtype == torch.float16
+
+
+@pytest.mark.parametrize("leak", [0.0, -0.5, 1.1, float("nan")])
+def test_a_leak_is_a_share(leak: float) -> None:
+    with pytest.raises(ConfigError, match=rf"OnRate\(leak={leak}\): it weighs a step .* in \(0, 1\]"):
+        OnRate(F.cross_entropy, leak=leak)
+
+
+@pytest.mark.parametrize("loss, correct", [(OnRate(F.cross_entropy), 0.0), (OnRate(F.cross_entropy, leak=0.5), 1.0)])
+def test_decisions_are_taken_by_the_mean_of_the_loss(loss: Loss, correct: float) -> None:
+    x, y = torch.zeros(5, 2, 2), torch.ones(2, dtype=torch.int64)
+    x[:3, :, 0] = x[3:, :, 1] = 1.0  # three early spikes of the one, two late ones of the other
+
+    class Data:
+        def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+            yield x, y
+            yield x[:, :1], y[:1]
+
+    net = Network(nn.Sequential(IF())).train()
+    score = evaluate(net, Data(), loss)  # type: ignore[arg-type]
+    assert (score.accuracy, score.samples, net.training) == (correct, 3, True)
+    assert score.loss == pytest.approx(float(loss(x, y, 5)), rel=1e-12)
+    assert score.rates["0"] == pytest.approx(0.5, rel=1e-6)
 
 
 def test_a_timed_target_must_have_the_time() -> None:

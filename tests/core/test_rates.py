@@ -1,5 +1,7 @@
 """Mean currents and outputs: weighted as they should be, however a sequence arrives."""
 
+from collections.abc import Callable
+from functools import partial
 from itertools import product
 
 import pytest
@@ -7,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from spikewright.network import Network
-from spikewright.neurons import IF, LIF
+from spikewright.neurons import IF, LIF, Neuron
 from spikewright.neurons.dsr import DSRLIF
 from spikewright.rates import Mean, Record, mean, sum_of_weights
 from tests.nets import NETS, sample
@@ -76,19 +78,19 @@ def test_a_mean_can_be_read_on_the_way(leak: float | Tensor) -> None:
 
 
 def test_many_steps() -> None:
-    """A long sequence without leak is no longer sum in half precision, and one with leak forgets its start."""
+    """Sums are kept in single precision at least, and a leak forgets the start of a sequence."""
     assert mean(torch.ones(3000, 1, 1, dtype=torch.float16), 1.0).item() == 1
     x = torch.cat([torch.full((1000, 1, 1), 1e6), torch.ones(400, 1, 1)])
     assert mean(x, 0.9).item() == pytest.approx(1, rel=1e-9)
     assert mean(torch.ones(5000, 1, 1), 0.999).item() == pytest.approx(1, rel=1e-12)
 
 
-NEURONS = {
-    "if": IF(),
-    "lif": LIF(4.0),
-    "dsr": DSRLIF(),
-    "channels": LIF([1.0, 2.0, 4.0]),
-    "learned": LIF(4.0, learn_tau=True),
+NEURONS: dict[str, Callable[[], Neuron]] = {
+    "if": IF,
+    "lif": partial(LIF, 4.0),
+    "dsr": DSRLIF,
+    "channels": partial(LIF, [1.0, 2.0, 4.0]),
+    "learned": partial(LIF, 4.0, learn_tau=True),
 }
 
 
@@ -96,7 +98,8 @@ NEURONS = {
 @pytest.mark.parametrize("plain", [False, True])
 @pytest.mark.parametrize("sizes", [(7,), (2, 5)])
 def test_a_record_weighs_with_the_leak_of_the_neurons(name: str, plain: bool, sizes: tuple[int, ...]) -> None:
-    neuron, record, current, output = NEURONS[name], Record(0.3, plain), moving(), moving().flip(0).requires_grad_()
+    neuron, record, current = NEURONS[name](), Record(0.3, plain), moving()
+    output = current.flip(0).requires_grad_()
     for entered, left in zip(current.split(sizes), output.split(sizes)):
         record.neuron("1", neuron, entered, left)
     leak = torch.as_tensor(neuron.leak).detach()
@@ -112,8 +115,8 @@ def test_a_record_weighs_with_the_leak_of_the_neurons(name: str, plain: bool, si
 def test_a_record_weighs_what_is_sent_back_with_the_leak_of_its_source() -> None:
     record, x = Record(0.3), moving()
     for step in x.split(1):
-        record.source("from neurons", NEURONS["lif"], step)
-        record.source("from channels", NEURONS["channels"], step)
+        record.source("from neurons", NEURONS["lif"](), step)
+        record.source("from channels", NEURONS["channels"](), step)
         record.source("from a layer", nn.AvgPool2d(2), step)
     sent = record.rates({}).sent
     expected = {"from neurons": 0.75, "from channels": torch.tensor([0, 0.5, 0.75]).view(-1, 1, 1), "from a layer": 0.3}
@@ -123,8 +126,8 @@ def test_a_record_weighs_what_is_sent_back_with_the_leak_of_its_source() -> None
 
 def test_some_samples_of_a_record() -> None:
     record, x, mask, some = Record(plain=True), moving(), torch.rand(2, 3), torch.tensor([False, True])
-    record.neuron("1", NEURONS["lif"], x, x.flip(0))
-    record.source("2", NEURONS["lif"], x)
+    record.neuron("1", NEURONS["lif"](), x, x.flip(0))
+    record.source("2", NEURONS["lif"](), x)
     whole = record.rates({"1": {"membrane": x[0]}, "3": {"mask": mask}})
     part, rate = whole.of(some), whole.neurons["1"]
     assert whole.masks == {"3": {"mask": mask}} and torch.equal(part.masks["3"]["mask"], mask[1:])

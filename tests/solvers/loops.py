@@ -15,6 +15,7 @@ from spikewright.neurons import IF, LIF, Neuron
 from tests.oracles.draw import CLASSES, draw
 from tests.oracles.loops import UNITS
 from tests.oracles.machine import Machine, Params
+from tests.oracles.rate import AtRates
 
 Backs = dict[str, tuple[int, int]]
 """Feedback connections by name: from the neurons of one layer to the current of another, counted from 1."""
@@ -174,12 +175,62 @@ class Twice(nn.Module):
         return self.out(self.neurons(self.fc2(self.neurons(self.back(self.fc1(x))))))
 
 
+def masked(x: Tensor, net: Machine, masks: Params) -> Tensor:
+    """Dropout of every current, that of the feedback by itself."""
+    current, sent = net.syn("in", x, post="1") * masks["drop1"], net.last("2")
+    if sent is not None:
+        current = current + net.syn("back", sent) * masks["back.transform.1"]
+    current = net.syn("forth", net.lif("1", current, tau=4.0)) * masks["drop2"]
+    return net.syn("out", net.lif("2", current, tau=4.0))
+
+
+def masked_net() -> nn.Module:
+    last = LIF(tau=4.0)
+    return named(
+        enter=nn.Linear(8, 12),
+        drop1=nn.Dropout(0.3),
+        back=Feedback(nn.Sequential(nn.Linear(10, 12), nn.Dropout(0.3)), source=last),
+        n1=LIF(tau=4.0),
+        forth=nn.Linear(12, 10),
+        drop2=nn.Dropout(0.3),
+        n2=last,
+        out=nn.Linear(10, 4),
+    )
+
+
+def normed_net() -> nn.Module:
+    last = IF()
+    return named(
+        enter=nn.Linear(8, 12, bias=False),
+        norm1=nn.BatchNorm1d(12),
+        back=Feedback(nn.Linear(10, 12), source=last),
+        n1=IF(),
+        forth=nn.Linear(12, 10, bias=False),
+        norm2=nn.BatchNorm1d(10),
+        n2=last,
+        out=nn.Linear(10, 4),
+    )
+
+
+def normed(x: Tensor, net: Machine, statistics: Params, of_batch: bool) -> Tensor:
+    """Simulated with running statistics; at rates with those of the batch, or not."""
+
+    def norm(name: str, current: Tensor) -> Tensor:
+        mean, variance = (statistics[f"{name}.running_{kind}"].clone() for kind in ("mean", "var"))
+        scale, shift, batch = net.params[f"{name}.weight"], net.params[f"{name}.bias"], isinstance(net, AtRates)
+        return F.batch_norm(current, mean, variance, scale, shift, training=of_batch and batch)
+
+    current, sent = norm("norm1", net.syn("in", x, post="1")), net.last("2")
+    s = net.lif("1", current if sent is None else current + net.syn("back", sent), math.inf)
+    return net.syn("out", net.lif("2", norm("norm2", net.syn("forth", s)), math.inf))
+
+
 @dataclass(frozen=True)
 class Net:
     """A network, its program, and the shape of a sample."""
 
     build: Callable[..., nn.Module]
-    program: Callable[[Tensor, Machine], Tensor]
+    program: Callable[..., Tensor]
     feature: tuple[int, ...] = (8,)
 
     def draw(self, seed: int, batch: int = 3) -> tuple[nn.Module, Params, Tensor, Tensor]:
