@@ -157,7 +157,8 @@ class Run:
         if not binary and x.dtype in (torch.float16, torch.bfloat16) and torch.is_autocast_enabled(x.device.type):
             x = x.float()  # statistics, and states of a scan that may not keep them in full precision by itself
         chunk = self._folded.unfold(x.clone() if site in self._overwritten else x)
-        state = self._carried(site, chunk)
+        fed_back = name in self._sites.sources  # the same at all of its places
+        state = self._carried(name if fed_back else site, chunk)
         if isinstance(module, _BatchNorm):
             y = self._normalise(site, module, forward, chunk)
         elif isinstance(module, Temporal):
@@ -166,7 +167,7 @@ class Run:
         else:
             assert isinstance(module, _DropoutNd)  # Sites.temporal holds nothing else
             y, state = scan_shared(module, chunk, state)
-        if state:
+        if state and not fed_back:
             self.state[site] = state
         folded = self._folded.fold(y, spikes=binary and self._bytes_for_spikes)
         if isinstance(module, Neuron):

@@ -64,7 +64,7 @@ class RateRule(Rule):
 
     @property
     def plain_means(self) -> bool:
-        """Whether the rule wants the plain means of leaky neurons, too."""
+        """Whether weights see plain means, also behind leaky neurons."""
         return False
 
     def value(self, wiring: Wiring, site: str, recorded: Rate) -> Tensor:
@@ -114,11 +114,12 @@ class RateRule(Rule):
         for neuron in net.wiring(x).neurons.values():
             neuron.project()
         norm = NORMS[self.batch_norm]()
-        leak = leak_at_input(type(self).__name__, net.wiring(x), x)
+        leak = 1.0 if self.plain_means else leak_at_input(type(self).__name__, net.wiring(x), x)
         record = Record(leak, self.plain_means)
         run, outputs = self._simulate(net, x, state, record, norm)
         emit = partial(self._emit, net.wiring(x))
-        graph = RateGraph(net.sites, record.rates(run.state), emit, norm, self.cuts_layers)
+        rates = record.rates(run.state)
+        graph = RateGraph(net.sites, rates, emit, norm, self.cuts_layers)
         with torch.enable_grad(), parametrize.cached():
             output, adjoint = graph(mean(x.detach(), leak))
             value = loss(output.unsqueeze(0), y, 1)
@@ -127,7 +128,8 @@ class RateRule(Rule):
         if isinstance(norm, Joint) and norm.in_time:
             again = Again({site: c.grad for site, c in norm.in_time.items() if c.grad is not None})
             with torch.enable_grad():
-                net.start(x, state, count=False, cut=True, normalise=again.simulate).advance(x)
+                before = {**(state or {}), **rates.masks}
+                net.start(x, before, count=False, cut=True, normalise=again.simulate).advance(x)
         yield Update(value.detach(), outputs, run.state, run, report)
 
     def _emit(

@@ -224,7 +224,6 @@ def test_the_reference_is_the_code_of_the_authors(name: str, kind: Kind, seed: i
     assert sum(bool(grad.any()) for grad in expected.values()) >= len(expected) - 1
 
 
-@pytest.mark.xfail(strict=True, reason="the input enters the first weight as its weighted mean, there as the plain one")
 def test_the_reference_takes_plain_means_of_a_changing_input() -> None:
     found, expected = both("dense", REFERENCES[2], 1, still=False)
     assert_near(found, expected)

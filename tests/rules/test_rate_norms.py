@@ -216,7 +216,6 @@ def test_joint_with_a_mask_that_was_there() -> None:
     assert_near(*with_dropout({"3": {"mask": mask}}))
 
 
-@pytest.mark.xfail(strict=True, reason="the second simulation draws a mask of its own")
 def test_joint_with_a_mask_that_is_drawn() -> None:
     assert_near(*with_dropout(None))
 

@@ -2,7 +2,9 @@
 
 import weakref
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from typing import Any
 from unittest.mock import patch
 
@@ -32,40 +34,47 @@ CE = F.cross_entropy
 EXACT = IDE(Broyden(200), mask="output", batch_norm="running")
 NEURON = {"threshold": 1.0, "rest": -1.0, "gain": 1.25, "amplitude": 0.75}
 SLOPE = 0.75 * 1.25 / 2
+WITHOUT_LEAK = partial(IF, **NEURON)
+LEAKY = partial(LIF, tau=5.0, **NEURON)
 
 
 class Witness(Spiking):
-    """Notes what layers send back: the spikes of every couple, `sent`, and their means, `means`.
+    """Notes what layers send back: the spikes of every couple, `given`, and their means, `means`.
 
-    All that passes through autograd is noted in `given`, and what the loss itself says to each layer in `taught`;
-    `held` is the most tensors of spikes that anything kept at one time.
+    `taught` is what the loss itself says to each layer, and `held` the most tensors of spikes that were kept at a time.
     """
 
     def loss(self, value: Tensor, adjoint: Adjoint) -> tuple[Tensor, Report]:
         self.given: list[Tensor] = []
-        self.alive: list[weakref.ref[Tensor]] = []
-        self.held = 0
         self.taught: list[Tensor | None] = []
-        sources, grad = {id(cell.emitted) for cell in adjoint.cells}, torch.autograd.grad
+        self.held = 0
+        alive: list[weakref.ref[Tensor]] = []
+        cells, grad, self.awake = adjoint.cells, torch.autograd.grad, torch.ones(len(adjoint.cells[0].leaf)).bool()
+
+        def part(awake: Tensor) -> Adjoint:
+            nonlocal cells
+            assert adjoint.part is not None
+            self.awake, smaller = awake, adjoint.part(awake)
+            cells = smaller.cells
+            return smaller
 
         def noted(outputs: Sequence[Tensor], inputs: Sequence[Tensor], given: Any = None, **options: bool) -> Any:
-            found = grad(outputs, inputs, given, **options)
             if given is None or given[0] is None:
                 assert not self.taught and outputs[0] is value  # the loss is asked once
-                self.taught = list(found)
-            else:
-                assert len(outputs) == 1 and id(outputs[0]) in sources
-                self.given.append(given[0].clone())
-                self.alive = [spikes for spikes in self.alive if spikes() is not None]
-                self.alive.append(weakref.ref(given[0]))
-                self.held = max(self.held, len(self.alive))
-            return found
+                self.taught = list(grad(outputs, inputs, given, **options))
+                return self.taught
+            assert len(outputs) == 1 and any(outputs[0] is cell.emitted for cell in cells)
+            self.given.append(given[0].clone())
+            alive[:] = [spikes for spikes in alive if spikes() is not None] + [weakref.ref(given[0])]
+            self.held = max(self.held, len(alive))
+            return grad(outputs, inputs, given, **options)
 
         with patch.object(torch.autograd, "grad", noted):
-            total, report = super().loss(value, adjoint)
-        means = grad([total], [cell.emitted for cell in adjoint.cells], retain_graph=True)
-        self.scale = self.loss_scale * len(means[0])
-        self.means = {cell.site: self.scale * mean for cell, mean in zip(adjoint.cells, means)}
+            total, report = super().loss(value, replace(adjoint, part=part))
+        self.scale, self.means = self.loss_scale * len(self.awake), Params()
+        for cell, mean in zip(cells, grad([total], [cell.emitted for cell in cells], retain_graph=True)):
+            self.means[cell.site] = torch.zeros(len(self.awake), *mean.shape[1:])
+            self.means[cell.site][self.awake] = self.scale * mean
         return total, report
 
 
@@ -73,7 +82,7 @@ def ring(
     depth: int,
     seed: int = 2,
     batch: int = 16,
-    neuron: Callable[[], Neuron] = partial(IF, **NEURON),
+    neuron: Callable[[], Neuron] = WITHOUT_LEAK,
     quantum: float = 2.0,
 ) -> tuple[nn.Module, Params, Tensor, Tensor]:
     """A chain whose last layer feeds back to the first: module, parameters, 25 equal steps of input, classes."""
@@ -88,7 +97,7 @@ def recorded(module: nn.Module, x: Tensor, depth: int) -> tuple[dict[str, Rate],
         run = Network(module).start(x, record=record)
         run.advance(x)
     keys = [str(layer) for layer in range(1, depth + 1)]
-    return {key: record.rate(key) for key in keys}, {key: run.state[key]["membrane"] for key in keys}
+    return record.rates(run.state).neurons, {key: run.state[key]["membrane"] for key in keys}
 
 
 def weights(steps: int, leak: float) -> float:
@@ -125,8 +134,7 @@ def test_masks_and_fixed_statistics_belong_to_both_phases(leaky: bool) -> None:
 @pytest.mark.parametrize("tau", [None, 5.0])
 def test_the_rates_of_the_first_phase_obey_their_identities(depth: int, tau: float | None) -> None:
     """`R o_1 / A = k (x + Z[T-1] / Z[T] (W o'_N + c)) - v_1 / Z[T]`, and `R o_l / A = k F o_(l-1) - v_l / Z[T]`."""
-    neuron = partial(LIF, tau=tau, **NEURON) if tau else partial(IF, **NEURON)
-    module, params, x, _ = ring(depth, neuron=neuron)
+    module, params, x, _ = ring(depth, neuron=LEAKY if tau else WITHOUT_LEAK)
     rates, potentials = recorded(module, x, depth)
     earlier, _ = recorded(module, x[:-1], depth)
     leak = 1 - 1 / tau if tau else 1.0
@@ -162,14 +170,14 @@ def test_the_rates_of_the_second_phase_obey_their_identities(depth: int, tau: fl
     this leaves in the couples are the right ones: with them the next spikes are foretold.
     """
     steps, leak = 40, 1 - 1 / tau if tau and leaky else 1.0
-    module, params, x, y = ring(depth, neuron=partial(LIF, tau=tau, **NEURON) if tau else partial(IF, **NEURON))
+    module, params, x, y = ring(depth, neuron=LEAKY if tau else WITHOUT_LEAK)
     rates, _ = recorded(module, x, depth)
     slope, sums = passing(rates), list[Params]()
     for n in (steps - 1, steps, steps + 1):
         witness = Witness(n, 0.5, 0.2, leaky)
         learn(IDE(witness, mask="output"), module, x, y)
         sums.append({key: weights(n, leak) * mean for key, mean in witness.means.items()})
-    last, following = ({key: b[key] - leak * a[key] for key in a} for a, b in zip(sums, sums[1:]))
+    last, following = ({key: b[key] - leak * a[key] for key in a} for a, b in pairwise(sums))
     scale, total = 0.2 * len(y), weights(steps, leak)
     beta = {key: mean / total for key, mean in sums[1].items()}
     g = scale * taught(params, rates[str(depth)].output, y)[1]
@@ -249,7 +257,7 @@ def test_a_batch_is_the_mean_of_its_halves() -> None:
 
 @pytest.mark.parametrize("leaky", [False, True])
 def test_the_opposite_loss_has_the_opposite_gradient(leaky: bool) -> None:
-    module, _, x, y = ring(3, neuron=partial(LIF, tau=5.0, **NEURON))
+    module, _, x, y = ring(3, neuron=LEAKY)
     rule = SPIDE(50, loss_scale=0.2, leaky=leaky)
     there = gradients(rule, module, x, y)
     back = gradients(rule, module, x, y, OnRate(lambda output, target: -CE(output, target)))
@@ -289,7 +297,7 @@ def test_saturation_is_reported_and_does_not_go_away() -> None:
 def test_an_error_that_is_too_small_is_silent() -> None:
     module, _, x, y = ring(2)
     shares = []
-    for scale in (1e-4, 0.02, 0.2):
+    for scale in (1e-4, 0.02, 0.4):
         module.zero_grad()
         (update,) = learn(SPIDE(50, loss_scale=scale), module, x, y)
         assert update.report is not None and update.report.converged
@@ -308,7 +316,8 @@ def test_memory_depends_on_neither_number_of_steps() -> None:
         peaks.append(saved.peak)
     assert peaks[0] == peaks[1] == peaks[2] > 0
     witness = Witness(50, loss_scale=0.2)
-    learn(IDE(witness, mask="output"), *ring(2)[::2], y)
+    module, _, x, y = ring(2)
+    learn(IDE(witness, mask="output"), module, x, y)
     assert len(witness.given) > 50 and witness.held <= 2
 
 
