@@ -78,7 +78,7 @@ def energy(net: Network, rule: Rule, x: Tensor, y: Tensor, loss: Loss) -> Energy
                 run.advance(step)
         updates: Sequence[Update] = list(rule.updates(net, x, y, loss))
     work, report = counter.work, updates[-1].report
-    forward = sum((len(x) * w.forward for w in work.values()), Operations())
+    forward = sum((w.times * w.forward for w in work.values()), Operations())
     wiring = net.wiring(x)
     return Energy(
         rule=repr(rule),

@@ -51,11 +51,13 @@ class Work:
         dense: Products of an input and a weight, zeros included.
         active: Share of its input that is not zero.
         spiking: All of the rest is one value, so that a product is an addition of a weight.
+        times: Steps that were seen.
     """
 
     dense: float
     active: float
     spiking: bool
+    times: int = 1
 
     @property
     def forward(self) -> Operations:
@@ -64,7 +66,7 @@ class Work:
 
 
 class SynapseCounter:
-    """An observer that counts the work of every synapse, of a run in steps or chunks of one size."""
+    """An observer that counts the work of every synapse in a run that goes step by step."""
 
     def __init__(self) -> None:
         self._seen: dict[str, list[Work]] = {}
@@ -73,7 +75,7 @@ class SynapseCounter:
         """Neurons are left out: a few operations each, against hundreds of synapses."""
 
     def synapse(self, site: str, operation: "Operation", x: Tensor, weight: Tensor, current: Tensor) -> None:
-        """See a chunk: `x` and `current` are `[time * batch, *feature]`."""
+        """See a step: `x` and `current` are `[batch, *feature]`."""
         # An entry of the one meets a row of the weight in every product that it has part in.
         rows = x if getattr(operation, "transposed", False) else current
         filled = x != 0
@@ -86,6 +88,6 @@ class SynapseCounter:
     def work(self) -> dict[str, Work]:
         """By site of the synapse."""
         return {
-            site: Work(w[0].dense, sum(one.active for one in w) / len(w), all(one.spiking for one in w))
+            site: Work(w[0].dense, sum(one.active for one in w) / len(w), all(one.spiking for one in w), len(w))
             for site, w in self._seen.items()
         }

@@ -34,6 +34,7 @@ from tests.solvers.loops import (
     Net,
     chain,
     chained,
+    growing,
     load,
     masked,
     masked_net,
@@ -49,11 +50,6 @@ TRAINED = partial(DSRIF, threshold=0.8, firing_fraction=0.4)
 CELLS = dict.fromkeys("123", Cell(0.8, 0.4, amplitude=0.8))
 LAST_TO_FIRST = {"back": (3, 1)}
 THRESHOLDS = Net(partial(chained, 3, LAST_TO_FIRST, TRAINED), partial(chain, depth=3, backs=LAST_TO_FIRST), (5,))
-
-
-def growing(x: Tensor, steps: int = 12) -> Tensor:
-    """A sequence that grows from step to step."""
-    return x * torch.linspace(0.5, 1.5, steps).view(-1, *[1] * x.dim())
 
 
 def some(grads: Params, like: Params) -> Params:

@@ -225,6 +225,11 @@ def normed(x: Tensor, net: Machine, statistics: Params, of_batch: bool) -> Tenso
     return net.syn("out", net.lif("2", norm("norm2", net.syn("forth", s)), math.inf))
 
 
+def growing(x: Tensor, steps: int = 12) -> Tensor:
+    """A sequence that grows from step to step."""
+    return x * torch.linspace(0.5, 1.5, steps).view(-1, *[1] * x.dim())
+
+
 @dataclass(frozen=True)
 class Net:
     """A network, its program, and the shape of a sample."""

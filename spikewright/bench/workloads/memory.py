@@ -8,6 +8,7 @@ from spikewright.bench.contenders import Contender, PeerBPTT, Ruled
 from spikewright.bench.measure import Tell, reason
 from spikewright.bench.online import SpikingJellyOnline
 from spikewright.bench.peers import PEERS
+from spikewright.bench.rates import SpikingJellyDSR
 from spikewright.bench.report import Table
 from spikewright.bench.settings import Settings
 from spikewright.bench.workloads.training import ours
@@ -20,7 +21,7 @@ def memory(settings: Settings, tell: Tell) -> Iterator[Table]:
     floor, bptt, *online = ours(replace(settings, chunk=1))  # what the rules do unless told otherwise
     cheaper = Ruled("spikewright BPTT, checkpoint", BPTT, {"checkpoint": True})
     jelly, *others = PEERS
-    peers = [PeerBPTT(jelly), SpikingJellyOnline("OTTT"), *map(PeerBPTT, others)]
+    peers = [PeerBPTT(jelly), SpikingJellyOnline("OTTT"), SpikingJellyDSR(), *map(PeerBPTT, others)]
     yield table([floor, bptt, cheaper, *online, *peers], settings, tell)
 
 

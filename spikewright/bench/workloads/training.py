@@ -10,6 +10,7 @@ from spikewright.bench.contenders import FLOOR, OURS, Contender, Floor, PeerBPTT
 from spikewright.bench.measure import Tell, interleave
 from spikewright.bench.online import SpikingJellyOnline
 from spikewright.bench.peers import COMPILED, PEERS
+from spikewright.bench.rates import SpikingJellyDSR
 from spikewright.bench.report import Table, timed
 from spikewright.bench.settings import Settings
 from spikewright.bench.task import Spikes, Task, calibrate
@@ -46,7 +47,7 @@ def conv(settings: Settings, tell: Tell) -> Iterator[Table]:
         )  # fmt: skip
     x = torch.rand(batch, 3, side, side, generator=random).expand(steps, -1, -1, -1, -1)
     task = Task(layers, x, torch.randint(10, (batch,), generator=random))
-    peers = [PeerBPTT(PEERS[0]), *_online("OTTT")]
+    peers = [PeerBPTT(PEERS[0]), *_online("OTTT"), SpikingJellyDSR()]
     title = f"training step of a network of convolutions {'-'.join(map(str, widths))}, still input {list(x.shape)}"
     yield _table("conv", title, task, [*ours(settings), *peers], settings.times(5), tell)
 
