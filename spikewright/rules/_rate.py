@@ -111,15 +111,14 @@ class RateRule(Rule):
         backward: Backward = plain_backward,
     ) -> Iterator[Update]:
         net.check(self, loss, x, y)
-        for neuron in net.wiring(x).neurons.values():
+        wiring, norm = net.wiring(x), NORMS[self.batch_norm]()
+        for neuron in wiring.neurons.values():
             neuron.project()
-        norm = NORMS[self.batch_norm]()
-        leak = 1.0 if self.plain_means else leak_at_input(type(self).__name__, net.wiring(x), x)
+        leak = 1.0 if self.plain_means else leak_at_input(type(self).__name__, wiring, x)
         record = Record(leak, self.plain_means)
-        run, outputs = self._simulate(net, x, state, record, norm)
-        emit = partial(self._emit, net.wiring(x))
+        run, outputs = self._simulate(net, wiring, x, state, record, norm)
         rates = record.rates(run.state)
-        graph = RateGraph(net.sites, rates, emit, norm, self.cuts_layers)
+        graph = RateGraph(net.sites, rates, partial(self._emit, wiring), norm, self.cuts_layers)
         with torch.enable_grad(), parametrize.cached():
             output, adjoint = graph(mean(x.detach(), leak))
             value = loss(output.unsqueeze(0), y, 1)
@@ -139,11 +138,11 @@ class RateRule(Rule):
 
     @torch.no_grad()
     def _simulate(
-        self, net: Network, x: Tensor, state: State | None, record: Record, norm: RateNorm
+        self, net: Network, wiring: Wiring, x: Tensor, state: State | None, record: Record, norm: RateNorm
     ) -> tuple[Run, Tensor]:
         run = net.start(x, state, rule=self, record=record, normalise=norm.simulate)
         whole = norm.whole_sequence and any(isinstance(m, _BatchNorm) and m.training for m in net.module.modules())
-        size = len(x) if whole else self.steps_at_once(net.wiring(x), x)
+        size = len(x) if whole else self.steps_at_once(wiring, x)
         with parametrize.cached():
             first, *rest = x.split(size)
             output = run.advance(first)

