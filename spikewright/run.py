@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.utils import parametrize
 
 from spikewright.answering import Calls, answering, uncached_casts
 from spikewright.errors import NetworkError, ShapeError
@@ -95,7 +96,7 @@ class Run:
             The network's output, `[time, batch, *output]`.
         """
         self.state = dict(self.state)  # what was handed out stays as it is
-        with answering(self._answers(is_static(x))), uncached_casts():
+        with answering(self._answers(is_static(x))), uncached_casts(), parametrize.cached():
             if self._sites.recurrent:
                 return torch.cat([self._pass(step) for step in x.split(1)])
             return self._pass(x)

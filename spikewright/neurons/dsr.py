@@ -54,8 +54,7 @@ class _Weighted(Neuron):
         self.floor, self.threshold_grad = floor, threshold_grad
         self._fraction, self._per_threshold = firing_fraction, per_threshold
         self._fixed = None if learn_threshold else threshold
-        if learn_threshold:
-            self.threshold = nn.Parameter(torch.tensor(float(threshold)))  # type: ignore[assignment]
+        self.threshold = nn.Parameter(torch.tensor(float(threshold))) if learn_threshold else threshold  # type: ignore
 
     @property
     def quantum(self) -> float | Tensor:

@@ -331,7 +331,8 @@ def test_a_threshold_is_a_parameter_like_any_other(make: Callable[..., Neuron]) 
     neuron.get_parameter("threshold").data.fill_(0.5)
     other.load_state_dict(neuron.state_dict())
     assert torch.as_tensor(other.quantum).item() == 0.5 and list(neuron.state_dict()) == ["threshold"]
-    assert not make(learn_threshold=False).state_dict()
+    fixed = make(learn_threshold=False)
+    assert not fixed.state_dict() and fixed.threshold == make().get_parameter("threshold").item()
     for dtype in (torch.float16, torch.float32):
         x = torch.rand(9, 2, 3).to(dtype)
         assert run(make().to(dtype), x)[0].dtype == run(make(learn_threshold=False), x)[0].dtype == dtype
