@@ -33,7 +33,7 @@ class RateNorm(ABC):
     couples: ClassVar[bool]
     """Whether the gradient of a sample depends on the others."""
     whole_sequence: ClassVar[bool] = False
-    """Whether it needs all steps at once in training."""
+    """Whether it needs all steps at once."""
 
     @abstractmethod
     def simulate(self, site: str, module: _BatchNorm, forward: Forward, x: Tensor) -> Tensor:

@@ -7,7 +7,6 @@ from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import parametrize
 
 from spikewright.errors import ConfigError, nearest
@@ -40,7 +39,7 @@ class RateRule(Rule):
         batch_norm: What batch norm means: "rate", "running" or "joint", see `spikewright.rate_norms`.
         mask: Where the rate map has a slope: where the recorded mean current is in its closed linear range ("input"),
             or where the recorded output is strictly between none and all ("output").
-        chunk: See `Rule`.
+        chunk: See `Rule`; with joint batch norm all steps run together.
 
     Raises:
         ConfigError: `batch_norm` or `mask` is unknown.
@@ -56,6 +55,9 @@ class RateRule(Rule):
                 raise ConfigError(f"{type(self).__name__}({key}={value!r}) is unknown. {nearest(value, known)}")
         self.batch_norm: NormName = batch_norm
         self.mask: Mask = mask
+
+    def steps_at_once(self, wiring: Wiring, x: Tensor) -> int:
+        return len(x) if NORMS[self.batch_norm].whole_sequence else super().steps_at_once(wiring, x)
 
     @property
     def cuts_layers(self) -> bool:
@@ -141,10 +143,8 @@ class RateRule(Rule):
         self, net: Network, wiring: Wiring, x: Tensor, state: State | None, record: Record, norm: RateNorm
     ) -> tuple[Run, Tensor]:
         run = net.start(x, state, rule=self, record=record, normalise=norm.simulate)
-        whole = norm.whole_sequence and any(isinstance(m, _BatchNorm) and m.training for m in net.module.modules())
-        size = len(x) if whole else self.steps_at_once(wiring, x)
         with parametrize.cached():
-            first, *rest = x.split(size)
+            first, *rest = x.split(self.steps_at_once(wiring, x))
             output = run.advance(first)
             outputs = output.new_empty(len(x), *output.shape[1:])  # in one block, not many that split up the memory
             outputs[: len(first)] = output

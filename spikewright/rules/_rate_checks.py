@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.nn.modules.pooling import _AdaptiveMaxPoolNd, _MaxPoolNd
 
 from spikewright.errors import IncompatibleRule
@@ -18,7 +19,7 @@ from spikewright.sites import Sites
 from spikewright.temporal import is_static
 from spikewright.wiring import Wiring
 
-_NOT_LINEAR = (_MaxPoolNd, _AdaptiveMaxPoolNd, nn.LayerNorm, nn.GroupNorm)
+_NOT_LINEAR = (_MaxPoolNd, _AdaptiveMaxPoolNd, nn.LayerNorm, nn.GroupNorm, _InstanceNorm)
 
 
 def check_neurons(rule: str, wiring: Wiring) -> None:

@@ -25,7 +25,9 @@ class Spiking(Solver):
     :math:`g_l` is the gradient that the readout sends, and what comes through feedback comes one step late.  The mean
     of :math:`R_b o_l / S` tends to the gradient at the rate of l as 1/steps, as long as :math:`|S b_l| \le R_b`.
 
-    No real number crosses a layer: what passes is spikes, and every weight gradient is the product of two rates.
+    No real number crosses a layer: what passes is spikes, and every weight gradient is the product of two rates.  (A
+    source of feedback that is no neuron layer, such as a pooling, is part of the connection; its own weights, if it has
+    any, learn from the mean of what came back.)
 
     Args:
         steps: Of the second phase.
