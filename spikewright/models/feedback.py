@@ -19,7 +19,7 @@ from spikewright.models._parts import (
     init_filters,
 )
 
-Restriction = Literal["spectral", "frobenius", "none"]
+Restriction = Literal["spectral", "operator", "frobenius", "none"]
 
 
 class FeedbackNet(nn.Module):
@@ -40,8 +40,9 @@ class FeedbackNet(nn.Module):
         dropout: Share removed of every current, that of the feedback included.
         norm: "batch" for batch normalisation of all currents but the feedback's, or "none".
         feedback: Whether there is feedback. Without it, the same seed draws the same other weights.
-        restriction: What of the feedback weight is kept below `limit`: the largest singular value of its matrix
-            ("spectral", IDE), its Frobenius norm ("frobenius", SPIDE), or "none".
+        restriction: What of the feedback is kept below `limit`: the largest singular value of its weight as a matrix
+            ("spectral", IDE), of the linear or convolutional map itself ("operator", up to several times as large, and
+            what decides whether the loop contracts), the Frobenius norm of the weight ("frobenius", SPIDE), or "none".
         limit: The bound; IDE uses 1, SPIDE 2 on images and 10 on events.
         init: "unit" draws uniform weights of unit norm per output channel, "kaiming" normal ones (2 / fan_in).
         back_scale: Factor of the feedback weight at the start; SPIDE uses 0.1 for transposed convolutions.
@@ -93,7 +94,7 @@ class FeedbackNet(nn.Module):
         if feedback:
             synapse = _synapse_back(start, last, others, back if first.kernel else 0)
             init_filters([synapse], init, back_scale)
-            _restrict(synapse, restriction, limit)
+            _restrict(synapse, restriction, limit, last[1:])
             self.feedback = Feedback(nn.Sequential(synapse, *dropout_layers(dropout)), source=self.layers[-1])
 
     def forward(self, x: Tensor) -> Tensor:
@@ -123,8 +124,9 @@ def _synapse_back(
     return nn.ConvTranspose2d(last[0], start[0], kernel, stride, padding, (missing[0], missing[1]), bias=False)
 
 
-def _restrict(synapse: nn.Module, restriction: Restriction, limit: float) -> None:
-    if restriction == "spectral":
-        restrict_spectral(synapse, limit)
+def _restrict(synapse: nn.Module, restriction: Restriction, limit: float, size: tuple[int, int]) -> None:
+    if restriction in ("spectral", "operator"):
+        whole = restriction == "operator" and not isinstance(synapse, nn.Linear)
+        restrict_spectral(synapse, limit, size if whole else None)
     elif restriction == "frobenius":
         restrict_frobenius(synapse, limit)

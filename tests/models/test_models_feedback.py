@@ -295,3 +295,16 @@ def test_a_copy_listens_to_itself():
     model = net(("4C3s", "3C3s"), (2, 8, 8), integrate)
     twin = copy.deepcopy(model)
     assert twin.feedback.source is twin.layers[-1] and twin.feedback.source is not model.layers[-1]
+
+
+@pytest.mark.parametrize("name, shape", [("conv_f", (1, 12, 12)), ("spide_conv_f", (1, 16, 16)), ("mlp_f", (1, 4, 4))])
+def test_the_operator_of_the_feedback_can_be_kept_below_a_limit(name: str, shape: tuple[int, int, int]) -> None:
+    torch.manual_seed(0)
+    narrow, wide = (
+        create_model(name, shape, 3, nn.ReLU, width=0.125, restriction=kind, limit=0.7, init="unit", back_scale=1.0)
+        for kind in ("operator", "spectral")
+    )
+    size = None if name == "mlp_f" else (shape[1] // 2, shape[2] // 2) if name == "conv_f" else (4, 4)
+    below, above = (operator_norm(net.feedback.transform[0], size) for net in (narrow, wide))
+    assert below <= 0.7 * (1 + 1e-4)
+    assert (above > 0.75) == (name != "mlp_f")
