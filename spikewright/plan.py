@@ -85,7 +85,7 @@ def plan(
     """
     if measure is None:
         x = next(net.parameters()).new_zeros(()).expand(max((shape[0], *report)), *shape[1:])
-        at_once = rule.steps_at_once(net.wiring(x), x) if rule.chunk else 0
+        at_once = rule.steps_at_once(net.wiring(x), x) if rule.chunk and rule.keeps_chunks else 0
         shortest = max(2, rule.least_steps, at_once)
         measure = (shortest, 2 * shortest, 4 * shortest)
     lengths = sorted({*measure, *(() if rule.linear_memory else (shape[0], *report))})

@@ -81,6 +81,8 @@ class Rule(nn.Module, ABC):
     """Whether credit crosses time steps."""
     bytes_for_spikes: ClassVar[bool] = False
     """Whether synapses keep spikes as bytes for the backward pass: a quarter of the memory, for two conversions."""
+    keeps_chunks: ClassVar[bool] = True
+    """Whether what is kept for backward grows with the length of a chunk."""
 
     def __init__(self, chunk: int | str | None) -> None:
         super().__init__()

@@ -47,6 +47,7 @@ class RateRule(Rule):
 
     loss_of: ClassVar[LossOf] = "rate"
     through_time: ClassVar[bool] = False
+    keeps_chunks: ClassVar[bool] = False
 
     def __init__(self, batch_norm: NormName, mask: Mask, chunk: int | str | None) -> None:
         super().__init__(chunk)

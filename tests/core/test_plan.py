@@ -8,7 +8,7 @@ from spikewright.errors import ConfigError
 from spikewright.metrics import SavedBytes
 from spikewright.network import Network
 from spikewright.plan import plan
-from spikewright.rules import BPTT, OTTT, SLTT
+from spikewright.rules import BPTT, DSR, OTTT, SLTT
 from tests.catalogue import RULES, Entry
 from tests.core.support import two_layers
 from tests.nets import NETS
@@ -68,6 +68,12 @@ def test_the_table() -> None:
 def test_a_line_needs_two_lengths() -> None:
     with pytest.raises(ConfigError, match=r"plan\(measure=\[4\]\): a line needs at least two different lengths"):
         plan(Network(two_layers()), BPTT(), SHAPE, measure=(4, 4))
+
+
+def test_a_rule_that_keeps_no_step_is_measured_on_few() -> None:
+    rows = plan(Network(two_layers()), DSR(), SHAPE).rows
+    assert [row.steps for row in rows if row.measured] == [2, 4, 8]
+    assert len({row.saved_bytes for row in rows}) == 1
 
 
 @pytest.mark.parametrize("entry", RULES, ids=names())
