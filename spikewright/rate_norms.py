@@ -98,7 +98,7 @@ class Joint(RateNorm):
         return y if module.weight is None else y * module.weight.view(shape) + module.bias.view(shape)
 
 
-class Again(RateNorm):
+class Again:
     """The joint norm in a second simulation, with a graph from one neuron layer to the next and no further.
 
     Each norm differentiates the part of its variance that is in time as soon as it is known: the gradient of the loss
@@ -108,21 +108,17 @@ class Again(RateNorm):
         grads: That gradient, by site, `[channel]`.
     """
 
-    couples: ClassVar[bool] = True
-
     def __init__(self, grads: dict[str, Tensor]) -> None:
         self._grads = grads
 
     def simulate(self, site: str, module: _BatchNorm, forward: Forward, x: Tensor) -> Tensor:
+        """Normalise the whole sequence, and differentiate the variance in time."""
         if site in self._grads and x.requires_grad:
             torch.autograd.backward([variance_in_time(x)], [self._grads[site]], retain_graph=True)
         if not module.training:
             return forward(x.flatten(0, 1)).unflatten(0, x.shape[:2])
         y = F.batch_norm(x.flatten(0, 1), None, None, module.weight, module.bias, True, 0.0, module.eps)
         return y.unflatten(0, x.shape[:2])
-
-    def at_rates(self, site: str, module: _BatchNorm, forward: Forward, x: Tensor) -> Tensor:
-        raise NotImplementedError  # a second simulation is not followed by a second evaluation
 
 
 def variance_in_time(x: Tensor) -> Tensor:
