@@ -14,6 +14,8 @@ from torch.nn import functional as F
 from spikewright.errors import ConfigError, InputError, ShapeError
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
+LossOf = Literal["any", "steps", "rate"]
+"""What the loss of a rule may be: anything, a sum over steps, or a function of the mean output."""
 
 
 class CrossEntropyMSE(nn.Module):
@@ -189,3 +191,8 @@ class OnRate(Loss):
             return super().mean(output)
         weights = self.leak ** torch.arange(len(output) - 1, -1, -1, dtype=output.dtype, device=output.device)
         return torch.tensordot(weights / weights.sum(), output, 1)
+
+
+def standard_loss(loss_of: LossOf) -> type[PerStep] | type[OnRate]:
+    """Return the kind of loss for a rule of which nothing else is said: per step, unless it learns from rates only."""
+    return OnRate if loss_of == "rate" else PerStep

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from spikewright.errors import IncompatibleRule, InputError, NetworkError, ShapeError, SpikewrightError
 from spikewright.layers.batch_norm import Normalise, as_it_says
 from spikewright.layers.dropout import StepDropout
-from spikewright.losses import Loss
+from spikewright.losses import Loss, LossOf
 from spikewright.rates import Record
 from spikewright.run import Observer, Run
 from spikewright.sites import Sites, find_sites
@@ -21,9 +21,6 @@ from spikewright.synapse import Arrival
 from spikewright.temporal import SiteState, State, is_static
 from spikewright.trial import restored
 from spikewright.wiring import Recorder, Synapse, Wiring, read_wiring
-
-LossOf = Literal["any", "steps", "rate"]
-"""What the loss of a rule may be: anything, a sum over steps, or a function of the mean output."""
 
 
 class Learner(Protocol):

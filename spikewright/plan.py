@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from spikewright.errors import ConfigError
-from spikewright.losses import OnRate, PerStep
+from spikewright.losses import standard_loss
 from spikewright.metrics.memory import SavedBytes
 from spikewright.network import Network
 from spikewright.rules import Rule
@@ -112,7 +112,7 @@ def _saved_bytes(net: Network, rule: Rule, shape: Sequence[int]) -> int:
         y = torch.zeros(shape[1], dtype=torch.int64, device=example.device)
         net.wiring(x)  # its probe is not part of a step
         with SavedBytes() as saved:
-            loss = (OnRate if rule.loss_of == "rate" else PerStep)(lambda output, _: output.square().mean())
+            loss = standard_loss(rule.loss_of)(lambda output, _: output.square().mean())
             for _ in rule.updates(net, x, y, loss):
                 pass
     return saved.peak

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from spikewright.bench.measure import reason
 from spikewright.bench.peers import Peer
-from spikewright.bench.task import Forward, Spikes, Task, folded, teach
-from spikewright.losses import OnRate, PerStep
+from spikewright.bench.task import Forward, Spikes, Task, folded, teach, with_neurons
+from spikewright.losses import standard_loss
 from spikewright.network import Network
 from spikewright.neurons import LIF
 from spikewright.rules import Rule
@@ -112,7 +112,7 @@ class _RuleStep(Step):
     def __init__(self, task: Task, rule: Rule) -> None:
         super().__init__(task)
         self._net, self._rule = spiking(task.layers), rule
-        self._loss = (OnRate if rule.loss_of == "rate" else PerStep)(nn.CrossEntropyLoss())
+        self._loss = standard_loss(rule.loss_of)(nn.CrossEntropyLoss())
 
     def run(self) -> Tensor:
         (update,) = self._rule.updates(self._net, self.task.x, self.task.y, self._loss)
@@ -130,14 +130,7 @@ class PeerBPTT:
         return f"{self.peer.name} BPTT"
 
     def ready(self, task: Task) -> Step:
-        neurons = {i: self.peer.neuron() for i, layer in enumerate(task.layers) if isinstance(layer, Spikes)}
-
-        def forward(x: Tensor) -> Tensor:
-            for i, layer in enumerate(task.layers):
-                x = neurons[i](x) if i in neurons else folded(layer, x)
-            return x
-
-        return WholeSequence(task, forward, self.peer.batch_first)
+        return WholeSequence(task, with_neurons(task.layers, self.peer.neuron), self.peer.batch_first)
 
 
 def spiking(layers: nn.Sequential) -> Network:

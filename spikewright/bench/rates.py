@@ -6,7 +6,7 @@ from torch import Tensor
 
 from spikewright.bench.contenders import Step, WholeSequence
 from spikewright.bench.peers.spikingjelly import SpikingJelly
-from spikewright.bench.task import Spikes, Task, folded
+from spikewright.bench.task import Forward, Task, with_neurons
 
 
 @dataclass(frozen=True)
@@ -21,20 +21,14 @@ class SpikingJellyDSR:
 
     def ready(self, task: Task) -> Step:
         neuron, functional = self.peer.modules("neuron", "functional")
-        steps = len(task.x)
-        nodes = {
-            i: neuron.DSRIFNode(T=steps, v_threshold=1.0)
-            for i, layer in enumerate(task.layers)
-            if isinstance(layer, Spikes)
-        }
 
-        def forward(x: Tensor) -> Tensor:
-            for i, layer in enumerate(task.layers):
-                if i in nodes:
-                    functional.reset_net(nodes[i])
-                    x = nodes[i](x)
-                else:
-                    x = folded(layer, x)
-            return x
+        def node() -> Forward:
+            node = neuron.DSRIFNode(T=len(task.x), v_threshold=1.0)
 
-        return WholeSequence(task, forward)
+            def scan(current: Tensor) -> Tensor:
+                functional.reset_net(node)
+                return node(current)
+
+            return scan
+
+        return WholeSequence(task, with_neurons(task.layers, node))

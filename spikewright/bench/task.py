@@ -60,6 +60,18 @@ def folded(layer: nn.Module, x: Tensor) -> Tensor:
     return layer(x.flatten(0, 1)).unflatten(0, x.shape[:2])
 
 
+def with_neurons(layers: nn.Sequential, neuron: Callable[[], Forward]) -> Forward:
+    """Return the map of a sequence through layers, each on all steps at once, with a neuron of its own at each mark."""
+    neurons = {i: neuron() for i, layer in enumerate(layers) if isinstance(layer, Spikes)}
+
+    def forward(x: Tensor) -> Tensor:
+        for i, layer in enumerate(layers):
+            x = neurons[i](x) if i in neurons else folded(layer, x)
+        return x
+
+    return forward
+
+
 @torch.no_grad()
 def calibrate(layers: nn.Sequential, x: Tensor, rows: int = 256) -> None:
     """Scale the weights so that the current of every neuron layer has standard deviation 1, and neurons fire.

@@ -42,10 +42,8 @@ class _Weighted(Neuron):
                 "training. Give 0 < floor <= threshold."
             )
         super().__init__(
-            threshold=firing_fraction * threshold,
-            rest=(firing_fraction - 1) * threshold,
+            threshold=threshold,
             gain=gain,
-            amplitude=per_threshold * threshold,
             reset="subtract",
             detach_reset=True,
             surrogate=surrogate,
@@ -53,14 +51,14 @@ class _Weighted(Neuron):
         )
         self.floor, self.threshold_grad = floor, threshold_grad
         self._fraction, self._per_threshold = firing_fraction, per_threshold
-        self._fixed = None if learn_threshold else threshold
-        self.threshold = nn.Parameter(torch.tensor(float(threshold))) if learn_threshold else threshold  # type: ignore
+        if learn_threshold:
+            self.threshold = nn.Parameter(torch.tensor(float(threshold)))  # type: ignore[assignment]
 
     @property
     def quantum(self) -> float | Tensor:
-        if self._fixed is not None:
-            return self._fixed
-        threshold = self.get_parameter("threshold")
+        threshold: float | Tensor = self.threshold
+        if not isinstance(threshold, Tensor):
+            return threshold
         value = threshold.detach().clamp(min=self.floor)
         return value + self.threshold_grad * (threshold - threshold.detach())
 
@@ -74,11 +72,11 @@ class _Weighted(Neuron):
 
     @torch.no_grad()
     def project(self) -> None:
-        if self._fixed is None:
-            self.get_parameter("threshold").clamp_(min=self.floor)
+        if isinstance(self.threshold, Tensor):
+            self.threshold.clamp_(min=self.floor)
 
     def extra_repr(self) -> str:
-        learned = "" if self._fixed is not None else ", learn_threshold=True"
+        learned = ", learn_threshold=True" if isinstance(self.threshold, Tensor) else ""
         value = torch.as_tensor(self.quantum).item()
         return f"threshold={value:.4g}{learned}, firing_fraction={self._fraction}, floor={self.floor}"
 

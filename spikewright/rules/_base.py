@@ -8,9 +8,9 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from spikewright.errors import ConfigError
-from spikewright.losses import Loss
+from spikewright.losses import Loss, LossOf
 from spikewright.metrics.operations import Operations, Work
-from spikewright.network import LossOf, Network
+from spikewright.network import Network
 from spikewright.run import Run
 from spikewright.sites import Sites
 from spikewright.solvers import Report

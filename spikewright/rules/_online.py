@@ -7,8 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from spikewright.losses import Loss
-from spikewright.network import LossOf, Network
+from spikewright.losses import Loss, LossOf
+from spikewright.network import Network
 from spikewright.rules._base import Backward, Rule, Update, plain_backward
 from spikewright.temporal import State
 

@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.nn.utils import parametrize
 
 from spikewright.errors import ConfigError, nearest
-from spikewright.losses import Loss
+from spikewright.losses import Loss, LossOf
 from spikewright.metrics.operations import Operations, Work
-from spikewright.network import LossOf, Network
+from spikewright.network import Network
 from spikewright.neurons import Neuron
 from spikewright.rate_graph import RateGraph
 from spikewright.rate_norms import NORMS, Again, Joint, NormName, RateNorm

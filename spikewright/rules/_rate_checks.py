@@ -94,7 +94,7 @@ def leak_at_input(rule: str, wiring: Wiring, x: torch.Tensor) -> float:
 
 def _common_leak(neurons: Iterable[Neuron]) -> float | None:
     """Return the one leak of some neurons; `None` if they have several."""
-    leaks = {torch.as_tensor(neuron.leak).detach().double() for neuron in neurons}
+    leaks = (torch.as_tensor(neuron.leak).detach().double() for neuron in neurons)
     numbers = {leak.item() if leak.numel() == 1 else None for leak in leaks}
     return numbers.pop() if len(numbers) == 1 else None
 

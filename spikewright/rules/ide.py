@@ -68,18 +68,18 @@ class IDE(RateRule):
         return total, report
 
     def operations(self, work: Mapping[str, Work], wiring: Wiring, steps: int, report: Report | None) -> Operations:
-        gradients = Operations(0, sum(w.dense for w in work.values()))
         passes = {site: w.dense for site, w in work.items() if wiring.synapses[site].senders}
         if report is None or not report.rates:
-            return gradients + Operations(0, (1 + (report.iterations if report else 0)) * sum(passes.values()))
-        back = Operations()
+            solved = (report.iterations if report else 0) * sum(passes.values())
+            return super().operations(work, wiring, steps, report) + Operations(0, solved)
+        back = Operations(0, sum(w.dense for w in work.values()))  # the gradients at weights
         for site, dense in passes.items():
             synapse = wiring.synapses[site]
             if not synapse.receivers:
                 back += Operations(0, dense)  # a readout sends its error once
             for receiver in synapse.receivers:
                 back += Operations(report.iterations * report.rates.get(receiver, 0.0) * dense)
-        return gradients + back
+        return back
 
     def check(self, wiring: Wiring, sites: Sites) -> None:
         super().check(wiring, sites)

@@ -116,6 +116,9 @@ class Solver(ABC):
             adjoint: The network it was computed with.
         """
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{key}={value}' for key, value in vars(self).items())})"
+
 
 class Iterative(Solver):
     """Solves v = J^T v + g by repeated products with J^T.
@@ -168,9 +171,6 @@ class Iterative(Solver):
         """Return the norm of the residual that is good enough."""
         tolerance = self.tolerance or torch.finfo(g.dtype).eps ** 0.75
         return tolerance * float(g.norm())
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{key}={value}' for key, value in vars(self).items())})"
 
 
 class Best:

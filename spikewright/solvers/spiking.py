@@ -65,56 +65,47 @@ class Spiking(Solver):
         self.leaky, self.saturation = leaky, saturation
 
     def loss(self, value: Tensor, adjoint: Adjoint) -> tuple[Tensor, Report]:
-        samples = len(adjoint.cells[0].leaf)
-        taught = _gradients(value, adjoint.leaves)
-        awake = self._awake(taught, self.loss_scale * samples, len(adjoint.cells))
-        asleep = sum(int(torch.count_nonzero(g[~awake])) for g in taught if g is not None)
-        some = bool(awake.any())
-        if adjoint.part is None and some:
-            asleep = 0
-        elif adjoint.part is not None and some and not bool(awake.all()):
+        scale, asleep = self.loss_scale * len(adjoint.cells[0].leaf), 0
+        taught = [None if g is None else scale * g for g in _gradients(value, adjoint.leaves)]
+        awake = self._awake(taught, len(adjoint.cells))
+        if adjoint.part is not None and 0 < int(awake.sum()) < len(awake):
+            asleep = sum(int(torch.count_nonzero(g[~awake])) for g in taught if g is not None)
             adjoint, taught = adjoint.part(awake), [None if g is None else g[awake] for g in taught]
-        couples = _Couples(taught, adjoint, self, samples)
-        for _ in range(self.steps if some else 0):
+        couples = _Couples(taught, adjoint, self)
+        for _ in range(self.steps):
             couples.step()
         emitted = [cell.emitted for cell in adjoint.cells]
-        means = [mean / couples.scale for mean in couples.means]
+        means = [mean / scale for mean in couples.means]
         # A source that is no neuron layer may learn from what came back to it.
         edges = [edge for edge in adjoint.edges if not edge.source.is_leaf]
         ends = [edge.leaf for edge in edges]
         direct = [g for edge, g in zip(adjoint.edges, taught[len(emitted) :]) if not edge.source.is_leaf]
-        back = [b if g is None else b + g for b, g in zip(gradients(emitted, ends, means), direct)]
-        return pulled(value, [*emitted, *(edge.source for edge in edges)], [*means, *back]), couples.report(asleep)
+        back = [b if g is None else b + g / scale for b, g in zip(gradients(emitted, ends, means), direct)]
+        report = couples.report(asleep, len(awake))
+        return pulled(value, [*emitted, *(edge.source for edge in edges)], [*means, *back]), report
 
-    def _awake(self, taught: Sequence[Tensor | None], scale: float, cells: int) -> Tensor:
+    def _awake(self, taught: Sequence[Tensor | None], cells: int) -> Tensor:
         """Return which samples could make a couple fire at all, `[batch]`; for the others the answer is zero."""
         least = [0.999 * self.threshold / self.steps] * cells + [0.0] * (len(taught) - cells)
-        reached = [(scale * g).abs().flatten(1).amax(1) > bound for g, bound in zip(taught, least) if g is not None]
+        reached = [g.abs().flatten(1).amax(1) > bound for g, bound in zip(taught, least) if g is not None]
         return torch.stack(reached).any(0)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{key}={value}' for key, value in vars(self).items())})"
 
 
 class _Couples:
     """The second phase of one batch.
 
     Args:
-        taught: The gradient of the loss at every leaf, and at the end of every feedback; `None` is zero.
+        taught: The scaled gradient of the loss at every leaf, and at the end of every feedback; `None` is zero.
         adjoint: The network, cut between layers.
         solver: Its constants.
-        samples: Of the batch, some of which may have been left out as they are not `awake`.
     """
 
-    def __init__(self, taught: Sequence[Tensor | None], adjoint: Adjoint, solver: Spiking, samples: int) -> None:
+    def __init__(self, taught: Sequence[Tensor | None], adjoint: Adjoint, solver: Spiking) -> None:
         self._cells, self._edges, self._solver = adjoint.cells, adjoint.edges, solver
         self._leaves = [cell.leaf for cell in adjoint.cells]
         self._ends = [edge.leaf for edge in adjoint.edges]
         self._leaks = [cell.leak if solver.leaky else 1.0 for cell in adjoint.cells]
-        self.scale = solver.loss_scale * samples
-        self._share = len(self._leaves[0]) / samples
-        self._taught = [None if g is None else self.scale * g for g in taught[: len(self._leaves)]]
-        self._taught_back = [None if g is None else self.scale * g for g in taught[len(self._leaves) :]]
+        self._taught, self._taught_back = taught[: len(self._leaves)], taught[len(self._leaves) :]
         self._sent_back: list[Tensor | None] = [None for _ in self._ends]
         self._u = [torch.zeros_like(leaf) for leaf in self._leaves]
         self._sums = [torch.zeros_like(leaf) for leaf in self._leaves]
@@ -140,8 +131,10 @@ class _Couples:
                 u += drive
             spikes = self._fire(u)
             u -= spikes
-            self._sums[i] = self._sums[i].mul_(self._leaks[i]).add_(spikes)
-            self._u[i] = u.mul_(self._leaks[i])
+            if self._solver.leaky:
+                self._sums[i].mul_(self._leaks[i])
+                u.mul_(self._leaks[i])
+            self._sums[i].add_(spikes)
             share = torch.count_nonzero(spikes).item() / spikes.numel()
             self._active[i] += share
             if share:
@@ -164,14 +157,19 @@ class _Couples:
             else:
                 self._sent_back[i - len(drives)] = _plus(self._sent_back[i - len(drives)], part)
 
-    def report(self, asleep: int) -> Report:
-        """Return the firing of the couples, and whether any are overloaded; `asleep` are driven but were left out."""
-        solver = self._solver
+    def report(self, asleep: int, samples: int) -> Report:
+        """Return the firing of the couples, and whether any are overloaded.
+
+        Args:
+            asleep: Couples that are driven, of samples that were left out.
+            samples: Of the batch, those that were left out included.
+        """
+        solver, part = self._solver, len(self._leaves[0]) / samples
         # A couple that is given no more than it can send keeps less than its threshold.
-        over = {cell.site: self._share * _fraction(u.abs() > solver.threshold) for cell, u in zip(self._cells, self._u)}
+        over = {cell.site: part * _fraction(u.abs() > solver.threshold) for cell, u in zip(self._cells, self._u)}
         driven = sum(int(torch.count_nonzero(u.abs() + total.abs())) for u, total in zip(self._u, self._sums))
         silent = sum(int(torch.count_nonzero((total == 0) & (u != 0))) for u, total in zip(self._u, self._sums))
-        rates = {cell.site: self._share * active / solver.steps for cell, active in zip(self._cells, self._active)}
+        rates = {cell.site: part * active / solver.steps for cell, active in zip(self._cells, self._active)}
         worst = max(over, key=lambda site: over[site], default="")
         converged = not worst or over[worst] <= solver.saturation
         reason = ""

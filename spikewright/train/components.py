@@ -107,9 +107,10 @@ def defaults(kind: str, choices: Choices, table: Mapping[str, Any]) -> dict[str,
     return filled
 
 
-def standard_loss(rule: Any) -> str:
-    """Return the name of the loss for a rule that says nothing else."""
-    return "on_rate" if getattr(RULES.get(str(rule).lower()), "loss_of", "any") == "rate" else "per_step"
+def loss_of_rule(rule: Any) -> str:
+    """Return the name of the loss for a rule, by name, of which nothing else is said."""
+    kind = spikewright.losses.standard_loss(getattr(RULES.get(str(rule).lower()), "loss_of", "any"))
+    return next(name for name, loss in LOSSES.items() if loss is kind)
 
 
 def as_table(path: str, value: Any) -> dict[str, Any]:
@@ -127,10 +128,10 @@ def _argument(kind: str, builder: Callable[..., Any], key: str, value: Any) -> A
     path = f"{kind}.{key}"
     if key in NESTED:
         return construct(path, NESTED[key], _nested(path, builder, key, value))
-    value = tuples(value)
-    if value is None and "none" in get_args(hints(builder).get(key)):
+    value, types_by_key = tuples(value), hints(builder)
+    if value is None and "none" in get_args(types_by_key.get(key)):
         value = "none"  # a flag cannot tell the two apart
-    check_type(path, builder.__name__, value, hints(builder))
+    check_type(path, builder.__name__, value, types_by_key)
     return value
 
 

@@ -8,7 +8,7 @@ from typing import Any, get_type_hints
 
 from spikewright.errors import ConfigError, nearest
 from spikewright.train.arguments import check_type, tuples
-from spikewright.train.components import as_table, standard_loss
+from spikewright.train.components import as_table, loss_of_rule
 
 Tree = dict[str, dict[str, Any]]
 
@@ -131,7 +131,7 @@ def configure(
     for override in overrides:
         _override(tree, override)
     if tree["loss"]["name"] == AUTO_LOSS:
-        tree["loss"]["name"] = standard_loss(tree["rule"]["name"])
+        tree["loss"]["name"] = loss_of_rule(tree["rule"]["name"])
     return Config(**{**tree, "train": _settings(tree["train"])})  # type: ignore[arg-type]
 
 
