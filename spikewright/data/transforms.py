@@ -25,6 +25,11 @@ def random_crop(images: Tensor, generator: Generator, pad: int = 4) -> Tensor:
     return cropped.permute(0, 3, 1, 2).contiguous()
 
 
+def shift(images: Tensor, generator: Generator) -> Tensor:
+    """Shift each image by up to one pixel both ways: what lets a network without convolutions generalise."""
+    return random_crop(images, generator, pad=1)
+
+
 def random_flip(images: Tensor, generator: Generator) -> Tensor:
     """Mirror each image left to right with probability 1/2."""
     mirrored = torch.rand(len(images), 1, 1, 1, generator=generator) < 0.5
@@ -71,6 +76,7 @@ def _red(images: Tensor, generator: Generator) -> Tensor:
 
 AUGMENTATIONS: dict[str, tuple[Transform, ...]] = {
     "none": (),
+    "shift": (shift,),
     "crop": (random_crop,),
     "crop-flip": (random_crop, random_flip),
     "ottt-cifar": (random_crop, cutout, random_flip),
