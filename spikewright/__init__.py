@@ -4,6 +4,7 @@ from spikewright import layers as layers
 from spikewright import losses as losses
 from spikewright import rules as rules
 from spikewright import solvers as solvers
+from spikewright import spatial as spatial
 from spikewright import surrogate as surrogate
 from spikewright.certify import Certificate as Certificate
 from spikewright.certify import certify as certify

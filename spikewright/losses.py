@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spikewright.errors import ConfigError, InputError, ShapeError
+from spikewright.errors import ConfigError, IncompatibleRule, InputError, ShapeError
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
 LossOf = Literal["any", "steps", "rate"]
@@ -92,6 +92,14 @@ class Loss(ABC):
             start: Index of the chunk's first step in it.
         """
 
+    def terms(self, output: Tensor, y: Tensor, steps: int, start: int = 0) -> Tensor:
+        """Return what each step and sample of a chunk adds to the loss, `[time, batch]`; arguments as in a call.
+
+        Raises:
+            IncompatibleRule: The loss is not a sum of such terms.
+        """
+        raise IncompatibleRule(f"{self} reads the mean output, so steps have no losses of their own. Use PerStep.")
+
     def mean(self, output: Tensor) -> Tensor:
         """Return what a decision is taken by: outputs `[time, batch, *feature]` averaged over time."""
         return output.sum(0) / len(output)
@@ -150,6 +158,13 @@ class PerStep(Loss):
             return self.criterion(output.flatten(0, 1), y.expand(len(output), *y.shape).flatten(0, 1)) * share
         terms = [self.criterion(o, y[start + t] if self.timed else y) for t, o in enumerate(output)]
         return torch.stack(terms).mean() * share
+
+    def terms(self, output: Tensor, y: Tensor, steps: int, start: int = 0) -> Tensor:
+        """See `Loss.terms`; the criterion has to be a mean over samples."""
+        targets = y[start : start + len(output)] if self.timed else y.expand(len(output), *y.shape)
+        one = torch.vmap(lambda o, t: self.criterion(o.unsqueeze(0), t.unsqueeze(0)))
+        each = one(output.flatten(0, 1), targets.flatten(0, 1))
+        return each.unflatten(0, output.shape[:2]) / (output.shape[1] * (self.steps or steps))
 
     def check(self, y: Tensor, steps: int, batch: int, classes: int) -> None:
         if not self.timed:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import ClassVar, Protocol
 
 import torch
@@ -14,6 +13,7 @@ from spikewright.errors import IncompatibleRule, InputError, NetworkError, Shape
 from spikewright.layers.batch_norm import Normalise, as_it_says
 from spikewright.layers.dropout import StepDropout
 from spikewright.losses import Loss, LossOf
+from spikewright.part import Part
 from spikewright.rates import Record
 from spikewright.run import Observer, Run
 from spikewright.sites import Sites, find_sites
@@ -101,6 +101,7 @@ class Network(nn.Module):
         state: State | None = None,
         *,
         rule: Learner | None = None,
+        part: Part | None = None,
         observers: Sequence[Observer] = (),
         count: bool = True,
         record: Record | None = None,
@@ -113,6 +114,7 @@ class Network(nn.Module):
             x: `[time, batch, *feature]`, or its first steps.
             state: Where an earlier run of the same batch ended; `None` starts at rest.
             rule: A learning rule that takes part; without one, autograd does all.
+            part: What takes part in the place of `word_of(rule, x)`.
             observers: See every site as it runs.
             count: Count spikes, for `Run.rates`.
             record: Takes what enters and leaves neurons.
@@ -120,12 +122,13 @@ class Network(nn.Module):
             normalise: What batch norm does to a chunk.
         """
         wiring = self.wiring(x)
-        seam = partial(_at_synapse, rule, wiring) if rule is not None and rule.uses_synapses else None
+        if part is None and rule is not None and rule.uses_synapses:
+            part = self.word_of(rule, x)
         through_time = rule is None or rule.through_time
         return Run(
             self.sites,
             state,
-            seam=seam,
+            part=part,
             through_time=through_time,
             bytes_for_spikes=rule is not None and rule.bytes_for_spikes,
             overwritten=wiring.overwritten,
@@ -135,6 +138,10 @@ class Network(nn.Module):
             cut=cut,
             normalise=normalise,
         )
+
+    def word_of(self, rule: Learner, x: Tensor) -> Part:
+        """Return the part that a rule takes in a run over `x`: its word at synapses."""
+        return _AtSynapses(rule, self.wiring(x))
 
     def wiring(self, x: Tensor) -> Wiring:
         """Return who feeds whom, for inputs like `x` (`[time, batch, *feature]`).
@@ -225,13 +232,19 @@ class Network(nn.Module):
         return read_wiring(self.module, recorder, probe, output)
 
 
-def _at_synapse(rule: Learner, wiring: Wiring, site: str, x: Tensor, carried: SiteState) -> tuple[Arrival, SiteState]:
-    if site not in wiring.synapses:
-        raise NetworkError(
-            f"'{site}' was called, but not when the network was probed with one step of two samples. The set of layers "
-            "a forward calls must not depend on the data."
-        )
-    return rule.at_synapse(wiring.synapses[site], x, carried)
+class _AtSynapses(Part):
+    """A rule's word at synapses."""
+
+    def __init__(self, rule: Learner, wiring: Wiring) -> None:
+        self._rule, self._wiring = rule, wiring
+
+    def synapse(self, site: str, x: Tensor, weight: Tensor, carried: SiteState) -> tuple[Arrival, SiteState]:
+        if site not in self._wiring.synapses:
+            raise NetworkError(
+                f"'{site}' was called, but not when the network was probed with one step of two samples. The set of "
+                "layers a forward calls must not depend on the data."
+            )
+        return self._rule.at_synapse(self._wiring.synapses[site], x, carried)
 
 
 def _check_finite(x: Tensor) -> None:

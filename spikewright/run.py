@@ -17,13 +17,11 @@ from spikewright.layers.batch_norm import Normalise, as_it_says
 from spikewright.layers.dropout import scan_shared
 from spikewright.neurons import Neuron
 from spikewright.operations import Operation
+from spikewright.part import Part
 from spikewright.rates import Record
 from spikewright.sites import Sites
 from spikewright.synapse import Arrival, Intercept, check_input, transmit
 from spikewright.temporal import SiteState, State, Temporal, detach, is_static
-
-Seam = Callable[[str, Tensor, SiteState], tuple[Arrival, SiteState]]
-"""What a rule makes of an input at a synapse: (site, x [time, batch, *feature], carried) -> (arrival, carried)."""
 
 
 class Observer(Protocol):
@@ -42,7 +40,7 @@ class Run:
     Args:
         sites: Of the network that runs.
         state: Where an earlier run of the same batch ended; empty or `None` starts at rest.
-        seam: A rule's word at synapses; `None` leaves them to autograd.
+        part: What takes part; `None` leaves all to autograd.
         through_time: Whether credit may flow from one step to the next.
         bytes_for_spikes: Have synapses keep spikes as bytes for the backward pass.
         overwritten: Neurons that need a current of their own, because the network writes to it afterwards.
@@ -60,7 +58,7 @@ class Run:
         sites: Sites,
         state: State | None = None,
         *,
-        seam: Seam | None = None,
+        part: Part | None = None,
         through_time: bool = True,
         bytes_for_spikes: bool = False,
         overwritten: Collection[str] = (),
@@ -72,7 +70,7 @@ class Run:
     ) -> None:
         self._sites = sites
         self.state: State = dict(state or {})
-        self._seam = seam
+        self._part = part
         self._through_time = through_time
         self._bytes_for_spikes = bytes_for_spikes
         self._overwritten = overwritten
@@ -127,13 +125,14 @@ class Run:
         self._emitted.clear()
         self._folded = Folded(0)  # which lets go of what it has seen
         self._seen += len(x)
-        return output.unflatten(0, x.shape[:2])
+        output = output.unflatten(0, x.shape[:2])
+        return output if self._part is None else self._part.output(output)
 
     def _answers(self, static: bool) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
         """Pair every module the run speaks for with what answers in its place."""
         for name, module in self._sites.temporal.items():
             yield module, partial(self._at_temporal, name, module, module.forward)
-        if self._seam is not None or self._observers or self._bytes_for_spikes or static:
+        if self._part is not None or self._observers or self._bytes_for_spikes or static:
             for name, module in self._sites.synapses.items():
                 yield module, partial(self._at_synapse, name, module.forward)
         # Last, so that `source.forward` is already the answer of a source that is itself a neuron or a synapse.
@@ -163,14 +162,14 @@ class Run:
         if isinstance(module, _BatchNorm):
             y = self._normalise(site, module, forward, chunk)
         elif isinstance(module, Temporal):
-            with torch.set_grad_enabled(torch.is_grad_enabled() and not (self._cut and isinstance(module, Neuron))):
-                y, state = module.scan(chunk, state, self._through_time)
+            y, state = self._scan(site, module, chunk, state)
         else:
             assert isinstance(module, _DropoutNd)  # Sites.temporal holds nothing else
             y, state = scan_shared(module, chunk, state)
         if state and not fed_back:
             self.state[site] = state
-        folded = self._folded.fold(y, spikes=binary and self._bytes_for_spikes)
+        sent = self._part.emitted(site, y) if self._part is not None and isinstance(module, Neuron) else y
+        folded = self._folded.fold(sent, spikes=binary and self._bytes_for_spikes)
         if isinstance(module, Neuron):
             if self._record is not None:
                 self._record.neuron(site, module, chunk, y)
@@ -182,8 +181,16 @@ class Run:
                 observer.neuron(site, x, folded)
         return folded
 
+    def _scan(self, site: str, module: Temporal, chunk: Tensor, state: SiteState) -> tuple[Tensor, SiteState]:
+        if not isinstance(module, Neuron):
+            return module.scan(chunk, state, self._through_time)
+        if self._part is not None:
+            chunk = self._part.current(site, chunk)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self._cut):
+            return module.scan(chunk, state, self._through_time)
+
     def _at_synapse(self, name: str, forward: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
-        listens = self._seam is not None or self._observers
+        listens = self._part is not None or self._observers
         if not listens and not any(isinstance(x, Tensor) and self._is_special(x) for x in args):
             return forward(*args, **kwargs)
         with Intercept(partial(self._transmit, name)):
@@ -194,8 +201,8 @@ class Run:
         check_input(site, operation, x, weight)
         chunk = self._folded.unfold(x)
         arrival = Arrival(chunk)
-        if self._seam is not None:
-            arrival, carried = self._seam(site, chunk, self._carried(site, chunk))
+        if self._part is not None:
+            arrival, carried = self._part.synapse(site, chunk, weight, self._carried(site, chunk))
             if carried:
                 self.state[site] = carried
         current = transmit(operation, arrival, weight, bias, as_bytes=self._folded.holds_spikes(x))

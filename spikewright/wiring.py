@@ -17,6 +17,7 @@ class Synapse:
     Attributes:
         name: Site of the synapse.
         parameters: Names of the module's parameters.
+        weight: Shape of the weight.
         receivers: Neurons its current reaches before any other neuron, by site.  Empty: a readout.
         senders: Neurons its input comes from, by site.
         reads_input: Part of its input comes straight from the network's input.
@@ -27,6 +28,7 @@ class Synapse:
 
     name: str
     parameters: tuple[str, ...]
+    weight: tuple[int, ...]
     receivers: dict[str, Neuron]
     senders: dict[str, Neuron]
     reads_input: bool
@@ -44,6 +46,7 @@ class Wiring:
         synapses: Every synapse call, by site.
         receivers: For every parameter, the neurons it reaches before any other neuron.
         successors: For every neuron, the neurons its spikes reach before any other (feedback included).
+        shapes: What every neuron call emits in a step, `[*feature]`, without batch.
         output: Shape of one step's output, `[*feature]`, without batch.
         overwritten: Neurons whose current the network writes to in place after they have seen it.
         activations: Entries of what enters and leaves neurons and synapses, per sample and step.
@@ -53,6 +56,7 @@ class Wiring:
     synapses: dict[str, Synapse]
     receivers: dict[str, frozenset[str]]
     successors: dict[str, frozenset[str]]
+    shapes: dict[str, tuple[int, ...]]
     output: tuple[int, ...]
     overwritten: frozenset[str]
     activations: int
@@ -60,6 +64,10 @@ class Wiring:
     def is_last(self, neuron: str) -> bool:
         """Whether no other neuron, nor itself, sees this neuron's spikes."""
         return not self.successors[neuron]
+
+    def is_sender(self, neuron: str) -> bool:
+        """Whether a synapse or neurons see what this neuron emits; if not, it is the output of the network."""
+        return bool(self.successors[neuron]) or any(neuron in s.senders for s in self.synapses.values())
 
     @property
     def ordinary(self) -> list[str]:
@@ -85,6 +93,7 @@ class Seen:
         self.site, self.entering = site, entering
         self.before, self.after = entering.grad_fn, leaving.grad_fn
         self.entries = entering.numel() + leaving.numel()
+        self.shape = tuple(leaving.shape[1:])
         self._version = entering._version
 
     @property
@@ -99,12 +108,14 @@ class Recorder:
 
     neurons: list[Seen] = field(default_factory=list)
     synapses: list[Seen] = field(default_factory=list)
+    weights: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def neuron(self, site: str, current: Tensor, spikes: Tensor) -> None:
         self.neurons.append(Seen(site, current, spikes))
 
     def synapse(self, site: str, operation: Operation, x: Tensor, weight: Tensor, current: Tensor) -> None:
         self.synapses.append(Seen(site, x, current))
+        self.weights[site] = tuple(weight.shape)
 
 
 def read_wiring(module: nn.Module, recorder: Recorder, x: Tensor, output: Tensor) -> Wiring:
@@ -167,6 +178,7 @@ def read_wiring(module: nn.Module, recorder: Recorder, x: Tensor, output: Tensor
         synapses[site] = Synapse(
             name=site,
             parameters=tuple(names[id(p)] for p in modules[_module_name(site)].parameters()),
+            weight=recorder.weights[site],
             receivers={n: neurons[n] for n in sorted(fed[site])},  # type: ignore[misc]
             senders={name: neurons[name] for kind, name in sorted(sources) if kind == "neuron"},  # type: ignore[misc]
             reads_input=("input", "") in sources,
@@ -179,6 +191,7 @@ def read_wiring(module: nn.Module, recorder: Recorder, x: Tensor, output: Tensor
         synapses=synapses,
         receivers={name: frozenset(sites) for name, sites in receivers.items()},
         successors={site: frozenset(sites) for site, sites in successors.items()},
+        shapes={seen.site: seen.shape for seen in recorder.neurons},
         output=tuple(output.shape[2:]),
         overwritten=frozenset(seen.site for seen in recorder.neurons if seen.overwritten),
         activations=sum(s.entries for s in recorder.neurons + recorder.synapses) // (x.shape[0] * x.shape[1]),

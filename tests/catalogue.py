@@ -10,13 +10,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spikewright.losses import Loss, OnRate, PerStep
+from spikewright.network import Network
 from spikewright.neurons import IF, LIF, Neuron
-from spikewright.rules import BPTT, DSR, IDE, OTTT, SLTT, SPIDE, Rule
+from spikewright.rules import BPTT, DSR, IDE, OTTT, SLTT, SPIDE, OnlineRule, Rule
 from spikewright.solvers import Anderson, FixedPoint
+from spikewright.spatial import DFA, DKP, FA, OPZO, ZO, SignSymmetric, Spatial
 from tests.nets import NETS
-from tests.oracles import bptt, ottt, rate, sltt, spide
+from tests.oracles import bptt, direct, ottt, rate, sltt, spide
 from tests.oracles.draw import WEIGHTS
 from tests.oracles.machine import Criterion, Params
+from tests.oracles.programs import PROGRAMS
 
 Case = tuple[Callable, Params, Tensor, Tensor, Criterion]
 """What an oracle needs: step program, parameters, input, target, criterion."""
@@ -39,6 +42,8 @@ class Entry:
         traces: Keeps traces, and so needs one leak at every synapse.
         refuses: Networks of `tests/nets.py` that it cannot learn in.
         rates: Learns from rates, not steps: needs a soft reset, and masks that do not change.
+        splits: The gradients of two halves of a batch, learned apart, average to that of the whole.
+        noisy: Draws noise, which belongs to places in the batch.
     """
 
     make: Callable[..., Rule]
@@ -50,6 +55,8 @@ class Entry:
     traces: bool = False
     refuses: frozenset[str] = frozenset()
     rates: bool = False
+    splits: bool = True
+    noisy: bool = False
 
     @property
     def loss(self) -> Loss:
@@ -125,6 +132,71 @@ def _some_steps(rule: Rule, case: Case) -> Params:
     return sltt.gradients_of_steps(*case, drawn_steps(rule, len(case[2])))
 
 
+def _prepared(rule: OnlineRule, case: Case) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the feedback matrices that a rule begins with, by the layer names of the program, and its sites."""
+    name = next(name for name, program in PROGRAMS.items() if program is case[0])
+    sites = {"once": "lif", "again": "lif#2"} if name == "shared" else {}
+    rule.prepare(Network(NETS[name](0)), case[2])
+    matrices = getattr(rule.spatial, "matrices", {})
+    layers = {site: layer for layer, site in sites.items()}
+    begun = {key.removeprefix("output "): matrices[key] for key in matrices}
+    return {layers.get(site, site): matrix for site, matrix in begun.items()}, sites
+
+
+def _drawn_by(rule: OnlineRule, sites: dict[str, str]) -> direct.Draw:
+    """Return the noise of a rule's first sequence."""
+    noise = rule.spatial.noise
+    assert noise is not None
+    return lambda layer, step, like: noise.draw(like, sites.get(layer, layer), 1, step)
+
+
+def _back(rule: OnlineRule, case: Case) -> Params:
+    _prepared(rule, case)
+
+    def other(name: str, weight: Tensor) -> Tensor:
+        if isinstance(rule.spatial, FA):
+            return rule.spatial.weights[name] if name in rule.spatial.weights else weight
+        return weight.sign() / weight[0].numel() ** 0.5
+
+    return direct.backwards(*case, other)
+
+
+def _direct(rule: OnlineRule, case: Case) -> Params:
+    matrices, sites = _prepared(rule, case)
+    way, noise = rule.spatial, rule.spatial.noise
+    options: dict[str, Any] = {"traced": isinstance(rule, OTTT)}
+    if noise is not None:
+        options |= {"draw": _drawn_by(rule, sites), "alpha": noise.alpha, "post": noise.position == "post"}
+    if isinstance(way, DKP):
+        return direct.gradients(*case, direct.kolen_pollack(matrices, way.lr, way.decay), **options)
+    if isinstance(way, DFA):
+        return direct.gradients(*case, direct.fixed(matrices), **options)
+    if isinstance(way, ZO):
+        return direct.gradients(*case, direct.zeroth_order(noise.alpha), **options)
+    signal = direct.pseudo_zeroth_order(list(matrices), way.momentum, noise.alpha)
+    return direct.gradients(*case, signal, **options)
+
+
+def _credit(rule: Callable[..., OnlineRule], way: Callable[..., Spatial], **options: Any) -> Entry:
+    """A rule of time with a way through layers."""
+
+    def make(**given: Any) -> OnlineRule:
+        return rule(spatial=way(**options), **given)
+
+    shown = ", ".join(f"{key}={value}" for key, value in options.items())
+    make.__name__ = f"{rule.__name__}+{way.__name__}({shown})"
+    noisy = way in (ZO, OPZO)
+    return Entry(
+        make,
+        _back if way in (SignSymmetric, FA) else _direct,
+        nowhere if noisy else readout,
+        resumes=not noisy,
+        traces=rule is OTTT,
+        splits=not noisy and way is not DKP,
+        noisy=noisy,
+    )
+
+
 def _of_rates(make: Callable[..., Rule], oracle: Callable[[Rule, Case], Params], *refused: str) -> Entry:
     refuses = frozenset(("hard_reset", *refused))
     return Entry(make, oracle, where_rates_are_plain, nowhere, resumes=False, refuses=refuses, rates=True)
@@ -154,6 +226,16 @@ RULES = [
         partial(SPIDE, steps=40, threshold=0.25, loss_scale=2.0, leaky=True),
         _of_samples(steps=40, threshold=0.25, leaky=True),
     ),
+    _credit(OTTT, SignSymmetric),
+    _credit(OTTT, FA),
+    _credit(OTTT, DFA),
+    _credit(SLTT, DFA),
+    _credit(OTTT, DKP, lr=5.0, decay=0.1),
+    _credit(OTTT, ZO, alpha=0.5),
+    _credit(SLTT, ZO, alpha=0.5, position="pre", antithetic=True),
+    _credit(OTTT, OPZO, alpha=0.5, momentum=0.8),
+    _credit(OTTT, OPZO, alpha=0.5, momentum=0.8, position="pre", antithetic=False),
+    _credit(SLTT, OPZO, alpha=0.5, momentum=0.8, law="rademacher"),
 ]
 
 STEPWISE = [entry for entry in RULES if not entry.rates]

@@ -7,6 +7,7 @@ from spikewright.rules._rate import RateRule as RateRule
 from spikewright.rules.bptt import BPTT as BPTT
 from spikewright.rules.dsr import DSR as DSR
 from spikewright.rules.ide import IDE as IDE
+from spikewright.rules.opzo import OPZO as OPZO
 from spikewright.rules.ottt import OTTT as OTTT
 from spikewright.rules.sltt import SLTT as SLTT
 from spikewright.rules.spide import SPIDE as SPIDE

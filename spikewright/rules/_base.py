@@ -103,6 +103,16 @@ class Rule(nn.Module, ABC):
             return -(-len(x) // -(-len(x) // fitting))  # chunks of about one size
         return min(len(x), self.chunk or len(x))
 
+    def prepare(self, net: Network, x: Tensor) -> None:
+        """Make what depends on the sizes of a network; done at first use, and what is there already stays.
+
+        Needed before an optimizer is made of a rule that has parameters of its own.
+
+        Args:
+            net: The network.
+            x: `[time, batch, *feature]`, of any length.
+        """
+
     @property
     def uses_synapses(self) -> bool:
         """Whether the rule has a word at synapses; if not, autograd does all."""
@@ -176,3 +186,6 @@ class Rule(nn.Module, ABC):
 
     def extra_repr(self) -> str:
         return f"chunk={self.chunk!r}"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.extra_repr()})"

@@ -2,15 +2,21 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from spikewright.errors import ConfigError
 from spikewright.losses import Loss, LossOf
 from spikewright.network import Network
 from spikewright.rules._base import Backward, Rule, Update, plain_backward
+from spikewright.sites import Sites
+from spikewright.spatial import BP, Local, Spatial
+from spikewright.spatial._credit import Credit, reached
 from spikewright.temporal import State
+from spikewright.wiring import Wiring
 
 
 @dataclass(frozen=True)
@@ -23,17 +29,50 @@ class Segment:
 
 
 class OnlineRule(Rule):
-    """A rule whose steps are independent given the state, so memory does not grow with their number."""
+    """A rule whose steps are independent given the state, so memory does not grow with their number.
+
+    Args:
+        chunk: See `Rule`.
+        spatial: How errors get from the output to the layers.
+        local: Readouts and errors of every layer beside that.
+    """
 
     loss_of: ClassVar[LossOf] = "steps"
     through_time: ClassVar[bool] = False
     updates_every_step: bool = False
     """Whether weights may change at every step, and not only at the end of the sequence."""
 
+    def __init__(self, chunk: int | str | None, spatial: Spatial, local: Local | None) -> None:
+        super().__init__(chunk)
+        if local is not None and local.intermediate is not None and not spatial.cuts:
+            raise ConfigError(
+                f"{type(self).__name__}(local={local}) has an intermediate layer teach those in front of it directly, "
+                f"but {type(spatial).__name__} sends errors from layer to layer. Use a direct way (DFA, DKP, OPZO), or "
+                "Local() without an intermediate layer."
+            )
+        self.spatial, self.local = spatial, local
+
     def segments(self, steps: int, size: int) -> Iterator[Segment]:
         """Cut a sequence into pieces of at most `size` steps that run together."""
         for start in range(0, steps, size):
             yield Segment(start, min(start + size, steps))
+
+    def check(self, wiring: Wiring, sites: Sites) -> None:
+        if self.local is not None:
+            self.local.check(wiring)
+
+    def prepare(self, net: Network, x: Tensor) -> None:
+        wiring = net.wiring(x)
+        like = torch.empty(0, device=x.device, dtype=x.dtype if x.dtype == torch.float64 else torch.float32)
+        if self.local is not None:
+            self.local.prepare(wiring, like)
+        self.spatial.prepare(wiring, like, reached(wiring, self.local))
+
+    def reaches_as_bptt(self, parameter: str, wiring: Wiring) -> bool:
+        """Whether the error of a step gets to a parameter as in BPTT."""
+        if isinstance(self.spatial, BP) and self.local is None:
+            return True
+        return not wiring.receivers[parameter] and self.spatial.noise is None
 
     def updates(
         self,
@@ -45,14 +84,21 @@ class OnlineRule(Rule):
         backward: Backward = plain_backward,
     ) -> Iterator[Update]:
         net.check(self, loss, x, y)
-        run = net.start(x, state, rule=self)
+        credit = self._credit(net, x)
+        run = net.start(x, state, rule=self, part=credit)
         total = outputs = None
         for segment in self.segments(len(x), self.steps_at_once(net.wiring(x), x)):
-            with torch.set_grad_enabled(segment.learn):
-                output = run.advance(x[segment.start : segment.stop])
-                value = loss(output, y, len(x), segment.start)
-            if segment.learn:
-                backward(value)
+            start, steps = segment.start, x[segment.start : segment.stop]
+            value_of = partial(loss, y=y, steps=len(x), start=start)
+            if credit is not None and segment.learn:
+                terms_of = partial(loss.terms, y=y, steps=len(x), start=start)
+                value, output = credit.learn(run, steps, start, value_of, terms_of, backward)
+            else:
+                with torch.set_grad_enabled(segment.learn):
+                    output = run.advance(steps)
+                    value = value_of(output)
+                if segment.learn:
+                    backward(value)
             run.detach()
             value, output = value.detach(), output.detach()
             if self.updates_every_step:
@@ -65,3 +111,21 @@ class OnlineRule(Rule):
             outputs[segment.start : segment.stop] = output
         if total is not None and outputs is not None:
             yield Update(total, outputs, run.state, run)
+
+    def _credit(self, net: Network, x: Tensor) -> Credit | None:
+        """Return what takes part where errors do not just go back as autograd sends them."""
+        if isinstance(self.spatial, BP) and self.local is None:
+            return None
+        unknown = self.local is not None and not self.local.readouts
+        if unknown:
+            raise ConfigError(
+                f"{type(self).__name__}(local={self.local}) trains readouts of its own, which no optimizer knows of "
+                "yet. Call rule.prepare(net, x), and give the optimizer [*net.parameters(), *rule.parameters()]."
+            )
+        self.prepare(net, x)
+        return Credit(self.spatial, self.local, net.word_of(self, x), net.wiring(x), net.sites.recurrent)
+
+    def extra_repr(self) -> str:
+        shown = "" if isinstance(self.spatial, BP) else f"spatial={self.spatial}, "
+        shown += "" if self.local is None else f"local={self.local}, "
+        return shown + super().extra_repr()

@@ -60,7 +60,7 @@ class DSR(RateRule):
         return self.reference
 
     def value(self, wiring: Wiring, site: str, recorded: Rate) -> Tensor:
-        return recorded.plain if self.reference and _is_sender(site, wiring) else recorded.output
+        return recorded.plain if self.reference and wiring.is_sender(site) else recorded.output
 
     def rate_map(self, wiring: Wiring, site: str, neuron: Neuron, recorded: Rate, rate: Tensor) -> Tensor:
         leak = neuron.leak
@@ -69,7 +69,7 @@ class DSR(RateRule):
         assert isinstance(leak, float)  # see `check`
         share = neuron.drive(rate) * (-math.log(leak) / (1 - leak))
         y = neuron.spike * torch.where((share > 0) & (share < 1), share, (share > 1).to(share))
-        if _is_sender(site, wiring):
+        if wiring.is_sender(site):
             return y
         steps = recorded.steps
         return y * (steps * sum_of_weights(leak**2, steps) / sum_of_weights(leak, steps) ** 2)
@@ -90,8 +90,3 @@ class DSR(RateRule):
 
     def extra_repr(self) -> str:
         return f"batch_norm={self.batch_norm!r}, reference={self.reference}, chunk={self.chunk!r}"
-
-
-def _is_sender(site: str, wiring: Wiring) -> bool:
-    """Whether a synapse or neurons see what these neurons emit; if not, it is the output of the network."""
-    return bool(wiring.successors[site]) or any(site in synapse.senders for synapse in wiring.synapses.values())

@@ -7,6 +7,7 @@ from spikewright.kernels.trace import trace_scan
 from spikewright.neurons import Neuron
 from spikewright.rules._online import OnlineRule
 from spikewright.sites import Sites
+from spikewright.spatial import BP, Local, Spatial
 from spikewright.synapse import Arrival
 from spikewright.temporal import SiteState
 from spikewright.wiring import Synapse, Wiring
@@ -38,6 +39,8 @@ class OTTT(OnlineRule):
         reference: Do as the authors' code: no trace at the input, at biases, or where real-valued currents arrive; a
             traced readout; the sender's leak.  Explicit `trace_*` arguments win over it.
         chunk: Steps alive at once; 1 if `online`.
+        spatial: How errors get from the output to the layers, see `spikewright.spatial`.
+        local: Readouts and errors of every layer beside that, see `spikewright.spatial.Local`.
 
     Raises:
         IncompatibleRule: The loss is not per step; or a synapse feeds neurons of different leaks, or of one leak per
@@ -57,8 +60,10 @@ class OTTT(OnlineRule):
         leak: float | None = None,
         reference: bool = False,
         chunk: int | str | None = 1,
+        spatial: Spatial = BP(),  # noqa: B008  (it has no state)
+        local: Local | None = None,
     ) -> None:
-        super().__init__(1 if online else chunk)
+        super().__init__(1 if online else chunk, spatial, local)
         self.online = self.updates_every_step = online
         self.trace_input = (not reference) if trace_input is None else trace_input
         self.trace_bias = (not reference) if trace_bias is None else trace_bias
@@ -78,6 +83,7 @@ class OTTT(OnlineRule):
         return Arrival(x, factor=traces, bias_factor=bias_factor), after
 
     def check(self, wiring: Wiring, sites: Sites) -> None:
+        super().check(wiring, sites)
         for synapse in wiring.synapses.values():
             neurons = self._neurons(synapse)
             leaks = {site: neuron.leak for site, neuron in neurons.items()}
@@ -96,6 +102,8 @@ class OTTT(OnlineRule):
 
     def exact(self, parameter: str, wiring: Wiring, steps: int) -> bool:
         synapses = wiring.synapse_of(parameter)
+        if not self.reaches_as_bptt(parameter, wiring):
+            return False
         if steps == 1:
             return True
         if not wiring.receivers[parameter]:
@@ -132,8 +140,9 @@ class OTTT(OnlineRule):
         return at_input or at_readout or (self.reference and synapse.reads_currents)
 
     def extra_repr(self) -> str:
-        names = ("online", "trace_input", "trace_bias", "trace_readout", "reference", "chunk")
-        return ", ".join(f"{name}={getattr(self, name)}" for name in names) + f", leak={self.fixed_leak}"
+        names = ("online", "trace_input", "trace_bias", "trace_readout", "reference")
+        shown = ", ".join(f"{name}={getattr(self, name)}" for name in names)
+        return f"{shown}, leak={self.fixed_leak}, {super().extra_repr()}"
 
 
 def _number(leak: float | Tensor) -> float:

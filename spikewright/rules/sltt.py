@@ -10,6 +10,7 @@ from spikewright.losses import Loss
 from spikewright.network import Network
 from spikewright.rules._base import Backward, Update, plain_backward
 from spikewright.rules._online import OnlineRule, Segment
+from spikewright.spatial import BP, Local, Spatial
 from spikewright.temporal import State
 from spikewright.wiring import Wiring
 
@@ -33,6 +34,8 @@ class SLTT(OnlineRule):
         rescale: Multiply the gradient by steps / k, so that the expected gradient is that of SLTT.  The paper does not.
         seed: Of the draw of steps.
         chunk: See `Rule`; 1 keeps the least memory.
+        spatial: How errors get from the output to the layers, see `spikewright.spatial`.
+        local: Readouts and errors of every layer beside that, see `spikewright.spatial.Local`.
 
     Raises:
         IncompatibleRule: The loss is not per step.
@@ -45,8 +48,16 @@ class SLTT(OnlineRule):
 
     draws: Tensor
 
-    def __init__(self, k: int | None = None, rescale: bool = False, seed: int = 0, chunk: int | str | None = 1) -> None:
-        super().__init__(chunk)
+    def __init__(
+        self,
+        k: int | None = None,
+        rescale: bool = False,
+        seed: int = 0,
+        chunk: int | str | None = 1,
+        spatial: Spatial = BP(),  # noqa: B008  (it has no state)
+        local: Local | None = None,
+    ) -> None:
+        super().__init__(chunk, spatial, local)
         if k is not None and k < 1:
             raise ConfigError(f"SLTT(k={k}): at least one step per batch has to be differentiated.")
         self.k, self.rescale, self.seed = k, rescale, seed
@@ -92,7 +103,8 @@ class SLTT(OnlineRule):
         return set(torch.randperm(steps, generator=generator)[: self.k].tolist())
 
     def exact(self, parameter: str, wiring: Wiring, steps: int) -> bool:
-        return (self.k is None or self.k >= steps) and (steps == 1 or not wiring.receivers[parameter])
+        all_steps = (self.k is None or self.k >= steps) and (steps == 1 or not wiring.receivers[parameter])
+        return all_steps and self.reaches_as_bptt(parameter, wiring)
 
     def extra_repr(self) -> str:
         return f"k={self.k}, rescale={self.rescale}, seed={self.seed}, {super().extra_repr()}"

@@ -50,6 +50,8 @@ def test_every_chunk_length_gives_the_same(entry: Entry, name: str, chunk: int) 
 
 
 def test_the_order_of_the_batch_is_nothing_to_a_rule(entry: Entry, name: str) -> None:
+    if entry.noisy:
+        pytest.skip("noise belongs to places in the batch")
     (x, y), order, module = sample(name, 0), [2, 0, 1], NETS[name](0)
     assert_agree(gradients(entry.make(), module, x[:, order], y[order]), found(entry, name))
     straight, turned = (

@@ -1,0 +1,85 @@
+"""What a way of spatial credit is, and what it is told of the steps it teaches."""
+
+from abc import ABC
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from spikewright.spatial._noise import Noise
+from spikewright.wiring import Synapse, Wiring
+
+
+@dataclass(frozen=True)
+class Target:
+    """Something with an error of its own: the output of the network, or of a readout on the way.
+
+    Attributes:
+        vector: What it was, `[time, batch, component]`, without graph.
+        error: Derivative of the loss by it, same shape.
+        reaches: Sites of the neurons that it teaches directly.
+    """
+
+    vector: Tensor
+    error: Tensor
+    reaches: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What layers that are cut from each other learn from in a chunk.
+
+    Attributes:
+        targets: By name; "output" is the network's.
+        activity: What neurons emitted, by site, `[time, batch, *feature]`, without noise and without graph.
+        noise: What perturbed them, by site, of the same shape and unit size; empty where nothing did.
+        terms: Returns what every step and sample added to the loss, `[time, batch]`.
+    """
+
+    targets: dict[str, Target]
+    activity: dict[str, Tensor]
+    noise: dict[str, Tensor]
+    terms: Callable[[], Tensor]
+
+
+class Spatial(nn.Module, ABC):
+    """A way of spatial credit.
+
+    Either the graph of a step is kept whole and errors go back layer by layer, by whatever weights `back` says; or it
+    is cut at every neuron (`cuts`), and `signals` says what arrives at each of them.  Surrogate slopes, pooling,
+    normalisation and standardised weights are local to a layer and stay with autograd.
+    """
+
+    cuts: ClassVar[bool] = False
+    """Whether the graph is cut at neurons."""
+
+    def __init__(self, noise: Noise | None = None) -> None:
+        super().__init__()
+        self.noise = noise
+        """What perturbs neurons while they learn."""
+
+    def prepare(self, wiring: Wiring, like: Tensor, targets: dict[str, tuple[int, frozenset[str]]]) -> None:
+        """Make what depends on the sizes of a network; what is there already stays.
+
+        Args:
+            wiring: Of the network.
+            like: Has the type and the device of what is made.
+            targets: Number of components of each target, and the neurons it reaches.
+        """
+
+    def back(self, synapse: Synapse, weight: Tensor) -> Tensor | None:
+        """Return the weights that carry errors back through a synapse; `None` for its own."""
+        return None
+
+    def signals(self, lesson: Lesson) -> dict[str, Tensor]:
+        """Return the error that arrives at every neuron, by site, `[time, batch, *feature]`; learn from the lesson."""
+        return {}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.extra_repr()})"
+
+    @property
+    def floats(self) -> int:
+        """Numbers that are kept to carry errors back."""
+        return sum(b.numel() for b in self.buffers() if b.is_floating_point())

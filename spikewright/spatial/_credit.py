@@ -1,0 +1,224 @@
+"""One sequence under a way of spatial credit: perturb, cut, and bring every layer its error."""
+
+import importlib
+import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from spikewright.errors import NetworkError
+from spikewright.part import Part
+from spikewright.run import Run
+from spikewright.spatial._base import Lesson, Spatial, Target
+from spikewright.spatial._noise import Noise, Position
+from spikewright.spatial.local import Local
+from spikewright.synapse import Arrival
+from spikewright.temporal import SiteState
+from spikewright.wiring import Wiring
+
+OUTPUT = "output"
+"""Name of the network's output among targets."""
+
+
+def reached(wiring: Wiring, local: Local | None) -> dict[str, tuple[int, frozenset[str]]]:
+    """Return, for every target, the number of its components and the neurons it teaches directly."""
+    senders = frozenset(site for site in wiring.neurons if wiring.is_sender(site))
+    components = torch.Size(wiring.output).numel()
+    if local is None or local.intermediate is None:
+        return {OUTPUT: (components, senders)}
+    sites, middle = list(wiring.shapes), local.middle(wiring)
+    below = frozenset(sites[: sites.index(middle)]) & senders
+    return {
+        OUTPUT: (components, senders - below if local.below == "only" else senders),
+        middle: (components, below),
+    }
+
+
+class Credit(Part):
+    """Takes part in a run for a way of spatial credit.
+
+    Where neurons are perturbed behind, the noise travels beside the spikes, as the tangent of a dual number: what lies
+    between the neurons and the next weights acts on both, and there the two are told apart: the sum is transmitted,
+    and the weight gradient is taken at spikes without noise.
+
+    Args:
+        spatial: The way.
+        local: Local learning beside it.
+        word: What the rule says at synapses.
+        wiring: Of the network.
+        recurrent: The network has feedback, which sends what was emitted without noise.
+    """
+
+    def __init__(self, spatial: Spatial, local: Local | None, word: Part, wiring: Wiring, recurrent: bool) -> None:
+        self._spatial, self._local, self._word = spatial, local, word
+        self._wiring = wiring
+        self._count = 0 if spatial.noise is None else spatial.noise.begin()
+        self._targets = reached(wiring, local)
+        self._recurrent = recurrent
+        if spatial.noise is not None and spatial.noise.position == "post":
+            _import_formulas()
+        self._learning = False
+        self._start = 0
+        self._last: dict[str, tuple[int, Tensor]] = {}
+        self._spikes: dict[str, list[Tensor]] = {}
+        self._noise: dict[str, list[Tensor]] = {}
+
+    def learn(
+        self,
+        run: Run,
+        x: Tensor,
+        start: int,
+        value_of: Callable[[Tensor], Tensor],
+        terms_of: Callable[[Tensor], Tensor],
+        backward: Callable[[Tensor], None],
+    ) -> tuple[Tensor, Tensor]:
+        """Run a chunk and accumulate its gradients.
+
+        Args:
+            run: That this takes part in.
+            x: The chunk, `[time, batch, *feature]`.
+            start: Index of its first step.
+            value_of: What the chunk adds to the loss, given outputs.
+            terms_of: The same for every step and sample, `[time, batch]`.
+            backward: Differentiates a scalar.
+
+        Returns:
+            What the chunk adds to the loss, and the output.
+        """
+        self._learning, self._start = True, start
+        try:
+            with torch.enable_grad(), self._dual():
+                output = run.advance(x)
+        finally:
+            self._learning = False
+        spikes = {site: torch.cat(parts) for site, parts in self._spikes.items()}
+        noise = {site: torch.cat(parts) for site, parts in self._noise.items()}
+        self._spikes, self._noise = {}, {}
+        with torch.enable_grad():
+            leaf, unit = output.detach().requires_grad_(), output.new_zeros(()).requires_grad_()
+            value = value_of(leaf)
+            own, read = self._read(spikes)
+            backward(value + unit + sum(value_of(vector) for vector in read.values()))
+        scale = unit.grad  # of the loss, where precision asks for one
+        vectors = {name: leaf if name == OUTPUT else read[name] for name in self._targets}
+        lesson = Lesson(
+            targets={
+                name: Target(_full(v).flatten(2), _full(_grad(v) / scale).flatten(2), self._targets[name][1])
+                for name, v in vectors.items()
+            },
+            activity={site: s.detach() for site, s in spikes.items()},
+            noise=noise,
+            terms=partial(terms_of, leaf.detach()),
+        )
+        arrived = self._spatial.signals(lesson)
+        roots, grads = [output], [_grad(leaf)]
+        for site, root in spikes.items():
+            grad = arrived[site] * scale if site in arrived else torch.zeros_like(root)
+            if self._local is not None:
+                grad = grad + self._local.weight * _grad(own[site])
+            roots.append(root)
+            grads.append(grad.to(root.dtype))
+        needed = [(root, grad) for root, grad in zip(roots, grads) if root.requires_grad]
+        with torch.autocast(x.device.type, enabled=False):
+            torch.autograd.backward([root for root, _ in needed], [grad for _, grad in needed])
+        return value.detach(), output.detach()
+
+    def synapse(self, site: str, x: Tensor, weight: Tensor, carried: SiteState) -> tuple[Arrival, SiteState]:
+        clean, noisy = _told_apart(x)
+        if noisy is None and self._perturbs("post") and self._expects_noise(site):
+            raise NetworkError(
+                f"The noise that perturbs the neurons in front of '{site}' did not arrive there: something between "
+                "them detaches its input, or is compiled. Use position='pre', where the noise enters at the neurons."
+            )
+        arrival, carried = self._word.synapse(site, clean, weight, carried)
+        if noisy is not None:
+            arrival = replace(arrival, value=noisy, factor=clean if arrival.factor is None else arrival.factor)
+        back = self._spatial.back(self._wiring.synapses[site], weight)
+        return arrival if back is None else replace(arrival, back=back), carried
+
+    def current(self, site: str, current: Tensor) -> Tensor:
+        clean, noisy = _told_apart(current)
+        arrived = clean if noisy is None else noisy
+        if self._perturbs("pre") and self._wiring.is_sender(site):
+            arrived = arrived + self._draw(site, arrived)
+        return arrived
+
+    def emitted(self, site: str, spikes: Tensor) -> Tensor:
+        if not self._learning:
+            return spikes
+        cut = self._spatial.cuts and self._wiring.is_sender(site)
+        if cut or self._local is not None:
+            self._spikes.setdefault(site, []).append(spikes)
+        if not cut:
+            return spikes
+        if self._perturbs("post"):
+            return forward_ad.make_dual(spikes.detach(), self._draw(site, spikes))
+        return spikes.detach()
+
+    def output(self, output: Tensor) -> Tensor:
+        clean, noisy = _told_apart(output)
+        return clean if noisy is None else noisy
+
+    def _perturbs(self, position: Position) -> bool:
+        noise = self._spatial.noise
+        return self._learning and noise is not None and noise.position == position
+
+    def _expects_noise(self, site: str) -> bool:
+        """Whether nothing but neurons of this step sends to a synapse."""
+        return bool(self._wiring.synapses[site].senders) and not self._recurrent
+
+    def _dual(self) -> AbstractContextManager[None]:
+        return forward_ad.dual_level() if self._perturbs("post") else nullcontext()
+
+    def _draw(self, site: str, like: Tensor) -> Tensor:
+        """Return the noise of some steps at a site, in its size, and keep it in unit size."""
+        noise, kept = self._spatial.noise, self._noise.setdefault(site, [])
+        assert noise is not None
+        first = self._start + sum(len(part) for part in kept)
+        drawn = torch.stack([self._step(noise, site, x.detach(), first + k) for k, x in enumerate(like)])
+        kept.append(drawn)
+        return (noise.alpha * drawn).to(like.dtype)
+
+    def _step(self, noise: Noise, site: str, like: Tensor, step: int) -> Tensor:
+        before, drawn = self._last.get(site, (-1, like))
+        opposite = noise.antithetic and step % 2 == 1 and before == step - 1
+        z = -drawn if opposite else noise.draw(like, site, self._count, step)
+        self._last[site] = step, z
+        return z
+
+    def _read(self, spikes: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return the spikes of every layer that has a readout of its own, as leaves, and what it makes of them."""
+        if self._local is None:
+            return {}, {}
+        own = {site: s.detach().requires_grad_() for site, s in spikes.items()}
+        read = {site: self._local.read(site, s) for site, s in own.items()}
+        for vector in read.values():
+            vector.retain_grad()
+        return own, read
+
+
+def _import_formulas() -> None:
+    """Have torch load its formulas for dual numbers without the warnings that it has about itself."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        importlib.import_module("torch._decomp.decompositions_for_jvp")
+
+
+def _told_apart(x: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Return `x` without its noise, and with it if there is any."""
+    clean, noise = forward_ad.unpack_dual(x)
+    return (x, None) if noise is None else (clean, clean + noise)
+
+
+def _full(x: Tensor) -> Tensor:
+    """Return `x` without graph, in 32 bits or more."""
+    return x.detach().float() if x.dtype.itemsize < 4 else x.detach()
+
+
+def _grad(x: Tensor) -> Tensor:
+    return torch.zeros_like(x) if x.grad is None else x.grad

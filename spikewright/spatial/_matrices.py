@@ -1,0 +1,36 @@
+"""Tensors by name that are part of a module's state, whatever the names are and whenever they appear."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+
+class Matrices(nn.Module):
+    """A dictionary of buffers; loading a state makes those that are not there yet."""
+
+    def __contains__(self, name: str) -> bool:
+        return _key(name) in self._buffers
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.get_buffer(_key(name))
+
+    def __setitem__(self, name: str, value: Tensor) -> None:
+        self.register_buffer(_key(name), value)
+
+    def __iter__(self) -> Iterator[str]:
+        return (key.replace("/", ".") for key in self._buffers)
+
+    def __len__(self) -> int:
+        return len(self._buffers)
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
+        for key, value in state_dict.items():
+            if key.startswith(prefix) and key[len(prefix) :] not in self._buffers:
+                self.register_buffer(key[len(prefix) :], value.clone())
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _key(name: str) -> str:
+    """Return a name that may be that of a buffer."""
+    return name.replace(".", "/")

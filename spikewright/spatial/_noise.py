@@ -1,0 +1,81 @@
+"""Noise that is a function of a seed, a count, a step and a site, so that no order of drawing matters."""
+
+import zlib
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from spikewright.errors import ConfigError, nearest
+
+Law = Literal["gaussian", "rademacher", "sphere"]
+Position = Literal["post", "pre"]
+
+
+class Noise(nn.Module):
+    """How neurons are perturbed; part of its state is how many sequences have been.
+
+    Args:
+        alpha: Size of the noise.
+        law: Of every entry: "gaussian" or "rademacher" (plus or minus 1); or "sphere", each sample's noise uniform on
+            the sphere of the radius that gives every entry the variance 1.
+        position: "post": what is emitted is perturbed, and layers behind see it; "pre": the current, so that spikes
+            stay spikes.
+        antithetic: The second step of every pair takes the noise of the first with the other sign.
+        seed: Of all draws.
+
+    Raises:
+        ConfigError: `alpha` is not positive, `law` or `position` is unknown.
+    """
+
+    count: Tensor
+
+    def __init__(self, alpha: float, law: Law, position: Position, antithetic: bool, seed: int) -> None:
+        super().__init__()
+        if not alpha > 0:
+            raise ConfigError(f"alpha={alpha}: without noise nothing is learned about the network. Give > 0.")
+        for key, value, known in (("law", law, get_args(Law)), ("position", position, get_args(Position))):
+            if value not in known:
+                raise ConfigError(f"{key}={value!r} is unknown. {nearest(value, known)}")
+        self.alpha, self.law, self.position, self.antithetic, self.seed = alpha, law, position, antithetic, seed
+        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+
+    def begin(self) -> int:
+        """Return the number of the sequence that begins."""
+        self.count += 1
+        return int(self.count)
+
+    def draw(self, like: Tensor, site: str, count: int, step: int) -> Tensor:
+        """Return the noise of one step of one layer, of unit size.
+
+        Args:
+            like: What is perturbed, `[batch, *feature]`.
+            site: Of the neurons.
+            count: What `begin` returned.
+            step: Of it.
+        """
+        drawn, sign = (step // 2, 1 - 2 * (step % 2)) if self.antithetic else (step, 1)
+        entropy = [self.seed, _rank(), zlib.crc32(site.encode()), count, drawn]
+        generator = torch.Generator(like.device).manual_seed(
+            int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
+        )
+        z = torch.empty_like(like, dtype=torch.float32 if like.dtype.itemsize < 4 else like.dtype)
+        if self.law == "rademacher":
+            bits = torch.empty(like.shape, dtype=torch.int8, device=like.device).random_(0, 2, generator=generator)
+            return z.copy_(bits).mul_(2 * sign).sub_(sign)
+        z.normal_(0, sign, generator=generator) if sign > 0 else z.normal_(generator=generator).neg_()
+        if self.law == "sphere":
+            flat = z.flatten(1)
+            z *= (flat.shape[1] ** 0.5 / flat.norm(dim=1)).view(-1, *[1] * (z.dim() - 1))
+        return z
+
+    def extra_repr(self) -> str:
+        names = ("alpha", "law", "position", "antithetic", "seed")
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
+
+
+def _rank() -> int:
+    """Return which of several processes this is: each perturbs its samples by noise of its own."""
+    alone = not (torch.distributed.is_available() and torch.distributed.is_initialized())
+    return 0 if alone else torch.distributed.get_rank()

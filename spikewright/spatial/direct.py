@@ -1,0 +1,157 @@
+"""Errors that go from the output to every layer at once, through a matrix per layer: fixed, or learned on the way."""
+
+import math
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from spikewright.errors import ConfigError
+from spikewright.spatial._base import Lesson, Spatial
+from spikewright.spatial._matrices import Matrices
+from spikewright.spatial._noise import Noise
+from spikewright.wiring import Wiring
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One layer and one target at one step; all without graph, `[batch, neuron]` or `[batch, component]`.
+
+    Attributes:
+        activity: What the neurons emitted.
+        noise: What perturbed them.
+        vector: What the target was.
+        error: Derivative of the loss by it.
+    """
+
+    activity: Tensor
+    noise: Tensor | None
+    vector: Tensor
+    error: Tensor
+
+
+class Direct(Spatial):
+    """A matrix `[neuron, component]` per layer and target carries the error of the target to the layer.
+
+    Matrices are buffers in 32 bits or more: part of the state, of no interest to optimizers.  A layer of channels and
+    pixels has a row for each of its entries.
+
+    Args:
+        seed: Of the first matrices.
+        noise: What perturbs neurons, if anything does.
+    """
+
+    cuts: ClassVar[bool] = True
+
+    def __init__(self, seed: int, noise: Noise | None = None) -> None:
+        super().__init__(noise)
+        self.seed = seed
+        self.matrices = Matrices()
+
+    @abstractmethod
+    def first(self, neurons: int, components: int, generator: torch.Generator) -> Tensor:
+        """Return the matrix that a layer begins with."""
+
+    @abstractmethod
+    def signal(self, key: str, moment: Moment) -> Tensor:
+        """Return the error that arrives at a layer, `[batch, neuron]`; learn from the moment.
+
+        Args:
+            key: Of the matrix.
+            moment: What there is to learn from.
+        """
+
+    def prepare(self, wiring: Wiring, like: Tensor, targets: dict[str, tuple[int, frozenset[str]]]) -> None:
+        generator = torch.Generator().manual_seed(self.seed)
+        for name, (components, reaches) in targets.items():
+            for site, shape in wiring.shapes.items():
+                if site in reaches:
+                    drawn = self.first(math.prod(shape), components, generator)
+                    if _key(name, site) not in self.matrices:
+                        self.matrices[_key(name, site)] = drawn.to(like)
+
+    @torch.no_grad()
+    def signals(self, lesson: Lesson) -> dict[str, Tensor]:
+        found = {site: torch.zeros_like(activity) for site, activity in lesson.activity.items()}
+        for step in range(len(next(iter(lesson.targets.values())).vector)):
+            for name, target in lesson.targets.items():
+                for site in target.reaches & found.keys():
+                    noise = lesson.noise.get(site)
+                    moment = Moment(
+                        activity=lesson.activity[site][step].flatten(1),
+                        noise=None if noise is None else noise[step].flatten(1),
+                        vector=target.vector[step],
+                        error=target.error[step],
+                    )
+                    found[site][step].flatten(1).add_(self.signal(_key(name, site), moment))
+            self.taught(step, lesson)
+        return found
+
+    def taught(self, step: int, lesson: Lesson) -> None:
+        """Note that a step of a lesson has been taught to all layers."""
+
+
+def _key(target: str, site: str) -> str:
+    return f"{target} {site}"
+
+
+class DFA(Direct):
+    r"""Direct feedback alignment: :math:`g_l = B_l e`, with fixed :math:`B_l` from :math:`\mathcal N(0, s^2/m)`.
+
+    Args:
+        scale: The factor s; m is the number of components of the error.
+        seed: Of the matrices.
+
+    Reference:
+        Nøkland, Direct Feedback Alignment Provides Learning in Deep Neural Networks, NeurIPS 2016, arXiv 1609.01596.
+    """
+
+    def __init__(self, scale: float = 1.0, seed: int = 0) -> None:
+        super().__init__(seed)
+        if not scale > 0:
+            raise ConfigError(f"DFA(scale={scale}): no error would arrive, or its opposite. Give a positive factor.")
+        self.scale = scale
+
+    def first(self, neurons: int, components: int, generator: torch.Generator) -> Tensor:
+        return torch.randn(neurons, components, generator=generator) * (self.scale / math.sqrt(components))
+
+    def signal(self, key: str, moment: Moment) -> Tensor:
+        return moment.error @ self.matrices[key].T
+
+    def extra_repr(self) -> str:
+        return f"scale={self.scale}, seed={self.seed}"
+
+
+class DKP(DFA):
+    r"""Direct Kolen-Pollack: feedback that learns as a readout of its layer would.
+
+    With activity a and error e, summed over the batch,
+
+    .. math::
+        g_l = B_l e, \qquad B_l \leftarrow B_l - \eta\,(a_l \otimes e) - \gamma B_l.
+
+    Args:
+        lr: The rate :math:`\eta`.
+        decay: Share :math:`\gamma` of a matrix that is lost per step.
+        scale: Of the first matrices, as in `DFA`.
+        seed: Likewise.
+
+    Reference:
+        Webster, Choi, Ahn, Learning the Connections in Direct Feedback Alignment, 2020.
+    """
+
+    def __init__(self, lr: float = 0.1, decay: float = 1e-6, scale: float = 1.0, seed: int = 0) -> None:
+        super().__init__(scale, seed)
+        if not (lr >= 0 and 0 <= decay < 1):
+            raise ConfigError(f"DKP(lr={lr}, decay={decay}): the rate is not negative, and the decay lies in [0, 1).")
+        self.lr, self.decay = lr, decay
+
+    def signal(self, key: str, moment: Moment) -> Tensor:
+        arrived = super().signal(key, moment)
+        self.matrices[key].addmm_(moment.activity.T.to(moment.error), moment.error, beta=1 - self.decay, alpha=-self.lr)
+        return arrived
+
+    def extra_repr(self) -> str:
+        return f"lr={self.lr}, decay={self.decay}, {super().extra_repr()}"

@@ -1,0 +1,57 @@
+"""Errors that go back from layer to layer: by the forward weights, by their signs, or by weights drawn once."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from spikewright.spatial._base import Spatial
+from spikewright.spatial._matrices import Matrices
+from spikewright.wiring import Synapse, Wiring
+
+
+class BP(Spatial):
+    r"""Backpropagation: :math:`W^\top` carries errors back through a synapse."""
+
+
+class SignSymmetric(Spatial):
+    r"""Only the signs of the weights carry errors back: :math:`\mathrm{sign}(W) / \sqrt{\text{fan-in}}`.
+
+    Reference:
+        Liao, Leibo, Poggio, How Important Is Weight Symmetry in Backpropagation?, AAAI 2016, arXiv 1510.05067; scaled
+        as by Xiao et al., ICLR 2024, arXiv 2402.11984.
+    """
+
+    def back(self, synapse: Synapse, weight: Tensor) -> Tensor:
+        return weight.detach().sign() / math.sqrt(math.prod(weight.shape[1:]))
+
+
+class FA(Spatial):
+    r"""Feedback alignment: fixed random weights carry errors back, uniform within :math:`1 / \sqrt{\text{fan-in}}`.
+
+    Args:
+        seed: Of the weights.
+
+    Reference:
+        Lillicrap et al., Random Synaptic Feedback Weights Support Error Backpropagation for Deep Learning, Nature
+        Communications 2016.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        self.seed = seed
+        self.weights = Matrices()
+
+    def prepare(self, wiring: Wiring, like: Tensor, targets: dict[str, tuple[int, frozenset[str]]]) -> None:
+        generator = torch.Generator().manual_seed(self.seed)
+        for site, synapse in wiring.synapses.items():
+            bound = 1 / math.sqrt(math.prod(synapse.weight[1:]))
+            drawn = (2 * torch.rand(synapse.weight, generator=generator) - 1) * bound
+            if synapse.senders and site not in self.weights:
+                self.weights[site] = drawn.to(like)
+
+    def back(self, synapse: Synapse, weight: Tensor) -> Tensor | None:
+        return self.weights[synapse.name] if synapse.senders else None
+
+    def extra_repr(self) -> str:
+        return f"seed={self.seed}"

@@ -1,0 +1,147 @@
+"""Errors found by perturbing every neuron while the network runs forward: of the loss, or of the output."""
+
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from spikewright.errors import ConfigError, nearest
+from spikewright.spatial._base import Lesson, Spatial
+from spikewright.spatial._matrices import Matrices
+from spikewright.spatial._noise import Law, Noise, Position
+from spikewright.spatial.direct import DFA, Direct, Moment
+from spikewright.wiring import Wiring
+
+
+class ZO(Spatial):
+    r"""Zeroth order, single point: every sample's loss at a step, times its noise, :math:`g_l = (L / \alpha)\, z_l`.
+
+    Unbiased for the loss smoothed by the noise, with a variance that grows with the number of neurons: the baseline
+    that shows what `OPZO` is for.
+
+    Args:
+        alpha: Size of the noise.
+        law: Of the noise: "gaussian", "rademacher" or "sphere".
+        position: "post": layers behind see spikes plus noise; "pre": neurons see currents plus noise.
+        antithetic: Pairs of steps share their noise, with opposite signs.
+        seed: Of the noise.
+
+    Reference:
+        Xiao et al., Online Pseudo-Zeroth-Order Training of Neuromorphic Spiking Neural Networks, arXiv 2407.12516.
+    """
+
+    cuts: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        alpha: float = 0.2,
+        law: Law = "gaussian",
+        position: Position = "post",
+        antithetic: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(Noise(alpha, law, position, antithetic, seed))
+
+    @torch.no_grad()
+    def signals(self, lesson: Lesson) -> dict[str, Tensor]:
+        assert self.noise is not None
+        terms = lesson.terms() / self.noise.alpha
+        return {site: z * terms.view(*terms.shape, *[1] * (z.dim() - 2)) for site, z in lesson.noise.items()}
+
+    def extra_repr(self) -> str:
+        return self.noise.extra_repr() if self.noise else ""
+
+
+class OPZO(Direct):
+    r"""Online pseudo-zeroth order: noise in one forward pass teaches each layer how the output depends on it.
+
+    With :math:`\alpha z_l` the noise at layer l, o the output and e the derivative of the loss by it,
+
+    .. math::
+        M_l \leftarrow \lambda M_l + (1 - \lambda)\, \tfrac1B \textstyle\sum_b z_l^{(b)} \otimes o^{(b)} / \alpha,
+        \qquad g_l = M_l\, e.
+
+    M tends to the transposed Jacobian of the output by the layer, smoothed by the noise and averaged over data.
+
+    Args:
+        momentum: The factor :math:`\lambda`, per step; averages reach back 1 / (1 - momentum) steps.
+        alpha: Size of the noise.
+        law: Of the noise: "gaussian", "rademacher" or "sphere".
+        position: "post": layers behind see spikes plus noise; "pre": neurons see currents plus noise.
+        antithetic: Pairs of steps share their noise, with opposite signs, which takes out what outputs have in common.
+        scale_by_alpha: Divide by alpha, as defined.  Without it M is alpha times smaller, and so are all errors.
+        init: What M begins with: "zero", or a matrix of `DFA` ("dfa"), which fades.
+        debias: Divide M by the weight that its average has so far, :math:`1 - \lambda^k` after k steps, so that errors
+            have their full size from the start; of no use where M begins with something.
+        center_output: Take a running mean off the output first; less variance, the same expectation.
+        seed: Of the noise and of the first M.
+
+    Raises:
+        ConfigError: An argument is out of its range, or unknown.
+
+    Reference:
+        Xiao et al., Online Pseudo-Zeroth-Order Training of Neuromorphic Spiking Neural Networks, ICLR 2026,
+        arXiv 2407.12516, section 4.
+    """
+
+    steps: Tensor
+
+    def __init__(
+        self,
+        momentum: float = 0.9999,
+        alpha: float = 0.2,
+        law: Law = "gaussian",
+        position: Position = "post",
+        antithetic: bool = True,
+        scale_by_alpha: bool = True,
+        init: Literal["zero", "dfa"] = "zero",
+        debias: bool = True,
+        center_output: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(seed, Noise(alpha, law, position, antithetic, seed))
+        if not 0 <= momentum <= 1:
+            raise ConfigError(f"OPZO(momentum={momentum}): the share of M that is kept per step lies in [0, 1].")
+        if init not in ("zero", "dfa"):
+            raise ConfigError(f"OPZO(init={init!r}) is unknown. {nearest(init, ('zero', 'dfa'))}")
+        self.momentum, self.scale_by_alpha, self.init = momentum, scale_by_alpha, init
+        self.debias = debias and init == "zero"
+        self.center_output = center_output
+        self.means = Matrices()
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def first(self, neurons: int, components: int, generator: torch.Generator) -> Tensor:
+        if self.init == "dfa":
+            return DFA().first(neurons, components, generator)
+        return torch.zeros(neurons, components)
+
+    def prepare(self, wiring: Wiring, like: Tensor, targets: dict[str, tuple[int, frozenset[str]]]) -> None:
+        super().prepare(wiring, like, targets)
+        for name, (components, _) in targets.items():
+            if self.center_output and name not in self.means:
+                self.means[name] = like.new_zeros(components)
+
+    def taught(self, step: int, lesson: Lesson) -> None:
+        self.steps += 1
+        for name, target in lesson.targets.items():
+            if self.center_output:
+                self.means[name].lerp_(target.vector[step].mean(0), _CENTRE)
+
+    def signal(self, key: str, moment: Moment) -> Tensor:
+        assert moment.noise is not None and self.noise is not None  # it asks for it
+        m, vector = self.matrices[key], moment.vector
+        if self.center_output:
+            vector = vector - self.means[key.partition(" ")[0]]
+        share = (1 - self.momentum) / len(vector) / (self.noise.alpha if self.scale_by_alpha else 1)
+        m.addmm_(moment.noise.T, vector, beta=self.momentum, alpha=share)
+        weight = 1 - self.momentum ** (self.steps + 1).double() if self.debias and self.momentum < 1 else 1.0
+        return (moment.error / weight).to(m) @ m.T
+
+    def extra_repr(self) -> str:
+        names = ("momentum", "scale_by_alpha", "init", "debias", "center_output")
+        shown = [f"{name}={getattr(self, name)!r}" for name in names]
+        return ", ".join([*shown, *([self.noise.extra_repr()] if self.noise else [])])
+
+
+_CENTRE = 0.01
+"""Share of a new output in the running mean."""
