@@ -126,8 +126,8 @@ def certify(net: Network, rule: Rule, x: Tensor, y: Tensor, loss: Loss) -> Certi
 def _gradients(
     net: Network, rule: Rule, x: Tensor, y: Tensor, loss: Loss, parameters: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    with untouched(net, rule):
-        for _ in rule.updates(net, x, y, loss):
+    with untouched(net):
+        for _ in rule.stand_in(net, x).updates(net, x, y, loss):
             pass
         return {n: torch.zeros_like(p) if p.grad is None else p.grad.clone() for n, p in parameters.items()}
 

@@ -71,12 +71,12 @@ def energy(net: Network, rule: Rule, x: Tensor, y: Tensor, loss: Loss) -> Energy
         loss: The loss.
     """
     counter = SynapseCounter()
-    with untouched(net, rule):
+    with untouched(net):
         with torch.no_grad():
             run = net.start(x, observers=(counter,))
             for step in x.split(1):
                 run.advance(step)
-        updates: Sequence[Update] = list(rule.updates(net, x, y, loss))
+        updates: Sequence[Update] = list(rule.stand_in(net, x).updates(net, x, y, loss))
     work, report = counter.work, updates[-1].report
     forward = sum((w.times * w.forward for w in work.values()), Operations())
     wiring = net.wiring(x)

@@ -107,12 +107,13 @@ def plan(
 
 def _saved_bytes(net: Network, rule: Rule, shape: Sequence[int]) -> int:
     example = next(net.parameters())
-    with untouched(net, rule):
+    with untouched(net):
         x = torch.rand(*shape, dtype=example.dtype, device=example.device)
         y = torch.zeros(shape[1], dtype=torch.int64, device=example.device)
         net.wiring(x)  # its probe is not part of a step
+        learner = rule.stand_in(net, x)
         with SavedBytes() as saved:
             loss = standard_loss(rule.loss_of)(lambda output, _: output.square().mean())
-            for _ in rule.updates(net, x, y, loss):
+            for _ in learner.updates(net, x, y, loss):
                 pass
     return saved.peak

@@ -21,10 +21,10 @@ def restored(*modules: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def untouched(net: nn.Module, rule: nn.Module) -> Iterator[None]:
-    """Start from no gradients and put gradients, buffers, rule state and random state back afterwards."""
+def untouched(net: nn.Module) -> Iterator[None]:
+    """Start from no gradients and put gradients, buffers and random state back afterwards."""
     grads = [(p, p.grad) for p in net.parameters()]
-    with restored(net, rule):
+    with restored(net):
         try:
             for p, _ in grads:
                 p.grad = None

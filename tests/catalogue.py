@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spikewright.losses import Loss, OnRate, PerStep
-from spikewright.network import Network
 from spikewright.neurons import IF, LIF, Neuron
 from spikewright.rules import BPTT, DSR, IDE, OTTT, SLTT, SPIDE, OnlineRule, Rule
 from spikewright.solvers import Anderson, FixedPoint
@@ -19,7 +18,6 @@ from tests.nets import NETS
 from tests.oracles import bptt, direct, ottt, rate, sltt, spide
 from tests.oracles.draw import WEIGHTS
 from tests.oracles.machine import Criterion, Params
-from tests.oracles.programs import PROGRAMS
 
 Case = tuple[Callable, Params, Tensor, Tensor, Criterion]
 """What an oracle needs: step program, parameters, input, target, criterion."""
@@ -34,7 +32,7 @@ class Entry:
 
     Attributes:
         make: Builds the rule; takes `chunk`.
-        oracle: The gradient by an explicit program.
+        oracle: The gradient by an explicit program, given a rule that is prepared.
         equal: Parameters whose gradient is that of BPTT; all others differ.
         promised: Those of `equal` for which the rule says so itself; `None` means all.
         constant_memory: What is saved for backward does not grow with the number of steps.
@@ -132,27 +130,25 @@ def _some_steps(rule: Rule, case: Case) -> Params:
     return sltt.gradients_of_steps(*case, drawn_steps(rule, len(case[2])))
 
 
-def _prepared(rule: OnlineRule, case: Case) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Return the feedback matrices that a rule begins with, by the layer names of the program, and its sites."""
-    name = next(name for name, program in PROGRAMS.items() if program is case[0])
-    sites = {"once": "lif", "again": "lif#2"} if name == "shared" else {}
-    rule.prepare(Network(NETS[name](0)), case[2])
-    matrices = getattr(rule.spatial, "matrices", {})
-    layers = {site: layer for layer, site in sites.items()}
-    begun = {key.removeprefix("output "): matrices[key] for key in matrices}
-    return {layers.get(site, site): matrix for site, matrix in begun.items()}, sites
+SITES = {"once": "lif", "again": "lif#2"}
+"""Where layers of a program are called otherwise than their sites."""
 
 
-def _drawn_by(rule: OnlineRule, sites: dict[str, str]) -> direct.Draw:
+def _matrices(rule: OnlineRule) -> dict[str, Tensor]:
+    """Return the feedback matrices that a rule begins with, by layer of the program."""
+    layers = {site: layer for layer, site in SITES.items()}
+    begun = {key.removeprefix("output "): rule.spatial.matrices[key] for key in rule.spatial.matrices}
+    return {layers.get(site, site): matrix.clone() for site, matrix in begun.items()}
+
+
+def _drawn_by(rule: OnlineRule) -> direct.Draw:
     """Return the noise of a rule's first sequence."""
     noise = rule.spatial.noise
     assert noise is not None
-    return lambda layer, step, like: noise.draw(like, sites.get(layer, layer), 1, step)
+    return lambda layer, step, like: noise.draw(like, SITES.get(layer, layer), 1, step)
 
 
 def _back(rule: OnlineRule, case: Case) -> Params:
-    _prepared(rule, case)
-
     def other(name: str, weight: Tensor) -> Tensor:
         if isinstance(rule.spatial, FA):
             return rule.spatial.weights[name] if name in rule.spatial.weights else weight
@@ -162,18 +158,17 @@ def _back(rule: OnlineRule, case: Case) -> Params:
 
 
 def _direct(rule: OnlineRule, case: Case) -> Params:
-    matrices, sites = _prepared(rule, case)
     way, noise = rule.spatial, rule.spatial.noise
     options: dict[str, Any] = {"traced": isinstance(rule, OTTT)}
     if noise is not None:
-        options |= {"draw": _drawn_by(rule, sites), "alpha": noise.alpha, "post": noise.position == "post"}
+        options |= {"draw": _drawn_by(rule), "alpha": noise.alpha, "post": noise.position == "post"}
     if isinstance(way, DKP):
-        return direct.gradients(*case, direct.kolen_pollack(matrices, way.lr, way.decay), **options)
+        return direct.gradients(*case, direct.kolen_pollack(_matrices(rule), way.lr, way.decay), **options)
     if isinstance(way, DFA):
-        return direct.gradients(*case, direct.fixed(matrices), **options)
+        return direct.gradients(*case, direct.fixed(_matrices(rule)), **options)
     if isinstance(way, ZO):
         return direct.gradients(*case, direct.zeroth_order(noise.alpha), **options)
-    signal = direct.pseudo_zeroth_order(list(matrices), way.momentum, noise.alpha)
+    signal = direct.pseudo_zeroth_order(list(_matrices(rule)), way.momentum, noise.alpha)
     return direct.gradients(*case, signal, **options)
 
 

@@ -2,8 +2,9 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from torch import Tensor, nn
 
@@ -112,6 +113,12 @@ class Rule(nn.Module, ABC):
             net: The network.
             x: `[time, batch, *feature]`, of any length.
         """
+
+    def stand_in(self, net: Network, x: Tensor) -> Self:
+        """Return a copy to try things with, ready for a network."""
+        copy = deepcopy(self)
+        copy.prepare(net, x)
+        return copy
 
     @property
     def uses_synapses(self) -> bool:

@@ -54,9 +54,9 @@ class Spatial(nn.Module, ABC):
     cuts: ClassVar[bool] = False
     """Whether the graph is cut at neurons."""
 
-    def __init__(self, noise: Noise | None = None) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.noise = noise
+        self.noise: Noise | None = None
         """What perturbs neurons while they learn."""
 
     def prepare(self, wiring: Wiring, like: Tensor, targets: dict[str, tuple[int, frozenset[str]]]) -> None:

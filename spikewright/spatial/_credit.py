@@ -104,7 +104,7 @@ class Credit(Part):
             value = value_of(leaf)
             own, read = self._read(spikes)
             backward(value + unit + sum(value_of(vector) for vector in read.values()))
-        scale = unit.grad  # of the loss, where precision asks for one
+        scale = _grad(unit)  # of the loss, where precision asks for one
         vectors = {name: leaf if name == OUTPUT else read[name] for name in self._targets}
         lesson = Lesson(
             targets={
@@ -172,7 +172,7 @@ class Credit(Part):
         """Whether nothing but neurons of this step sends to a synapse."""
         return bool(self._wiring.synapses[site].senders) and not self._recurrent
 
-    def _dual(self) -> AbstractContextManager[None]:
+    def _dual(self) -> AbstractContextManager[object]:
         return forward_ad.dual_level() if self._perturbs("post") else nullcontext()
 
     def _draw(self, site: str, like: Tensor) -> Tensor:

@@ -24,11 +24,11 @@ class Matrices(nn.Module):
     def __len__(self) -> int:
         return len(self._buffers)
 
-    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         for key, value in state_dict.items():
             if key.startswith(prefix) and key[len(prefix) :] not in self._buffers:
                 self.register_buffer(key[len(prefix) :], value.clone())
-        super()._load_from_state_dict(state_dict, prefix, *args)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
 def _key(name: str) -> str:

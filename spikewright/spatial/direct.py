@@ -11,7 +11,6 @@ from torch import Tensor
 from spikewright.errors import ConfigError
 from spikewright.spatial._base import Lesson, Spatial
 from spikewright.spatial._matrices import Matrices
-from spikewright.spatial._noise import Noise
 from spikewright.wiring import Wiring
 
 
@@ -40,13 +39,12 @@ class Direct(Spatial):
 
     Args:
         seed: Of the first matrices.
-        noise: What perturbs neurons, if anything does.
     """
 
     cuts: ClassVar[bool] = True
 
-    def __init__(self, seed: int, noise: Noise | None = None) -> None:
-        super().__init__(noise)
+    def __init__(self, seed: int) -> None:
+        super().__init__()
         self.seed = seed
         self.matrices = Matrices()
 
@@ -115,7 +113,8 @@ class DFA(Direct):
         self.scale = scale
 
     def first(self, neurons: int, components: int, generator: torch.Generator) -> Tensor:
-        return torch.randn(neurons, components, generator=generator) * (self.scale / math.sqrt(components))
+        drawn = torch.randn(neurons, components, generator=generator, dtype=torch.float64)
+        return drawn * (self.scale / math.sqrt(components))
 
     def signal(self, key: str, moment: Moment) -> Tensor:
         return moment.error @ self.matrices[key].T

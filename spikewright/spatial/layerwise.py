@@ -46,7 +46,7 @@ class FA(Spatial):
         generator = torch.Generator().manual_seed(self.seed)
         for site, synapse in wiring.synapses.items():
             bound = 1 / math.sqrt(math.prod(synapse.weight[1:]))
-            drawn = (2 * torch.rand(synapse.weight, generator=generator) - 1) * bound
+            drawn = (2 * torch.rand(synapse.weight, generator=generator, dtype=torch.float64) - 1) * bound
             if synapse.senders and site not in self.weights:
                 self.weights[site] = drawn.to(like)
 

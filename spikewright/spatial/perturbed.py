@@ -40,7 +40,8 @@ class ZO(Spatial):
         antithetic: bool = False,
         seed: int = 0,
     ) -> None:
-        super().__init__(Noise(alpha, law, position, antithetic, seed))
+        super().__init__()
+        self.noise = Noise(alpha, law, position, antithetic, seed)
 
     @torch.no_grad()
     def signals(self, lesson: Lesson) -> dict[str, Tensor]:
@@ -99,7 +100,8 @@ class OPZO(Direct):
         center_output: bool = False,
         seed: int = 0,
     ) -> None:
-        super().__init__(seed, Noise(alpha, law, position, antithetic, seed))
+        super().__init__(seed)
+        self.noise = Noise(alpha, law, position, antithetic, seed)
         if not 0 <= momentum <= 1:
             raise ConfigError(f"OPZO(momentum={momentum}): the share of M that is kept per step lies in [0, 1].")
         if init not in ("zero", "dfa"):

@@ -17,6 +17,7 @@ import spikewright.models
 import spikewright.neurons
 import spikewright.rules
 import spikewright.solvers
+import spikewright.spatial
 import spikewright.surrogate
 from spikewright.errors import ConfigError, nearest
 from spikewright.train.arguments import check_type, hints, is_plain, tuples
@@ -37,16 +38,30 @@ NEURONS: Choices = _concrete(spikewright.neurons, spikewright.neurons.Neuron)
 SURROGATES: Choices = _concrete(spikewright.surrogate, spikewright.surrogate.Surrogate)
 LOSSES: Choices = {"per_step": spikewright.losses.PerStep, "on_rate": spikewright.losses.OnRate}
 SOLVERS: Choices = _concrete(spikewright.solvers, spikewright.solvers.Solver)
+SPATIAL: Choices = _concrete(spikewright.spatial, spikewright.spatial.Spatial)
 CRITERIA: Choices = {
     "cross_entropy": nn.CrossEntropyLoss,
     "cross_entropy_mse": spikewright.losses.CrossEntropyMSE,
 }
 MODELS: Choices = {name: spikewright.models.model_class(name) for name in spikewright.models.list_models()}
+
+
+def none() -> None:
+    """A component that is left out."""
+
+
+LOCAL: Choices = {"none": none, "local": spikewright.spatial.Local}
 # L-BFGS calls the loss itself, again and again; SparseAdam takes no dense gradient.
 OPTIMIZERS: Choices = _concrete(torch.optim, torch.optim.Optimizer, frozenset(("lbfgs", "sparseadam")))
 
-NESTED: Mapping[str, Choices] = {"surrogate": SURROGATES, "criterion": CRITERIA, "solver": SOLVERS}
-"""Arguments that are components themselves."""
+NESTED: Mapping[str, Choices] = {
+    "surrogate": SURROGATES,
+    "criterion": CRITERIA,
+    "solver": SOLVERS,
+    "spatial": SPATIAL,
+    "local": LOCAL,
+}
+"""Arguments that are components themselves; one that may be left out can be said to be there by `true`."""
 _STANDARD = {"criterion": "cross_entropy"}
 """What a required nested component is if nobody says."""
 
@@ -138,5 +153,9 @@ def _argument(kind: str, builder: Callable[..., Any], key: str, value: Any) -> A
 def _nested(path: str, builder: Callable[..., Any], key: str, value: Any) -> dict[str, Any]:
     """Name the nested component, which is the constructor's default unless the table says otherwise."""
     default = options(builder)[key].default
+    if default is None:
+        given = {} if isinstance(value, bool) else as_table(path, value)
+        there = next(name for name in NESTED[key] if name != "none")
+        return {"name": there if value is True or given else "none", **given}
     own = _STANDARD.get(key) if default is inspect.Parameter.empty else type(default).__name__.lower()
     return {"name": own, **as_table(path, value)}

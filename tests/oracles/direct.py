@@ -46,7 +46,8 @@ class Cut(Online):
             leak = self.traces.leak_of(pre, post, self.leaks)
             own, constant = own + leak * self.own[name][0], constant + leak * self.own[name][1]
         self.own[name] = own, constant
-        path = own + (constant if weight.dim() == 2 else constant[:, None, None])
+        down = weighted(x.chunk(2)[0], weight.detach(), None, **conv)  # to a synapse in front, if there is one
+        path = own + down + (constant if weight.dim() == 2 else constant[:, None, None])
         current = weighted(noisy, weight, bias, **conv).detach() + (path - path.detach())
         return torch.cat([current, current])
 

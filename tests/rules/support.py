@@ -47,6 +47,13 @@ def gradients(rule: Rule, module: nn.Module, x: Tensor, y: Tensor, loss: Loss | 
     return {name: grad.clone() for name, grad in collected(module).items()}
 
 
+def prepared(entry: Entry, module: nn.Module, x: Tensor) -> Rule:
+    """A rule that has learned nothing yet, with all that depends on the sizes of a network."""
+    rule = entry.make()
+    rule.prepare(Network(module), x)
+    return rule
+
+
 @cache
 def found(entry: Entry, name: str) -> Params:
     """The gradients of a rule on a network of `tests/nets.py`."""
@@ -56,7 +63,7 @@ def found(entry: Entry, name: str) -> Params:
 @cache
 def by_program(entry: Entry, name: str) -> Params:
     """The same by an explicit program."""
-    return entry.oracle(entry.make(), case(name))
+    return entry.oracle(prepared(entry, NETS[name](0), case(name)[2]), case(name))
 
 
 @cache

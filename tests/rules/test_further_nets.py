@@ -12,7 +12,7 @@ from tests.nets import lif, sample
 from tests.oracles.compare import assert_agree
 from tests.oracles.draw import draw
 from tests.oracles.machine import Machine
-from tests.rules.support import collected, learn, names
+from tests.rules.support import collected, learn, names, prepared
 
 
 def vgg_f(x: Tensor, net: Machine) -> Tensor:
@@ -61,4 +61,5 @@ def test_equals_its_explicit_program(entry: Entry, name: str) -> None:
     module.load_state_dict(params)
     (*_, update) = learn(entry.make(), module, x, y)
     assert all(0.01 < rate < 0.99 for rate in update.rates.values())
-    assert_agree(collected(module), entry.oracle(entry.make(), (program, params, x, y, F.cross_entropy)), 1e-10)
+    rule = prepared(entry, module, x)
+    assert_agree(collected(module), entry.oracle(rule, (program, params, x, y, F.cross_entropy)), 1e-10)

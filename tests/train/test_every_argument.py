@@ -22,6 +22,7 @@ from spikewright.train.schedule import SCHEDULES
 
 VALUES: dict[str, Any] = {
     "batch_norm": "running",
+    "below": "only",
     "betas": [0.8, 0.9],
     "blocks": [1, 2],
     "channels": [4, 8],
@@ -29,13 +30,16 @@ VALUES: dict[str, Any] = {
     "gamma": 0.5,
     "init": "kaiming",
     "k": 2,
+    "intermediate": "middle",
     "kernel": 5,
+    "law": "rademacher",
     "layers": [4, "P", 4],
     "leak": 0.25,
     "learn_tau": True,
     "mask": "output",
     "milestones": [1, 2],
     "norm": "batch",
+    "position": "pre",
     "reset": "zero",
     "restriction": "none",
     "step_size": 2,
@@ -53,6 +57,8 @@ BY_BUILDER |= {"Adam.foreach": True, "Adam.fused": True, "CrossEntropyLoss.reduc
 BY_BUILDER |= {f"{net}.norm": "none" for net in ("alexnet_f", "cifarnet_f", "conv_f", "mlp_f")}
 BY_BUILDER |= {
     "FixedPoint.damping": 0.5,
+    "OPZO.init": "dfa",
+    "OPZO.momentum": 0.5,
     "mlp_f.hidden": [8],
     "dvs_conv_f.init": "unit",
     "spide_conv_f.init": "unit",
@@ -74,7 +80,15 @@ SECTIONS = {
     "optimizer": SGD_AND_ADAM,
     "schedule": COMMON,
 }
-NESTED = {"neuron.surrogate": c.SURROGATES, "loss.criterion": c.CRITERIA, "rule.solver": c.SOLVERS}
+NESTED = {
+    "neuron.surrogate": c.SURROGATES,
+    "loss.criterion": c.CRITERIA,
+    "rule.solver": c.SOLVERS,
+    "rule.spatial": c.SPATIAL,
+    "rule.local": c.LOCAL,
+}
+OWNER = {"rule.solver": ["rule.name=ide"], "rule.spatial": ["rule.name=ottt"], "rule.local": ["rule.name=opzo"]}
+"""A rule that has such a component."""
 
 
 def arguments(choices: c.Choices) -> Iterator[tuple[str, str]]:
@@ -151,7 +165,7 @@ def test_an_argument_of_a_nested_component_is_set(
 ) -> None:
     given = value(NESTED[place][name], key)
     seen = spy(monkeypatch, NESTED[place], name)
-    rule = ["rule.name=ide"] if place == "rule.solver" else []
+    rule = OWNER.get(place, [])
     text = {True: "true", False: "false"}[given] if isinstance(given, bool) else repr(given)
     assemble(configure(None, [*rule, f"{place}.name={name}", f"{place}.{key}={text}"]))
     assert seen[key] == given
