@@ -10,7 +10,7 @@ from torch import Tensor
 from spikewright.errors import NotFinite
 from spikewright.train.build import Experiment
 from spikewright.train.diagnose import finite, first_not_finite
-from spikewright.train.distributed import Ranks, average_gradients
+from spikewright.train.distributed import Ranks, average_buffers, average_gradients
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ class BatchLearner:
         self._experiment, self._ranks = experiment, ranks
         self._amp, self._clip_norm = settings["amp"], settings["clip_norm"]
         self._device = experiment.device.type
-        self._parameters = [p for p in experiment.net.parameters() if p.requires_grad]
+        learned = [*experiment.net.parameters(), *experiment.rule.parameters()]
+        self._parameters = [p for p in learned if p.requires_grad]
         self.scaler = torch.amp.GradScaler(self._device, enabled=self._amp == "float16")
 
     def __call__(self, x: Tensor, y: Tensor) -> Learned:
@@ -63,6 +64,7 @@ class BatchLearner:
                 outputs.append(update.output)
                 if update.report is not None and not update.report.converged:
                     trouble = update.report.reason
+        average_buffers(experiment.rule, self._ranks)
         mean = experiment.loss.mean(torch.cat(outputs))
         return Learned(lost, int((mean.argmax(-1) == y).sum()), trouble)
 

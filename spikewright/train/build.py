@@ -82,6 +82,7 @@ def build(config: Config, ranks: Ranks = Ranks()) -> Experiment:  # noqa: B008  
         dataset, held_out = dataset.with_validation(presentation.validation, settings.seed)
     net = build_network(config, dataset.shape, dataset.classes).to(device)
     rule = build_rule(config).to(device)
+    rule.prepare(net, torch.zeros(1, 1, *dataset.shape, device=device))
     training = Batches(
         dataset.train,
         batch_size=min(settings.batch_size, len(dataset.train)),
@@ -96,7 +97,8 @@ def build(config: Config, ranks: Ranks = Ranks()) -> Experiment:  # noqa: B008  
         world=ranks.world,
         drop_last=ranks.world > 1,
     )
-    optimizer = construct("optimizer", OPTIMIZERS, config.optimizer, net.parameters())
+    parameters = [*net.parameters(), *rule.parameters()]
+    optimizer = construct("optimizer", OPTIMIZERS, config.optimizer, parameters)
     schedule = construct("schedule", SCHEDULES, config.schedule, optimizer, len(training), settings.epochs)
     return Experiment(
         config=_resolved(config, presentation, dataset),

@@ -53,6 +53,15 @@ def average_gradients(parameters: Iterable[nn.Parameter], ranks: Ranks) -> None:
         grad.copy_(part.view_as(grad))
 
 
+def average_buffers(rule: nn.Module, ranks: Ranks) -> None:
+    """Replace every real-valued buffer of a rule by its mean over processes."""
+    if ranks.world > 1:
+        for buffer in rule.buffers():
+            if buffer.is_floating_point():
+                distributed.all_reduce(buffer)
+                buffer /= ranks.world
+
+
 def agreed(text: str, ranks: Ranks) -> str:
     """Return what the first process says."""
     said = [text]
