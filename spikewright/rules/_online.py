@@ -60,13 +60,14 @@ class OnlineRule(Rule):
     def check(self, wiring: Wiring, sites: Sites) -> None:
         if self.local is not None:
             self.local.check(wiring)
+        reached(wiring, self.local, self.spatial.route)
 
     def prepare(self, net: Network, x: Tensor) -> None:
         wiring = net.wiring(x)
         like = torch.empty(0, device=x.device, dtype=x.dtype if x.dtype == torch.float64 else torch.float32)
         if self.local is not None:
             self.local.prepare(wiring, like)
-        self.spatial.prepare(wiring, like, reached(wiring, self.local))
+        self.spatial.prepare(wiring, like, reached(wiring, self.local, self.spatial.route))
 
     def reaches_as_bptt(self, parameter: str, wiring: Wiring) -> bool:
         """Whether the error of a step gets to a parameter as in BPTT."""

@@ -5,6 +5,7 @@ from typing import Literal
 from spikewright.rules.ottt import OTTT
 from spikewright.spatial import OPZO as Feedback
 from spikewright.spatial import Local
+from spikewright.spatial._base import Route
 from spikewright.spatial._noise import Law, Position
 
 
@@ -36,6 +37,7 @@ class OPZO(OTTT):
         debias: See there.
         center_output: See there.
         seed: See there.
+        route: See there.
         local: Readouts and errors of every layer beside that, see `spikewright.spatial.Local`.
         online: Update the weights at every step.
         chunk: See `Rule`.
@@ -61,11 +63,12 @@ class OPZO(OTTT):
         debias: bool = True,
         center_output: bool = False,
         seed: int = 0,
+        route: Route = "output",
         local: Local | None = None,
         online: bool = False,
         chunk: int | str | None = 1,
     ) -> None:
         feedback = Feedback(
-            momentum, alpha, law, position, antithetic, scale_by_alpha, init, debias, center_output, seed
+            momentum, alpha, law, position, antithetic, scale_by_alpha, init, debias, center_output, seed, route
         )
         super().__init__(online=online, chunk=chunk, spatial=feedback, local=local)

@@ -3,12 +3,28 @@
 from abc import ABC
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
 from spikewright.spatial._noise import Noise
 from spikewright.wiring import Synapse, Wiring
+
+Route = Literal["output", "penultimate"]
+"""Where errors start from: the output, or what arrives at the readout, which matters where there are many outputs."""
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Who is taught by a target.
+
+    Attributes:
+        components: Of the target's vector.
+        sites: Of the neurons.
+    """
+
+    components: int
+    sites: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -58,14 +74,15 @@ class Spatial(nn.Module, ABC):
         super().__init__()
         self.noise: Noise | None = None
         """What perturbs neurons while they learn."""
+        self.route: Route = "output"
 
-    def prepare(self, wiring: Wiring, like: Tensor, targets: dict[str, tuple[int, frozenset[str]]]) -> None:
+    def prepare(self, wiring: Wiring, like: Tensor, targets: dict[str, Reach]) -> None:
         """Make what depends on the sizes of a network; what is there already stays.
 
         Args:
             wiring: Of the network.
             like: Has the type and the device of what is made.
-            targets: Number of components of each target, and the neurons it reaches.
+            targets: By name.
         """
 
     def back(self, synapse: Synapse, weight: Tensor) -> Tensor | None:

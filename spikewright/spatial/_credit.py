@@ -1,8 +1,9 @@
 """One sequence under a way of spatial credit: perturb, cut, and bring every layer its error."""
 
 import importlib
+import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -11,31 +12,50 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from spikewright.errors import NetworkError
+from spikewright.errors import IncompatibleRule, NetworkError
 from spikewright.part import Part
 from spikewright.run import Run
-from spikewright.spatial._base import Lesson, Spatial, Target
+from spikewright.spatial._base import Lesson, Reach, Route, Spatial, Target
 from spikewright.spatial._noise import Noise, Position
 from spikewright.spatial.local import Local
 from spikewright.synapse import Arrival
 from spikewright.temporal import SiteState
 from spikewright.wiring import Wiring
 
-OUTPUT = "output"
-"""Name of the network's output among targets."""
+OUTPUT, PENULTIMATE = "output", "penultimate"
+"""Names among targets: the network's output, and what arrives at its readout."""
 
 
-def reached(wiring: Wiring, local: Local | None) -> dict[str, tuple[int, frozenset[str]]]:
-    """Return, for every target, the number of its components and the neurons it teaches directly."""
-    senders = frozenset(site for site in wiring.neurons if wiring.is_sender(site))
-    components = torch.Size(wiring.output).numel()
+def reached(wiring: Wiring, local: Local | None, route: Route) -> dict[str, Reach]:
+    """Return which neurons every target teaches directly, by the name of the target.
+
+    Args:
+        wiring: Of the network.
+        local: Local learning, which may have a target of its own.
+        route: The target at the end of the network.
+
+    Raises:
+        IncompatibleRule: There is no such target.
+    """
+    taught = frozenset(site for site in wiring.neurons if wiring.is_sender(site))
+    outputs = math.prod(wiring.output)
+    components = outputs
+    if route == PENULTIMATE:
+        readouts = [synapse for synapse in wiring.synapses.values() if not synapse.receivers]
+        if len(readouts) != 1 or len(readouts[0].weight) != 2 or not readouts[0].senders:
+            raise IncompatibleRule(
+                f"Errors were to take the route over what arrives at the readout, but the network has {len(readouts)} "
+                "readouts, or one that is not a linear layer behind neurons. Use route='output'."
+            )
+        components = readouts[0].weight[1]
+        taught -= readouts[0].senders.keys()
     if local is None or local.intermediate is None:
-        return {OUTPUT: (components, senders)}
+        return {route: Reach(components, taught)}
     sites, middle = list(wiring.shapes), local.middle(wiring)
-    below = frozenset(sites[: sites.index(middle)]) & senders
+    below = frozenset(sites[: sites.index(middle)]) & taught
     return {
-        OUTPUT: (components, senders - below if local.below == "only" else senders),
-        middle: (components, below),
+        route: Reach(components, taught - below if local.below == "only" else taught),
+        middle: Reach(outputs, below),
     }
 
 
@@ -58,7 +78,8 @@ class Credit(Part):
         self._spatial, self._local, self._word = spatial, local, word
         self._wiring = wiring
         self._count = 0 if spatial.noise is None else spatial.noise.begin()
-        self._targets = reached(wiring, local)
+        self._targets = reached(wiring, local, spatial.route)
+        self._cut = frozenset().union(*(r.sites for r in self._targets.values())) if spatial.cuts else frozenset[str]()
         self._recurrent = recurrent
         if spatial.noise is not None and spatial.noise.position == "post":
             _import_formulas()
@@ -67,6 +88,7 @@ class Credit(Part):
         self._last: dict[str, tuple[int, Tensor]] = {}
         self._spikes: dict[str, list[Tensor]] = {}
         self._noise: dict[str, list[Tensor]] = {}
+        self._penultimate: list[Tensor] = []
 
     def learn(
         self,
@@ -97,35 +119,33 @@ class Credit(Part):
         finally:
             self._learning = False
         spikes = {site: torch.cat(parts) for site, parts in self._spikes.items()}
-        noise = {site: torch.cat(parts) for site, parts in self._noise.items()}
-        self._spikes, self._noise = {}, {}
         with torch.enable_grad():
             leaf, unit = output.detach().requires_grad_(), output.new_zeros(()).requires_grad_()
             value = value_of(leaf)
             own, read = self._read(spikes)
             backward(value + unit + sum(value_of(vector) for vector in read.values()))
         scale = _grad(unit)  # of the loss, where precision asks for one
-        vectors = {name: leaf if name == OUTPUT else read[name] for name in self._targets}
-        lesson = Lesson(
-            targets={
-                name: Target(_full(v).flatten(2), _full(_grad(v) / scale).flatten(2), self._targets[name][1])
-                for name, v in vectors.items()
-            },
-            activity={site: s.detach() for site, s in spikes.items()},
-            noise=noise,
-            terms=partial(terms_of, leaf.detach()),
-        )
-        arrived = self._spatial.signals(lesson)
-        roots, grads = [output], [_grad(leaf)]
-        for site, root in spikes.items():
-            grad = arrived[site] * scale if site in arrived else torch.zeros_like(root)
-            if self._local is not None:
-                grad = grad + self._local.weight * _grad(own[site])
-            roots.append(root)
-            grads.append(grad.to(root.dtype))
-        needed = [(root, grad) for root, grad in zip(roots, grads) if root.requires_grad]
-        with torch.autocast(x.device.type, enabled=False):
-            torch.autograd.backward([root for root, _ in needed], [grad for _, grad in needed])
+        local = {site: self._local.weight * _grad(s) for site, s in own.items()} if self._local else {}
+        whole = {site: s for site, s in spikes.items() if site not in self._cut}
+        _backward([(output, _grad(leaf)), *((s, local[site]) for site, s in whole.items())])
+        if self._cut:
+            vectors = {OUTPUT: [leaf], **{name: [v] for name, v in read.items()}, PENULTIMATE: self._penultimate}
+            lesson = Lesson(
+                targets={
+                    name: Target(
+                        vector=_full(torch.cat([v.detach() for v in vectors[name]])).flatten(2),
+                        error=_full(torch.cat([_grad(v) for v in vectors[name]]) / scale).flatten(2),
+                        reaches=reach.sites,
+                    )
+                    for name, reach in self._targets.items()
+                },
+                activity={site: spikes[site].detach() for site in self._cut},
+                noise={site: torch.cat(parts) for site, parts in self._noise.items()},
+                terms=partial(terms_of, leaf.detach()),
+            )
+            arrived = self._spatial.signals(lesson)
+            _backward([(spikes[site], arrived[site] * scale + local.get(site, 0)) for site in arrived])
+        self._spikes, self._noise, self._penultimate = {}, {}, []
         return value.detach(), output.detach()
 
     def synapse(self, site: str, x: Tensor, weight: Tensor, carried: SiteState) -> tuple[Arrival, SiteState]:
@@ -138,23 +158,25 @@ class Credit(Part):
         arrival, carried = self._word.synapse(site, clean, weight, carried)
         if noisy is not None:
             arrival = replace(arrival, value=noisy, factor=clean if arrival.factor is None else arrival.factor)
+        if self._learning and PENULTIMATE in self._targets and not self._wiring.synapses[site].receivers:
+            arrival.value.retain_grad()
+            self._penultimate.append(arrival.value)
         back = self._spatial.back(self._wiring.synapses[site], weight)
         return arrival if back is None else replace(arrival, back=back), carried
 
     def current(self, site: str, current: Tensor) -> Tensor:
         clean, noisy = _told_apart(current)
         arrived = clean if noisy is None else noisy
-        if self._perturbs("pre") and self._wiring.is_sender(site):
+        if self._perturbs("pre") and site in self._cut:
             arrived = arrived + self._draw(site, arrived)
         return arrived
 
     def emitted(self, site: str, spikes: Tensor) -> Tensor:
         if not self._learning:
             return spikes
-        cut = self._spatial.cuts and self._wiring.is_sender(site)
-        if cut or self._local is not None:
+        if site in self._cut or self._local is not None:
             self._spikes.setdefault(site, []).append(spikes)
-        if not cut:
+        if site not in self._cut:
             return spikes
         if self._perturbs("post"):
             return forward_ad.make_dual(spikes.detach(), self._draw(site, spikes))
@@ -169,8 +191,8 @@ class Credit(Part):
         return self._learning and noise is not None and noise.position == position
 
     def _expects_noise(self, site: str) -> bool:
-        """Whether nothing but neurons of this step sends to a synapse."""
-        return bool(self._wiring.synapses[site].senders) and not self._recurrent
+        """Whether neurons that are perturbed send to a synapse, at this step."""
+        return not self._cut.isdisjoint(self._wiring.synapses[site].senders) and not self._recurrent
 
     def _dual(self) -> AbstractContextManager[object]:
         return forward_ad.dual_level() if self._perturbs("post") else nullcontext()
@@ -218,6 +240,14 @@ def _told_apart(x: Tensor) -> tuple[Tensor, Tensor | None]:
 def _full(x: Tensor) -> Tensor:
     """Return `x` without graph, in 32 bits or more."""
     return x.detach().float() if x.dtype.itemsize < 4 else x.detach()
+
+
+def _backward(roots: Iterable[tuple[Tensor, Tensor]]) -> None:
+    """Accumulate the gradients at parameters, given those at some tensors."""
+    needed = [(root, grad.to(root.dtype)) for root, grad in roots if root.requires_grad]
+    if needed:
+        with torch.autocast(needed[0][0].device.type, enabled=False):
+            torch.autograd.backward([root for root, _ in needed], [grad for _, grad in needed])
 
 
 def _grad(x: Tensor) -> Tensor:

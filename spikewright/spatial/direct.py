@@ -3,13 +3,13 @@
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 import torch
 from torch import Tensor
 
-from spikewright.errors import ConfigError
-from spikewright.spatial._base import Lesson, Spatial
+from spikewright.errors import ConfigError, nearest
+from spikewright.spatial._base import Lesson, Reach, Route, Spatial
 from spikewright.spatial._matrices import Matrices
 from spikewright.wiring import Wiring
 
@@ -39,12 +39,17 @@ class Direct(Spatial):
 
     Args:
         seed: Of the first matrices.
+        route: Where errors start from: the "output"; or what arrives at the readout ("penultimate"), whose error is
+            W^T e with the readout's own weights: matrices do not grow with the number of outputs then.
     """
 
     cuts: ClassVar[bool] = True
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, route: Route) -> None:
         super().__init__()
+        if route not in get_args(Route):
+            raise ConfigError(f"{type(self).__name__}(route={route!r}) is unknown. {nearest(route, get_args(Route))}")
+        self.route = route
         self.seed = seed
         self.matrices = Matrices()
 
@@ -61,12 +66,12 @@ class Direct(Spatial):
             moment: What there is to learn from.
         """
 
-    def prepare(self, wiring: Wiring, like: Tensor, targets: dict[str, tuple[int, frozenset[str]]]) -> None:
+    def prepare(self, wiring: Wiring, like: Tensor, targets: dict[str, Reach]) -> None:
         generator = torch.Generator().manual_seed(self.seed)
-        for name, (components, reaches) in targets.items():
+        for name, reach in targets.items():
             for site, shape in wiring.shapes.items():
-                if site in reaches:
-                    drawn = self.first(math.prod(shape), components, generator)
+                if site in reach.sites:
+                    drawn = self.first(math.prod(shape), reach.components, generator)
                     if _key(name, site) not in self.matrices:
                         self.matrices[_key(name, site)] = drawn.to(like)
 
@@ -101,13 +106,14 @@ class DFA(Direct):
     Args:
         scale: The factor s; m is the number of components of the error.
         seed: Of the matrices.
+        route: Where errors start from, see `Direct`.
 
     Reference:
         Nøkland, Direct Feedback Alignment Provides Learning in Deep Neural Networks, NeurIPS 2016, arXiv 1609.01596.
     """
 
-    def __init__(self, scale: float = 1.0, seed: int = 0) -> None:
-        super().__init__(seed)
+    def __init__(self, scale: float = 1.0, seed: int = 0, route: Route = "output") -> None:
+        super().__init__(seed, route)
         if not scale > 0:
             raise ConfigError(f"DFA(scale={scale}): no error would arrive, or its opposite. Give a positive factor.")
         self.scale = scale
@@ -120,7 +126,7 @@ class DFA(Direct):
         return moment.error @ self.matrices[key].T
 
     def extra_repr(self) -> str:
-        return f"scale={self.scale}, seed={self.seed}"
+        return f"scale={self.scale}, seed={self.seed}, route={self.route!r}"
 
 
 class DKP(DFA):
@@ -136,13 +142,16 @@ class DKP(DFA):
         decay: Share :math:`\gamma` of a matrix that is lost per step.
         scale: Of the first matrices, as in `DFA`.
         seed: Likewise.
+        route: Likewise.
 
     Reference:
         Webster, Choi, Ahn, Learning the Connections in Direct Feedback Alignment, 2020.
     """
 
-    def __init__(self, lr: float = 0.1, decay: float = 1e-6, scale: float = 1.0, seed: int = 0) -> None:
-        super().__init__(scale, seed)
+    def __init__(
+        self, lr: float = 0.1, decay: float = 1e-6, scale: float = 1.0, seed: int = 0, route: Route = "output"
+    ) -> None:
+        super().__init__(scale, seed, route)
         if not (lr >= 0 and 0 <= decay < 1):
             raise ConfigError(f"DKP(lr={lr}, decay={decay}): the rate is not negative, and the decay lies in [0, 1).")
         self.lr, self.decay = lr, decay

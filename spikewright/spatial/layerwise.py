@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from spikewright.spatial._base import Spatial
+from spikewright.spatial._base import Reach, Spatial
 from spikewright.spatial._matrices import Matrices
 from spikewright.wiring import Synapse, Wiring
 
@@ -42,7 +42,7 @@ class FA(Spatial):
         self.seed = seed
         self.weights = Matrices()
 
-    def prepare(self, wiring: Wiring, like: Tensor, targets: dict[str, tuple[int, frozenset[str]]]) -> None:
+    def prepare(self, wiring: Wiring, like: Tensor, targets: dict[str, Reach]) -> None:
         generator = torch.Generator().manual_seed(self.seed)
         for site, synapse in wiring.synapses.items():
             bound = 1 / math.sqrt(math.prod(synapse.weight[1:]))

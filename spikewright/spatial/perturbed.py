@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from spikewright.errors import ConfigError, nearest
-from spikewright.spatial._base import Lesson, Spatial
+from spikewright.spatial._base import Lesson, Reach, Route, Spatial
 from spikewright.spatial._matrices import Matrices
 from spikewright.spatial._noise import Law, Noise, Position
 from spikewright.spatial.direct import DFA, Direct, Moment
@@ -76,6 +76,7 @@ class OPZO(Direct):
             have their full size from the start; of no use where M begins with something.
         center_output: Take a running mean off the output first; less variance, the same expectation.
         seed: Of the noise and of the first M.
+        route: Where errors start from, see `Direct`.
 
     Raises:
         ConfigError: An argument is out of its range, or unknown.
@@ -99,8 +100,9 @@ class OPZO(Direct):
         debias: bool = True,
         center_output: bool = False,
         seed: int = 0,
+        route: Route = "output",
     ) -> None:
-        super().__init__(seed)
+        super().__init__(seed, route)
         self.noise = Noise(alpha, law, position, antithetic, seed)
         if not 0 <= momentum <= 1:
             raise ConfigError(f"OPZO(momentum={momentum}): the share of M that is kept per step lies in [0, 1].")
@@ -117,11 +119,11 @@ class OPZO(Direct):
             return DFA().first(neurons, components, generator)
         return torch.zeros(neurons, components)
 
-    def prepare(self, wiring: Wiring, like: Tensor, targets: dict[str, tuple[int, frozenset[str]]]) -> None:
+    def prepare(self, wiring: Wiring, like: Tensor, targets: dict[str, Reach]) -> None:
         super().prepare(wiring, like, targets)
-        for name, (components, _) in targets.items():
+        for name, reach in targets.items():
             if self.center_output and name not in self.means:
-                self.means[name] = like.new_zeros(components)
+                self.means[name] = like.new_zeros(reach.components)
 
     def taught(self, step: int, lesson: Lesson) -> None:
         self.steps += 1
@@ -140,7 +142,7 @@ class OPZO(Direct):
         return (moment.error / weight).to(m) @ m.T
 
     def extra_repr(self) -> str:
-        names = ("momentum", "scale_by_alpha", "init", "debias", "center_output")
+        names = ("momentum", "scale_by_alpha", "init", "debias", "center_output", "route")
         shown = [f"{name}={getattr(self, name)!r}" for name in names]
         return ", ".join([*shown, *([self.noise.extra_repr()] if self.noise else [])])
 
