@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from typing import ClassVar, get_args
 
+import torch
 from torch import Tensor
 
 from spikewright.errors import ConfigError, OutsideRun, ShapeError, nearest
@@ -33,10 +34,12 @@ class Neuron(Temporal):
         detach_reset: Keep the backward pass out of the reset.  Only BPTT can tell the difference.
         surrogate: Slope used in place of the derivative of a spike.
         inplace: Accepted and ignored, so that `act_layer=LIF` works in libraries that build activations with it.
+        noise: Standard deviation of what hardware adds to everything that is emitted, in training and in evaluation:
+            normal, fresh at every step, the same however a sequence is cut into chunks.
 
     Raises:
         ConfigError: The threshold is not positive or not above rest, `reset` is unknown, a hard reset is combined
-            with a rest potential, or the amplitude is zero.
+            with a rest potential, the amplitude is zero, or the noise negative.
 
     Attributes:
         in_quanta: Potentials are in units of the quantum, as they always are where it is trained: then it is trained
@@ -56,6 +59,7 @@ class Neuron(Temporal):
         rest: float = 0.0,
         gain: float = 1.0,
         amplitude: float = 1.0,
+        noise: float = 0.0,
     ) -> None:
         super().__init__()
         name = type(self).__name__
@@ -71,6 +75,9 @@ class Neuron(Temporal):
             )
         if amplitude == 0:
             raise ConfigError(f"{name}(amplitude={amplitude}): a spike carries something, or nothing is transmitted.")
+        if noise < 0:
+            raise ConfigError(f"{name}(noise={noise}): a standard deviation is not negative. 0 is no noise.")
+        self.noise = noise
         self.threshold = threshold
         self.rest, self.gain, self.amplitude = rest, gain, amplitude
         self.reset: Reset = reset
@@ -101,7 +108,7 @@ class Neuron(Temporal):
     def binary(self) -> bool:
         """Whether all it emits is zeros and ones; not taken for granted of a scan or a step of somebody else's."""
         ours = type(self).scan is Neuron.scan and type(self.surrogate).__call__ is Surrogate.__call__
-        return ours and _is_one(self.spike)
+        return ours and _is_one(self.spike) and self.noise == 0
 
     def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
         threshold, quantum, gain = self.threshold, self.quantum, self.gain
@@ -119,7 +126,11 @@ class Neuron(Temporal):
             surrogate=self.surrogate,
             through_time=through_time,
         )
-        return spikes if _is_one(self.spike) else spikes * self.spike, {"membrane": membrane}
+        sent = spikes if _is_one(self.spike) else spikes * self.spike
+        if self.noise == 0:
+            return sent, {"membrane": membrane}
+        drawn, seed = normal_by_step(sent, state.get("seed"))
+        return sent + self.noise * drawn, {"membrane": membrane, "seed": seed}
 
     def drive(self, rate: Tensor) -> Tensor:
         r"""Return the share of steps a mean current would make a neuron fire at, if it could be any number.
@@ -169,8 +180,22 @@ class Neuron(Temporal):
 
     def extra_repr(self) -> str:
         special = {"rest": (self.rest, 0), "gain": (self.gain, 1), "amplitude": (self.amplitude, 1)}
+        special["noise"] = (self.noise, 0)
         shown = "".join(f", {name}={value:g}" for name, (value, usual) in special.items() if value != usual)
         return f"threshold={self.threshold:g}{shown}, reset={self.reset!r}, surrogate={self.surrogate}"
+
+
+def normal_by_step(like: Tensor, seed: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Draw normal numbers for a chunk, those of a step by a seed of its own; returns the seed of the next step, too.
+
+    Args:
+        like: `[time, batch, *feature]`.
+        seed: Of the first step, no axes; `None` draws one.
+    """
+    seed = torch.randint(2**62, ()) if seed is None else seed
+    generators = [torch.Generator(like.device).manual_seed(int(seed) + t) for t in range(len(like))]
+    steps = [torch.empty_like(like[0]).normal_(generator=generator) for generator in generators]
+    return torch.stack(steps).detach(), seed + len(like)
 
 
 def _is_one(value: float | Tensor) -> bool:

@@ -17,6 +17,7 @@ class IF(Neuron):
         rest: See `Neuron`.
         gain: See `Neuron`.
         amplitude: See `Neuron`.
+        noise: See `Neuron`.
     """
 
     def __init__(
@@ -29,6 +30,7 @@ class IF(Neuron):
         rest: float = 0.0,
         gain: float = 1.0,
         amplitude: float = 1.0,
+        noise: float = 0.0,
     ) -> None:
         super().__init__(
             threshold=threshold,
@@ -39,6 +41,7 @@ class IF(Neuron):
             detach_reset=detach_reset,
             surrogate=surrogate,
             inplace=inplace,
+            noise=noise,
         )
 
     @property

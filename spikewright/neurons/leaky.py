@@ -37,6 +37,7 @@ class LIF(Neuron):
         rest: See `Neuron`.
         gain: See `Neuron`.
         amplitude: See `Neuron`.
+        noise: See `Neuron`.
 
     Raises:
         ConfigError: `tau` is below 1, or is exactly 1 while `learn_tau` is set.
@@ -54,6 +55,7 @@ class LIF(Neuron):
         rest: float = 0.0,
         gain: float = 1.0,
         amplitude: float = 1.0,
+        noise: float = 0.0,
     ) -> None:
         super().__init__(
             threshold=threshold,
@@ -64,6 +66,7 @@ class LIF(Neuron):
             detach_reset=detach_reset,
             surrogate=surrogate,
             inplace=inplace,
+            noise=noise,
         )
         value = torch.as_tensor(tau, dtype=torch.get_default_dtype())
         if not bool((value >= 1).all()) or (learn_tau and bool((value == 1).any())):

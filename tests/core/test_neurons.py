@@ -153,3 +153,33 @@ def test_a_surrogate_reaches_the_spikes() -> None:
     x = torch.full((1, 1, 1), 1.2, requires_grad=True)
     run(LIF(surrogate=Sigmoid(1.0)), x).sum().backward()
     assert x.grad is not None and x.grad.item() == pytest.approx(float(Sigmoid(1.0).slope(torch.tensor(0.2))))
+
+
+def test_noise_of_hardware_is_on_what_is_emitted_at_every_step_and_in_evaluation() -> None:
+    module = nn.Sequential(nn.Linear(4, 500), LIF(noise=0.15)).double().eval()
+    quiet = nn.Sequential(module[0], LIF())
+    x = torch.rand(6, 3, 4, dtype=torch.float64)
+    torch.manual_seed(0)
+    noisy, _ = Network(module).run(x)
+    added = noisy - Network(quiet).run(x)[0]
+    assert abs(added.std().item() - 0.15) < 0.01 and abs(added.mean().item()) < 0.01
+    assert (added[1:] - added[:-1]).abs().mean() > 0.1  # fresh at every step
+    torch.manual_seed(0)
+    first, state = Network(module).run(x[:2])
+    second, _ = Network(module).run(x[2:], state)
+    assert torch.equal(torch.cat([first, second]), noisy)
+    assert not torch.equal(Network(module).run(x)[0], noisy)  # the next sequence has noise of its own
+    assert not module[1].binary
+
+
+def test_noise_is_no_part_of_the_gradient_but_of_what_weights_see() -> None:
+    module = nn.Sequential(nn.Linear(4, 8), LIF(noise=0.3), nn.Linear(8, 2)).double()
+    x = torch.rand(3, 2, 4, dtype=torch.float64)
+    output, _ = Network(module).run(x)
+    output.sum().backward()
+    assert module[2].weight.grad is not None and (module[2].weight.grad % 1 != 0).all()
+
+
+def test_noise_cannot_be_negative() -> None:
+    with pytest.raises(ConfigError, match=r"LIF\(noise=-0\.1\): a standard deviation is not negative"):
+        LIF(noise=-0.1)
