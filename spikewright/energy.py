@@ -26,6 +26,7 @@ class Energy:
         bptt: What BPTT needs for the same, simulation included.
         rates: Spikes per neuron and step of the simulation, by site.
         back_rates: Spikes per couple and step of a second, spiking phase, by site.
+        feedback_numbers: Numbers kept, or transported, to carry errors back through layers.
     """
 
     rule: str
@@ -35,6 +36,7 @@ class Energy:
     bptt: Operations
     rates: dict[str, float]
     back_rates: dict[str, float]
+    feedback_numbers: int
 
     @property
     def ratio(self) -> float:
@@ -51,6 +53,7 @@ class Energy:
         ]
         head = ("per sample", "additions", "multiplications", "energy")
         lines = [f"{self.rule}, {self.steps} steps: {self.ratio:.3g} x BPTT", aligned([head, *rows])]
+        lines.append(f"{self.feedback_numbers:,} numbers carry errors back through layers")
         for what, rates in (("spikes per neuron and step", self.rates), ("in the second phase", self.back_rates)):
             if rates:
                 lines.append(f"{what}: " + ", ".join(f"{site} {rate:.2%}" for site, rate in rates.items()))
@@ -76,7 +79,8 @@ def energy(net: Network, rule: Rule, x: Tensor, y: Tensor, loss: Loss) -> Energy
             run = net.start(x, observers=(counter,))
             for step in x.split(1):
                 run.advance(step)
-        updates: Sequence[Update] = list(rule.stand_in(net, x).updates(net, x, y, loss))
+        learner = rule.stand_in(net, x)
+        updates: Sequence[Update] = list(learner.updates(net, x, y, loss))
     work, report = counter.work, updates[-1].report
     forward = sum((w.times * w.forward for w in work.values()), Operations())
     wiring = net.wiring(x)
@@ -84,8 +88,9 @@ def energy(net: Network, rule: Rule, x: Tensor, y: Tensor, loss: Loss) -> Energy
         rule=repr(rule),
         steps=len(x),
         forward=forward,
-        backward=rule.operations(work, wiring, len(x), report),
+        backward=learner.operations(work, wiring, len(x), report),
         bptt=forward + BPTT().operations(work, wiring, len(x), None),
         rates=run.rates(),
         back_rates=report.rates if report is not None else {},
+        feedback_numbers=learner.feedback_numbers(wiring),
     )

@@ -54,10 +54,14 @@ def certify(
     )
     experiment = build(config)
     if recipe is not None and recipe.is_dir():
-        take_weights(experiment, load(recipe / "last.safetensors"))
+        saved = load(recipe / "last.safetensors")
+        take_weights(experiment, saved)
+        if rule is None:
+            experiment.rule.load_state_dict(saved["parts"]["rule"])
     x, y = next(experiment.training.epoch(0))
     if double:
         experiment.net.to(torch.float64)
+        experiment.rule.to(torch.float64)
         x = x.double()
     certificate = certify_gradient(experiment.net, experiment.rule, x, y, experiment.loss)
     result = {"ok": certificate.ok, **asdict(certificate)}

@@ -56,7 +56,9 @@ def compare(
         quiet: Print nothing.
 
     Returns:
-        By rule: mean and standard deviation of test accuracy and seconds, saved bytes, and the accuracies by seed.
+        By rule: mean and standard deviation of test accuracy and seconds, saved bytes, the accuracies by seed, and what
+        learning costs: numbers that carry errors back through layers, operations per sample, and spikes times fan-out
+        of the forward pass.
     """
     check_writable(json)
     names = [name.strip() for name in rules.split(",") if name.strip()]
@@ -116,7 +118,11 @@ def _summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
         "seconds_std": statistics.pstdev(seconds),
         "saved_bytes": max(run["saved_bytes"] for run in runs),
         "firing_rate": statistics.mean(run["mean_firing_rate"] for run in runs),
+        **{key: statistics.mean(run["energy"][key] for run in runs) for key in _COST},
     }
+
+
+_COST = ("feedback_numbers", "learning_operations", "spike_operations")
 
 
 def _plot(summary: dict[str, Any], path: Path) -> Path | None:
@@ -136,6 +142,7 @@ def _show(summary: dict[str, Any], config: Config, seeds: int) -> None:
             f"{entry['seconds']:.1f} ± {entry['seconds_std']:.1f}",
             readable(entry["saved_bytes"]),
             f"{entry['firing_rate']:.1%}",
+            *(f"{entry[key]:.3g}" for key in _COST),
         )
         for name, entry in summary.items()
     ]
@@ -143,4 +150,5 @@ def _show(summary: dict[str, Any], config: Config, seeds: int) -> None:
         f"{config.model['name']} on {config.data['name']}, T = {config.train.steps}, {config.train.epochs} epochs, "
         f"mean ± standard deviation of {seeds} seeds"
     )
-    print_table(title, ("rule", "test accuracy", "seconds", "saved for backward", "firing rate"), rows)
+    costs = ("numbers sent back by", "operations to learn", "spikes x fan-out")
+    print_table(title, ("rule", "test accuracy", "seconds", "saved for backward", "firing rate", *costs), rows)

@@ -42,10 +42,10 @@ def plot(
         out: Folder for the figures; by default that of the run.
 
     Returns:
-        The files: `raster.png` and `curves.png`.
+        The files: `raster.png` and `curves.png`; `alignment.png` too, if gradients were compared while it trained.
     """
     try:
-        from spikewright.plots import curves, raster
+        from spikewright.plots import alignment, curves, raster
     except ImportError as error:
         raise ConfigError(f"plot needs the extra [plots]: {error}. pip install 'spikewright[plots]'") from error
     experiment, saved = open_run(run, data_dir=data_dir, steps=steps)
@@ -65,6 +65,8 @@ def plot(
         "raster.png": raster({site: spikes[:, 0] for site, spikes in observer.by_site.items()}, neurons),
         "curves.png": curves(saved["progress"]["rows"]),
     }
+    if saved["progress"]["alignment"]:
+        figures["alignment.png"] = alignment(saved["progress"]["alignment"])
     for name, figure in figures.items():
         figure.savefig(folder / name, dpi=150)
         print(folder / name)

@@ -25,6 +25,7 @@ def train(
     lr: float | None = None,
     seed: int | None = None,
     device: str | None = None,
+    certify_every: int | None = None,
     overrides: Sequence[str] | None = None,
     out: Path | None = None,
     json: Path | None = None,
@@ -48,6 +49,8 @@ def train(
         lr: Learning rate.
         seed: Seed of everything random.
         device: cpu, cuda or auto.
+        certify_every: Compare the gradient with that of backpropagation every so many batches: per parameter in
+            alignment.csv of the run, and in a plot.
         overrides: Any other key, as section.key=value; may be given several times.
         out: Folder of the run; by default a new one under runs/.
         json: Also write the result to this file.
@@ -67,7 +70,7 @@ def train(
         stored_config(resume)
     config = read_flags(
         recipe, rule, model, neuron, data, data_dir, overrides, lr,
-        steps=steps, epochs=epochs, batch_size=batch_size, seed=seed, device=device,
+        steps=steps, epochs=epochs, batch_size=batch_size, seed=seed, device=device, certify_every=certify_every,
     )  # fmt: skip
     ranks = join()
     try:
@@ -79,6 +82,7 @@ def train(
         leave()
     if ranks.first:
         write_json(json, result)
+        _plot_alignment(result, folder)
     if shown:
         _show(result, folder)
     return result
@@ -92,6 +96,17 @@ def _new_folder(config: Config) -> Path:
     return folder
 
 
+def _plot_alignment(result: dict[str, Any], folder: Path) -> None:
+    """Draw how gradients compared with those of backpropagation, if they were compared and plots are installed."""
+    if not result["alignment"]:
+        return
+    try:
+        from spikewright.plots import alignment
+    except ImportError:
+        return
+    alignment(result["alignment"]).savefig(folder / "alignment.png", dpi=150)
+
+
 def _show(result: dict[str, Any], folder: Path) -> None:
     rows = [
         ("test accuracy", f"{result['test_accuracy']:.2%}"),
@@ -102,6 +117,10 @@ def _show(result: dict[str, Any], folder: Path) -> None:
         ("training time", f"{result['seconds']:.1f} s"),
         ("run", str(folder)),
     ]
+    if result["alignment"]:
+        last = [row for row in result["alignment"] if row["batch"] == result["alignment"][-1]["batch"]]
+        cosines = [f"{row['site']} {row['cosine']:.2f}" for row in last if row["site"].endswith("weight")]
+        rows.insert(2, ("cosine to backprop", ", ".join(cosines)))
     rates = result["energy"]["second_phase_rates"].values()
     if rates:
         rows.insert(3, ("second phase", f"{sum(rates) / len(rates):.1%} per couple and step"))

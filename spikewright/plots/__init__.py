@@ -1,5 +1,6 @@
 """Figures: functions from data to a matplotlib figure.  They import no training code."""
 
+from spikewright.plots.alignment import alignment as alignment
 from spikewright.plots.comparison import comparison as comparison
 from spikewright.plots.curves import curves as curves
 from spikewright.plots.raster import raster as raster

@@ -1,5 +1,6 @@
 """What a learning rule is: a way to fill `.grad` from a sequence, in one or several updates."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
@@ -114,6 +115,11 @@ class Rule(nn.Module, ABC):
             x: `[time, batch, *feature]`, of any length.
         """
 
+    @property
+    def ideal(self) -> "Rule | None":
+        """The rule whose gradient this one stands in for, if it is not that of BPTT."""
+        return None
+
     def stand_in(self, net: Network, x: Tensor) -> Self:
         """Return a copy to try things with, ready for a network."""
         copy = deepcopy(self)
@@ -147,6 +153,10 @@ class Rule(nn.Module, ABC):
 
     def check(self, wiring: Wiring, sites: Sites) -> None:
         """Raise `IncompatibleRule` if the rule cannot work in this network."""
+
+    def feedback_numbers(self, wiring: Wiring) -> int:
+        """Return how many numbers are kept, or transported, to carry errors back through layers."""
+        return sum(math.prod(synapse.weight) for synapse in wiring.synapses.values() if synapse.senders)
 
     def operations(self, work: Mapping[str, Work], wiring: Wiring, steps: int, report: Report | None) -> Operations:
         """Return the operations of learning from a sequence, per sample, the simulation left out.

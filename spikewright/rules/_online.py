@@ -1,6 +1,7 @@
 """The loop of every rule that cuts credit between steps: run a chunk, learn from it, forget its graph."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
@@ -10,9 +11,11 @@ from torch import Tensor
 
 from spikewright.errors import ConfigError
 from spikewright.losses import Loss, LossOf
+from spikewright.metrics.operations import Operations, Work
 from spikewright.network import Network
-from spikewright.rules._base import Backward, Rule, Update, plain_backward
+from spikewright.rules._base import Backward, Rule, Update, one_backward, plain_backward
 from spikewright.sites import Sites
+from spikewright.solvers import Report
 from spikewright.spatial import BP, Local, Spatial
 from spikewright.spatial._credit import Credit, reached
 from spikewright.temporal import State
@@ -68,6 +71,26 @@ class OnlineRule(Rule):
         if self.local is not None:
             self.local.prepare(wiring, like)
         self.spatial.prepare(wiring, like, reached(wiring, self.local, self.spatial.route))
+
+    @property
+    def ideal(self) -> Rule | None:
+        if isinstance(self.spatial, BP) and self.local is None:
+            return None
+        ideal = deepcopy(self)
+        ideal.spatial, ideal.local = BP(), None
+        return ideal
+
+    def feedback_numbers(self, wiring: Wiring) -> int:
+        local = 0 if self.local is None else sum(p.numel() for p in self.local.parameters())
+        return local + (self.spatial.floats if self.spatial.cuts else super().feedback_numbers(wiring))
+
+    def operations(self, work: Mapping[str, Work], wiring: Wiring, steps: int, report: Report | None) -> Operations:
+        if not self.spatial.cuts:
+            learning = one_backward(work, wiring)
+        else:
+            learning = Operations(0, sum(w.dense for w in work.values()) + self.spatial.products(wiring))
+        local = 0 if self.local is None else 3 * sum(p.numel() for p in self.local.parameters())
+        return steps * (learning + Operations(0, local))
 
     def reaches_as_bptt(self, parameter: str, wiring: Wiring) -> bool:
         """Whether the error of a step gets to a parameter as in BPTT."""

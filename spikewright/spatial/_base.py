@@ -93,6 +93,10 @@ class Spatial(nn.Module, ABC):
         """Return the error that arrives at every neuron, by site, `[time, batch, *feature]`; learn from the lesson."""
         return {}
 
+    def products(self, wiring: Wiring) -> int:
+        """Return the multiplications that errors cost on their way, per sample and step; of ways that cut."""
+        return self.floats
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.extra_repr()})"
 

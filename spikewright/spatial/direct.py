@@ -81,14 +81,15 @@ class Direct(Spatial):
         for step in range(len(next(iter(lesson.targets.values())).vector)):
             for name, target in lesson.targets.items():
                 for site in target.reaches & found.keys():
-                    noise = lesson.noise.get(site)
+                    key, noise = _key(name, site), lesson.noise.get(site)
+                    like = self.matrices[key]
                     moment = Moment(
-                        activity=lesson.activity[site][step].flatten(1),
-                        noise=None if noise is None else noise[step].flatten(1),
-                        vector=target.vector[step],
-                        error=target.error[step],
+                        activity=lesson.activity[site][step].flatten(1).to(like),
+                        noise=None if noise is None else noise[step].flatten(1).to(like),
+                        vector=target.vector[step].to(like),
+                        error=target.error[step].to(like),
                     )
-                    found[site][step].flatten(1).add_(self.signal(_key(name, site), moment))
+                    found[site][step].flatten(1).add_(self.signal(key, moment))
             self.taught(step, lesson)
         return found
 
@@ -98,6 +99,10 @@ class Direct(Spatial):
 
 def _key(target: str, site: str) -> str:
     return f"{target} {site}"
+
+    @property
+    def floats(self) -> int:
+        return sum(self.matrices[key].numel() for key in self.matrices)
 
 
 class DFA(Direct):
@@ -158,8 +163,11 @@ class DKP(DFA):
 
     def signal(self, key: str, moment: Moment) -> Tensor:
         arrived = super().signal(key, moment)
-        self.matrices[key].addmm_(moment.activity.T.to(moment.error), moment.error, beta=1 - self.decay, alpha=-self.lr)
+        self.matrices[key].addmm_(moment.activity.T, moment.error, beta=1 - self.decay, alpha=-self.lr)
         return arrived
+
+    def products(self, wiring: Wiring) -> int:
+        return 2 * self.floats
 
     def extra_repr(self) -> str:
         return f"lr={self.lr}, decay={self.decay}, {super().extra_repr()}"

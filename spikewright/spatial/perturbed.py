@@ -1,5 +1,6 @@
 """Errors found by perturbing every neuron while the network runs forward: of the loss, or of the output."""
 
+import math
 from typing import ClassVar, Literal
 
 import torch
@@ -48,6 +49,9 @@ class ZO(Spatial):
         assert self.noise is not None
         terms = lesson.terms() / self.noise.alpha
         return {site: z * terms.view(*terms.shape, *[1] * (z.dim() - 2)) for site, z in lesson.noise.items()}
+
+    def products(self, wiring: Wiring) -> int:
+        return sum(math.prod(wiring.shapes[site]) for site in wiring.shapes if wiring.is_sender(site))
 
     def extra_repr(self) -> str:
         return self.noise.extra_repr() if self.noise else ""
@@ -139,7 +143,10 @@ class OPZO(Direct):
         share = (1 - self.momentum) / len(vector) / (self.noise.alpha if self.scale_by_alpha else 1)
         m.addmm_(moment.noise.T, vector, beta=self.momentum, alpha=share)
         weight = 1 - self.momentum ** (self.steps + 1).double() if self.debias and self.momentum < 1 else 1.0
-        return (moment.error / weight).to(m) @ m.T
+        return (moment.error / weight).to(m) @ m.T  # `weight` is in 64 bits: nearly nothing at first
+
+    def products(self, wiring: Wiring) -> int:
+        return 2 * self.floats
 
     def extra_repr(self) -> str:
         names = ("momentum", "scale_by_alpha", "init", "debias", "center_output", "route")

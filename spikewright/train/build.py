@@ -1,6 +1,7 @@
 """From a configuration to the things it names."""
 
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from spikewright.errors import ConfigError, nearest
 from spikewright.losses import Loss
 from spikewright.network import Network
 from spikewright.rules import Rule
+from spikewright.train import checkpoint
 from spikewright.train.arguments import hints, options, tuples
 from spikewright.train.components import LOSSES, MODELS, NEURONS, OPTIMIZERS, RULES, construct, defaults
 from spikewright.train.config import Config, Presentation, Tree, check_keys
@@ -81,6 +83,8 @@ def build(config: Config, ranks: Ranks = Ranks()) -> Experiment:  # noqa: B008  
     if presentation.validation:
         dataset, held_out = dataset.with_validation(presentation.validation, settings.seed)
     net = build_network(config, dataset.shape, dataset.classes).to(device)
+    if settings.weights is not None:
+        _take_weights(net, Path(settings.weights))
     rule = build_rule(config).to(device)
     rule.prepare(net, torch.zeros(1, 1, *dataset.shape, device=device))
     training = Batches(
@@ -112,6 +116,18 @@ def build(config: Config, ranks: Ranks = Ranks()) -> Experiment:  # noqa: B008  
         training=training,
         device=device,
     )
+
+
+def _take_weights(net: Network, path: Path) -> None:
+    """Give a network the weights of an earlier run."""
+    saved = checkpoint.load(path / "last.safetensors" if path.is_dir() else path)
+    try:
+        net.module.load_state_dict(saved["parts"]["model"])
+    except (KeyError, RuntimeError) as error:
+        raise ConfigError(
+            f"train.weights = '{path}' holds weights that do not fit this network: {error} Use the same model, neuron "
+            "and data as that run."
+        ) from error
 
 
 def build_network(config: Config, shape: tuple[int, int, int], classes: int) -> Network:

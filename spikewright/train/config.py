@@ -28,6 +28,9 @@ class Settings:
         checkpoint_every: Batches between checkpoints inside an epoch; `None` saves at the end of each epoch only.
         evaluate_every: Epochs between evaluations; the last epoch is always evaluated.
         tensorboard: Also write TensorBoard events.
+        certify_every: Batches between two comparisons of the gradient with that of backpropagation (through layers for
+            rules that assign spatial credit in another way, through time for the others); `None` makes none.
+        weights: Start from the weights of this run, a folder or a checkpoint; the rule and the optimizer start anew.
     """
 
     steps: int = 6
@@ -40,6 +43,8 @@ class Settings:
     checkpoint_every: int | None = None
     evaluate_every: int = 1
     tensorboard: bool = False
+    certify_every: int | None = None
+    weights: str | None = None
 
 
 @dataclass(frozen=True)

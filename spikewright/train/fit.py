@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spikewright.certify import certify
 from spikewright.energy import Energy, energy
 from spikewright.errors import CheckpointError, ConfigError, NotFinite
 from spikewright.metrics.memory import SavedBytes
@@ -87,6 +88,7 @@ class _Trainer:
     def __init__(self, experiment: Experiment, out: Path, ranks: Ranks, reporter: Reporter) -> None:
         self.experiment, self.out, self.ranks, self.reporter = experiment, out, ranks, reporter
         self.learn = BatchLearner(experiment, ranks)
+        self.certify_every: int | None = experiment.config["train"]["certify_every"]
         self.progress = Progress()
         self.score: Score | None = None
 
@@ -128,6 +130,8 @@ class _Trainer:
         row = self.progress.rows[-1]
         held, lost = row["validation_accuracy"], row["train_loss"]
         merit = held if self.experiment.held_out is not None else -(lost or 0.0)
+        if self.progress.alignment:
+            Table(self.out / "alignment.csv", self.progress.alignment).write()
         if merit is not None and merit > self.progress.best:
             self.progress.best = merit
             self._save("best", self.progress)
@@ -138,6 +142,7 @@ class _Trainer:
         first = progress.epoch == 0 and progress.batch == 0
         if first:
             self.experiment.net.wiring(x)  # its probe is not part of a step
+        self._compare(x, y)
         try:
             with SavedBytes() if first else nullcontext() as saved:
                 learned = self.learn(x, y)
@@ -156,6 +161,17 @@ class _Trainer:
         progress.seen += len(y)
         progress.batch += 1
         self.experiment.schedule.after_batch()
+
+    def _compare(self, x: Tensor, y: Tensor) -> None:
+        """Note how the gradient compares with that of backpropagation, if it is time."""
+        experiment, progress = self.experiment, self.progress
+        batch, every = progress.epoch * len(experiment.training) + progress.batch, self.certify_every
+        if every is None or batch % every or not self.ranks.first:
+            return
+        made = certify(experiment.net, experiment.rule, x, y, experiment.loss, experiment.rule.ideal)
+        progress.alignment += [
+            {"batch": batch, "site": row.site, "cosine": row.cosine, "norm_ratio": row.norm_ratio} for row in made.rows
+        ]
 
     def _row(self) -> Row:
         experiment, progress, settings = self.experiment, self.progress, self.experiment.config["train"]

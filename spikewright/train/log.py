@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from spikewright.errors import ConfigError
 from spikewright.train.checkpoint import write_atomically
 
-Row = dict[str, float | int | None]
+Row = dict[str, Any]
 
 
 class Reporter(Protocol):
@@ -111,8 +111,12 @@ class Table:
     def add(self, row: Row) -> None:
         """Append a row and write the file."""
         self.rows.append(row)
+        self.write()
+
+    def write(self) -> None:
+        """Write the file."""
         text = io.StringIO()
-        writer = csv.DictWriter(text, fieldnames=list(row))
+        writer = csv.DictWriter(text, fieldnames=list(self.rows[-1]))
         writer.writeheader()
         writer.writerows(self.rows)
         write_atomically(self.path, text.getvalue().encode())

@@ -27,6 +27,7 @@ class Progress:
         saved_bytes: Kept for backward at once, measured on the first batch.
         best: Best validation accuracy so far, or lowest training loss (negative) without validation.
         rows: The history, one row per epoch.
+        alignment: How gradients compared with those of backpropagation, one row per comparison and parameter.
     """
 
     epoch: int = 0
@@ -40,6 +41,7 @@ class Progress:
     saved_bytes: int = 0
     best: float = float("-inf")
     rows: list[Row] = field(default_factory=list)
+    alignment: list[dict[str, Any]] = field(default_factory=list)
 
     def close_epoch(self, row: Row) -> None:
         """Add the epoch's row, and start the counters of the next."""
@@ -91,6 +93,7 @@ def _parts(experiment: Experiment, scaler: torch.amp.GradScaler) -> Iterator[tup
 
 _FREE = {
     *(("train", key) for key in ("epochs", "checkpoint_every", "evaluate_every", "tensorboard", "device")),
+    *(("train", key) for key in ("certify_every", "weights")),
     ("data", "dir"),
 }
 """What may change between the sittings of a run."""

@@ -1,0 +1,65 @@
+"""What the tests of spatial credit share: layers on paper with lessons made by hand, and nets cut at every neuron."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from spikewright.spatial import Spatial
+from spikewright.spatial._base import Lesson, Target
+from spikewright.spatial._noise import Noise
+from spikewright.spatial.direct import Direct
+from spikewright.wiring import Wiring
+from tests.oracles.compare import case
+from tests.oracles.direct import Cut
+from tests.oracles.machine import Params
+from tests.oracles.ottt import Traces
+
+Way = TypeVar("Way", bound=Spatial)
+Errors = Callable[[dict[str, Tensor], Tensor], dict[str, Tensor]]
+"""The errors of layers, given what each emitted in a step and the error of the output."""
+
+
+def on_paper(way: Way, components: int, **neurons: int) -> Way:
+    """The way, ready for layers of so many neurons, all taught by an output of so many components."""
+    shapes = {site: (number,) for site, number in neurons.items()}
+    wiring = Wiring({}, {}, {}, {}, shapes, (components,), frozenset(), 0)
+    way.prepare(wiring, torch.empty(0), {"output": (components, frozenset(neurons))})
+    return way
+
+
+def drawn(noise: Noise, steps: int, batch: int, neurons: int, site: str = "h") -> Tensor:
+    """Noise of unit size, `[time, batch, neuron]`: what the first two steps of long sequences would see."""
+    like = torch.empty(steps // 2 * batch, neurons)
+    return torch.stack([noise.draw(like, site, 1, t).unflatten(0, (-1, batch)) for t in (0, 1)], 1).flatten(0, 1)
+
+
+def lesson(output: Tensor, error: Tensor, terms: Tensor | None = None, **noise: Tensor) -> Lesson:
+    """What silent layers learn from; everything is `[time, batch, *]`."""
+    targets = {"output": Target(output, error, frozenset(noise))}
+    return Lesson(targets, {site: torch.zeros_like(z) for site, z in noise.items()}, noise, lambda: terms)
+
+
+def learned(way: Direct, output: Tensor, **noise: Tensor) -> dict[str, Tensor]:
+    """The matrices after every step, `[time, neuron, component]`, read off the errors that unit vectors send."""
+    components = output.shape[2]
+    assert output.shape[1] >= components
+    error = torch.zeros_like(output)
+    error[:, range(components), range(components)] = 1
+    found = way.signals(lesson(output, error, **noise))
+    return {site: signal[:, :components].transpose(1, 2) for site, signal in found.items()}
+
+
+def taught(name: str, errors: Errors, traced: bool = True) -> Params:
+    """Gradient of a network of `tests/nets.py` whose layers are cut from each other, given the errors that arrive."""
+    program, params, x, y, criterion = case(name)
+    machine = Cut(params, Traces() if traced else Traces(leak=0.0), set(), None, 0.0, True)
+    total = torch.zeros(())
+    for output in machine.run(program, x):
+        leaf = output.detach().requires_grad_()
+        (error,) = torch.autograd.grad(criterion(leaf, y) / len(x), leaf)
+        arrived = errors({site: spikes.detach() for site, spikes in machine.spikes.items()}, error)
+        total = total + (output * error).sum()
+        total = total + sum((machine.spikes[site] * signal).sum() for site, signal in arrived.items())
+    return machine.gradients(total)
