@@ -21,6 +21,8 @@ from spikewright.models.registry import list_models as list_models
 from spikewright.models.registry import model_class as model_class
 from spikewright.models.resnet import ResNet18 as ResNet18
 from spikewright.models.vgg import VGG as VGG
+from spikewright.models.vgg import conv5 as conv5
+from spikewright.models.vgg import conv9 as conv9
 from spikewright.models.vgg import vgg_f as vgg_f
 from spikewright.models.vgg_bn import VGG11BN as VGG11BN
 from spikewright.models.vgg_bn import vgg_dsr as vgg_dsr

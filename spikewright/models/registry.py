@@ -15,13 +15,15 @@ from spikewright.models.mlp import MLP
 from spikewright.models.nf_resnet_depths import nf_resnet18, nf_resnet34, nf_resnet50, nf_resnet101
 from spikewright.models.preact_resnet import PreActResNet18
 from spikewright.models.resnet import ResNet18
-from spikewright.models.vgg import VGG, vgg_f
+from spikewright.models.vgg import VGG, conv5, conv9, vgg_f
 from spikewright.models.vgg_bn import VGG11BN, vgg_dsr
 
 _MODELS: dict[str, Callable[..., nn.Module]] = {
     "alexnet_f": alexnet_f,
     "cifarnet_f": cifarnet_f,
     "conv": Conv,
+    "conv5": conv5,
+    "conv9": conv9,
     "conv_f": conv_f,
     "dvs_conv_f": dvs_conv_f,
     "mlp": MLP,

@@ -97,6 +97,36 @@ def vgg_f(
     return VGG(shape, classes, neuron, layers=layers, dropout=dropout, feedback=True, scale=scale, width=width)
 
 
+def conv5(
+    shape: Shape,
+    classes: int,
+    neuron: NeuronFactory,
+    *,
+    layers: Layers = (128, "P", 256, "P", 512, "P", 512),
+    dropout: float = 0.0,
+    feedback: bool = False,
+    scale: float = SPIKE_SCALE,
+    width: float = 1.0,
+) -> VGG:
+    """Four convolutions and the readout, the 5-layer network of OPZO; the arguments are those of `VGG`."""
+    return VGG(shape, classes, neuron, layers=layers, dropout=dropout, feedback=feedback, scale=scale, width=width)
+
+
+def conv9(
+    shape: Shape,
+    classes: int,
+    neuron: NeuronFactory,
+    *,
+    layers: Layers = PUBLISHED,
+    dropout: float = 0.0,
+    feedback: bool = False,
+    scale: float = SPIKE_SCALE,
+    width: float = 1.0,
+) -> VGG:
+    """Eight convolutions and the readout, the `VGG` of OTTT under the number of its layers; same arguments."""
+    return VGG(shape, classes, neuron, layers=layers, dropout=dropout, feedback=feedback, scale=scale, width=width)
+
+
 def _features(
     channels: int, layers: Layers, neuron: NeuronFactory, rate: float, scale: float, width: float
 ) -> nn.Sequential:

@@ -45,7 +45,12 @@ class OnlineRule(Rule):
     updates_every_step: bool = False
     """Whether weights may change at every step, and not only at the end of the sequence."""
 
-    def __init__(self, chunk: int | str | None, spatial: Spatial, local: Local | None) -> None:
+    def __init__(
+        self,
+        chunk: int | str | None,
+        spatial: Spatial = BP(),  # noqa: B008  (it has no state)
+        local: Local | None = None,
+    ) -> None:
         super().__init__(chunk)
         if local is not None and local.intermediate is not None and not spatial.cuts:
             raise ConfigError(

@@ -11,6 +11,8 @@ SMALL = {
     "mlp": ((1, 8, 8), {"hidden": (16, 12)}),
     "vgg": ((3, 8, 8), {"width": 1 / 16}),
     "vgg_f": ((3, 8, 8), {"width": 1 / 16}),
+    "conv5": ((3, 8, 8), {"width": 1 / 32}),
+    "conv9": ((3, 8, 8), {"width": 1 / 16}),
     "vgg11_bn": ((2, 32, 32), {"width": 1 / 16, "pool_to": 2}),
     "resnet18": ((3, 8, 8), {"width": 1 / 16}),
     "preact_resnet18": ((3, 8, 8), {"width": 1 / 16}),
@@ -148,7 +150,17 @@ def test_evaluation_does_not_mix_the_batch(name):
     torch.testing.assert_close(model(x), torch.cat([model(sample) for sample in x.split(1)]))
 
 
-DROPPED = {"vgg": 8, "vgg_f": 8, "vgg11_bn": 8, "resnet18": 9, "nf_resnet18": 1, "preact_resnet18": 9, "vgg_dsr": 8}
+DROPPED = {
+    "conv5": 4,
+    "conv9": 8,
+    "vgg": 8,
+    "vgg_f": 8,
+    "vgg11_bn": 8,
+    "resnet18": 9,
+    "nf_resnet18": 1,
+    "preact_resnet18": 9,
+    "vgg_dsr": 8,
+}
 DROPPED |= {"spide_lenet": 1, "mlp_f": 3, "conv_f": 2, "alexnet_f": 6, "spide_conv_f": 4}
 
 

@@ -8,7 +8,7 @@ from spikewright.errors import ConfigError, ShapeError
 from spikewright.models import MLP, VGG, Conv, create_model, list_models, model_class
 
 SHAPE = (3, 32, 32)
-NAMES = ["alexnet_f", "cifarnet_f", "conv", "conv_f", "dvs_conv_f", "mlp", "mlp_f"]
+NAMES = ["alexnet_f", "cifarnet_f", "conv", "conv5", "conv9", "conv_f", "dvs_conv_f", "mlp", "mlp_f"]
 NAMES += ["nf_resnet101", "nf_resnet18", "nf_resnet34", "nf_resnet50"]
 NAMES += ["preact_resnet18", "resnet18", "spide_conv_f", "spide_lenet", "vgg", "vgg11_bn", "vgg_dsr", "vgg_f"]
 

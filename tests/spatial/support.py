@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from spikewright.spatial import Spatial
-from spikewright.spatial._base import Lesson, Target
+from spikewright.spatial._base import Lesson, Reach, Target
 from spikewright.spatial._noise import Noise
 from spikewright.spatial.direct import Direct
 from spikewright.wiring import Wiring
@@ -25,7 +25,7 @@ def on_paper(way: Way, components: int, **neurons: int) -> Way:
     """The way, ready for layers of so many neurons, all taught by an output of so many components."""
     shapes = {site: (number,) for site, number in neurons.items()}
     wiring = Wiring({}, {}, {}, {}, shapes, (components,), frozenset(), 0)
-    way.prepare(wiring, torch.empty(0), {"output": (components, frozenset(neurons))})
+    way.prepare(wiring, torch.empty(0), {"output": Reach(components, frozenset(neurons))})
     return way
 
 

@@ -10,7 +10,7 @@ from spikewright.spatial import OPZO
 from tests.spatial.support import drawn, learned, on_paper
 
 LAWS = ("gaussian", "rademacher", "sphere")
-NEURONS, COMPONENTS, BATCH, STEPS, ALPHA = 6, 4, 4, 6000, 0.2
+NEURONS, COMPONENTS, BATCH, STEPS, ALPHA = 6, 4, 4, 4000, 0.2
 J = torch.randn(COMPONENTS, NEURONS, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 B = torch.tensor([0.5, -1.0, 0.0, 0.3], dtype=torch.float64)
 
@@ -42,7 +42,7 @@ def variance(law: str, antithetic: bool) -> Tensor:
 def assert_has_mean(found: Tensor, expected: Tensor, deviation: Tensor) -> None:
     """As far off as so many estimates with this deviation are, not more and not less: 24 entries, on average."""
     off = (found.mean(0) - expected) / (deviation / len(found) ** 0.5)
-    assert 0.4 < float(off.square().mean()) < 1.9, off
+    assert 0.25 < float(off.square().mean()) < 2.2, off
 
 
 @pytest.mark.parametrize("antithetic", [False, True])
