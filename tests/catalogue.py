@@ -145,7 +145,7 @@ def _drawn_by(rule: OnlineRule) -> direct.Draw:
     """Return the noise of a rule's first sequence."""
     noise = rule.spatial.noise
     assert noise is not None
-    return lambda layer, step, like: noise.draw(like, SITES.get(layer, layer), 1, step)
+    return lambda layer, step, like: noise.draw(like, SITES.get(layer, layer), 1, step) / noise.alpha
 
 
 def _back(rule: OnlineRule, case: Case) -> Params:

@@ -1,10 +1,11 @@
 """What a way of spatial credit is, and what it is told of the steps it teaches."""
 
 from abc import ABC
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 
 from spikewright.spatial._noise import Noise
@@ -33,7 +34,7 @@ class Target:
 
     Attributes:
         vector: What it was, `[time, batch, component]`, without graph.
-        error: Derivative of the loss by it, same shape.
+        error: Derivative of the loss by it, times the scale of the lesson, same shape.
         reaches: Sites of the neurons that it teaches directly.
     """
 
@@ -49,13 +50,15 @@ class Lesson:
     Attributes:
         targets: By name; "output" is the network's.
         activity: What neurons emitted, by site, `[time, batch, *feature]`, without noise and without graph.
-        noise: What perturbed them, by site, of the same shape and unit size; empty where nothing did.
+        noise: What perturbed them, by site, same shape; empty where nothing did.
+        scale: Of the gradients that are accumulated, where low precision asks for one; else 1.
         terms: Returns what every step and sample added to the loss, `[time, batch]`.
     """
 
     targets: dict[str, Target]
     activity: dict[str, Tensor]
     noise: dict[str, Tensor]
+    scale: Tensor
     terms: Callable[[], Tensor]
 
 
@@ -90,7 +93,10 @@ class Spatial(nn.Module, ABC):
         return None
 
     def signals(self, lesson: Lesson) -> dict[str, Tensor]:
-        """Return the error that arrives at every neuron, by site, `[time, batch, *feature]`; learn from the lesson."""
+        """Return the error that arrives at every neuron, by site, `[time, batch, *feature]`; learn from the lesson.
+
+        What is returned is in the scale of the lesson, as errors are.
+        """
         return {}
 
     def products(self, wiring: Wiring) -> int:
@@ -104,3 +110,8 @@ class Spatial(nn.Module, ABC):
     def floats(self) -> int:
         """Numbers that are kept to carry errors back."""
         return sum(b.numel() for b in self.buffers() if b.is_floating_point())
+
+
+def one_block(steps: Sequence[Tensor]) -> Tensor:
+    """Return steps in one tensor, `[time, *]`; a single one without a copy."""
+    return steps[0].unsqueeze(0) if len(steps) == 1 else torch.stack(list(steps))

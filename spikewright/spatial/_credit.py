@@ -15,7 +15,7 @@ from torch.autograd import forward_ad
 from spikewright.errors import IncompatibleRule, NetworkError
 from spikewright.part import Part
 from spikewright.run import Run
-from spikewright.spatial._base import Lesson, Reach, Route, Spatial, Target
+from spikewright.spatial._base import Lesson, Reach, Route, Spatial, Target, one_block
 from spikewright.spatial._noise import Noise, Position
 from spikewright.spatial.local import Local
 from spikewright.synapse import Arrival
@@ -118,7 +118,7 @@ class Credit(Part):
                 output = run.advance(x)
         finally:
             self._learning = False
-        spikes = {site: torch.cat(parts) for site, parts in self._spikes.items()}
+        spikes = {site: _joined(parts) for site, parts in self._spikes.items()}
         with torch.enable_grad():
             leaf, unit = output.detach().requires_grad_(), output.new_zeros(()).requires_grad_()
             value = value_of(leaf)
@@ -133,18 +133,19 @@ class Credit(Part):
             lesson = Lesson(
                 targets={
                     name: Target(
-                        vector=_full(torch.cat([v.detach() for v in vectors[name]])).flatten(2),
-                        error=_full(torch.cat([_grad(v) for v in vectors[name]]) / scale).flatten(2),
+                        vector=_full(_joined([v.detach() for v in vectors[name]])).flatten(2),
+                        error=_full(_joined([_grad(v) for v in vectors[name]])).flatten(2),
                         reaches=reach.sites,
                     )
                     for name, reach in self._targets.items()
                 },
                 activity={site: spikes[site].detach() for site in self._cut},
-                noise={site: torch.cat(parts) for site, parts in self._noise.items()},
+                noise={site: _joined(parts) for site, parts in self._noise.items()},
+                scale=scale,
                 terms=partial(terms_of, leaf.detach()),
             )
             arrived = self._spatial.signals(lesson)
-            _backward([(spikes[site], arrived[site] * scale + local.get(site, 0)) for site in arrived])
+            _backward([(spikes[site], a + local[site] if site in local else a) for site, a in arrived.items()])
         self._spikes, self._noise, self._penultimate = {}, {}, []
         return value.detach(), output.detach()
 
@@ -198,13 +199,13 @@ class Credit(Part):
         return forward_ad.dual_level() if self._perturbs("post") else nullcontext()
 
     def _draw(self, site: str, like: Tensor) -> Tensor:
-        """Return the noise of some steps at a site, in its size, and keep it in unit size."""
+        """Return the noise of some steps at a site, and keep it for the lesson."""
         noise, kept = self._spatial.noise, self._noise.setdefault(site, [])
         assert noise is not None
         first = self._start + sum(len(part) for part in kept)
-        drawn = torch.stack([self._step(noise, site, x.detach(), first + k) for k, x in enumerate(like)])
+        drawn = one_block([self._step(noise, site, x.detach(), first + k) for k, x in enumerate(like)])
         kept.append(drawn)
-        return (noise.alpha * drawn).to(like.dtype)
+        return drawn.to(like.dtype)
 
     def _step(self, noise: Noise, site: str, like: Tensor, step: int) -> Tensor:
         before, drawn = self._last.get(site, (-1, like))
@@ -235,6 +236,11 @@ def _told_apart(x: Tensor) -> tuple[Tensor, Tensor | None]:
     """Return `x` without its noise, and with it if there is any."""
     clean, noise = forward_ad.unpack_dual(x)
     return (x, None) if noise is None else (clean, clean + noise)
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    """Return chunks as one along time."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _full(x: Tensor) -> Tensor:

@@ -47,7 +47,7 @@ class Noise(nn.Module):
         return int(self.count)
 
     def draw(self, like: Tensor, site: str, count: int, step: int) -> Tensor:
-        """Return the noise of one step of one layer, of unit size.
+        """Return the noise of one step of one layer, in its size.
 
         Args:
             like: What is perturbed, `[batch, *feature]`.
@@ -63,12 +63,12 @@ class Noise(nn.Module):
         z = torch.empty_like(like, dtype=torch.float32 if like.dtype.itemsize < 4 else like.dtype)
         if self.law == "rademacher":
             bits = torch.empty(like.shape, dtype=torch.int8, device=like.device).random_(0, 2, generator=generator)
-            return z.copy_(bits).mul_(2 * sign).sub_(sign)
-        z.normal_(0, sign, generator=generator) if sign > 0 else z.normal_(generator=generator).neg_()
+            return z.copy_(bits).mul_(2 * sign * self.alpha).sub_(sign * self.alpha)
+        z.normal_(0, self.alpha, generator=generator)
         if self.law == "sphere":
             flat = z.flatten(1)
-            z *= (flat.shape[1] ** 0.5 / flat.norm(dim=1)).view(-1, *[1] * (z.dim() - 1))
-        return z
+            z *= (self.alpha * flat.shape[1] ** 0.5 / flat.norm(dim=1)).view(-1, *[1] * (z.dim() - 1))
+        return z if sign > 0 else z.neg_()
 
     def extra_repr(self) -> str:
         names = ("alpha", "law", "position", "antithetic", "seed")

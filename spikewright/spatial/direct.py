@@ -3,13 +3,14 @@
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
+from functools import reduce
 from typing import ClassVar, get_args
 
 import torch
 from torch import Tensor
 
 from spikewright.errors import ConfigError, nearest
-from spikewright.spatial._base import Lesson, Reach, Route, Spatial
+from spikewright.spatial._base import Lesson, Reach, Route, Spatial, one_block
 from spikewright.spatial._matrices import Matrices
 from spikewright.wiring import Wiring
 
@@ -22,13 +23,15 @@ class Moment:
         activity: What the neurons emitted.
         noise: What perturbed them.
         vector: What the target was.
-        error: Derivative of the loss by it.
+        error: Derivative of the loss by it, times the scale.
+        scale: Of the error.
     """
 
     activity: Tensor
     noise: Tensor | None
     vector: Tensor
     error: Tensor
+    scale: Tensor
 
 
 class Direct(Spatial):
@@ -77,21 +80,27 @@ class Direct(Spatial):
 
     @torch.no_grad()
     def signals(self, lesson: Lesson) -> dict[str, Tensor]:
-        found = {site: torch.zeros_like(activity) for site, activity in lesson.activity.items()}
+        steps: dict[str, list[Tensor]] = {site: [] for site in lesson.activity}
         for step in range(len(next(iter(lesson.targets.values())).vector)):
-            for name, target in lesson.targets.items():
-                for site in target.reaches & found.keys():
-                    key, noise = _key(name, site), lesson.noise.get(site)
-                    like = self.matrices[key]
-                    moment = Moment(
-                        activity=lesson.activity[site][step].flatten(1).to(like),
-                        noise=None if noise is None else noise[step].flatten(1).to(like),
-                        vector=target.vector[step].to(like),
-                        error=target.error[step].to(like),
-                    )
-                    found[site][step].flatten(1).add_(self.signal(key, moment))
+            for site, arrived in steps.items():
+                signals = [
+                    self.signal(_key(name, site), self._moment(lesson, name, site, step))
+                    for name, target in lesson.targets.items()
+                    if site in target.reaches
+                ]
+                arrived.append(reduce(Tensor.add_, signals))
             self.taught(step, lesson)
-        return found
+        return {site: one_block(s).view(lesson.activity[site].shape) for site, s in steps.items()}
+
+    def _moment(self, lesson: Lesson, name: str, site: str, step: int) -> Moment:
+        like, target, noise = self.matrices[_key(name, site)], lesson.targets[name], lesson.noise.get(site)
+        return Moment(
+            activity=lesson.activity[site][step].flatten(1).to(like),
+            noise=None if noise is None else noise[step].flatten(1).to(like),
+            vector=target.vector[step].to(like),
+            error=target.error[step].to(like),
+            scale=lesson.scale.to(like),
+        )
 
     def taught(self, step: int, lesson: Lesson) -> None:
         """Note that a step of a lesson has been taught to all layers."""
@@ -163,7 +172,8 @@ class DKP(DFA):
 
     def signal(self, key: str, moment: Moment) -> Tensor:
         arrived = super().signal(key, moment)
-        self.matrices[key].addmm_(moment.activity.T, moment.error, beta=1 - self.decay, alpha=-self.lr)
+        error = moment.error / moment.scale
+        self.matrices[key].addmm_(moment.activity.T, error, beta=1 - self.decay, alpha=-self.lr)
         return arrived
 
     def products(self, wiring: Wiring) -> int:

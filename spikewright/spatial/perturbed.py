@@ -47,7 +47,7 @@ class ZO(Spatial):
     @torch.no_grad()
     def signals(self, lesson: Lesson) -> dict[str, Tensor]:
         assert self.noise is not None
-        terms = lesson.terms() / self.noise.alpha
+        terms = lesson.terms() * lesson.scale / self.noise.alpha**2  # noise comes in its size, alpha z
         return {site: z * terms.view(*terms.shape, *[1] * (z.dim() - 2)) for site, z in lesson.noise.items()}
 
     def products(self, wiring: Wiring) -> int:
@@ -140,7 +140,8 @@ class OPZO(Direct):
         m, vector = self.matrices[key], moment.vector
         if self.center_output:
             vector = vector - self.means[key.partition(" ")[0]]
-        share = (1 - self.momentum) / len(vector) / (self.noise.alpha if self.scale_by_alpha else 1)
+        size = self.noise.alpha  # of the noise, which is alpha z
+        share = (1 - self.momentum) / len(vector) / (size**2 if self.scale_by_alpha else size)
         m.addmm_(moment.noise.T, vector, beta=self.momentum, alpha=share)
         weight = 1 - self.momentum ** (self.steps + 1).double() if self.debias and self.momentum < 1 else 1.0
         return (moment.error / weight).to(m) @ m.T  # `weight` is in 64 bits: nearly nothing at first

@@ -14,7 +14,7 @@ from spikewright.bench.rates import SpikingJellyDSR
 from spikewright.bench.report import Table, timed
 from spikewright.bench.settings import Settings
 from spikewright.bench.task import Spikes, Task, calibrate
-from spikewright.rules import BPTT, DSR, OTTT, SLTT
+from spikewright.rules import BPTT, DSR, OPZO, OTTT, SLTT
 
 
 def mlp(settings: Settings, tell: Tell) -> Iterator[Table]:
@@ -61,6 +61,7 @@ def ours(settings: Settings) -> list[Contender]:
         Ruled(OURS, BPTT),
         Ruled(f"spikewright SLTT{shown}", SLTT, chunk),
         Ruled(f"spikewright OTTT{shown}", OTTT, chunk),
+        Ruled(f"spikewright OPZO{shown}", OPZO, chunk),
         Ruled(f"spikewright DSR{shown}", DSR, chunk),
     ]
 
