@@ -142,7 +142,6 @@ def _show(summary: dict[str, Any], config: Config, seeds: int) -> None:
             f"{entry['seconds']:.1f} ± {entry['seconds_std']:.1f}",
             readable(entry["saved_bytes"]),
             f"{entry['firing_rate']:.1%}",
-            *(f"{entry[key]:.3g}" for key in _COST),
         )
         for name, entry in summary.items()
     ]
@@ -150,5 +149,7 @@ def _show(summary: dict[str, Any], config: Config, seeds: int) -> None:
         f"{config.model['name']} on {config.data['name']}, T = {config.train.steps}, {config.train.epochs} epochs, "
         f"mean ± standard deviation of {seeds} seeds"
     )
-    costs = ("numbers sent back by", "operations to learn", "spikes x fan-out")
-    print_table(title, ("rule", "test accuracy", "seconds", "saved for backward", "firing rate", *costs), rows)
+    print_table(title, ("rule", "test accuracy", "seconds", "saved for backward", "firing rate"), rows)
+    costs = [(name, *(f"{entry[key]:.3g}" for key in _COST)) for name, entry in summary.items()]
+    head = ("rule", "numbers that carry errors back", "operations to learn", "spikes x fan-out")
+    print_table("what learning costs, operations per sample", head, costs)

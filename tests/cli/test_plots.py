@@ -7,7 +7,7 @@ import torch
 
 pytest.importorskip("matplotlib")
 
-from spikewright.plots import comparison, curves, raster
+from spikewright.plots import alignment, comparison, curves, raster
 
 SUMMARY: dict[str, dict[str, Any]] = {
     "bptt": {
@@ -100,3 +100,16 @@ def test_curves_leave_out_what_was_not_measured() -> None:
         "train": [(1, 0.5), (2, 0.7)],
         "test": [(2, 0.6)],
     }
+
+
+def test_alignment_has_a_line_for_each_weight() -> None:
+    sites = ("a.weight", "a.bias", "b.weight")
+    rows = [{"batch": b, "site": s, "cosine": 0.1 * b + 0.01 * i} for b in (0, 5) for i, s in enumerate(sites)]
+    (axes,) = alignment(rows).axes
+    lines = {line.get_label(): points(line) for line in axes.get_lines() if not line.get_label().startswith("_")}
+    assert lines == {"a.weight": [(0, 0.0), (5, 0.5)], "b.weight": [(0, 0.02), (5, 0.52)]}
+
+
+def test_alignment_without_weights_shows_what_there_is() -> None:
+    (axes,) = alignment([{"batch": 0, "site": "scale", "cosine": 0.5}]).axes
+    assert "scale" in [line.get_label() for line in axes.get_lines()]

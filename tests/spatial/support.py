@@ -1,14 +1,15 @@
 """What the tests of spatial credit share: layers on paper with lessons made by hand, and nets cut at every neuron."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from spikewright.spatial import Spatial
+from spikewright.network import Network
+from spikewright.rules import OnlineRule
+from spikewright.spatial import Local, Spatial
 from spikewright.spatial._base import Lesson, Reach, Target
-from spikewright.spatial._noise import Noise
 from spikewright.spatial.direct import Direct
 from spikewright.wiring import Wiring
 from tests.oracles.compare import case
@@ -29,16 +30,25 @@ def on_paper(way: Way, components: int, **neurons: int) -> Way:
     return way
 
 
-def drawn(noise: Noise, steps: int, batch: int, neurons: int, site: str = "h") -> Tensor:
+def drawn(way: Spatial, steps: int, batch: int, neurons: int, site: str = "h") -> Tensor:
     """Noise of unit size, `[time, batch, neuron]`: what the first two steps of long sequences would see."""
+    noise = way.noise
+    assert noise is not None
     like = torch.empty(steps // 2 * batch, neurons)
-    return torch.stack([noise.draw(like, site, 1, t).unflatten(0, (-1, batch)) for t in (0, 1)], 1).flatten(0, 1)
+    pairs = torch.stack([noise.draw(like, site, 1, t).unflatten(0, (-1, batch)) for t in (0, 1)], 1)
+    return pairs.flatten(0, 1) / noise.alpha
 
 
-def lesson(output: Tensor, error: Tensor, terms: Tensor | None = None, **noise: Tensor) -> Lesson:
-    """What silent layers learn from; everything is `[time, batch, *]`."""
-    targets = {"output": Target(output, error, frozenset(noise))}
-    return Lesson(targets, {site: torch.zeros_like(z) for site, z in noise.items()}, noise, lambda: terms)
+def lesson(way: Spatial, output: Tensor, error: Tensor, terms: Tensor | None = None, **noise: Tensor) -> Lesson:
+    """What silent layers learn from, given noise of unit size; everything is `[time, batch, *]`."""
+    size = 1.0 if way.noise is None else way.noise.alpha
+    return Lesson(
+        targets={"output": Target(output, error, frozenset(noise))},
+        activity={site: torch.zeros_like(z) for site, z in noise.items()},
+        noise={site: size * z for site, z in noise.items()},
+        scale=torch.ones(()),
+        terms=lambda: torch.zeros(output.shape[:2]) if terms is None else terms,
+    )
 
 
 def learned(way: Direct, output: Tensor, **noise: Tensor) -> dict[str, Tensor]:
@@ -47,14 +57,28 @@ def learned(way: Direct, output: Tensor, **noise: Tensor) -> dict[str, Tensor]:
     assert output.shape[1] >= components
     error = torch.zeros_like(output)
     error[:, range(components), range(components)] = 1
-    found = way.signals(lesson(output, error, **noise))
+    found = way.signals(lesson(way, output, error, **noise))
     return {site: signal[:, :components].transpose(1, 2) for site, signal in found.items()}
 
 
-def taught(name: str, errors: Errors, traced: bool = True) -> Params:
-    """Gradient of a network of `tests/nets.py` whose layers are cut from each other, given the errors that arrive."""
+def with_readouts(
+    kind: Callable[..., OnlineRule], spatial: Spatial, module: nn.Module, x: Tensor, **options: Any
+) -> tuple[OnlineRule, Local]:
+    """A rule of local learning that is ready for a network."""
+    local = Local(**options)
+    rule = kind(spatial=spatial, local=local)
+    torch.manual_seed(8)
+    rule.prepare(Network(module), x)
+    return rule, local
+
+
+def taught(name: str, errors: Errors, traced: bool = True, whole: frozenset[str] = frozenset()) -> Params:
+    """Gradient of a network of `tests/nets.py` whose layers are cut from each other, given the errors that arrive.
+
+    Layers in `whole` are not cut from what sees them.
+    """
     program, params, x, y, criterion = case(name)
-    machine = Cut(params, Traces() if traced else Traces(leak=0.0), set(), None, 0.0, True)
+    machine = Cut(params, Traces() if traced else Traces(leak=0.0), set(whole), None, 0.0, True)
     total = torch.zeros(())
     for output in machine.run(program, x):
         leaf = output.detach().requires_grad_()

@@ -70,10 +70,11 @@ def test_a_layer_learns_the_same_whatever_is_behind_it(name: str, way: str, rule
         assert unmoved(lambda: rule(spatial=WAYS[way]()), name, layer) >= in_front(name, layer)
 
 
+@pytest.mark.parametrize("way", [BP, SignSymmetric])
 @pytest.mark.parametrize("name", CHAINS)
-def test_backpropagation_and_signs_carry_it_back(name: str) -> None:
-    for way in (BP, SignSymmetric):
-        assert not unmoved(lambda: OTTT(spatial=way()), name, list(WEIGHTS[name])[-1]) & set(list(WEIGHTS[name])[:-1])
+def test_backpropagation_and_signs_carry_it_back(name: str, way: type[Spatial]) -> None:
+    *hidden, last = WEIGHTS[name]
+    assert not unmoved(lambda: OTTT(spatial=way()), name, last) & set(hidden)
 
 
 @pytest.mark.parametrize("name", CHAINS)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from spikewright.rules import OTTT
 from spikewright.spatial import OPZO, ZO
-from spikewright.spatial._noise import Law, Noise
+from spikewright.spatial._noise import Law, Noise, Position
 from tests.nets import NETS, sample
 from tests.rules.support import learn
 
@@ -14,8 +14,8 @@ LAWS: tuple[Law, ...] = ("gaussian", "rademacher", "sphere")
 LIKE = torch.zeros(3, 4, 5, dtype=torch.float64)
 
 
-def made(law: Law = "gaussian", antithetic: bool = False, seed: int = 0) -> Noise:
-    return Noise(0.2, law, "post", antithetic, seed)
+def made(law: Law = "gaussian", antithetic: bool = False, seed: int = 0, alpha: float = 1.0) -> Noise:
+    return Noise(alpha, law, "post", antithetic, seed)
 
 
 @pytest.mark.parametrize("law", LAWS)
@@ -33,6 +33,13 @@ def test_laws_are_what_they_are_called() -> None:
     assert set(rademacher.unique().tolist()) == {-1.0, 1.0}
     torch.testing.assert_close(sphere.flatten(1).square().sum(1), torch.full((5000,), 6.0))
     assert float(sphere.pow(4).mean()) == pytest.approx(3 * 6 / 8, rel=0.05)
+
+
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("step", [0, 1])
+def test_noise_comes_in_its_size(law: Law, step: int) -> None:
+    one, less = (made(law, step == 1, alpha=alpha).draw(LIKE, "site", 1, step) for alpha in (1.0, 0.2))
+    torch.testing.assert_close(less, 0.2 * one)
 
 
 @pytest.mark.parametrize("law", LAWS)
@@ -83,7 +90,9 @@ def lessons(way: OPZO | ZO, monkeypatch: pytest.MonkeyPatch, times: int = 1) -> 
 
 
 @pytest.mark.parametrize("position", ["post", "pre"])
-def test_every_layer_and_every_sequence_has_noise_of_its_own(position: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_layer_and_every_sequence_has_noise_of_its_own(
+    position: Position, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first, second = lessons(OPZO(position=position), monkeypatch, times=2)
     assert first.keys() == {"1", "3", "5"}
     for site, z in first.items():

@@ -73,7 +73,7 @@ def test_an_old_average_has_the_variance_of_its_window(momentum: float) -> None:
 def far_off(center_output: bool) -> Tensor:
     """What single steps say about a map whose output is never near 0, once its mean is known."""
     way = on_paper(OPZO(0.0, ALPHA, antithetic=False, center_output=center_output), COMPONENTS, h=NEURONS)
-    z = drawn(way.noise, 6000, COMPONENTS, NEURONS)
+    z = drawn(way, 6000, COMPONENTS, NEURONS)
     return learned(way, ALPHA * z @ torch.ones(NEURONS, COMPONENTS) + 5.0, h=z)["h"]
 
 

@@ -11,6 +11,8 @@ from spikewright.neurons import LIF
 from spikewright.operations import Operation
 from spikewright.rules import OTTT, SLTT, OnlineRule
 from spikewright.spatial import DFA, OPZO, Spatial
+from spikewright.spatial._base import Lesson
+from spikewright.spatial._noise import Position
 from spikewright.spatial.direct import Direct, Moment
 from spikewright.surrogate import Sigmoid
 from tests.nets import NETS, sample
@@ -27,7 +29,7 @@ class Scale(nn.Module):
 
 def scaled() -> nn.Module:
     """The layers of `mlp`, with a factor behind the spikes."""
-    first, second, readout = (layer for layer in NETS["mlp"](0) if isinstance(layer, nn.Linear))
+    first, second, readout = (layer for layer in NETS["mlp"](0).children() if isinstance(layer, nn.Linear))
     spikes = (nn.Sequential(LIF(surrogate=Sigmoid(4.0)), Scale()) for _ in range(2))
     return nn.Sequential(first, *next(spikes), second, *next(spikes), readout)
 
@@ -74,7 +76,7 @@ class Exact(Direct):
     def signal(self, key: str, moment: Moment) -> Tensor:
         return moment.error @ self.exact[key][self.step].T
 
-    def taught(self, *args: object) -> None:
+    def taught(self, step: int, lesson: Lesson) -> None:
         self.step += 1
 
 
@@ -94,13 +96,13 @@ def signals(way: Spatial, z: dict[str, Tensor]) -> list[Tensor]:
     found = []
     for _ in range(2):
         output, error = (torch.randn(8, 3, 4, generator=source) for _ in range(2))
-        found += way.signals(lesson(output, error, **z)).values()
+        found += way.signals(lesson(way, output, error, **z)).values()
     return found
 
 
 def test_a_matrix_that_is_never_averaged_is_that_of_dfa_to_the_last_bit() -> None:
     way = OPZO(momentum=1.0, init="dfa", seed=3)
-    z = {"first": drawn(way.noise, 8, 3, 6, "first"), "second": drawn(way.noise, 8, 3, 5, "second")}
+    z = {"first": drawn(way, 8, 3, 6, "first"), "second": drawn(way, 8, 3, 5, "second")}
     found, expected = signals(way, z), signals(DFA(seed=3), z)
     assert all(e.any() for e in expected)
     assert all(torch.equal(f, e) for f, e in zip(found, expected, strict=True))
@@ -109,7 +111,7 @@ def test_a_matrix_that_is_never_averaged_is_that_of_dfa_to_the_last_bit() -> Non
 
 @pytest.mark.parametrize("position", ["post", "pre"])
 @pytest.mark.parametrize("name", ["deep", "conv"])
-def test_so_is_its_gradient_if_the_noise_is_too_small_to_matter(name: str, position: str) -> None:
+def test_so_is_its_gradient_if_the_noise_is_too_small_to_matter(name: str, position: Position) -> None:
     module, (x, y) = NETS[name](0), sample(name, 0)
     way = OPZO(momentum=1.0, alpha=1e-100, init="dfa", position=position, seed=3)
     assert_agree(gradients(OTTT(spatial=way), module, x, y), gradients(OTTT(spatial=DFA(seed=3)), module, x, y), 1e-12)

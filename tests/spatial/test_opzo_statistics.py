@@ -23,7 +23,7 @@ def activity() -> Tensor:
 def estimates(antithetic: bool, others: Tensor | float = 0.0, **options: Any) -> Tensor:
     """One a step, `[time, neuron, component]`, each from a batch; of pairs of steps where they share their noise."""
     way = on_paper(OPZO(0.0, ALPHA, antithetic=antithetic, **options), COMPONENTS, h=NEURONS)
-    z = drawn(way.noise, STEPS, BATCH, NEURONS)
+    z = drawn(way, STEPS, BATCH, NEURONS)
     found = learned(way, (activity() + ALPHA * z) @ J.T + B + others, h=z)["h"]
     return found.unflatten(0, (-1, 2)).mean(1) if antithetic else found
 
@@ -58,7 +58,7 @@ def test_the_mean_is_the_transposed_jacobian_and_the_variance_as_computed(law: s
 def test_layers_that_are_perturbed_too_add_variance_and_no_bias() -> None:
     other = torch.randn(COMPONENTS, 8)
     way = OPZO(0.0, ALPHA, antithetic=True)
-    apart = drawn(way.noise, STEPS, BATCH, 8, site="other")
+    apart = drawn(way, STEPS, BATCH, 8, site="other")
     found = estimates(True, others=ALPHA * apart @ other.T)
     expected = (variance("gaussian", True) + other.square().sum(1)) / BATCH
     assert_has_mean(found, J.T, expected.sqrt())
@@ -69,7 +69,7 @@ def test_both_layers_of_a_chain_learn_their_jacobian_in_one_pass() -> None:
     first = torch.randn(5, NEURONS)  # from h to the 5 neurons of a layer behind it
     last = torch.randn(COMPONENTS, 5)
     way = on_paper(OPZO(0.0, ALPHA), COMPONENTS, h=NEURONS, behind=5)
-    z, z2 = drawn(way.noise, STEPS, BATCH, NEURONS), drawn(way.noise, STEPS, BATCH, 5, site="behind")
+    z, z2 = drawn(way, STEPS, BATCH, NEURONS), drawn(way, STEPS, BATCH, 5, site="behind")
     found = learned(way, ((activity() + ALPHA * z) @ first.T + ALPHA * z2) @ last.T, h=z, behind=z2)
     for site, jacobian in {"h": last @ first, "behind": last}.items():
         pairs = found[site].unflatten(0, (-1, 2)).mean(1)
@@ -79,7 +79,7 @@ def test_both_layers_of_a_chain_learn_their_jacobian_in_one_pass() -> None:
 def smooth(alpha: float, antithetic: bool) -> Tensor:
     """Estimates of the derivative of o = J tanh(h + alpha z) + b at one point h = 0.3, pair by pair."""
     way = on_paper(OPZO(0.0, alpha, antithetic=antithetic), COMPONENTS, h=NEURONS)
-    z = drawn(way.noise, STEPS, BATCH, NEURONS)
+    z = drawn(way, STEPS, BATCH, NEURONS)
     output = torch.tanh(torch.full_like(z, 0.3) + alpha * z) @ J.T + B
     return learned(way, output, h=z)["h"].unflatten(0, (-1, 2)).mean(1)
 

@@ -1,0 +1,93 @@
+"""What is refused, with a message that says what to do instead."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+from spikewright.errors import ConfigError, IncompatibleRule
+from spikewright.network import Network
+from spikewright.neurons import LIF
+from spikewright.rules import OPZO as PseudoZerothOrder
+from spikewright.rules import OTTT, SLTT
+from spikewright.spatial import BP, DFA, DKP, FA, OPZO, ZO, Local, SignSymmetric
+from tests.nets import NETS, sample
+from tests.rules.support import CE, learn
+
+REFUSED: list[tuple[Callable[[], object], str]] = [
+    (lambda: OPZO(alpha=0), r"alpha=0: without noise nothing is learned.*Give > 0"),
+    (lambda: ZO(alpha=-0.1), r"alpha=-0.1"),
+    (lambda: ZO(alpha=float("nan")), r"alpha=nan"),
+    (lambda: PseudoZerothOrder(alpha=0.0), r"alpha=0.0"),
+    (lambda: OPZO(law="gausian"), r"law='gausian' is unknown. Did you mean 'gaussian'\? Known: gaussian, rademacher, "),
+    (lambda: ZO(law="normal"), r"law='normal' is unknown.*Known: gaussian, rademacher, sphere"),
+    (lambda: ZO(position="behind"), r"position='behind' is unknown.*Known: post, pre"),
+    (lambda: OPZO(position="prae"), r"position='prae' is unknown. Did you mean 'pre'"),
+    (lambda: OPZO(momentum=-0.1), r"OPZO\(momentum=-0.1\).*lies in \[0, 1\]"),
+    (lambda: OPZO(momentum=1.1), r"OPZO\(momentum=1.1\).*lies in \[0, 1\]"),
+    (lambda: OPZO(momentum=float("nan")), r"OPZO\(momentum=nan\)"),
+    (lambda: OPZO(init="DFA"), r"OPZO\(init='DFA'\) is unknown.*Known: dfa, zero"),
+    (lambda: DFA(scale=0), r"DFA\(scale=0\): no error would arrive.*positive factor"),
+    (lambda: DFA(scale=-1.0), r"DFA\(scale=-1.0\)"),
+    (lambda: DKP(lr=-0.1), r"DKP\(lr=-0.1, decay=1e-06\): the rate is not negative"),
+    (lambda: DKP(decay=1.0), r"DKP\(lr=0.1, decay=1.0\).*decay lies in \[0, 1\)"),
+    (lambda: DKP(decay=-0.1), r"DKP\(lr=0.1, decay=-0.1\)"),
+    (lambda: DKP(scale=0), r"scale=0"),
+    (lambda: Local(weight=0), r"Local\(weight=0, pool=1\): the weight is positive, and pool at least 1"),
+    (lambda: Local(pool=0), r"Local\(weight=1.0, pool=0\)"),
+    (lambda: Local(below="all"), r"Local\(below='all'\) is unknown.*Known: both, only"),
+]
+
+
+@pytest.mark.parametrize("make, message", REFUSED, ids=[message[:24] for _, message in REFUSED])
+def test_arguments_out_of_range_are_refused(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make()
+
+
+def test_the_ends_of_ranges_are_within() -> None:
+    made = [OPZO(momentum=0), OPZO(momentum=1), DKP(lr=0, decay=0), Local(pool=1), OPZO(alpha=1e-9)]
+    assert [type(way) for way in made] == [OPZO, OPZO, DKP, Local, OPZO]
+
+
+def test_readouts_that_no_optimizer_knows_of_are_refused() -> None:
+    x, y = sample("mlp", 0)
+    for spatial in (BP(), DFA(), OPZO()):
+        rule, module = OTTT(spatial=spatial, local=Local()), NETS["mlp"](0)
+        advice = r"rule.prepare\(net, x\), and give the optimizer \[\*net.parameters\(\), \*rule.parameters\(\)\]"
+        with pytest.raises(ConfigError, match=advice):
+            learn(rule, module, x, y)
+        rule.prepare(Network(module), x)
+        learn(rule, module, x, y)
+        assert all(p.grad is not None for p in rule.parameters())
+
+
+@pytest.mark.parametrize("kind", [OTTT, SLTT])
+@pytest.mark.parametrize("spatial", [BP, FA, SignSymmetric])
+def test_an_intermediate_layer_needs_a_direct_way(spatial: type[BP | FA], kind: type[OTTT | SLTT]) -> None:
+    message = rf"{kind.__name__}\(local=.*but {spatial.__name__} sends errors from layer to layer.*DFA, DKP, OPZO"
+    with pytest.raises(ConfigError, match=message):
+        kind(spatial=spatial(), local=Local(intermediate="middle"))
+    kind(spatial=spatial(), local=Local())
+
+
+def test_an_intermediate_layer_has_to_be_there() -> None:
+    net, (x, y) = Network(NETS["residual"](0)), sample("residual", 0)
+    rule = OTTT(spatial=DFA(), local=Local(intermediate="inside"))
+    message = r"Local\(intermediate='inside'\): the network has no such neurons. Did you mean 'inner'"
+    with pytest.raises(ConfigError, match=message):
+        rule.prepare(net, x)
+    with pytest.raises(ConfigError, match=message):
+        net.check(rule, CE, x, y)
+
+
+def test_readouts_make_vectors_and_no_maps() -> None:
+    torch.manual_seed(1)
+    module = nn.Sequential(nn.Conv2d(2, 6, 3), LIF(), nn.Conv2d(6, 4, 3)).double()
+    x, y = 4 * torch.rand(2, 3, 2, 6, 6), torch.zeros(3, 2, 2, dtype=torch.int64)
+    rule = OTTT(spatial=DFA(), local=Local())
+    with pytest.raises(IncompatibleRule, match=r"3 axes of the output, \[4, 2, 2\].*one vector per sample and step"):
+        Network(module).check(rule, CE, x, y)
+    learn(OTTT(spatial=DFA()), module, x, y)
+    assert all(p.grad is not None and p.grad.any() for p in module.parameters())
