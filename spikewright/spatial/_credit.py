@@ -139,7 +139,7 @@ class Credit(Part):
                     )
                     for name, reach in self._targets.items()
                 },
-                activity={site: spikes[site].detach() for site in self._cut},
+                activity={site: s.detach() for site, s in spikes.items() if site in self._cut},
                 noise={site: _joined(parts) for site, parts in self._noise.items()},
                 scale=scale,
                 terms=partial(terms_of, leaf.detach()),

@@ -56,10 +56,7 @@ class Noise(nn.Module):
             step: Of it.
         """
         drawn, sign = (step // 2, 1 - 2 * (step % 2)) if self.antithetic else (step, 1)
-        entropy = [self.seed, _rank(), zlib.crc32(site.encode()), count, drawn]
-        generator = torch.Generator(like.device).manual_seed(
-            int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
-        )
+        generator = keyed_generator(self.seed, site, _rank(), count, drawn, device=like.device)
         z = torch.empty_like(like, dtype=torch.float32 if like.dtype.itemsize < 4 else like.dtype)
         if self.law == "rademacher":
             bits = torch.empty(like.shape, dtype=torch.int8, device=like.device).random_(0, 2, generator=generator)
@@ -73,6 +70,12 @@ class Noise(nn.Module):
     def extra_repr(self) -> str:
         names = ("alpha", "law", "position", "antithetic", "seed")
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
+
+
+def keyed_generator(seed: int, name: str, *key: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """Return a generator whose draws are a function of the arguments."""
+    entropy = np.random.SeedSequence([seed, zlib.crc32(name.encode()), *key])
+    return torch.Generator(device).manual_seed(int(entropy.generate_state(1, np.uint64)[0] >> 1))
 
 
 def _rank() -> int:

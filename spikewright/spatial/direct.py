@@ -12,6 +12,7 @@ from torch import Tensor
 from spikewright.errors import ConfigError, nearest
 from spikewright.spatial._base import Lesson, Reach, Route, Spatial, one_block
 from spikewright.spatial._matrices import Matrices
+from spikewright.spatial._noise import keyed_generator
 from spikewright.wiring import Wiring
 
 
@@ -70,13 +71,12 @@ class Direct(Spatial):
         """
 
     def prepare(self, wiring: Wiring, like: Tensor, targets: dict[str, Reach]) -> None:
-        generator = torch.Generator().manual_seed(self.seed)
         for name, reach in targets.items():
-            for site, shape in wiring.shapes.items():
-                if site in reach.sites:
-                    drawn = self.first(math.prod(shape), reach.components, generator)
-                    if _key(name, site) not in self.matrices:
-                        self.matrices[_key(name, site)] = drawn.to(like)
+            for site, shape in wiring.shapes.items():  # in an order that all processes share
+                key, neurons = _key(name, site), math.prod(shape)
+                if site in reach.sites and key not in self.matrices:
+                    drawn = self.first(neurons, reach.components, keyed_generator(self.seed, key))
+                    self.matrices[key] = drawn.to(like)
 
     @torch.no_grad()
     def signals(self, lesson: Lesson) -> dict[str, Tensor]:

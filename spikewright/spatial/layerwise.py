@@ -7,6 +7,7 @@ from torch import Tensor
 
 from spikewright.spatial._base import Reach, Spatial
 from spikewright.spatial._matrices import Matrices
+from spikewright.spatial._noise import keyed_generator
 from spikewright.wiring import Synapse, Wiring
 
 
@@ -43,11 +44,11 @@ class FA(Spatial):
         self.weights = Matrices()
 
     def prepare(self, wiring: Wiring, like: Tensor, targets: dict[str, Reach]) -> None:
-        generator = torch.Generator().manual_seed(self.seed)
         for site, synapse in wiring.synapses.items():
-            bound = 1 / math.sqrt(math.prod(synapse.weight[1:]))
-            drawn = (2 * torch.rand(synapse.weight, generator=generator, dtype=torch.float64) - 1) * bound
             if synapse.senders and site not in self.weights:
+                generator = keyed_generator(self.seed, site)
+                bound = 1 / math.sqrt(math.prod(synapse.weight[1:]))
+                drawn = (2 * torch.rand(synapse.weight, generator=generator, dtype=torch.float64) - 1) * bound
                 self.weights[site] = drawn.to(like)
 
     def back(self, synapse: Synapse, weight: Tensor) -> Tensor | None:
