@@ -30,6 +30,7 @@ def main() -> None:
     y = torch.randint(10, (options.batch,))
     loss = sw.losses.PerStep(nn.CrossEntropyLoss())
     rules = {"sltt": sw.rules.SLTT(), "ottt": sw.rules.OTTT(), "bptt": sw.rules.BPTT(), "sltt:k=2": sw.rules.SLTT(k=2)}
+    rules |= {"opzo": sw.rules.OPZO(), "ottt:spatial=dfa": sw.rules.OTTT(spatial=sw.spatial.DFA())}
 
     def step(rule: sw.rules.Rule) -> float:
         net.zero_grad()
@@ -47,11 +48,11 @@ def main() -> None:
     print(json.dumps(versions()))
     size = f"{options.side} x {options.side}, T = {options.steps}, N = {options.batch}"
     print(f"{options.model} on {size}, {options.repeats} interleaved repeats")
-    print(f"{'rule':10} {'median ms':>10} {'ratio to sltt: median':>22} {'quartiles':>16}")
+    print(f"{'rule':16} {'median ms':>10} {'ratio to sltt: median':>22} {'quartiles':>16}")
     for name, values in seconds.items():
         ratios = sorted(a / b for a, b in zip(values, seconds["sltt"]))
         low, middle, high = statistics.quantiles(ratios, n=4)
-        print(f"{name:10} {1000 * statistics.median(values):10.1f} {middle:22.3f} {low:8.3f} {high:7.3f}")
+        print(f"{name:16} {1000 * statistics.median(values):10.1f} {middle:22.3f} {low:8.3f} {high:7.3f}")
 
 
 if __name__ == "__main__":

@@ -49,6 +49,7 @@ class Wiring:
         shapes: What every neuron call emits in a step, `[*feature]`, without batch.
         output: Shape of one step's output, `[*feature]`, without batch.
         overwritten: Neurons whose current the network writes to in place after they have seen it.
+        rewritten: Neurons whose spikes the network writes to in place.
         activations: Entries of what enters and leaves neurons and synapses, per sample and step.
     """
 
@@ -59,6 +60,7 @@ class Wiring:
     shapes: dict[str, tuple[int, ...]]
     output: tuple[int, ...]
     overwritten: frozenset[str]
+    rewritten: frozenset[str]
     activations: int
 
     def is_last(self, neuron: str) -> bool:
@@ -90,16 +92,23 @@ class Seen:
     """
 
     def __init__(self, site: str, entering: Tensor, leaving: Tensor) -> None:
-        self.site, self.entering = site, entering
-        self.before, self.after = entering.grad_fn, leaving.grad_fn
+        self.site, self.entering, self._leaving = site, entering, leaving
+        self.before = entering.grad_fn
+        whole = leaving if leaving._base is None else leaving._base  # what is written to a view changes its base's node
+        self.after = {leaving.grad_fn, whole.grad_fn} - {None}
         self.entries = entering.numel() + leaving.numel()
         self.shape = tuple(leaving.shape[1:])
-        self._version = entering._version
+        self._versions = entering._version, leaving._version
 
     @property
     def overwritten(self) -> bool:
         """Whether the input has been written to since."""
-        return self.entering._version > self._version
+        return self.entering._version > self._versions[0]
+
+    @property
+    def rewritten(self) -> bool:
+        """Whether the output has been written to since."""
+        return self._leaving._version > self._versions[1]
 
 
 @dataclass
@@ -130,9 +139,12 @@ def read_wiring(module: nn.Module, recorder: Recorder, x: Tensor, output: Tensor
     modules = dict(module.named_modules())
     names = {id(p): name for name, p in module.named_parameters()}
     neurons = {seen.site: modules[_module_name(seen.site)] for seen in recorder.neurons}
-    marks: dict[Any, tuple[str, str]] = {seen.after: ("synapse", seen.site) for seen in recorder.synapses}
-    marks |= {seen.after: ("neuron", seen.site) for seen in recorder.neurons}
-    marks.pop(None, None)
+    marks: dict[Any, tuple[str, str]] = {
+        node: (kind, seen.site)
+        for kind, found in (("synapse", recorder.synapses), ("neuron", recorder.neurons))
+        for seen in found
+        for node in seen.after
+    }
 
     def walk(start: Any, across_synapses: bool) -> Iterator[tuple[str, str, bool]]:
         """Yield (kind, name, reached linearly) of what a graph node computes from, stopping at neurons."""
@@ -194,6 +206,7 @@ def read_wiring(module: nn.Module, recorder: Recorder, x: Tensor, output: Tensor
         shapes={seen.site: seen.shape for seen in recorder.neurons},
         output=tuple(output.shape[2:]),
         overwritten=frozenset(seen.site for seen in recorder.neurons if seen.overwritten),
+        rewritten=frozenset(seen.site for seen in recorder.neurons if seen.rewritten),
         activations=sum(s.entries for s in recorder.neurons + recorder.synapses) // (x.shape[0] * x.shape[1]),
     )
 

@@ -175,12 +175,14 @@ class Credit(Part):
     def emitted(self, site: str, spikes: Tensor) -> Tensor:
         if not self._learning:
             return spikes
+        rewritten = site in self._wiring.rewritten
         if site in self._cut or self._local is not None:
-            self._spikes.setdefault(site, []).append(spikes)
+            self._spikes.setdefault(site, []).append(spikes.clone() if rewritten else spikes)
         if site not in self._cut:
             return spikes
         if self._perturbs("post"):
-            return forward_ad.make_dual(spikes.detach(), self._draw(site, spikes))
+            noise = self._draw(site, spikes)
+            return forward_ad.make_dual(spikes.detach(), noise.clone() if rewritten else noise)
         return spikes.detach()
 
     def output(self, output: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """What the tests of spatial credit share: layers on paper with lessons made by hand, and nets cut at every neuron."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import torch
@@ -11,7 +12,7 @@ from spikewright.rules import OnlineRule
 from spikewright.spatial import Local, Spatial
 from spikewright.spatial._base import Lesson, Reach, Target
 from spikewright.spatial.direct import Direct
-from spikewright.wiring import Wiring
+from tests.nets import NETS, sample
 from tests.oracles.compare import case
 from tests.oracles.direct import Cut
 from tests.oracles.machine import Params
@@ -24,8 +25,8 @@ Errors = Callable[[dict[str, Tensor], Tensor], dict[str, Tensor]]
 
 def on_paper(way: Way, components: int, **neurons: int) -> Way:
     """The way, ready for layers of so many neurons, all taught by an output of so many components."""
-    shapes = {site: (number,) for site, number in neurons.items()}
-    wiring = Wiring({}, {}, {}, {}, shapes, (components,), frozenset(), 0)
+    real = Network(NETS["mlp"](0)).wiring(sample("mlp", 0)[0])
+    wiring = replace(real, shapes={site: (number,) for site, number in neurons.items()}, output=(components,))
     way.prepare(wiring, torch.empty(0), {"output": Reach(components, frozenset(neurons))})
     return way
 

@@ -65,7 +65,7 @@ WAYS: dict[str, Callable[[], Spatial]] = {
 @pytest.mark.parametrize("rule", [OTTT, SLTT])
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", CHAINS)
-def test_a_layer_learns_the_same_whatever_is_behind_it(name: str, way: str, rule: type[OnlineRule]) -> None:
+def test_a_layer_learns_the_same_whatever_is_behind_it(name: str, way: str, rule: Callable[..., OnlineRule]) -> None:
     for layer in list(WEIGHTS[name])[1:]:
         assert unmoved(lambda: rule(spatial=WAYS[way]()), name, layer) >= in_front(name, layer)
 

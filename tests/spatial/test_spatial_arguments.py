@@ -1,6 +1,7 @@
 """What is refused, with a message that says what to do instead."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -15,35 +16,36 @@ from spikewright.spatial import BP, DFA, DKP, FA, OPZO, ZO, Local, SignSymmetric
 from tests.nets import NETS, sample
 from tests.rules.support import CE, learn
 
-REFUSED: list[tuple[Callable[[], object], str]] = [
-    (lambda: OPZO(alpha=0), r"alpha=0: without noise nothing is learned.*Give > 0"),
-    (lambda: ZO(alpha=-0.1), r"alpha=-0.1"),
-    (lambda: ZO(alpha=float("nan")), r"alpha=nan"),
-    (lambda: PseudoZerothOrder(alpha=0.0), r"alpha=0.0"),
-    (lambda: OPZO(law="gausian"), r"law='gausian' is unknown. Did you mean 'gaussian'\? Known: gaussian, rademacher, "),
-    (lambda: ZO(law="normal"), r"law='normal' is unknown.*Known: gaussian, rademacher, sphere"),
-    (lambda: ZO(position="behind"), r"position='behind' is unknown.*Known: post, pre"),
-    (lambda: OPZO(position="prae"), r"position='prae' is unknown. Did you mean 'pre'"),
-    (lambda: OPZO(momentum=-0.1), r"OPZO\(momentum=-0.1\).*lies in \[0, 1\]"),
-    (lambda: OPZO(momentum=1.1), r"OPZO\(momentum=1.1\).*lies in \[0, 1\]"),
-    (lambda: OPZO(momentum=float("nan")), r"OPZO\(momentum=nan\)"),
-    (lambda: OPZO(init="DFA"), r"OPZO\(init='DFA'\) is unknown.*Known: dfa, zero"),
-    (lambda: DFA(scale=0), r"DFA\(scale=0\): no error would arrive.*positive factor"),
-    (lambda: DFA(scale=-1.0), r"DFA\(scale=-1.0\)"),
-    (lambda: DKP(lr=-0.1), r"DKP\(lr=-0.1, decay=1e-06\): the rate is not negative"),
-    (lambda: DKP(decay=1.0), r"DKP\(lr=0.1, decay=1.0\).*decay lies in \[0, 1\)"),
-    (lambda: DKP(decay=-0.1), r"DKP\(lr=0.1, decay=-0.1\)"),
-    (lambda: DKP(scale=0), r"scale=0"),
-    (lambda: Local(weight=0), r"Local\(weight=0, pool=1\): the weight is positive, and pool at least 1"),
-    (lambda: Local(pool=0), r"Local\(weight=1.0, pool=0\)"),
-    (lambda: Local(below="all"), r"Local\(below='all'\) is unknown.*Known: both, only"),
+REFUSED: list[tuple[Callable[..., object], dict[str, Any], str]] = [
+    (OPZO, dict(alpha=0), r"alpha=0: without noise nothing is learned.*Give > 0"),
+    (ZO, dict(alpha=-0.1), r"alpha=-0.1"),
+    (ZO, dict(alpha=float("nan")), r"alpha=nan"),
+    (PseudoZerothOrder, dict(alpha=0.0), r"alpha=0.0"),
+    (OPZO, dict(law="gausian"), r"law='gausian' is unknown. Did you mean 'gaussian'\? Known: gaussian, rademacher, "),
+    (ZO, dict(law="normal"), r"law='normal' is unknown.*Known: gaussian, rademacher, sphere"),
+    (ZO, dict(position="behind"), r"position='behind' is unknown.*Known: post, pre"),
+    (OPZO, dict(position="prae"), r"position='prae' is unknown. Did you mean 'pre'"),
+    (OPZO, dict(momentum=-0.1), r"OPZO\(momentum=-0.1\).*lies in \[0, 1\]"),
+    (OPZO, dict(momentum=1.1), r"OPZO\(momentum=1.1\).*lies in \[0, 1\]"),
+    (OPZO, dict(momentum=float("nan")), r"OPZO\(momentum=nan\)"),
+    (OPZO, dict(init="DFA"), r"OPZO\(init='DFA'\) is unknown.*Known: dfa, zero"),
+    (OPZO, dict(route="penultimat"), r"OPZO\(route='penultimat'\) is unknown. Did you mean 'penultimate'"),
+    (DFA, dict(scale=0), r"DFA\(scale=0\): no error would arrive.*positive factor"),
+    (DFA, dict(scale=-1.0), r"DFA\(scale=-1.0\)"),
+    (DKP, dict(lr=-0.1), r"DKP\(lr=-0.1, decay=1e-06\): the rate is not negative"),
+    (DKP, dict(decay=1.0), r"DKP\(lr=0.1, decay=1.0\).*decay lies in \[0, 1\)"),
+    (DKP, dict(decay=-0.1), r"DKP\(lr=0.1, decay=-0.1\)"),
+    (DKP, dict(scale=0), r"scale=0"),
+    (Local, dict(weight=0), r"Local\(weight=0, pool=1\): the weight is positive, and pool at least 1"),
+    (Local, dict(pool=0), r"Local\(weight=1.0, pool=0\)"),
+    (Local, dict(below="all"), r"Local\(below='all'\) is unknown.*Known: both, only"),
 ]
 
 
-@pytest.mark.parametrize("make, message", REFUSED, ids=[message[:24] for _, message in REFUSED])
-def test_arguments_out_of_range_are_refused(make: Callable[[], object], message: str) -> None:
+@pytest.mark.parametrize("make, given, message", REFUSED, ids=[f"{c.__name__}-{given}" for c, given, _ in REFUSED])
+def test_arguments_out_of_range_are_refused(make: Callable[..., object], given: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        make()
+        make(**given)
 
 
 def test_the_ends_of_ranges_are_within() -> None:

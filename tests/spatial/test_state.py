@@ -53,12 +53,11 @@ def test_a_state_is_a_copy() -> None:
 
 
 def test_sequences_and_steps_are_counted() -> None:
-    module, (x, y) = NETS["mlp"](0), sample("mlp", 0)
-    rule = OTTT(spatial=OPZO())
+    module, (x, y), way = NETS["mlp"](0), sample("mlp", 0), OPZO()
     for times in (1, 2, 3):
-        gradients(rule, module, x, y)
-        assert int(rule.spatial.noise.count) == times
-        assert int(rule.spatial.steps) == times * len(x)
+        gradients(OTTT(spatial=way), module, x, y)
+        assert way.noise is not None and int(way.noise.count) == times
+        assert int(way.steps) == times * len(x)
 
 
 def shapes(rule: OnlineRule) -> dict[str, tuple[int, ...]]:
