@@ -120,7 +120,8 @@ class Credit(Part):
             self._learning = False
         spikes = {site: _joined(parts) for site, parts in self._spikes.items()}
         with torch.enable_grad():
-            leaf, unit = output.detach().requires_grad_(), output.new_zeros(()).requires_grad_()
+            leaf = output.detach().requires_grad_()
+            unit = output.new_zeros((), dtype=torch.promote_types(output.dtype, torch.float32)).requires_grad_()
             value = value_of(leaf)
             own, read = self._read(spikes)
             backward(value + unit + sum(value_of(vector) for vector in read.values()))
@@ -144,7 +145,8 @@ class Credit(Part):
                 scale=scale,
                 terms=partial(terms_of, leaf.detach()),
             )
-            arrived = self._spatial.signals(lesson)
+            with torch.autocast(x.device.type, enabled=False):
+                arrived = self._spatial.signals(lesson)
             _backward([(spikes[site], a + local[site] if site in local else a) for site, a in arrived.items()])
         self._spikes, self._noise, self._penultimate = {}, {}, []
         return value.detach(), output.detach()
@@ -160,8 +162,9 @@ class Credit(Part):
         if noisy is not None:
             arrival = replace(arrival, value=noisy, factor=clean if arrival.factor is None else arrival.factor)
         if self._learning and PENULTIMATE in self._targets and not self._wiring.synapses[site].receivers:
-            arrival.value.retain_grad()
-            self._penultimate.append(arrival.value)
+            arrived = arrival.value if arrival.value.requires_grad else arrival.value.requires_grad_()
+            arrived.retain_grad()
+            self._penultimate.append(arrived)
         back = self._spatial.back(self._wiring.synapses[site], weight)
         return arrival if back is None else replace(arrival, back=back), carried
 

@@ -102,16 +102,16 @@ class Direct(Spatial):
             scale=lesson.scale.to(like),
         )
 
+    @property
+    def floats(self) -> int:
+        return sum(self.matrices[key].numel() for key in self.matrices)
+
     def taught(self, step: int, lesson: Lesson) -> None:
         """Note that a step of a lesson has been taught to all layers."""
 
 
 def _key(target: str, site: str) -> str:
     return f"{target} {site}"
-
-    @property
-    def floats(self) -> int:
-        return sum(self.matrices[key].numel() for key in self.matrices)
 
 
 class DFA(Direct):

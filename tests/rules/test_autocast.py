@@ -1,10 +1,15 @@
 """Mixed precision: states keep full precision, and no stale or cut copy of a weight is used."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 from torch import nn
 
 import spikewright as sw
+from tests.catalogue import STEPWISE
+from tests.nets import NETS, sample
+from tests.rules.support import CE, names
 
 
 def setting() -> tuple[sw.Network, torch.Tensor, torch.Tensor, sw.losses.Loss]:
@@ -24,19 +29,34 @@ def gradients(rule: sw.rules.Rule, *, autocast: bool) -> dict[str, torch.Tensor]
     return {name: p.grad for name, p in net.module.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize(
-    "rule", [sw.rules.BPTT(), sw.rules.SLTT(), sw.rules.SLTT(k=1), sw.rules.OTTT(), sw.rules.OTTT(chunk=3)], ids=str
-)
+RULES = [sw.rules.BPTT(), sw.rules.SLTT(), sw.rules.SLTT(k=1), sw.rules.OTTT(), sw.rules.OTTT(chunk=3)]
+RULES += [
+    sw.rules.OTTT(spatial=sw.spatial.DFA()),
+    sw.rules.OPZO(momentum=0.5, alpha=0.5),
+    sw.rules.OPZO(position="pre"),
+]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=str)
 def test_gradients_are_those_of_full_precision_up_to_rounding(rule):
-    low, full = gradients(rule, autocast=True), gradients(type(rule)(**arguments(rule)), autocast=False)
+    other = deepcopy(rule)
+    low, full = gradients(rule, autocast=True), gradients(other, autocast=False)
     assert low.keys() == full.keys()
     for name in full:
         assert low[name].dtype == torch.float32
         assert torch.nn.functional.cosine_similarity(low[name].flatten(), full[name].flatten(), dim=0) > 0.9, name
 
 
-def arguments(rule: sw.rules.Rule) -> dict[str, object]:
-    return {"k": rule.k, "chunk": rule.chunk} if isinstance(rule, sw.rules.SLTT) else {"chunk": rule.chunk}
+@pytest.mark.parametrize("entry", STEPWISE, ids=names(STEPWISE))
+def test_a_scaled_loss_scales_gradients_and_teaches_the_rule_the_same(entry):
+    scaled, found = [], []
+    for factor, gradients in ((1.0, found), (1024.0, scaled)):  # a power of 2, so that nothing is rounded
+        rule, module = entry.make(), NETS["mlp"](0)
+        for _ in rule.updates(sw.Network(module), *sample("mlp", 0), CE, backward=lambda v: (v * factor).backward()):
+            pass
+        gradients += [p.grad for p in module.parameters()], list(rule.buffers())
+    assert all(torch.equal(1024 * a, b) for a, b in zip(found[0], scaled[0], strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(found[1], scaled[1], strict=True))
 
 
 def test_states_and_traces_stay_float32():
