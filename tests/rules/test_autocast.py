@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import spikewright as sw
-from tests.catalogue import STEPWISE
+from tests.catalogue import STEPWISE, Entry
 from tests.nets import NETS, sample
 from tests.rules.support import CE, names
 
@@ -47,16 +47,19 @@ def test_gradients_are_those_of_full_precision_up_to_rounding(rule):
         assert torch.nn.functional.cosine_similarity(low[name].flatten(), full[name].flatten(), dim=0) > 0.9, name
 
 
+def scaled(entry: Entry, factor: float) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """The gradients of a loss times a factor, and what the rule has learned."""
+    rule, module = entry.make(), NETS["mlp"](0)
+    for _ in rule.updates(sw.Network(module), *sample("mlp", 0), CE, backward=lambda v: (v * factor).backward()):
+        pass
+    return [p.grad for p in module.parameters() if p.grad is not None], list(rule.buffers())
+
+
 @pytest.mark.parametrize("entry", STEPWISE, ids=names(STEPWISE))
 def test_a_scaled_loss_scales_gradients_and_teaches_the_rule_the_same(entry):
-    scaled, found = [], []
-    for factor, gradients in ((1.0, found), (1024.0, scaled)):  # a power of 2, so that nothing is rounded
-        rule, module = entry.make(), NETS["mlp"](0)
-        for _ in rule.updates(sw.Network(module), *sample("mlp", 0), CE, backward=lambda v: (v * factor).backward()):
-            pass
-        gradients += [p.grad for p in module.parameters()], list(rule.buffers())
-    assert all(torch.equal(1024 * a, b) for a, b in zip(found[0], scaled[0], strict=True))
-    assert all(torch.equal(a, b) for a, b in zip(found[1], scaled[1], strict=True))
+    (plain, learned), (large, same) = scaled(entry, 1.0), scaled(entry, 1024.0)  # a power of 2: nothing is rounded
+    assert plain and all(torch.equal(1024 * a, b) for a, b in zip(plain, large, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(learned, same, strict=True))
 
 
 def test_states_and_traces_stay_float32():
