@@ -17,7 +17,8 @@ from spikewright.rules._base import Backward, Rule, Update, one_backward, plain_
 from spikewright.sites import Sites
 from spikewright.solvers import Report
 from spikewright.spatial import BP, Local, Spatial
-from spikewright.spatial._credit import Credit, reached
+from spikewright.spatial._credit import Credit
+from spikewright.spatial._targets import reached
 from spikewright.temporal import State
 from spikewright.wiring import Wiring
 

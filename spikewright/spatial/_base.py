@@ -1,11 +1,10 @@
 """What a way of spatial credit is, and what it is told of the steps it teaches."""
 
 from abc import ABC
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import torch
 from torch import Tensor, nn
 
 from spikewright.spatial._noise import Noise
@@ -110,8 +109,3 @@ class Spatial(nn.Module, ABC):
     def floats(self) -> int:
         """Numbers that are kept to carry errors back."""
         return sum(b.numel() for b in self.buffers() if b.is_floating_point())
-
-
-def one_block(steps: Sequence[Tensor]) -> Tensor:
-    """Return steps in one tensor, `[time, *]`; a single one without a copy."""
-    return steps[0].unsqueeze(0) if len(steps) == 1 else torch.stack(list(steps))

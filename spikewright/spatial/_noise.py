@@ -1,6 +1,7 @@
 """Noise that is a function of a seed, a count, a step and a site, so that no order of drawing matters."""
 
 import zlib
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -72,10 +73,57 @@ class Noise(nn.Module):
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
 
 
+class Draws:
+    """The noise of one sequence, and of the chunk under way by site.
+
+    Args:
+        noise: Where it comes from.
+    """
+
+    def __init__(self, noise: Noise) -> None:
+        self._noise, self._count = noise, noise.begin()
+        self._start = 0
+        self._chunk: dict[str, list[Tensor]] = {}
+        self._last: dict[str, tuple[int, Tensor]] = {}
+
+    def begin_chunk(self, start: int) -> None:
+        """Forget the last chunk; the next begins at the step `start`."""
+        self._start, self._chunk = start, {}
+
+    def draw(self, site: str, like: Tensor) -> Tensor:
+        """Return the noise of the next steps at a site, of the shape of `like`, `[time, batch, *feature]`."""
+        kept = self._chunk.setdefault(site, [])
+        first = self._start + sum(len(part) for part in kept)
+        kept.append(one_block([self._step(site, x.detach(), first + k) for k, x in enumerate(like)]))
+        return kept[-1].to(like.dtype)
+
+    @property
+    def chunk(self) -> dict[str, Tensor]:
+        """All noise of the chunk, by site, `[time, batch, *feature]`."""
+        return {site: joined(parts) for site, parts in self._chunk.items()}
+
+    def _step(self, site: str, like: Tensor, step: int) -> Tensor:
+        before, drawn = self._last.get(site, (-1, like))
+        opposite = self._noise.antithetic and step % 2 == 1 and before == step - 1
+        z = -drawn if opposite else self._noise.draw(like, site, self._count, step)
+        self._last[site] = step, z
+        return z
+
+
 def keyed_generator(seed: int, name: str, *key: int, device: torch.device | str = "cpu") -> torch.Generator:
     """Return a generator whose draws are a function of the arguments."""
     entropy = np.random.SeedSequence([seed, zlib.crc32(name.encode()), *key])
     return torch.Generator(device).manual_seed(int(entropy.generate_state(1, np.uint64)[0] >> 1))
+
+
+def one_block(steps: Sequence[Tensor]) -> Tensor:
+    """Return steps in one tensor, `[time, *]`; a single one without a copy."""
+    return steps[0].unsqueeze(0) if len(steps) == 1 else torch.stack(list(steps))
+
+
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    """Return chunks as one along time; a single one without a copy."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
 
 
 def _rank() -> int:

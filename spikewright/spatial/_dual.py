@@ -1,0 +1,39 @@
+"""Spikes with noise beside them, as dual numbers: what acts on the one acts on the other, until they meet a weight."""
+
+import importlib
+import sys
+import warnings
+from contextlib import AbstractContextManager
+
+from torch import Tensor
+from torch.autograd import forward_ad
+
+
+_FORMULAS = "torch._decomp.decompositions_for_jvp"
+"""What torch loads when the first dual number is made."""
+
+
+def level() -> AbstractContextManager[object]:
+    """Make dual numbers possible meanwhile."""
+    if _FORMULAS not in sys.modules:
+        with warnings.catch_warnings():  # torch warns about itself
+            warnings.simplefilter("ignore", DeprecationWarning)
+            importlib.import_module(_FORMULAS)
+    return forward_ad.dual_level()
+
+
+def beside(x: Tensor, noise: Tensor) -> Tensor:
+    """Return `x` with noise of the same shape beside it."""
+    return forward_ad.make_dual(x, noise)
+
+
+def told_apart(x: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Return `x` without its noise, and with it if there is any."""
+    clean, noise = forward_ad.unpack_dual(x)
+    return (x, None) if noise is None else (clean, clean + noise)
+
+
+def summed(x: Tensor) -> Tensor:
+    """Return `x` with its noise, if there is any."""
+    clean, noisy = told_apart(x)
+    return clean if noisy is None else noisy

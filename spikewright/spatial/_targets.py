@@ -1,0 +1,44 @@
+"""Who learns from which error: targets at the end of a network and on the way, and the neurons each teaches."""
+
+import math
+
+from spikewright.errors import IncompatibleRule
+from spikewright.spatial._base import Reach, Route
+from spikewright.spatial.local import Local
+from spikewright.wiring import Wiring
+
+OUTPUT, PENULTIMATE = "output", "penultimate"
+"""Names among targets: the network's output, and what arrives at its readout."""
+
+
+def reached(wiring: Wiring, local: Local | None, route: Route) -> dict[str, Reach]:
+    """Return which neurons every target teaches directly, by the name of the target.
+
+    Args:
+        wiring: Of the network.
+        local: Local learning, which may have a target of its own.
+        route: The target at the end of the network.
+
+    Raises:
+        IncompatibleRule: There is no such target.
+    """
+    taught = frozenset(site for site in wiring.neurons if wiring.is_sender(site))
+    outputs = math.prod(wiring.output)
+    components = outputs
+    if route == PENULTIMATE:
+        readouts = [synapse for synapse in wiring.synapses.values() if not synapse.receivers]
+        if len(readouts) != 1 or len(readouts[0].weight) != 2 or not readouts[0].senders:
+            raise IncompatibleRule(
+                f"Errors were to take the route over what arrives at the readout, but the network has {len(readouts)} "
+                "readouts, or one that is not a linear layer behind neurons. Use route='output'."
+            )
+        components = readouts[0].weight[1]
+        taught -= readouts[0].senders.keys()
+    if local is None or local.intermediate is None:
+        return {route: Reach(components, taught)}
+    sites, middle = list(wiring.shapes), local.middle(wiring)
+    below = frozenset(sites[: sites.index(middle)]) & taught
+    return {
+        route: Reach(components, taught - below if local.below == "only" else taught),
+        middle: Reach(outputs, below),
+    }
