@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager
 from torch import Tensor
 from torch.autograd import forward_ad
 
-
 _FORMULAS = "torch._decomp.decompositions_for_jvp"
 """What torch loads when the first dual number is made."""
 

@@ -5,6 +5,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from spikewright.errors import IncompatibleRule
+
 
 class Matrices(nn.Module):
     """A dictionary of buffers; loading a state makes those that are not there yet."""
@@ -23,6 +25,20 @@ class Matrices(nn.Module):
 
     def __len__(self) -> int:
         return len(self._buffers)
+
+    def holds(self, name: str, shape: tuple[int, ...]) -> bool:
+        """Whether there is a tensor of that name.
+
+        Raises:
+            IncompatibleRule: It has another shape.
+        """
+        if name in self and tuple(self[name].shape) != shape:
+            raise IncompatibleRule(
+                f"The feedback '{name}' was made for {list(self[name].shape)}, but this network needs {list(shape)}: "
+                "the rule has learned with another network, or inputs of another size. Make a new rule for this one."
+
+            )
+        return name in self
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         for key, value in state_dict.items():

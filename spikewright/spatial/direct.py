@@ -74,7 +74,7 @@ class Direct(Spatial):
         for name, reach in targets.items():
             for site, shape in wiring.shapes.items():  # in an order that all processes share
                 key, neurons = _key(name, site), math.prod(shape)
-                if site in reach.sites and key not in self.matrices:
+                if site in reach.sites and not self.matrices.holds(key, (neurons, reach.components)):
                     drawn = self.first(neurons, reach.components, keyed_generator(self.seed, key))
                     self.matrices[key] = drawn.to(like)
 

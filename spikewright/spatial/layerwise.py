@@ -45,7 +45,7 @@ class FA(Spatial):
 
     def prepare(self, wiring: Wiring, like: Tensor, targets: dict[str, Reach]) -> None:
         for site, synapse in wiring.synapses.items():
-            if synapse.senders and site not in self.weights:
+            if synapse.senders and not self.weights.holds(site, synapse.weight):
                 generator = keyed_generator(self.seed, site)
                 bound = 1 / math.sqrt(math.prod(synapse.weight[1:]))
                 drawn = (2 * torch.rand(synapse.weight, generator=generator, dtype=torch.float64) - 1) * bound

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from spikewright.errors import IncompatibleRule
 from spikewright.network import Network
 from spikewright.neurons import LIF
 from spikewright.rules import OTTT, OnlineRule
@@ -140,3 +141,12 @@ def test_small_shares_of_new_matrices_are_not_lost_in_half_precision() -> None:
     moved = way.matrices["output 1"] - before
     assert float((moved != 0).float().mean()) > 0.9
     assert 0 < float(moved.abs().mean()) < 0.02
+
+
+@pytest.mark.parametrize("way", [DFA, FA, OPZO])
+def test_a_rule_that_belongs_to_another_network_says_so(way: type[Spatial]) -> None:
+    rule, x = OTTT(spatial=way()), torch.rand(2, 3, 8)
+    rule.prepare(Network(nn.Sequential(nn.Linear(8, 6), LIF(), nn.Linear(6, 4))), x)
+    other = Network(nn.Sequential(nn.Linear(8, 5), LIF(), nn.Linear(5, 4)))
+    with pytest.raises(IncompatibleRule, match=r"was made for .*6.*but this network needs .*5.*Make a new rule"):
+        rule.prepare(other, x)
