@@ -160,7 +160,16 @@ class PerStep(Loss):
         return torch.stack(terms).mean() * share
 
     def terms(self, output: Tensor, y: Tensor, steps: int, start: int = 0) -> Tensor:
-        """See `Loss.terms`; the criterion has to be a mean over samples."""
+        """See `Loss.terms`; the criterion has to be a mean over samples.
+
+        Raises:
+            IncompatibleRule: It says that it is not.
+        """
+        if (reduction := getattr(self.criterion, "reduction", "mean")) != "mean":
+            raise IncompatibleRule(
+                f"{self} was asked for the loss of each sample, as if the criterion were their mean, but its reduction "
+                f"is '{reduction}'. Use reduction='mean'."
+            )
         targets = y[start : start + len(output)] if self.timed else y.expand(len(output), *y.shape)
         one = torch.vmap(lambda o, t: self.criterion(o.unsqueeze(0), t.unsqueeze(0)))
         each = one(output.flatten(0, 1), targets.flatten(0, 1))

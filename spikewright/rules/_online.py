@@ -19,6 +19,7 @@ from spikewright.solvers import Report
 from spikewright.spatial import BP, Local, Spatial
 from spikewright.spatial._credit import Credit
 from spikewright.spatial._targets import reached
+from spikewright.spatial.direct import Direct
 from spikewright.temporal import State
 from spikewright.wiring import Wiring
 
@@ -53,11 +54,11 @@ class OnlineRule(Rule):
         local: Local | None = None,
     ) -> None:
         super().__init__(chunk)
-        if local is not None and local.intermediate is not None and not spatial.cuts:
+        if local is not None and local.intermediate is not None and not isinstance(spatial, Direct):
             raise ConfigError(
-                f"{type(self).__name__}(local={local}) has an intermediate layer teach those in front of it directly, "
-                f"but {type(spatial).__name__} sends errors from layer to layer. Use a direct way (DFA, DKP, OPZO), or "
-                "Local() without an intermediate layer."
+                f"{type(self).__name__}(local={local}) has an intermediate layer teach those in front of it through "
+                f"matrices, but {type(spatial).__name__} has none. Use a way that does (DFA, DKP, OPZO), or Local() "
+                "without an intermediate layer."
             )
         self.spatial, self.local = spatial, local
 

@@ -75,6 +75,11 @@ class Credit(Part):
         try:
             with torch.enable_grad(), dual.level() if self._draws_for("post") else nullcontext():
                 output = run.advance(x)
+        except NotImplementedError as error:  # of forward-mode differentiation
+            raise NetworkError(
+                f"Something between neurons and the next weights cannot pass on the noise beside spikes: {error} Use "
+                "position='pre', where the noise enters at the neurons."
+            ) from error
         finally:
             self._learning = False
         spikes = {site: joined(parts) for site, parts in self._spikes.items()}

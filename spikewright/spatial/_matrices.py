@@ -36,7 +36,6 @@ class Matrices(nn.Module):
             raise IncompatibleRule(
                 f"The feedback '{name}' was made for {list(self[name].shape)}, but this network needs {list(shape)}: "
                 "the rule has learned with another network, or inputs of another size. Make a new rule for this one."
-
             )
         return name in self
 

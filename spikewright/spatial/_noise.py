@@ -58,7 +58,8 @@ class Noise(nn.Module):
         """
         drawn, sign = (step // 2, 1 - 2 * (step % 2)) if self.antithetic else (step, 1)
         generator = keyed_generator(self.seed, site, _rank(), count, drawn, device=like.device)
-        z = torch.empty_like(like, dtype=torch.float32 if like.dtype.itemsize < 4 else like.dtype)
+        # Not `empty_like`: what is drawn must not depend on how memory is laid out.
+        z = torch.empty(like.shape, dtype=torch.promote_types(like.dtype, torch.float32), device=like.device)
         if self.law == "rademacher":
             bits = torch.empty(like.shape, dtype=torch.int8, device=like.device).random_(0, 2, generator=generator)
             return z.copy_(bits).mul_(2 * sign * self.alpha).sub_(sign * self.alpha)

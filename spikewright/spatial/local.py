@@ -17,8 +17,9 @@ class Local(nn.Module):
     .. math::
         g_l \leftarrow g_l + \eta R_l^\top e_l, \qquad e_l = \partial\ell(R_l \hat s_l, y) / \partial(R_l \hat s_l),
 
-    with :math:`\hat s_l` the spikes, averaged over regions of the map where there is one.  The readouts are parameters
-    of the rule: make them with `rule.prepare(net, x)`, and give `rule.parameters()` to the optimizer too.
+    with :math:`\hat s_l` the spikes, averaged over regions of the map where there is one.  Where errors go back from
+    layer to layer (`BP`, `SignSymmetric`, `FA`), these do so too.  The readouts are parameters of the rule: make them
+    with `rule.prepare(net, x)`, and give `rule.parameters()` to the optimizer too.
 
     Args:
         weight: The factor :math:`\eta`.

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -60,6 +61,13 @@ def learned(way: Direct, output: Tensor, **noise: Tensor) -> dict[str, Tensor]:
     error[:, range(components), range(components)] = 1
     found = way.signals(lesson(way, output, error, **noise))
     return {site: signal[:, :components].transpose(1, 2) for site, signal in found.items()}
+
+
+def watched(way: Spatial, monkeypatch: pytest.MonkeyPatch) -> list[Lesson]:
+    """The lessons that a way is going to be given."""
+    seen, signals = [], way.signals
+    monkeypatch.setattr(way, "signals", lambda lesson: (seen.append(lesson), signals(lesson))[1])
+    return seen
 
 
 def with_readouts(

@@ -8,11 +8,10 @@ from torch.nn import functional as F
 from spikewright.network import Network
 from spikewright.rules import OTTT, SLTT, OnlineRule
 from spikewright.spatial import DFA, OPZO, Local
-from spikewright.spatial._base import Lesson
 from tests.nets import NETS, sample
 from tests.oracles.compare import assert_agree
 from tests.rules.support import gradients
-from tests.spatial.support import Errors, taught, with_readouts
+from tests.spatial.support import Errors, taught, watched, with_readouts
 
 # Neurons of `deep` are called 1, 3 and 5.
 PLACES = [
@@ -69,9 +68,7 @@ def test_noise_teaches_how_the_intermediate_readout_depends_on_what_is_in_front(
     way = OPZO(momentum, alpha, center_output=True)
     rule, local = with_readouts(OTTT, way, module, x, intermediate="3", below=below)
     rule.chunk = 6
-    seen: list[Lesson] = []
-    signals = way.signals
-    monkeypatch.setattr(way, "signals", lambda lesson: (seen.append(lesson), signals(lesson))[1])
+    seen = watched(way, monkeypatch)
     gradients(rule, module, x, y)
     (lesson,) = seen
     vector = lesson.targets["3"].vector

@@ -9,6 +9,7 @@ from spikewright.spatial import OPZO, ZO
 from spikewright.spatial._noise import Law, Noise, Position
 from tests.nets import NETS, sample
 from tests.rules.support import learn
+from tests.spatial.support import watched
 
 LAWS: tuple[Law, ...] = ("gaussian", "rademacher", "sphere")
 LIKE = torch.zeros(3, 4, 5, dtype=torch.float64)
@@ -82,11 +83,10 @@ def test_noise_has_32_bits_or_more(law: Law, dtype: torch.dtype, expected: torch
 
 def lessons(way: OPZO | ZO, monkeypatch: pytest.MonkeyPatch, times: int = 1) -> list[dict[str, Tensor]]:
     """The noise of some sequences of `deep`, by site."""
-    seen, signals = [], way.signals
-    monkeypatch.setattr(way, "signals", lambda lesson: (seen.append(lesson.noise), signals(lesson))[1])
+    seen = watched(way, monkeypatch)
     for _ in range(times):
         learn(OTTT(spatial=way, chunk=6), NETS["deep"](0), *sample("deep", 0))
-    return seen
+    return [lesson.noise for lesson in seen]
 
 
 @pytest.mark.parametrize("position", ["post", "pre"])

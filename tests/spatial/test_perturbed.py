@@ -5,28 +5,25 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from spikewright.errors import NetworkError
-from spikewright.layers import StepDropout
 from spikewright.network import Network
-from spikewright.neurons import LIF
 from spikewright.rules import OPZO as PseudoZerothOrder
 from spikewright.rules import OTTT, SLTT, OnlineRule
-from spikewright.spatial import DFA, OPZO, ZO, Local, Spatial
+from spikewright.spatial import DFA, DKP, OPZO, ZO, Local, Spatial
 from spikewright.spatial._base import Lesson
 from tests.nets import NETS, sample
 from tests.oracles.compare import assert_agree
 from tests.oracles.machine import Params
 from tests.rules.support import CE, collected, gradients, learn
+from tests.spatial.support import watched
 
 X, Y = sample("mlp", 0)
 
 
 def lesson(rule: OnlineRule, module: nn.Module, monkeypatch: pytest.MonkeyPatch) -> Lesson:
     """What the layers of a network learn from in a sequence that runs as one chunk."""
-    seen, signals = [], rule.spatial.signals
-    monkeypatch.setattr(rule.spatial, "signals", lambda lesson: (seen.append(lesson), signals(lesson))[1])
+    seen = watched(rule.spatial, monkeypatch)
     learn(rule, module, X, Y)
     (only,) = seen
     return only
@@ -58,6 +55,30 @@ def test_in_front_it_is_added_to_their_current(make: type[OPZO | ZO], monkeypatc
     torch.testing.assert_close(seen.targets["output"].vector, output, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("make", [OPZO, ZO])
+def test_weight_gradients_are_taken_at_spikes_without_it(
+    make: type[OPZO | ZO], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = NETS["mlp"](0)
+    for kind in (OTTT, SLTT):
+        rule = kind(spatial=make(alpha=0.5))
+        seen = watched(rule.spatial, monkeypatch)
+        for k in range(len(Y)):
+            one = slice(k, k + 1)
+            found = gradients(rule, module, X[:1, one], Y[one])  # of one step: that of the bias times the spikes
+            for site, synapse in (("1", "2"), ("3", "4")):
+                expected = torch.outer(found[f"{synapse}.bias"], seen[-1].activity[site].flatten())
+                torch.testing.assert_close(found[f"{synapse}.weight"], expected)
+
+
+def test_traces_are_those_of_spikes_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    module, rule = NETS["mlp"](0), OTTT(spatial=OPZO(alpha=0.5), chunk=6)
+    seen = watched(rule.spatial, monkeypatch)
+    (update,) = learn(rule, module, X, Y)
+    expected = sum(0.5 ** (5 - step) * spikes for step, spikes in enumerate(seen[0].activity["1"]))
+    torch.testing.assert_close(update.state["2"]["trace"], expected)
+
+
 def test_errors_are_those_of_the_perturbed_output(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = lesson(OTTT(chunk=6, spatial=OPZO(alpha=0.5)), NETS["mlp"](0), monkeypatch)
     output = seen.targets["output"]
@@ -67,64 +88,18 @@ def test_errors_are_those_of_the_perturbed_output(monkeypatch: pytest.MonkeyPatc
     torch.testing.assert_close(seen.terms(), each, rtol=1e-12, atol=1e-12)
 
 
-class Applied(nn.Module):
-    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.function(x)
-
-
-BETWEEN = {
-    "norm": lambda: nn.BatchNorm1d(12),
-    "shared mask": lambda: nn.Dropout(0.4),
-    "mask per step": lambda: StepDropout(0.4),
-    "maximum": lambda: nn.Sequential(nn.Unflatten(1, (3, 4)), nn.MaxPool1d(3, 1, padding=1), nn.Flatten()),
-    "branches": lambda: Applied(lambda s: torch.cat([s[:, :5], 2 * s[:, 5:].roll(1, 1)], 1)),
+SCALED: dict[str, Callable[[], Spatial]] = {
+    "DFA": DFA,
+    "DKP": lambda: DKP(lr=5.0),
+    "ZO": ZO,
+    "OPZO": lambda: OPZO(momentum=0.5),
 }
 
 
-def between(name: str) -> nn.Module:
-    first, _, second, _, readout = NETS["mlp"](0).children()
-    torch.manual_seed(5)
-    return nn.Sequential(first, LIF(), BETWEEN[name]().double(), second, LIF(), readout)
-
-
-@pytest.mark.parametrize("name", BETWEEN)
-def test_whatever_lies_between_acts_on_spikes_and_noise(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    one, all_six = (gradients(OTTT(chunk=n, spatial=OPZO(alpha=0.5)), between(name), X, Y) for n in (1, 6))
-    assert all(grad.any() for grad in one.values())
-    assert_agree(all_six, one)
-    quiet = gradients(OTTT(spatial=OPZO(alpha=1e-100, momentum=1.0, init="dfa")), between(name), X, Y)
-    assert_agree(quiet, gradients(OTTT(spatial=DFA()), between(name), X, Y))
-
-
-class Detachable(nn.Module):
-    """Passes on what it gets, until it is told to take the graph off."""
-
-    detaches = False
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.detach() if self.detaches else x
-
-
-def test_noise_that_gets_lost_is_missed_and_in_front_of_neurons_it_cannot_be() -> None:
-    first, spikes, *rest = NETS["mlp"](0).children()
-    between = Detachable()
-    net = Network(nn.Sequential(first, spikes, between, *rest))
-    net.wiring(X)
-    between.detaches = True
-    with pytest.raises(NetworkError, match=r"in front of '3' did not arrive.*detaches.*Use position='pre'"):
-        list(OTTT(spatial=OPZO()).updates(net, X, Y, CE))
-    list(OTTT(spatial=OPZO(position="pre")).updates(net, X, Y, CE))
-    assert all(grad.any() for grad in collected(net.module).values())
-
-
-@pytest.mark.parametrize("spatial", [DFA, ZO, lambda: OPZO(momentum=0.5)], ids=["DFA", "ZO", "OPZO"])
-def test_a_scaled_loss_scales_gradients_and_nothing_that_is_learned(spatial: Callable[[], Spatial]) -> None:
+@pytest.mark.parametrize("way", SCALED)
+def test_a_scaled_loss_scales_gradients_and_nothing_that_is_learned(way: str) -> None:
     def scaled(factor: float) -> tuple[Params, dict[str, Any]]:
-        module, rule = NETS["mlp"](0), OTTT(spatial=spatial(), local=Local(weight=0.5))
+        module, rule = NETS["mlp"](0), OTTT(spatial=SCALED[way](), local=Local(weight=0.5))
         torch.manual_seed(6)
         rule.prepare(Network(module), X)
         list(rule.updates(Network(module), X, Y, CE, backward=lambda value: (value * factor).backward()))

@@ -11,13 +11,12 @@ from spikewright.network import Network
 from spikewright.neurons import LIF
 from spikewright.rules import OTTT, SLTT, OnlineRule
 from spikewright.spatial import DFA, DKP, OPZO
-from spikewright.spatial._base import Lesson
 from tests.catalogue import last_layer
 from tests.nets import NETS, sample
 from tests.oracles.compare import assert_agree, case
 from tests.oracles.draw import WEIGHTS
 from tests.rules.support import CE, gradients
-from tests.spatial.support import Errors, Way, taught
+from tests.spatial.support import Errors, Way, taught, watched
 
 LAST = {"mlp": "3", "deep": "5", "conv": "4", "residual": "last"}
 """The neurons in front of the readout."""
@@ -62,9 +61,7 @@ def test_matrices_learn_from_what_arrives_there(
     module, (x, y) = NETS["deep"](0), sample("deep", 0)
     way = ready(make(route="penultimate"), "deep")
     matrix = way.matrices["penultimate 1"].clone()
-    seen: list[Lesson] = []
-    signals = way.signals
-    monkeypatch.setattr(way, "signals", lambda lesson: (seen.append(lesson), signals(lesson))[1])
+    seen = watched(way, monkeypatch)
     gradients(OTTT(spatial=way, chunk=6), module, x, y)
     (lesson,) = seen
     (target,) = lesson.targets.values()

@@ -5,16 +5,17 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from spikewright.errors import ConfigError, IncompatibleRule
+from spikewright.errors import ConfigError, IncompatibleRule, NetworkError
+from spikewright.losses import PerStep
 from spikewright.network import Network
 from spikewright.neurons import LIF
 from spikewright.rules import OPZO as PseudoZerothOrder
 from spikewright.rules import OTTT, SLTT
 from spikewright.spatial import BP, DFA, DKP, FA, OPZO, ZO, Local, SignSymmetric
 from tests.nets import NETS, sample
-from tests.rules.support import CE, learn
+from tests.rules.support import CE, gradients, learn
 
 REFUSED: list[tuple[Callable[..., object], dict[str, Any], str]] = [
     (OPZO, dict(alpha=0), r"alpha=0: without noise nothing is learned.*Give > 0"),
@@ -66,9 +67,9 @@ def test_readouts_that_no_optimizer_knows_of_are_refused() -> None:
 
 
 @pytest.mark.parametrize("kind", [OTTT, SLTT])
-@pytest.mark.parametrize("spatial", [BP, FA, SignSymmetric])
-def test_an_intermediate_layer_needs_a_direct_way(spatial: type[BP | FA], kind: type[OTTT | SLTT]) -> None:
-    message = rf"{kind.__name__}\(local=.*but {spatial.__name__} sends errors from layer to layer.*DFA, DKP, OPZO"
+@pytest.mark.parametrize("spatial", [BP, FA, SignSymmetric, ZO])
+def test_an_intermediate_layer_needs_matrices(spatial: type[BP | FA | ZO], kind: type[OTTT | SLTT]) -> None:
+    message = rf"{kind.__name__}\(local=.*through matrices, but {spatial.__name__} has none.*DFA, DKP, OPZO"
     with pytest.raises(ConfigError, match=message):
         kind(spatial=spatial(), local=Local(intermediate="middle"))
     kind(spatial=spatial(), local=Local())
@@ -93,3 +94,41 @@ def test_readouts_make_vectors_and_no_maps() -> None:
         Network(module).check(rule, CE, x, y)
     learn(OTTT(spatial=DFA()), module, x, y)
     assert all(p.grad is not None and p.grad.any() for p in module.parameters())
+
+
+class Unknown(torch.autograd.Function):
+    """The identity, of which nobody knows how it acts on what is beside a number."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return grads[0]
+
+
+class Opaque(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return Unknown.apply(x)
+
+
+def test_an_operation_that_cannot_pass_on_noise_is_named_with_a_way_out() -> None:
+    first, spikes, *rest = NETS["mlp"](0).children()
+    module, (x, y) = nn.Sequential(first, spikes, Opaque(), *rest), sample("mlp", 0)
+    with pytest.raises(NetworkError, match=r"cannot pass on the noise.*Use position='pre'"):
+        gradients(OTTT(spatial=OPZO()), module, x, y)
+    assert all(grad.any() for grad in gradients(OTTT(spatial=OPZO(position="pre")), module, x, y).values())
+
+
+def test_zeroth_order_needs_the_mean_of_samples() -> None:
+    module, (x, y) = NETS["mlp"](0), sample("mlp", 0)
+    with pytest.raises(IncompatibleRule, match=r"its reduction is 'sum'. Use reduction='mean'"):
+        learn(OTTT(spatial=ZO()), module, x, y, PerStep(nn.CrossEntropyLoss(reduction="sum")))
+
+
+def test_noise_does_not_depend_on_the_layout_of_memory() -> None:
+    x, noise = torch.zeros(2, 3, 4, 5), OPZO().noise
+    assert noise is not None
+    same = noise.draw(x.to(memory_format=torch.channels_last), "a", 1, 0)
+    assert torch.equal(same, noise.draw(x, "a", 1, 0))
