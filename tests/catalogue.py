@@ -229,7 +229,7 @@ RULES = [
     _credit(OTTT, ZO, alpha=0.5),
     _credit(SLTT, ZO, alpha=0.5, position="pre", antithetic=True),
     _credit(OTTT, OPZO, alpha=0.5, momentum=0.8),
-    _credit(OTTT, OPZO, alpha=0.5, momentum=0.8, position="pre", antithetic=False),
+    _credit(OTTT, OPZO, alpha=1.0, momentum=0.8, position="pre", antithetic=False),
     _credit(SLTT, OPZO, alpha=0.5, momentum=0.8, law="rademacher"),
 ]
 

@@ -45,14 +45,20 @@ class FA(Spatial):
 
     def prepare(self, wiring: Wiring, like: Tensor, targets: dict[str, Reach]) -> None:
         for site, synapse in wiring.synapses.items():
-            if synapse.senders and not self.weights.holds(site, synapse.weight):
-                generator = keyed_generator(self.seed, site)
+            name = _layer(site)
+            if synapse.senders and not self.weights.holds(name, synapse.weight):
+                generator = keyed_generator(self.seed, name)
                 bound = 1 / math.sqrt(math.prod(synapse.weight[1:]))
                 drawn = (2 * torch.rand(synapse.weight, generator=generator, dtype=torch.float64) - 1) * bound
-                self.weights[site] = drawn.to(like)
+                self.weights[name] = drawn.to(like)
 
     def back(self, synapse: Synapse, weight: Tensor) -> Tensor | None:
-        return self.weights[synapse.name] if synapse.senders else None
+        return self.weights[_layer(synapse.name)] if synapse.senders else None
 
     def extra_repr(self) -> str:
         return f"seed={self.seed}"
+
+
+def _layer(site: str) -> str:
+    """Return the layer of a site: one that is called at several places sends errors back by the same weights."""
+    return site.partition("#")[0]

@@ -150,3 +150,11 @@ def test_a_rule_that_belongs_to_another_network_says_so(way: type[Spatial]) -> N
     other = Network(nn.Sequential(nn.Linear(8, 5), LIF(), nn.Linear(5, 4)))
     with pytest.raises(IncompatibleRule, match=r"was made for .*6.*but this network needs .*5.*Make a new rule"):
         rule.prepare(other, x)
+
+
+def test_a_synapse_at_two_places_has_one_feedback() -> None:
+    hidden = nn.Linear(6, 6)
+    way = FA()
+    module = nn.Sequential(nn.Linear(8, 6), LIF(), hidden, LIF(), hidden, LIF(), nn.Linear(6, 4))
+    OTTT(spatial=way).prepare(Network(module), torch.rand(2, 3, 8))
+    assert set(way.weights) == {"2", "6"}

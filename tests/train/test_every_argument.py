@@ -41,6 +41,7 @@ VALUES: dict[str, Any] = {
     "norm": "batch",
     "position": "pre",
     "reset": "zero",
+    "route": "penultimate",
     "restriction": "none",
     "step_size": 2,
     "stem": "cifar",

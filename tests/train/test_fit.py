@@ -14,7 +14,17 @@ from tests.train.support import Tree, experiment, history, same, timeless, train
 
 KEYS = {"rule", "model", "data", "seed", "steps", "epochs", "train_loss", "train_accuracy", "test_accuracy"}
 KEYS |= {"test_loss", "firing_rates", "mean_firing_rate", "saved_bytes", "seconds", "parameters", "train_samples"}
-KEYS |= {"test_samples", "device", "versions", "config", "history", "energy", "unsolved_batches", "trouble"}
+KEYS |= {
+    "test_samples",
+    "device",
+    "versions",
+    "config",
+    "history",
+    "energy",
+    "unsolved_batches",
+    "trouble",
+    "alignment",
+}
 
 
 @pytest.fixture(scope="module")
