@@ -8,20 +8,23 @@ from spikewright import data as datasets
 from spikewright.cli.common import print_table, write_json
 from spikewright.train.components import (
     CRITERIA,
+    LOCAL,
     LOSSES,
     MODELS,
     NEURONS,
     OPTIMIZERS,
     RULES,
     SOLVERS,
+    SPATIAL,
     SURROGATES,
     options,
 )
 from spikewright.train.schedule import SCHEDULES
 
 Kind = Literal[
-    "rules", "models", "data", "neurons", "surrogates", "solvers", "losses", "criteria", "optimizers", "schedules"
-]
+    "rules", "spatial", "models", "data", "neurons", "surrogates", "solvers", "losses", "criteria", "optimizers",
+    "schedules",
+]  # fmt: skip
 
 
 def list_components(kind: Kind, json: Path | None = None, quiet: bool = False) -> dict[str, Any]:
@@ -37,6 +40,7 @@ def list_components(kind: Kind, json: Path | None = None, quiet: bool = False) -
     """
     choices = {
         "rules": RULES,
+        "spatial": {**SPATIAL, "local": LOCAL["local"]},
         "models": MODELS,
         "data": {name: datasets.loader(name) for name in datasets.names()},
         "neurons": NEURONS,
