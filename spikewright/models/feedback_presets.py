@@ -4,12 +4,12 @@ The defaults are those of the paper that has the network; `alexnet_f` and `cifar
 with `norm="none", restriction="frobenius", limit=2.0, back_scale=0.1`.
 """
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
 from spikewright.models._layers import Layers, Norm
 from spikewright.models._parts import Filters, NeuronFactory, Shape, check_counts
+from spikewright.models._preset import preset
 from spikewright.models.feedback import FeedbackNet, Restriction
 
 _SPIDE: dict[str, Any] = {"norm": "none", "restriction": "frobenius", "init": "kaiming"}
@@ -17,18 +17,7 @@ _SPIDE: dict[str, Any] = {"norm": "none", "restriction": "frobenius", "init": "k
 
 def _preset(name: str, summary: str, layers: Layers, back: int, **defaults: Any) -> Callable[..., FeedbackNet]:
     """Make a constructor that is `FeedbackNet` with these layers, this feedback and other defaults."""
-
-    def make(shape: Shape, classes: int, neuron: NeuronFactory, **options: Any) -> FeedbackNet:
-        return FeedbackNet(shape, classes, neuron, layers=layers, back=back, **{**defaults, **options})
-
-    signature = inspect.signature(FeedbackNet)
-    own = [p for p in signature.parameters.values() if p.name not in ("layers", "back")]
-    own = [p.replace(default=defaults[p.name]) if p.name in defaults else p for p in own]
-    make.__signature__ = signature.replace(parameters=own)  # type: ignore[attr-defined]
-    make.__wrapped__ = FeedbackNet  # type: ignore[attr-defined]
-    make.__name__ = make.__qualname__ = name
-    make.__doc__ = f"{summary}; the arguments are those of `FeedbackNet`."
-    return make
+    return preset(name, FeedbackNet, summary, {"layers": layers, "back": back}, **defaults)
 
 
 conv_f = _preset("conv_f", "64C5s (F64C5) of IDE, for MNIST", ("64C5s",), 5, dropout=0.2)

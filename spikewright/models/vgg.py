@@ -19,6 +19,7 @@ from spikewright.models._parts import (
     init_readout,
     scaled,
 )
+from spikewright.models._preset import preset
 
 Layers = tuple[int | Literal["P"], ...]
 PUBLISHED: Layers = (64, 128, "P", 256, 256, "P", 512, 512, "P", 512, 512)
@@ -83,50 +84,6 @@ class VGG(nn.Module):
         return self.readout(self.pool(self.features(x)))
 
 
-def vgg_f(
-    shape: Shape,
-    classes: int,
-    neuron: NeuronFactory,
-    *,
-    layers: Layers = PUBLISHED,
-    dropout: float = 0.0,
-    scale: float = SPIKE_SCALE,
-    width: float = 1.0,
-) -> VGG:
-    """The VGG with feedback from its last feature map to its first convolution; the arguments are those of `VGG`."""
-    return VGG(shape, classes, neuron, layers=layers, dropout=dropout, feedback=True, scale=scale, width=width)
-
-
-def conv5(
-    shape: Shape,
-    classes: int,
-    neuron: NeuronFactory,
-    *,
-    layers: Layers = (128, "P", 256, "P", 512, "P", 512),
-    dropout: float = 0.0,
-    feedback: bool = False,
-    scale: float = SPIKE_SCALE,
-    width: float = 1.0,
-) -> VGG:
-    """Four convolutions and the readout, the 5-layer network of OPZO; the arguments are those of `VGG`."""
-    return VGG(shape, classes, neuron, layers=layers, dropout=dropout, feedback=feedback, scale=scale, width=width)
-
-
-def conv9(
-    shape: Shape,
-    classes: int,
-    neuron: NeuronFactory,
-    *,
-    layers: Layers = PUBLISHED,
-    dropout: float = 0.0,
-    feedback: bool = False,
-    scale: float = SPIKE_SCALE,
-    width: float = 1.0,
-) -> VGG:
-    """Eight convolutions and the readout, the `VGG` of OTTT under the number of its layers; same arguments."""
-    return VGG(shape, classes, neuron, layers=layers, dropout=dropout, feedback=feedback, scale=scale, width=width)
-
-
 def _features(
     channels: int, layers: Layers, neuron: NeuronFactory, rate: float, scale: float, width: float
 ) -> nn.Sequential:
@@ -154,3 +111,16 @@ def _check_layers(layers: Layers) -> None:
             f"VGG was given layers={layers}, but its first layer has to be a convolution. Start with a number of "
             "channels; write 'P' for a pooling."
         )
+
+
+vgg_f = preset(
+    "vgg_f", VGG, "The VGG with feedback from its last feature map to its first convolution", {"feedback": True}
+)
+conv5 = preset(
+    "conv5",
+    VGG,
+    "Four convolutions and the readout, the 5-layer network of OPZO",
+    {},
+    layers=(128, "P", 256, "P", 512, "P", 512),
+)
+conv9 = preset("conv9", VGG, "Eight convolutions and the readout, the VGG of OTTT under the number of its layers", {})

@@ -12,7 +12,7 @@ import spikewright
 from spikewright.errors import ConfigError, ShapeError
 from spikewright.layers.feedback import Feedback
 from spikewright.layers.restriction import operator_norm
-from spikewright.models import FeedbackNet, create_model, feedback_presets, model_class
+from spikewright.models import FeedbackNet, create_model, model_class
 
 PRESETS = ("alexnet_f", "cifarnet_f", "conv_f", "dvs_conv_f", "mlp_f", "spide_conv_f")
 IMAGE, DIGIT, EVENTS = (3, 32, 32), (1, 28, 28), (2, 48, 48)
@@ -121,10 +121,11 @@ def test_presets_have_the_settings_of_their_paper(name):
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_hand_on_every_option(name, monkeypatch):
-    monkeypatch.setattr(feedback_presets, "FeedbackNet", lambda *args, **given: given)
+    given: dict[str, object] = {}
+    monkeypatch.setattr(FeedbackNet, "__init__", lambda net, *args, **options: given.update(options))
     options = {"width": 0.5, "dropout": 0.3, "norm": "none", "feedback": False, "restriction": "frobenius"}
     options |= {"limit": 3.0, "init": "kaiming", "back_scale": 0.5}
-    given = model_class(name)(IMAGE, 2, nn.ReLU, **options)
+    model_class(name)(IMAGE, 2, nn.ReLU, **options)
     assert {key: value for key, value in given.items() if key not in ("layers", "back")} == options
 
 
