@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 SiteState = dict[str, Tensor]
@@ -20,6 +21,19 @@ def detach(state: State) -> State:
 def is_static(x: Tensor) -> bool:
     """Whether `x` `[time, ...]` is one step, repeated without a copy (`x.expand(steps, *x.shape)`)."""
     return x.dim() > 0 and x.stride(0) == 0 and x.shape[0] > 1
+
+
+def generators_by_step(seed: Tensor | None, like: Tensor) -> tuple[list[torch.Generator], Tensor]:
+    """Return a generator for each step of a chunk, a function of its seed and the step, and the seed of the next step.
+
+    What they draw is the same however a sequence is cut into chunks.
+
+    Args:
+        seed: Of the first step, no axes; `None` draws one.
+        like: The chunk, `[time, ...]`.
+    """
+    seed = torch.randint(2**62, ()) if seed is None else seed
+    return [torch.Generator(like.device).manual_seed(int(seed) + t) for t in range(len(like))], seed + len(like)
 
 
 class Temporal(nn.Module, ABC):

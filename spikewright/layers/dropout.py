@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
-from spikewright.temporal import SiteState, Temporal
+from spikewright.temporal import SiteState, Temporal, generators_by_step
 
 
 def scan_shared(module: _DropoutNd, x: Tensor, state: SiteState) -> tuple[Tensor, SiteState]:
@@ -45,12 +45,7 @@ class StepDropout(nn.Dropout, Temporal):
     def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
         if not self.training or self.p == 0:
             return x, state
-        seed = state.get("seed")
-        if seed is None:
-            seed = torch.randint(2**62, ())
-        dropped = []
-        for t in range(len(x)):
-            generator = torch.Generator(x.device).manual_seed(int(seed) + t)
-            dropped.append(torch.rand(x.shape[1:], device=x.device, generator=generator) < self.p)
+        generators, seed = generators_by_step(state.get("seed"), x)
+        dropped = [torch.rand(x.shape[1:], device=x.device, generator=g) < self.p for g in generators]
         kept = 1 / (1 - self.p) if self.p < 1 else 0.0
-        return x.masked_fill(torch.stack(dropped), 0) * kept, {"seed": seed + len(x)}
+        return x.masked_fill(torch.stack(dropped), 0) * kept, {"seed": seed}

@@ -9,7 +9,7 @@ from torch import Tensor
 from spikewright.errors import ConfigError, OutsideRun, ShapeError, nearest
 from spikewright.kernels.lif import Reset, lif_scan
 from spikewright.surrogate import Surrogate
-from spikewright.temporal import SiteState, Temporal
+from spikewright.temporal import SiteState, Temporal, generators_by_step
 
 
 class Neuron(Temporal):
@@ -129,7 +129,8 @@ class Neuron(Temporal):
         sent = spikes if _is_one(self.spike) else spikes * self.spike
         if self.noise == 0:
             return sent, {"membrane": membrane}
-        drawn, seed = normal_by_step(sent, state.get("seed"))
+        generators, seed = generators_by_step(state.get("seed"), sent)
+        drawn = torch.stack([torch.empty_like(sent[0]).normal_(generator=g) for g in generators]).detach()
         return sent + self.noise * drawn, {"membrane": membrane, "seed": seed}
 
     def drive(self, rate: Tensor) -> Tensor:
@@ -183,19 +184,6 @@ class Neuron(Temporal):
         special["noise"] = (self.noise, 0)
         shown = "".join(f", {name}={value:g}" for name, (value, usual) in special.items() if value != usual)
         return f"threshold={self.threshold:g}{shown}, reset={self.reset!r}, surrogate={self.surrogate}"
-
-
-def normal_by_step(like: Tensor, seed: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Draw normal numbers for a chunk, those of a step by a seed of its own; returns the seed of the next step, too.
-
-    Args:
-        like: `[time, batch, *feature]`.
-        seed: Of the first step, no axes; `None` draws one.
-    """
-    seed = torch.randint(2**62, ()) if seed is None else seed
-    generators = [torch.Generator(like.device).manual_seed(int(seed) + t) for t in range(len(like))]
-    steps = [torch.empty_like(like[0]).normal_(generator=generator) for generator in generators]
-    return torch.stack(steps).detach(), seed + len(like)
 
 
 def _is_one(value: float | Tensor) -> bool:
