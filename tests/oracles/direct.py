@@ -41,13 +41,8 @@ class Cut(Online):
     def syn(self, name: str, x: Tensor, pre: str | None = None, post: str | None = None, **conv: int) -> Tensor:
         noisy, clean = x.detach().chunk(2)
         weight, bias = self.params[f"{name}.weight"], self.params[f"{name}.bias"]
-        own, constant = weighted(clean, weight, None, **conv), bias
-        if name in self.own and self.traces.takes_weight(pre, post):
-            leak = self.traces.leak_of(pre, post, self.leaks)
-            own, constant = own + leak * self.own[name][0], constant + leak * self.own[name][1]
-        self.own[name] = own, constant
         down = weighted(x.chunk(2)[0], weight.detach(), None, **conv)  # to a synapse in front, if there is one
-        path = own + down + (constant if weight.dim() == 2 else constant[:, None, None])
+        path = self.traced(name, clean, pre, post, **conv) + down
         current = weighted(noisy, weight, bias, **conv).detach() + (path - path.detach())
         return torch.cat([current, current])
 

@@ -67,15 +67,19 @@ class Online(Machine):
     def syn(self, name: str, x: Tensor, pre: str | None = None, post: str | None = None, **conv: int) -> Tensor:
         weight, bias = self.params[f"{name}.weight"], self.params[f"{name}.bias"]
         value = weighted(x, weight, bias, **conv).detach()
-        own, constant = weighted(x.detach(), weight, None, **conv), bias
+        path = self.traced(name, x.detach(), pre, post, **conv) + weighted(x, weight.detach(), None, **conv)
+        return value + (path - path.detach())
+
+    def traced(self, name: str, x: Tensor, pre: str | None, post: str | None, **conv: int) -> Tensor:
+        """The gradient path of the weight and the bias of `name` itself, for an input without one."""
+        weight, bias = self.params[f"{name}.weight"], self.params[f"{name}.bias"]
+        own, constant = weighted(x, weight, None, **conv), bias
         if name in self.own and self.traces.takes_weight(pre, post):
             own = own + self.traces.leak_of(pre, post, self.leaks) * self.own[name][0]
         if name in self.own and self.traces.takes_bias(pre, post):
             constant = constant + self.traces.leak_of(pre, post, self.leaks) * self.own[name][1]
         self.own[name] = own, constant
-        spread = constant if weight.dim() == 2 else constant[:, None, None]
-        path = own + spread + weighted(x, weight.detach(), None, **conv)
-        return value + (path - path.detach())
+        return own + (constant if weight.dim() == 2 else constant[:, None, None])
 
 
 def gradients(
