@@ -138,7 +138,7 @@ def read_wiring(module: nn.Module, recorder: Recorder, x: Tensor, output: Tensor
     """
     modules = dict(module.named_modules())
     names = {id(p): name for name, p in module.named_parameters()}
-    neurons = {seen.site: modules[_module_name(seen.site)] for seen in recorder.neurons}
+    neurons = {seen.site: modules[module_name(seen.site)] for seen in recorder.neurons}
     marks: dict[Any, tuple[str, str]] = {
         node: (kind, seen.site)
         for kind, found in (("synapse", recorder.synapses), ("neuron", recorder.neurons))
@@ -169,7 +169,7 @@ def read_wiring(module: nn.Module, recorder: Recorder, x: Tensor, output: Tensor
     fed: dict[str, set[str]] = {seen.site: set() for seen in recorder.synapses}
     bent: set[str] = set()
     for site, current in ((seen.site, seen.before) for seen in recorder.neurons):
-        for p in modules[_module_name(site)].parameters():
+        for p in modules[module_name(site)].parameters():
             receivers[names[id(p)]].add(site)
         for kind, name, linear in walk(current, across_synapses=True):
             if kind == "neuron":
@@ -189,7 +189,7 @@ def read_wiring(module: nn.Module, recorder: Recorder, x: Tensor, output: Tensor
             sources.add(("input", ""))
         synapses[site] = Synapse(
             name=site,
-            parameters=tuple(names[id(p)] for p in modules[_module_name(site)].parameters()),
+            parameters=tuple(names[id(p)] for p in modules[module_name(site)].parameters()),
             weight=recorder.weights[site],
             receivers={n: neurons[n] for n in sorted(fed[site])},  # type: ignore[misc]
             senders={name: neurons[name] for kind, name in sorted(sources) if kind == "neuron"},  # type: ignore[misc]
@@ -211,7 +211,8 @@ def read_wiring(module: nn.Module, recorder: Recorder, x: Tensor, output: Tensor
     )
 
 
-def _module_name(site: str) -> str:
+def module_name(site: str) -> str:
+    """Return the module of a site: its name without the count of the call."""
     return site.partition("#")[0]
 
 

@@ -17,6 +17,7 @@ from spikewright.rules._base import Backward, Rule, Update, one_backward, plain_
 from spikewright.sites import Sites
 from spikewright.solvers import Report
 from spikewright.spatial import BP, Local, Spatial
+from spikewright.spatial._base import Reach
 from spikewright.spatial._credit import Credit
 from spikewright.spatial._targets import reached
 from spikewright.spatial.direct import Direct
@@ -70,18 +71,27 @@ class OnlineRule(Rule):
     def check(self, wiring: Wiring, sites: Sites) -> None:
         if self.local is not None:
             self.local.check(wiring)
-        reached(wiring, self.local, self.spatial.route)
+        if not self._plain:
+            reached(wiring, self.local, self.spatial.route)
 
     def prepare(self, net: Network, x: Tensor) -> None:
         wiring = net.wiring(x)
+        self._prepare(wiring, x, reached(wiring, self.local, self.spatial.route))
+
+    def _prepare(self, wiring: Wiring, x: Tensor, targets: dict[str, Reach]) -> None:
         like = torch.empty(0, device=x.device, dtype=x.dtype if x.dtype == torch.float64 else torch.float32)
         if self.local is not None:
             self.local.prepare(wiring, like)
-        self.spatial.prepare(wiring, like, reached(wiring, self.local, self.spatial.route))
+        self.spatial.prepare(wiring, like, targets)
+
+    @property
+    def _plain(self) -> bool:
+        """Whether errors just go back as autograd sends them."""
+        return isinstance(self.spatial, BP) and self.local is None
 
     @property
     def ideal(self) -> Rule | None:
-        if isinstance(self.spatial, BP) and self.local is None:
+        if self._plain:
             return None
         ideal = deepcopy(self)
         ideal.spatial, ideal.local = BP(), None
@@ -101,7 +111,7 @@ class OnlineRule(Rule):
 
     def reaches_as_bptt(self, parameter: str, wiring: Wiring) -> bool:
         """Whether the error of a step gets to a parameter as in BPTT."""
-        if isinstance(self.spatial, BP) and self.local is None:
+        if self._plain:
             return True
         return not wiring.receivers[parameter] and self.spatial.noise is None
 
@@ -145,16 +155,17 @@ class OnlineRule(Rule):
 
     def _credit(self, net: Network, x: Tensor) -> Credit | None:
         """Return what takes part where errors do not just go back as autograd sends them."""
-        if isinstance(self.spatial, BP) and self.local is None:
+        if self._plain:
             return None
-        unknown = self.local is not None and not self.local.readouts
-        if unknown:
+        if self.local is not None and not self.local.readouts:
             raise ConfigError(
                 f"{type(self).__name__}(local={self.local}) trains readouts of its own, which no optimizer knows of "
                 "yet. Call rule.prepare(net, x), and give the optimizer [*net.parameters(), *rule.parameters()]."
             )
-        self.prepare(net, x)
-        return Credit(self.spatial, self.local, net.word_of(self, x), net.wiring(x), net.sites.recurrent)
+        wiring = net.wiring(x)
+        targets = reached(wiring, self.local, self.spatial.route)
+        self._prepare(wiring, x, targets)
+        return Credit(self.spatial, self.local, targets, net.word_of(self, x), wiring, net.sites.recurrent)
 
     def extra_repr(self) -> str:
         shown = "" if isinstance(self.spatial, BP) else f"spatial={self.spatial}, "

@@ -12,9 +12,9 @@ from spikewright.errors import NetworkError
 from spikewright.part import Part
 from spikewright.run import Run
 from spikewright.spatial import _dual as dual
-from spikewright.spatial._base import Lesson, Spatial, Target
+from spikewright.spatial._base import Lesson, Reach, Spatial, Target
 from spikewright.spatial._noise import Draws, Position, joined
-from spikewright.spatial._targets import OUTPUT, PENULTIMATE, reached
+from spikewright.spatial._targets import OUTPUT, PENULTIMATE
 from spikewright.spatial.local import Local
 from spikewright.synapse import Arrival
 from spikewright.temporal import SiteState
@@ -31,17 +31,25 @@ class Credit(Part):
     Args:
         spatial: The way.
         local: Local learning beside it.
+        targets: Who learns from what, see `reached`.
         word: What the rule says at synapses.
         wiring: Of the network.
         recurrent: The network has feedback, which sends what was emitted without noise.
     """
 
-    def __init__(self, spatial: Spatial, local: Local | None, word: Part, wiring: Wiring, recurrent: bool) -> None:
-        self._spatial, self._local, self._word = spatial, local, word
+    def __init__(
+        self,
+        spatial: Spatial,
+        local: Local | None,
+        targets: dict[str, Reach],
+        word: Part,
+        wiring: Wiring,
+        recurrent: bool,
+    ) -> None:
+        self._spatial, self._local, self._targets, self._word = spatial, local, targets, word
         self._wiring = wiring
         self._draws = None if spatial.noise is None else Draws(spatial.noise)
-        self._targets = reached(wiring, local, spatial.route)
-        self._cut = frozenset().union(*(r.sites for r in self._targets.values())) if spatial.cuts else frozenset[str]()
+        self._cut = frozenset().union(*(r.sites for r in targets.values())) if spatial.cuts else frozenset[str]()
         self._recurrent = recurrent
         self._learning = False
         self._spikes: dict[str, list[Tensor]] = {}
@@ -75,7 +83,9 @@ class Credit(Part):
         try:
             with torch.enable_grad(), dual.level() if self._draws_for("post") else nullcontext():
                 output = run.advance(x)
-        except NotImplementedError as error:  # of forward-mode differentiation
+        except NotImplementedError as error:
+            if not self._draws_for("post"):
+                raise  # not by forward-mode differentiation, then
             raise NetworkError(
                 f"Something between neurons and the next weights cannot pass on the noise beside spikes: {error} Use "
                 "position='pre', where the noise enters at the neurons."

@@ -12,13 +12,13 @@ class Matrices(nn.Module):
     """A dictionary of buffers; loading a state makes those that are not there yet."""
 
     def __contains__(self, name: str) -> bool:
-        return _key(name) in self._buffers
+        return as_key(name) in self._buffers
 
     def __getitem__(self, name: str) -> Tensor:
-        return self.get_buffer(_key(name))
+        return self.get_buffer(as_key(name))
 
     def __setitem__(self, name: str, value: Tensor) -> None:
-        self.register_buffer(_key(name), value)
+        self.register_buffer(as_key(name), value)
 
     def __iter__(self) -> Iterator[str]:
         return (key.replace("/", ".") for key in self._buffers)
@@ -46,6 +46,6 @@ class Matrices(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
-def _key(name: str) -> str:
-    """Return a name that may be that of a buffer."""
+def as_key(name: str) -> str:
+    """Return a name that may be that of a buffer or a module."""
     return name.replace(".", "/")

@@ -8,7 +8,7 @@ from torch import Tensor
 from spikewright.spatial._base import Reach, Spatial
 from spikewright.spatial._matrices import Matrices
 from spikewright.spatial._noise import keyed_generator
-from spikewright.wiring import Synapse, Wiring
+from spikewright.wiring import Synapse, Wiring, module_name
 
 
 class BP(Spatial):
@@ -45,7 +45,7 @@ class FA(Spatial):
 
     def prepare(self, wiring: Wiring, like: Tensor, targets: dict[str, Reach]) -> None:
         for site, synapse in wiring.synapses.items():
-            name = _layer(site)
+            name = module_name(site)  # at all of its places a layer sends errors back by the same weights
             if synapse.senders and not self.weights.holds(name, synapse.weight):
                 generator = keyed_generator(self.seed, name)
                 bound = 1 / math.sqrt(math.prod(synapse.weight[1:]))
@@ -53,12 +53,7 @@ class FA(Spatial):
                 self.weights[name] = drawn.to(like)
 
     def back(self, synapse: Synapse, weight: Tensor) -> Tensor | None:
-        return self.weights[_layer(synapse.name)] if synapse.senders else None
+        return self.weights[module_name(synapse.name)] if synapse.senders else None
 
     def extra_repr(self) -> str:
         return f"seed={self.seed}"
-
-
-def _layer(site: str) -> str:
-    """Return the layer of a site: one that is called at several places sends errors back by the same weights."""
-    return site.partition("#")[0]

@@ -6,6 +6,7 @@ from typing import Literal, get_args
 from torch import Tensor, nn
 
 from spikewright.errors import ConfigError, IncompatibleRule, nearest
+from spikewright.spatial._matrices import as_key
 from spikewright.wiring import Wiring
 
 Below = Literal["both", "only"]
@@ -62,8 +63,8 @@ class Local(nn.Module):
     def prepare(self, wiring: Wiring, like: Tensor) -> None:
         """Make the readouts that are not there yet."""
         for site, shape in wiring.shapes.items():
-            if _key(site) not in self.readouts:
-                self.readouts[_key(site)] = self._readout(shape, wiring.output[0]).to(like)
+            if as_key(site) not in self.readouts:
+                self.readouts[as_key(site)] = self._readout(shape, wiring.output[0]).to(like)
 
     def middle(self, wiring: Wiring) -> str:
         """Return the site of the intermediate layer."""
@@ -79,7 +80,7 @@ class Local(nn.Module):
 
     def read(self, site: str, spikes: Tensor) -> Tensor:
         """Return what a layer's readout makes of its spikes: `[time, batch, class]`."""
-        return self.readouts[_key(site)](spikes.flatten(0, 1)).unflatten(0, spikes.shape[:2])
+        return self.readouts[as_key(site)](spikes.flatten(0, 1)).unflatten(0, spikes.shape[:2])
 
     def _readout(self, shape: tuple[int, ...], classes: int) -> nn.Module:
         if len(shape) == 1:
@@ -94,8 +95,3 @@ class Local(nn.Module):
 
     def __repr__(self) -> str:
         return f"Local({self.extra_repr()})"
-
-
-def _key(site: str) -> str:
-    """Return a site as the name of a module."""
-    return site.replace(".", "/")
