@@ -1,8 +1,9 @@
 """A user's module, seen as a spiking network: its sites, its wiring, and the runs through it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import ClassVar, Protocol
+from copy import copy
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from spikewright.errors import IncompatibleRule, InputError, NetworkError, Shape
 from spikewright.layers.batch_norm import Normalise, as_it_says
 from spikewright.layers.dropout import StepDropout
 from spikewright.losses import Loss, LossOf
+from spikewright.operations import Operation
 from spikewright.part import Part
 from spikewright.rates import Record
 from spikewright.run import Observer, Run
@@ -26,9 +28,9 @@ from spikewright.wiring import Recorder, Synapse, Wiring, read_wiring
 class Learner(Protocol):
     """What a network has to know of a learning rule; `spikewright.rules` holds the rules."""
 
-    loss_of: ClassVar[LossOf]
-    through_time: ClassVar[bool]
-    bytes_for_spikes: ClassVar[bool]
+    loss_of: LossOf
+    through_time: bool
+    bytes_for_spikes: bool
 
     def steps_at_once(self, wiring: Wiring, x: Tensor) -> int:
         """Return how many steps of `x` run together."""
@@ -68,6 +70,7 @@ class Network(nn.Module):
         find_sites(module)  # refuses what cannot be run
         self.module = module
         self._probed: dict[tuple[object, ...], tuple[list[object], Wiring]] = {}
+        self._wrap: Callable[[Part], Part] | None = None
 
     @property
     def sites(self) -> Sites:
@@ -114,7 +117,7 @@ class Network(nn.Module):
             x: `[time, batch, *feature]`, or its first steps.
             state: Where an earlier run of the same batch ended; `None` starts at rest.
             rule: A learning rule that takes part; without one, autograd does all.
-            part: What takes part in the place of `word_of(rule, x)`.
+            part: What takes part in the place of the rule's word at synapses.
             observers: See every site as it runs.
             count: Count spikes, for `Run.rates`.
             record: Takes what enters and leaves neurons.
@@ -122,8 +125,8 @@ class Network(nn.Module):
             normalise: What batch norm does to a chunk.
         """
         wiring = self.wiring(x)
-        if part is None and rule is not None and rule.uses_synapses:
-            part = self.word_of(rule, x)
+        if rule is not None:
+            part = self.part_of(rule, x) if part is None else self._wrapped(part)
         through_time = rule is None or rule.through_time
         return Run(
             self.sites,
@@ -140,8 +143,25 @@ class Network(nn.Module):
         )
 
     def word_of(self, rule: Learner, x: Tensor) -> Part:
-        """Return the part that a rule takes in a run over `x`: its word at synapses."""
+        """Return a rule's word at synapses in a run over `x`."""
         return _AtSynapses(rule, self.wiring(x))
+
+    def part_of(self, rule: Learner, x: Tensor) -> Part | None:
+        """Return the part that a rule takes in a run over `x`; `None` if it leaves all to autograd."""
+        return self._wrapped(self.word_of(rule, x) if rule.uses_synapses else None)
+
+    def joined_by(self, wrap: Callable[[Part], Part]) -> "Network":
+        """Return this network as a rule sees it when something else takes part in its runs.
+
+        Args:
+            wrap: Returns what takes part, given what would have.
+        """
+        view = copy(self)  # which shares everything
+        view._wrap = wrap
+        return view
+
+    def _wrapped(self, part: Part | None) -> Part | None:
+        return part if self._wrap is None else self._wrap(part or Part())
 
     def wiring(self, x: Tensor) -> Wiring:
         """Return who feeds whom, for inputs like `x` (`[time, batch, *feature]`).
@@ -238,7 +258,9 @@ class _AtSynapses(Part):
     def __init__(self, rule: Learner, wiring: Wiring) -> None:
         self._rule, self._wiring = rule, wiring
 
-    def synapse(self, site: str, x: Tensor, weight: Tensor, carried: SiteState) -> tuple[Arrival, SiteState]:
+    def synapse(
+        self, site: str, operation: Operation, x: Tensor, weight: Tensor, carried: SiteState
+    ) -> tuple[Arrival, SiteState]:
         if site not in self._wiring.synapses:
             raise NetworkError(
                 f"'{site}' was called, but not when the network was probed with one step of two samples. The set of "

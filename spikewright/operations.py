@@ -31,6 +31,14 @@ class Operation(ABC):
         """Return the gradients at x (through `weight`), at the weight (taken at `factor`) and at the bias."""
 
     @abstractmethod
+    def patches(self, x: Tensor, weight: Tensor) -> Tensor:
+        """Return what every output saw of `x`, in the order of its part of the weight, `[any, inputs per output]`."""
+
+    @abstractmethod
+    def at_patches(self, grad: Tensor, patches: Tensor, weight: Tensor) -> Tensor:
+        """Return the gradient at the weight, taken at patches in the order of `patches`."""
+
+    @abstractmethod
     def expects(self, weight: Tensor) -> str:
         """Return the input layout in words."""
 
@@ -69,6 +77,12 @@ class Linear(Operation):
 
     def rows(self, grad: Tensor) -> Tensor:
         return grad.flatten(0, -2)
+
+    def patches(self, x: Tensor, weight: Tensor) -> Tensor:
+        return x.flatten(0, -2)
+
+    def at_patches(self, grad: Tensor, patches: Tensor, weight: Tensor) -> Tensor:
+        return self.rows(grad).T @ patches
 
     def expects(self, weight: Tensor) -> str:
         return f"[batch, ..., {weight.shape[1]}]"
@@ -157,6 +171,19 @@ class Convolution(Operation):
 
     def rows(self, grad: Tensor) -> Tensor:
         return grad.flatten(2).sum(2)
+
+    def patches(self, x: Tensor, weight: Tensor) -> Tensor:
+        if self.transposed:
+            raise NotImplementedError("a transposed convolution has no patches: each input is spread, not gathered")
+        x = F.pad(x, [n for padding in reversed(self.padding) for n in (padding, padding)])
+        for axis, (side, stride, dilation) in enumerate(zip(weight.shape[2:], self.stride, self.dilation), 2):
+            x = x.unfold(axis, dilation * (side - 1) + 1, stride)[..., ::dilation]
+        x = x.unflatten(1, (self.groups, -1)).movedim(1, 0)  # [group, batch, channel, *position, *side]
+        return x.movedim(2, 2 + self.dimensions).reshape(-1, weight[0].numel())
+
+    def at_patches(self, grad: Tensor, patches: Tensor, weight: Tensor) -> Tensor:
+        by_group = grad.flatten(2).unflatten(1, (self.groups, -1)).permute(1, 2, 0, 3).flatten(2)
+        return (by_group @ patches.unflatten(0, (self.groups, -1))).reshape(weight.shape)
 
     def expects(self, weight: Tensor) -> str:
         return f"[batch, {self._channels(weight)}{', size' * self.dimensions}]"

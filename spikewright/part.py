@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from spikewright.operations import Operation
 from spikewright.synapse import Arrival
 from spikewright.temporal import SiteState
 
@@ -9,11 +10,14 @@ from spikewright.temporal import SiteState
 class Part:
     """Changes nothing; what takes part in a run overrides the words it has something to say for."""
 
-    def synapse(self, site: str, x: Tensor, weight: Tensor, carried: SiteState) -> tuple[Arrival, SiteState]:
+    def synapse(
+        self, site: str, operation: Operation, x: Tensor, weight: Tensor, carried: SiteState
+    ) -> tuple[Arrival, SiteState]:
         """Say what is transmitted, where the weight gradient is taken, and which weights carry errors back.
 
         Args:
             site: Of the synapse.
+            operation: What it does.
             x: What arrived, `[time, batch, *feature]`.
             weight: Of the synapse.
             carried: What the synapse carried out of the last chunk; empty at the start.

@@ -13,10 +13,13 @@ from spikewright.answering import Calls, answering, uncached_casts
 from spikewright.layers.dropout import scan_shared
 from spikewright.layers.feedback import Feedback
 from spikewright.neurons import Neuron
+from spikewright.operations import Operation
+from spikewright.part import Part
 from spikewright.rate_norms import RateNorm
 from spikewright.rates import Rate, Rates
 from spikewright.sites import Sites
 from spikewright.solvers import Adjoint, Cell, Edge
+from spikewright.synapse import Intercept, transmit
 
 Emit = Callable[[str, Neuron, Rate], tuple[Tensor, Callable[[Tensor], Tensor]]]
 """What a neuron layer emits at rates: (site, neuron, recorded) -> its value, and the map of currents to be derived."""
@@ -56,10 +59,19 @@ class RateGraph:
         emit: What neurons make of a mean current.
         norm: What batch norm does to mean currents.
         cuts_layers: Cut the graph between neuron layers.
+        part: What takes part at synapses; it sees a sequence of one step.
     """
 
-    def __init__(self, sites: Sites, rates: Rates, emit: Emit, norm: RateNorm, cuts_layers: bool = False) -> None:
-        self._sites, self._rates = sites, rates
+    def __init__(
+        self,
+        sites: Sites,
+        rates: Rates,
+        emit: Emit,
+        norm: RateNorm,
+        cuts_layers: bool = False,
+        part: Part | None = None,
+    ) -> None:
+        self._sites, self._rates, self._word = sites, rates, part
         self._emit, self._norm, self._cuts_layers = emit, norm, cuts_layers
         self._normed = False
         self._calls = Calls()
@@ -90,6 +102,9 @@ class RateGraph:
     def _answers(self) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
         for name, module in self._sites.temporal.items():
             yield module, partial(self._at_temporal, name, module, module.forward)
+        if self._word is not None:
+            for name, module in self._sites.synapses.items():
+                yield module, partial(self._at_synapse, name, module.forward, self._word)
         # Last, so that `source.forward` is already the answer of a source that is itself a neuron.
         for name, source in self._sites.sources.items():
             yield source, partial(self._at_source, name, source.forward)
@@ -106,6 +121,14 @@ class RateGraph:
             return module.scan(step, {"last": self._send_back(name)}, True)[0].squeeze(0)
         assert isinstance(module, _DropoutNd)  # a rule refuses networks with anything else
         return scan_shared(module, step, self._rates.masks.get(site, {}))[0].squeeze(0)
+
+    def _at_synapse(self, name: str, forward: Callable[..., Tensor], word: Part, *args: Any, **kwargs: Any) -> Tensor:
+        def handle(operation: Operation, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+            arrival, _ = word.synapse(self._calls.site(name), operation, x.unsqueeze(0), weight, {})
+            return transmit(operation, arrival, weight, bias).squeeze(0)
+
+        with Intercept(handle):
+            return forward(*args, **kwargs)
 
     def _fire(self, site: str, neuron: Neuron, current: Tensor) -> Tensor:
         recorded = self._rates.neurons[site]

@@ -202,7 +202,7 @@ class Run:
         chunk = self._folded.unfold(x)
         arrival = Arrival(chunk)
         if self._part is not None:
-            arrival, carried = self._part.synapse(site, chunk, weight, self._carried(site, chunk))
+            arrival, carried = self._part.synapse(site, operation, chunk, weight, self._carried(site, chunk))
             if carried:
                 self.state[site] = carried
         current = transmit(operation, arrival, weight, bias, as_bytes=self._folded.holds_spikes(x))

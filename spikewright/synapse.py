@@ -28,17 +28,20 @@ class Arrival:
         factor: What the weight gradient is taken at; `None` means the value.
         bias_factor: The same for the bias, one number per step, `[time]`; `None` means 1.
         back: Weights that carry delta back to the input in place of the forward weights, same shape.
+        project: Maps the rows that the weight gradient is taken at, `[any, inputs per output]`, to those that it is
+            taken at instead; called in the backward pass.
     """
 
     value: Tensor
     factor: Tensor | None = None
     bias_factor: Tensor | None = None
     back: Tensor | None = None
+    project: Callable[[Tensor], Tensor] | None = None
 
     @property
     def plain(self) -> bool:
         """Whether ordinary autograd already does what is asked."""
-        return self.factor is None and self.bias_factor is None and self.back is None
+        return all(x is None for x in (self.factor, self.bias_factor, self.back, self.project))
 
 
 class _Transmit(torch.autograd.Function):
@@ -57,8 +60,9 @@ class _Transmit(torch.autograd.Function):
         factor: Tensor,
         bias_factor: Tensor | None,
         back: Tensor | None,
+        project: Callable[[Tensor], Tensor] | None,
     ) -> Tensor:
-        ctx.operation = operation
+        ctx.operation, ctx.project = operation, project
         ctx.save_for_backward(factor, weight if back is None else back, bias_factor)
         current = operation(value, weight, bias)
         ctx.times = len(factor) // len(value)
@@ -70,17 +74,19 @@ class _Transmit(torch.autograd.Function):
         _, need_value, need_weight, need_bias, *_ = ctx.needs_input_grad
         grad = grads[0]
         by_step = bias_factor is not None and len(bias_factor) > 1
-        needed = (need_value, need_weight, need_bias and not by_step)
-        for_value, for_weight, for_bias = ctx.operation.backward(
-            grad, factor.to(grad.dtype), weight.to(grad.dtype), needed
-        )
+        factor, weight = factor.to(grad.dtype), weight.to(grad.dtype)
+        needed = (need_value, need_weight and ctx.project is None, need_bias and not by_step)
+        for_value, for_weight, for_bias = ctx.operation.backward(grad, factor, weight, needed)
+        if need_weight and ctx.project is not None:
+            rows = ctx.project(ctx.operation.patches(factor, weight))
+            for_weight = ctx.operation.at_patches(grad, rows, weight)
         if need_bias and by_step:
             for_bias = ctx.operation.bias_gradient(grad, bias_factor)
         elif need_bias and bias_factor is not None:
             for_bias = for_bias * bias_factor.to(grad.dtype)
         if for_value is not None and ctx.times > 1:
             for_value = for_value.unflatten(0, (ctx.times, -1)).sum(0)
-        return None, for_value, for_weight, for_bias, None, None, None
+        return None, for_value, for_weight, for_bias, None, None, None, None
 
 
 def transmit(
@@ -109,7 +115,9 @@ def transmit(
         factor = value.detach() if arrival.factor is None else arrival.factor.flatten(0, 1)
         if as_bytes:
             factor = factor.to(torch.uint8)
-        current = _Transmit.apply(operation, value, weight, bias, factor, arrival.bias_factor, arrival.back)
+        current = _Transmit.apply(
+            operation, value, weight, bias, factor, arrival.bias_factor, arrival.back, arrival.project
+        )
     steps, batch = arrival.value.shape[:2]
     if current.shape[0] == steps * batch:
         return current.unflatten(0, (steps, batch))

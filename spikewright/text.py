@@ -33,3 +33,8 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
     """Return rows of cells as left-aligned columns."""
     widths = [max(map(len, column)) for column in zip(*rows)]
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in rows)
+
+
+def as_key(name: str) -> str:
+    """Return the name of a module as one that a buffer or a module may have."""
+    return name.replace(".", "/")

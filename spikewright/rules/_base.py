@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 from torch import Tensor, nn
 
@@ -77,13 +77,13 @@ class Rule(nn.Module, ABC):
         ConfigError: `chunk` is none of these.
     """
 
-    loss_of: ClassVar[LossOf]
+    loss_of: LossOf
     """What the loss may be: anything, a sum over steps, or a function of the mean output."""
-    through_time: ClassVar[bool]
+    through_time: bool
     """Whether credit crosses time steps."""
-    bytes_for_spikes: ClassVar[bool] = False
+    bytes_for_spikes: bool = False
     """Whether synapses keep spikes as bytes for the backward pass: a quarter of the memory, for two conversions."""
-    keeps_chunks: ClassVar[bool] = True
+    keeps_chunks: bool = True
     """Whether what is kept for backward grows with the length of a chunk."""
 
     def __init__(self, chunk: int | str | None) -> None:
@@ -140,6 +140,10 @@ class Rule(nn.Module, ABC):
     def least_steps(self) -> int:
         """The shortest sequence the rule can learn from."""
         return 1
+
+    def rows_per_sample(self, steps: int) -> int:
+        """Return how often in a sequence of so many steps a weight gradient is taken, per sample."""
+        return steps
 
     def at_synapse(self, synapse: Synapse, x: Tensor, carried: SiteState) -> tuple[Arrival, SiteState]:
         """Say what is transmitted at a synapse and where its weight gradient is taken.

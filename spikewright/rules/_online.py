@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -43,8 +42,8 @@ class OnlineRule(Rule):
         local: Readouts and errors of every layer beside that.
     """
 
-    loss_of: ClassVar[LossOf] = "steps"
-    through_time: ClassVar[bool] = False
+    loss_of: LossOf = "steps"
+    through_time: bool = False
     updates_every_step: bool = False
     """Whether weights may change at every step, and not only at the end of the sequence."""
 

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import ClassVar, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -45,9 +45,9 @@ class RateRule(Rule):
         ConfigError: `batch_norm` or `mask` is unknown.
     """
 
-    loss_of: ClassVar[LossOf] = "rate"
-    through_time: ClassVar[bool] = False
-    keeps_chunks: ClassVar[bool] = False
+    loss_of: LossOf = "rate"
+    through_time: bool = False
+    keeps_chunks: bool = False
 
     def __init__(self, batch_norm: NormName, mask: Mask, chunk: int | str | None) -> None:
         super().__init__(chunk)
@@ -90,6 +90,9 @@ class RateRule(Rule):
         some = (share > 0) & (share < 1 - 8 * torch.finfo(share.dtype).eps)  # a weighted mean of ones is rounded
         return neuron.spike * torch.where(some, neuron.drive(rate), share)
 
+    def rows_per_sample(self, steps: int) -> int:
+        return 1
+
     @abstractmethod
     def adjoint_loss(self, value: Tensor, adjoint: Adjoint) -> tuple[Tensor, Report | None]:
         """Return what is to be differentiated for a loss `value`, and how it was found."""
@@ -121,7 +124,8 @@ class RateRule(Rule):
         record = Record(leak, self.plain_means)
         run, outputs = self._simulate(net, wiring, x, state, record, norm)
         rates = record.rates(run.state)
-        graph = RateGraph(net.sites, rates, partial(self._emit, wiring), norm, self.cuts_layers)
+        part = net.part_of(self, x)
+        graph = RateGraph(net.sites, rates, partial(self._emit, wiring), norm, self.cuts_layers, part)
         with torch.enable_grad(), parametrize.cached():
             output, adjoint = graph(mean(x.detach(), leak))
             value = loss(output.unsqueeze(0), y, 1)

@@ -2,7 +2,6 @@ r"""Backpropagation through time with surrogate slopes: the baseline, and what `
 
 import math
 from collections.abc import Iterator
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -48,9 +47,9 @@ class BPTT(Rule):
     ([5, 2, 3], True)
     """
 
-    loss_of: ClassVar[LossOf] = "any"
-    through_time: ClassVar[bool] = True
-    bytes_for_spikes: ClassVar[bool] = True
+    loss_of: LossOf = "any"
+    through_time: bool = True
+    bytes_for_spikes: bool = True
 
     def __init__(self, chunk: int | str | None = None, checkpoint: bool = False) -> None:
         super().__init__(chunk)

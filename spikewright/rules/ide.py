@@ -57,6 +57,9 @@ class IDE(RateRule):
         super().__init__(batch_norm, mask, chunk)
         self.solver, self.strict = solver, strict
 
+    def rows_per_sample(self, steps: int) -> int:
+        return 1 + self.solver.passes
+
     @property
     def cuts_layers(self) -> bool:
         return self.solver.cuts_layers

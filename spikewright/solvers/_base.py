@@ -107,6 +107,11 @@ class Solver(ABC):
     cuts_layers: ClassVar[bool] = False
     """Whether it needs the graph cut between neuron layers too."""
 
+    @property
+    @abstractmethod
+    def passes(self) -> int:
+        """The most backward passes it takes through the graph."""
+
     @abstractmethod
     def loss(self, value: Tensor, adjoint: Adjoint) -> tuple[Tensor, Report]:
         """Return a scalar of the value of `value` whose gradient at the parameters is that through the fixed point.
@@ -138,6 +143,10 @@ class Iterative(Solver):
                 "iteration, down to a positive residual (relative to the right-hand side)."
             )
         self.iterations, self.tolerance = iterations, tolerance
+
+    @property
+    def passes(self) -> int:
+        return self.iterations
 
     @abstractmethod
     def solve(self, product: Map, g: Tensor) -> tuple[Tensor, Report]:

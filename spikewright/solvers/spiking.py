@@ -64,6 +64,10 @@ class Spiking(Solver):
         self.steps, self.threshold, self.loss_scale = steps, threshold, loss_scale
         self.leaky, self.saturation = leaky, saturation
 
+    @property
+    def passes(self) -> int:
+        return self.steps
+
     def loss(self, value: Tensor, adjoint: Adjoint) -> tuple[Tensor, Report]:
         scale, asleep = self.loss_scale * len(adjoint.cells[0].leaf), 0
         taught = [None if g is None else scale * g for g in _gradients(value, adjoint.leaves)]

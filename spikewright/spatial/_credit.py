@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from spikewright.errors import NetworkError
+from spikewright.operations import Operation
 from spikewright.part import Part
 from spikewright.run import Run
 from spikewright.spatial import _dual as dual
@@ -125,14 +126,16 @@ class Credit(Part):
         self._spikes, self._penultimate = {}, []
         return value.detach(), output.detach()
 
-    def synapse(self, site: str, x: Tensor, weight: Tensor, carried: SiteState) -> tuple[Arrival, SiteState]:
+    def synapse(
+        self, site: str, operation: Operation, x: Tensor, weight: Tensor, carried: SiteState
+    ) -> tuple[Arrival, SiteState]:
         clean, noisy = dual.told_apart(x)
         if noisy is None and self._draws_for("post") and self._expects_noise(site):
             raise NetworkError(
                 f"The noise that perturbs the neurons in front of '{site}' did not arrive there: something between "
                 "them detaches its input, or is compiled. Use position='pre', where the noise enters at the neurons."
             )
-        arrival, carried = self._word.synapse(site, clean, weight, carried)
+        arrival, carried = self._word.synapse(site, operation, clean, weight, carried)
         if noisy is not None:
             arrival = replace(arrival, value=noisy, factor=clean if arrival.factor is None else arrival.factor)
         if self._learning and PENULTIMATE in self._targets and not self._wiring.synapses[site].receivers:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from spikewright.errors import ConfigError, nearest
+from spikewright.matrices import Matrices
 from spikewright.spatial._base import Lesson, Reach, Route, Spatial
-from spikewright.spatial._matrices import Matrices
 from spikewright.spatial._noise import keyed_generator, one_block
 from spikewright.wiring import Wiring
 

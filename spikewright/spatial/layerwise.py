@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor
 
+from spikewright.matrices import Matrices
 from spikewright.spatial._base import Reach, Spatial
-from spikewright.spatial._matrices import Matrices
 from spikewright.spatial._noise import keyed_generator
 from spikewright.wiring import Synapse, Wiring, module_name
 

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 from torch import Tensor, nn
 
 from spikewright.errors import ConfigError, IncompatibleRule, nearest
-from spikewright.spatial._matrices import as_key
+from spikewright.text import as_key
 from spikewright.wiring import Wiring
 
 Below = Literal["both", "only"]

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from spikewright.errors import ConfigError, nearest
+from spikewright.matrices import Matrices
 from spikewright.spatial._base import Lesson, Reach, Route, Spatial
-from spikewright.spatial._matrices import Matrices
 from spikewright.spatial._noise import Law, Noise, Position
 from spikewright.spatial.direct import DFA, Direct, Moment
 from spikewright.wiring import Wiring

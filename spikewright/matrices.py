@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from spikewright.errors import IncompatibleRule
+from spikewright.text import as_key
 
 
 class Matrices(nn.Module):
@@ -44,8 +45,3 @@ class Matrices(nn.Module):
             if key.startswith(prefix) and key[len(prefix) :] not in self._buffers:
                 self.register_buffer(key[len(prefix) :], value.clone())
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-
-
-def as_key(name: str) -> str:
-    """Return a name that may be that of a buffer or a module."""
-    return name.replace(".", "/")
