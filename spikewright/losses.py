@@ -5,7 +5,8 @@ A criterion is any callable `(output [batch, class], target) -> scalar`, such as
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar, Literal
+from copy import copy
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -75,8 +76,10 @@ _MEANS = (
 class Loss(ABC):
     """A criterion and the way it meets time."""
 
-    per_step: ClassVar[bool]
+    per_step: bool
     """Whether the loss is a sum of terms that each need one step only."""
+    head: int | None = None
+    """How many outputs make a head, where every task has its own; `None` if all outputs belong together."""
 
     def __init__(self, criterion: Criterion) -> None:
         self.criterion = criterion
@@ -103,6 +106,16 @@ class Loss(ABC):
     def mean(self, output: Tensor) -> Tensor:
         """Return what a decision is taken by: outputs `[time, batch, *feature]` averaged over time."""
         return output.sum(0) / len(output)
+
+    def correct(self, output: Tensor, y: Tensor) -> int:
+        """Return how many samples outputs `[time, batch, class]` decide right, given class indices `[batch]`."""
+        return int((self.mean(output).argmax(-1) == y).sum())
+
+    def by(self, criterion: Criterion) -> "Loss":
+        """Return a loss that meets time in the same way, by another criterion of all outputs."""
+        other = copy(self)
+        other.criterion = criterion
+        return other
 
     def check(self, y: Tensor, steps: int, batch: int, classes: int) -> None:
         """Raise if `y` is no target for `batch` samples and `classes` outputs."""

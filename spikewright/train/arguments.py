@@ -1,5 +1,6 @@
 """What a configuration may say to a constructor: which arguments it has, and which plain values fit them."""
 
+import collections.abc
 import inspect
 import types
 from collections.abc import Callable, Mapping
@@ -75,6 +76,8 @@ def _matches(value: Any, hint: Any) -> bool:
         return isinstance(value, int) and not isinstance(value, bool)
     if origin is tuple or hint is tuple:
         return isinstance(value, tuple)
+    if origin is collections.abc.Mapping:
+        return isinstance(value, dict)
     if hint in (str, bool, type(None)):
         return isinstance(value, hint)
     # Some other class (a tensor, a sequence): only a tuple can stand for one.

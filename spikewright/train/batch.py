@@ -65,8 +65,7 @@ class BatchLearner:
                 if update.report is not None and not update.report.converged:
                     trouble = update.report.reason
         average_buffers(experiment.rule, self._ranks)
-        mean = experiment.loss.mean(torch.cat(outputs))
-        return Learned(lost, int((mean.argmax(-1) == y).sum()), trouble)
+        return Learned(lost, experiment.loss.correct(torch.cat(outputs), y), trouble)
 
     def _step(self, x: Tensor) -> None:
         optimizer = self._experiment.optimizer

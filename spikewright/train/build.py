@@ -77,8 +77,8 @@ def build(config: Config, ranks: Ranks = Ranks()) -> Experiment:  # noqa: B008  
     """
     settings = config.train
     torch.manual_seed(settings.seed)
-    device = _device(settings.device)
-    presentation, dataset = _load(config.data)
+    device = device_named(settings.device)
+    presentation, dataset = load_data(config.data)
     held_out = None
     if presentation.validation:
         dataset, held_out = dataset.with_validation(presentation.validation, settings.seed)
@@ -147,11 +147,11 @@ def build_rule(config: Config) -> Rule:
 
 def data_shape(config: Config) -> tuple[tuple[int, int, int], int]:
     """Return the shape of a sample, `(channel, height, width)`, and the number of classes."""
-    dataset = _load(config.data)[1]
+    dataset = load_data(config.data)[1]
     return dataset.shape, dataset.classes
 
 
-def _load(table: dict[str, Any]) -> tuple[Presentation, Dataset]:
+def load_data(table: dict[str, Any]) -> tuple[Presentation, Dataset]:
     """Split `[data]` into presentation and loader arguments, and load."""
     if not isinstance(table["name"], str):
         raise ConfigError(f"data.name = {table['name']!r} is not a name. {nearest('', datasets.names())}")
@@ -166,7 +166,8 @@ def _load(table: dict[str, Any]) -> tuple[Presentation, Dataset]:
     return presentation, dataset.limited(presentation.limit_train, presentation.limit_test)
 
 
-def _device(name: str) -> torch.device:
+def device_named(name: str) -> torch.device:
+    """Return a device that can be used; "auto" is CUDA where there is one."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -179,6 +180,16 @@ def _device(name: str) -> torch.device:
 
 def _resolved(config: Config, presentation: Presentation, dataset: Dataset) -> Tree:
     """Fill in every default, so that the record of a run says all of it."""
+    tree = components(config)
+    shown = {**asdict(presentation), "augment": presentation.augment or dataset.augment}
+    loader = {tree["data"]["name"]: datasets.loader(tree["data"]["name"])}
+    arguments = {key: value for key, value in tree["data"].items() if key not in shown}
+    tree["data"] = {**defaults("data", loader, arguments), **shown}
+    return tree
+
+
+def components(config: Config) -> Tree:
+    """Return the configuration with every default of its components filled in."""
     tree = config.tree()
     sections = {
         "rule": RULES,
@@ -190,8 +201,4 @@ def _resolved(config: Config, presentation: Presentation, dataset: Dataset) -> T
     }
     for section, choices in sections.items():
         tree[section] = defaults(section, choices, tree[section])
-    shown = {**asdict(presentation), "augment": presentation.augment or dataset.augment}
-    loader = {tree["data"]["name"]: datasets.loader(tree["data"]["name"])}
-    arguments = {key: value for key, value in tree["data"].items() if key not in shown}
-    tree["data"] = {**defaults("data", loader, arguments), **shown}
     return tree

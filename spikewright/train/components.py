@@ -60,9 +60,10 @@ NESTED: Mapping[str, Choices] = {
     "solver": SOLVERS,
     "spatial": SPATIAL,
     "local": LOCAL,
+    "rule": RULES,
 }
 """Arguments that are components themselves; one that may be left out can be said to be there by `true`."""
-_STANDARD = {"criterion": "cross_entropy"}
+_STANDARD = {"criterion": "cross_entropy", "rule": "ottt"}
 """What a required nested component is if nobody says."""
 
 
@@ -122,9 +123,12 @@ def defaults(kind: str, choices: Choices, table: Mapping[str, Any]) -> dict[str,
     return filled
 
 
-def loss_of_rule(rule: Any) -> str:
-    """Return the name of the loss for a rule, by name, of which nothing else is said."""
-    kind = spikewright.losses.standard_loss(getattr(RULES.get(str(rule).lower()), "loss_of", "any"))
+def loss_of_rule(rule: Mapping[str, Any]) -> str:
+    """Return the name of the loss for a rule of which nothing else is said."""
+    builder = RULES.get(str(rule["name"]).lower())
+    if builder is not None and "rule" in options(builder):  # which is around another
+        return loss_of_rule(_nested("rule.rule", builder, "rule", rule.get("rule", {})))
+    kind = spikewright.losses.standard_loss(getattr(builder, "loss_of", "any"))
     return next(name for name, loss in LOSSES.items() if loss is kind)
 
 

@@ -8,7 +8,7 @@ from typing import Any, get_type_hints
 
 from spikewright.errors import ConfigError, nearest
 from spikewright.train.arguments import check_type, tuples
-from spikewright.train.components import as_table, loss_of_rule
+from spikewright.train.components import RULES, as_table, loss_of_rule
 
 Tree = dict[str, dict[str, Any]]
 
@@ -119,7 +119,17 @@ def configure(
     >>> configure(rule="sltt", overrides=["rule.k=2", "optimizer.lr=0.1"]).rule
     {'name': 'sltt', 'k': 2}
     """
-    tree: Tree = {name: dict(table) for name, table in DEFAULTS.items()}
+    return settled(assemble(DEFAULTS, recipe, overrides, **sections))
+
+
+def assemble(
+    defaults: Tree,
+    recipe: Path | str | Mapping[str, Any] | None,
+    overrides: Sequence[str],
+    **sections: Mapping[str, Any] | str | None,
+) -> Tree:
+    """Put sections together, none of which may be new to `defaults`; arguments as for `configure`."""
+    tree: Tree = {name: dict(table) for name, table in defaults.items()}
     given = read_recipe(Path(recipe)) if isinstance(recipe, str | Path) else dict(recipe or {})
     for name, table in given.items():
         _merge(tree, name, table)
@@ -135,23 +145,35 @@ def configure(
             _merge(tree, name, {key: value for key, value in table.items() if key != "name"})
     for override in overrides:
         _override(tree, override)
+    return tree
+
+
+def settled(tree: Tree) -> Config:
+    """Return the configuration that sections make, checked as far as it can be without building anything."""
     if tree["loss"]["name"] == AUTO_LOSS:
-        tree["loss"]["name"] = loss_of_rule(tree["rule"]["name"])
+        tree["loss"]["name"] = loss_of_rule(tree["rule"])
     return Config(**{**tree, "train": _settings(tree["train"])})  # type: ignore[arg-type]
 
 
 def rule_table(text: str) -> dict[str, Any]:
-    """Read a rule in short form, `name[:key=value]...`.
+    """Read a rule in short form, `name[:key=value]...`; a part that is a name is the rule inside.
 
     >>> rule_table("sltt:k=2:rescale=true")
     {'name': 'sltt', 'k': 2, 'rescale': True}
+    >>> rule_table("hlop:rows=0.2:ottt:online=true")
+    {'name': 'hlop', 'rows': 0.2, 'rule': {'name': 'ottt', 'online': True}}
     """
     name, *arguments = text.split(":")
     table: dict[str, Any] = {"name": name}
-    for argument in arguments:
+    for place, argument in enumerate(arguments):
         key, equals, value = argument.partition("=")
+        if not equals and argument.strip().lower() in RULES:
+            return {**table, "rule": rule_table(":".join(arguments[place:]))}
         if not equals:
-            raise ConfigError(f"The rule '{text}' has the part '{argument}'. Write it as key=value, e.g. sltt:k=2.")
+            raise ConfigError(
+                f"The rule '{text}' has the part '{argument}'. Write it as key=value, e.g. sltt:k=2, or as the name of "
+                f"the rule inside, e.g. hlop:dsr. {nearest(argument, RULES)}"
+            )
         table[key] = _value(value)
     return table
 

@@ -48,7 +48,7 @@ def evaluate(net: Network, batches: Batches, loss: Loss) -> Score:
         for x, y in batches.epoch(0):
             run = net.start(x)
             output = run.advance(x)
-            correct += int((loss.mean(output).argmax(-1) == y).sum())
+            correct += loss.correct(output, y)
             lost += float(loss(output, y, len(x))) * len(y)
             samples += len(y)
             for site, rate in run.rates().items():

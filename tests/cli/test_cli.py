@@ -50,7 +50,7 @@ def test_help_begins_with_the_docstring_and_ends_before_its_sections(says: Any, 
 
 
 REFUSED = {
-    "trian": "there is no command 'trian'. Did you mean 'train'? Known: bench, certify, compare, evaluate,",
+    "trian": "there is no command 'trian'. Did you mean 'train'? Known: bench, certify, compare, continual,",
     "train --ruel ottt": "unknown argument --ruel. Did you mean '--rule'?",
     "compare --rule bptt": "unknown argument --rule. Did you mean '--rules'?",
     "train --epoch 3": "unknown argument --epoch. Did you mean '--epochs'?",

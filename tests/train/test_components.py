@@ -61,7 +61,12 @@ def test_defaults_are_filled_in_as_plain_values() -> None:
     assert defaults("part", PARTS, {"name": "part", "size": 4}) == filled
     found = defaults("part", PARTS, {"name": "part", "surrogate": {"name": "sigmoid", "alpha": 1.0}})
     assert found["surrogate"] == {"name": "sigmoid", "alpha": 1.0}
-    assert defaults("model", c.MODELS, {"name": "mlp"}) == {"name": "mlp", "hidden": [256], "bias": True}
+    assert defaults("model", c.MODELS, {"name": "mlp"}) == {
+        "name": "mlp",
+        "hidden": [256],
+        "bias": True,
+        "init": "spikes",
+    }
     assert defaults("loss", c.LOSSES, {"name": "on_rate"})["criterion"]["name"] == "cross_entropy"
 
 

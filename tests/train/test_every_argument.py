@@ -27,11 +27,13 @@ VALUES: dict[str, Any] = {
     "blocks": [1, 2],
     "channels": [4, 8],
     "chunk": 2,
+    "free": ["readout"],
     "gamma": 0.5,
     "init": "kaiming",
     "k": 2,
     "intermediate": "middle",
     "kernel": 5,
+    "lateral_steps": 40,
     "law": "rademacher",
     "layers": [4, "P", 4],
     "leak": 0.25,
@@ -39,7 +41,9 @@ VALUES: dict[str, Any] = {
     "mask": "output",
     "milestones": [1, 2],
     "norm": "batch",
+    "observe": "steps",
     "position": "pre",
+    "project": "gradient",
     "reset": "zero",
     "route": "penultimate",
     "restriction": "none",
@@ -53,7 +57,15 @@ VALUES: dict[str, Any] = {
     "trace_readout": True,
     "width": 0.125,
 }
-BY_BUILDER = {"MLP.hidden": [8], "PerStep.steps": 4, "SGD.foreach": True, "SGD.fused": True}
+BY_BUILDER = {
+    "MLP.hidden": [8],
+    "MLP.init": "torch",
+    "HLOP.momentum": 0.5,
+    "GPM.threshold": 0.9,
+    "PerStep.steps": 4,
+    "SGD.foreach": True,
+    "SGD.fused": True,
+}
 BY_BUILDER |= {"Adam.foreach": True, "Adam.fused": True, "CrossEntropyLoss.reduction": "sum"}
 BY_BUILDER |= {f"{net}.norm": "none" for net in ("alexnet_f", "cifarnet_f", "conv_f", "mlp_f")}
 BY_BUILDER |= {

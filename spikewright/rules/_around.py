@@ -1,0 +1,174 @@
+"""Rules around another rule, which learn one task after another."""
+
+from abc import abstractmethod
+from collections.abc import Collection, Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from spikewright.errors import ConfigError, IncompatibleRule, nearest
+from spikewright.losses import Loss
+from spikewright.metrics.operations import Operations, Work
+from spikewright.network import Network
+from spikewright.rules._base import Rule
+from spikewright.sites import Sites
+from spikewright.solvers import Report
+from spikewright.wiring import Wiring, module_name
+
+
+class AroundRule(Rule):
+    """Learns a task as another rule does, and does something so that earlier tasks are not forgotten.
+
+    Args:
+        rule: The rule.
+        hold: From the second task on, hold still what is not a weight of a synapse: batch norm, thresholds, biases.
+        free: Names of modules that are left out of all this, such as heads that serve one task.
+
+    Raises:
+        ConfigError: `rule` is one of these itself.
+    """
+
+    task: Tensor
+    """Number of the task under way, from 1; 0 before the first."""
+
+    def __init__(self, rule: Rule, hold: bool, free: Collection[str] = ()) -> None:
+        if isinstance(rule, AroundRule):
+            raise ConfigError(
+                f"{type(self).__name__} was given {type(rule).__name__}, which is a way not to forget itself. Give it "
+                "the rule inside."
+            )
+        super().__init__(rule.chunk)
+        self.rule, self.hold, self.free = rule, hold, tuple(free)
+        self.loss_of, self.through_time = rule.loss_of, rule.through_time
+        self.bytes_for_spikes, self.keeps_chunks = rule.bytes_for_spikes, rule.keeps_chunks
+        self.register_buffer("task", torch.zeros((), dtype=torch.int64))
+
+    @property
+    def samples(self) -> int:
+        """How many samples of each class of a finished task `next_task` should see."""
+        return 1
+
+    def begin(self, net: Network) -> None:
+        """Make ready for the task that begins."""
+
+    @abstractmethod
+    def settle(self, net: Network, x: Tensor, y: Tensor, loss: Loss) -> None:
+        """Keep what is needed of the task that ends; arguments as for `next_task`."""
+
+    def prepare(self, net: Network, x: Tensor) -> None:
+        self.rule.prepare(net, x)
+        if not self.task:
+            self.task += 1
+            self.begin(net)
+
+    def next_task(self, net: Network, x: Tensor, y: Tensor, loss: Loss) -> None:
+        """End the task under way, and begin the next.
+
+        Args:
+            net: The network, as the task has left it.
+            x: Inputs of the task that ends, `[time, batch, *feature]`.
+            y: Their targets, `[batch, ...]`.
+            loss: The loss it was learned by.
+        """
+        self.prepare(net, x)
+        self.settle(net, x, y, loss)
+        self.task += 1
+        self.begin(net)
+
+    def freeze(self, net: Network) -> None:
+        """Hold still what is to be held from the second task on: call it after every `net.train()`.
+
+        Batch norm is put in evaluation mode, and parameters that are held ask for no gradient any more.
+        """
+        if self.task < 2 or not self.hold:
+            return
+        for module in net.modules():
+            if isinstance(module, _BatchNorm):
+                module.eval()
+        for name in self._held(net.sites):
+            net.module.get_parameter(name).requires_grad_(False)
+
+    def check_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
+        """Raise `IncompatibleRule` if an optimizer, at the start of a task, would undo what the rule is for."""
+
+    def check(self, wiring: Wiring, sites: Sites) -> None:
+        names = dict.fromkeys(map(module_name, wiring.synapses))
+        for name in self.free:
+            if not any(is_in(other, (name,)) for other in names):
+                raise ConfigError(
+                    f"{type(self).__name__}(free=...) names '{name}', which is no linear or convolution layer of this "
+                    f"network. {nearest(name, names)}"
+                )
+        self.rule.check(wiring, sites)
+        if self.task < 2 or not self.hold:
+            return
+        norms = [n for n, m in sites.temporal.items() if isinstance(m, _BatchNorm) and m.training]
+        moving = [n for n in self._held(sites) if sites.module.get_parameter(n).requires_grad]
+        for found, what in ((norms, "normalises by statistics that move"), (moving, "may move")):
+            if found:
+                raise IncompatibleRule(
+                    f"{type(self).__name__} is in task {int(self.task)} and holds still all but the weights of "
+                    f"synapses, but '{found[0]}' {what} (and {len(found) - 1} more), which changes what earlier tasks "
+                    "have learned. Call rule.freeze(net) after net.train()."
+                )
+
+    def _held(self, sites: Sites) -> Iterable[str]:
+        """Return the names of parameters that are held still."""
+        for name, _ in sites.module.named_parameters():
+            module, _, kind = name.rpartition(".")
+            if not (is_in(module, self.free) or (kind == "weight" and module in sites.synapses)):
+                yield name
+
+    def exact(self, parameter: str, wiring: Wiring, steps: int) -> bool:
+        return self.rule.exact(parameter, wiring, steps)
+
+    def steps_at_once(self, wiring: Wiring, x: Tensor) -> int:
+        return self.rule.steps_at_once(wiring, x)
+
+    def rows_per_sample(self, steps: int) -> int:
+        return self.rule.rows_per_sample(steps)
+
+    @property
+    def ideal(self) -> Rule | None:
+        return self.rule.ideal
+
+    @property
+    def linear_memory(self) -> bool:
+        return self.rule.linear_memory
+
+    @property
+    def least_steps(self) -> int:
+        return self.rule.least_steps
+
+    def feedback_numbers(self, wiring: Wiring) -> int:
+        return self.rule.feedback_numbers(wiring)
+
+    def operations(self, work: Mapping[str, Work], wiring: Wiring, steps: int, report: Report | None) -> Operations:
+        return self.rule.operations(work, wiring, steps, report)
+
+    def extra_repr(self) -> str:
+        return f"{self.rule}" + (f", free={self.free}" if self.free else "")
+
+
+def is_in(module: str, names: Collection[str]) -> bool:
+    """Whether a module is one of those named, or inside one."""
+    return any(module == name or module.startswith(f"{name}.") for name in names)
+
+
+def synapse_weight(name: str, module: nn.Module) -> nn.Parameter:
+    """Return the weight of a layer, whose gradient is that of rows or patches of its input.
+
+    Raises:
+        IncompatibleRule: It has none of that kind.
+    """
+    weight = getattr(module, "weight", None)
+    advice = f"Use free=('{name}',), and know that it may forget."
+    if getattr(module, "transposed", False):
+        raise IncompatibleRule(
+            f"'{name}' is a transposed convolution, which spreads an input instead of gathering a patch, so that there "
+            f"are no directions of patches to protect. {advice}"
+        )
+    if not isinstance(weight, nn.Parameter):
+        raise IncompatibleRule(f"'{name}' has no weight of its own, but one that is computed. {advice}")
+    return weight

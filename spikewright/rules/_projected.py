@@ -1,0 +1,207 @@
+"""Rules that keep gradients of another rule orthogonal to what weights saw in earlier tasks."""
+
+from abc import abstractmethod
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, get_args
+
+import torch
+from torch import Tensor, nn
+
+from spikewright.errors import ConfigError, IncompatibleRule, nearest
+from spikewright.losses import Loss
+from spikewright.metrics.operations import Operations, Work
+from spikewright.network import Network
+from spikewright.rules._around import AroundRule, is_in, synapse_weight
+from spikewright.rules._base import Backward, Rule, Update, plain_backward
+from spikewright.sites import Sites
+from spikewright.solvers import Report
+from spikewright.subspaces import Lateral, Rows, Subspace
+from spikewright.subspaces.watch import Form, Observe, Watch
+from spikewright.temporal import State
+from spikewright.text import as_key
+from spikewright.wiring import Wiring, module_name
+
+
+class ProjectedRule(AroundRule):
+    """Learns as another rule does, along directions in which weights have had no input in earlier tasks.
+
+    What that needs of a network is that nothing but the protected weights moves from the second task on: `freeze` sees
+    to it, and learning refuses otherwise.  What it needs of an optimizer, `check_optimizer` says.
+
+    Args:
+        rule: The rule.
+        free: Names of modules whose weights are not protected, such as heads that serve one task.
+        observe: See `Watch`.
+        project: See `Watch`.
+        lateral: The neurons that stand for directions.
+
+    Raises:
+        ConfigError: An argument is unknown.
+    """
+
+    def __init__(
+        self,
+        rule: Rule,
+        free: Collection[str],
+        observe: Observe = "mean",
+        project: Form = "auto",
+        lateral: Lateral = Lateral(),  # noqa: B008  (a frozen value)
+    ) -> None:
+        super().__init__(rule, True, free)
+        for key, value, known in (("observe", observe, get_args(Observe)), ("project", project, get_args(Form))):
+            if value not in known:
+                raise ConfigError(f"{type(self).__name__}({key}={value!r}) is unknown. {nearest(value, known)}")
+        self.observe: Observe = observe
+        self.project: Form = project
+        self.lateral = lateral
+        self.subspaces = _Subspaces(lateral)
+
+    @abstractmethod
+    def learn(self, arrived: Mapping[str, Rows]) -> None:
+        """Learn from what arrived at weights in one update."""
+
+    def prepare(self, net: Network, x: Tensor) -> None:
+        if not len(self.subspaces):
+            for name, weight in self.protected(net, x).items():
+                self.subspaces.add(name, weight[0].numel(), weight)
+        super().prepare(net, x)
+
+    def protected(self, net: Network, x: Tensor) -> dict[str, nn.Parameter]:
+        """Return the weights that subspaces protect, by the name of their module."""
+        names, modules = dict.fromkeys(map(module_name, net.wiring(x).synapses)), net.sites.synapses
+        return {name: synapse_weight(name, modules[name]) for name in names if not is_in(name, self.free)}
+
+    def check(self, wiring: Wiring, sites: Sites) -> None:
+        super().check(wiring, sites)
+        for name in dict.fromkeys(map(module_name, wiring.synapses)):
+            if not is_in(name, self.free):
+                synapse_weight(name, sites.synapses[name])
+
+    def check_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
+        """Raise `IncompatibleRule` unless steps of an optimizer stay in the directions of gradients.
+
+        To be asked when a task begins: momentum of an earlier task would carry on into directions that are closed now.
+        """
+        if self.task < 2:
+            return
+        name, reason = type(optimizer).__name__, ""
+        if not isinstance(optimizer, torch.optim.SGD):
+            reason = "scales the entries of a gradient by themselves"
+        elif any(group["weight_decay"] for group in optimizer.param_groups):
+            reason = "shrinks weights in all directions by weight decay"
+        elif any("momentum_buffer" in state for state in optimizer.state.values()):
+            reason = "carries momentum of an earlier task"
+        if reason:
+            raise IncompatibleRule(
+                f"{type(self).__name__} keeps gradients orthogonal to the inputs of {int(self.task) - 1} earlier "
+                f"tasks, but {name} {reason}, and so moves what has been learned there. Make a new torch.optim.SGD "
+                "without weight decay for every task."
+            )
+
+    def updates(
+        self,
+        net: Network,
+        x: Tensor,
+        y: Tensor,
+        loss: Loss,
+        state: State | None = None,
+        backward: Backward = plain_backward,
+    ) -> Iterator[Update]:
+        self.check(net.wiring(x), net.sites)
+        self.prepare(net, x)
+        weights = {name: w for name, w in self.protected(net, x).items() if w.requires_grad}
+        watch = Watch(
+            self.subspaces.by_name(),
+            weights,
+            self.observe,
+            self.project,
+            self.rule.rows_per_sample(len(x)),
+            whole=not self.lateral.linear,
+        )
+        grads = _Aside(weights, self.subspaces)
+        try:
+            for update in self.rule.updates(net.joined_by(watch), x, y, loss, state, backward):
+                grads.bring_back(watch.by_inputs)
+                self.learn(watch.arrived())
+                yield update
+                grads = _Aside(weights, self.subspaces)
+        finally:
+            grads.bring_back(weights)
+
+    def exact(self, parameter: str, wiring: Wiring, steps: int) -> bool:
+        module = parameter.rpartition(".")[0]
+        closed = module in self.subspaces and len(self.subspaces[module].old)
+        return not closed and super().exact(parameter, wiring, steps)
+
+    def operations(self, work: Mapping[str, Work], wiring: Wiring, steps: int, report: Report | None) -> Operations:
+        own, subspaces = 0.0, self.subspaces.by_name()
+        for site, done in work.items():
+            if (subspace := subspaces.get(module_name(site))) is not None:
+                old, new = len(subspace.old), len(subspace.new)
+                own += done.dense / wiring.synapses[site].weight[0] * (2 * old + self.products(new, old))
+        return super().operations(work, wiring, steps, report) + Operations(0, own)
+
+    def products(self, new: int, old: int) -> int:
+        """Return how many multiplications learning takes per entry of a row, with so many rows of lateral weights."""
+        return 0
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, observe={self.observe!r}, project={self.project!r}"
+
+
+class _Aside:
+    """Gradients that are there already, out of the way: they are not the rule's to project.
+
+    Args:
+        weights: Whose gradients, by the name of their module.
+        subspaces: What theirs are kept out of.
+    """
+
+    def __init__(self, weights: Mapping[str, nn.Parameter], subspaces: "_Subspaces") -> None:
+        self._weights, self._subspaces = weights, subspaces
+        self._grads = {name: w.grad for name, w in weights.items() if w.grad is not None}
+        for name in self._grads:
+            weights[name].grad = None
+
+    @torch.no_grad()
+    def bring_back(self, done: Collection[str]) -> None:
+        """Project the gradients that have come, but for those of `done`, and put the others back beside them."""
+        for name, weight in self._weights.items():
+            grad = weight.grad
+            if grad is not None and name not in done and len(self._subspaces[name].old):
+                grad = self._subspaces[name].project(grad.flatten(1)).view_as(weight)
+            before = self._grads.pop(name, None)
+            weight.grad = before if grad is None else grad if before is None else before + grad
+        self._weights = {}
+
+
+class _Subspaces(nn.ModuleDict):
+    """Subspaces by the name of their weight's module; loading a state makes those that are not there yet."""
+
+    def __init__(self, lateral: Lateral) -> None:
+        super().__init__()
+        self._lateral = lateral
+
+    def add(self, name: str, size: int, like: Tensor) -> None:
+        """Make an empty one."""
+        like = like.detach() if like.dtype.itemsize >= 4 else like.detach().float()
+        super().__setitem__(as_key(name), Subspace(size, like, self._lateral))
+
+    def __contains__(self, name: str) -> bool:
+        return super().__contains__(as_key(name))
+
+    def __getitem__(self, name: str) -> Subspace:
+        found = super().__getitem__(as_key(name))
+        assert isinstance(found, Subspace)
+        return found
+
+    def by_name(self) -> dict[str, Subspace]:
+        """Return them by the name of the module."""
+        return {key.replace("/", "."): self[key] for key in self}
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        for key, value in state_dict.items():
+            name, _, kind = key.removeprefix(prefix).rpartition(".")
+            if key.startswith(prefix) and kind == "old" and name not in self:
+                self.add(name, value.shape[1], value)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

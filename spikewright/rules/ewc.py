@@ -1,0 +1,113 @@
+"""Elastic weight consolidation: parameters that mattered for old tasks are held by springs."""
+
+from collections.abc import Collection, Iterator
+
+import torch
+from torch import Tensor
+
+from spikewright.errors import ConfigError
+from spikewright.losses import Loss
+from spikewright.matrices import Matrices
+from spikewright.network import Network
+from spikewright.rules._around import AroundRule, is_in
+from spikewright.rules._base import Backward, Rule, Update, plain_backward
+from spikewright.temporal import State
+from spikewright.trial import untouched
+
+
+class EWC(AroundRule):
+    r"""Elastic weight consolidation, around another rule.
+
+    With :math:`g_n` the gradient that the rule finds for sample n of a finished task i, and :math:`\theta_i` the
+    parameters it left,
+
+    .. math::
+        F_i = \tfrac{1}{N} \textstyle\sum_n g_n^2, \qquad
+        \nabla\theta \leftarrow \nabla\theta + \lambda \sum_i F_i \odot (\theta - \theta_i).
+
+    Exact when: in the first task where the rule is; later nowhere, since the gradient has a second part.
+    Cost: that of the rule; per task, one pass of the rule over each sample.
+    Carried: nothing of its own.  Checkpointed: two numbers per parameter, whatever the number of tasks.
+
+    Args:
+        rule: The rule.
+        strength: :math:`\lambda`.
+        samples_per_class: Samples of a finished task to find F from.
+        hold: See `Naive`.
+        free: See `Naive`; free modules have no springs either.
+
+    Raises:
+        ConfigError: `strength` or `samples_per_class` is not positive.
+
+    Reference:
+        Kirkpatrick et al., Overcoming catastrophic forgetting in neural networks, PNAS 2017, arXiv 1612.00796,
+        equation 3, with targets of the data.
+    """
+
+    def __init__(
+        self,
+        rule: Rule,
+        strength: float = 100.0,
+        samples_per_class: int = 20,
+        hold: bool = True,
+        free: Collection[str] = (),
+    ) -> None:
+        super().__init__(rule, hold, free)
+        if not strength > 0 or samples_per_class < 1:
+            raise ConfigError(
+                f"EWC(strength={strength}, samples_per_class={samples_per_class}): both have to be positive."
+            )
+        self.strength, self.samples_per_class = strength, samples_per_class
+        self.stiffness, self.pull = Matrices(), Matrices()  # sums over tasks of F, and of F times what it was left at
+
+    @property
+    def samples(self) -> int:
+        return self.samples_per_class
+
+    def settle(self, net: Network, x: Tensor, y: Tensor, loss: Loss) -> None:
+        squares = {name: torch.zeros_like(p) for name, p in self._sprung(net)}
+        rule = self.rule.stand_in(net, x[:, :1])
+        with untouched(net), torch.enable_grad():
+            for n in range(len(y)):
+                net.zero_grad()
+                for _ in rule.updates(net, x[:, n : n + 1], y[n : n + 1], loss):
+                    pass
+                for name, p in self._sprung(net):
+                    squares[name] += 0 if p.grad is None else p.grad.square()
+        for name, p in self._sprung(net):
+            found = squares[name] / len(y)
+            self.stiffness[name] = found + (self.stiffness[name] if name in self.stiffness else 0)
+            self.pull[name] = found * p.detach() + (self.pull[name] if name in self.pull else 0)
+
+    def updates(
+        self,
+        net: Network,
+        x: Tensor,
+        y: Tensor,
+        loss: Loss,
+        state: State | None = None,
+        backward: Backward = plain_backward,
+    ) -> Iterator[Update]:
+        self.check(net.wiring(x), net.sites)
+        self.prepare(net, x)
+        for update in self.rule.updates(net, x, y, loss, state, backward):
+            if len(self.stiffness):
+                backward(self._penalty(net))
+            yield update
+
+    def _penalty(self, net: Network) -> Tensor:
+        """Return what has the gradient of the springs."""
+        terms = [
+            (p * (self.stiffness[name] * p.detach() - self.pull[name])).sum()
+            for name, p in self._sprung(net)
+            if p.requires_grad
+        ]
+        return self.strength * torch.stack(terms).sum()
+
+    def _sprung(self, net: Network) -> Iterator[tuple[str, torch.nn.Parameter]]:
+        for name, p in net.module.named_parameters():
+            if not is_in(name.rpartition(".")[0], self.free):
+                yield name, p
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, strength={self.strength}"

@@ -1,0 +1,48 @@
+"""One task after another, with nothing done against forgetting: what every other way is measured by."""
+
+from collections.abc import Collection, Iterator
+
+from torch import Tensor
+
+from spikewright.losses import Loss
+from spikewright.network import Network
+from spikewright.rules._around import AroundRule
+from spikewright.rules._base import Backward, Rule, Update, plain_backward
+from spikewright.temporal import State
+
+
+class Naive(AroundRule):
+    """Learns every task as another rule does.
+
+    Exact when: the rule is.
+    Cost: that of the rule.
+    Carried: nothing of its own.  Checkpointed: the number of the task.
+
+    Args:
+        rule: The rule.
+        hold: From the second task on, hold still batch norm and all parameters but the weights of synapses, as `HLOP`
+            does, so that what is compared is the projection alone.
+        free: Names of modules that are not held, such as heads that serve one task.
+    """
+
+    def __init__(self, rule: Rule, hold: bool = True, free: Collection[str] = ()) -> None:
+        super().__init__(rule, hold, free)
+
+    def settle(self, net: Network, x: Tensor, y: Tensor, loss: Loss) -> None:
+        pass
+
+    def updates(
+        self,
+        net: Network,
+        x: Tensor,
+        y: Tensor,
+        loss: Loss,
+        state: State | None = None,
+        backward: Backward = plain_backward,
+    ) -> Iterator[Update]:
+        self.check(net.wiring(x), net.sites)
+        self.prepare(net, x)
+        yield from self.rule.updates(net, x, y, loss, state, backward)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, hold={self.hold}"

@@ -1,0 +1,54 @@
+"""What arrived at a weight: its rows, or all that a sum over rows has to know of them."""
+
+import torch
+from torch import Tensor
+
+
+class Rows:
+    """Rows of presynaptic activity that come in pieces.
+
+    Where linear neurons look on, everything learned from rows depends on their second moment alone.  So they are kept
+    as they are while they are few, and summed up as `[size, size]` from then on: memory does not grow with their
+    number.
+
+    Args:
+        size: Length of a row.
+        whole: Keep them as they are, however many.
+    """
+
+    def __init__(self, size: int, whole: bool = False) -> None:
+        self._size, self._whole = size, whole
+        self._kept: list[Tensor] = []
+        self._moment: Tensor | None = None
+        self.count = 0
+
+    @torch.no_grad()
+    def add(self, rows: Tensor) -> None:
+        """Take in `[row, size]`."""
+        self.count += len(rows)
+        self._kept.append(rows.detach().float() if rows.dtype.itemsize < 4 else rows.detach())
+        if not self._whole and sum(map(len, self._kept)) > 2 * self._size:
+            self._sum_up()
+
+    @property
+    def kept(self) -> Tensor | None:
+        """All rows, `[row, size]`; `None` if they have been summed up."""
+        if self._moment is not None:
+            return None
+        return self._kept[0] if len(self._kept) == 1 else torch.cat(self._kept)
+
+    @property
+    def moment(self) -> Tensor:
+        """The mean over rows of their outer product with themselves, `[size, size]`, not centred."""
+        if self._kept:
+            self._sum_up()
+        assert self._moment is not None  # there was a row
+        return self._moment / self.count
+
+    def _sum_up(self) -> None:
+        rows = torch.cat(self._kept)
+        self._kept = []
+        if self._moment is None:
+            self._moment = rows.T @ rows
+        else:
+            self._moment.addmm_(rows.T, rows)

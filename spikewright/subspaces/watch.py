@@ -1,0 +1,137 @@
+"""What looks on at weights while a rule learns: it takes down what arrives, and keeps gradients out of subspaces."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from spikewright.errors import IncompatibleRule
+from spikewright.operations import Linear, Operation
+from spikewright.part import Part
+from spikewright.subspaces.rows import Rows
+from spikewright.subspaces.subspace import Subspace
+from spikewright.synapse import Arrival
+from spikewright.temporal import SiteState, is_static
+from spikewright.wiring import module_name
+
+Observe = Literal["mean", "steps"]
+Form = Literal["auto", "inputs", "gradient"]
+
+
+class Watch:
+    """Looks on while gradients of one update are taken.
+
+    Args:
+        subspaces: Of the weights to look at, by the name of their module.
+        weights: These weights.
+        observe: What rows are: the mean over time of what weight gradients are taken at ("mean"), or what is
+            transmitted and what gradients are taken at, at every step ("steps").
+        form: Project what gradients are taken at ("inputs"), leave that to who has the finished gradient ("gradient"),
+            or whatever takes fewer multiplications ("auto").
+        per_sample: How many rows of every sample a gradient is taken at, at a linear map of vectors.
+        whole: Keep all rows.
+
+    Attributes:
+        by_inputs: Names of the weights whose gradients have been projected already.
+    """
+
+    def __init__(
+        self,
+        subspaces: Mapping[str, Subspace],
+        weights: Mapping[str, nn.Parameter],
+        observe: Observe,
+        form: Form,
+        per_sample: int,
+        whole: bool,
+    ) -> None:
+        self._subspaces, self._weights = subspaces, weights
+        self._observe, self._form, self._per_sample, self._whole = observe, form, per_sample, whole
+        self._rows: dict[str, Rows] = {}
+        self._means: dict[str, _Mean] = {}
+        self.by_inputs: set[str] = set()
+
+    def __call__(self, word: Part) -> Part:
+        """Return what takes part when this looks on."""
+        return _Watched(self, word)
+
+    def see(self, site: str, operation: Operation, arrival: Arrival, weight: Tensor) -> Arrival:
+        """Take down what arrives at a synapse; return it such that the gradient is projected, if that is how."""
+        name = module_name(site)
+        if not torch.is_grad_enabled() or name not in self._subspaces:
+            return arrival
+        if weight is not self._weights[name]:
+            raise IncompatibleRule(
+                f"'{name}' computes its weight from parameters (weight standardisation, or another parametrisation). A "
+                "step of these that is orthogonal to old inputs is not a step of the weight that is. Use plain layers, "
+                f"or leave '{name}' unprotected with free=('{name}',)."
+            )
+        subspace = self._subspaces[name]
+        if len(subspace.new):
+            self._take_down(site, name, operation, arrival, weight)
+        if len(subspace.old) and (name in self.by_inputs or self._projects_inputs(operation, arrival.value, weight)):
+            self.by_inputs.add(name)
+            return replace(arrival, project=subspace.project)
+        return arrival
+
+    def arrived(self) -> dict[str, Rows]:
+        """Return what arrived at each weight since this was asked last."""
+        for site, mean in self._means.items():
+            self._of(module_name(site), mean.weight).add(mean.patches)
+        rows, self._rows, self._means = self._rows, {}, {}
+        return rows
+
+    def _take_down(self, site: str, name: str, operation: Operation, arrival: Arrival, weight: Tensor) -> None:
+        with torch.no_grad():
+            value = arrival.value.detach()
+            factor = value if arrival.factor is None else arrival.factor.detach()
+            if self._observe == "mean":
+                self._means.setdefault(site, _Mean(operation, weight)).add(factor)
+                return
+            rows = self._of(name, weight)
+            for x in (value,) if arrival.factor is None else (value, factor):
+                rows.add(operation.patches((x[:1] if is_static(x) else x).flatten(0, 1), weight))
+
+    def _of(self, name: str, weight: Tensor) -> Rows:
+        return self._rows.setdefault(name, Rows(weight[0].numel(), self._whole))
+
+    def _projects_inputs(self, operation: Operation, value: Tensor, weight: Tensor) -> bool:
+        if self._form != "auto":
+            return self._form == "inputs"
+        vectors = value[0].numel() // weight.shape[1]
+        return self._whole or (isinstance(operation, Linear) and vectors * self._per_sample < len(weight))
+
+
+class _Mean:
+    """The mean over time of what arrives at one synapse."""
+
+    def __init__(self, operation: Operation, weight: Tensor) -> None:
+        self._operation, self.weight = operation, weight
+        self._total: Tensor | float = 0.0
+        self._steps = 0
+
+    def add(self, x: Tensor) -> None:
+        """Take in the next steps, `[time, batch, *feature]`."""
+        self._total = self._total + (x[0] * len(x) if is_static(x) else x.sum(0))
+        self._steps += len(x)
+
+    @property
+    def patches(self) -> Tensor:
+        """What every output saw of the mean, `[any, inputs per output]`."""
+        assert isinstance(self._total, Tensor)  # something arrived
+        return self._operation.patches(self._total / self._steps, self.weight)
+
+
+class _Watched(Part):
+    """Takes part as another does, with somebody looking on."""
+
+    def __init__(self, watch: Watch, word: Part) -> None:
+        self._watch, self._word = watch, word
+        self.current, self.emitted, self.output = word.current, word.emitted, word.output
+
+    def synapse(
+        self, site: str, operation: Operation, x: Tensor, weight: Tensor, carried: SiteState
+    ) -> tuple[Arrival, SiteState]:
+        arrival, carried = self._word.synapse(site, operation, x, weight, carried)
+        return self._watch.see(site, operation, arrival, weight), carried
