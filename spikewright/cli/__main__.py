@@ -21,6 +21,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "train": cli.train,
     "evaluate": cli.evaluate,
     "compare": cli.compare,
+    "continual": cli.continual,
     "certify": cli.certify,
     "plan": cli.plan,
     "plot": cli.plot,

@@ -1,0 +1,119 @@
+"""The benchmarks of the papers, by name: tasks, network and hyper-parameters, and what these are for which rule."""
+
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import Any
+
+from spikewright.errors import ConfigError, nearest
+
+Table = dict[str, Any]
+Tree = dict[str, Table]
+
+_MLP: Tree = {
+    "model": {"name": "mlp", "hidden": [800, 800], "bias": False, "init": "torch"},
+    "optimizer": {"name": "sgd", "lr": 0.1},
+    "schedule": {"name": "constant"},
+    "train": {"epochs": 1, "batch_size": 64},
+}
+_CNN: Tree = {
+    "model": {"name": "conv", "channels": [64, 128, 256], "hidden": 0, "norm": "batch", "bias": False},
+    "optimizer": {"name": "sgd", "lr": 0.01, "momentum": 0.9},
+    "schedule": {"name": "cosine", "warmup": 5.0, "per_epoch": True},
+    "train": {"epochs": 200, "batch_size": 64},
+}
+_RESNET: Tree = {
+    "model": {"name": "stream_resnet18"},
+    "optimizer": {"name": "sgd", "lr": 0.1, "momentum": 0.9},
+    "schedule": {"name": "cosine", "per_epoch": True},
+    "continual": {"later_lr": 0.01},
+    "train": {"epochs": 100, "batch_size": 64},
+}
+
+_LATER = [70, 70, 50, 50, 50, 30, 30, 30, 10]
+_PMNIST_ROWS = {
+    "features.1": [80, *_LATER],
+    "features.3": [200, *_LATER],
+    "readout": [100, *_LATER],
+}
+_CNN_ROWS = {"features.0": [6, 2], "features.4": [100, 20], "features.8": [200, 40]}
+_RESNET_ROWS = {
+    "stem": 6,
+    **dict.fromkeys(("blocks.0.*", "blocks.1.*"), 40),
+    "blocks.2.branch.0": 40,
+    "blocks.2.shortcut": 6,
+    **dict.fromkeys(("blocks.2.*", "blocks.3.*", "blocks.4.branch.0"), 100),
+    "blocks.4.shortcut": 8,
+    **dict.fromkeys(("blocks.4.*", "blocks.5.*", "blocks.6.branch.0"), 200),
+    "blocks.6.shortcut": 16,
+    **dict.fromkeys(("blocks.6.*", "blocks.7.*"), 200),
+    "readout": 10,
+}
+
+BENCHMARKS: dict[str, Tree] = {
+    "pmnist": {
+        "scenario": {"name": "permuted", "tasks": 10},
+        "data": {"name": "mnist"},
+        **_MLP,
+        "hlop": {"rows": _PMNIST_ROWS, "rate": {"features.1": 0.001, "*": 0.01}},
+    },
+    "split-mnist": {"scenario": {"name": "split", "tasks": 5}, "data": {"name": "mnist"}, **_MLP},
+    "split-digits": {
+        "scenario": {"name": "split", "tasks": 5, "heads": False},
+        "data": {"name": "digits"},
+        **_MLP,
+        "model": {"name": "mlp", "hidden": [200, 200], "bias": False},
+        "train": {"epochs": 20, "batch_size": 32},
+    },
+    "split-cifar10": {
+        "scenario": {"name": "split", "tasks": 5},
+        "data": {"name": "cifar10", "augment": "none"},
+        **_CNN,
+    },
+    "split-cifar100": {
+        "scenario": {"name": "split", "tasks": 10},
+        "data": {"name": "cifar100", "augment": "none"},
+        **_CNN,
+        "hlop": {"rows": _CNN_ROWS},
+    },
+    "5-datasets": {
+        "scenario": {"name": "sequence"},
+        "data": {"name": "cifar10", "augment": "none"},
+        **_RESNET,
+        "hlop": {"rows": _RESNET_ROWS},
+    },
+}
+"""Configurations by name; a section that is named like a rule holds what the benchmark's authors gave that rule."""
+
+_LEAK = 0.951229424500714
+"""Of the neurons of DSR, exp(-0.05): their rates weigh steps by it, at the output too."""
+_BY_RULE: dict[str, Tree] = {
+    "dsr": {
+        "neuron": {"name": "dsrlif"},
+        "loss": {"name": "on_rate", "leak": _LEAK},
+        "train": {"steps": 20},
+    },
+    "bptt": {"neuron": {"name": "lif"}, "loss": {"name": "on_rate"}, "train": {"steps": 6}},
+    "": {"neuron": {"name": "lif"}, "train": {"steps": 6}},
+}
+"""What goes with the rule that learns a task, whatever is around it."""
+
+
+def benchmark(name: str, rule: Mapping[str, Any]) -> Tree:
+    """Return the configuration of a benchmark.
+
+    Args:
+        name: Of the benchmark.
+        rule: Table of the rule to run on it.
+
+    Raises:
+        ConfigError: There is no such benchmark.
+    """
+    if name not in BENCHMARKS:
+        raise ConfigError(f"The benchmark '{name}' is unknown. {nearest(name, BENCHMARKS)}")
+    tree = deepcopy({key: value for key, value in BENCHMARKS[name].items() if key not in ("hlop",)})
+    learning = rule.get("rule", rule)
+    kind = learning if isinstance(learning, str) else learning.get("name", "")
+    for section, table in _BY_RULE.get(kind, _BY_RULE[""]).items():
+        tree[section] = {**table, **tree.get(section, {})}
+    tree["rule"] = {**deepcopy(BENCHMARKS[name].get(rule["name"], {})), **rule}
+    return tree

@@ -1,0 +1,162 @@
+"""From a configuration to what learns one task after another."""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spikewright.continual.config import CourseConfig, Settings
+from spikewright.continual.heads import OfTask
+from spikewright.continual.scenario import SCENARIOS, Scenario
+from spikewright.data import Batches, Dataset, Split
+from spikewright.data.selection import balanced_order
+from spikewright.losses import Loss
+from spikewright.network import Network
+from spikewright.rules import AroundRule, Naive
+from spikewright.train.build import Experiment, build_network, build_rule, components, device_named, load_data
+from spikewright.train.components import LOSSES, OPTIMIZERS, construct, defaults
+from spikewright.train.config import Config, Presentation, Tree
+from spikewright.train.schedule import SCHEDULES
+from spikewright.wiring import Wiring, module_name
+
+
+@dataclass
+class Course:
+    """Everything that learning one task after another consists of.
+
+    Attributes:
+        config: What it was built from, with every default filled in.
+        settings: What is done at and between tasks.
+        scenario: The tasks.
+        presentation: How data are presented.
+        net: The network, on its device.
+        rule: The rule, on the same device.
+        loss: The loss.
+        device: Where all of it lives.
+    """
+
+    config: Tree
+    settings: Settings
+    scenario: Scenario
+    presentation: Presentation
+    net: Network
+    rule: AroundRule
+    loss: Loss
+    device: torch.device
+
+    def experiment(self, index: int, task: Dataset) -> Experiment:
+        """Return what a training run of one task consists of; the optimizer is new.
+
+        Args:
+            index: Number of the task, from 0.
+            task: Its data.
+        """
+        settings = self.config["train"]
+        self.net.train()
+        self.rule.freeze(self.net)
+        training = self.batches(
+            task,
+            task.train,
+            index,
+            batch_size=min(settings["batch_size"], len(task.train)),
+            augment=self.presentation.augment or task.augment,
+        )
+        table = dict(self.config["optimizer"])
+        if index and self.settings.later_lr is not None:
+            table["lr"] = self.settings.later_lr
+        parameters = [p for p in [*self.net.parameters(), *self.rule.parameters()] if p.requires_grad]
+        optimizer = construct("optimizer", OPTIMIZERS, table, parameters)
+        self.rule.check_optimizer(optimizer)
+        schedule = construct(
+            "schedule", SCHEDULES, self.config["schedule"], optimizer, len(training), settings["epochs"]
+        )
+        return Experiment(
+            config=self.config,
+            dataset=task,
+            held_out=None,
+            net=self.net,
+            rule=self.rule,
+            loss=self.loss,
+            optimizer=optimizer,
+            schedule=schedule,
+            training=training,
+            device=self.device,
+        )
+
+    def batches(self, task: Dataset, split: Split, index: int, **options: Any) -> Batches:
+        """Return batches of samples of a task."""
+        settings = self.config["train"]
+        return Batches(
+            split,
+            steps=settings["steps"],
+            mean=task.mean,
+            std=task.std,
+            seed=settings["seed"] + _APART * index,
+            encoding=self.presentation.encoding,
+            device=self.device,
+            **options,
+        )
+
+    def some(self, index: int, task: Dataset, per_class: int) -> tuple[Tensor, Tensor]:
+        """Return training samples of a task, `[time, batch, C, H, W]`, so many of each class as far as there are."""
+        few = task.train.subset(chosen(task, per_class, self.scenario.classes))
+        return next(self.batches(task, few, index, batch_size=len(few), shuffle=False).epoch(0))
+
+
+_APART = 7919
+"""Between the seeds of tasks, which draw their batches independently."""
+
+
+def chosen(task: Dataset, per_class: int, classes: int) -> Tensor:
+    """Return indices of training samples, so many of each class; the same at each call."""
+    return balanced_order(task.train.labels, seed=0)[: per_class * classes]
+
+
+def build_course(config: CourseConfig) -> Course:
+    """Build what a configuration names; seeds the global generator of torch.
+
+    A plain rule learns as `Naive` has it.  Where tasks have heads of their own, these are the readouts, which are left
+    free unless `rule.free` says otherwise.
+
+    Raises:
+        ConfigError: A name, key, type or value in the configuration is wrong.
+        DatasetMissing: The files of a data set are not there.
+        DatasetCorrupt: They are there, but damaged.
+    """
+    settings = config.config.train
+    torch.manual_seed(settings.seed)
+    device = device_named(settings.device)
+    presentation, dataset = load_data(config.config.data)
+    scenario: Scenario = construct("scenario", SCENARIOS, config.scenario, dataset)
+    net = build_network(config.config, scenario.shape, scenario.outputs).to(device)
+    x = torch.zeros(1, 1, *scenario.shape, device=device)
+    plain = _around(config.config, net.wiring(x), scenario.heads)
+    rule = build_rule(plain).to(device)
+    assert isinstance(rule, AroundRule)
+    rule.prepare(net, x)
+    loss: Loss = construct("loss", LOSSES, plain.loss)
+    tree = components(plain)
+    tree["data"] = {**tree["data"], **asdict(presentation)}
+    tree["scenario"] = defaults("scenario", SCENARIOS, config.scenario)
+    tree["continual"] = asdict(config.settings)
+    return Course(
+        config=tree,
+        settings=config.settings,
+        scenario=scenario,
+        presentation=presentation,
+        net=net,
+        rule=rule,
+        loss=OfTask(loss, scenario.classes) if scenario.heads else loss,
+        device=device,
+    )
+
+
+def _around(config: Config, wiring: Wiring, heads: bool) -> Config:
+    """Have something around the rule, and leave readouts free where they are heads."""
+    rule = dict(config.rule)
+    if not isinstance(build_rule(config), AroundRule):
+        rule = {"name": Naive.__name__.lower(), "rule": rule}
+    if heads and "free" not in rule:
+        rule["free"] = [module_name(site) for site, synapse in wiring.synapses.items() if not synapse.receivers]
+    return replace(config, rule=rule)

@@ -1,0 +1,58 @@
+"""What a course of tasks left behind, and how it went."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+
+
+def accuracy_matrix(rows: Sequence[Sequence[float]]) -> Figure:
+    """Draw the accuracy on every task after every task.
+
+    Args:
+        rows: By finished task, the accuracy on each task so far, from 0 to 1.
+    """
+    size = len(rows)
+    whole = [[*row[:size], *[float("nan")] * (size - len(row))] for row in rows]
+    figure = Figure(figsize=(1.6 + 0.55 * size, 1.2 + 0.5 * size), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(whole, vmin=0, vmax=1, cmap="viridis")
+    for after, row in enumerate(rows):
+        for task, accuracy in enumerate(row[:size]):
+            colour = "white" if accuracy < 0.6 else "black"
+            axes.text(task, after, f"{100 * accuracy:.0f}", ha="center", va="center", color=colour, fontsize=8)
+    axes.set_xticks(range(size), [str(i + 1) for i in range(size)])
+    axes.set_yticks(range(size), [str(i + 1) for i in range(size)])
+    axes.set_xlabel("accuracy on task, %")
+    axes.set_ylabel("after task")
+    figure.colorbar(image, ax=axes, shrink=0.8)
+    return figure
+
+
+def accuracies(result: Mapping[str, Any]) -> Figure:
+    """Draw the accuracy on every task while all of them are learned.
+
+    Drops right after a new task begins, which are gone when it ends, are the stability gap; they show only where tasks
+    were probed while learning.
+
+    Args:
+        result: As in `result.json` of a course.
+    """
+    figure = Figure(figsize=(8, 3.5), layout="constrained")
+    axes = figure.subplots()
+    if result["trajectory"] is not None:
+        for task, probes in enumerate(result["trajectory"]["probes"]):
+            axes.plot(*zip(*probes), label=f"task {task + 1}", linewidth=1)
+        for start in result["trajectory"]["starts"]:
+            axes.axvline(start, color="grey", linewidth=0.5, linestyle=":")
+        axes.set_xlabel("update")
+    else:
+        rows = result["accuracy_matrix"]
+        for task in range(len(rows)):
+            after = range(task, len(rows))
+            axes.plot([k + 1 for k in after], [rows[k][task] for k in after], label=f"task {task + 1}", marker=".")
+        axes.set_xlabel("after task")
+    axes.set_ylabel("accuracy")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=7, ncols=2)
+    return figure
