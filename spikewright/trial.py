@@ -32,3 +32,15 @@ def untouched(net: nn.Module) -> Iterator[None]:
         finally:
             for p, grad in grads:
                 p.grad = grad
+
+
+@contextmanager
+def evaluating(net: nn.Module) -> Iterator[None]:
+    """Put a module in evaluation mode, and every part of it back in its own mode afterwards."""
+    modes = [(m, m.training) for m in net.modules()]
+    try:
+        net.eval()
+        yield
+    finally:
+        for m, training in modes:
+            m.training = training

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from spikewright.losses import Loss, OnRate, PerStep
 from spikewright.neurons import IF, LIF, Neuron
-from spikewright.rules import BPTT, DSR, IDE, OTTT, SLTT, SPIDE, OnlineRule, Rule
+from spikewright.rules import BPTT, DSR, GPM, HLOP, IDE, OTTT, SLTT, SPIDE, OnlineRule, Rule
 from spikewright.solvers import Anderson, FixedPoint
 from spikewright.spatial import DFA, DKP, FA, OPZO, ZO, SignSymmetric, Spatial
 from tests.nets import NETS
@@ -192,18 +192,31 @@ def _credit(rule: Callable[..., OnlineRule], way: Callable[..., Spatial], **opti
     )
 
 
+def _around(outer: Callable[..., Rule], entry: Entry) -> Entry:
+    """A rule around another, in its first task: it learns as that does."""
+
+    def make(**given: Any) -> Rule:
+        return outer(entry.make(**given))
+
+    make.__name__ = f"{outer.__name__} of {entry}"
+    return replace(entry, make=make, oracle=lambda rule, case: entry.oracle(rule.rule, case))
+
+
 def _of_rates(make: Callable[..., Rule], oracle: Callable[[Rule, Case], Params], *refused: str) -> Entry:
     refuses = frozenset(("hard_reset", *refused))
     return Entry(make, oracle, where_rates_are_plain, nowhere, resumes=False, refuses=refuses, rates=True)
 
 
+_BPTT = Entry(BPTT, _plain(bptt.gradients), everywhere, constant_memory=False, resumes=False)
+_OTTT = Entry(OTTT, _plain(ottt.gradients), last_layer, traces=True)
+
 RULES = [
-    Entry(BPTT, _plain(bptt.gradients), everywhere, constant_memory=False, resumes=False),
+    _BPTT,
     Entry(partial(BPTT, chunk=2), _plain(bptt.gradients), everywhere, constant_memory=False, resumes=False),
     Entry(partial(BPTT, checkpoint=True), _plain(bptt.gradients), everywhere, constant_memory=False, resumes=False),
     Entry(SLTT, _plain(sltt.gradients), readout),
     Entry(partial(SLTT, k=2), _some_steps, nowhere, resumes=False),
-    Entry(OTTT, _plain(ottt.gradients), last_layer, traces=True),
+    _OTTT,
     Entry(partial(OTTT, online=True), _plain(ottt.gradients), last_layer, traces=True),
     Entry(
         partial(OTTT, reference=True),
@@ -231,6 +244,9 @@ RULES = [
     _credit(OTTT, OPZO, alpha=0.5, momentum=0.8),
     _credit(OTTT, OPZO, alpha=1.0, momentum=0.8, position="pre", antithetic=False),
     _credit(SLTT, OPZO, alpha=0.5, momentum=0.8, law="rademacher"),
+    _around(HLOP, _BPTT),
+    _around(HLOP, _OTTT),
+    _around(GPM, _of_rates(DSR, _plain(rate.gradients), "feedback")),
 ]
 
 STEPWISE = [entry for entry in RULES if not entry.rates]

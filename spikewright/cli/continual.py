@@ -7,8 +7,8 @@ from typing import Any
 from spikewright.cli.common import check_writable, contents, print_table, stored_config, write_json
 from spikewright.continual.config import CourseConfig, configure_course
 from spikewright.continual.course import build_course
-from spikewright.continual.learn import Mute, learn
-from spikewright.continual.tell import Bar
+from spikewright.continual.learn import learn
+from spikewright.continual.tell import Bar, Mute
 from spikewright.errors import ConfigError
 from spikewright.train.config import rule_table
 

@@ -54,7 +54,7 @@ BENCHMARKS: dict[str, Tree] = {
         "scenario": {"name": "permuted", "tasks": 10},
         "data": {"name": "mnist"},
         **_MLP,
-        "hlop": {"rows": _PMNIST_ROWS, "rate": {"features.1": 0.001, "*": 0.01}},
+        "hlop": {"rows": _PMNIST_ROWS, "rate": {"features.1": 0.001, "*": 0.01}, "orthonormal": False},
     },
     "split-mnist": {"scenario": {"name": "split", "tasks": 5}, "data": {"name": "mnist"}, **_MLP},
     "split-digits": {
@@ -63,6 +63,7 @@ BENCHMARKS: dict[str, Tree] = {
         **_MLP,
         "model": {"name": "mlp", "hidden": [200, 200], "bias": False},
         "train": {"epochs": 20, "batch_size": 32},
+        "hlop": {"rows": 0.15},
     },
     "split-cifar10": {
         "scenario": {"name": "split", "tasks": 5},
@@ -73,13 +74,13 @@ BENCHMARKS: dict[str, Tree] = {
         "scenario": {"name": "split", "tasks": 10},
         "data": {"name": "cifar100", "augment": "none"},
         **_CNN,
-        "hlop": {"rows": _CNN_ROWS},
+        "hlop": {"rows": _CNN_ROWS, "orthonormal": False},
     },
     "5-datasets": {
         "scenario": {"name": "sequence"},
         "data": {"name": "cifar10", "augment": "none"},
         **_RESNET,
-        "hlop": {"rows": _RESNET_ROWS},
+        "hlop": {"rows": _RESNET_ROWS, "orthonormal": False},
     },
 }
 """Configurations by name; a section that is named like a rule holds what the benchmark's authors gave that rule."""

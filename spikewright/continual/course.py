@@ -135,6 +135,8 @@ def build_course(config: CourseConfig) -> Course:
     rule = build_rule(plain).to(device)
     assert isinstance(rule, AroundRule)
     rule.prepare(net, x)
+    if len(scenario) > 1:  # better now than after the first task
+        rule.check_optimizer(construct("optimizer", OPTIMIZERS, plain.optimizer, [*net.parameters()]), task=2)
     loss: Loss = construct("loss", LOSSES, plain.loss)
     tree = components(plain)
     tree["data"] = {**tree["data"], **asdict(presentation)}

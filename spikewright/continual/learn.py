@@ -3,50 +3,21 @@
 import json
 import time
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from torch import Tensor
 
-from spikewright.continual.course import Course, chosen
+from spikewright.continual.course import Course
 from spikewright.continual.matrix import AccuracyMatrix
-from spikewright.continual.monitor import ContinualMonitor, Samples
-from spikewright.data import Dataset
+from spikewright.continual.probes import measure, monitor_of
+from spikewright.continual.rehearse import rehearse
+from spikewright.continual.tell import Mute, Teller
 from spikewright.errors import CheckpointError, ConfigError
-from spikewright.network import Network
+from spikewright.rules import AroundRule, ProjectedRule
 from spikewright.train import checkpoint
 from spikewright.train.batch import BatchLearner
 from spikewright.train.build import Experiment
 from spikewright.train.distributed import Ranks
-from spikewright.train.evaluate import evaluate
-
-
-class Teller(Protocol):
-    """Where a course reports to."""
-
-    def begin(self, task: int, name: str, batches: int, epochs: int, done: int) -> None:
-        """A task begins, or goes on after so many batches."""
-
-    def batch(self, loss: float, accuracy: float) -> None:
-        """A batch is done; the figures are running means of the epoch."""
-
-    def end(self, task: int, row: list[float], seconds: float) -> None:
-        """A task is done: accuracies on all tasks so far."""
-
-    def stop(self) -> None:
-        """The course is over, or was broken off."""
-
-
-class Mute:
-    """Tells nothing."""
-
-    def begin(self, task: int, name: str, batches: int, epochs: int, done: int) -> None: ...
-
-    def batch(self, loss: float, accuracy: float) -> None: ...
-
-    def end(self, task: int, row: list[float], seconds: float) -> None: ...
-
-    def stop(self) -> None: ...
 
 
 def learn(course: Course, out: Path, *, resume: bool = False, teller: Teller = Mute()) -> dict[str, Any]:  # noqa: B008
@@ -86,15 +57,14 @@ def learn(course: Course, out: Path, *, resume: bool = False, teller: Teller = M
 class _Student:
     def __init__(self, course: Course, out: Path, teller: Teller) -> None:
         self.course, self.out, self.teller = course, out, teller
-        self.matrix = AccuracyMatrix()
-        self.index = self.epochs = self.updates = 0
+        self.matrix, self.monitor = AccuracyMatrix(), monitor_of(course)
+        self.index = self.epochs = self.updates = 0  # tasks, epochs of the one under way, and updates that are done
         self.seconds: list[float] = []
         self._pending: dict[str, Any] = {}
-        self.monitor = self._monitor()
 
     def task(self) -> None:
         """Learn the task under way to its end."""
-        course, index = self.course, self.index
+        course, index, monitor = self.course, self.index, self.monitor
         task = course.scenario.task(index)
         experiment = course.experiment(index, task)
         learner = BatchLearner(experiment, Ranks())
@@ -102,25 +72,27 @@ class _Student:
             self._take_up(experiment, learner)
         else:
             self.seconds.append(0.0)
-            if self.monitor is not None:
-                self.monitor.begin_task(index, course.net, self.updates)
-        epochs = course.config["train"]["epochs"]
-        self.teller.begin(index, task.name, len(experiment.training), epochs, self.epochs * len(experiment.training))
+            if monitor is not None:
+                monitor.begin_task(index, course.net, self.updates)
+        epochs, batches = course.config["train"]["epochs"], len(experiment.training)
+        self.teller.begin(index, task.name, batches, epochs, self.epochs * batches)
         while self.epochs < epochs:
             self._epoch(experiment, learner)
             if self.epochs < epochs:
                 self._save(experiment, learner)
-        if self.monitor is not None:
-            self.monitor.end_task(course.net, self.updates)
         if index and course.settings.rehearse_samples:
-            self._rehearse(task)
-        row = self._measure(task)
+            began = time.perf_counter()
+            rehearse(course, index, task)
+            self.seconds[-1] += time.perf_counter() - began
+        if monitor is not None:
+            monitor.end_task(course.net, self.updates)
+        row = measure(course, index, task)
         self.matrix.add(row)
         if index + 1 < len(course.scenario):
             course.rule.next_task(course.net, *course.some(index, task, course.rule.samples), course.loss)
         self.teller.end(index, row, self.seconds[-1])
         self.index, self.epochs = index + 1, 0
-        self._save(None, None)
+        self._save()
 
     def _epoch(self, experiment: Experiment, learner: BatchLearner) -> None:
         net, rule = self.course.net, self.course.rule
@@ -141,42 +113,9 @@ class _Student:
         experiment.schedule.after_epoch(lost / seen)
         self.epochs += 1
 
-    def _measure(self, last: Dataset) -> list[float]:
-        """Return the accuracy on the test data of every task so far."""
-        course = self.course
-        row = []
-        for index in range(self.index + 1):
-            task = last if index == self.index else course.scenario.task(index)
-            batches = course.batches(task, task.test, index, batch_size=256, shuffle=False)
-            row.append(evaluate(course.net, batches, course.loss).accuracy)
-        return row
-
-    def _rehearse(self, last: Dataset) -> None:
-        """Learn some samples of every task so far once more, by the rule inside."""
-        course, settings = self.course, self.course.settings
-        net, rule = course.net, course.rule.rule
-        tasks = [last if i == self.index else course.scenario.task(i) for i in range(self.index + 1)]
-        few = [t.train.subset(chosen(t, settings.rehearse_samples, course.scenario.classes)) for t in tasks]
-        size = course.config["train"]["batch_size"]
-        batches = [
-            course.batches(t, part, i, batch_size=min(size, len(part))) for i, (t, part) in enumerate(zip(tasks, few))
-        ]
-        net.train()
-        course.rule.freeze(net)
-        optimizer = torch.optim.SGD([p for p in net.parameters() if p.requires_grad], settings.rehearse_lr)
-        began = time.perf_counter()
-        for epoch in range(settings.rehearse_epochs):
-            for together in zip(*(b.epoch(epoch) for b in batches)):
-                for x, y in together:
-                    for _ in rule.updates(net, x, y, course.loss):
-                        pass
-                optimizer.step()
-                optimizer.zero_grad()
-        self.seconds[-1] += time.perf_counter() - began
-
     def result(self) -> dict[str, Any]:
         """Return what `result.json` holds."""
-        course, matrix = self.course, self.matrix
+        course, matrix, monitor = self.course, self.matrix, self.monitor
         return {
             "scenario": course.scenario.name,
             "rule": _short(course.config["rule"]),
@@ -186,16 +125,16 @@ class _Student:
             "bwt": matrix.bwt,
             "forgetting": matrix.forgetting,
             "accuracy_matrix": matrix.rows,
-            "metrics": matrix.tree(),
             "seconds": sum(self.seconds),
             "seconds_by_task": self.seconds,
-            "monitor": None if self.monitor is None else self.monitor.summary(),
-            "trajectory": None if self.monitor is None else self.monitor.trajectory.tree(),
+            "subspaces": subspaces_of(course.rule),
+            "monitor": None if monitor is None else monitor.summary(),
+            "trajectory": None if monitor is None else monitor.trajectory.tree(),
             "config": course.config,
         }
 
     def restore(self, tree: dict[str, Any]) -> None:
-        """Go on where `_save` left off."""
+        """Go on where a checkpoint was made."""
         if tree.get("config") != self.course.config:
             raise CheckpointError(
                 f"The checkpoint in {self.out} is of another course. A course is resumed as it was begun: give the "
@@ -216,17 +155,13 @@ class _Student:
         learner.scaler.load_state_dict(self._pending["scaler"])
         self._pending = {}
 
-    def _save(self, experiment: Experiment | None, learner: BatchLearner | None) -> None:
-        parts: dict[str, Any] = {
-            "model": self.course.net.module.state_dict(),
-            "rule": self.course.rule.state_dict(),
-        }
-        if experiment is not None and learner is not None:  # inside a task
-            parts |= {
-                "optimizer": experiment.optimizer.state_dict(),
-                "schedule": experiment.schedule.scheduler.state_dict(),
-                "scaler": learner.scaler.state_dict(),
-            }
+    def _save(self, experiment: Experiment | None = None, learner: BatchLearner | None = None) -> None:
+        """Write a checkpoint, inside a task with what learns it."""
+        parts = {"model": self.course.net.module.state_dict(), "rule": self.course.rule.state_dict()}
+        if experiment is not None and learner is not None:
+            parts["optimizer"] = experiment.optimizer.state_dict()
+            parts["schedule"] = experiment.schedule.scheduler.state_dict()
+            parts["scaler"] = learner.scaler.state_dict()
         tree = {
             "config": self.course.config,
             "index": self.index,
@@ -240,32 +175,15 @@ class _Student:
         }
         checkpoint.save(self.out / "last.safetensors", tree)
 
-    def _monitor(self) -> ContinualMonitor | None:
-        course, settings = self.course, self.course.settings
-        if settings.probe_every is None and not settings.probe_dense:
-            return None
 
-        def samples(index: int) -> Samples:
-            task = course.scenario.task(index)
-            return next(course.batches(task, task.test, index, batch_size=len(task.test), shuffle=False).epoch(0))
-
-        def predict(net: Network, x: Tensor, task: int) -> Tensor:
-            logits = course.loss.mean(net(x))
-            if course.loss.head is None:
-                return logits
-            heads = torch.full_like(logits, float("-inf"))
-            own = slice(task * course.loss.head, (task + 1) * course.loss.head)
-            heads[:, own] = logits[:, own]
-            return heads
-
-        return ContinualMonitor(
-            [lambda i=i: samples(i) for i in range(len(course.scenario))],
-            every=settings.probe_every,
-            subset=settings.probe_samples,
-            seed=course.config["train"]["seed"],
-            dense=settings.probe_dense,
-            predict=predict,
-        )
+def subspaces_of(rule: AroundRule) -> dict[str, dict[str, float]]:
+    """Return by weight how many directions there are, how many are taken, and how far rows are from orthonormal."""
+    if not isinstance(rule, ProjectedRule):
+        return {}
+    return {
+        name: {"size": s.size, "rows": len(s.old) + len(s.new), "skew": s.skew}
+        for name, s in rule.subspaces.by_name().items()
+    }
 
 
 def _short(rule: dict[str, Any]) -> str:

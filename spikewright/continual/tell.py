@@ -1,4 +1,34 @@
-"""Progress of a course on a terminal."""
+"""Progress of a course: to nobody, or on a terminal."""
+
+from typing import Protocol
+
+
+class Teller(Protocol):
+    """Where a course reports to."""
+
+    def begin(self, task: int, name: str, batches: int, epochs: int, done: int) -> None:
+        """A task begins, or goes on after so many batches."""
+
+    def batch(self, loss: float, accuracy: float) -> None:
+        """A batch is done; the figures are running means of the epoch."""
+
+    def end(self, task: int, row: list[float], seconds: float) -> None:
+        """A task is done: accuracies on all tasks so far."""
+
+    def stop(self) -> None:
+        """The course is over, or was broken off."""
+
+
+class Mute:
+    """Tells nothing."""
+
+    def begin(self, task: int, name: str, batches: int, epochs: int, done: int) -> None: ...
+
+    def batch(self, loss: float, accuracy: float) -> None: ...
+
+    def end(self, task: int, row: list[float], seconds: float) -> None: ...
+
+    def stop(self) -> None: ...
 
 
 class Bar:
@@ -21,9 +51,8 @@ class Bar:
         self._line = self._progress.add_task("", total=None, number=0, loss=0.0, accuracy=0.0)
 
     def begin(self, task: int, name: str, batches: int, epochs: int, done: int) -> None:
-        self._progress.reset(
-            self._line, total=batches * epochs, completed=done, number=task + 1, loss=0.0, accuracy=0.0
-        )
+        total = batches * epochs
+        self._progress.reset(self._line, total=total, completed=done, number=task + 1, loss=0.0, accuracy=0.0)
         if self._console.is_terminal:
             self._progress.start()
 

@@ -20,6 +20,7 @@ from spikewright.models.registry import create_model as create_model
 from spikewright.models.registry import list_models as list_models
 from spikewright.models.registry import model_class as model_class
 from spikewright.models.resnet import ResNet18 as ResNet18
+from spikewright.models.stream_resnet import StreamResNet18 as StreamResNet18
 from spikewright.models.vgg import VGG as VGG
 from spikewright.models.vgg import conv5 as conv5
 from spikewright.models.vgg import conv9 as conv9

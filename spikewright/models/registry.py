@@ -15,6 +15,7 @@ from spikewright.models.mlp import MLP
 from spikewright.models.nf_resnet_depths import nf_resnet18, nf_resnet34, nf_resnet50, nf_resnet101
 from spikewright.models.preact_resnet import PreActResNet18
 from spikewright.models.resnet import ResNet18
+from spikewright.models.stream_resnet import StreamResNet18
 from spikewright.models.vgg import VGG, conv5, conv9, vgg_f
 from spikewright.models.vgg_bn import VGG11BN, vgg_dsr
 
@@ -36,6 +37,7 @@ _MODELS: dict[str, Callable[..., nn.Module]] = {
     "resnet18": ResNet18,
     "spide_conv_f": spide_conv_f,
     "spide_lenet": SpideLeNet,
+    "stream_resnet18": StreamResNet18,
     "vgg": VGG,
     "vgg11_bn": VGG11BN,
     "vgg_dsr": vgg_dsr,

@@ -89,8 +89,13 @@ class AroundRule(Rule):
         for name in self._held(net.sites):
             net.module.get_parameter(name).requires_grad_(False)
 
-    def check_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
-        """Raise `IncompatibleRule` if an optimizer, at the start of a task, would undo what the rule is for."""
+    def check_optimizer(self, optimizer: torch.optim.Optimizer, task: int | None = None) -> None:
+        """Raise `IncompatibleRule` if an optimizer, at the start of a task, would undo what the rule is for.
+
+        Args:
+            optimizer: As it is when the task begins.
+            task: Number of the task, from 1; the one under way if it is not given.
+        """
 
     def check(self, wiring: Wiring, sites: Sites) -> None:
         names = dict.fromkeys(map(module_name, wiring.synapses))

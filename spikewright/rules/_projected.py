@@ -77,12 +77,14 @@ class ProjectedRule(AroundRule):
             if not is_in(name, self.free):
                 synapse_weight(name, sites.synapses[name])
 
-    def check_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
+    def check_optimizer(self, optimizer: torch.optim.Optimizer, task: int | None = None) -> None:
         """Raise `IncompatibleRule` unless steps of an optimizer stay in the directions of gradients.
 
         To be asked when a task begins: momentum of an earlier task would carry on into directions that are closed now.
+        Arguments as for `AroundRule`.
         """
-        if self.task < 2:
+        task = int(self.task) if task is None else task
+        if task < 2:
             return
         name, reason = type(optimizer).__name__, ""
         if not isinstance(optimizer, torch.optim.SGD):
@@ -93,9 +95,9 @@ class ProjectedRule(AroundRule):
             reason = "carries momentum of an earlier task"
         if reason:
             raise IncompatibleRule(
-                f"{type(self).__name__} keeps gradients orthogonal to the inputs of {int(self.task) - 1} earlier "
-                f"tasks, but {name} {reason}, and so moves what has been learned there. Make a new torch.optim.SGD "
-                "without weight decay for every task."
+                f"{type(self).__name__} keeps the gradients of task {task} orthogonal to the inputs of earlier ones, "
+                f"but {name} {reason}, and so moves what has been learned there. Make a new torch.optim.SGD without "
+                "weight decay for every task."
             )
 
     def updates(

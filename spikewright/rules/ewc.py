@@ -12,7 +12,7 @@ from spikewright.network import Network
 from spikewright.rules._around import AroundRule, is_in
 from spikewright.rules._base import Backward, Rule, Update, plain_backward
 from spikewright.temporal import State
-from spikewright.trial import untouched
+from spikewright.trial import evaluating, untouched
 
 
 class EWC(AroundRule):
@@ -67,7 +67,7 @@ class EWC(AroundRule):
     def settle(self, net: Network, x: Tensor, y: Tensor, loss: Loss) -> None:
         squares = {name: torch.zeros_like(p) for name, p in self._sprung(net)}
         rule = self.rule.stand_in(net, x[:, :1])
-        with untouched(net), torch.enable_grad():
+        with untouched(net), evaluating(net), torch.enable_grad():
             for n in range(len(y)):
                 net.zero_grad()
                 for _ in rule.updates(net, x[:, n : n + 1], y[n : n + 1], loss):

@@ -13,7 +13,7 @@ from spikewright.rules._base import Rule
 from spikewright.rules._projected import ProjectedRule
 from spikewright.subspaces import Rows
 from spikewright.subspaces.watch import Form
-from spikewright.trial import restored
+from spikewright.trial import evaluating, restored
 from spikewright.wiring import module_name
 
 
@@ -71,13 +71,8 @@ class GPM(ProjectedRule):
     @torch.no_grad()
     def settle(self, net: Network, x: Tensor, y: Tensor, loss: Loss) -> None:
         seen = _Seen(x.shape[1], self.subspaces.by_name().keys())
-        training = net.training
-        net.eval()
-        try:
-            with restored(net):
-                net.run(x, observers=(seen,))
-        finally:
-            net.train(training)
+        with restored(net), evaluating(net):
+            net.run(x, observers=(seen,))
         share = min(1.0, self.threshold + self.increase * (int(self.task) - 1))
         for name, rows in seen.rows.items():
             subspace = self.subspaces[name]

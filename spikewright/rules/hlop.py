@@ -45,7 +45,8 @@ class HLOP(ProjectedRule):
         clamp: Largest entry of a step of lateral weights, before the rate.
         lateral_steps: Length of the bursts that stand for the output of lateral neurons; `None` has them linear.
         lateral_scale: Largest value of a burst.
-        orthonormal: Make settled rows orthonormal when a task ends, so that the projection is one exactly.
+        orthonormal: Make settled rows orthonormal when a task ends, so that the projection is one exactly, however
+            far learning has got; published is `False`, where rows that have not converged turn gradients around.
         observe: What lateral weights learn from: the mean over time ("mean"), or every step, and where the gradient is
             taken at something else (a trace) that too ("steps", as published).
         project: What is projected: what gradients are taken at ("inputs"), or finished gradients ("gradient"); the same
@@ -72,7 +73,7 @@ class HLOP(ProjectedRule):
         clamp: float = 10.0,
         lateral_steps: int | None = None,
         lateral_scale: float = 20.0,
-        orthonormal: bool = False,
+        orthonormal: bool = True,
         observe: Observe = "mean",
         project: Form = "auto",
         free: Collection[str] = (),

@@ -16,6 +16,7 @@ from spikewright.rules._around import AroundRule
 from spikewright.rules._base import Backward, Rule, Update, plain_backward
 from spikewright.rules._pair import together
 from spikewright.temporal import State
+from spikewright.trial import evaluating
 
 
 class LwF(AroundRule):
@@ -87,14 +88,12 @@ class LwF(AroundRule):
     def _as_left(self, net: Network) -> Iterator[None]:
         """Give a network what the last task left, in evaluation mode, for a while."""
         now = {name: value.clone() for name, value in net.module.state_dict().items()}
-        training = net.training
         try:
             net.module.load_state_dict({name: self.left[name] for name in now})
-            net.eval()
-            yield
+            with evaluating(net):
+                yield
         finally:
             net.module.load_state_dict(now)
-            net.train(training)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, strength={self.strength}, temperature={self.temperature}"

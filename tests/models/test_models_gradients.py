@@ -16,6 +16,7 @@ SMALL = {
     "vgg11_bn": ((2, 32, 32), {"width": 1 / 16, "pool_to": 2}),
     "resnet18": ((3, 8, 8), {"width": 1 / 16}),
     "preact_resnet18": ((3, 8, 8), {"width": 1 / 16}),
+    "stream_resnet18": ((3, 8, 8), {"width": 1 / 5}),
     "vgg_dsr": ((2, 32, 32), {"width": 1 / 16, "pool_to": 2, "dropout": 0.0}),
     "spide_lenet": ((1, 8, 8), {"dropout": 0.0}),
     "mlp_f": ((1, 8, 8), {"hidden": (16, 12), "dropout": 0.0}),
@@ -23,7 +24,8 @@ SMALL = {
     **{name: ((2, 8, 8), {"width": 1 / 16, "dropout": 0.0}) for name in ("spide_conv_f", "dvs_conv_f")},
     **{f"nf_resnet{depth}": ((3, 8, 8), {"width": 1 / 16, "stem": "cifar"}) for depth in (18, 34, 50, 101)},
 }
-BATCH_NORMALISED = ("vgg11_bn", "resnet18", "vgg_dsr", "preact_resnet18", "mlp_f", "alexnet_f", "cifarnet_f", "conv_f")
+BATCH_NORMALISED = ("vgg11_bn", "resnet18", "vgg_dsr", "preact_resnet18", "stream_resnet18")
+BATCH_NORMALISED += ("mlp_f", "alexnet_f", "cifarnet_f", "conv_f")
 SPIKING_READOUT = ("vgg_dsr", "preact_resnet18")
 NF = [name for name in SMALL if name.startswith("nf_")]
 
@@ -59,7 +61,7 @@ def test_outputs_have_one_column_per_class(name):
     assert model(x[:1]).shape == (1, 3) if name not in BATCH_NORMALISED else True
 
 
-@pytest.mark.parametrize("options", [{}, {"norm": "sws"}, {"stride": 2, "kernel": 5}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"norm": "sws"}, {"stride": 2, "kernel": 5}, {"hidden": 0}], ids=str)
 def test_all_of_conv_learns(options):
     model, x = small("conv", **options)
     found = gradients(model, x)

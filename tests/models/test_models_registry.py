@@ -10,7 +10,8 @@ from spikewright.models import MLP, VGG, Conv, create_model, list_models, model_
 SHAPE = (3, 32, 32)
 NAMES = ["alexnet_f", "cifarnet_f", "conv", "conv5", "conv9", "conv_f", "dvs_conv_f", "mlp", "mlp_f"]
 NAMES += ["nf_resnet101", "nf_resnet18", "nf_resnet34", "nf_resnet50"]
-NAMES += ["preact_resnet18", "resnet18", "spide_conv_f", "spide_lenet", "vgg", "vgg11_bn", "vgg_dsr", "vgg_f"]
+NAMES += ["preact_resnet18", "resnet18", "spide_conv_f", "spide_lenet", "stream_resnet18"]
+NAMES += ["vgg", "vgg11_bn", "vgg_dsr", "vgg_f"]
 
 
 def test_the_list_is_complete_and_sorted():
@@ -61,6 +62,8 @@ def test_impossible_options_are_refused():
     assert_refused("given 2.5 for channels", "conv", channels=(2.5,))
     assert_refused("kernel=4", "conv", kernel=4)
     assert_refused("given 0 for pool", "conv", pool=0)
+    assert_refused("given -1 for hidden", "conv", hidden=-1)
+    assert_refused("no init 'kaimin'. Did you mean 'kaiming'", "conv", init="kaimin")
     assert_refused("given 'M' for layers", "vgg", layers=(64, "M"))
     assert_refused("first layer has to be a convolution", "vgg", layers=("P", 64))
     assert_refused("width multiplier of 0", "vgg", width=0)
@@ -69,6 +72,8 @@ def test_impossible_options_are_refused():
     assert_refused("given 0 for blocks", "resnet18", blocks=(2, 0))
     assert_refused("given 0 for pool_to", "vgg11_bn", pool_to=0)
     assert_refused("given 0 for blocks", "preact_resnet18", blocks=(2, 0))
+    assert_refused("given 0 for blocks", "stream_resnet18", blocks=(2, 0))
+    assert_refused("no stem 'imagenet'. Did you mean 'miniimagenet'", "stream_resnet18", stem="imagenet")
     assert_refused("hidden=400, but it needs a sequence", "mlp_f", hidden=400)
 
 
@@ -80,7 +85,9 @@ def test_images_too_small_for_the_pooling_are_refused():
 
 
 @pytest.mark.parametrize("side", [8, 13, 28, 32])
-@pytest.mark.parametrize("options", [{}, {"kernel": 5}, {"stride": 2}, {"pool": 1}, {"channels": (4, 6, 8)}])
+@pytest.mark.parametrize(
+    "options", [{}, {"kernel": 5}, {"stride": 2}, {"pool": 1}, {"channels": (4, 6, 8)}, {"hidden": 0}]
+)
 def test_conv_fits_images_of_any_size(side, options):
     model = Conv((1, side, side + 3), 4, nn.ReLU, **{"channels": (2, 3), "hidden": 5, **options})
     assert model(torch.zeros(2, 1, side, side + 3)).shape == (2, 4)

@@ -47,7 +47,10 @@ def test_every_model_runs_over_time(name):
     [
         ("mlp", {"hidden": (64, 64, 64)}),
         ("conv", {"channels": (8, 16)}),
+        ("conv", {"channels": (8, 16), "hidden": 0}),
+        ("conv", {"channels": (8, 16), "hidden": 0, "norm": "batch", "init": "kaiming"}),
         ("resnet18", {}),
+        ("stream_resnet18", {"width": 1 / 5}),
         ("nf_resnet18", {}),
         ("alexnet_f", {}),
         ("spide_conv_f", {"width": 1 / 4}),
@@ -61,7 +64,13 @@ def test_all_layers_fire_before_training(name, options):
 
 @pytest.mark.parametrize(
     "name, options",
-    [("preact_resnet18", {}), ("vgg_dsr", {}), ("spide_lenet", {"width": 1.0}), ("conv", {"spiking_readout": True})],
+    [
+        ("preact_resnet18", {}),
+        ("stream_resnet18", {"width": 1 / 5}),
+        ("vgg_dsr", {}),
+        ("spide_lenet", {"width": 1.0}),
+        ("conv", {"spiking_readout": True}),
+    ],
 )
 def test_every_weight_of_it_learns_from_three_steps(name, options):
     torch.manual_seed(0)

@@ -145,6 +145,32 @@ def test_conv_may_end_in_neurons(norm, output):
     torch.testing.assert_close(spiking(x), currents.relu())
 
 
+def test_conv_without_a_hidden_layer_is_the_network_of_hlop():
+    model = Conv((3, 32, 32), 10, nn.ReLU, channels=(64, 128, 256), hidden=0, norm="batch", bias=False)
+    assert kinds(model.features) == [*["Conv2d", "BatchNorm2d", "ReLU", "AvgPool2d"] * 3, "Flatten"]
+    weights = {name: tuple(p.shape) for name, p in model.named_parameters() if p.dim() > 1}
+    convolutions = {"features.0": (64, 3, 3, 3), "features.4": (128, 64, 3, 3), "features.8": (256, 128, 3, 3)}
+    assert weights == {f"{name}.weight": s for name, s in (convolutions | {"readout": (10, 4 * 4 * 256)}).items()}
+    x = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(model(x), model.features(x).flatten(1) @ model.readout.weight.T)
+
+
+@pytest.mark.parametrize("hidden", [0, 12])
+@pytest.mark.parametrize("bias", [True, False])
+def test_conv_starts_as_told(hidden, bias):
+    options = {"channels": (40, 80), "hidden": hidden, "norm": "batch", "bias": bias}
+    plain, kaiming = (Conv((10, 8, 8), 50, nn.ReLU, **options, init=init) for init in ("spikes", "kaiming"))
+    assert list(plain.state_dict()) == list(kaiming.state_dict())
+    for index, fan_in, fan_out in ((0, 90, 360), (4, 360, 720)):
+        expected = (1 if index == 0 else 2.74) / math.sqrt(fan_in)
+        assert plain.features[index].weight.std().item() == pytest.approx(expected, rel=0.1)
+        assert kaiming.features[index].weight.std().item() == pytest.approx(math.sqrt(2 / fan_out), rel=0.1)
+    assert kaiming.readout.weight.std().item() == pytest.approx(0.01, rel=0.1)
+    assert plain.readout.weight.abs().max() > 0.9 / math.sqrt(hidden or 320), "as layers are made"
+    assert [name for name, p in kaiming.named_parameters() if name.endswith("bias") and p.any()] == []
+    assert (kaiming.readout.bias is not None) == (kaiming.features[0].bias is not None) == bias
+
+
 def test_preact_resnet18_has_neurons_behind_the_pooling_and_the_readout():
     model = PreActResNet18((3, 32, 32), 10, nn.ReLU, width=1 / 16, dropout=0.1)
     assert kinds(model.leave) == ["BatchNorm2d", "ReLU", "AdaptiveAvgPool2d", "ReLU", "Flatten", "Dropout"]

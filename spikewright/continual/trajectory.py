@@ -1,0 +1,293 @@
+"""Accuracy while learning: what happens between the ends of tasks, where an accuracy matrix does not look."""
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
+from typing import Any, Literal
+
+from spikewright.continual.matrix import as_fraction
+from spikewright.errors import ConfigError, InputError
+
+Probes = list[tuple[int, float]]
+"""Iterations and the accuracies after them, in order."""
+Recovery = int | Literal["never"] | None
+"""Iterations until an accuracy was back; `None` if it was not probed."""
+
+
+class Trajectory:
+    r"""Accuracies :math:`A_i(n)` on every task i after iterations n, which are counted through all tasks.
+
+    With :math:`t_i` the last iteration of task i, and k tasks begun,
+
+    .. math::
+        \min\mathrm{ACC} &= \tfrac1{k-1} \textstyle\sum_{i<k} \min_{n > t_i} A_i(n) \\
+        \mathrm{WC\text{-}ACC} &= \tfrac1k A_k + (1 - \tfrac1k) \min\mathrm{ACC} \\
+        \mathrm{WF}^W_i &= \max_{m < n,\; n - m < W} A_i(m) - A_i(n), \qquad
+        \mathrm{WP}^W_i = \max_{m < n,\; n - m < W} A_i(n) - A_i(m).
+
+    Probes may be any number of iterations apart; windows count iterations.  Tasks are numbered from 0 in the order in
+    which they are learned.  All metrics are of the latest probes, fractions from 0 to 1, and `None` while they are
+    not defined.  Where an accuracy only rises, what it is said to have lost is negative.
+
+    Differs from the reference code: windowed plasticity considers all pairs, as in the equation.
+
+    Attributes:
+        starts: Iterations after which tasks began.
+        ends: Their last iterations; one fewer than `starts` while a task is open.
+        probes: For every task, iterations and accuracies.
+
+    Reference:
+        De Lange et al., Continual evaluation for lifelong learning: Identifying the stability gap, ICLR 2023,
+        arXiv 2205.13452.
+    """
+
+    def __init__(self) -> None:
+        self.starts: list[int] = []
+        self.ends: list[int] = []
+        self.probes: list[Probes] = []
+
+    @property
+    def tasks(self) -> int:
+        """How many tasks were begun."""
+        return len(self.starts)
+
+    def begin(self, iteration: int) -> None:
+        """Open the next task, whose first update is that after `iteration`.
+
+        Raises:
+            InputError: A task is open, or an earlier one ended later.
+        """
+        if len(self.ends) < self.tasks or iteration < max(self.ends, default=0):
+            raise InputError(
+                f"Task {self.tasks} was to begin after iteration {iteration}, but of {self.tasks} tasks before it "
+                f"{len(self.ends)} have ended, at the iterations {self.ends}. Tasks are learned one after the other, "
+                "and iterations are counted through all of them. End a task before the next one begins."
+            )
+        self.starts.append(iteration)
+        self.probes.append([])
+
+    def add(self, task: int, iteration: int, accuracy: float) -> None:
+        """Note the accuracy on a task after an iteration; it takes the place of one noted for the same.
+
+        Raises:
+            InputError: The task has not begun, the iteration is before that of its last probe, or the accuracy is not
+                a fraction.
+        """
+        known = 0 <= task < self.tasks
+        last = self.probes[task][-1][0] if known and self.probes[task] else -1
+        if not known or iteration < last:
+            raise InputError(
+                f"A probe of task {task} after iteration {iteration} was to be added. {self.tasks} tasks have begun, "
+                f"and the last probe of this one was after iteration {last}. Probes are kept in the order of time. "
+                "Begin the task first, and count iterations through all tasks."
+            )
+        accuracy = as_fraction(accuracy, f"task {task}")
+        if iteration == last:
+            self.probes[task].pop()
+        self.probes[task].append((iteration, accuracy))
+
+    def end(self, iteration: int) -> None:
+        """Close the open task, whose last update was `iteration`.
+
+        Raises:
+            InputError: No task is open, or one of those begun was not probed after this iteration.
+        """
+        missing = [task for task, probes in enumerate(self.probes) if not probes or probes[-1][0] != iteration]
+        if len(self.ends) == self.tasks or missing:
+            raise InputError(
+                f"A task was to end with iteration {iteration}. {self.tasks - len(self.ends)} tasks are open, and the "
+                f"tasks {missing} have no probe there as their last. What is forgotten later is measured against these "
+                "probes. Begin a task, and probe all tasks begun after its last iteration."
+            )
+        self.ends.append(iteration)
+
+    def until(self, iteration: int) -> "Trajectory":
+        """Return what was known after an iteration; a task that begins right after it is not part of that."""
+        early = Trajectory()
+        early.starts = [start for task, start in enumerate(self.starts) if start < iteration or task == 0]
+        early.ends = [end for end in self.ends if end <= iteration]
+        early.probes = [[probe for probe in probes if probe[0] <= iteration] for probes in self.probes[: early.tasks]]
+        return early
+
+    @property
+    def latest(self) -> list[float | None]:
+        """For every task, its latest accuracy."""
+        return [probes[-1][1] if probes else None for probes in self.probes]
+
+    @property
+    def minima(self) -> list[float | None]:
+        """For every task before the current one, the lowest accuracy after its end."""
+        since = [[a for n, a in self.probes[task] if n > self.ends[task]] for task in range(self.tasks - 1)]
+        return [min(accuracies, default=None) for accuracies in since]
+
+    @property
+    def forgetting_by_task(self) -> list[float]:
+        """For every task before the current one, its accuracy when it ended minus the latest."""
+        return [_at(self.probes[i], self.ends[i]) - self.probes[i][-1][1] for i in range(self.tasks - 1)]
+
+    @property
+    def acc(self) -> float | None:
+        """ACC: mean over tasks of the latest accuracy."""
+        return _mean_of_all(self.latest)
+
+    @property
+    def min_acc(self) -> float | None:
+        """min-ACC: mean over old tasks of the lowest accuracy since they ended; the current task is not part of it."""
+        return _mean_of_all(self.minima)
+
+    @property
+    def wc_acc(self) -> float | None:
+        """WC-ACC: a bound from below on ACC at all times since tasks ended; at most `acc`."""
+        now, lowest = self.latest[-1] if self.tasks else None, self.min_acc
+        if now is None or self.tasks == 1:
+            return now
+        return None if lowest is None else now / self.tasks + (1 - 1 / self.tasks) * lowest
+
+    @property
+    def forgetting(self) -> float | None:
+        """FORG: mean of `forgetting_by_task`."""
+        return _mean_of_all(self.forgetting_by_task)
+
+    def windowed_forgetting(self, window: int) -> float | None:
+        """WF: mean over tasks of the largest drop within `window` iterations."""
+        return _mean_of_known(self.windowed_forgetting_by_task(window))
+
+    def windowed_forgetting_by_task(self, window: int) -> list[float | None]:
+        """Largest drop of every task; `None` where no two probes lie within a window."""
+        return [_largest_drop(probes, window) for probes in self.probes]
+
+    def windowed_plasticity(self, window: int) -> float | None:
+        """WP: mean over tasks of the largest rise within `window` iterations."""
+        return _mean_of_known(self.windowed_plasticity_by_task(window))
+
+    def windowed_plasticity_by_task(self, window: int) -> list[float | None]:
+        """Largest rise of every task; `None` where no two probes lie within a window."""
+        return [_largest_drop([(n, -a) for n, a in probes], window) for probes in self.probes]
+
+    def lca(self, beta: int = 10) -> float | None:
+        """LCA: mean over tasks of `lca_by_task`."""
+        return _mean_of_known(self.lca_by_task(beta))
+
+    def lca_by_task(self, beta: int = 10) -> list[float | None]:
+        """For every task, its mean accuracy over probes during its own first `beta` iterations."""
+        _check_count("lca(beta", beta, 1)
+        own = [[a for n, a in self._during(i, i) if n <= self.starts[i] + beta] for i in range(self.tasks)]
+        return [fmean(accuracies) if accuracies else None for accuracies in own]
+
+    def gap_depth(self, task: int, later: int) -> float | None:
+        """How far below its level at the start of a later task an accuracy falls while that task is learned."""
+        level, during = self._level(task, later), self._during(task, later)
+        return level - min(a for _, a in during) if during else None
+
+    def recovery_time(self, task: int, later: int, share: float = 0.95) -> Recovery:
+        """Iterations from that lowest point until a `share` of the level is reached again, within the later task."""
+        level, during = self._level(task, later), self._during(task, later)
+        if not during:
+            return None
+        bottom, _ = min(during, key=lambda probe: probe[1])
+        enough = share * level - 1e-12  # a share of a fraction is rounded
+        back = [n for n, a in during if n >= bottom and a >= enough]
+        return back[0] - bottom if back else "never"
+
+    def summary(self, windows: Sequence[int] = (10, 100), beta: int = 10) -> dict[str, Any]:
+        """Return all metrics as plain values: averages, and under `by_task` those of every task.
+
+        `recovery_time` is averaged over the gaps that closed; `never_recovered` counts the others.
+        """
+        falls = {str(w): self.windowed_forgetting_by_task(w) for w in windows}
+        rises = {str(w): self.windowed_plasticity_by_task(w) for w in windows}
+        columns = zip(self.latest, [*self.minima, None], [*self.forgetting_by_task, None], self.lca_by_task(beta))
+        by_task = [
+            {
+                "acc": latest,
+                "min_acc": lowest,
+                "forgetting": lost,
+                "windowed_forgetting": {w: column[task] for w, column in falls.items()},
+                "windowed_plasticity": {w: column[task] for w, column in rises.items()},
+                "lca": early,
+                "gap_depth": {str(later): self.gap_depth(task, later) for later in range(task + 1, self.tasks)},
+                "recovery_time": {str(later): self.recovery_time(task, later) for later in range(task + 1, self.tasks)},
+            }
+            for task, (latest, lowest, lost, early) in enumerate(columns)
+        ]
+        depths = [depth for row in by_task for depth in row["gap_depth"].values()]
+        times = [time for row in by_task for time in row["recovery_time"].values()]
+        return {
+            "tasks": self.tasks,
+            "acc": self.acc,
+            "min_acc": self.min_acc,
+            "wc_acc": self.wc_acc,
+            "forgetting": self.forgetting,
+            "windowed_forgetting": {w: _mean_of_known(column) for w, column in falls.items()},
+            "windowed_plasticity": {w: _mean_of_known(column) for w, column in rises.items()},
+            "lca": self.lca(beta),
+            "gap_depth": _mean_of_known(depths),
+            "recovery_time": _mean_of_known(None if time == "never" else time for time in times),
+            "never_recovered": times.count("never"),
+            "by_task": by_task,
+        }
+
+    def tree(self) -> dict[str, Any]:
+        """Return plain values, for `from_tree`."""
+        probes = [[list(probe) for probe in probes] for probes in self.probes]
+        return {"starts": list(self.starts), "ends": list(self.ends), "probes": probes}
+
+    @classmethod
+    def from_tree(cls, tree: Mapping[str, Any]) -> "Trajectory":
+        """Return the trajectory that `tree` was made from."""
+        made = cls()
+        made.starts, made.ends = list(tree["starts"]), list(tree["ends"])
+        made.probes = [[(n, a) for n, a in probes] for probes in tree["probes"]]
+        return made
+
+    def _during(self, task: int, other: int) -> Probes:
+        """Return the probes of a task after updates of another."""
+        end = self.ends[other] if other < len(self.ends) else None
+        return [(n, a) for n, a in self.probes[task] if n > self.starts[other] and (end is None or n <= end)]
+
+    def _level(self, task: int, later: int) -> float:
+        """Return the accuracy on a task just before the first update of a later one."""
+        if not 0 <= task < later < self.tasks:
+            raise InputError(
+                f"How task {task} fares while task {later} is learned was asked for, and {self.tasks} tasks have "
+                "begun. Only what was learned before can be disturbed. Give an earlier task and a later one, from 0."
+            )
+        return _at(self.probes[task], self.starts[later])
+
+
+def _at(probes: Probes, iteration: int) -> float:
+    return [a for n, a in probes if n <= iteration][-1]
+
+
+def _largest_drop(probes: Probes, window: int) -> float | None:
+    """Return the most that a value lies below an earlier one, less than `window` iterations before it."""
+    _check_count("a window of (window", window, 2)
+    largest: float | None = None
+    earlier: deque[tuple[int, float]] = deque()  # of those within the window, the ones above all that followed
+    for n, a in probes:
+        while earlier and n - earlier[0][0] >= window:
+            earlier.popleft()
+        if earlier and (largest is None or earlier[0][1] - a > largest):
+            largest = earlier[0][1] - a
+        while earlier and earlier[-1][1] <= a:
+            earlier.pop()
+        earlier.append((n, a))
+    return largest
+
+
+def _check_count(what: str, count: int, least: int) -> None:
+    if count < least:
+        raise ConfigError(
+            f"{what}={count}) was asked for. It is a number of iterations, and fewer than {least} hold nothing to "
+            f"compare. Give {least} or more."
+        )
+
+
+def _mean_of_all(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known and len(known) == len(values) else None
+
+
+def _mean_of_known(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
