@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from spikewright import data as datasets
 from spikewright.cli.common import print_table, write_json
+from spikewright.continual.scenario import SCENARIOS
 from spikewright.train.components import (
     CRITERIA,
     LOCAL,
@@ -23,7 +24,7 @@ from spikewright.train.schedule import SCHEDULES
 
 Kind = Literal[
     "rules", "spatial", "models", "data", "neurons", "surrogates", "solvers", "losses", "criteria", "optimizers",
-    "schedules",
+    "schedules", "scenarios",
 ]  # fmt: skip
 
 
@@ -50,6 +51,7 @@ def list_components(kind: Kind, json: Path | None = None, quiet: bool = False) -
         "criteria": CRITERIA,
         "optimizers": OPTIMIZERS,
         "schedules": SCHEDULES,
+        "scenarios": SCENARIOS,
     }[kind]
     listed = {
         name: {

@@ -16,13 +16,20 @@ _MLP: Tree = {
     "train": {"epochs": 1, "batch_size": 64},
 }
 _CNN: Tree = {
-    "model": {"name": "conv", "channels": [64, 128, 256], "hidden": 0, "norm": "batch", "bias": False},
+    "model": {
+        "name": "conv",
+        "channels": [64, 128, 256],
+        "hidden": 0,
+        "norm": "batch",
+        "bias": False,
+        "init": "kaiming",
+    },
     "optimizer": {"name": "sgd", "lr": 0.01, "momentum": 0.9},
     "schedule": {"name": "cosine", "warmup": 5.0, "per_epoch": True},
     "train": {"epochs": 200, "batch_size": 64},
 }
 _RESNET: Tree = {
-    "model": {"name": "stream_resnet18"},
+    "model": {"name": "stream_resnet18", "bias": False},
     "optimizer": {"name": "sgd", "lr": 0.1, "momentum": 0.9},
     "schedule": {"name": "cosine", "per_epoch": True},
     "continual": {"later_lr": 0.01},

@@ -16,6 +16,7 @@ class Settings:
     """What is done at and between tasks.
 
     Attributes:
+        only: Learn only the first so many tasks; `None` learns all.
         later_lr: Learning rate from the second task on; `None` keeps it.
         rehearse_samples: Samples per class and task that are learned again after every task but the first, by the
             rule inside, unprotected; 0 rehearses nothing.
@@ -26,6 +27,7 @@ class Settings:
         probe_samples: Test samples of each task that a probe uses.
     """
 
+    only: int | None = None
     later_lr: float | None = None
     rehearse_samples: int = 0
     rehearse_epochs: int = 1
@@ -85,7 +87,7 @@ def configure_course(
         )
     check_keys("continual", continual, Settings)
     settings = Settings(**continual)
-    for key in ("rehearse_epochs", "probe_every", "probe_samples"):
+    for key in ("only", "rehearse_epochs", "probe_every", "probe_samples"):
         if (value := getattr(settings, key)) is not None and value < 1:
             raise ConfigError(f"continual.{key} = {value}: it has to be at least 1.")
     return CourseConfig(settled(tree), scenario, settings)

@@ -45,6 +45,11 @@ class Course:
     loss: Loss
     device: torch.device
 
+    @property
+    def tasks(self) -> int:
+        """How many tasks are learned."""
+        return min(len(self.scenario), self.settings.only or len(self.scenario))
+
     def experiment(self, index: int, task: Dataset) -> Experiment:
         """Return what a training run of one task consists of; the optimizer is new.
 
@@ -135,7 +140,7 @@ def build_course(config: CourseConfig) -> Course:
     rule = build_rule(plain).to(device)
     assert isinstance(rule, AroundRule)
     rule.prepare(net, x)
-    if len(scenario) > 1:  # better now than after the first task
+    if len(scenario) > 1 and config.settings.only != 1:  # better now than after the first task
         rule.check_optimizer(construct("optimizer", OPTIMIZERS, plain.optimizer, [*net.parameters()]), task=2)
     loss: Loss = construct("loss", LOSSES, plain.loss)
     tree = components(plain)

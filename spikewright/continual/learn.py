@@ -45,7 +45,7 @@ def learn(course: Course, out: Path, *, resume: bool = False, teller: Teller = M
     else:
         _open(out, course)
     try:
-        while student.index < len(course.scenario):
+        while student.index < course.tasks:
             student.task()
     finally:
         teller.stop()
@@ -88,7 +88,7 @@ class _Student:
             monitor.end_task(course.net, self.updates)
         row = measure(course, index, task)
         self.matrix.add(row)
-        if index + 1 < len(course.scenario):
+        if index + 1 < course.tasks:
             course.rule.next_task(course.net, *course.some(index, task, course.rule.samples), course.loss)
         self.teller.end(index, row, self.seconds[-1])
         self.index, self.epochs = index + 1, 0
@@ -120,7 +120,7 @@ class _Student:
             "scenario": course.scenario.name,
             "rule": _short(course.config["rule"]),
             "seed": course.config["train"]["seed"],
-            "tasks": len(course.scenario),
+            "tasks": course.tasks,
             "acc": matrix.acc,
             "bwt": matrix.bwt,
             "forgetting": matrix.forgetting,

@@ -28,7 +28,7 @@ def monitor_of(course: Course) -> ContinualMonitor | None:
     if settings.probe_every is None and not settings.probe_dense:
         return None
     return ContinualMonitor(
-        [partial(_samples, course, index) for index in range(len(course.scenario))],
+        [partial(_samples, course, index) for index in range(course.tasks)],
         every=settings.probe_every,
         subset=settings.probe_samples,
         seed=course.config["train"]["seed"],

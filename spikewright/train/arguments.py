@@ -10,7 +10,7 @@ import torch
 
 from spikewright.errors import ConfigError
 
-_SUPPLIED = frozenset("params shape classes neuron optimizer batches epochs".split())
+_SUPPLIED = frozenset("params shape classes neuron optimizer batches epochs dataset".split())
 """Required arguments that the program fills in."""
 _HIDDEN = frozenset(("data_dir", "inplace"))
 """Arguments that are given in another way, or mean nothing here."""

@@ -60,6 +60,7 @@ VALUES: dict[str, Any] = {
 BY_BUILDER = {
     "MLP.hidden": [8],
     "MLP.init": "torch",
+    "StreamResNet18.stem": "miniimagenet",
     "HLOP.momentum": 0.5,
     "GPM.threshold": 0.9,
     "PerStep.steps": 4,
