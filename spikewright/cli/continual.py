@@ -107,11 +107,13 @@ def _new_folder(config: CourseConfig, benchmark: str | None) -> Path:
 def _plot(result: dict[str, Any], folder: Path) -> None:
     """Draw what is to be seen, if plots are installed."""
     try:
-        from spikewright.plots import accuracies, accuracy_matrix
+        from spikewright.plots import accuracies, accuracy_matrix, stability_gap
     except ImportError:
         return
     accuracy_matrix(result["accuracy_matrix"]).savefig(folder / "matrix.png", dpi=150)
     accuracies(result).savefig(folder / "accuracies.png", dpi=150)
+    if result["trajectory"] is not None and result["tasks"] > 1:
+        stability_gap(result).savefig(folder / "stability_gap.png", dpi=150)
 
 
 def _show(result: dict[str, Any], folder: Path) -> None:

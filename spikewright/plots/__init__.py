@@ -4,5 +4,6 @@ from spikewright.plots.alignment import alignment as alignment
 from spikewright.plots.comparison import comparison as comparison
 from spikewright.plots.continual import accuracies as accuracies
 from spikewright.plots.continual import accuracy_matrix as accuracy_matrix
+from spikewright.plots.continual import stability_gap as stability_gap
 from spikewright.plots.curves import curves as curves
 from spikewright.plots.raster import raster as raster

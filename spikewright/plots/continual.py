@@ -56,3 +56,26 @@ def accuracies(result: Mapping[str, Any]) -> Figure:
     axes.grid(alpha=0.3)
     axes.legend(fontsize=7, ncols=2)
     return figure
+
+
+def stability_gap(result: Mapping[str, Any]) -> Figure:
+    """Draw what happens to old tasks after every switch: the mean of their accuracies, against that at the switch.
+
+    Args:
+        result: As in `result.json` of a course whose tasks were probed while learning.
+    """
+    trajectory = result["trajectory"]
+    figure = Figure(figsize=(6, 3.5), layout="constrained")
+    axes = figure.subplots()
+    for new, start in enumerate(trajectory["starts"][1:], 1):
+        stop = trajectory["ends"][new]
+        old = [dict(map(tuple, probes)) for probes in trajectory["probes"][:new]]
+        steps = sorted(step for step in old[0] if start <= step <= stop)
+        means = [sum(probes[step] for probes in old) / new for step in steps]
+        axes.plot([s - start for s in steps], [100 * (m - means[0]) for m in means], label=f"to task {new + 1}", lw=1)
+    axes.axhline(0, color="grey", linewidth=0.5)
+    axes.set_xlabel("updates since the switch")
+    axes.set_ylabel("accuracy on old tasks, points")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=7)
+    return figure

@@ -99,8 +99,11 @@ class Watch:
     def _projects_inputs(self, operation: Operation, value: Tensor, weight: Tensor) -> bool:
         if self._form != "auto":
             return self._form == "inputs"
+        if self._whole:
+            return True
+        exact = not torch.is_autocast_enabled(value.device.type)  # finished gradients are in full precision
         vectors = value[0].numel() // weight.shape[1]
-        return self._whole or (isinstance(operation, Linear) and vectors * self._per_sample < len(weight))
+        return exact and isinstance(operation, Linear) and vectors * self._per_sample < len(weight)
 
 
 class _Mean:

@@ -27,7 +27,8 @@ def test_a_course_leaves_everything_in_its_folder(says: Any, tmp_path: Path) -> 
     assert [len(row) for row in result["accuracy_matrix"]] == [1, 2, 3, 4, 5]
     assert len(result["trajectory"]["starts"]) == 5 and result["monitor"]["wc_acc"] is not None
     written = {path.name for path in (tmp_path / "course").iterdir()}
-    assert written == {"config.json", "last.safetensors", "result.json", "matrix.png", "accuracies.png"}
+    plots = {"matrix.png", "accuracies.png", "stability_gap.png"}
+    assert written == {"config.json", "last.safetensors", "result.json", *plots}
     assert result == json.loads((tmp_path / "course" / "result.json").read_text())
 
 
@@ -62,3 +63,30 @@ def test_a_mistake_is_one_message(says: Any, line: str, message: str) -> None:
     assert (status, out) == (2, "")
     assert message in err and "Traceback" not in err
     assert not Path("runs").exists()
+
+
+TRAJECTORY = {
+    "starts": [0, 4],
+    "ends": [4, 7],
+    "probes": [[(0, 0.1), (4, 0.9), (5, 0.4), (7, 0.8)], [(4, 0.2), (5, 0.5), (7, 0.7)]],
+}
+
+
+def test_the_gap_is_drawn_against_the_accuracy_at_the_switch() -> None:
+    from spikewright.plots import accuracies, stability_gap
+
+    result = {"trajectory": TRAJECTORY, "accuracy_matrix": [[0.9], [0.8, 0.7]]}
+    gap = stability_gap(result).axes[0].lines[0]
+    assert list(gap.get_xdata()) == [0, 1, 3]
+    assert list(gap.get_ydata()) == pytest.approx([0, -50, -10])
+    drawn = accuracies(result).axes[0].lines
+    assert [tuple(p) for p in drawn[0].get_xydata()] == TRAJECTORY["probes"][0]
+    coarse = accuracies({**result, "trajectory": None}).axes[0].lines
+    assert [list(line.get_ydata()) for line in coarse] == [[0.9, 0.8], [0.7]]
+
+
+def test_the_matrix_is_drawn_with_its_figures() -> None:
+    from spikewright.plots import accuracy_matrix
+
+    texts = accuracy_matrix([[0.914], [0.8, 1.0]]).axes[0].texts
+    assert [(t.get_position(), t.get_text()) for t in texts] == [((0, 0), "91"), ((0, 1), "80"), ((1, 1), "100")]
