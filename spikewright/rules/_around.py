@@ -1,7 +1,7 @@
 """Rules around another rule, which learn one task after another."""
 
 from abc import abstractmethod
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +11,11 @@ from spikewright.errors import ConfigError, IncompatibleRule, nearest
 from spikewright.losses import Loss
 from spikewright.metrics.operations import Operations, Work
 from spikewright.network import Network
-from spikewright.rules._base import Rule
+from spikewright.rules._base import Backward, Rule, Update, plain_backward
+from spikewright.rules._lesson import Lesson
 from spikewright.sites import Sites
 from spikewright.solvers import Report
+from spikewright.temporal import State
 from spikewright.wiring import Wiring, module_name
 
 
@@ -55,6 +57,23 @@ class AroundRule(Rule):
     @abstractmethod
     def settle(self, net: Network, x: Tensor, y: Tensor, loss: Loss) -> None:
         """Keep what is needed of the task that ends; arguments as for `next_task`."""
+
+    @abstractmethod
+    def take(self, lesson: Lesson) -> Iterator[Update]:
+        """Learn in the task under way; yields as `updates` does."""
+
+    def updates(
+        self,
+        net: Network,
+        x: Tensor,
+        y: Tensor,
+        loss: Loss,
+        state: State | None = None,
+        backward: Backward = plain_backward,
+    ) -> Iterator[Update]:
+        self.check(net.wiring(x), net.sites)
+        self.prepare(net, x)
+        yield from self.take(Lesson(net, x, y, loss, state, backward))
 
     def prepare(self, net: Network, x: Tensor) -> None:
         self.rule.prepare(net, x)

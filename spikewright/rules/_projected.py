@@ -2,22 +2,22 @@
 
 from abc import abstractmethod
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
 from spikewright.errors import ConfigError, IncompatibleRule, nearest
-from spikewright.losses import Loss
 from spikewright.metrics.operations import Operations, Work
 from spikewright.network import Network
 from spikewright.rules._around import AroundRule, is_in, synapse_weight
-from spikewright.rules._base import Backward, Rule, Update, plain_backward
+from spikewright.rules._base import Rule, Update
+from spikewright.rules._lesson import Lesson
 from spikewright.sites import Sites
 from spikewright.solvers import Report
 from spikewright.subspaces import Lateral, Rows, Subspace
 from spikewright.subspaces.watch import Form, Observe, Watch
-from spikewright.temporal import State
 from spikewright.text import as_key
 from spikewright.wiring import Wiring, module_name
 
@@ -100,17 +100,8 @@ class ProjectedRule(AroundRule):
                 "weight decay for every task."
             )
 
-    def updates(
-        self,
-        net: Network,
-        x: Tensor,
-        y: Tensor,
-        loss: Loss,
-        state: State | None = None,
-        backward: Backward = plain_backward,
-    ) -> Iterator[Update]:
-        self.check(net.wiring(x), net.sites)
-        self.prepare(net, x)
+    def take(self, lesson: Lesson) -> Iterator[Update]:
+        net, x = lesson.net, lesson.x
         weights = {name: w for name, w in self.protected(net, x).items() if w.requires_grad}
         watch = Watch(
             self.subspaces.by_name(),
@@ -122,7 +113,7 @@ class ProjectedRule(AroundRule):
         )
         grads = _Aside(weights, self.subspaces)
         try:
-            for update in self.rule.updates(net.joined_by(watch), x, y, loss, state, backward):
+            for update in replace(lesson, net=net.joined_by(watch)).taken_by(self.rule):
                 grads.bring_back(watch.by_inputs)
                 self.learn(watch.arrived())
                 yield update

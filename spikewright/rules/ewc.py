@@ -10,8 +10,8 @@ from spikewright.losses import Loss
 from spikewright.matrices import Matrices
 from spikewright.network import Network
 from spikewright.rules._around import AroundRule, is_in
-from spikewright.rules._base import Backward, Rule, Update, plain_backward
-from spikewright.temporal import State
+from spikewright.rules._base import Rule, Update
+from spikewright.rules._lesson import Lesson
 from spikewright.trial import evaluating, untouched
 
 
@@ -79,20 +79,10 @@ class EWC(AroundRule):
             self.stiffness[name] = found + (self.stiffness[name] if name in self.stiffness else 0)
             self.pull[name] = found * p.detach() + (self.pull[name] if name in self.pull else 0)
 
-    def updates(
-        self,
-        net: Network,
-        x: Tensor,
-        y: Tensor,
-        loss: Loss,
-        state: State | None = None,
-        backward: Backward = plain_backward,
-    ) -> Iterator[Update]:
-        self.check(net.wiring(x), net.sites)
-        self.prepare(net, x)
-        for update in self.rule.updates(net, x, y, loss, state, backward):
+    def take(self, lesson: Lesson) -> Iterator[Update]:
+        for update in lesson.taken_by(self.rule):
             if len(self.stiffness):
-                backward(self._penalty(net))
+                lesson.backward(self._penalty(lesson.net))
             yield update
 
     def _penalty(self, net: Network) -> Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -13,9 +14,8 @@ from spikewright.losses import Loss
 from spikewright.matrices import Matrices
 from spikewright.network import Network
 from spikewright.rules._around import AroundRule
-from spikewright.rules._base import Backward, Rule, Update, plain_backward
-from spikewright.rules._pair import together
-from spikewright.temporal import State
+from spikewright.rules._base import Rule, Update
+from spikewright.rules._lesson import Lesson, together
 from spikewright.trial import evaluating
 
 
@@ -62,27 +62,16 @@ class LwF(AroundRule):
         for name, value in net.module.state_dict().items():
             self.left[name] = value.clone()
 
-    def updates(
-        self,
-        net: Network,
-        x: Tensor,
-        y: Tensor,
-        loss: Loss,
-        state: State | None = None,
-        backward: Backward = plain_backward,
-    ) -> Iterator[Update]:
-        self.check(net.wiring(x), net.sites)
-        self.prepare(net, x)
+    def take(self, lesson: Lesson) -> Iterator[Update]:
         if not len(self.left):
-            yield from self.rule.updates(net, x, y, loss, state, backward)
-            return
-        with torch.no_grad(), self._as_left(net):
-            said = loss.mean(net.run(x, state)[0])
+            return lesson.taken_by(self.rule)
+        loss = lesson.loss
+        with torch.no_grad(), self._as_left(lesson.net):
+            said = loss.mean(lesson.net.run(lesson.x, lesson.state)[0])
         heads = None if loss.head is None else (int(self.task) - 1, loss.head)
         target = (_by_head(said, heads) / self.temperature).softmax(-1).view(len(said), -1)
-        new = partial(self.rule.updates, net, x, y, loss, state)
-        old = partial(self.rule.updates, net, x, target, loss.by(partial(_distill, self.temperature, heads)), state)
-        yield from together(self.rule, [(1.0, new), (self.strength, old)], backward)
+        old = replace(lesson, y=target, loss=loss.by(partial(_distill, self.temperature, heads)))
+        return together(self.rule, [lesson, old.weighted(self.strength)])
 
     @contextmanager
     def _as_left(self, net: Network) -> Iterator[None]:

@@ -7,8 +7,8 @@ from torch import Tensor
 from spikewright.losses import Loss
 from spikewright.network import Network
 from spikewright.rules._around import AroundRule
-from spikewright.rules._base import Backward, Rule, Update, plain_backward
-from spikewright.temporal import State
+from spikewright.rules._base import Rule, Update
+from spikewright.rules._lesson import Lesson
 
 
 class Naive(AroundRule):
@@ -31,18 +31,8 @@ class Naive(AroundRule):
     def settle(self, net: Network, x: Tensor, y: Tensor, loss: Loss) -> None:
         pass
 
-    def updates(
-        self,
-        net: Network,
-        x: Tensor,
-        y: Tensor,
-        loss: Loss,
-        state: State | None = None,
-        backward: Backward = plain_backward,
-    ) -> Iterator[Update]:
-        self.check(net.wiring(x), net.sites)
-        self.prepare(net, x)
-        yield from self.rule.updates(net, x, y, loss, state, backward)
+    def take(self, lesson: Lesson) -> Iterator[Update]:
+        return lesson.taken_by(self.rule)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, hold={self.hold}"

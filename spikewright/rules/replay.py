@@ -1,7 +1,7 @@
 """Experience replay: samples of old tasks are learned again beside every batch of the new one."""
 
 from collections.abc import Collection, Iterator
-from functools import partial
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -11,10 +11,10 @@ from spikewright.losses import Loss
 from spikewright.matrices import Matrices
 from spikewright.network import Network
 from spikewright.rules._around import AroundRule
-from spikewright.rules._base import Backward, Rule, Update, plain_backward
-from spikewright.rules._pair import together
+from spikewright.rules._base import Rule, Update
+from spikewright.rules._lesson import Lesson, together
 from spikewright.spatial._noise import keyed_generator
-from spikewright.temporal import State, is_static
+from spikewright.temporal import is_static
 
 
 class Replay(AroundRule):
@@ -83,23 +83,12 @@ class Replay(AroundRule):
         chosen = torch.randperm(len(y), generator=generator)[:batch].to(y.device)
         return x[:, chosen].expand(steps, *[-1] * (x.dim() - 1)), y[chosen]
 
-    def updates(
-        self,
-        net: Network,
-        x: Tensor,
-        y: Tensor,
-        loss: Loss,
-        state: State | None = None,
-        backward: Backward = plain_backward,
-    ) -> Iterator[Update]:
-        self.check(net.wiring(x), net.sites)
-        self.prepare(net, x)
+    def take(self, lesson: Lesson) -> Iterator[Update]:
         if "y" not in self.memory:
-            yield from self.rule.updates(net, x, y, loss, state, backward)
-            return
-        new = partial(self.rule.updates, net, x, y, loss, state)
-        old = partial(self.rule.updates, net, *self.recall(len(y), len(x)), loss, None)
-        yield from together(self.rule, [(self.new_share, new), (1 - self.new_share, old)], backward)
+            return lesson.taken_by(self.rule)
+        x, y = self.recall(len(lesson.y), len(lesson.x))
+        old = replace(lesson, x=x, y=y, state=None)
+        return together(self.rule, [lesson.weighted(self.new_share), old.weighted(1 - self.new_share)])
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, samples_per_class={self.samples_per_class}, new_share={self.new_share}"
