@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from spikewright.errors import IncompatibleRule
-from spikewright.text import as_key
+from spikewright.text import as_key, from_key
 
 
 class Matrices(nn.Module):
@@ -22,7 +22,7 @@ class Matrices(nn.Module):
         self.register_buffer(as_key(name), value)
 
     def __iter__(self) -> Iterator[str]:
-        return (key.replace("/", ".") for key in self._buffers)
+        return map(from_key, self._buffers)
 
     def __len__(self) -> int:
         return len(self._buffers)

@@ -36,5 +36,19 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 
 
 def as_key(name: str) -> str:
-    """Return the name of a module as one that a buffer or a module may have."""
+    """Return the name of a module as one that a buffer may have."""
     return name.replace(".", "/")
+
+
+def as_entry(name: str) -> str:
+    """Return the name of a module as that of an entry of a dictionary of modules, which no attribute of it has."""
+    return as_key(name) + "/"
+
+
+def from_key(key: str) -> str:
+    """Return the name that `as_key` or `as_entry` made a key of.
+
+    >>> from_key(as_entry("features.0.values"))
+    'features.0.values'
+    """
+    return key.removesuffix("/").replace("/", ".")

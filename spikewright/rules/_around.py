@@ -106,7 +106,8 @@ class AroundRule(Rule):
             if isinstance(module, _BatchNorm):
                 module.eval()
         for name in self._held(net.sites):
-            net.module.get_parameter(name).requires_grad_(False)
+            held = net.module.get_parameter(name).requires_grad_(False)
+            held.grad = None  # or an optimizer would still move it
 
     def check_optimizer(self, optimizer: torch.optim.Optimizer, task: int | None = None) -> None:
         """Raise `IncompatibleRule` if an optimizer, at the start of a task, would undo what the rule is for.

@@ -18,7 +18,7 @@ from spikewright.sites import Sites
 from spikewright.solvers import Report
 from spikewright.subspaces import Lateral, Rows, Subspace
 from spikewright.subspaces.watch import Form, Observe, Watch
-from spikewright.text import as_key
+from spikewright.text import as_entry, from_key
 from spikewright.wiring import Wiring, module_name
 
 
@@ -67,9 +67,19 @@ class ProjectedRule(AroundRule):
         super().prepare(net, x)
 
     def protected(self, net: Network, x: Tensor) -> dict[str, nn.Parameter]:
-        """Return the weights that subspaces protect, by the name of their module."""
+        """Return the weights that subspaces protect, by the name of their module, the first if several share it."""
+        owners = self._owners(net, x)
+        return {name: synapse_weight(name, net.sites.synapses[name]) for name in dict.fromkeys(owners.values())}
+
+    def _owners(self, net: Network, x: Tensor) -> dict[str, str]:
+        """Return for every module with a protected weight the first one that has it."""
         names, modules = dict.fromkeys(map(module_name, net.wiring(x).synapses)), net.sites.synapses
-        return {name: synapse_weight(name, modules[name]) for name in names if not is_in(name, self.free)}
+        first: dict[nn.Parameter, str] = {}
+        return {
+            name: first.setdefault(synapse_weight(name, modules[name]), name)
+            for name in names
+            if not is_in(name, self.free)
+        }
 
     def check(self, wiring: Wiring, sites: Sites) -> None:
         super().check(wiring, sites)
@@ -106,6 +116,7 @@ class ProjectedRule(AroundRule):
         watch = Watch(
             self.subspaces.by_name(),
             weights,
+            self._owners(net, x),
             self.observe,
             self.project,
             self.rule.rows_per_sample(len(x)),
@@ -178,23 +189,23 @@ class _Subspaces(nn.ModuleDict):
     def add(self, name: str, size: int, like: Tensor) -> None:
         """Make an empty one."""
         like = like.detach() if like.dtype.itemsize >= 4 else like.detach().float()
-        super().__setitem__(as_key(name), Subspace(size, like, self._lateral))
+        super().__setitem__(as_entry(name), Subspace(size, like, self._lateral))
 
     def __contains__(self, name: str) -> bool:
-        return super().__contains__(as_key(name))
+        return super().__contains__(as_entry(name))
 
     def __getitem__(self, name: str) -> Subspace:
-        found = super().__getitem__(as_key(name))
+        found = super().__getitem__(as_entry(name))
         assert isinstance(found, Subspace)
         return found
 
     def by_name(self) -> dict[str, Subspace]:
         """Return them by the name of the module."""
-        return {key.replace("/", "."): self[key] for key in self}
+        return {name: self[name] for name in map(from_key, self)}
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         for key, value in state_dict.items():
             name, _, kind = key.removeprefix(prefix).rpartition(".")
-            if key.startswith(prefix) and kind == "old" and name not in self:
-                self.add(name, value.shape[1], value)
+            if key.startswith(prefix) and kind == "old" and from_key(name) not in self:
+                self.add(from_key(name), value.shape[1], value)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

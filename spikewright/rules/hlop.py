@@ -84,7 +84,7 @@ class HLOP(ProjectedRule):
         rates = rate if isinstance(rate, Mapping) else {"*": rate}
         self.rates = {name: Hebbian(value, iterations, momentum, clamp) for name, value in rates.items()}
         for growth in rows.values() if isinstance(rows, Mapping) else [rows]:
-            _rows_of(growth, 0, 1)
+            _check_rows(growth)
 
     def begin(self, net: Network) -> None:
         generator = torch.Generator().manual_seed(self.seed + int(self.task))
@@ -121,9 +121,15 @@ def _chosen(what: str, table: Mapping[str, T], name: str) -> T:
 def _rows_of(growth: Growth, task: int, size: int) -> int:
     """Return the rows that a task adds at a weight of so many inputs."""
     if isinstance(growth, Sequence):
-        growth = growth[min(task, len(growth) - 1)] if len(growth) else -1
-    if growth < 0 or (isinstance(growth, float) and growth > 1):
-        raise ConfigError(
-            f"HLOP(rows={growth}): give a share of the inputs from 0.0 to 1.0, a number of rows, or a number per task."
-        )
+        growth = growth[min(task, len(growth) - 1)]
     return round(growth * size) if isinstance(growth, float) else growth
+
+
+def _check_rows(growth: Growth) -> None:
+    numbers = list(growth) if isinstance(growth, list | tuple) else [growth]
+    share = isinstance(growth, float) and 0 <= growth <= 1
+    if not share and not (numbers and all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in numbers)):
+        raise ConfigError(
+            f"HLOP(rows={growth!r}): give a share of the inputs from 0.0 to 1.0, a number of rows, or a number for "
+            "every task."
+        )

@@ -57,16 +57,16 @@ class Hebbian:
         with torch.autocast(subspace.new.device.type, enabled=False):
             direct = rows.kept if not subspace.lateral.linear or self._is_short(subspace, rows) else None
             if direct is not None:
-                self._from_rows(subspace, direct.to(subspace.new.dtype))
+                self._from_rows(subspace, direct.to(subspace.new.dtype), rows.count)
             else:
                 self._from_moment(subspace, rows.moment.to(subspace.new.dtype))
 
-    def _from_rows(self, subspace: Subspace, x: Tensor) -> None:
+    def _from_rows(self, subspace: Subspace, x: Tensor, count: int) -> None:
         new, lateral = subspace.new, subspace.lateral
         rest = subspace.project(x)  # what the old rows leave; they do not change meanwhile
         for _ in range(self.iterations):
             y = lateral(x @ new.T)
-            self._step(subspace, y.T @ torch.addmm(rest, y, new, alpha=-1) / len(x))
+            self._step(subspace, y.T @ torch.addmm(rest, y, new, alpha=-1) / count)
 
     def _from_moment(self, subspace: Subspace, moment: Tensor) -> None:
         old, new = subspace.old, subspace.new
@@ -80,8 +80,8 @@ class Hebbian:
 
     def _is_short(self, subspace: Subspace, rows: Rows) -> bool:
         """Whether rows as they are cost fewer multiplications than their second moment."""
-        if rows.kept is None:
+        if (kept := rows.kept) is None:
             return False
         old, new, size = len(subspace.old), len(subspace.new), subspace.size
-        by_row = rows.count * (3 * self.iterations * new + 2 * old)
-        return by_row < rows.count * size + self.iterations * new * (size + 2 * (old + new))
+        by_row = len(kept) * (3 * self.iterations * new + 2 * old)
+        return by_row < len(kept) * size + self.iterations * new * (size + 2 * (old + new))

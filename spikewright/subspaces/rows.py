@@ -23,16 +23,21 @@ class Rows:
         self.count = 0
 
     @torch.no_grad()
-    def add(self, rows: Tensor) -> None:
-        """Take in `[row, size]`."""
-        self.count += len(rows)
-        self._kept.append(rows.detach().float() if rows.dtype.itemsize < 4 else rows.detach())
+    def add(self, rows: Tensor, times: int = 1) -> None:
+        """Take in `[row, size]`, each of which has come so many times."""
+        rows = rows.float() if rows.dtype.itemsize < 4 else rows
+        self.count += times * len(rows)
+        if self._whole:
+            rows = rows.repeat(times, 1)
+        else:  # as far as their second moment goes, longer rows are more rows
+            rows = rows * times**0.5
+        self._kept.append(rows.detach())
         if not self._whole and sum(map(len, self._kept)) > 2 * self._size:
             self._sum_up()
 
     @property
     def kept(self) -> Tensor | None:
-        """All rows, `[row, size]`; `None` if they have been summed up."""
+        """Rows with the same sum of outer products, `[any, size]`; `None` if they have been summed up."""
         if self._moment is not None:
             return None
         return self._kept[0] if len(self._kept) == 1 else torch.cat(self._kept)

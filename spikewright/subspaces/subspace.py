@@ -65,7 +65,8 @@ class Subspace(nn.Module):
     def project(self, rows: Tensor) -> Tensor:
         r"""Return :math:`x - H^\top y(H x)` for every row of `[row, size]`, with the old :math:`H`."""
         old = self.old.to(rows.dtype)
-        return torch.addmm(rows, self.lateral(rows @ old.T), old, alpha=-1)
+        with torch.autocast(rows.device.type, enabled=False):
+            return torch.addmm(rows, self.lateral(rows @ old.T), old, alpha=-1)
 
     @property
     def skew(self) -> float:

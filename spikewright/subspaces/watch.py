@@ -25,32 +25,36 @@ class Watch:
 
     Args:
         subspaces: Of the weights to look at, by the name of their module.
-        weights: These weights.
+        weights: These weights, as far as they learn.
+        owners: By the name of every module that has one of them, under which name that is.
         observe: What rows are: the mean over time of what weight gradients are taken at ("mean"), or what is
             transmitted and what gradients are taken at, at every step ("steps").
         form: Project what gradients are taken at ("inputs"), leave that to who has the finished gradient ("gradient"),
             or whatever takes fewer multiplications ("auto").
         per_sample: How many rows of every sample a gradient is taken at, at a linear map of vectors.
         whole: Keep all rows.
-
-    Attributes:
-        by_inputs: Names of the weights whose gradients have been projected already.
     """
 
     def __init__(
         self,
         subspaces: Mapping[str, Subspace],
         weights: Mapping[str, nn.Parameter],
+        owners: Mapping[str, str],
         observe: Observe,
         form: Form,
         per_sample: int,
         whole: bool,
     ) -> None:
-        self._subspaces, self._weights = subspaces, weights
+        self._subspaces, self._weights, self._owners = subspaces, weights, owners
         self._observe, self._form, self._per_sample, self._whole = observe, form, per_sample, whole
         self._rows: dict[str, Rows] = {}
         self._means: dict[str, _Mean] = {}
-        self.by_inputs: set[str] = set()
+        self._by_inputs: dict[str, bool] = {}
+
+    @property
+    def by_inputs(self) -> set[str]:
+        """Names of the weights whose gradients have been projected already."""
+        return {name for name, done in self._by_inputs.items() if done}
 
     def __call__(self, word: Part) -> Part:
         """Return what takes part when this looks on."""
@@ -58,8 +62,8 @@ class Watch:
 
     def see(self, site: str, operation: Operation, arrival: Arrival, weight: Tensor) -> Arrival:
         """Take down what arrives at a synapse; return it such that the gradient is projected, if that is how."""
-        name = module_name(site)
-        if not torch.is_grad_enabled() or name not in self._subspaces:
+        name = self._owners.get(module_name(site), "")
+        if not torch.is_grad_enabled() or name not in self._weights:
             return arrival
         if weight is not self._weights[name]:
             raise IncompatibleRule(
@@ -70,15 +74,14 @@ class Watch:
         subspace = self._subspaces[name]
         if len(subspace.new):
             self._take_down(site, name, operation, arrival, weight)
-        if len(subspace.old) and (name in self.by_inputs or self._projects_inputs(operation, arrival.value, weight)):
-            self.by_inputs.add(name)
-            return replace(arrival, project=subspace.project)
-        return arrival
+        if name not in self._by_inputs:  # the same at all calls
+            self._by_inputs[name] = bool(len(subspace.old)) and self._projects_inputs(operation, arrival.value, weight)
+        return replace(arrival, project=subspace.project) if self._by_inputs[name] else arrival
 
     def arrived(self) -> dict[str, Rows]:
         """Return what arrived at each weight since this was asked last."""
         for site, mean in self._means.items():
-            self._of(module_name(site), mean.weight).add(mean.patches)
+            self._of(self._owners[module_name(site)], mean.weight).add(mean.patches)
         rows, self._rows, self._means = self._rows, {}, {}
         return rows
 
@@ -91,7 +94,8 @@ class Watch:
                 return
             rows = self._of(name, weight)
             for x in (value,) if arrival.factor is None else (value, factor):
-                rows.add(operation.patches((x[:1] if is_static(x) else x).flatten(0, 1), weight))
+                once = x[:1] if is_static(x) else x
+                rows.add(operation.patches(once.flatten(0, 1), weight), len(x) // len(once))
 
     def _of(self, name: str, weight: Tensor) -> Rows:
         return self._rows.setdefault(name, Rows(weight[0].numel(), self._whole))
