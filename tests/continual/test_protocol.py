@@ -8,7 +8,8 @@ from typing import Any, NoReturn
 import pytest
 import torch
 
-from spikewright.continual.protocol import Record, TwoPhaseProtocol, Values
+from spikewright.continual.protocol import TwoPhaseProtocol
+from spikewright.continual.record import Record, Values
 from spikewright.data import Dataset, Split, load
 from spikewright.errors import ConfigError, InputError, NotFinite
 
