@@ -25,6 +25,15 @@ def test_the_example_of_the_readme_runs():
     assert all(p.isfinite().all() for p in net.parameters())
 
 
+def test_the_loop_of_the_page_on_tasks_runs():
+    scope: dict[str, object] = {}
+    for block in blocks(ROOT / "docs" / "continual.md"):
+        exec(block, scope)
+    rule = scope["rule"]
+    assert isinstance(rule, sw.rules.HLOP) and int(rule.task) == 4
+    assert [len(s.old) for s in rule.subspaces.by_name().values()] == [12, 12]
+
+
 def test_the_rule_of_the_extending_page_works():
     scope: dict[str, object] = {}
     exec(blocks(ROOT / "docs" / "extending.md")[0], scope)
