@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from spikewright.errors import IncompatibleRule
+
 Needed = tuple[bool, bool, bool]
 """Which of the gradients at x, weight and bias are asked for."""
 Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
@@ -174,7 +176,7 @@ class Convolution(Operation):
 
     def patches(self, x: Tensor, weight: Tensor) -> Tensor:
         if self.transposed:
-            raise NotImplementedError("a transposed convolution has no patches: each input is spread, not gathered")
+            raise IncompatibleRule("A transposed convolution has no patches: every input is spread, none gathered.")
         x = F.pad(x, [n for padding in reversed(self.padding) for n in (padding, padding)])
         for axis, (side, stride, dilation) in enumerate(zip(weight.shape[2:], self.stride, self.dilation), 2):
             x = x.unfold(axis, dilation * (side - 1) + 1, stride)[..., ::dilation]

@@ -12,7 +12,7 @@ from spikewright.continual.matrix import AccuracyMatrix
 from spikewright.continual.probes import measure, monitor_of
 from spikewright.continual.rehearse import rehearse
 from spikewright.continual.tell import Mute, Teller
-from spikewright.errors import CheckpointError, ConfigError
+from spikewright.errors import CheckpointError
 from spikewright.rules import AroundRule, ProjectedRule
 from spikewright.train import checkpoint
 from spikewright.train.batch import BatchLearner
@@ -37,13 +37,13 @@ def learn(course: Course, out: Path, *, resume: bool = False, teller: Teller = M
     Raises:
         NotFinite: The loss or a gradient stopped being finite.
         CheckpointError: The folder cannot be written, or there is nothing sound to resume from.
-        ConfigError: The folder already holds a course, and `resume` is not set.
+        ConfigError: The folder already holds a run, and `resume` is not set.
     """
     student = _Student(course, out, teller)
     if resume:
         student.restore(checkpoint.load(out / "last.safetensors"))
     else:
-        _open(out, course)
+        checkpoint.begin(out, course.config)
     try:
         while student.index < course.tasks:
             student.task()
@@ -189,21 +189,3 @@ def subspaces_of(rule: AroundRule) -> dict[str, dict[str, float]]:
 def _short(rule: dict[str, Any]) -> str:
     """Return the names of a rule and of what is inside, as in `hlop:dsr`."""
     return rule["name"] + (f":{_short(rule['rule'])}" if "rule" in rule else "")
-
-
-def _open(out: Path, course: Course) -> None:
-    """Make the folder of a new course and write its configuration."""
-    checkpoint.require()
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        if (out / "last.safetensors").exists():
-            raise ConfigError(
-                f"The folder {out} already holds a course. Nothing was overwritten. Continue it with --resume {out}, "
-                "or choose another --out."
-            )
-        checkpoint.write_atomically(out / "config.json", json.dumps(course.config, indent=2).encode())
-    except OSError as error:
-        raise CheckpointError(
-            f"The course was to be written to {out}, but that is not possible: {error.strerror}. Choose a folder that "
-            "can be written with --out. Nothing was learned."
-        ) from error

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikewright.errors import CheckpointError
+from spikewright.errors import CheckpointError, ConfigError
 
 FORMAT = "spikewright-checkpoint-1"
 
@@ -23,6 +23,35 @@ FORMAT = "spikewright-checkpoint-1"
 def require() -> None:
     """Raise `ImportError` now, and not after the first epoch, if checkpoints cannot be written here."""
     import safetensors.torch  # noqa: F401
+
+
+def begin(out: Path, config: Mapping[str, Any], write: bool = True) -> None:
+    """Make the folder of a new run and write its configuration.
+
+    Args:
+        out: The folder.
+        config: Of the run.
+        write: Whether this process is the one that writes.
+
+    Raises:
+        ConfigError: There is a run in it.
+        CheckpointError: It cannot be written.
+    """
+    require()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if (out / "last.safetensors").exists():
+            raise ConfigError(
+                f"The folder {out} already holds a run. Nothing was overwritten. Continue it with --resume {out}, or "
+                "choose another --out."
+            )
+        if write:
+            write_atomically(out / "config.json", json.dumps(config, indent=2).encode())
+    except OSError as error:
+        raise CheckpointError(
+            f"The run was to be written to {out}, but that is not possible: {error.strerror}. Choose a folder that can "
+            "be written with --out. Nothing was trained."
+        ) from error
 
 
 def save(path: Path, tree: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from spikewright.certify import certify
 from spikewright.energy import Energy, energy
-from spikewright.errors import CheckpointError, ConfigError, NotFinite
+from spikewright.errors import NotFinite
 from spikewright.metrics.memory import SavedBytes
 from spikewright.train import checkpoint
 from spikewright.train.batch import BatchLearner
@@ -59,7 +59,7 @@ def fit(
         if not ranks.first:  # the first process carries the sums of all
             trainer.progress.clear_sums()
     else:
-        _open(out, experiment, ranks)
+        checkpoint.begin(out, experiment.config, write=ranks.first)
     progress, settings = trainer.progress, experiment.config["train"]
     table = Table(out / "log.csv", progress.rows)
     reporter.start(len(experiment.training), settings["epochs"], progress.epoch, progress.batch)
@@ -210,22 +210,3 @@ class _Trainer:
         if self.ranks.first:
             tree = gather(self.experiment, self.learn.scaler, progress)
             checkpoint.save(self.out / f"{name}.safetensors", tree)
-
-
-def _open(out: Path, experiment: Experiment, ranks: Ranks) -> None:
-    """Make the folder of a new run and write its configuration."""
-    checkpoint.require()
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        if (out / "last.safetensors").exists():
-            raise ConfigError(
-                f"The folder {out} already holds a run. Nothing was overwritten. Continue it with --resume {out}, or "
-                "choose another --out."
-            )
-        if ranks.first:
-            checkpoint.write_atomically(out / "config.json", json.dumps(experiment.config, indent=2).encode())
-    except OSError as error:
-        raise CheckpointError(
-            f"The run was to be written to {out}, but that is not possible: {error.strerror}. Choose a folder that can "
-            "be written with --out. Nothing was trained."
-        ) from error

@@ -131,7 +131,7 @@ def test_an_optimizer_that_would_move_what_is_protected_is_refused_before_the_fi
 
 def test_another_course_is_not_continued(tmp_path: Path) -> None:
     learn(course_of(), tmp_path)
-    with pytest.raises(ConfigError, match="already holds a course"):
+    with pytest.raises(ConfigError, match="already holds a run"):
         learn(course_of(), tmp_path)
     with pytest.raises(CheckpointError, match="of another course"):
         learn(course_of("hlop:sltt"), tmp_path, resume=True)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
+from spikewright.errors import IncompatibleRule
 from spikewright.operations import Convolution, Linear, Operation
 from spikewright.subspaces import Hebbian
 from spikewright.synapse import Intercept
@@ -133,5 +134,5 @@ def test_a_convolution_learns_as_a_linear_map_of_its_patches() -> None:
 
 def test_a_transposed_convolution_has_none() -> None:
     operation = Convolution(F.conv_transpose2d, 2, True, (1, 1), (0, 0), (0, 0), (1, 1), 1)
-    with pytest.raises(NotImplementedError, match="no patches"):
+    with pytest.raises(IncompatibleRule, match="no patches"):
         operation.patches(drawn(1, 2, 4, 4), drawn(2, 3, 3, 3))
