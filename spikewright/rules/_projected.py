@@ -158,12 +158,13 @@ class _Aside:
 
     Args:
         weights: Whose gradients, by the name of their module.
-        subspaces: What theirs are kept out of.
+        subspaces: What theirs are kept out of; weights with nothing to be kept out of are left alone.
     """
 
     def __init__(self, weights: Mapping[str, nn.Parameter], subspaces: "_Subspaces") -> None:
-        self._weights, self._subspaces = weights, subspaces
-        self._grads = {name: w.grad for name, w in weights.items() if w.grad is not None}
+        self._subspaces = subspaces
+        self._weights = {name: w for name, w in weights.items() if len(subspaces[name].old)}
+        self._grads = {name: w.grad for name, w in self._weights.items() if w.grad is not None}
         for name in self._grads:
             weights[name].grad = None
 
@@ -172,7 +173,7 @@ class _Aside:
         """Project the gradients that have come, but for those of `done`, and put the others back beside them."""
         for name, weight in self._weights.items():
             grad = weight.grad
-            if grad is not None and name not in done and len(self._subspaces[name].old):
+            if grad is not None and name not in done:
                 grad = self._subspaces[name].project(grad.flatten(1)).view_as(weight)
             before = self._grads.pop(name, None)
             weight.grad = before if grad is None else grad if before is None else before + grad
