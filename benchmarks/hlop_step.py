@@ -1,4 +1,4 @@
-"""Time of a training step with HLOP beside that of the rule inside, on permuted MNIST's network, interleaved in one run.
+"""Time of a training step with HLOP beside that of the rule inside (permuted MNIST), interleaved in one run.
 
 The subspaces are those of the first, a middle and the last of ten tasks; static inputs, as images are.
 

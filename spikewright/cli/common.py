@@ -103,6 +103,14 @@ def take_weights(experiment: Experiment, saved: Mapping[str, Any]) -> None:
     experiment.net.module.load_state_dict(saved["parts"]["model"])
 
 
+def new_folder(name: str) -> Path:
+    """Return a folder under runs/ that is not there yet, with a number if there is one of that name."""
+    folder, number = Path("runs") / name, 2
+    while folder.exists():
+        folder, number = Path("runs") / f"{name}-{number}", number + 1
+    return folder
+
+
 def check_writable(path: Path | None) -> None:
     """Raise before hours of work if a result could not be written in the end.
 

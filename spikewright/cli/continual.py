@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from spikewright.cli.common import check_writable, contents, print_table, stored_config, write_json
+from spikewright.cli.common import check_writable, contents, new_folder, print_table, stored_config, write_json
 from spikewright.continual.config import CourseConfig, configure_course
 from spikewright.continual.course import build_course
 from spikewright.continual.learn import learn
@@ -98,10 +98,7 @@ def _new_folder(config: CourseConfig, benchmark: str | None) -> Path:
         inside if isinstance(inside, str) else inside.get("name"),
     ]
     name = "-".join([*(n for n in names if n), f"seed{config.config.train.seed}"])
-    folder, number = Path("runs") / name, 2
-    while folder.exists():
-        folder, number = Path("runs") / f"{name}-{number}", number + 1
-    return folder
+    return new_folder(name)
 
 
 def _plot(result: dict[str, Any], folder: Path) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from spikewright.cli.common import check_writable, print_table, read_flags, stored_config, write_json
+from spikewright.cli.common import check_writable, new_folder, print_table, read_flags, stored_config, write_json
 from spikewright.errors import ConfigError
 from spikewright.text import readable
 from spikewright.train import Config, build, fit
@@ -90,10 +90,7 @@ def train(
 
 def _new_folder(config: Config) -> Path:
     name = f"{config.rule['name']}-{config.model['name']}-{config.data['name']}-seed{config.train.seed}"
-    folder, number = Path("runs") / name, 2
-    while folder.exists():
-        folder, number = Path("runs") / f"{name}-{number}", number + 1
-    return folder
+    return new_folder(name)
 
 
 def _plot_alignment(result: dict[str, Any], folder: Path) -> None:

@@ -1,6 +1,6 @@
 """From a configuration to what learns one task after another."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from spikewright.losses import Loss
 from spikewright.network import Network
 from spikewright.rules import AroundRule, Naive
 from spikewright.train.build import Experiment, build_network, build_rule, components, device_named, load_data
-from spikewright.train.components import LOSSES, OPTIMIZERS, construct, defaults
+from spikewright.train.components import LOSSES, OPTIMIZERS, RULES, choose, construct, defaults
 from spikewright.train.config import Config, Presentation, Tree
 from spikewright.train.schedule import SCHEDULES
 from spikewright.wiring import Wiring, module_name
@@ -44,6 +44,7 @@ class Course:
     rule: AroundRule
     loss: Loss
     device: torch.device
+    _tests: dict[int, Batches] = field(default_factory=dict)
 
     @property
     def tasks(self) -> int:
@@ -102,6 +103,18 @@ class Course:
             device=self.device,
             **options,
         )
+
+    def test(self, index: int, task: Dataset | None = None) -> Batches:
+        """Return the test data of a task; it is made once, and kept without its training data.
+
+        Args:
+            index: Number of the task, from 0.
+            task: Its data, if they are at hand.
+        """
+        if index not in self._tests:
+            task = self.scenario.task(index) if task is None else task
+            self._tests[index] = self.batches(task, task.test, index, batch_size=256, shuffle=False)
+        return self._tests[index]
 
     def some(self, index: int, task: Dataset, per_class: int) -> tuple[Tensor, Tensor]:
         """Return training samples of a task, `[time, batch, C, H, W]`, so many of each class as far as there are."""
@@ -162,7 +175,8 @@ def build_course(config: CourseConfig) -> Course:
 def _around(config: Config, wiring: Wiring, heads: bool) -> Config:
     """Have something around the rule, and leave readouts free where they are heads."""
     rule = dict(config.rule)
-    if not isinstance(build_rule(config), AroundRule):
+    builder = choose("rule", RULES, rule["name"])
+    if not (isinstance(builder, type) and issubclass(builder, AroundRule)):
         rule = {"name": Naive.__name__.lower(), "rule": rule}
     if heads and "free" not in rule:
         rule["free"] = [module_name(site) for site, synapse in wiring.synapses.items() if not synapse.receivers]

@@ -15,7 +15,7 @@ from spikewright.data.randomness import keyed_generator
 from spikewright.errors import CheckpointError, ConfigError, InputError, ShapeError
 from spikewright.network import Network
 from spikewright.temporal import is_static
-from spikewright.trial import untouched
+from spikewright.trial import evaluating, untouched
 
 Samples = tuple[Tensor, Tensor]
 """Inputs `[time, batch, *feature]` and classes `[batch]`."""
@@ -237,16 +237,12 @@ class ContinualMonitor:
 @contextmanager
 def _evaluating(net: Network) -> Iterator[None]:
     """Evaluation mode without gradients; modes, buffers, `.grad` and random state are put back."""
-    modes = [(module, module.training) for module in net.modules()]
     buffers = [(m, name, b) for m in net.modules() for name, b in m.named_buffers(recurse=False)]
     elsewhere = random.getstate(), np.random.get_state()
-    with untouched(net), torch.no_grad():
+    with untouched(net), evaluating(net), torch.no_grad():
         try:
-            net.eval()
             yield
         finally:
-            for module, training in modes:
-                module.training = training
             for module, name, buffer in buffers:  # those that a forward has put others in the place of
                 setattr(module, name, buffer)
             random.setstate(elsewhere[0])

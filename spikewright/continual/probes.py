@@ -14,12 +14,8 @@ from spikewright.train.evaluate import evaluate
 
 def measure(course: Course, index: int, last: Dataset) -> list[float]:
     """Return the accuracy on the test data of every task up to number `index`, whose data are `last`."""
-    row = []
-    for i in range(index + 1):
-        task = last if i == index else course.scenario.task(i)
-        batches = course.batches(task, task.test, i, batch_size=256, shuffle=False)
-        row.append(evaluate(course.net, batches, course.loss).accuracy)
-    return row
+    tests = [*(course.test(i) for i in range(index)), course.test(index, last)]
+    return [evaluate(course.net, test, course.loss).accuracy for test in tests]
 
 
 def monitor_of(course: Course) -> ContinualMonitor | None:

@@ -71,7 +71,7 @@ class AroundRule(Rule):
         state: State | None = None,
         backward: Backward = plain_backward,
     ) -> Iterator[Update]:
-        self.check(net.wiring(x), net.sites)
+        self.check_task(net.wiring(x), net.sites)  # the rule inside checks itself
         self.prepare(net, x)
         yield from self.take(Lesson(net, x, y, loss, state, backward))
 
@@ -118,6 +118,11 @@ class AroundRule(Rule):
         """
 
     def check(self, wiring: Wiring, sites: Sites) -> None:
+        self.check_task(wiring, sites)
+        self.rule.check(wiring, sites)
+
+    def check_task(self, wiring: Wiring, sites: Sites) -> None:
+        """Raise if this, apart from the rule inside, cannot learn in the task under way; see `check`."""
         names = dict.fromkeys(map(module_name, wiring.synapses))
         for name in self.free:
             if not any(is_in(other, (name,)) for other in names):
@@ -125,7 +130,6 @@ class AroundRule(Rule):
                     f"{type(self).__name__}(free=...) names '{name}', which is no linear or convolution layer of this "
                     f"network. {nearest(name, names)}"
                 )
-        self.rule.check(wiring, sites)
         if self.task < 2 or not self.hold:
             return
         norms = [n for n, m in sites.temporal.items() if isinstance(m, _BatchNorm) and m.training]

@@ -68,24 +68,17 @@ class ProjectedRule(AroundRule):
 
     def protected(self, net: Network, x: Tensor) -> dict[str, nn.Parameter]:
         """Return the weights that subspaces protect, by the name of their module, the first if several share it."""
-        owners = self._owners(net, x)
-        return {name: synapse_weight(name, net.sites.synapses[name]) for name in dict.fromkeys(owners.values())}
+        weights = self._weights(net.wiring(x), net.sites)
+        return {name: weight for weight, name in _first(weights).items()}
 
-    def _owners(self, net: Network, x: Tensor) -> dict[str, str]:
-        """Return for every module with a protected weight the first one that has it."""
-        names, modules = dict.fromkeys(map(module_name, net.wiring(x).synapses)), net.sites.synapses
-        first: dict[nn.Parameter, str] = {}
-        return {
-            name: first.setdefault(synapse_weight(name, modules[name]), name)
-            for name in names
-            if not is_in(name, self.free)
-        }
+    def _weights(self, wiring: Wiring, sites: Sites) -> dict[str, nn.Parameter]:
+        """Return the protected weight of every module that has one."""
+        names = dict.fromkeys(map(module_name, wiring.synapses))
+        return {name: synapse_weight(name, sites.synapses[name]) for name in names if not is_in(name, self.free)}
 
-    def check(self, wiring: Wiring, sites: Sites) -> None:
-        super().check(wiring, sites)
-        for name in dict.fromkeys(map(module_name, wiring.synapses)):
-            if not is_in(name, self.free):
-                synapse_weight(name, sites.synapses[name])
+    def check_task(self, wiring: Wiring, sites: Sites) -> None:
+        super().check_task(wiring, sites)
+        self._weights(wiring, sites)
 
     def check_optimizer(self, optimizer: torch.optim.Optimizer, task: int | None = None) -> None:
         """Raise `IncompatibleRule` unless steps of an optimizer stay in the directions of gradients.
@@ -112,11 +105,13 @@ class ProjectedRule(AroundRule):
 
     def take(self, lesson: Lesson) -> Iterator[Update]:
         net, x = lesson.net, lesson.x
-        weights = {name: w for name, w in self.protected(net, x).items() if w.requires_grad}
+        modules = self._weights(net.wiring(x), net.sites)
+        first = _first(modules)
+        weights = {name: weight for weight, name in first.items() if weight.requires_grad}
         watch = Watch(
             self.subspaces.by_name(),
             weights,
-            self._owners(net, x),
+            {name: first[weight] for name, weight in modules.items()},
             self.observe,
             self.project,
             self.rule.rows_per_sample(len(x)),
@@ -151,6 +146,14 @@ class ProjectedRule(AroundRule):
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, observe={self.observe!r}, project={self.project!r}"
+
+
+def _first(weights: Mapping[str, nn.Parameter]) -> dict[nn.Parameter, str]:
+    """Return for every weight the first module that has it."""
+    first: dict[nn.Parameter, str] = {}
+    for name, weight in weights.items():
+        first.setdefault(weight, name)
+    return first
 
 
 class _Aside:

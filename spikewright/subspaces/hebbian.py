@@ -55,9 +55,9 @@ class Hebbian:
         if not len(subspace.new) or not rows.count:
             return
         with torch.autocast(subspace.new.device.type, enabled=False):
-            direct = rows.kept if not subspace.lateral.linear or self._is_short(subspace, rows) else None
-            if direct is not None:
-                self._from_rows(subspace, direct.to(subspace.new.dtype), rows.count)
+            kept = rows.kept
+            if kept is not None and (not subspace.lateral.linear or self._is_short(subspace, len(kept))):
+                self._from_rows(subspace, kept.to(subspace.new.dtype), rows.count)
             else:
                 self._from_moment(subspace, rows.moment.to(subspace.new.dtype))
 
@@ -78,10 +78,8 @@ class Hebbian:
         subspace.momentum.lerp_(change.clamp_(-self.clamp, self.clamp), 1 - self.momentum)
         subspace.new.add_(subspace.momentum, alpha=self.rate)
 
-    def _is_short(self, subspace: Subspace, rows: Rows) -> bool:
-        """Whether rows as they are cost fewer multiplications than their second moment."""
-        if (kept := rows.kept) is None:
-            return False
+    def _is_short(self, subspace: Subspace, rows: int) -> bool:
+        """Whether so many rows as they are cost fewer multiplications than their second moment."""
         old, new, size = len(subspace.old), len(subspace.new), subspace.size
-        by_row = len(kept) * (3 * self.iterations * new + 2 * old)
-        return by_row < len(kept) * size + self.iterations * new * (size + 2 * (old + new))
+        by_row = rows * (3 * self.iterations * new + 2 * old)
+        return by_row < rows * size + self.iterations * new * (size + 2 * (old + new))

@@ -7,6 +7,7 @@ import torch
 from spikewright.data import Batches
 from spikewright.losses import Loss
 from spikewright.network import Network
+from spikewright.trial import evaluating
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,11 @@ def evaluate(net: Network, batches: Batches, loss: Loss) -> Score:
     """Run every batch once, in evaluation mode, and score it.
 
     Args:
-        net: The network; its mode is restored.
+        net: The network; the modes of its parts are restored.
         batches: What to measure on.
         loss: The loss to report.
     """
-    training = net.training
-    net.eval()
-    try:
+    with evaluating(net):
         correct, lost, samples = 0, 0.0, 0
         rates: dict[str, float] = {}
         for x, y in batches.epoch(0):
@@ -54,5 +53,3 @@ def evaluate(net: Network, batches: Batches, loss: Loss) -> Score:
             for site, rate in run.rates().items():
                 rates[site] = rates.get(site, 0.0) + rate * len(y)
         return Score(correct / samples, lost / samples, {s: r / samples for s, r in rates.items()}, samples)
-    finally:
-        net.train(training)
