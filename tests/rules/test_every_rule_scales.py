@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import distributed, multiprocessing, nn
+from torch import distributed, nn
 
 from spikewright.network import Network
 from spikewright.neurons import LIF
@@ -13,6 +13,7 @@ from spikewright.plan import plan
 from tests.catalogue import RULES, Entry
 from tests.nets import NETS, sample
 from tests.oracles.compare import assert_agree
+from tests.processes import both
 from tests.rules.support import collected, gradients, learn, names
 
 SPLITTING = [entry for entry in RULES if entry.splits]
@@ -45,10 +46,8 @@ def test_memory_grows_with_the_steps_for_bptt_only(
         assert many.saved_bytes > 200 * few.saved_bytes
 
 
-def rank(index: int, folder: str) -> None:
+def rank(index: int, folder: Path) -> None:
     """Learn from one half of the batch, and average the gradients with the other process."""
-    torch.set_num_threads(1)
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=index, world_size=2)
     x, y = sample("mlp", 0, batch=4)
     averaged = []
     for entry in SPLITTING:
@@ -59,12 +58,11 @@ def rank(index: int, folder: str) -> None:
             distributed.all_reduce(parameter.grad)
             parameter.grad /= 2
         averaged.append(collected(module))
-    torch.save(averaged, Path(folder) / f"{index}.pt")
-    distributed.destroy_process_group()
+    torch.save(averaged, folder / f"{index}.pt")
 
 
 def test_two_ranks_are_one_process(tmp_path: Path) -> None:
-    multiprocessing.spawn(rank, args=(str(tmp_path),), nprocs=2)
+    both(rank, tmp_path)
     for index in range(2):
         for averaged, entry in zip(torch.load(tmp_path / f"{index}.pt"), SPLITTING):
             assert_agree(averaged, gradients(entry.make(), NETS["mlp"](0), *sample("mlp", 0, batch=4)))

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import distributed, multiprocessing
 
 from spikewright.errors import ConfigError
 from spikewright.train import fit
 from spikewright.train.checkpoint import load
 from spikewright.train.distributed import Ranks, average_buffers
+from tests.processes import both
 from tests.train.support import experiment, same, trained, weights
 
 LOCAL = ("rule.name=opzo", "rule.local=true")
@@ -82,20 +82,18 @@ def test_what_learning_costs_is_in_the_result(tmp_path: Path) -> None:
     assert difference == 3 * (2 * readout.numel() - readout.numel())  # 3 steps: teach and use M, against W^T once
 
 
-def rank(index: int, folder: str) -> None:
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=index, world_size=2)
+def rank(index: int, folder: Path) -> None:
     rule = experiment("rule.name=opzo").rule
     for number, buffer in enumerate(b for b in rule.buffers() if b.is_floating_point()):
         buffer.fill_(number + index)
     count = next(b for b in rule.buffers() if not b.is_floating_point())
     count.fill_(7 + index)
     average_buffers(rule, Ranks(index, 2))
-    torch.save(([b for b in rule.buffers() if b.is_floating_point()], count), Path(folder) / f"{index}.pt")
-    distributed.destroy_process_group()
+    torch.save(([b for b in rule.buffers() if b.is_floating_point()], count), folder / f"{index}.pt")
 
 
 def test_what_a_rule_has_learned_is_averaged_over_processes(tmp_path: Path) -> None:
-    multiprocessing.spawn(rank, args=(str(tmp_path),), nprocs=2)
+    both(rank, tmp_path)
     for index in range(2):
         buffers, count = torch.load(tmp_path / f"{index}.pt")
         assert buffers and all((b == number + 0.5).all() for number, b in enumerate(buffers))
