@@ -8,4 +8,5 @@ from spikewright.cli.evaluate import evaluate as evaluate
 from spikewright.cli.list import list_components as list_components
 from spikewright.cli.plan import plan as plan
 from spikewright.cli.plot import plot as plot
+from spikewright.cli.reason import reason as reason
 from spikewright.cli.train import train as train

@@ -22,6 +22,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "evaluate": cli.evaluate,
     "compare": cli.compare,
     "continual": cli.continual,
+    "reason": cli.reason,
     "certify": cli.certify,
     "plan": cli.plan,
     "plot": cli.plot,

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from spikewright.temporal import is_static
 
-INTERFACE = 3
+INTERFACE = 4
 """Of `cpp/lif.cpp`; a library built from other sources is not used."""
 RUNS_AGAIN = True
 """Whether the backward scan can make do with the current in place of the potential."""
@@ -31,6 +31,11 @@ _SIGNATURES = {
     "lif": [*_FIRST, _array, _array, *[_number] * 3, _flag, *[_array] * 3, _flag],
     "lif_backward": [*_FIRST, _flag, *[_array] * 5, *[_number] * 3, *[_flag] * 4, _number, _array, _array, _flag],
     "trace": [*_FIRST, _array, _array, _number, _array, _array, _flag],
+    "gather": [_size, *[_array] * 4, _size, *[_array] * 5, _flag],
+    "scatter": [
+        *[_size, *[_array] * 5, _size, *[_array] * 6, *[_size] * 3],
+        *[_array, _array, _number, _number, _array, _flag],
+    ],
 }
 
 
@@ -79,15 +84,19 @@ def available(x: Tensor) -> bool:
 
 
 def call(name: str, first: Tensor, *arguments: Tensor | float | None) -> None:
-    """Run a kernel.
+    """Run a kernel that scans over time.
 
     Args:
         name: Of the kernel.
         first: `[time, ...]`; contiguous, or one contiguous step that is repeated.
         arguments: What else the kernel takes, tensors contiguous.
     """
-    assert _KERNELS is not None  # the caller has asked `available`
     steps = first.shape[0]
+    invoke(name, first.dtype, steps, first.numel() // steps, first, is_static(first), *arguments)
+
+
+def invoke(name: str, dtype: torch.dtype, *arguments: Tensor | float | None) -> None:
+    """Run any kernel in one precision; arguments as for `call`."""
+    assert _KERNELS is not None  # the caller has asked `available`
     pointers = [a.data_ptr() if isinstance(a, Tensor) else a for a in arguments]
-    kernel = _KERNELS[name, first.dtype]
-    kernel(steps, first.numel() // steps, first.data_ptr(), is_static(first), *pointers, torch.get_num_threads())
+    _KERNELS[name, dtype](*pointers, torch.get_num_threads())

@@ -1,0 +1,101 @@
+"""`spikewright reason`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from spikewright.cli.common import check_writable, contents, new_folder, print_table, stored_config, write_json
+from spikewright.errors import ConfigError
+from spikewright.graph.build import build_reasoning
+from spikewright.graph.config import ReasoningConfig, configure_reasoning
+from spikewright.graph.fit import fit
+from spikewright.graph.tell import Bar
+from spikewright.train.log import Silent
+
+
+def reason(
+    recipe: Path | None = None,
+    data: str | None = None,
+    model: str | None = None,
+    data_dir: Path | None = None,
+    steps: int | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    overrides: Sequence[str] | None = None,
+    out: Path | None = None,
+    json: Path | None = None,
+    resume: Path | None = None,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Learn to complete a graph, and rank the answers to its test questions.
+
+    For instance: spikewright reason --data umls --model grsnn
+
+    Args:
+        recipe: TOML file to start from; flags and --set change what it says.
+        data: Graph by name: family (made up, needs no files), nations, umls, kinships (these come with
+            spikewright[graph]), wn18rr, fb15k-237, fb237_v1 ... WN18RR_v4 (inductive), cora, citeseer, or folder (any
+            with train.txt, valid.txt and test.txt).
+        model: grsnn, grsnn+ (weights by relation, connections of nodes to themselves, layer normalisation) or nbfnet
+            (no spikes).
+        data_dir: Folder with the files of the graph.
+        steps: Time steps T of a spiking model.
+        epochs: Passes over the training facts.
+        batch_size: Facts per batch.
+        lr: Learning rate.
+        seed: Seed of everything random.
+        device: cpu, cuda or auto.
+        overrides: Any other key, as section.key=value; may be given several times.
+        out: Folder of the run; by default a new one under runs/.
+        json: Also write the result to this file.
+        resume: Folder of a run to continue, to exactly the weights an uninterrupted run would reach.
+        quiet: Show no progress and no table.
+
+    Returns:
+        What `result.json` in the folder holds.
+    """
+    check_writable(json)
+    if resume is not None:
+        if recipe is not None or out is not None:
+            raise ConfigError(f"--resume {resume} continues that run in its folder; give no recipe or --out with it.")
+        recipe = resume
+        stored_config(resume)
+    config = configure_reasoning(
+        contents(recipe),
+        overrides or (),
+        data={"name": data, "dir": None if data_dir is None else str(data_dir)},
+        model={"name": model, "steps": steps},
+        optimizer={"lr": lr},
+        train={"epochs": epochs, "batch_size": batch_size, "seed": seed, "device": device},
+    )
+    reasoning = build_reasoning(config)
+    folder = resume or out or _new_folder(config)
+    result = fit(reasoning, folder, resume=resume is not None, reporter=Silent() if quiet else Bar())
+    write_json(json, result)
+    if not quiet:
+        _show(result, folder)
+    return result
+
+
+def _new_folder(config: ReasoningConfig) -> Path:
+    return new_folder(f"{config.model['name']}-{config.data['name']}-seed{config.train.seed}")
+
+
+def _show(result: dict[str, Any], folder: Path) -> None:
+    energy = result["energy"]
+    if "auroc" in result:
+        rows = [("AUROC", f"{result['auroc']:.4f}"), ("average precision", f"{result['average_precision']:.4f}")]
+    else:
+        rows = [("MRR", f"{result['mrr']:.4f}"), ("mean rank", f"{result['mr']:.1f}")]
+        rows += [(f"Hits@{k}", f"{result[f'hits_at_{k}']:.4f}") for k in (1, 3, 10)]
+        if "hits_at_10_50" in result:
+            rows.append(("Hits@10 of 50", f"{result['hits_at_10_50']:.4f}"))
+    rows.append(("energy of a question", f"{energy['nanojoules']:.4g} nJ, NBFNet {energy['nbfnet_nanojoules']:.4g} nJ"))
+    if "firing_rate" in energy:
+        rows.append(("mean firing rate", f"{energy['firing_rate']:.1%} per neuron and step"))
+    rows += [("parameters", f"{result['parameters']:,}"), ("training time", f"{result['seconds']:.1f} s")]
+    title = f"{result['model']} · {result['data']} · {result['epochs']} epochs, the best was {result['best_epoch']}"
+    print_table(title, ("", ""), [*rows, ("run", str(folder))])

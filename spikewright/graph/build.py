@@ -1,0 +1,67 @@
+"""From a configuration to what reasons over a graph."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+
+from spikewright.graph.config import ReasoningConfig
+from spikewright.graph.data import GraphData, load_graph
+from spikewright.graph.models import GRSNN, LinkScorer, NBFNet
+from spikewright.graph.questions import Asker
+from spikewright.train.build import device_named
+from spikewright.train.components import OPTIMIZERS, construct, defaults
+from spikewright.train.config import Tree
+
+MODELS: Mapping[str, Callable[..., LinkScorer]] = {"grsnn": GRSNN, "grsnn+": GRSNN.plus, "nbfnet": NBFNet}
+
+
+@dataclass
+class Reasoning:
+    """Everything that learning to reason over a graph consists of.
+
+    Attributes:
+        config: What it was built from, with every default filled in.
+        data: The graph.
+        model: What answers, on its device.
+        optimizer: What it learns with.
+        asker: What it is asked while it learns.
+        device: Where the model lives.
+    """
+
+    config: Tree
+    data: GraphData
+    model: LinkScorer
+    optimizer: Optimizer
+    asker: Asker
+    device: torch.device
+
+
+def build_reasoning(config: ReasoningConfig) -> Reasoning:
+    """Build what a configuration names; seeds the global generator of torch.
+
+    Raises:
+        ConfigError: A name, key, type or value in the configuration is wrong.
+        DatasetMissing: The files of the graph are not there.
+        DatasetCorrupt: They are there, but damaged.
+    """
+    settings = config.train
+    torch.manual_seed(settings.seed)
+    device = device_named(settings.device)
+    table = dict(config.data)
+    folder = table.pop("dir", None)
+    data = load_graph(table.pop("name"), None if folder is None else Path(folder), **table)
+    relations = 1 if data.homogeneous else 2 * len(data.relations)
+    model: LinkScorer = construct("model", MODELS, config.model, relations).to(device)
+    optimizer = construct("optimizer", OPTIMIZERS, config.optimizer, model.parameters())
+    asker = Asker(data, settings.batch_size, settings.negatives, settings.seed, device)
+    tree = {
+        "data": config.data,
+        "model": defaults("model", MODELS, config.model),
+        "optimizer": defaults("optimizer", OPTIMIZERS, config.optimizer),
+        "train": asdict(settings),
+    }
+    return Reasoning(tree, data, model, optimizer, asker, device)

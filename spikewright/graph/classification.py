@@ -1,0 +1,68 @@
+"""How well scores tell true links from false ones: areas under two curves."""
+
+from torch import Tensor
+
+from spikewright.errors import InputError, ShapeError
+
+
+def auroc(scores: Tensor, labels: Tensor) -> float:
+    """Return the probability that a true link has a higher score than a false one; a draw counts half.
+
+    Args:
+        scores: The higher, the more likely true, `[any]`.
+        labels: True or 1 where the link is true, `[any]`.
+
+    Raises:
+        ShapeError: Scores and labels do not fit.
+        InputError: A score is not a number, a label not 0 or 1, or one of the two is missing.
+
+    >>> auroc(Tensor([2.0, 1.0, 1.0]), Tensor([1, 1, 0]))
+    0.75
+    """
+    true, false = _by_level(scores, labels)
+    won = false.cumsum(0) - false / 2
+    return float((true * won).sum() / (true.sum() * false.sum()))
+
+
+def average_precision(scores: Tensor, labels: Tensor) -> float:
+    """Return the mean over true links of the precision at the threshold that just lets them in.
+
+    Links with equal scores pass a threshold together, so their order does not matter.
+
+    Args:
+        scores: The higher, the more likely true, `[any]`.
+        labels: True or 1 where the link is true, `[any]`.
+
+    Raises:
+        ShapeError: Scores and labels do not fit.
+        InputError: A score is not a number, a label not 0 or 1, or one of the two is missing.
+
+    >>> average_precision(Tensor([2.0, 1.0, 1.0]), Tensor([1, 1, 0]))
+    0.8333333333333333
+    """
+    true, false = (counts.flip(0) for counts in _by_level(scores, labels))
+    found = true.cumsum(0)
+    return float((true * found / (found + false.cumsum(0))).sum() / true.sum())
+
+
+def _by_level(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Count true and false links at each value that scores have, from the lowest up."""
+    if scores.dim() != 1 or scores.shape != labels.shape:
+        raise ShapeError(
+            f"Every link has one score and one label, [any] each; there are {list(scores.shape)} scores and "
+            f"{list(labels.shape)} labels. Flatten both."
+        )
+    if bool(scores.isnan().any()):
+        raise InputError(
+            f"The score of link {int(scores.isnan().nonzero()[0])} is NaN. What is not a number is neither above nor "
+            "below another. Look for the first step that is not finite."
+        )
+    yes = labels == 1
+    if not bool((yes | (labels == 0)).all()) or bool(yes.all()) or not bool(yes.any()):
+        raise InputError(
+            f"The labels of {len(labels)} links are {labels.unique().tolist()[:5]}. An area compares true links with "
+            "false ones. Give at least one 1 and one 0, and nothing else."
+        )
+    values, place = scores.detach().unique(return_inverse=True)
+    true, false = (place[chosen].bincount(minlength=len(values)).double() for chosen in (yes, ~yes))
+    return true, false

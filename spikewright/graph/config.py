@@ -1,0 +1,107 @@
+"""The configuration of reasoning over a graph."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from spikewright.errors import ConfigError
+from spikewright.graph.presets import preset
+from spikewright.train.config import Tree, assemble, check_keys, read_recipe
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How long and how to train.
+
+    Attributes:
+        epochs: Passes over the training facts.
+        batch_size: Facts per batch.
+        accumulate: Batches per update.
+        negatives: Wrong answers beside each true one.
+        temperature: Of the weights of wrong answers; 0 weighs all the same.
+        between: Hide every edge between the two nodes of a fact that is asked for; else the edge of the fact alone.
+        seed: Of weights, orders and negatives.
+        device: "cpu", "cuda", or "auto": CUDA where there is one.
+        clip_norm: Largest norm of the gradient; `None` does not clip.
+        evaluate_every: Epochs between evaluations on the validation questions; the last epoch is always evaluated.
+        evaluate_batch: Questions at a time meanwhile.
+        checkpoint_every: Batches between checkpoints inside an epoch; `None` saves at the end of each epoch only.
+        limit_batches: Batches per epoch, at most.
+        ties: Rank of an answer that others are level with: "realistic", "optimistic" or "pessimistic".
+    """
+
+    epochs: int = 20
+    batch_size: int = 32
+    accumulate: int = 1
+    negatives: int = 32
+    temperature: float = 0.5
+    between: bool = False
+    seed: int = 0
+    device: str = "auto"
+    clip_norm: float | None = None
+    evaluate_every: int = 1
+    evaluate_batch: int = 32
+    checkpoint_every: int | None = None
+    limit_batches: int | None = None
+    ties: str = "realistic"
+
+
+@dataclass(frozen=True)
+class ReasoningConfig:
+    """A complete configuration: one table per section, with a `name` where there is a choice."""
+
+    data: dict[str, Any]
+    model: dict[str, Any]
+    optimizer: dict[str, Any]
+    train: Settings
+
+    def tree(self) -> Tree:
+        """Return the configuration as plain nested dictionaries."""
+        return asdict(self)
+
+
+def configure_reasoning(
+    recipe: Path | str | Mapping[str, Any] | None = None,
+    overrides: Sequence[str] = (),
+    **sections: Mapping[str, Any] | str | None,
+) -> ReasoningConfig:
+    """Put a configuration together: what is usual for the graph, then the recipe, then `sections`, then `overrides`.
+
+    Args:
+        recipe: A TOML file, or its contents.
+        overrides: `section.key=value`.
+        **sections: Tables, or names, by section; `None` values in them are left out.
+
+    Raises:
+        ConfigError: Something is unknown, or out of its range.
+
+    >>> configure_reasoning(data="umls", overrides=["train.epochs=3"]).train.epochs
+    3
+    """
+    given = read_recipe(Path(recipe)) if isinstance(recipe, str | Path) else dict(recipe or {})
+    bare: Tree = {"data": {"name": "umls"}, "model": {"name": "grsnn"}, "optimizer": {"name": "adam"}, "train": {}}
+    named = assemble(bare, given, overrides, **sections)
+    split = named["data"].get("split")
+    usual = preset(str(named["data"]["name"] if split is None else split))
+    defaults = {name: {**table, **usual.get(name, {})} for name, table in bare.items()}
+    defaults["data"], defaults["model"]["name"] = {"name": named["data"]["name"]}, named["model"]["name"]
+    defaults["optimizer"].setdefault("lr", 0.002)
+    defaults["model"] = _taken(defaults["model"], named["model"]["name"])
+    tree = assemble(defaults, given, overrides, **sections)
+    check_keys("train", tree["train"], Settings)
+    settings = Settings(**tree["train"])
+    for key in (
+        *("epochs", "batch_size", "accumulate", "negatives", "evaluate_every", "evaluate_batch"),
+        *("checkpoint_every", "limit_batches"),
+    ):
+        if (value := getattr(settings, key)) is not None and value < 1:
+            raise ConfigError(f"train.{key} = {value}: it has to be at least 1.")
+    if settings.temperature < 0:
+        raise ConfigError(f"train.temperature = {settings.temperature}: it is 0 (no weights) or above.")
+    return ReasoningConfig(**{**tree, "train": settings})  # type: ignore[arg-type]
+
+
+def _taken(table: dict[str, Any], model: str) -> dict[str, Any]:
+    """Leave out what is usual for spiking models only."""
+    return {key: value for key, value in table.items() if key != "scale" or model.startswith("grsnn")}

@@ -1,0 +1,79 @@
+"""Every graph by its name."""
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from spikewright.errors import ConfigError, nearest
+from spikewright.graph.data.citation import citation
+from spikewright.graph.data.dataset import GraphData
+from spikewright.graph.data.family import family
+from spikewright.graph.data.inductive import SPLITS, inductive
+from spikewright.graph.data.transductive import bundled, folder, published
+
+_LOADERS: dict[str, Callable[..., GraphData]] = {
+    **{name: partial(bundled, name) for name in ("nations", "umls", "kinships")},
+    **{name: partial(published, name) for name in ("wn18rr", "fb15k-237")},
+    **{name: partial(inductive, name) for name in SPLITS},
+    **{name: partial(citation, name) for name in ("cora", "citeseer")},
+    "family": family,
+    "folder": folder,
+    "inductive": inductive,
+}
+
+
+def graph_names() -> list[str]:
+    """Return the names of all graph data sets, sorted.
+
+    >>> "family" in graph_names()
+    True
+    """
+    return sorted(_LOADERS)
+
+
+def graph_loader(name: str) -> Callable[..., GraphData]:
+    """Return the function that loads the graph `name`, in capitals or not; its signature tells the options.
+
+    Raises:
+        ConfigError: There is no such graph.
+    """
+    known = {spelling.lower(): loader for spelling, loader in _LOADERS.items()}
+    if name.lower() not in known:
+        raise ConfigError(f"The graph '{name}' is unknown. {nearest(name, _LOADERS)}")
+    return known[name.lower()]
+
+
+def load_graph(name: str, folder: Path | str | None = None, **options: Any) -> GraphData:
+    """Load the graph `name`.
+
+    Args:
+        name: One of `graph_names()`.
+        folder: Folder with its files; graphs without files leave it unused.
+        **options: Further arguments of `graph_loader(name)`.
+
+    Raises:
+        ConfigError: The graph or an option is unknown, or an option is missing.
+        DatasetMissing: Its files are not there.
+        DatasetCorrupt: A file is damaged, or is not the published one.
+
+    >>> len(load_graph("family", trees=2).relations)
+    17
+    """
+    function = graph_loader(name)
+    known = inspect.signature(function).parameters
+    choices = known.keys() - {"folder"}
+    unknown = sorted(options.keys() - choices)
+    if unknown:
+        advice = nearest(unknown[0], choices) if choices else "It has none."
+        raise ConfigError(f"The graph '{name}' has no option '{unknown[0]}'. {advice}")
+    missing = sorted(option for option in choices - options.keys() if known[option].default is inspect.Parameter.empty)
+    if missing:
+        raise ConfigError(
+            f"The graph '{name}' was asked for without the option '{missing[0]}', which has no default. "
+            f"Give {missing[0]}=...; its meaning is told by graph_loader('{name}')."
+        )
+    if "folder" in known:
+        options["folder"] = folder
+    return function(**options)

@@ -1,0 +1,115 @@
+"""Knowledge graphs in which questions are about the entities of training."""
+
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+
+from spikewright.errors import DatasetCorrupt, DatasetMissing
+from spikewright.graph.data.dataset import GraphData, Split
+from spikewright.graph.data.files import PARTS, existing_folder, read_parts
+from spikewright.graph.data.triples import Triple, entity_numbers, numbered, relation_numbers
+
+LAYOUT = "train.txt, valid.txt and test.txt (or .txt.gz), a triple on each line: head TAB relation TAB tail"
+
+_PUBLISHED = {
+    "wn18rr": (86_835, 3_034, 3_134),
+    "fb15k-237": (272_115, 17_535, 20_466),
+    "nations": (1_592, 199, 201),
+    "umls": (5_216, 652, 661),
+    "kinships": (8_544, 1_068, 1_074),
+}
+
+
+def folder(folder: Path | str | None) -> GraphData:
+    """Load any knowledge graph from a folder with `train.txt`, `test.txt` and, for choosing a model, `valid.txt`.
+
+    Args:
+        folder: Folder with the files, each plain or `.gz`.  Without `valid.txt` no validation questions are asked.
+
+    Raises:
+        DatasetMissing: The folder, or the file for training or testing, is not there.
+        DatasetCorrupt: A file is damaged or empty, or has a line that is no triple.
+    """
+    return transductive("folder", read_parts("folder", existing_folder("folder", folder, LAYOUT), optional=["valid"]))
+
+
+def published(name: str, folder: Path | str | None, verify: bool = True) -> GraphData:
+    """Load WN18RR (Dettmers et al., AAAI 2018) or FB15k-237 (Toutanova & Chen, CVSC workshop 2015).
+
+    Args:
+        name: "wn18rr" or "fb15k-237".
+        folder: Folder with the three files, or with a folder of the name of the data set that has them.
+        verify: Compare the number of triples with the published one.
+
+    Raises:
+        DatasetMissing: The folder or a file is not there.
+        DatasetCorrupt: A file is damaged, or there are not as many triples as in the published ones.
+    """
+    outer = existing_folder(name, folder, f"{LAYOUT}, or these inside a folder '{name}' in capitals or not")
+    inner = next((entry for entry in sorted(outer.iterdir()) if entry.is_dir() and entry.name.lower() == name), outer)
+    return _verified(name, inner, verify)
+
+
+def bundled(name: str, folder: Path | str | None = None, verify: bool = True) -> GraphData:
+    """Load Nations, UMLS or Kinships (Kok & Domingos, ICML 2007), which come along with the package `pykeen`.
+
+    Args:
+        name: "nations", "umls" or "kinships".
+        folder: Folder with the three files.  Without one they are taken from `pykeen`, which is not imported.
+        verify: Compare the number of triples with the published one.
+
+    Raises:
+        DatasetMissing: `pykeen` is not installed and no folder is given, or a file is not there.
+        DatasetCorrupt: A file is damaged, or there are not as many triples as in the published ones.
+    """
+    if folder is not None:
+        return _verified(name, existing_folder(name, folder, LAYOUT), verify)
+    package = find_spec("pykeen")
+    if package is None or not package.submodule_search_locations:
+        raise DatasetMissing(
+            f"'{name}' was asked for without a folder, and the package 'pykeen', which brings its files along, is not "
+            "installed. Nothing is downloaded. Install it with: pip install 'spikewright[graph]', or give folder=..., "
+            f"a folder that holds {LAYOUT}."
+        )
+    inside = Path(package.submodule_search_locations[0], "datasets", name)
+    return _verified(name, existing_folder(name, inside, LAYOUT), verify)
+
+
+def _verified(name: str, folder: Path, verify: bool) -> GraphData:
+    parts = read_parts(name, folder)
+    counts = tuple(len(parts[part]) for part in PARTS)
+    if verify and counts != _PUBLISHED[name]:
+        raise DatasetCorrupt(
+            f"'{name}' was read from {folder.absolute()}, which has {_spelled(counts)} triples (train, valid, test); "
+            f"the published files have {_spelled(_PUBLISHED[name])}. Results on other data cannot be compared with "
+            "anything. Fetch the files again, or use verify=False, or load them under the name 'folder'."
+        )
+    return transductive(name, parts)
+
+
+def _spelled(counts: Sequence[int]) -> str:
+    return ", ".join(map(str, counts))
+
+
+def transductive(name: str, parts: Mapping[str, Sequence[Triple]]) -> GraphData:
+    """Reason from the training triples, and ask for those of every part.
+
+    Entities and relations are numbered in the order of first appearance in train, then valid, then test.
+
+    Args:
+        name: What the data set is called.
+        parts: The triples of "train", "valid" and "test".
+    """
+    triples = [parts[part] for part in PARTS]
+    entities, relations = entity_numbers(triples), relation_numbers(triples)
+    train, valid, test = (numbered(part, entities, relations) for part in triples)
+    known, names = torch.cat([train, valid, test]), tuple(entities)
+    return GraphData(
+        name,
+        tuple(relations),
+        train=Split(train, train, train, names),
+        valid=Split(train, valid, known, names),
+        test=Split(train, test, known, names),
+    )

@@ -1,0 +1,77 @@
+"""Reading triples from text files, and numbering what they name."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from spikewright.data.idx import read_content
+from spikewright.errors import DatasetCorrupt
+
+Triple = tuple[str, str, str]
+"""Names of head, relation and tail."""
+
+
+def read_triples(path: Path) -> list[Triple]:
+    """Read a file with a triple on each line: head, relation, tail, with a tab between them.
+
+    Names may hold spaces.  A byte order mark, Windows line ends and empty lines at the end are accepted; a line that
+    comes again is read once, for facts are true or not.
+
+    Args:
+        path: UTF-8 text, compressed if the name ends in `.gz`.
+
+    Raises:
+        DatasetCorrupt: The file is damaged, is empty, or has a line of another form.
+    """
+    content = read_content(path)
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as cause:
+        line = content.count(b"\n", 0, cause.start) + 1
+        raise DatasetCorrupt(
+            f"{path}, line {line}, was read as UTF-8 text, but {cause}. Names must be readable to be told apart. "
+            "Convert the file to UTF-8, or fetch it again."
+        ) from cause
+    lines = text.rstrip("\r\n").split("\n")
+    if lines == [""]:
+        raise DatasetCorrupt(
+            f"{path} was read for triples, but it is empty. There is nothing to learn or to ask. Fetch the file again, "
+            "or write one triple on a line: head, relation and tail with a tab between them."
+        )
+    return list(dict.fromkeys(_triple(line.removesuffix("\r"), path, number) for number, line in enumerate(lines, 1)))
+
+
+def _triple(line: str, path: Path, number: int) -> Triple:
+    names = line.split("\t")
+    if len(names) != 3 or not all(name.strip() for name in names):
+        shown = line if len(line) <= 80 else f"{line[:77]}..."
+        found = f"{len(names)} fields" if len(names) != 3 else "an empty name"
+        raise DatasetCorrupt(
+            f"{path}, line {number}, was read as a triple, but it has {found}: {shown!r}. A line holds three names, "
+            "head, relation and tail, with a tab between them and nothing else. Correct the line, or fetch the file "
+            "again."
+        )
+    head, relation, tail = names
+    return head, relation, tail
+
+
+def entity_numbers(parts: Iterable[Sequence[Triple]]) -> dict[str, int]:
+    """Number the entities in the order in which they are first named, head before tail."""
+    return _numbers(name for triples in parts for head, _, tail in triples for name in (head, tail))
+
+
+def relation_numbers(parts: Iterable[Sequence[Triple]]) -> dict[str, int]:
+    """Number the relations in the order in which they are first named."""
+    return _numbers(relation for triples in parts for _, relation, _ in triples)
+
+
+def _numbers(names: Iterator[str]) -> dict[str, int]:
+    return {name: number for number, name in enumerate(dict.fromkeys(names))}
+
+
+def numbered(triples: Sequence[Triple], entities: Mapping[str, int], relations: Mapping[str, int]) -> Tensor:
+    """Return the triples as numbers, int64 `[len(triples), 3]`."""
+    rows = [(entities[head], relations[relation], entities[tail]) for head, relation, tail in triples]
+    return torch.tensor(rows, dtype=torch.int64).reshape(-1, 3)

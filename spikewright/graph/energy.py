@@ -1,0 +1,99 @@
+"""What an answer costs: spikes and additions of a spiking model, beside multiplications of NBFNet on the same graph."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from spikewright.graph.data import GraphData
+from spikewright.graph.evaluate import graph_of
+from spikewright.graph.models import GRSNN, LinkScorer, NBFNet
+from spikewright.graph.questions import both_ways
+from spikewright.graph.structure import RelationalGraph
+from spikewright.metrics.operations import Operations
+from spikewright.trial import evaluating
+
+LAYERS = 6
+"""Of the NBFNet that everything is compared with."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Operations for one question, all nodes scored; readouts and what makes weights of queries are left out.
+
+    Attributes:
+        messages: Along edges: an addition for each spike and edge, or a multiplication for each channel and edge.
+        nodes: At nodes: the linear map of what arrived, and the updates of neurons.
+    """
+
+    messages: Operations
+    nodes: Operations
+
+    @property
+    def picojoules(self) -> float:
+        """Their energy."""
+        return (self.messages + self.nodes).picojoules
+
+
+def cost_of_layers(graph: RelationalGraph, width: int, layers: int = LAYERS, inputs: int = 2) -> Cost:
+    """Return the cost of NBFNet; `inputs` times the width is what a node's linear map takes in."""
+    edges, nodes = len(graph.targets) * width, graph.nodes * inputs * width * width
+    return Cost(Operations(0, layers * edges), Operations(0, layers * nodes))
+
+
+@torch.no_grad()
+def cost_of_spikes(model: GRSNN, graph: RelationalGraph, sources: torch.Tensor, relations: torch.Tensor) -> Cost:
+    """Return the cost of a spiking model, a mean over questions.
+
+    A spike costs an addition at every edge it leaves by, and one for every synapse from it to its own node; the linear
+    map is a multiplication for every input that is not zero.  Neurons take two multiplications a step.
+    """
+    fired = model.spikes(graph, sources, relations)
+    steps, queries = len(fired), len(sources)
+    leaving = torch.bincount(graph.sources[graph.pairs], minlength=graph.nodes)
+    sent = fired[:-1].sum((0, 2, 3)).to(torch.float64)
+    messages = float((sent * leaving).sum()) / queries
+    reached = fired[:-1].any(0).to(torch.float64)  # by any edge, at any step: an upper bound of what is not zero
+    arrived = torch.zeros_like(reached).index_add_(0, graph.targets, reached[graph.sources[graph.pairs]])
+    maps = (steps - 1) * float((arrived > 0).sum()) / queries * model.synapse.in_features
+    own = float(sent.sum()) / queries * model.width if model.own else 0.0
+    updates = 2 * (steps - 1) * graph.nodes * model.width
+    return Cost(Operations(messages, 0), Operations(own, maps + updates))
+
+
+def energy_of(model: LinkScorer, data: GraphData, questions: int = 32) -> dict[str, Any]:
+    """Return what a question costs, on the test graph, beside NBFNet with six layers that sum messages.
+
+    Args:
+        model: What answers.
+        data: Its graph.
+        questions: How many are counted, from the first of the test split on.
+
+    Returns:
+        `nanojoules` and `nbfnet_nanojoules` of a question, `ratio` (how many times less this takes) and `ratio_messages`
+        (the same along edges alone), the operations, and for a spiking model `spikes_per_neuron` over a run and
+        `firing_rate` per neuron and step.
+    """
+    graph = graph_of(data, data.test).to(next(model.parameters()).device)
+    other = cost_of_layers(graph, model.width)
+    sources, relations, _ = both_ways(data.test.queries[:questions], 0 if data.homogeneous else len(data.relations))
+    found: dict[str, Any] = {}
+    with evaluating(model):
+        if isinstance(model, GRSNN):
+            asked = sources[:questions].to(graph.sources.device), relations[:questions].to(graph.sources.device)
+            own = cost_of_spikes(model, graph, *asked)
+            fired = model.spikes(graph, *asked).to(torch.float64)
+            found = {"spikes_per_neuron": float(fired.sum(0).mean()), "firing_rate": float(fired.mean())}
+        else:
+            assert isinstance(model, NBFNet)
+            inputs = model.updates[0][0].in_features // model.width  # type: ignore[index]
+            own = cost_of_layers(graph, model.width, len(model.updates), inputs)
+    return {
+        "nanojoules": own.picojoules / 1e3,
+        "nbfnet_nanojoules": other.picojoules / 1e3,
+        "ratio": other.picojoules / own.picojoules,
+        "ratio_messages": other.messages.picojoules / own.messages.picojoules if own.messages.picojoules else None,
+        **found,
+        "messages": asdict(own.messages),
+        "nodes": asdict(own.nodes),
+    }

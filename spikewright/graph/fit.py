@@ -1,0 +1,186 @@
+"""Learning to reason over a graph."""
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from spikewright.errors import CheckpointError, NotFinite
+from spikewright.graph.build import Reasoning
+from spikewright.graph.energy import energy_of
+from spikewright.graph.evaluate import evaluate, graph_of
+from spikewright.graph.questions import Questions, loss_of
+from spikewright.train import checkpoint
+from spikewright.train.log import Reporter, Silent, Table
+
+
+def fit(reasoning: Reasoning, out: Path, *, resume: bool = False, reporter: Reporter = Silent()) -> dict[str, Any]:  # noqa: B008
+    """Train a model, keep the weights that answer validation questions best, and test these.
+
+    Writes `config.json`, `log.csv`, `last.safetensors` and `best.safetensors` after every epoch, and `result.json`.
+
+    Args:
+        reasoning: What learns what.
+        out: The folder.
+        resume: Go on from `last.safetensors`, to exactly the weights that an uninterrupted run ends with.
+        reporter: Told about progress; its accuracy is the share of answers that score above all their negatives.
+
+    Returns:
+        The contents of `result.json`: among others `mrr`, `hits_at_1`, `hits_at_3`, `hits_at_10`, `energy`, `seconds`.
+
+    Raises:
+        NotFinite: The loss stopped being finite.
+        CheckpointError: The folder cannot be written, or there is nothing sound to resume from.
+        ConfigError: The folder already holds a run, and `resume` is not set.
+    """
+    learner = _Learner(reasoning, out, reporter)
+    if resume:
+        learner.restore(checkpoint.load(out / "last.safetensors"))
+    else:
+        checkpoint.begin(out, reasoning.config)
+    try:
+        learner.learn()
+    finally:
+        reporter.stop()
+    result = learner.result()
+    checkpoint.write_atomically(out / "result.json", json.dumps(result, indent=2).encode())
+    return result
+
+
+class _Learner:
+    def __init__(self, reasoning: Reasoning, out: Path, reporter: Reporter) -> None:
+        self.reasoning, self.out, self.reporter = reasoning, out, reporter
+        self.settings = reasoning.config["train"]
+        self.graph = graph_of(reasoning.data, reasoning.data.train).to(reasoning.device)
+        self.batches = min(len(reasoning.asker), self.settings["limit_batches"] or len(reasoning.asker))
+        self.main = "auroc" if reasoning.data.homogeneous else "mrr"
+        self.table = Table(out / "log.csv")
+        self.epoch = self.batch = 0
+        self.lost = self.right = self.seconds = 0.0
+        self.asked, self.best = 0, -1.0
+
+    def learn(self) -> None:
+        """Learn to the last epoch."""
+        epochs = self.settings["epochs"]
+        self.reporter.start(self.batches, epochs, self.epoch, self.batch)
+        while self.epoch < epochs:
+            began = time.perf_counter()
+            for questions in self.reasoning.asker.epoch(self.epoch, self.batch):
+                if self.batch == self.batches:
+                    break
+                self._learn_from(questions)
+                self.reporter.batch(self.epoch, self.batch - 1, self.lost / self.asked, self.right / self.asked)
+                every = self.settings["checkpoint_every"]
+                if every and self.batch % every == 0 and self.batch < self.batches:
+                    now = time.perf_counter()
+                    self.seconds, began = self.seconds + now - began, now
+                    self._save("last")
+            self.seconds += time.perf_counter() - began
+            self._end_epoch()
+
+    def _learn_from(self, questions: Questions) -> None:
+        model, optimizer, settings = self.reasoning.model.train(), self.reasoning.optimizer, self.settings
+        pairs, every = self.reasoning.data.homogeneous, settings["accumulate"]
+        kept = self.graph.without(questions.facts, settings["between"])
+        scores = model(self.graph, questions.sources, questions.relations, questions.candidates, kept)
+        loss = loss_of(scores, settings["temperature"], pairs)
+        if not math.isfinite(value := loss.item()):
+            raise NotFinite(
+                f"The loss is {value} in epoch {self.epoch + 1}, batch {self.batch + 1}. Lower optimizer.lr, or set "
+                f"train.clip_norm. The last sound weights are in {self.out}."
+            )
+        (loss / every).backward()
+        self.batch += 1
+        if self.batch % every == 0 or self.batch == self.batches:
+            if settings["clip_norm"] is not None:
+                torch.nn.utils.clip_grad_norm_(model.parameters(), settings["clip_norm"])
+            optimizer.step()
+            optimizer.zero_grad()
+        with torch.no_grad():
+            above = (scores[: len(scores) // 2] > scores[len(scores) // 2 :]) if pairs else scores[:, :1] > scores[:, 1:]
+            self.lost, self.right = self.lost + value * len(above), self.right + float(above.all(1).sum())
+            self.asked += len(above)
+
+    def _end_epoch(self) -> None:
+        row = {
+            "epoch": self.epoch + 1,
+            "train_loss": self.lost / self.asked,
+            "train_accuracy": self.right / self.asked,
+            "seconds": self.seconds - sum(r["seconds"] for r in self.table.rows),
+            "validation": None,
+        }
+        self.epoch, self.batch, self.lost, self.right, self.asked = self.epoch + 1, 0, 0.0, 0.0, 0
+        if self.epoch % self.settings["evaluate_every"] == 0 or self.epoch == self.settings["epochs"]:
+            row["validation"] = self._measured("valid")[self.main]
+        improved = row["validation"] is not None and row["validation"] > self.best
+        if improved:
+            self.best = row["validation"]
+        self.table.add(row)
+        if improved:
+            self._save("best")
+        self._save("last")
+        self.reporter.epoch(row)
+
+    def _measured(self, name: str) -> dict[str, float]:
+        data, settings = self.reasoning.data, self.settings
+        split = getattr(data, name)
+        inductive = split.entities != data.train.entities
+        return evaluate(
+            *(self.reasoning.model, data, split),
+            batch=settings["evaluate_batch"],
+            ties=settings["ties"],
+            sampled=inductive,
+        )
+
+    def result(self) -> dict[str, Any]:
+        """Return what `result.json` holds."""
+        reasoning, settings = self.reasoning, self.settings
+        best = checkpoint.load(self.out / "best.safetensors")
+        reasoning.model.load_state_dict(best["parts"]["model"])
+        return {
+            "data": reasoning.data.name,
+            "model": reasoning.config["model"]["name"],
+            "seed": settings["seed"],
+            "epochs": settings["epochs"],
+            "best_epoch": best["epoch"],
+            **self._measured("test"),
+            "validation": self.best,
+            "parameters": sum(p.numel() for p in reasoning.model.parameters()),
+            "energy": energy_of(reasoning.model, reasoning.data),
+            "seconds": self.seconds,
+            "history": self.table.rows,
+            "config": reasoning.config,
+        }
+
+    def restore(self, tree: dict[str, Any]) -> None:
+        """Go on where a checkpoint was made."""
+        if tree.get("config") != self.reasoning.config:
+            raise CheckpointError(
+                f"The checkpoint in {self.out} is of another run. A run is resumed as it was begun: give the same recipe "
+                "and flags, or none."
+            )
+        self.epoch, self.batch, self.asked = tree["epoch"], tree["batch"], tree["asked"]
+        self.lost, self.right, self.seconds, self.best = tree["lost"], tree["right"], tree["seconds"], tree["best"]
+        self.table.rows = list(tree["rows"])
+        self.reasoning.model.load_state_dict(tree["parts"]["model"])
+        self.reasoning.optimizer.load_state_dict(tree["parts"]["optimizer"])
+        for name, parameter in self.reasoning.model.named_parameters():
+            parameter.grad = tree["parts"]["gradients"].get(name)
+
+    def _save(self, name: str) -> None:
+        model = self.reasoning.model
+        gradients = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+        tree = {
+            **{"config": self.reasoning.config, "epoch": self.epoch, "batch": self.batch, "asked": self.asked},
+            **{"lost": self.lost, "right": self.right, "seconds": self.seconds, "best": self.best},
+            "rows": self.table.rows,
+            "parts": {
+                "model": model.state_dict(),
+                "optimizer": self.reasoning.optimizer.state_dict(),
+                "gradients": gradients,
+            },
+        }
+        checkpoint.save(self.out / f"{name}.safetensors", tree)

@@ -1,0 +1,5 @@
+"""Models of link prediction."""
+
+from spikewright.graph.models._scorer import LinkScorer as LinkScorer
+from spikewright.graph.models.grsnn import GRSNN as GRSNN
+from spikewright.graph.models.nbfnet import NBFNet as NBFNet

@@ -1,0 +1,136 @@
+r"""Reasoning with spike times: every edge delays spikes by what its relation means to the query."""
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from spikewright.errors import ConfigError
+from spikewright.graph.models._scorer import LinkScorer
+from spikewright.graph.models.aggregation import FEATURES, principal
+from spikewright.graph.propagation import LONGEST, DelayGrad, Dynamics, Journey, propagate, spikes
+from spikewright.graph.structure import RelationalGraph
+
+Aggregate = Literal["sum", "pna"]
+
+
+class GRSNN(LinkScorer):
+    r"""A spiking network in the shape of the graph, with a group of neurons at every node.
+
+    The source of a query is driven by a constant current :math:`\hat q = (q + 1) V_{th} / 2`; the delay of relation r is
+    :math:`\delta_r = \mathrm{round}(\beta\,\sigma(P_r(\hat q)))` for each channel, so an edge takes :math:`\delta + 1`
+    steps; nodes that are reached early, by short paths, fire early and often, which is what the score is read from.
+
+    Args:
+        relations: Number of relations R, inverse ones included.
+        width: Neurons D of a node, for each query.
+        steps: Time steps T.
+        tau: Time constant of neurons, in steps.
+        threshold: Of neurons.
+        max_delay: Longest delay :math:`\beta` of an edge, in steps.
+        decay: How much less a spike counts for every step it is later.
+        scale: Factor :math:`\kappa` on what synapses deliver.
+        dependent: Delays (and weights) depend on the query; else on the relation alone.
+        weighted: Messages have weights by relation as well.
+        own: A node sends its last spikes to itself.
+        layer_norm: What synapses deliver is normalised over the channels of a node.
+        aggregate: "sum", or "pna" (mean, maximum, minimum and deviation).
+        delay_grad: Gradient of delays: "exact", "finite_difference" or "reference"; see `Dynamics`.
+        symmetric: Score a pair of nodes from both ends.
+
+    Raises:
+        ConfigError: An argument is out of its range.
+
+    Reference:
+        Xiao et al., Temporal Spiking Neural Networks with Synaptic Delay for Graph Reasoning, ICML 2024,
+        arXiv 2405.16851.
+    """
+
+    def __init__(
+        self,
+        relations: int,
+        *,
+        width: int = 32,
+        steps: int = 10,
+        tau: float = 4.0,
+        threshold: float = 2.0,
+        max_delay: int = 4,
+        decay: float = 0.95,
+        scale: float = 1.0,
+        dependent: bool = True,
+        weighted: bool = False,
+        own: bool = False,
+        layer_norm: bool = False,
+        aggregate: Aggregate = "sum",
+        delay_grad: DelayGrad = "exact",
+        symmetric: bool = False,
+    ) -> None:
+        super().__init__(relations, width, symmetric)
+        if not 0 <= max_delay <= LONGEST or steps < 1 or not (tau > 0 and threshold > 0 and 0 < decay <= 1):
+            raise ConfigError(
+                f"GRSNN(steps={steps}, tau={tau}, threshold={threshold}, max_delay={max_delay}, decay={decay}): there is "
+                f"at least one step, tau and threshold are above 0, delays from 0 to {LONGEST} steps fit into a byte of "
+                "history, and the decay lies above 0, up to 1."
+            )
+        if aggregate not in ("sum", "pna") or delay_grad not in ("exact", "finite_difference", "reference"):
+            raise ConfigError(
+                f"GRSNN(aggregate={aggregate!r}, delay_grad={delay_grad!r}): messages are aggregated by 'sum' or 'pna', "
+                "and the gradient of delays is 'exact', 'finite_difference' or 'reference'."
+            )
+        self.dynamics = Dynamics(steps, tau, threshold, decay, delay_grad=delay_grad)
+        self.max_delay, self.scale, self.own, self.aggregate = max_delay, scale, own, aggregate
+        self.delay = _ByRelation(relations, width, dependent)
+        self.weight = _ByRelation(relations, width, dependent) if weighted else None
+        self.synapse = nn.Linear((FEATURES if aggregate == "pna" else 1) * width + own * width, width)
+        self.norm = nn.LayerNorm(width) if layer_norm else None
+
+    @classmethod
+    def plus(cls, relations: int, **options: Any) -> "GRSNN":
+        """Return GRSNN+: weights by relation, connections of nodes to themselves, and layer normalisation."""
+        return cls(relations, **{"weighted": True, "own": True, "layer_norm": True, **options})
+
+    def asked(self, relations: Tensor) -> Tensor:
+        return (self.query(relations) + 1) * (self.dynamics.threshold / 2)
+
+    def reached(self, graph: RelationalGraph, sources: Tensor, asked: Tensor, kept: Tensor | None) -> Tensor:
+        learning = [p for module in (self.synapse, self.norm) if module is not None for p in module.parameters()]
+        return propagate(*self._run(graph, sources, asked, kept), parameters=learning)
+
+    def spikes(
+        self, graph: RelationalGraph, sources: Tensor, relations: Tensor, kept: Tensor | None = None
+    ) -> Tensor:
+        """Return every spike of a run, bool, `[T, N, B, D]`; arguments as for a call."""
+        return spikes(*self._run(graph, sources, self.asked(relations), kept))
+
+    def delays(self, relations: Tensor) -> Tensor:
+        """Return the delays of all edges, in steps, before rounding: `[R, B, D]` for queries `[B]`."""
+        return self.max_delay * torch.sigmoid(self.delay(self.asked(relations)))
+
+    def _run(
+        self, graph: RelationalGraph, sources: Tensor, asked: Tensor, kept: Tensor | None
+    ) -> tuple[Journey, Tensor, Tensor, Tensor | None, Tensor | None]:
+        pna = self.aggregate == "pna"
+
+        def synapses(messages: Tensor, last: Tensor) -> Tensor:
+            arrived = principal(graph, messages, kept) if pna else messages
+            x = self.scale * self.synapse(torch.cat([last, arrived], -1) if self.own else arrived)
+            return x if self.norm is None else self.norm(x)
+
+        delays = self.max_delay * torch.sigmoid(self.delay(asked))
+        weights = None if self.weight is None else self.weight(asked)
+        journey = Journey(graph.one_each if pna else graph, sources, self.dynamics, synapses, self.max_delay)
+        return journey, asked, delays, weights, None if pna else kept
+
+
+class _ByRelation(nn.Module):
+    """A value for each relation, query and channel, `[R, B, D]`, from the vectors of queries or without them."""
+
+    def __init__(self, relations: int, width: int, dependent: bool) -> None:
+        super().__init__()
+        self.shape = (relations, width)
+        self.of = nn.Linear(width, relations * width) if dependent else nn.Embedding(relations, width)
+
+    def forward(self, asked: Tensor) -> Tensor:
+        if isinstance(self.of, nn.Embedding):
+            return self.of.weight[:, None].expand(-1, len(asked), -1)
+        return self.of(asked).unflatten(1, self.shape).transpose(0, 1)
