@@ -10,10 +10,12 @@ from spikewright.certify import Certificate as Certificate
 from spikewright.certify import certify as certify
 from spikewright.energy import Energy as Energy
 from spikewright.energy import energy as energy
+from spikewright.layers.delay import SynapticDelay as SynapticDelay
 from spikewright.layers.feedback import Feedback as Feedback
 from spikewright.network import Network as Network
 from spikewright.neurons import IF as IF
 from spikewright.neurons import LIF as LIF
+from spikewright.neurons import AlphaLIF as AlphaLIF
 from spikewright.plan import Plan as Plan
 from spikewright.plan import plan as plan
 from spikewright.run import Run as Run

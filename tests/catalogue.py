@@ -16,7 +16,7 @@ from spikewright.solvers import Anderson, FixedPoint
 from spikewright.spatial import DFA, DKP, FA, OPZO, ZO, SignSymmetric, Spatial
 from tests.nets import NETS
 from tests.oracles import bptt, direct, ottt, rate, sltt, spide
-from tests.oracles.draw import WEIGHTS
+from tests.oracles.draw import DELAYS, WEIGHTS
 from tests.oracles.machine import Criterion, Params
 
 Case = tuple[Callable, Params, Tensor, Tensor, Criterion]
@@ -72,7 +72,7 @@ def _of(*layers: str) -> set[str]:
 
 
 def everywhere(name: str) -> set[str]:
-    return _of(*WEIGHTS[name])
+    return _of(*WEIGHTS[name]) | set(DELAYS.get(name, {}))
 
 
 def nowhere(name: str) -> set[str]:
@@ -90,6 +90,7 @@ LAST = {
     "residual": "conv2",
     "branching": "left",
     "deep": "4",
+    "delayed": "3",
     "shared": "fc2",
     "if_net": "2",
 }
@@ -203,7 +204,7 @@ def _around(outer: Callable[..., Rule], entry: Entry) -> Entry:
 
 
 def _of_rates(make: Callable[..., Rule], oracle: Callable[[Rule, Case], Params], *refused: str) -> Entry:
-    refuses = frozenset(("hard_reset", *refused))
+    refuses = frozenset(("hard_reset", "delayed", *refused))
     return Entry(make, oracle, where_rates_are_plain, nowhere, resumes=False, refuses=refuses, rates=True)
 
 

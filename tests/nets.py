@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from spikewright.layers.delay import SynapticDelay
 from spikewright.layers.feedback import Feedback
 from spikewright.neurons import IF, LIF
 from spikewright.surrogate import Sigmoid
@@ -93,6 +94,11 @@ def deep() -> nn.Module:
     return nn.Sequential(*hidden, nn.Linear(10, 4))
 
 
+def delayed() -> nn.Module:
+    first = [nn.Linear(8, 12), lif(), SynapticDelay(12), nn.Linear(12, 10), lif(3.0)]
+    return nn.Sequential(*first, nn.Linear(10, 4))
+
+
 def seeded(name: str, build: Callable[[], nn.Module]) -> Callable[[int], nn.Module]:
     """The module of `build` in float64 with the drawn parameters of the network `name`."""
 
@@ -115,6 +121,7 @@ BUILDERS: dict[str, Callable[[], nn.Module]] = {
     "shared": Shared,
     "hard_reset": lambda: mlp(lif(reset="zero"), lif(reset="zero")),
     "attached": lambda: mlp(lif(detach_reset=False), lif(detach_reset=False)),
+    "delayed": delayed,
     "if_net": lambda: mlp(integrate(), integrate()),
 }
 NETS = {name: seeded(name, build) for name, build in BUILDERS.items()}

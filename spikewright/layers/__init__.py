@@ -4,6 +4,7 @@ from spikewright.layers.batch_norm import JointBatchNorm1d as JointBatchNorm1d
 from spikewright.layers.batch_norm import JointBatchNorm2d as JointBatchNorm2d
 from spikewright.layers.batch_norm import PerStepBatchNorm1d as PerStepBatchNorm1d
 from spikewright.layers.batch_norm import PerStepBatchNorm2d as PerStepBatchNorm2d
+from spikewright.layers.delay import SynapticDelay as SynapticDelay
 from spikewright.layers.dropout import SharedDropout as SharedDropout
 from spikewright.layers.dropout import StepDropout as StepDropout
 from spikewright.layers.feedback import Feedback as Feedback

@@ -15,7 +15,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 LAYERS = [
     ["errors", "text", "temporal", "trial", "surrogate", "metrics"],
-    ["kernels", "operations", "folded", "answering"],
+    ["kernels", "operations", "folded", "answering", "delays"],
     ["neurons", "synapse", "layers", "losses"],
     ["sites", "wiring", "rates", "rate_norms", "part", "matrices"],
     ["run", "solvers"],
@@ -26,7 +26,7 @@ LAYERS = [
     ["certify", "plan", "energy"],
     ["bench"],
     ["train"],
-    ["continual"],
+    ["continual", "graph"],
     ["plots"],
     ["cli"],
 ]

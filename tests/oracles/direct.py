@@ -62,6 +62,10 @@ class Cut(Online):
         self.now[name] = torch.cat([sent, sent])
         return torch.cat([sent + (noise if self.post else 0), sent])
 
+    def kept(self, sent: Tensor) -> Tensor:
+        clean = sent.chunk(2)[1]  # noise belongs to its own step
+        return torch.cat([clean, clean])
+
 
 def gradients(
     program: Callable,

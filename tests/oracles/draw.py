@@ -21,8 +21,11 @@ WEIGHTS: dict[str, dict[str, tuple[int, ...]]] = {
     "shared": {"fc1": (12, 8), "fc2": (12, 12), "out": (CLASSES, 12)},
     "hard_reset": MLP,
     "attached": MLP,
+    "delayed": {"0": (12, 8), "3": (10, 12), "5": (CLASSES, 10)},
     "if_net": MLP,
 }
+DELAYS = {"delayed": {"2.delay_logit": 12}}
+"""Channels of every delay."""
 FEATURES = {"conv": (2, 8, 8), "residual": (2, 6, 6)}
 
 
@@ -38,7 +41,12 @@ def draw(shapes: dict[str, tuple[int, ...]], seed: int) -> Params:
 
 def weights(name: str, seed: int) -> Params:
     """The parameters of the network `name`."""
-    return draw(WEIGHTS[name], seed)
+    source = torch.Generator().manual_seed(2000 + seed)
+    delays = {
+        delay: 1.5 * torch.randn(channels, generator=source, dtype=torch.float64) - 1
+        for delay, channels in DELAYS.get(name, {}).items()
+    }
+    return draw(WEIGHTS[name], seed) | delays
 
 
 def sample(name: str, seed: int, steps: int = STEPS, batch: int = BATCH) -> tuple[Tensor, Tensor]:

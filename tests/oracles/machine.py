@@ -49,6 +49,7 @@ class Machine:
         self.cut = cut
         self.membranes: dict[str, Tensor] = {}
         self.leaks: dict[str, float] = {}
+        self.past: dict[str, list[Tensor]] = {}
         self.now: dict[str, Tensor] = {}
         self.before: dict[str, Tensor] = {}
 
@@ -71,6 +72,10 @@ class Machine:
         """What the neuron layer `name` emitted one step ago; None at the first step."""
         spikes = self.before.get(name)
         return spikes.detach() if self.cut and spikes is not None else spikes
+
+    def kept(self, sent: Tensor) -> Tensor:
+        """What later steps see of what was sent."""
+        return sent
 
     def run(self, program: Callable, x: Tensor) -> Iterator[Tensor]:
         """The readout of each step for the input `[time, batch, *feature]`."""

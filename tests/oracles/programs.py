@@ -10,6 +10,7 @@ from functools import partial
 from torch import Tensor
 from torch.nn import functional as F
 
+from tests.oracles.delay import arrive
 from tests.oracles.machine import Machine
 
 
@@ -63,6 +64,12 @@ def shared(x: Tensor, net: Machine) -> Tensor:
     return net.syn("out", s, pre="again")
 
 
+def delayed(x: Tensor, net: Machine) -> Tensor:
+    s = net.lif("1", net.syn("0", x, post="1"), tau=2.0)
+    s = net.lif("4", net.syn("3", arrive(net, "2", s), pre="1", post="4"), tau=3.0)
+    return net.syn("5", s, pre="4")
+
+
 PROGRAMS = {
     "mlp": mlp,
     "two_leaks": partial(mlp, taus=(1.5, 5.0)),
@@ -74,5 +81,6 @@ PROGRAMS = {
     "shared": shared,
     "hard_reset": partial(mlp, hard=True),
     "attached": partial(mlp, attached=True),
+    "delayed": delayed,
     "if_net": partial(mlp, taus=(math.inf, math.inf)),
 }

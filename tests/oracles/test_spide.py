@@ -19,7 +19,7 @@ from tests.oracles.spide import Couples, Severed, sever, spide, ternary
 pytestmark = pytest.mark.timeout(30)
 CE = F.cross_entropy
 CELL = Cell(quantum=2.0, fraction=0.5, gain=1.25, amplitude=0.75)
-ACYCLIC = [name for name in PROGRAMS if name not in ("feedback", "hard_reset")]
+ACYCLIC = [name for name in PROGRAMS if name not in ("feedback", "hard_reset", "delayed")]
 
 
 def first_phase(seed: int, depth: int, tau: float = math.inf) -> tuple[Severed, Tensor, Params]:

@@ -104,7 +104,9 @@ def test_rates_and_gradients_tend_to_those_of_the_equilibrium(
     assert order(steps, misses) == pytest.approx(-1, abs=0.15) and misses[-1] < 3e-3, misses
 
 
-@pytest.mark.parametrize("name", [name for name in NETS if name not in ("feedback", "hard_reset")] + ["noisy"])
+@pytest.mark.parametrize(
+    "name", [name for name in NETS if name not in ("feedback", "hard_reset", "delayed")] + ["noisy"]
+)
 @pytest.mark.parametrize("batch_norm", ["rate", "running"])
 def test_without_feedback_it_is_dsr_to_the_last_bit(name: str, batch_norm: NormName) -> None:
     module = NOISY["mlp"](step_dropout=False) if name == "noisy" else NETS[name](0)  # type: ignore[call-arg]

@@ -58,6 +58,7 @@ VALUES: dict[str, Any] = {
     "width": 0.125,
 }
 BY_BUILDER = {
+    "AlphaLIF.reset": "subtract",
     "MLP.hidden": [8],
     "MLP.init": "torch",
     "StreamResNet18.stem": "miniimagenet",

@@ -1,0 +1,167 @@
+"""Synaptic delays: spikes that arrive some steps after they were sent, each channel with a time of its own."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from spikewright.delays import DelayGrad, check_delay_grad, delayed, kernel_slope, shares, slope, straight_through
+from spikewright.errors import ConfigError, OutsideRun, ShapeError
+from spikewright.temporal import SiteState, Temporal
+
+
+class SynapticDelay(Temporal):
+    r"""Passes on what arrived `d` steps ago, with a trainable whole number `d` per channel; before the start, zeros.
+
+    :math:`d = \mathrm{round}(\delta)`, half to even, and :math:`\delta = \beta\,\sigma(\theta)` with a parameter
+    :math:`\theta` per channel and the longest delay :math:`\beta`.  What the delays learn from stands in
+    `spikewright.delays`.  Rules that cut credit between steps let the error through where `d` is 0 only; the delays
+    themselves still learn from the error of each step.
+
+    Args:
+        shape: Number of channels (axis 1 of `[batch, channel, ...]`), or a shape that broadcasts to `[*feature]`.
+        max_delay: The longest delay :math:`\beta`, in steps.
+        init: Delays to start with, in steps, strictly between 0 and `max_delay`: one number, or as many as `shape` has.
+            `None` draws the parameter from the standard normal distribution.
+        delay_grad: "finite_difference" takes what one more step of delay would change, and suits every neuron; "exact"
+            the derivative of the response of the `AlphaLIF` that the spikes reach; "reference" is the authors' code.
+        tau: Time constant of that `AlphaLIF`, for "exact" and "reference".
+        rounding: With `False` a delay lies between two steps and is shared by both, see `spikewright.delays.shares`;
+            the gradient is then that of the forward pass.
+
+    Raises:
+        ConfigError: An argument is out of range; "exact" or "reference" have no `tau`, or another has one; or
+            "reference" is asked for without rounding.
+        ShapeError: What arrives does not fit `shape`.
+
+    Reference:
+        Xiao et al., Temporal Spiking Neural Networks with Synaptic Delay for Graph Reasoning, ICML 2024,
+        arXiv 2405.16851.
+
+    >>> import torch, spikewright as sw
+    >>> net = sw.Network(torch.nn.Sequential(sw.SynapticDelay(1, init=2.0), sw.IF()))
+    >>> net.run(torch.tensor([1.0, 0.0, 0.0, 0.0]).view(4, 1, 1))[0].flatten().tolist()
+    [0.0, 0.0, 1.0, 0.0]
+    """
+
+    def __init__(
+        self,
+        shape: int | Sequence[int],
+        max_delay: int = 4,
+        init: float | Sequence[float] | Tensor | None = None,
+        delay_grad: DelayGrad = "finite_difference",
+        tau: float | None = None,
+        rounding: bool = True,
+    ) -> None:
+        super().__init__()
+        if max_delay < 1:
+            raise ConfigError(f"SynapticDelay(max_delay={max_delay}): the longest delay is at least one step.")
+        check_delay_grad("SynapticDelay", delay_grad, tau)
+        if delay_grad == "reference" and not rounding:
+            raise ConfigError(
+                "SynapticDelay(delay_grad='reference', rounding=False): a delay that is not rounded has a derivative "
+                "of its own, and needs no other. Use 'exact' or 'finite_difference'."
+            )
+        self.by_channel = isinstance(shape, int)
+        self.max_delay = max_delay
+        self.delay_grad: DelayGrad = delay_grad
+        self.tau, self.rounding = tau, rounding
+        size = (shape,) if isinstance(shape, int) else tuple(shape)
+        self.delay_logit = nn.Parameter(torch.randn(size) if init is None else _logit(init, size, max_delay))
+
+    @property
+    def delay(self) -> Tensor:
+        """The delays before rounding, in steps."""
+        return self.max_delay * torch.sigmoid(self.delay_logit)
+
+    def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
+        delay = self._fitting(x)
+        past = state["past"].transpose(0, 1) if state else x.new_zeros(self.max_delay + 1, *x.shape[1:])
+        signal = torch.cat([past, x])
+        after = {"past": _kept(signal, len(x))}
+        if self.delay_grad == "reference":
+            sums = (state["first"], state["second"]) if state else None
+            slopes, (after["first"], after["second"]) = kernel_slope(x, self._tau, sums)
+            earlier = state["slopes"].transpose(0, 1) if state else torch.zeros_like(past)
+            slopes = torch.cat([earlier, slopes])
+            after["slopes"] = _kept(slopes, len(x))
+        else:
+            slopes = slope(signal, self._tau)
+        if not through_time:
+            after = {name: value.detach() for name, value in after.items()}
+        if not self.rounding:
+            return self._shared(signal, delay, x, through_time), after
+        whole = delay.detach().round()
+        arrived = _arrived(signal, whole, x, through_time)
+        if delay.requires_grad and torch.is_grad_enabled():
+            arrived = straight_through(arrived, delay, delayed(slopes, whole, len(x)))
+        return arrived, after
+
+    def _shared(self, signal: Tensor, delay: Tensor, x: Tensor, through_time: bool) -> Tensor:
+        whole = delay.detach().floor()
+        early, late = shares((delay - whole).to(x.dtype), self._tau)
+        return early * _arrived(signal, whole, x, through_time) + late * _arrived(signal, whole + 1, x, through_time)
+
+    @property
+    def _tau(self) -> float:
+        return math.inf if self.tau is None else self.tau
+
+    def _fitting(self, x: Tensor) -> Tensor:
+        """Return the delays such that they broadcast to `[*feature]` of `[time, batch, *feature]`."""
+        delay, feature = self.delay, x.shape[2:]
+        if self.by_channel:
+            if not feature or feature[0] != len(delay):
+                raise ShapeError(
+                    f"SynapticDelay has delays for {len(delay)} channels, but what arrives has the shape "
+                    f"{list(x.shape[1:])} ([batch, channel, ...]). Give the number of channels there."
+                )
+            return delay.view(-1, *[1] * (len(feature) - 1))
+        if delay.dim() > len(feature) or any(d not in (1, f) for d, f in zip(delay.shape[::-1], feature[::-1])):
+            raise ShapeError(
+                f"SynapticDelay has delays of shape {list(delay.shape)}, which do not broadcast to what arrives, "
+                f"{list(x.shape[1:])} ([batch, *feature]). Give the shape of the features, with 1 where they share."
+            )
+        return delay
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Always an error: a delay needs the steps before, which a run holds."""
+        raise OutsideRun(
+            f"SynapticDelay was called outside a run, with a tensor of shape {list(x.shape)}. It needs the steps "
+            "before this one, which a run holds. Wrap the module, net = spikewright.Network(module), and call "
+            "output, state = net.run(x) with x of shape [time, batch, *feature]."
+        )
+
+    def extra_repr(self) -> str:
+        tau = "" if self.tau is None else f", tau={self.tau:g}"
+        shape = len(self.delay_logit) if self.by_channel else tuple(self.delay_logit.shape)
+        rounding = "" if self.rounding else ", rounding=False"
+        return f"{shape}, max_delay={self.max_delay}, delay_grad={self.delay_grad!r}{tau}{rounding}"
+
+
+def _arrived(signal: Tensor, delay: Tensor, x: Tensor, through_time: bool) -> Tensor:
+    """Return what arrives after a whole delay; without `through_time` the error passes where the delay is 0 only."""
+    if through_time:
+        return delayed(signal, delay, len(x))
+    return torch.where(delay == 0, x, delayed(signal.detach(), delay, len(x)))
+
+
+def _kept(signal: Tensor, steps: int) -> Tensor:
+    """Return all but the first steps of a signal, batch first and in memory of their own, for the state."""
+    return signal[steps:].transpose(0, 1).clone()
+
+
+def _logit(init: float | Sequence[float] | Tensor, size: tuple[int, ...], longest: int) -> Tensor:
+    """Return the parameter of the delays that a sequence is to start with."""
+    value = torch.as_tensor(init, dtype=torch.get_default_dtype())
+    if value.dim() and value.shape != size:
+        raise ConfigError(
+            f"SynapticDelay({list(size)}, init=<{list(value.shape)}>): give one number, or one for every delay."
+        )
+    if not bool(((value > 0) & (value < longest)).all()):
+        raise ConfigError(
+            f"SynapticDelay(init={init}, max_delay={longest}): delays are max_delay * sigmoid(parameter), so they "
+            f"start strictly between 0 and {longest}. A delay is rounded: 0.25 arrives at once, {longest - 0.25} "
+            f"after {longest} steps."
+        )
+    return torch.logit(value / longest).expand(size).clone()

@@ -1,0 +1,95 @@
+"""The current-based leaky integrate-and-fire neuron with an alpha-shaped response."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from spikewright.errors import ConfigError, IncompatibleRule
+from spikewright.kernels.layout import precision
+from spikewright.kernels.lif import Reset
+from spikewright.neurons._base import Neuron
+from spikewright.surrogate import Sigmoid, Surrogate
+from spikewright.temporal import SiteState
+
+
+class AlphaLIF(Neuron):
+    r"""A leaky synaptic current into a leaky potential, both with :math:`\rho = e^{-1/\tau}`.
+
+    .. math::
+        c[t] = \rho\,c[t-1] + \tfrac{e}{\tau} I[t], \qquad u[t] = \rho\,v[t-1] + c[t], \qquad
+        s[t] = \Theta(u[t] - V_{th}),
+
+    and v is u after the reset, which leaves the current c as it is.  One unit of input raises the potential k steps
+    later by :math:`\epsilon(k) = \frac{e}{\tau}(k+1)\rho^k`, which peaks near :math:`k = \tau - 1`.
+
+    It has no single leak, so rules with one trace per input (OTTT) have to be told one, and no rate map, so rules that
+    learn from rates refuse it.
+
+    Args:
+        tau: Time constant in steps, positive.
+        threshold: See `Neuron`.
+        reset: See `Neuron`.
+        detach_reset: See `Neuron`; the authors differentiate the reset too.
+        surrogate: See `Neuron`.
+        inplace: See `Neuron`.
+
+    Raises:
+        ConfigError: `tau` is not positive.
+        IncompatibleRule: From `leak`, by which such a rule asks for the leak of its trace.
+
+    Reference:
+        Xiao et al., Temporal Spiking Neural Networks with Synaptic Delay for Graph Reasoning, ICML 2024,
+        arXiv 2405.16851.
+    """
+
+    def __init__(
+        self,
+        tau: float = 4.0,
+        threshold: float = 2.0,
+        reset: Reset = "zero",
+        detach_reset: bool = False,
+        surrogate: Surrogate = Sigmoid(4.0),  # noqa: B008  (a frozen value)
+        inplace: bool = False,
+    ) -> None:
+        super().__init__(
+            threshold=threshold, reset=reset, detach_reset=detach_reset, surrogate=surrogate, inplace=inplace
+        )
+        if not 0 < tau < math.inf:
+            raise ConfigError(
+                f"AlphaLIF(tau={tau}): current and potential retain exp(-1/tau) per step, with tau a positive number "
+                "of steps."
+            )
+        self.tau = tau
+
+    @property
+    def leak(self) -> float:
+        raise IncompatibleRule(
+            f"A rule asked for the one leak of AlphaLIF(tau={self.tau:g}), for a trace of its inputs, but these "
+            "neurons have two states that leak, a current and a potential, and no trace with one leak is what they "
+            "hold of their inputs. Use SLTT or BPTT, which need none, or name a leak with OTTT(leak=...)."
+        )
+
+    @property
+    def binary(self) -> bool:
+        return type(self).scan is AlphaLIF.scan and type(self.surrogate).__call__ is Surrogate.__call__
+
+    def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
+        rho, gain = math.exp(-1 / self.tau), math.e / self.tau
+        wide = x.to(precision(x))  # a long sum of small terms
+        rest = torch.zeros_like(wide[0])
+        current, membrane = state.get("current", rest), state.get("membrane", rest)
+        spikes = []
+        for step in wide:
+            current = rho * current + gain * step
+            membrane = rho * membrane + current
+            fired = self.surrogate(membrane - self.threshold)
+            spikes.append(fired)
+            fired = fired.detach() if self.detach_reset else fired
+            membrane = membrane * (1 - fired) if self.reset == "zero" else membrane - self.threshold * fired
+            if not through_time:
+                current, membrane = current.detach(), membrane.detach()
+        return torch.stack(spikes).to(x.dtype), {"current": current, "membrane": membrane}
+
+    def extra_repr(self) -> str:
+        return f"tau={self.tau:g}, {super().extra_repr()}"
