@@ -31,7 +31,7 @@ class BuildKernels(build_ext):
 CPP = "spikewright/kernels/cpp"
 KERNELS = Extension(
     "spikewright.kernels._native",
-    [f"{CPP}/lif.cpp", f"{CPP}/trace.cpp", f"{CPP}/messages.cpp"],
+    [f"{CPP}/lif.cpp", f"{CPP}/trace.cpp", f"{CPP}/messages.cpp", f"{CPP}/alpha.cpp"],
     depends=[f"{CPP}/scan.h", f"{CPP}/slopes.h"],
     language="c++",
     optional=True,

@@ -5,6 +5,7 @@ from spikewright.cli.certify import certify as certify
 from spikewright.cli.compare import compare as compare
 from spikewright.cli.continual import continual as continual
 from spikewright.cli.evaluate import evaluate as evaluate
+from spikewright.cli.explain import explain as explain
 from spikewright.cli.list import list_components as list_components
 from spikewright.cli.plan import plan as plan
 from spikewright.cli.plot import plot as plot

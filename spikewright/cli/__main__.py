@@ -23,6 +23,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "compare": cli.compare,
     "continual": cli.continual,
     "reason": cli.reason,
+    "explain": cli.explain,
     "certify": cli.certify,
     "plan": cli.plan,
     "plot": cli.plot,

@@ -11,12 +11,15 @@ from torch.optim import Optimizer
 from spikewright.graph.config import ReasoningConfig
 from spikewright.graph.data import GraphData, load_graph
 from spikewright.graph.models import GRSNN, LinkScorer, NBFNet
+from spikewright.graph.models.grsnn import PLUS
 from spikewright.graph.questions import Asker
 from spikewright.train.build import device_named
 from spikewright.train.components import OPTIMIZERS, construct, defaults
 from spikewright.train.config import Tree
 
-MODELS: Mapping[str, Callable[..., LinkScorer]] = {"grsnn": GRSNN, "grsnn+": GRSNN.plus, "nbfnet": NBFNet}
+MODELS: Mapping[str, Callable[..., LinkScorer]] = {"grsnn": GRSNN, "nbfnet": NBFNet}
+VARIANTS: Mapping[str, dict[str, Any]] = {"grsnn+": {"name": "grsnn", **PLUS}}
+"""Models by names that stand for others with arguments."""
 
 
 @dataclass
@@ -55,12 +58,14 @@ def build_reasoning(config: ReasoningConfig) -> Reasoning:
     folder = table.pop("dir", None)
     data = load_graph(table.pop("name"), None if folder is None else Path(folder), **table)
     relations = 1 if data.homogeneous else 2 * len(data.relations)
-    model: LinkScorer = construct("model", MODELS, config.model, relations).to(device)
+    variant = VARIANTS.get(config.model["name"], {})
+    chosen = {**variant, **config.model, **({"name": variant["name"]} if variant else {})}
+    model: LinkScorer = construct("model", MODELS, chosen, relations).to(device)
     optimizer = construct("optimizer", OPTIMIZERS, config.optimizer, model.parameters())
     asker = Asker(data, settings.batch_size, settings.negatives, settings.seed, device)
     tree = {
         "data": config.data,
-        "model": defaults("model", MODELS, config.model),
+        "model": {**defaults("model", MODELS, chosen), "name": config.model["name"]},
         "optimizer": defaults("optimizer", OPTIMIZERS, config.optimizer),
         "train": asdict(settings),
     }

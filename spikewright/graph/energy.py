@@ -70,9 +70,9 @@ def energy_of(model: LinkScorer, data: GraphData, questions: int = 32) -> dict[s
         questions: How many are counted, from the first of the test split on.
 
     Returns:
-        `nanojoules` and `nbfnet_nanojoules` of a question, `ratio` (how many times less this takes) and `ratio_messages`
-        (the same along edges alone), the operations, and for a spiking model `spikes_per_neuron` over a run and
-        `firing_rate` per neuron and step.
+        `nanojoules` and `nbfnet_nanojoules` of a question, `ratio` (how many times less this takes) and
+        `ratio_messages` (the same along edges alone), the operations, and for a spiking model `spikes_per_neuron`
+        over a run and `firing_rate` per neuron and step.
     """
     graph = graph_of(data, data.test).to(next(model.parameters()).device)
     other = cost_of_layers(graph, model.width)

@@ -25,12 +25,18 @@ def graph_of(data: GraphData, split: Split) -> RelationalGraph:
 
 
 def evaluate(
-    model: LinkScorer, data: GraphData, split: Split, *, batch: int = 32, ties: Ties = "realistic", sampled: bool = False
+    model: LinkScorer,
+    data: GraphData,
+    split: Split,
+    *,
+    batch: int = 32,
+    ties: Ties = "realistic",
+    sampled: bool = False,
 ) -> dict[str, float]:
     """Ask every question of a split in both directions, and rank the answers among all entities.
 
-    Other answers that the split knows are left out.  A question with several answers is asked once.  Pairs of nodes of a
-    homogeneous graph are told apart instead.
+    Other answers that the split knows are left out.  A question with several answers is asked once.  Pairs of nodes of
+    a homogeneous graph are told apart instead.
 
     Args:
         model: What answers.
@@ -49,9 +55,9 @@ def evaluate(
     with evaluating(model), torch.no_grad():
         if data.homogeneous:
             return _told_apart(model, data, split, graph, batch)
-        options = {"sampled": (10, 50) if sampled else None}
-        found = RankingEvaluator(ties=ties, **options)
-        macro = RankingEvaluator(ties=ties, average="macro", **options)
+        among = (10, 50) if sampled else None
+        found = RankingEvaluator(ties=ties, sampled=among)
+        macro = RankingEvaluator(ties=ties, average="macro", sampled=among)
         others = {t: RankingEvaluator(hits=(), ties=t) for t in TIES if t != ties}
         for scores, targets, filtered, groups in _answered(model, data, split, graph, batch):
             found.add(scores, targets, filtered)

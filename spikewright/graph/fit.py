@@ -100,12 +100,13 @@ class _Learner:
             optimizer.step()
             optimizer.zero_grad()
         with torch.no_grad():
-            above = (scores[: len(scores) // 2] > scores[len(scores) // 2 :]) if pairs else scores[:, :1] > scores[:, 1:]
+            true, wrong = scores.chunk(2) if pairs else (scores[:, :1], scores[:, 1:])
+            above = true > wrong
             self.lost, self.right = self.lost + value * len(above), self.right + float(above.all(1).sum())
             self.asked += len(above)
 
     def _end_epoch(self) -> None:
-        row = {
+        row: dict[str, Any] = {
             "epoch": self.epoch + 1,
             "train_loss": self.lost / self.asked,
             "train_accuracy": self.right / self.asked,
@@ -113,11 +114,10 @@ class _Learner:
             "validation": None,
         }
         self.epoch, self.batch, self.lost, self.right, self.asked = self.epoch + 1, 0, 0.0, 0.0, 0
+        improved = False
         if self.epoch % self.settings["evaluate_every"] == 0 or self.epoch == self.settings["epochs"]:
-            row["validation"] = self._measured("valid")[self.main]
-        improved = row["validation"] is not None and row["validation"] > self.best
-        if improved:
-            self.best = row["validation"]
+            row["validation"] = found = self._measured("valid")[self.main]
+            improved, self.best = found > self.best, max(found, self.best)
         self.table.add(row)
         if improved:
             self._save("best")
@@ -159,8 +159,8 @@ class _Learner:
         """Go on where a checkpoint was made."""
         if tree.get("config") != self.reasoning.config:
             raise CheckpointError(
-                f"The checkpoint in {self.out} is of another run. A run is resumed as it was begun: give the same recipe "
-                "and flags, or none."
+                f"The checkpoint in {self.out} is of another run. A run is resumed as it was begun: give the same "
+                "recipe and flags, or none."
             )
         self.epoch, self.batch, self.asked = tree["epoch"], tree["batch"], tree["asked"]
         self.lost, self.right, self.seconds, self.best = tree["lost"], tree["right"], tree["seconds"], tree["best"]

@@ -149,7 +149,7 @@ class _Products(torch.autograd.Function):
 
 
 def along_edges(graph: RelationalGraph, grad: Tensor, sent: Tensor) -> Tensor:
-    """Return the gradient of the weight of every edge, `[E]`: of what arrived, times what its pair sent, `[P, columns]`."""
+    """Return the gradient of the weight of every edge, `[E]`: of what arrived, times what its pair sent."""
     parts = zip(graph.targets.split(1 << 16), graph.pairs.split(1 << 16), strict=True)
     return torch.cat([(grad[targets] * sent[pairs]).sum(1) for targets, pairs in parts])
 

@@ -124,8 +124,8 @@ def answer_ranks(scores: Tensor, answers: Tensor, filtered: Tensor, ties: Ties =
     listed = answers | filtered
     rivals = (~listed).sum(1, keepdim=True)
     order = scores.masked_fill(listed, torch.inf).sort(1).values
-    # Rivals come first among entries that are infinite, so positions past the last rival mean all of them.
-    below = torch.searchsorted(order, scores.contiguous()).minimum(rivals)
+    # An infinite score is level with what is masked, but not with more of it than there are rivals.
+    below = torch.searchsorted(order, scores.contiguous())
     up_to = torch.searchsorted(order, scores.contiguous(), right=True).minimum(rivals)
     ranks = tied_rank(rivals - up_to, up_to - below, ties)
     return AnswerRanks(ranks[answers], answers.nonzero()[:, 0])
@@ -152,7 +152,7 @@ def double_evaluation(
     """
     check_scores(scores, train=train, test=test, missing=missing)
     full = (test | missing) & test.any(1, keepdim=True)
-    return answer_ranks(scores, test, train, ties), answer_ranks(scores, full, train | missing, ties)
+    return answer_ranks(scores, test, train, ties), answer_ranks(scores, full, train, ties)
 
 
 def density_sweep(

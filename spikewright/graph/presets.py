@@ -5,7 +5,7 @@ from typing import Any
 Tree = dict[str, dict[str, Any]]
 
 _SMALL: Tree = {
-    "model": {"scale": 0.1},
+    "model": {"scale": 0.3},
     "optimizer": {"lr": 0.005},
     "train": {"batch_size": 32, "negatives": 32, "temperature": 0.5},
 }

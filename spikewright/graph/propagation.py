@@ -11,76 +11,21 @@ where the message of an edge of relation r is :math:`s_{t-1-\delta_r}` of its so
 The whole run is one function to autograd: it keeps the potentials, and a byte of history per neuron and step.
 """
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from spikewright.graph.dynamics import Dynamics
 from spikewright.graph.messages import Credit, Spikes, along_edges, arriving, credit
 from spikewright.graph.structure import RelationalGraph
-from spikewright.surrogate import Sigmoid, Surrogate
 
-DelayGrad = Literal["exact", "finite_difference", "reference"]
-Synapses = Callable[[Tensor, Tensor], Tensor]
-"""From messages, `[arrivals, B, D]`, and the last spikes, `[N, B, D]`, to the current x, `[N, B, D]`."""
+Synapses = Callable[[Tensor, Tensor | None], Tensor]
+"""From messages, `[arrivals, B, D]`, and a node's own last spikes, `[N, B, D]`, to the current x, `[N, B, D]`."""
 LONGEST = 6
 """Delay that a byte of history can serve, with one step more for the gradient of delays."""
-
-
-@dataclass(frozen=True)
-class Dynamics:
-    """Of all neurons, and how a run is read and differentiated.
-
-    Attributes:
-        steps: Length T of a run.
-        tau: Time constant of current and membrane, in steps.
-        threshold: Of the membrane.
-        decay: A spike at step t counts `decay ** t`, normalised to sum to 1.
-        surrogate: Slope of a spike.
-        delay_grad: Gradient of a delay.  "exact": of the response to spikes that arrive a fraction of a step later;
-            "finite_difference": of delaying by one step; "reference": of the released code, which filters twice.
-    """
-
-    steps: int = 10
-    tau: float = 4.0
-    threshold: float = 2.0
-    decay: float = 0.95
-    surrogate: Surrogate = field(default_factory=Sigmoid)
-    delay_grad: DelayGrad = "exact"
-
-    @property
-    def rho(self) -> float:
-        """What is left of a current or a membrane after one step."""
-        return math.exp(-1 / self.tau)
-
-    @property
-    def gain(self) -> float:
-        """What an input adds to the current."""
-        return math.e / self.tau
-
-    @property
-    def shares(self) -> list[float]:
-        """What a spike at each step counts."""
-        powers = [self.decay**t for t in range(self.steps)]
-        return [p / sum(powers) for p in powers]
-
-    @property
-    def slopes(self) -> tuple[float, float]:
-        """What a spike, and one a step earlier, give the gradient of the delay of a message."""
-        return (1 / self.tau - 1, self.rho) if self.delay_grad == "exact" else (-1.0, 1.0)
-
-    def traces(self, histories: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
-        r"""Return :math:`-\sum_k \kappa(t-k) s_k` with :math:`\kappa(i) = \tfrac{e}{\tau}(1-\tfrac{i+1}{\tau})\rho^i`."""
-        plain = late = torch.zeros_like(histories[0], dtype=dtype)
-        traces = []
-        for history in histories:
-            late = self.rho * (late + plain)
-            plain = self.rho * plain + (history & 1)
-            traces.append(-self.gain * ((1 - 1 / self.tau) * plain - late / self.tau))
-        return torch.stack(traces)
 
 
 @dataclass(frozen=True)
@@ -93,6 +38,7 @@ class Journey:
         dynamics: Of all neurons.
         synapses: What turns messages into currents.
         longest: The longest delay.
+        own: Synapses take in the last spikes of their own node; they are given `None` if not.
     """
 
     graph: RelationalGraph
@@ -100,6 +46,7 @@ class Journey:
     dynamics: Dynamics
     synapses: Synapses
     longest: int
+    own: bool = False
 
 
 def propagate(
@@ -134,7 +81,7 @@ def spikes(
 
 
 def _bits(delays: Tensor) -> Tensor:
-    return delays.detach().round().to(torch.uint8).flatten(1)
+    return delays.detach().round().to(torch.uint8).flatten(1).contiguous()
 
 
 def _flat(weights: Tensor | None) -> Tensor | None:
@@ -152,29 +99,24 @@ def _forward(
 ) -> Tensor:
     graph, dynamics, queries = journey.graph, journey.dynamics, torch.arange(len(drive), device=drive.device)
     weights = _flat(weights)
-    current = drive.new_zeros(graph.nodes, *drive.shape)
-    membrane, read = torch.zeros_like(current), torch.zeros_like(current)
-    history = torch.zeros_like(current, dtype=torch.uint8).flatten(1)
+    current, read = (drive.new_zeros(graph.nodes, *drive.shape) for _ in range(2))
+    potential, history = torch.zeros_like(current), torch.zeros_like(current, dtype=torch.uint8)
     for t, share in enumerate(dynamics.shares):
         if t:
-            messages = arriving(graph, Spikes(history, delays, weights), kept, drive.dtype)
-            x = journey.synapses(messages.unflatten(1, drive.shape), _last(history, drive))
-            current.mul_(dynamics.rho).add_(x, alpha=dynamics.gain)
-            membrane.mul_(dynamics.rho).add_(current)
-        membrane.index_put_((journey.sources, queries), drive, accumulate=True)
+            messages = arriving(graph, Spikes(history.flatten(1), delays, weights), kept, drive.dtype)
+            x = journey.synapses(messages.unflatten(1, drive.shape), _last(journey, history, drive.dtype))
+            potential = dynamics.charge(x, potential, history, current, keep=potentials is not None)
+        potential.index_put_((journey.sources, queries), drive, accumulate=True)
+        history = dynamics.fire(potential, history, share, read)
         if potentials is not None:
-            potentials.append(membrane.clone())
-        fired = membrane >= dynamics.threshold
-        membrane.masked_fill_(fired, 0.0)
-        read.add_(fired, alpha=share)
-        history = (history << 1) | fired.flatten(1)
+            potentials.append(potential)
         if histories is not None:
-            histories.append(history)
+            histories.append(history.flatten(1))
     return read
 
 
-def _last(history: Tensor, drive: Tensor) -> Tensor:
-    return (history & 1).to(drive.dtype).unflatten(1, drive.shape)
+def _last(journey: Journey, history: Tensor, dtype: torch.dtype) -> Tensor | None:
+    return (history & 1).to(dtype) if journey.own else None
 
 
 class _Run(torch.autograd.Function):
@@ -212,42 +154,34 @@ class _Run(torch.autograd.Function):
         g_parameters = [torch.zeros_like(p) for p in ctx.parameters]
         traces = dynamics.traces(histories, drive.dtype) if dynamics.delay_grad == "reference" else None
         ring = drive.new_zeros(slots, journey.graph.nodes, delays.shape[1])
-        g_current = g_membrane = drive.new_zeros(journey.graph.nodes, *drive.shape)
+        g_current, g_membrane = (drive.new_zeros(journey.graph.nodes, *drive.shape) for _ in range(2))
         for t in reversed(range(ctx.steps)):
-            here, potential = ring[t % slots], potentials[t]
-            g_spike = torch.add(here.view_as(potential), grads[0], alpha=dynamics.shares[t])
-            here.zero_()
-            g = g_spike.addcmul_(g_membrane, potential, value=-1)
-            g.mul_(dynamics.surrogate.slope(potential - dynamics.threshold))
-            g.add_(g_membrane.masked_fill(potential >= dynamics.threshold, 0.0))
-            g_drive += g[journey.sources, queries]
-            g_current = dynamics.rho * g_current + g
-            g_membrane = dynamics.rho * g
+            arrived = ring[t % slots].view_as(g_current)
+            g_input = dynamics.back(arrived, grads[0], potentials[t], dynamics.shares[t], g_membrane, g_current)
+            g_drive += g_membrane[journey.sources, queries]
             if t == 0:
                 break
             sent = Spikes(histories[t - 1], delays, weights)
-            messages = arriving(journey.graph, sent, kept, drive.dtype).unflatten(1, drive.shape)
-            inputs = [messages.requires_grad_(), _last(histories[t - 1], drive).requires_grad_(), *ctx.parameters]
+            messages = arriving(journey.graph, sent, kept, drive.dtype).unflatten(1, drive.shape).requires_grad_()
+            last = _last(journey, histories[t - 1].unflatten(1, drive.shape), drive.dtype)
+            inputs = [messages, *(() if last is None else (last.requires_grad_(),))]
             with torch.enable_grad():
-                x = journey.synapses(inputs[0], inputs[1])
-            g_messages, g_last, *found = torch.autograd.grad(
-                x, inputs, g_current * dynamics.gain, allow_unused=True, materialize_grads=False
-            )
+                x = journey.synapses(messages, last)
+            g_messages, *found = torch.autograd.grad(x, [*inputs, *ctx.parameters], g_input)
+            if last is not None:
+                ring[(t - 1) % slots] += found.pop(0).flatten(1)
             for total, part in zip(g_parameters, found, strict=True):
                 total += part
-            if g_last is not None:
-                ring[(t - 1) % slots] += g_last.flatten(1)
-            to = Credit(
-                ring, (t - 1) % slots, min(journey.longest, t - 1), g_delays, g_weights, *dynamics.slopes,
-                None if traces is None else traces[:t],
-            )  # fmt: skip
+            here, before = dynamics.slopes
+            past = None if traces is None else traces[:t]
+            to = Credit(ring, (t - 1) % slots, min(journey.longest, t - 1), g_delays, g_weights, here, before, past)
             g_messages = g_messages.flatten(1).contiguous()
             credit(journey.graph, sent, kept, g_messages, to)
             if g_kept is not None:
                 g_kept += along_edges(journey.graph, g_messages, sent.pairs(journey.graph, drive.dtype))
         shape = (-1, *drive.shape)
         return (
-            *(None, g_drive),
+            *(None, g_drive / dynamics.rho),
             *(None if g is None else g.view(shape) for g in (g_delays, g_weights)),
             *(g_kept, *g_parameters),
         )

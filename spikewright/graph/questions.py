@@ -39,8 +39,8 @@ def both_ways(facts: Tensor, relations: int) -> tuple[Tensor, Tensor, Tensor]:
 class Asker:
     """Asks for every training fact once an epoch, in an order that only seed and epoch decide.
 
-    In a batch the first half of the facts is asked for its tails, the rest for their heads.  In a homogeneous graph every
-    fact comes with a random pair of nodes that are not linked, and both are rows of one candidate.
+    In a batch the first half of the facts is asked for its tails, the rest for their heads.  In a homogeneous graph
+    every fact comes with a random pair of nodes that are not linked, and both are rows of one candidate.
 
     Args:
         data: With the facts.

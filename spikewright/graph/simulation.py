@@ -189,7 +189,8 @@ def variance_bound(strength: float, test: int, missing: int) -> float:
         \frac{1-\ell}{\ell N} \Big(\frac{\ln(\ell(M+2)) + \gamma}{M+1}\Big)^2
         + \frac{3}{8(M+1)N - 19 / (16 \ell (M+1)(M+2))}
 
-    It is loose, by a factor of two to five at N = M = 20; draws tell the variance itself.
+    It holds where :math:`\ell M` is 5 or more, and is loose there, by a factor of two to five at N = M = 20; with fewer
+    missing answers on top the variance may be far below it.  Draws tell the variance itself.
     """
     share = missing + 1
     spread = (1 - strength) / (strength * test) * ((math.log(strength * (missing + 2)) + EULER) / share) ** 2

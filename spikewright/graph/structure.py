@@ -143,6 +143,6 @@ def _check(edges: Tensor, nodes: int, relations: int) -> None:
         low, high = edges.amin(0).tolist(), edges.amax(0).tolist()
         if min(low) < 0 or max(high[0], high[2]) >= nodes or high[1] >= relations:
             raise ConfigError(
-                f"The facts name nodes up to {max(high[0], high[2])} and relations up to {high[1]}, from {min(low)} on; "
-                f"the graph has {nodes} nodes and {relations} relations, numbered from 0."
+                f"The facts name nodes up to {max(high[0], high[2])} and relations up to {high[1]}, from {min(low)} "
+                f"on; the graph has {nodes} nodes and {relations} relations, numbered from 0."
             )

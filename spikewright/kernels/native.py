@@ -31,11 +31,16 @@ _SIGNATURES = {
     "lif": [*_FIRST, _array, _array, *[_number] * 3, _flag, *[_array] * 3, _flag],
     "lif_backward": [*_FIRST, _flag, *[_array] * 5, *[_number] * 3, *[_flag] * 4, _number, _array, _array, _flag],
     "trace": [*_FIRST, _array, _array, _number, _array, _array, _flag],
+    "alpha_charge": [_size, *[_array] * 3, _number, _number, _array, _array, _flag],
+    "alpha_fire": [_size, *[_array] * 2, _number, _number, _array, _array, _flag],
+    "alpha_back": [_size, *[_array] * 3, *[_number] * 4, _flag, _number, *[_array] * 4, _flag],
     "gather": [_size, *[_array] * 4, _size, *[_array] * 5, _flag],
     "scatter": [
         *[_size, *[_array] * 5, _size, *[_array] * 6, *[_size] * 3],
         *[_array, _array, _number, _number, _array, _flag],
     ],
+    "statistics": [_size, *[_array] * 3, _size, *[_array] * 8, _flag],
+    "statistics_back": [_size, *[_array] * 3, _size, *[_array] * 8, _flag],
 }
 
 

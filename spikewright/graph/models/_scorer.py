@@ -68,8 +68,8 @@ class LinkScorer(nn.Module, ABC):
         """
         if graph.relations != self.relations:
             raise ConfigError(
-                f"The graph has {graph.relations} relations (inverse ones included), the model {self.relations}. A model "
-                "reasons over graphs with the relations that it was made for; build it for this graph."
+                f"The graph has {graph.relations} relations (inverse ones included), the model {self.relations}. A "
+                "model reasons over graphs with the relations that it was made for; build it for this graph."
             )
         asked = self.asked(relations)
         found = self.reached(graph, sources, asked, kept)

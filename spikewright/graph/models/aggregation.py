@@ -1,20 +1,22 @@
-"""How messages become the input of a node: a sum, or principal neighbourhood aggregation."""
+"""Principal neighbourhood aggregation: a node takes in mean, extremes and deviation of what arrives."""
+
+import warnings
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from spikewright.graph.structure import RelationalGraph
+from spikewright.kernels import native
 
 FEATURES = 12
 """Of principal neighbourhood aggregation, for each channel."""
 
 
-def principal(
-    graph: RelationalGraph, messages: Tensor, kept: Tensor | None, boundary: Tensor | None = None
-) -> Tensor:
+def principal(graph: RelationalGraph, messages: Tensor, kept: Tensor | None, boundary: Tensor | None = None) -> Tensor:
     """Return mean, maximum, minimum and deviation of what arrives, each times 1, a scale and its inverse.
 
-    The scale of a node is the logarithm of its number of edges, over the mean of that.
+    The scale of a node is the logarithm of its number of edges and one, over the mean of that.
 
     Args:
         graph: Whose edges end at nodes.
@@ -28,23 +30,66 @@ def principal(
     Reference:
         Corso et al., Principal Neighbourhood Aggregation for Graph Nets, NeurIPS 2020, arXiv 2004.05718.
     """
-    pairs, targets, shape = graph.pairs, graph.targets, (graph.nodes, *messages.shape[1:])
-    if kept is not None:
-        pairs, targets = pairs[kept != 0], targets[kept != 0]
-    sent = messages[pairs]
-    if kept is not None and kept.requires_grad:
-        sent = sent * kept[kept != 0, None, None]
-    degree = (torch.bincount(targets, minlength=graph.nodes) + 1).to(messages.dtype)[:, None, None]
-    if boundary is None:
-        start, include = messages.new_zeros(shape), False
+    shape = messages.shape[1:]
+    start = None if boundary is None else boundary.flatten(1)
+    if native.available(messages) and (kept is None or not kept.requires_grad):
+        found = _Statistics.apply(messages.flatten(1), start, kept, graph)
     else:
-        start, include = boundary, True
-    mean = start.index_add(0, targets, sent) / degree
-    square = start.square().index_add(0, targets, sent.square()) / degree
-    deviation = (square - mean.square()).clamp(min=1e-6).sqrt()
-    most = start.index_reduce(0, targets, sent, "amax", include_self=include)
-    least = start.index_reduce(0, targets, sent, "amin", include_self=include)
-    found = torch.stack([mean, most, least, deviation], -1).flatten(-2)
+        found = _statistics(messages.flatten(1), start, kept, graph)
+    total, square, most, least = (f.unflatten(1, shape) for f in found)
+    there = graph.targets if kept is None else graph.targets[kept != 0]
+    degree = (torch.bincount(there, minlength=graph.nodes) + 1).to(messages.dtype)[:, None, None]
+    mean = total / degree
+    deviation = (square / degree - mean.square()).clamp(min=1e-6).sqrt()
+    features = torch.cat([mean, most, least, deviation], -1)
     scale = degree.log()
     scale = scale / scale.mean()
-    return torch.stack([found, found * scale, found / scale.clamp(min=1e-2)], -1).flatten(-2)
+    return torch.cat([features, features * scale, features / scale.clamp(min=1e-2)], -1)
+
+
+def _statistics(
+    sent: Tensor, start: Tensor | None, kept: Tensor | None, graph: RelationalGraph
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return sum, sum of squares, maximum and minimum of what arrives at each node, `[N, columns]` each."""
+    pairs, targets = graph.pairs, graph.targets
+    if kept is not None:
+        pairs, targets = pairs[kept != 0], targets[kept != 0]
+    each = sent[pairs]
+    if kept is not None and kept.requires_grad:
+        each = each * kept[kept != 0, None]
+    before, include = sent.new_zeros(graph.nodes, sent.shape[1]) if start is None else start, start is not None
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="index_reduce")
+        most = before.index_reduce(0, targets, each, "amax", include_self=include)
+        least = before.index_reduce(0, targets, each, "amin", include_self=include)
+    total, square = before.index_add(0, targets, each), before.square().index_add(0, targets, each.square())
+    return total, square, most, least
+
+
+class _Statistics(torch.autograd.Function):
+    """The same by compiled kernels; of several equal extremes the first one has the gradient."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, sent: Tensor, start: Tensor | None, kept: Tensor | None, graph: RelationalGraph
+    ) -> tuple[Tensor, ...]:
+        starts, _, _, order = graph.by_target
+        sent, start = sent.contiguous(), None if start is None else start.contiguous()
+        kept = None if kept is None else kept.to(sent.dtype)[order]
+        size = graph.nodes, sent.shape[1]
+        found = [sent.new_empty(size) for _ in range(4)]
+        which = [torch.empty(size, dtype=torch.int32) for _ in range(2)]
+        ctx.layout = graph.nodes, starts, graph.pairs[order], kept, sent.shape[1]
+        native.invoke("statistics", sent.dtype, *ctx.layout, sent, start, *found, *which)
+        ctx.save_for_backward(sent, start, *which)
+        return tuple(found)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        sent, start, *which = ctx.saved_tensors
+        total, square, most, least = (g.contiguous() for g in grads)
+        back, to_start = torch.zeros_like(sent), None
+        native.invoke("statistics_back", sent.dtype, *ctx.layout, sent, total, square, most, least, *which, back)
+        if start is not None:
+            to_start = total + 2 * start * square + most * (which[0] < 0) + least * (which[1] < 0)
+        return back, to_start, None, None

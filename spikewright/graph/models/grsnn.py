@@ -4,22 +4,28 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
+from spikewright.delays import DelayGrad
 from spikewright.errors import ConfigError
+from spikewright.graph.dynamics import Dynamics
 from spikewright.graph.models._scorer import LinkScorer
 from spikewright.graph.models.aggregation import FEATURES, principal
-from spikewright.graph.propagation import LONGEST, DelayGrad, Dynamics, Journey, propagate, spikes
+from spikewright.graph.propagation import LONGEST, Journey, propagate, spikes
 from spikewright.graph.structure import RelationalGraph
 
 Aggregate = Literal["sum", "pna"]
+PLUS = {"weighted": True, "own": True, "layer_norm": True}
+"""What makes GRSNN+."""
 
 
 class GRSNN(LinkScorer):
     r"""A spiking network in the shape of the graph, with a group of neurons at every node.
 
-    The source of a query is driven by a constant current :math:`\hat q = (q + 1) V_{th} / 2`; the delay of relation r is
-    :math:`\delta_r = \mathrm{round}(\beta\,\sigma(P_r(\hat q)))` for each channel, so an edge takes :math:`\delta + 1`
-    steps; nodes that are reached early, by short paths, fire early and often, which is what the score is read from.
+    The source of a query is driven by a constant current :math:`\hat q = (q + 1) V_{th} / 2`; the delay of relation r
+    is :math:`\delta_r = \mathrm{round}(\beta\,\sigma(P_r(\hat q)))` for each channel, so an edge takes
+    :math:`\delta + 1` steps; nodes that are reached early, by short paths, fire early and often, which is what the
+    score is read from.
 
     Args:
         relations: Number of relations R, inverse ones included.
@@ -68,14 +74,14 @@ class GRSNN(LinkScorer):
         super().__init__(relations, width, symmetric)
         if not 0 <= max_delay <= LONGEST or steps < 1 or not (tau > 0 and threshold > 0 and 0 < decay <= 1):
             raise ConfigError(
-                f"GRSNN(steps={steps}, tau={tau}, threshold={threshold}, max_delay={max_delay}, decay={decay}): there is "
-                f"at least one step, tau and threshold are above 0, delays from 0 to {LONGEST} steps fit into a byte of "
-                "history, and the decay lies above 0, up to 1."
+                f"GRSNN(steps={steps}, tau={tau}, threshold={threshold}, max_delay={max_delay}, decay={decay}): there "
+                f"is at least one step, tau and threshold are above 0, delays of 0 to {LONGEST} steps fit into a byte "
+                "of history, and the decay lies above 0, up to 1."
             )
         if aggregate not in ("sum", "pna") or delay_grad not in ("exact", "finite_difference", "reference"):
             raise ConfigError(
-                f"GRSNN(aggregate={aggregate!r}, delay_grad={delay_grad!r}): messages are aggregated by 'sum' or 'pna', "
-                "and the gradient of delays is 'exact', 'finite_difference' or 'reference'."
+                f"GRSNN(aggregate={aggregate!r}, delay_grad={delay_grad!r}): messages are aggregated by 'sum' or "
+                "'pna', and the gradient of delays is 'exact', 'finite_difference' or 'reference'."
             )
         self.dynamics = Dynamics(steps, tau, threshold, decay, delay_grad=delay_grad)
         self.max_delay, self.scale, self.own, self.aggregate = max_delay, scale, own, aggregate
@@ -87,7 +93,7 @@ class GRSNN(LinkScorer):
     @classmethod
     def plus(cls, relations: int, **options: Any) -> "GRSNN":
         """Return GRSNN+: weights by relation, connections of nodes to themselves, and layer normalisation."""
-        return cls(relations, **{"weighted": True, "own": True, "layer_norm": True, **options})
+        return cls(relations, **{**PLUS, **options})
 
     def asked(self, relations: Tensor) -> Tensor:
         return (self.query(relations) + 1) * (self.dynamics.threshold / 2)
@@ -96,9 +102,7 @@ class GRSNN(LinkScorer):
         learning = [p for module in (self.synapse, self.norm) if module is not None for p in module.parameters()]
         return propagate(*self._run(graph, sources, asked, kept), parameters=learning)
 
-    def spikes(
-        self, graph: RelationalGraph, sources: Tensor, relations: Tensor, kept: Tensor | None = None
-    ) -> Tensor:
+    def spikes(self, graph: RelationalGraph, sources: Tensor, relations: Tensor, kept: Tensor | None = None) -> Tensor:
         """Return every spike of a run, bool, `[T, N, B, D]`; arguments as for a call."""
         return spikes(*self._run(graph, sources, self.asked(relations), kept))
 
@@ -111,14 +115,15 @@ class GRSNN(LinkScorer):
     ) -> tuple[Journey, Tensor, Tensor, Tensor | None, Tensor | None]:
         pna = self.aggregate == "pna"
 
-        def synapses(messages: Tensor, last: Tensor) -> Tensor:
+        def synapses(messages: Tensor, last: Tensor | None) -> Tensor:
             arrived = principal(graph, messages, kept) if pna else messages
-            x = self.scale * self.synapse(torch.cat([last, arrived], -1) if self.own else arrived)
+            inputs = arrived if last is None else torch.cat([last, arrived], -1)
+            x = linear(inputs, self.scale * self.synapse.weight, self.scale * self.synapse.bias)
             return x if self.norm is None else self.norm(x)
 
         delays = self.max_delay * torch.sigmoid(self.delay(asked))
         weights = None if self.weight is None else self.weight(asked)
-        journey = Journey(graph.one_each if pna else graph, sources, self.dynamics, synapses, self.max_delay)
+        journey = Journey(graph.one_each if pna else graph, sources, self.dynamics, synapses, self.max_delay, self.own)
         return journey, asked, delays, weights, None if pna else kept
 
 

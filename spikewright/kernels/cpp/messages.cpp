@@ -165,9 +165,101 @@ void scatter(int64_t nodes, const int64_t *by_source, const int64_t *kinds, cons
     });
 }
 
+// Sum, sum of squares, maximum and minimum of what arrives, beside what is there before (`start`, or nothing), and
+// which pair has the extremes (-1 for what was there before).
+template <class real> struct Statistics {
+    real *total, *square, *most, *least;
+    int32_t *which_most, *which_least;
+};
+
+template <class real>
+CLONED void statistics_block(int64_t targets, const int64_t *starts, const int64_t *pairs, const real *kept,
+                             int64_t columns, const real *sent, const real *start, Statistics<real> out, int64_t first,
+                             int64_t count) {
+    const int64_t edges = starts[targets];
+    for (int64_t v = 0; v < targets; ++v) {
+        const int64_t row = v * columns + first;
+        real *__restrict total = out.total + row, *__restrict square = out.square + row;
+        real *__restrict most = out.most + row, *__restrict least = out.least + row;
+        int32_t *__restrict top = out.which_most + row, *__restrict low = out.which_least + row;
+        for (int64_t i = 0; i < count; ++i) {
+            const real s = start ? start[row + i] : real(0);
+            total[i] = most[i] = least[i] = s;
+            square[i] = s * s;
+            top[i] = low[i] = -1;
+        }
+        bool fresh = !start;
+        for (int64_t e = starts[v]; e < starts[v + 1]; ++e) {
+            if (e + EARLIER < edges) fetch<false>(sent + pairs[e + EARLIER] * columns + first, count);
+            if (kept && kept[e] == 0) continue;
+            const int32_t p = int32_t(pairs[e]);
+            const real *__restrict x = sent + pairs[e] * columns + first;
+            if (fresh)
+                for (int64_t i = 0; i < count; ++i) most[i] = least[i] = x[i], top[i] = low[i] = p;
+            for (int64_t i = 0; i < count; ++i) total[i] += x[i];
+            for (int64_t i = 0; i < count; ++i) square[i] += x[i] * x[i];
+            for (int64_t i = 0; i < count; ++i) top[i] = x[i] > most[i] ? p : top[i];
+            for (int64_t i = 0; i < count; ++i) most[i] = x[i] > most[i] ? x[i] : most[i];
+            for (int64_t i = 0; i < count; ++i) low[i] = x[i] < least[i] ? p : low[i];
+            for (int64_t i = 0; i < count; ++i) least[i] = x[i] < least[i] ? x[i] : least[i];
+            fresh = false;
+        }
+    }
+}
+
+template <class real>
+void statistics(int64_t targets, const int64_t *starts, const int64_t *pairs, const real *kept, int64_t columns,
+                const real *sent, const real *start, real *total, real *square, real *most, real *least,
+                int32_t *which_most, int32_t *which_least, int threads) {
+    for_columns(columns, targets + starts[targets], threads, [&](int64_t first, int64_t count) {
+        statistics_block<real>(targets, starts, pairs, kept, columns, sent, start,
+                               {total, square, most, least, which_most, which_least}, first, count);
+    });
+}
+
+// The way back of `statistics`, whose outputs here are gradients, to what pairs sent.
+template <class real>
+CLONED void statistics_back_block(int64_t targets, const int64_t *starts, const int64_t *pairs, const real *kept,
+                                  int64_t columns, const real *sent, Statistics<const real> grad,
+                                  const int32_t *which_most, const int32_t *which_least, int64_t first, int64_t count,
+                                  real *back) {
+    const int64_t edges = starts[targets];
+    for (int64_t v = 0; v < targets; ++v) {
+        const int64_t row = v * columns + first;
+        const real *__restrict total = grad.total + row, *__restrict square = grad.square + row;
+        const real *__restrict most = grad.most + row, *__restrict least = grad.least + row;
+        const int32_t *__restrict top = which_most + row, *__restrict low = which_least + row;
+        for (int64_t e = starts[v]; e < starts[v + 1]; ++e) {
+            if (e + EARLIER < edges) fetch<true>(back + pairs[e + EARLIER] * columns + first, count);
+            if (kept && kept[e] == 0) continue;
+            const int32_t p = int32_t(pairs[e]);
+            const real *__restrict x = sent + pairs[e] * columns + first;
+            real *__restrict g = back + pairs[e] * columns + first;
+            for (int64_t i = 0; i < count; ++i)
+                g[i] += total[i] + 2 * x[i] * square[i] + (top[i] == p ? most[i] : real(0)) +
+                        (low[i] == p ? least[i] : real(0));
+        }
+    }
+}
+
+template <class real>
+void statistics_back(int64_t targets, const int64_t *starts, const int64_t *pairs, const real *kept, int64_t columns,
+                     const real *sent, const real *total, const real *square, const real *most, const real *least,
+                     const int32_t *which_most, const int32_t *which_least, real *back, int threads) {
+    for_columns(columns, targets + starts[targets], threads, [&](int64_t first, int64_t count) {
+        statistics_back_block<real>(targets, starts, pairs, kept, columns, sent,
+                                    {total, square, most, least, nullptr, nullptr}, which_most, which_least, first,
+                                    count, back);
+    });
+}
+
 } // namespace
 
 extern "C" {
+auto statistics_f32 = &statistics<float>;
+auto statistics_f64 = &statistics<double>;
+auto statistics_back_f32 = &statistics_back<float>;
+auto statistics_back_f64 = &statistics_back<double>;
 auto gather_f32 = &gather<float>;
 auto gather_f64 = &gather<double>;
 auto scatter_f32 = &scatter<float>;
