@@ -136,12 +136,12 @@ class ProjectedRule(AroundRule):
         own, subspaces = 0.0, self.subspaces.by_name()
         for site, done in work.items():
             if (subspace := subspaces.get(module_name(site))) is not None:
-                old, new = len(subspace.old), len(subspace.new)
-                own += done.dense / wiring.synapses[site].weight[0] * (2 * old + self.products(new, old))
+                products = subspace.products + self.products(subspace)
+                own += done.dense / wiring.synapses[site].weight[0] * products
         return super().operations(work, wiring, steps, report) + Operations(0, own)
 
-    def products(self, new: int, old: int) -> int:
-        """Return how many multiplications learning takes per entry of a row, with so many rows of lateral weights."""
+    def products(self, subspace: Subspace) -> int:
+        """Return how many multiplications learning takes per entry of a row, at most."""
         return 0
 
     def extra_repr(self) -> str:

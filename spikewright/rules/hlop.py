@@ -12,7 +12,7 @@ from spikewright.losses import Loss
 from spikewright.network import Network
 from spikewright.rules._base import Rule
 from spikewright.rules._projected import ProjectedRule
-from spikewright.subspaces import Hebbian, Lateral, Rows
+from spikewright.subspaces import Hebbian, Lateral, Rows, Subspace
 from spikewright.subspaces.watch import Form, Observe
 
 Growth = float | Sequence[int]
@@ -33,7 +33,8 @@ class HLOP(ProjectedRule):
     arrives there, see `spikewright.subspaces.Hebbian`; `next_task` adds them to :math:`H_l`.
 
     Exact when: in the first task where the rule is; from then on for parameters that are not protected.
-    Cost: that of the rule, and products of what arrives with the lateral weights, once per update.
+    Cost: that of the rule, and products of what arrives with the lateral weights, once per update.  At a weight with
+    settled rows for more than half of its N inputs, a matrix of N by N is kept, which projects.
     Carried: nothing of its own.  Checkpointed: the lateral weights and the number of the task.
 
     Args:
@@ -100,8 +101,9 @@ class HLOP(ProjectedRule):
         for name, rows in arrived.items():
             _chosen("rate", self.rates, name)(self.subspaces[name], rows)
 
-    def products(self, new: int, old: int) -> int:
-        return next(iter(self.rates.values())).iterations * 3 * new + 2 * old if new else 0
+    def products(self, subspace: Subspace) -> int:
+        new = len(subspace.new)
+        return next(iter(self.rates.values())).iterations * 3 * new + subspace.products if new else 0
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, rows={self.rows}, orthonormal={self.orthonormal}"

@@ -57,22 +57,27 @@ class Hebbian:
         with torch.autocast(subspace.new.device.type, enabled=False):
             kept = rows.kept
             if kept is not None and (not subspace.lateral.linear or self._is_short(subspace, len(kept))):
-                self._from_rows(subspace, kept.to(subspace.new.dtype), rows.count)
+                x = kept.to(subspace.new.dtype)
+                self._from_rows(subspace, x, subspace.project(x) if rows.rest is None else rows.rest, rows.count)
             else:
                 self._from_moment(subspace, rows.moment.to(subspace.new.dtype))
 
-    def _from_rows(self, subspace: Subspace, x: Tensor, count: int) -> None:
+    def _from_rows(self, subspace: Subspace, x: Tensor, rest: Tensor, count: int) -> None:
+        """Learn from rows, given what the old rows leave of them: these do not change meanwhile."""
         new, lateral = subspace.new, subspace.lateral
-        rest = subspace.project(x)  # what the old rows leave; they do not change meanwhile
         for _ in range(self.iterations):
             y = lateral(x @ new.T)
-            self._step(subspace, y.T @ torch.addmm(rest, y, new, alpha=-1) / count)
+            mean = y.T / count
+            if len(new) < len(x):
+                self._step(subspace, (mean @ rest).addmm_(mean @ y, new, alpha=-1))
+            else:
+                self._step(subspace, mean @ torch.addmm(rest, y, new, alpha=-1))
 
     def _from_moment(self, subspace: Subspace, moment: Tensor) -> None:
-        old, new = subspace.old, subspace.new
+        new = subspace.new
         for _ in range(self.iterations):
             seen = new @ moment
-            self._step(subspace, seen - (seen @ old.T) @ old - (seen @ new.T) @ new)
+            self._step(subspace, torch.addmm(subspace.project(seen), seen @ new.T, new, alpha=-1))
 
     def _step(self, subspace: Subspace, change: Tensor) -> None:
         subspace.momentum.lerp_(change.clamp_(-self.clamp, self.clamp), 1 - self.momentum)
@@ -80,6 +85,6 @@ class Hebbian:
 
     def _is_short(self, subspace: Subspace, rows: int) -> bool:
         """Whether so many rows as they are cost fewer multiplications than their second moment."""
-        old, new, size = len(subspace.old), len(subspace.new), subspace.size
-        by_row = rows * (3 * self.iterations * new + 2 * old)
-        return by_row < rows * size + self.iterations * new * (size + 2 * (old + new))
+        new, size, products = len(subspace.new), subspace.size, subspace.products
+        by_row = self.iterations * new * (2 * rows + min(rows, new)) + rows * products
+        return by_row < rows * size + self.iterations * new * (size + products + 2 * new)

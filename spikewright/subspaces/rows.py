@@ -19,19 +19,28 @@ class Rows:
     def __init__(self, size: int, whole: bool = False) -> None:
         self._size, self._whole = size, whole
         self._kept: list[Tensor] = []
+        self._rests: list[Tensor] = []
         self._moment: Tensor | None = None
         self.count = 0
 
     @torch.no_grad()
-    def add(self, rows: Tensor, times: int = 1) -> None:
-        """Take in `[row, size]`, each of which has come so many times."""
+    def add(self, rows: Tensor, times: int = 1, rest: Tensor | None = None) -> None:
+        """Take in `[row, size]`, each of which has come so many times.
+
+        Args:
+            rows: The rows.
+            times: How often each has come.
+            rest: What old rows leave of rows that have come once, `[row, size]`, if somebody has found it already.
+        """
         rows = rows.float() if rows.dtype.itemsize < 4 else rows
         self.count += times * len(rows)
         if self._whole:
             rows = rows.repeat(times, 1)
         else:  # as far as their second moment goes, longer rows are more rows
-            rows = rows * times**0.5
+            rows = rows * times**0.5  # a copy: whoever gave them may write to them
         self._kept.append(rows.detach())
+        if rest is not None:
+            self._rests.append(rest)
         if not self._whole and sum(map(len, self._kept)) > 2 * self._size:
             self._sum_up()
 
@@ -40,7 +49,12 @@ class Rows:
         """Rows with the same sum of outer products, `[any, size]`; `None` if they have been summed up."""
         if self._moment is not None:
             return None
-        return self._kept[0] if len(self._kept) == 1 else torch.cat(self._kept)
+        return _joined(self._kept)
+
+    @property
+    def rest(self) -> Tensor | None:
+        """What old rows leave of those in `kept`, row by row; `None` if that is not known of all."""
+        return _joined(self._rests) if 0 < len(self._kept) == len(self._rests) else None
 
     @property
     def moment(self) -> Tensor:
@@ -51,9 +65,13 @@ class Rows:
         return self._moment / self.count
 
     def _sum_up(self) -> None:
-        rows = torch.cat(self._kept)
-        self._kept = []
+        rows = _joined(self._kept)
+        self._kept, self._rests = [], []
         if self._moment is None:
             self._moment = rows.T @ rows
         else:
             self._moment.addmm_(rows.T, rows)
+
+
+def _joined(pieces: list[Tensor]) -> Tensor:
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)

@@ -30,6 +30,7 @@ class Subspace(nn.Module):
     def __init__(self, size: int, like: Tensor, lateral: Lateral = Lateral()) -> None:  # noqa: B008  (a frozen value)
         super().__init__()
         self.size, self.lateral = size, lateral
+        self._made: tuple[Tensor, int, Tensor] | None = None
         for name in ("old", "new", "momentum"):
             self.register_buffer(name, like.new_zeros(0, size))
 
@@ -62,11 +63,31 @@ class Subspace(nn.Module):
         if orthonormal and len(self.old):
             self.old = torch.linalg.qr(self.old.T).Q.T.contiguous()
 
+    @property
+    def products(self) -> int:
+        """How many multiplications `project` takes per entry of a row."""
+        through_rows = 2 * len(self.old)
+        return min(through_rows, self.size) if self.lateral.linear else through_rows
+
     def project(self, rows: Tensor) -> Tensor:
         r"""Return :math:`x - H^\top y(H x)` for every row of `[row, size]`, with the old :math:`H`."""
-        old = self.old.to(rows.dtype)
+        if not len(self.old):
+            return rows
         with torch.autocast(rows.device.type, enabled=False):
+            if self.products < 2 * len(self.old):  # more than half as many rows as directions
+                return rows @ self._projection.to(rows.dtype)
+            old = self.old.to(rows.dtype)
             return torch.addmm(rows, self.lateral(rows @ old.T), old, alpha=-1)
+
+    @property
+    def _projection(self) -> Tensor:
+        r"""The matrix :math:`1 - H^\top H`, `[size, size]`, made once for the rows that are there."""
+        old = self.old
+        if self._made is None or self._made[0] is not old or self._made[1] != old._version:
+            projection = (old.T @ old).neg_()
+            projection.diagonal().add_(1)
+            self._made = old, old._version, projection
+        return self._made[2]
 
     @property
     def skew(self) -> float:

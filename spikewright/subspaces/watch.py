@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from spikewright.errors import IncompatibleRule
 from spikewright.operations import Linear, Operation
 from spikewright.part import Part
+from spikewright.subspaces.mean import Mean
+from spikewright.subspaces.rest import Rest
 from spikewright.subspaces.rows import Rows
 from spikewright.subspaces.subspace import Subspace
 from spikewright.synapse import Arrival
@@ -48,7 +50,8 @@ class Watch:
         self._subspaces, self._weights, self._owners = subspaces, weights, owners
         self._observe, self._form, self._per_sample, self._whole = observe, form, per_sample, whole
         self._rows: dict[str, Rows] = {}
-        self._means: dict[str, _Mean] = {}
+        self._means: dict[str, Mean] = {}
+        self._rests: dict[str, Rest] = {}
         self._by_inputs: dict[str, bool] = {}
 
     @property
@@ -76,26 +79,40 @@ class Watch:
             self._take_down(site, name, operation, arrival, weight)
         if name not in self._by_inputs:  # the same at all calls
             self._by_inputs[name] = bool(len(subspace.old)) and self._projects_inputs(operation, arrival.value, weight)
-        return replace(arrival, project=subspace.project) if self._by_inputs[name] else arrival
+        if not self._by_inputs[name]:
+            return arrival
+        if not (isinstance(operation, Linear) and subspace.lateral.linear):
+            return replace(arrival, project=subspace.project)
+        rest = self._rest(site, subspace, _factor(arrival))
+        if site in self._means:
+            self._means[site].follow(rest, len(arrival.value))
+        return replace(arrival, project=rest)
 
     def arrived(self) -> dict[str, Rows]:
         """Return what arrived at each weight since this was asked last."""
         for site, mean in self._means.items():
-            self._of(self._owners[module_name(site)], mean.weight).add(mean.patches)
+            self._of(self._owners[module_name(site)], mean.weight).add(mean.patches, rest=mean.rest)
         rows, self._rows, self._means = self._rows, {}, {}
         return rows
 
     def _take_down(self, site: str, name: str, operation: Operation, arrival: Arrival, weight: Tensor) -> None:
         with torch.no_grad():
-            value = arrival.value.detach()
-            factor = value if arrival.factor is None else arrival.factor.detach()
+            value, factor = arrival.value.detach(), _factor(arrival)
             if self._observe == "mean":
-                self._means.setdefault(site, _Mean(operation, weight)).add(factor)
+                self._means.setdefault(site, Mean(operation, weight)).add(factor)
                 return
             rows = self._of(name, weight)
             for x in (value,) if arrival.factor is None else (value, factor):
                 once = x[:1] if is_static(x) else x
                 rows.add(operation.patches(once.flatten(0, 1), weight), len(x) // len(once))
+
+    def _rest(self, site: str, subspace: Subspace, x: Tensor) -> Rest:
+        """Return what projects `x`: what did so at the last call, if this is the same step once more."""
+        x = x[:1] if is_static(x) else x
+        rest = self._rests.get(site)
+        if rest is None or not rest.serves(x):
+            rest = self._rests[site] = Rest(subspace, x)
+        return rest
 
     def _of(self, name: str, weight: Tensor) -> Rows:
         return self._rows.setdefault(name, Rows(weight[0].numel(), self._whole))
@@ -110,24 +127,9 @@ class Watch:
         return exact and isinstance(operation, Linear) and vectors * self._per_sample < len(weight)
 
 
-class _Mean:
-    """The mean over time of what arrives at one synapse."""
-
-    def __init__(self, operation: Operation, weight: Tensor) -> None:
-        self._operation, self.weight = operation, weight
-        self._total: Tensor | float = 0.0
-        self._steps = 0
-
-    def add(self, x: Tensor) -> None:
-        """Take in the next steps, `[time, batch, *feature]`."""
-        self._total = self._total + (x[0] * len(x) if is_static(x) else x.sum(0))
-        self._steps += len(x)
-
-    @property
-    def patches(self) -> Tensor:
-        """What every output saw of the mean, `[any, inputs per output]`."""
-        assert isinstance(self._total, Tensor)  # something arrived
-        return self._operation.patches(self._total / self._steps, self.weight)
+def _factor(arrival: Arrival) -> Tensor:
+    """Return what the weight gradient is taken at, without graph."""
+    return (arrival.value if arrival.factor is None else arrival.factor).detach()
 
 
 class _Watched(Part):
