@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import spikewright as sw
+from spikewright.graph import GraphData
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -32,6 +33,16 @@ def test_the_loop_of_the_page_on_tasks_runs():
     rule = scope["rule"]
     assert isinstance(rule, sw.rules.HLOP) and int(rule.task) == 4
     assert [len(s.old) for s in rule.subspaces.by_name().values()] == [12, 12]
+
+
+def test_the_page_on_reasoning_trains_a_model_that_answers():
+    torch.manual_seed(0)
+    scope: dict[str, object] = {}
+    for block in blocks(ROOT / "docs" / "reasoning.md"):
+        exec(block, scope)
+    spikes, data = scope["spikes"], scope["data"]
+    assert isinstance(spikes, torch.Tensor) and isinstance(data, GraphData)
+    assert spikes.shape == (10, len(data.train.entities), 1, 32) and spikes.any()
 
 
 def test_the_rule_of_the_extending_page_works():

@@ -10,6 +10,11 @@ import torch
 from spikewright import data as datasets
 from spikewright.continual import Course, build_course, configure_course
 from spikewright.data import AUGMENTATIONS, Dataset, Split
+from spikewright.graph.build import MODELS as GRAPH_MODELS
+from spikewright.graph.build import resolved
+from spikewright.graph.config import configure_reasoning
+from spikewright.graph.data import graph_names, load_graph
+from spikewright.graph.evaluate import graph_of
 from spikewright.rules import HLOP
 from spikewright.train import configure
 from spikewright.train.build import build_network, build_rule
@@ -18,7 +23,8 @@ from spikewright.train.schedule import SCHEDULES
 
 FOLDER = Path(__file__).parent.parent / "recipes"
 COURSES = sorted(FOLDER.glob("continual-*.toml"))
-RECIPES = sorted(set(FOLDER.glob("*.toml")) - set(COURSES))
+REASONING = sorted(FOLDER.glob("reason-*.toml"))
+RECIPES = sorted(set(FOLDER.glob("*.toml")) - {*COURSES, *REASONING})
 DIGITS, PHOTOGRAPHS = ((1, 28, 28), 10), ((3, 32, 32), 10)
 SHAPES = {"mnist": DIGITS, "fashion_mnist": DIGITS, "cifar10": PHOTOGRAPHS, "cifar100": ((3, 32, 32), 100)}
 FOLDERS = {"svhn": PHOTOGRAPHS, "notmnist": DIGITS, "miniimagenet": ((3, 84, 84), 100)}
@@ -168,3 +174,30 @@ def test_a_course_is_as_long_and_as_fast_as_published(path, made_up):
     assert (optimizer["name"], optimizer["momentum"], optimizer["weight_decay"]) == ("sgd", momentum, 0)
     assert course.scenario.heads == (kind not in ("pmnist", "5-datasets-domain"))
     assert {course.scenario.task(index).shape for index in range(tasks)} == {course.scenario.shape}
+
+
+PARAMETERS = {
+    "fb15k-237-grsnn": (237, 520_993),
+    "fb15k-237-grsnn-plus": (237, 1_033_889),
+    "wn18rr-grsnn": (11, 29_217),
+    "wn18rr-grsnn-plus": (11, 53_537),
+    "fb237_v1-grsnn": (180, 396_961),
+    "wn18rr_v1-grsnn": (9, 24_865),
+    "cora-grsnn": (None, 5_345),
+    "citeseer-grsnn": (None, 5_345),
+}
+"""Relations of a graph, and parameters of the published model."""
+
+
+@pytest.mark.parametrize("path", REASONING, ids=lambda path: path.stem)
+def test_a_model_for_a_graph_has_the_published_size_and_answers(path):
+    config, name = configure_reasoning(path), path.stem.removeprefix("reason-")
+    assert config.data["name"] in {known.lower() for known in graph_names()}
+    assert path.name in path.read_text(), "the command in the comment is the file's own"
+    relations, size = PARAMETERS.get(name, (17, None))
+    model = construct("model", GRAPH_MODELS, resolved(config.model), 1 if relations is None else 2 * relations)
+    assert size is None or sum(p.numel() for p in model.parameters()) == size
+    if relations == 17:
+        data = load_graph("family")
+        scores = model(graph_of(data, data.train), torch.tensor([0, 1]), torch.tensor([3, 20]))
+        assert scores.shape == (2, len(data.train.entities)) and scores.isfinite().all()

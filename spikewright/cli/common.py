@@ -92,6 +92,11 @@ def open_run(
         CheckpointError: There is no sound checkpoint there.
     """
     saved = load(run / f"{checkpoint}.safetensors")
+    if missing := {"rule", "data", "model"} - saved["config"].keys():
+        raise CheckpointError(
+            f"{run} is not the folder of `spikewright train`: its configuration has no {sorted(missing)[0]!r}. What "
+            "`reason` learned is explained by `spikewright explain`, and its result.json holds the test figures."
+        )
     data = {"dir": None if data_dir is None else str(data_dir)}
     experiment = build(configure(saved["config"], data=data, train=settings))
     take_weights(experiment, saved)

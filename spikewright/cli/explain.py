@@ -76,7 +76,7 @@ def explain(
 
 def _open(run: Path, data_dir: Path | None, device: str | None) -> Reasoning:
     saved = load(run / "best.safetensors")
-    if "optimizer" not in saved["parts"] or "rule" in saved["config"]:
+    if "rule" in saved["config"]:
         raise CheckpointError(
             f"{run} is not a run of `spikewright reason`, and nothing else has paths to show. Give the folder of one."
         )
@@ -116,9 +116,7 @@ def _number(what: str, name: str, known: Sequence[str]) -> int:
         return known.index(name)
     near = get_close_matches(name, known, n=5, cutoff=0.4)
     advice = f"Near it are: {', '.join(near)}." if near else f"The first ones are: {', '.join(known[:5])}."
-    raise ConfigError(
-        f"--{'head or --tail' if what == 'entity' else what} '{name}': the graph has no such {what}. {advice}"
-    )
+    raise ConfigError(f"The graph has no {what} '{name}', so that it cannot be asked about. {advice}")
 
 
 def _scores(reasoning: Reasoning, source: int, kind: int, answer: int | None = None) -> torch.Tensor:
@@ -156,4 +154,9 @@ def _show(answer: dict[str, Any], length: int) -> None:
     rank = "" if answer["rank"] is None else f" · rank {answer['rank']:g}"
     title = f"{asked} · {'true' if answer['known'] else 'not known'}{rank} · score {answer['score']:.3f}"
     rows = [(f"{path['weight']:.4f}", path["text"]) for path in answer["paths"]]
-    print_table(title, ("weight", "path"), rows or [("", f"there is none of up to {length} edges that the score depends on")], texts=True)
+    print_table(
+        title,
+        ("weight", "path"),
+        rows or [("", f"there is none of up to {length} edges that the score depends on")],
+        texts=True,
+    )

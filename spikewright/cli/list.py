@@ -7,6 +7,8 @@ from typing import Any, Literal
 from spikewright import data as datasets
 from spikewright.cli.common import print_table, write_json
 from spikewright.continual.scenario import SCENARIOS
+from spikewright.graph.build import MODELS as GRAPH_MODELS
+from spikewright.graph.data import graph_loader, graph_names
 from spikewright.train.components import (
     CRITERIA,
     LOCAL,
@@ -24,7 +26,7 @@ from spikewright.train.schedule import SCHEDULES
 
 Kind = Literal[
     "rules", "spatial", "models", "data", "neurons", "surrogates", "solvers", "losses", "criteria", "optimizers",
-    "schedules", "scenarios",
+    "schedules", "scenarios", "graphs", "reasoners",
 ]  # fmt: skip
 
 
@@ -52,10 +54,12 @@ def list_components(kind: Kind, json: Path | None = None, quiet: bool = False) -
         "optimizers": OPTIMIZERS,
         "schedules": SCHEDULES,
         "scenarios": SCENARIOS,
+        "graphs": {name: graph_loader(name) for name in graph_names()},
+        "reasoners": GRAPH_MODELS,
     }[kind]
     listed = {
         name: {
-            "summary": (inspect.getdoc(builder) or "").partition("\n")[0],
+            "summary": (inspect.getdoc(getattr(builder, "func", builder)) or "").partition("\n")[0],
             "arguments": {key: _default(p) for key, p in options(builder).items()},
         }
         for name, builder in sorted(choices.items())

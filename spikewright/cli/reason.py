@@ -6,9 +6,11 @@ from typing import Any
 
 from spikewright.cli.common import check_writable, contents, new_folder, print_table, stored_config, write_json
 from spikewright.errors import ConfigError
-from spikewright.graph.build import build_reasoning
+from spikewright.graph.build import Reasoning, build_reasoning
 from spikewright.graph.config import ReasoningConfig, configure_reasoning
+from spikewright.graph.evaluate import graph_of
 from spikewright.graph.fit import fit
+from spikewright.graph.models import GRSNN
 from spikewright.graph.tell import Bar
 from spikewright.train.log import Silent
 
@@ -75,6 +77,7 @@ def reason(
     folder = resume or out or _new_folder(config)
     result = fit(reasoning, folder, resume=resume is not None, reporter=Silent() if quiet else Bar())
     write_json(json, result)
+    _plot(reasoning, result, folder)
     if not quiet:
         _show(result, folder)
     return result
@@ -82,6 +85,20 @@ def reason(
 
 def _new_folder(config: ReasoningConfig) -> Path:
     return new_folder(f"{config.model['name']}-{config.data['name']}-seed{config.train.seed}")
+
+
+def _plot(reasoning: Reasoning, result: dict[str, Any], folder: Path) -> None:
+    """Draw what is to be seen, if plots are installed."""
+    try:
+        from spikewright.plots import arrivals, learning
+    except ImportError:
+        return
+    data, model = reasoning.data, reasoning.model
+    learning(result["history"], "AUROC" if data.homogeneous else "MRR").savefig(folder / "learning.png", dpi=150)
+    if isinstance(model, GRSNN):
+        head, relation, tail = data.test.queries[:1].to(reasoning.device).T
+        spikes = model.spikes(graph_of(data, data.test).to(reasoning.device), head, relation)
+        arrivals(spikes[:, :, 0].cpu(), int(tail)).savefig(folder / "arrivals.png", dpi=150)
 
 
 def _show(result: dict[str, Any], folder: Path) -> None:
@@ -95,7 +112,7 @@ def _show(result: dict[str, Any], folder: Path) -> None:
             rows.append(("Hits@10 of 50", f"{result['hits_at_10_50']:.4f}"))
     rows.append(("energy of a question", f"{energy['nanojoules']:.4g} nJ, NBFNet {energy['nbfnet_nanojoules']:.4g} nJ"))
     if "firing_rate" in energy:
-        rows.append(("mean firing rate", f"{energy['firing_rate']:.1%} per neuron and step"))
+        rows.append(("mean firing rate", f"{energy['firing_rate']:.2%} per neuron and step"))
     rows += [("parameters", f"{result['parameters']:,}"), ("training time", f"{result['seconds']:.1f} s")]
     title = f"{result['model']} · {result['data']} · {result['epochs']} epochs, the best was {result['best_epoch']}"
     print_table(title, ("", ""), [*rows, ("run", str(folder))])

@@ -58,8 +58,7 @@ def build_reasoning(config: ReasoningConfig) -> Reasoning:
     folder = table.pop("dir", None)
     data = load_graph(table.pop("name"), None if folder is None else Path(folder), **table)
     relations = 1 if data.homogeneous else 2 * len(data.relations)
-    variant = VARIANTS.get(config.model["name"], {})
-    chosen = {**variant, **config.model, **({"name": variant["name"]} if variant else {})}
+    chosen = resolved(config.model)
     model: LinkScorer = construct("model", MODELS, chosen, relations).to(device)
     optimizer = construct("optimizer", OPTIMIZERS, config.optimizer, model.parameters())
     asker = Asker(data, settings.batch_size, settings.negatives, settings.seed, device)
@@ -70,3 +69,9 @@ def build_reasoning(config: ReasoningConfig) -> Reasoning:
         "train": asdict(settings),
     }
     return Reasoning(tree, data, model, optimizer, asker, device)
+
+
+def resolved(table: dict[str, Any]) -> dict[str, Any]:
+    """Return the table of a model with the name that it is known by in `MODELS`."""
+    variant = VARIANTS.get(str(table["name"]).lower(), {})
+    return {**variant, **table, "name": variant.get("name", table["name"])}

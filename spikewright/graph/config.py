@@ -5,8 +5,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from spikewright.errors import ConfigError
+from spikewright.errors import ConfigError, nearest
 from spikewright.graph.presets import preset
+from spikewright.graph.ranking import SHARE_OF_TIES
 from spikewright.train.config import Tree, assemble, check_keys, read_recipe
 
 
@@ -82,15 +83,25 @@ def configure_reasoning(
     given = read_recipe(Path(recipe)) if isinstance(recipe, str | Path) else dict(recipe or {})
     bare: Tree = {"data": {"name": "umls"}, "model": {"name": "grsnn"}, "optimizer": {"name": "adam"}, "train": {}}
     named = assemble(bare, given, overrides, **sections)
-    split = named["data"].get("split")
-    usual = preset(str(named["data"]["name"] if split is None else split))
-    defaults = {name: {**table, **usual.get(name, {})} for name, table in bare.items()}
-    defaults["data"], defaults["model"]["name"] = {"name": named["data"]["name"]}, named["model"]["name"]
-    defaults["optimizer"].setdefault("lr", 0.002)
-    defaults["model"] = _taken(defaults["model"], named["model"]["name"])
-    tree = assemble(defaults, given, overrides, **sections)
+    usual = _usual(named)
+    tree = {section: {**usual.get(section, {}), **table} for section, table in named.items()}
     check_keys("train", tree["train"], Settings)
     settings = Settings(**tree["train"])
+    _check(settings)
+    return ReasoningConfig(**{**tree, "train": settings})  # type: ignore[arg-type]
+
+
+def _usual(named: Tree) -> Tree:
+    """Return what is usual for the graph, as far as the model and the optimizer that were chosen take it."""
+    split = named["data"].get("split")
+    found = preset(str(named["data"]["name"] if split is None else split))
+    if not str(named["model"]["name"]).lower().startswith("grsnn"):
+        found.get("model", {}).pop("scale", None)
+    adam = str(named["optimizer"]["name"]).lower() == "adam"
+    return {**found, "optimizer": {"lr": 0.002, **found.get("optimizer", {})} if adam else {}}
+
+
+def _check(settings: Settings) -> None:
     for key in (
         *("epochs", "batch_size", "accumulate", "negatives", "evaluate_every", "evaluate_batch"),
         *("checkpoint_every", "limit_batches"),
@@ -99,9 +110,9 @@ def configure_reasoning(
             raise ConfigError(f"train.{key} = {value}: it has to be at least 1.")
     if settings.temperature < 0:
         raise ConfigError(f"train.temperature = {settings.temperature}: it is 0 (no weights) or above.")
-    return ReasoningConfig(**{**tree, "train": settings})  # type: ignore[arg-type]
-
-
-def _taken(table: dict[str, Any], model: str) -> dict[str, Any]:
-    """Leave out what is usual for spiking models only."""
-    return {key: value for key, value in table.items() if key != "scale" or model.startswith("grsnn")}
+    if settings.clip_norm is not None and not settings.clip_norm > 0:
+        raise ConfigError(f"train.clip_norm = {settings.clip_norm}: it has to be above 0; none does not clip.")
+    if not 0 <= settings.seed < 2**63:
+        raise ConfigError(f"train.seed = {settings.seed}: a seed lies between 0 and 2**63 - 1.")
+    if settings.ties not in SHARE_OF_TIES:
+        raise ConfigError(f"train.ties = '{settings.ties}' is unknown. {nearest(settings.ties, SHARE_OF_TIES)}")

@@ -55,7 +55,8 @@ def cost_of_spikes(model: GRSNN, graph: RelationalGraph, sources: torch.Tensor, 
     messages = float((sent * leaving).sum()) / queries
     reached = fired[:-1].any(0).to(torch.float64)  # by any edge, at any step: an upper bound of what is not zero
     arrived = torch.zeros_like(reached).index_add_(0, graph.targets, reached[graph.sources[graph.pairs]])
-    maps = (steps - 1) * float((arrived > 0).sum()) / queries * model.synapse.in_features
+    inputs = model.synapse.in_features - model.own * model.width
+    maps = (steps - 1) * float((arrived > 0).sum()) / queries * inputs
     own = float(sent.sum()) / queries * model.width if model.own else 0.0
     updates = 2 * (steps - 1) * graph.nodes * model.width
     return Cost(Operations(messages, 0), Operations(own, maps + updates))

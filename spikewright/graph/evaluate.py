@@ -9,6 +9,7 @@ from spikewright.data.randomness import keyed_generator
 from spikewright.graph.classification import auroc, average_precision
 from spikewright.graph.data import GraphData, Split
 from spikewright.graph.models import LinkScorer
+from spikewright.graph.open_world import rank_metrics
 from spikewright.graph.questions import both_ways, known_answers, pairs
 from spikewright.graph.ranking import RankingEvaluator, Ties
 from spikewright.graph.structure import RelationalGraph
@@ -48,25 +49,27 @@ def evaluate(
 
     Returns:
         `mrr`, `mr`, `hits_at_1`, `hits_at_3`, `hits_at_10`, each over single answers; `macro_mrr` and so on over
-        questions; `mrr_optimistic` and `mrr_pessimistic`; or `auroc` and `average_precision`.
+        questions, with metrics that weigh the first ranks less (`macro_log`, `macro_sqrt`, see
+        `spikewright.graph.open_world`); `mrr_optimistic` and `mrr_pessimistic`; or `auroc` and `average_precision`.
     """
     device = next(model.parameters()).device
     graph = graph_of(data, split).to(device)
     with evaluating(model), torch.no_grad():
         if data.homogeneous:
             return _told_apart(model, data, split, graph, batch)
-        among = (10, 50) if sampled else None
-        found = RankingEvaluator(ties=ties, sampled=among)
-        macro = RankingEvaluator(ties=ties, average="macro", sampled=among)
+        found = RankingEvaluator(ties=ties, sampled=(10, 50) if sampled else None)
         others = {t: RankingEvaluator(hits=(), ties=t) for t in TIES if t != ties}
-        for scores, targets, filtered, groups in _answered(model, data, split, graph, batch):
-            found.add(scores, targets, filtered)
-            macro.add(scores, targets, filtered, groups)
+        ranks: list[Tensor] = []
+        groups: list[Tensor] = []
+        for scores, targets, filtered, asked in _answered(model, data, split, graph, batch):
+            ranks.append(found.add(scores, targets, filtered))
+            groups.append(asked)
             for other in others.values():
                 other.add(scores, targets, filtered)
+    by_question = rank_metrics(torch.cat(ranks), groups=torch.cat(groups))
     return {
         **found.result(),
-        **{f"macro_{name}": value for name, value in macro.result().items() if name != "count"},
+        **{f"macro_{name}": value for name, value in by_question.items()},
         **{f"mrr_{t}": other.result()["mrr"] for t, other in others.items()},
     }
 

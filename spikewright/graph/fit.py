@@ -18,7 +18,7 @@ from spikewright.train.log import Reporter, Silent, Table
 
 
 def fit(reasoning: Reasoning, out: Path, *, resume: bool = False, reporter: Reporter = Silent()) -> dict[str, Any]:  # noqa: B008
-    """Train a model, keep the weights that answer validation questions best, and test these.
+    """Train a model, keep the weights that answer validation questions best (the last without any), and test these.
 
     Writes `config.json`, `log.csv`, `last.safetensors` and `best.safetensors` after every epoch, and `result.json`.
 
@@ -114,8 +114,9 @@ class _Learner:
             "validation": None,
         }
         self.epoch, self.batch, self.lost, self.right, self.asked = self.epoch + 1, 0, 0.0, 0.0, 0
-        improved = False
-        if self.epoch % self.settings["evaluate_every"] == 0 or self.epoch == self.settings["epochs"]:
+        there, last = len(self.reasoning.data.valid.queries) > 0, self.epoch == self.settings["epochs"]
+        improved = last and not there  # nothing tells which weights are best
+        if there and (self.epoch % self.settings["evaluate_every"] == 0 or last):
             row["validation"] = found = self._measured("valid")[self.main]
             improved, self.best = found > self.best, max(found, self.best)
         self.table.add(row)
@@ -147,7 +148,7 @@ class _Learner:
             "epochs": settings["epochs"],
             "best_epoch": best["epoch"],
             **self._measured("test"),
-            "validation": self.best,
+            "validation": None if self.best < 0 else self.best,
             "parameters": sum(p.numel() for p in reasoning.model.parameters()),
             "energy": energy_of(reasoning.model, reasoning.data),
             "seconds": self.seconds,
@@ -168,7 +169,8 @@ class _Learner:
         self.reasoning.model.load_state_dict(tree["parts"]["model"])
         self.reasoning.optimizer.load_state_dict(tree["parts"]["optimizer"])
         for name, parameter in self.reasoning.model.named_parameters():
-            parameter.grad = tree["parts"]["gradients"].get(name)
+            gradient = tree["parts"]["gradients"].get(name)
+            parameter.grad = None if gradient is None else gradient.to(parameter.device)
 
     def _save(self, name: str) -> None:
         model = self.reasoning.model

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from spikewright.graph.structure import RelationalGraph
 from spikewright.kernels import native
@@ -130,7 +131,8 @@ class _Products(torch.autograd.Function):
         return _summed(graph, values[graph.sources] * weights[graph.kinds], kept)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         values, weights, kept = ctx.saved_tensors
         graph, grad = ctx.graph, grads[0].contiguous()
         to_values, to_weights, to_kept = torch.zeros_like(values), torch.zeros_like(weights), None

@@ -74,9 +74,11 @@ def explain(
 
     Every edge has a weight of 1, and a path the mean of the gradients of the score with respect to those of its edges;
     that of a spiking network sums over all time steps.  The edge of the fact itself is taken out.  A path names no
-    entity twice.  Those of weight 0 are left out: the score does not depend on them, as on all where no spike reaches
-    the tail.  Paths are searched from the head, and of those that end at the same entity, `beams` go on: nothing is
-    missed among paths of up to three edges if there are as many beams as paths are asked for.
+    entity twice.  Those of weight 0 are left out: the score does not depend on them.  If the head sends no spikes to
+    the tail, there are no others.
+
+    Paths are searched from the head, and of those that end at the same entity, `beams` go on: nothing is missed among
+    paths of up to three edges if there are as many beams as paths are asked for.
 
     The model is left as it was, without gradients.
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from spikewright.graph.dynamics import Dynamics
 from spikewright.graph.messages import Credit, Spikes, along_edges, arriving, credit
@@ -141,7 +142,8 @@ class _Run(torch.autograd.Function):
         return read
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
         journey, dynamics = ctx.journey, ctx.journey.dynamics
         drive, delays, weights, kept, *saved = ctx.saved_tensors
         histories, potentials = saved[: ctx.steps], saved[ctx.steps :]
@@ -151,7 +153,8 @@ class _Run(torch.autograd.Function):
         g_delays = torch.zeros_like(delays, dtype=drive.dtype) if to_delays else None
         g_weights = torch.zeros_like(weights) if to_weights else None
         g_kept = torch.zeros_like(kept) if to_kept else None
-        g_parameters = [torch.zeros_like(p) for p in ctx.parameters]
+        learning = [p for p in ctx.parameters if p.requires_grad]
+        g_parameters = [torch.zeros_like(p) for p in learning]
         traces = dynamics.traces(histories, drive.dtype) if dynamics.delay_grad == "reference" else None
         ring = drive.new_zeros(slots, journey.graph.nodes, delays.shape[1])
         g_current, g_membrane = (drive.new_zeros(journey.graph.nodes, *drive.shape) for _ in range(2))
@@ -167,7 +170,7 @@ class _Run(torch.autograd.Function):
             inputs = [messages, *(() if last is None else (last.requires_grad_(),))]
             with torch.enable_grad():
                 x = journey.synapses(messages, last)
-            g_messages, *found = torch.autograd.grad(x, [*inputs, *ctx.parameters], g_input)
+            g_messages, *found = torch.autograd.grad(x, [*inputs, *learning], g_input)
             if last is not None:
                 ring[(t - 1) % slots] += found.pop(0).flatten(1)
             for total, part in zip(g_parameters, found, strict=True):
@@ -183,5 +186,5 @@ class _Run(torch.autograd.Function):
         return (
             *(None, g_drive / dynamics.rho),
             *(None if g is None else g.view(shape) for g in (g_delays, g_weights)),
-            *(g_kept, *g_parameters),
+            *(g_kept, *(g_parameters.pop(0) if p.requires_grad else None for p in ctx.parameters)),
         )

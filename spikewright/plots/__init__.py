@@ -7,3 +7,5 @@ from spikewright.plots.continual import accuracy_matrix as accuracy_matrix
 from spikewright.plots.continual import stability_gap as stability_gap
 from spikewright.plots.curves import curves as curves
 from spikewright.plots.raster import raster as raster
+from spikewright.plots.reasoning import arrivals as arrivals
+from spikewright.plots.reasoning import learning as learning

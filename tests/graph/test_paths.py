@@ -2,22 +2,24 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from spikewright.errors import ConfigError, InputError
 from spikewright.graph.data import GraphData, Split
 from spikewright.graph.evaluate import graph_of
 from spikewright.graph.models import GRSNN, LinkScorer, NBFNet
 from spikewright.graph.paths import Path, WhereFired, edges_but_own, explain, relation_names
+from spikewright.graph.structure import RelationalGraph
 from spikewright.surrogate import Sigmoid
 
 pytestmark = pytest.mark.usefixtures("float64")
 MODELS = {
-    "grsnn": lambda relations: GRSNN(relations, width=4, steps=8),
-    "grsnn+": lambda relations: GRSNN.plus(relations, width=4, steps=8),
+    "grsnn": lambda relations: GRSNN(relations, width=4, steps=16),
+    "grsnn+": lambda relations: GRSNN.plus(relations, width=4, steps=16),
     "nbfnet": lambda relations: NBFNet(relations, width=4, layers=4),
     "nbfnet, sums": lambda relations: NBFNet(relations, width=4, layers=4, aggregate="sum"),
 }
@@ -38,12 +40,31 @@ def random(seed: int, facts: int = 20, nodes: int = 6) -> tuple[GraphData, Split
 
 
 def made(name: str, relations: int) -> LinkScorer:
-    """A model; drives and synapses are so strong that spikes get around."""
-    model = MODELS[name](relations)
+    return driven(MODELS[name](relations))
+
+
+def driven(model: LinkScorer) -> LinkScorer:
+    """Make drives and synapses so strong that spikes get around."""
     if isinstance(model, GRSNN):
         torch.nn.init.uniform_(model.query.weight, 0.5, 2.0)
         torch.nn.init.uniform_(model.synapse.weight, 0.5, 2.0)
     return model
+
+
+class Given(nn.Module):
+    """Scores by weights of edges that it was given, which so are the gradients."""
+
+    def __init__(self, edges: int, seed: int) -> None:
+        super().__init__()
+        self.weights = nn.Parameter(torch.randn(edges, generator=torch.Generator().manual_seed(seed)))
+
+    def forward(self, graph: RelationalGraph, sources: Tensor, relations: Tensor, candidates: Tensor, kept: Tensor):
+        assert not self.training and sources.shape == relations.shape == (1,) and candidates.shape == (1, 1)
+        return (self.weights * kept).sum().view(1, 1)
+
+
+def given(data: GraphData, split: Split, seed: int) -> Any:
+    return Given(len(graph_of(data, split).targets), seed)
 
 
 def every_path(data: GraphData, split: Split, fact: Fact, length: int) -> Iterator[list[int]]:
@@ -111,7 +132,7 @@ def test_many_beams_find_every_path_there_is(name: str) -> None:
 def test_a_beam_for_each_path_that_is_asked_for_misses_none_of_three_edges() -> None:
     for seed in range(12):
         data, split = random(seed, facts=24, nodes=7)
-        model, fact = made("nbfnet", 4), (0, 0, 1)
+        model, fact = given(data, split, seed), (0, 0, 1)
         expected = by_brute_force(model, data, split, fact, length=3)
         for number in (1, 4):
             found = explain(model, data, split, fact, beams=number, top=number, length=3)
@@ -122,7 +143,7 @@ def test_ten_beams_find_the_best_paths_of_four_edges() -> None:
     hits = 0
     for seed in range(12):
         data, split = random(seed, facts=24, nodes=7)
-        model = made("nbfnet", 4)
+        model = given(data, split, seed)
         found = explain(model, data, split, (0, 0, 1))
         expected = by_brute_force(model, data, split, (0, 0, 1))[:10]
         assert found[0].edges == expected[0][1]
@@ -130,9 +151,22 @@ def test_ten_beams_find_the_best_paths_of_four_edges() -> None:
     assert hits >= 0.95 * 120
 
 
+def test_what_has_arrived_takes_no_beam_from_others() -> None:
+    data, split = of([(0, 0, 1), (0, 0, 2), (1, 0, 3), (2, 0, 3), (3, 1, 1)], 4, ("r", "s"))
+    model = given(data, split, 0)
+    model.weights.data.fill_(0.5)
+    strong = [edge in ([0, 0, 1], [1, 0, 3], [3, 1, 1]) for edge in graph_of(data, split).edges.tolist()]
+    model.weights.data[torch.tensor(strong)] = 1.0
+    found = explain(model, data, split, (0, 1, 1), beams=1)
+    assert [(str(path), path.weight) for path in found] == [
+        ("a -r-> b", 1.0),
+        ("a -r-> c -r-> d -s-> b", pytest.approx(2 / 3)),
+    ]
+
+
 def test_fewer_beams_lose_paths_but_make_none_up() -> None:
     data, split = random(3, facts=24, nodes=7)
-    model = made("nbfnet", 4)
+    model = given(data, split, 3)
     expected = dict((edges, weight) for weight, edges in by_brute_force(model, data, split, (0, 0, 1)))
     found = explain(model, data, split, (0, 0, 1), beams=2, top=ALL)
     assert 0 < len(found) <= 8 < len(expected)
@@ -224,7 +258,7 @@ def test_the_dynamics_come_back_even_if_the_model_fails(monkeypatch: pytest.Monk
 def test_paths_in_a_graph_of_one_relation_go_along_links_in_either_direction() -> None:
     data, split = of([(1, 0, 0), (1, 0, 2), (0, 0, 2)], 3, ("link",))
     for symmetric in (True, False):
-        model = GRSNN(1, width=4, steps=6, dependent=False, symmetric=symmetric)
+        model = driven(GRSNN(1, width=4, steps=16, dependent=False, symmetric=symmetric))
         assert [str(path) for path in explain(model, data, split, (2, 0, 0))] == ["c -link-> b -link-> a"]
 
 

@@ -47,7 +47,9 @@ class Case:
         self.own, self.readout = own, draw(6, 3, 4)
 
     def synapses(self, messages: Tensor, last: Tensor | None) -> Tensor:
-        return torch.layer_norm(self.linear(torch.cat([last, messages], -1)), [4]) if self.own else self.linear(messages)
+        return (
+            torch.layer_norm(self.linear(torch.cat([last, messages], -1)), [4]) if self.own else self.linear(messages)
+        )
 
     @property
     def inputs(self) -> list[Tensor]:
@@ -96,9 +98,10 @@ def test_the_longest_delay_that_fits_into_a_byte(kernels: str, mode: str) -> Non
         case.delays[0] = LONGEST
     ours, explicit = case.ours(mode, 13, LONGEST), case.explicit(mode, 13)
     torch.testing.assert_close(ours, explicit, rtol=0, atol=1e-12)
-    for mine, theirs in zip(case.gradients(ours), case.gradients(explicit)):
+    gradients = case.gradients(ours)
+    for mine, theirs in zip(gradients, case.gradients(explicit)):
         torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-10)
-    assert case.gradients(ours)[1][0].abs().max() > 1e-3
+    assert gradients[1][0].abs().max() > 1e-3
 
 
 def test_delays_are_rounded_half_to_even(kernels: str) -> None:
@@ -107,7 +110,7 @@ def test_delays_are_rounded_half_to_even(kernels: str) -> None:
     for name, delays in {"halves": halves, "even": torch.tensor([0.0, 2, 2, 4]).double().expand(4, 3, 4)}.items():
         case.delays = delays
         read[name] = case.ours()
-    assert torch.equal(read["halves"], read["even"]) and read["even"].gt(0).any(1).all(0).all()
+    assert torch.equal(read["halves"], read["even"]) and 0.2 < read["even"].gt(0).double().mean() < 0.8
 
 
 def test_spikes_are_those_that_are_read(kernels: str) -> None:
@@ -187,7 +190,10 @@ class Fixed:
 def test_finite_difference_is_what_one_step_of_delay_changes(kernels: str, seed: int) -> None:
     """Oracle 8, exactly: of a linear readout of spikes that are given."""
     case = Fixed(seed)
-    before, found = case.read(case.arrived()), case.credited(case.readout, Dynamics(delay_grad="finite_difference").slopes)
+    before, found = (
+        case.read(case.arrived()),
+        case.credited(case.readout, Dynamics(delay_grad="finite_difference").slopes),
+    )
     for relation in range(4):
         case.delays[relation] += 1
         torch.testing.assert_close(found[relation], case.read(case.arrived()) - before, rtol=0, atol=1e-13)

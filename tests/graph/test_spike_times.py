@@ -3,6 +3,7 @@
 import heapq
 import math
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import pytest
 import torch
@@ -43,7 +44,7 @@ def run(
     current: float = THRESHOLD,
     nodes: int = 8,
 ) -> Tensor:
-    """Spikes of one query from node 0, `[T, N]`; every edge (source, target) has a relation, and so a delay, of its own."""
+    """Spikes of one query from node 0, `[T, N]`; every edge (source, target) has a delay of its own."""
     rows = [(source, kind, target) for kind, (source, target) in enumerate(edges)]
     graph = RelationalGraph.of_edges(torch.tensor(rows, dtype=torch.int64).reshape(-1, 3), nodes, max(len(rows), 1))
     weights = torch.as_tensor(weight, dtype=torch.float64).expand(graph.relations)
@@ -212,7 +213,7 @@ def test_shares_of_steps(steps: int, decay: float) -> None:
     """Oracle 9: they sum to 1, so that a neuron which fires at every step is read as 1, and earlier counts more."""
     shares = Dynamics(steps, decay=decay).shares
     assert len(shares) == steps and sum(shares) == pytest.approx(1, abs=1e-15)
-    assert all(later == pytest.approx(decay * earlier) for earlier, later in zip(shares, shares[1:]))
+    assert all(later == pytest.approx(decay * earlier) for earlier, later in pairwise(shares))
 
 
 def test_what_is_read_of_a_run() -> None:

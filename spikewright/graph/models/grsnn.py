@@ -13,6 +13,7 @@ from spikewright.graph.models._scorer import LinkScorer
 from spikewright.graph.models.aggregation import FEATURES, principal
 from spikewright.graph.propagation import LONGEST, Journey, propagate, spikes
 from spikewright.graph.structure import RelationalGraph
+from spikewright.surrogate import Sigmoid, Surrogate
 
 Aggregate = Literal["sum", "pna"]
 PLUS = {"weighted": True, "own": True, "layer_norm": True}
@@ -41,6 +42,7 @@ class GRSNN(LinkScorer):
         own: A node sends its last spikes to itself.
         layer_norm: What synapses deliver is normalised over the channels of a node.
         aggregate: "sum", or "pna" (mean, maximum, minimum and deviation).
+        surrogate: Slope of spikes.
         delay_grad: Gradient of delays: "exact", "finite_difference" or "reference"; see `Dynamics`.
         symmetric: Score a pair of nodes from both ends.
 
@@ -68,6 +70,7 @@ class GRSNN(LinkScorer):
         own: bool = False,
         layer_norm: bool = False,
         aggregate: Aggregate = "sum",
+        surrogate: Surrogate = Sigmoid(4.0),  # noqa: B008  (a frozen value)
         delay_grad: DelayGrad = "exact",
         symmetric: bool = False,
     ) -> None:
@@ -83,7 +86,7 @@ class GRSNN(LinkScorer):
                 f"GRSNN(aggregate={aggregate!r}, delay_grad={delay_grad!r}): messages are aggregated by 'sum' or "
                 "'pna', and the gradient of delays is 'exact', 'finite_difference' or 'reference'."
             )
-        self.dynamics = Dynamics(steps, tau, threshold, decay, delay_grad=delay_grad)
+        self.dynamics = Dynamics(steps, tau, threshold, decay, surrogate, delay_grad)
         self.max_delay, self.scale, self.own, self.aggregate = max_delay, scale, own, aggregate
         self.delay = _ByRelation(relations, width, dependent)
         self.weight = _ByRelation(relations, width, dependent) if weighted else None

@@ -12,7 +12,9 @@ from spikewright.graph.structure import RelationalGraph
 
 
 class NBFNet(LinkScorer):
-    r"""Layers of messages :math:`h_{source} \odot w_{relation}` from a boundary that is the query at its source.
+    r"""Layers of messages along edges, each times a weight of its relation; without spikes.
+
+    The boundary :math:`h^0` is the query at its source.
 
     .. math::
         h^{l+1} = h^l + \mathrm{ReLU}(\mathrm{LN}(W^l [h^l;\ \mathrm{agg}(h^l \odot w^l_r,\ h^0)]))

@@ -1,0 +1,48 @@
+"""How a model learned to reason, and how spikes reach an answer."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+from torch import Tensor
+
+
+def learning(history: Sequence[dict[str, Any]], name: str = "MRR") -> Figure:
+    """Draw the training loss and the validation figure by epoch.
+
+    Args:
+        history: One row per epoch, as in the `history` of `result.json`.
+        name: Of the validation figure.
+    """
+    figure = Figure(figsize=(8, 3), layout="constrained")
+    for axes, key, title in zip(figure.subplots(1, 2), ("train_loss", "validation"), ("training loss", name)):
+        points = [(row["epoch"], row[key]) for row in history if row[key] is not None]
+        axes.plot(*zip(*points), marker="." if len(points) < 40 else "")
+        axes.set_xlabel("epoch")
+        axes.set_title(title, fontsize=9)
+        axes.grid(alpha=0.3)
+    return figure
+
+
+def arrivals(spikes: Tensor, answer: int, shown: int = 60) -> Figure:
+    """Draw the share of each node's neurons that fire at each step, the nodes that are reached first on top.
+
+    Args:
+        spikes: Of one question, bool, `[time, node, neuron]`.
+        answer: The node that is marked.
+        shown: Show at most so many nodes, and the answer in any case.
+    """
+    rates = spikes.float().mean(2).cpu()
+    reached = spikes.any(2)
+    first = (~reached).cumprod(0).sum(0)  # the number of steps for silent nodes
+    order = (first * (len(rates) + 1) - rates.sum(0)).argsort()
+    rows = [int(node) for node in order[:shown]]
+    rows = rows if answer in rows else [*rows[: shown - 1], answer]
+    figure = Figure(figsize=(5, 5), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(rates[:, rows].T.numpy(), aspect="auto", cmap="viridis", vmin=0, interpolation="nearest")
+    axes.set_yticks([rows.index(answer)], ["answer"])
+    axes.set_xlabel("step")
+    axes.set_title(f"neurons that fire, {len(rows)} of {rates.shape[1]} nodes, first reached on top", fontsize=9)
+    figure.colorbar(image)
+    return figure
