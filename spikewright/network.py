@@ -240,7 +240,8 @@ class Network(nn.Module):
             with _unmarked(self.module), torch.inference_mode(False), torch.enable_grad():
                 probe = x[:1, :2].detach().expand(2 if sites.recurrent else 1, *[-1] * (x.dim() - 1)).clone()
                 probe.requires_grad_(probe.dtype.is_floating_point)
-                output = Run(sites, observers=(recorder,)).advance(probe)
+                run = Run(sites, observers=(recorder,))
+                output = run.advance(probe)
         except (ShapeError, RuntimeError) as error:
             if isinstance(error, SpikewrightError) and not isinstance(error, ShapeError):
                 raise
@@ -249,7 +250,7 @@ class Network(nn.Module):
                 f"batch={x.shape[1]}, feature={list(x.shape[2:])}]. Layout is [time, batch, *feature]: repeat a static "
                 "input with x.expand(steps, *x.shape), swap a batch-first one with x.transpose(0, 1).)"
             ) from error
-        return read_wiring(self.module, recorder, probe, output)
+        return read_wiring(self.module, recorder, probe, output, run.state)
 
 
 class _AtSynapses(Part):

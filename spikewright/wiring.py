@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from spikewright.neurons import Neuron
 from spikewright.operations import Operation
+from spikewright.temporal import State
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class Wiring:
         synapses: Every synapse call, by site.
         receivers: For every parameter, the neurons it reaches before any other neuron.
         successors: For every neuron, the neurons its spikes reach before any other (feedback included).
+        carried: Parameters whose signal a delay or a feedback connection (any module but a neuron) carries to later
+            steps, on the way to the neurons they reach or right behind these.
         shapes: What every neuron call emits in a step, `[*feature]`, without batch.
         output: Shape of one step's output, `[*feature]`, without batch.
         overwritten: Neurons whose current the network writes to in place after they have seen it.
@@ -57,6 +60,7 @@ class Wiring:
     synapses: dict[str, Synapse]
     receivers: dict[str, frozenset[str]]
     successors: dict[str, frozenset[str]]
+    carried: frozenset[str]
     shapes: dict[str, tuple[int, ...]]
     output: tuple[int, ...]
     overwritten: frozenset[str]
@@ -127,7 +131,7 @@ class Recorder:
         self.weights[site] = tuple(weight.shape)
 
 
-def read_wiring(module: nn.Module, recorder: Recorder, x: Tensor, output: Tensor) -> Wiring:
+def read_wiring(module: nn.Module, recorder: Recorder, x: Tensor, output: Tensor, state: State) -> Wiring:
     """Read who feeds whom from a recorded probe.
 
     Args:
@@ -135,6 +139,7 @@ def read_wiring(module: nn.Module, recorder: Recorder, x: Tensor, output: Tensor
         recorder: What the probe saw.
         x: The probe's input, a leaf.
         output: The probe's output, `[time, batch, *feature]`.
+        state: Where the probe ended, with its graph.
     """
     modules = dict(module.named_modules())
     names = {id(p): name for name, p in module.named_parameters()}
@@ -181,6 +186,8 @@ def read_wiring(module: nn.Module, recorder: Recorder, x: Tensor, output: Tensor
             elif kind == "parameter" and name:
                 receivers[name].add(site)
     direct = {name for kind, name, _ in walk(output.grad_fn, across_synapses=True) if kind == "synapse"}
+    kept = [value for site, values in state.items() if site not in neurons for value in values.values()]
+    held = {name for value in kept for _, name, _ in walk(value.grad_fn, across_synapses=True)}
 
     synapses = {}
     for site, arrived, before in ((seen.site, seen.entering, seen.before) for seen in recorder.synapses):
@@ -203,6 +210,7 @@ def read_wiring(module: nn.Module, recorder: Recorder, x: Tensor, output: Tensor
         synapses=synapses,
         receivers={name: frozenset(sites) for name, sites in receivers.items()},
         successors={site: frozenset(sites) for site, sites in successors.items()},
+        carried=frozenset(name for name, sites in receivers.items() if held & {name, *sites}),
         shapes={seen.site: seen.shape for seen in recorder.neurons},
         output=tuple(output.shape[2:]),
         overwritten=frozenset(seen.site for seen in recorder.neurons if seen.overwritten),

@@ -108,11 +108,11 @@ class OnlineRule(Rule):
         local = 0 if self.local is None else 3 * sum(p.numel() for p in self.local.parameters())
         return steps * (learning + Operations(0, local))
 
-    def reaches_as_bptt(self, parameter: str, wiring: Wiring) -> bool:
-        """Whether the error of a step gets to a parameter as in BPTT."""
-        if self._plain:
-            return True
-        return not wiring.receivers[parameter] and self.spatial.noise is None
+    def reaches_as_bptt(self, parameter: str, wiring: Wiring, steps: int) -> bool:
+        """Whether errors get to a parameter, or to the neurons it reaches, as in BPTT."""
+        if steps > 1 and parameter in wiring.carried:
+            return False
+        return self._plain or (not wiring.receivers[parameter] and self.spatial.noise is None)
 
     def updates(
         self,

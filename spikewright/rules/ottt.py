@@ -26,7 +26,8 @@ class OTTT(OnlineRule):
     A bias is a weight from a constant 1 and is traced like one.
 
     Exact when: the synapse feeds the last spiking layer through linear operations, and that layer has a soft, detached
-    reset; and for parameters that reach no neuron.  Elsewhere it deviates from BPTT.
+    reset; and for parameters that reach no neuron; unless a delay or feedback carries the signal of either, or the
+    spikes of that layer, to later steps.  Elsewhere it deviates from BPTT.
     Cost: activation memory independent of the number of steps; one backward per step.
     Carried: a trace per traced synapse, `[batch, *input_feature]`.  Checkpointed: nothing.
 
@@ -102,7 +103,7 @@ class OTTT(OnlineRule):
 
     def exact(self, parameter: str, wiring: Wiring, steps: int) -> bool:
         synapses = wiring.synapse_of(parameter)
-        if not self.reaches_as_bptt(parameter, wiring):
+        if not self.reaches_as_bptt(parameter, wiring, steps):
             return False
         if steps == 1:
             return True

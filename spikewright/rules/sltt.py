@@ -25,7 +25,8 @@ class SLTT(OnlineRule):
     What it drops is at most the leak to the power of the distance in time.  With `k` (SLTT-K) only that many randomly
     drawn steps per batch are differentiated; the others run without a graph.
 
-    Exact when: a parameter reaches no neuron (readouts), or the sequence has one step.
+    Exact when: a parameter reaches no neuron (readouts), and no delay or feedback carries its signal to later steps;
+    or the sequence has one step.
     Cost: activation memory independent of the number of steps; one backward per step, or `k` of them.
     Carried: nothing.  Checkpointed: the number of draws so far, so that a resumed run draws the same steps.
 
@@ -104,7 +105,7 @@ class SLTT(OnlineRule):
 
     def exact(self, parameter: str, wiring: Wiring, steps: int) -> bool:
         all_steps = (self.k is None or self.k >= steps) and (steps == 1 or not wiring.receivers[parameter])
-        return all_steps and self.reaches_as_bptt(parameter, wiring)
+        return all_steps and self.reaches_as_bptt(parameter, wiring, steps)
 
     def extra_repr(self) -> str:
         return f"k={self.k}, rescale={self.rescale}, seed={self.seed}, {super().extra_repr()}"
