@@ -76,6 +76,8 @@ def main() -> None:
     for _ in range(options.repeats):
         for form in FORMS:
             report["training"][form].append(learner.step(form))
+        if options.json is not None:
+            options.json.write_text(json.dumps(report, indent=1))
     show(f"training step, T = {model.dynamics.steps}", report["training"])
     report["epoch_hours"] = {f: statistics.median(s) * batches / 3600 for f, s in report["training"].items()}
     print(f"epoch of {batches} steps, hours: " + ", ".join(f"{f} {h:.3g}" for f, h in report["epoch_hours"].items()))
@@ -204,7 +206,8 @@ def show(what: str, seconds: dict[str, list[float]]) -> None:
     medians = {form: statistics.median(values) for form, values in seconds.items()}
     for form, median in medians.items():
         pairs = [a / b for a, b in zip(seconds[form], seconds["kernels"])]
-        ratio = f"ratio to kernels {median / medians['kernels']:7.2f} (paired {min(pairs):.2f} to {max(pairs):.2f})"
+        middle, spread = statistics.median(pairs), f"{min(pairs):.2f} to {max(pairs):.2f}"
+        ratio = f"ratio to kernels {median / medians['kernels']:7.2f} (paired {middle:.2f}, {spread})"
         print(f"{what:32} {form:8} {1000 * median:10.1f} ms   {ratio}", flush=True)
 
 

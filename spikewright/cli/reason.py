@@ -34,7 +34,7 @@ def reason(
 ) -> dict[str, Any]:
     """Learn to complete a graph, and rank the answers to its test questions.
 
-    For instance: spikewright reason --data umls --model grsnn
+    For instance: spikewright reason --data umls --model grsnn; without a name it takes the graph that is made up.
 
     Args:
         recipe: TOML file to start from; flags and --set change what it says.

@@ -14,7 +14,7 @@ from spikewright.graph.models import GRSNN, LinkScorer, NBFNet
 from spikewright.graph.models.grsnn import PLUS
 from spikewright.graph.questions import Asker
 from spikewright.train.build import device_named
-from spikewright.train.components import OPTIMIZERS, construct, defaults
+from spikewright.train.components import OPTIMIZERS, choose, construct, defaults
 from spikewright.train.config import Tree
 
 MODELS: Mapping[str, Callable[..., LinkScorer]] = {"grsnn": GRSNN, "nbfnet": NBFNet}
@@ -73,5 +73,6 @@ def build_reasoning(config: ReasoningConfig) -> Reasoning:
 
 def resolved(table: dict[str, Any]) -> dict[str, Any]:
     """Return the table of a model with the name that it is known by in `MODELS`."""
+    choose("model", {**MODELS, **dict.fromkeys(VARIANTS, GRSNN)}, table["name"])
     variant = VARIANTS.get(str(table["name"]).lower(), {})
     return {**variant, **table, "name": variant.get("name", table["name"])}

@@ -81,7 +81,7 @@ def configure_reasoning(
     3
     """
     given = read_recipe(Path(recipe)) if isinstance(recipe, str | Path) else dict(recipe or {})
-    bare: Tree = {"data": {"name": "umls"}, "model": {"name": "grsnn"}, "optimizer": {"name": "adam"}, "train": {}}
+    bare: Tree = {"data": {"name": "family"}, "model": {"name": "grsnn"}, "optimizer": {"name": "adam"}, "train": {}}
     named = assemble(bare, given, overrides, **sections)
     usual = _usual(named)
     tree = {section: {**usual.get(section, {}), **table} for section, table in named.items()}

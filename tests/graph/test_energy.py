@@ -25,7 +25,7 @@ def spiking(**options) -> GRSNN:
 @pytest.mark.parametrize("own", [False, True])
 @pytest.mark.parametrize("aggregate", ["sum", "pna"])
 def test_the_cost_of_spikes(own: bool, aggregate: str) -> None:
-    graph, model = RelationalGraph.of(CHAIN, 5, 2), spiking(own=own, aggregate=aggregate)
+    graph, model = RelationalGraph.of_edges(CHAIN, 5, 4), spiking(own=own, aggregate=aggregate)  # directed
     fired = model.spikes(graph, SOURCES, KINDS)
     edges = graph.edges.tolist()
     additions = itself = 0

@@ -126,8 +126,10 @@ def test_the_weights_that_are_best_are_tested(whole: Path) -> None:
 def test_later_weights_that_are_worse_are_not_tested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The validation is told to fall: the weights of the first epoch stay the best."""
     falling = iter([0.9, 0.5, 0.9, 0.123])
-    monkeypatch.setattr("spikewright.graph.fit.evaluate", lambda *a, **k: {"mrr": next(falling)})
-    result = fit(tiny(), tmp_path / "run")
+    asked = []
+    monkeypatch.setattr("spikewright.graph.fit.evaluate", lambda *a, **k: asked.append(k) or {"mrr": next(falling)})
+    result = fit(tiny("train.ties=optimistic", "train.evaluate_batch=5"), tmp_path / "run")
+    assert asked == [{"batch": 5, "ties": "optimistic", "sampled": False}] * 4
     assert (result["best_epoch"], result["validation"], result["mrr"]) == (1, 0.9, 0.123)
     best, last = (load(tmp_path / "run" / f"{name}.safetensors")["parts"]["model"] for name in ("best", "last"))
     assert not same(best, last)
@@ -138,13 +140,15 @@ def test_it_is_measured_now_and_then_and_in_the_end(tmp_path: Path) -> None:
     assert [row["validation"] is None for row in result["history"]] == [True, False, False]
 
 
-def test_an_epoch_by_hand(tmp_path: Path) -> None:
+@pytest.mark.parametrize("clip", [None, 0.05])
+def test_an_epoch_by_hand(tmp_path: Path, clip: float | None) -> None:
     """Updates with the mean gradient of two batches, the last with what is left; what is asked is hidden."""
-    fit(tiny("train.epochs=1", "train.clip_norm=0.05", "train.between=true"), tmp_path / "run")
+    sgd = ["optimizer.name=sgd", "optimizer.lr=0.1", "train.between=true", f"train.clip_norm={clip}"]
+    fit(tiny("train.epochs=1", *sgd), tmp_path / "run")
     reasoning = tiny("train.epochs=1")
     model = reasoning.model.train()
     graph = graph_of(reasoning.data, reasoning.data.train)
-    optimizer = torch.optim.Adam(model.parameters(), lr=reasoning.config["optimizer"]["lr"])
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     losses, right, asked = [], 0, 0
     batches = list(reasoning.asker.epoch(0))[:7]
     for group in (batches[0:2], batches[2:4], batches[4:6], batches[6:7]):
@@ -162,7 +166,7 @@ def test_an_epoch_by_hand(tmp_path: Path) -> None:
         norm = torch.stack([p.grad.square().sum() for p in model.parameters() if p.grad is not None]).sum().sqrt()
         assert norm > 0.05
         for parameter in model.parameters():
-            if parameter.grad is not None:
+            if parameter.grad is not None and clip is not None:
                 parameter.grad *= 0.05 / (norm + 1e-6)
         optimizer.step()
     saved = load(tmp_path / "run" / "last.safetensors")
@@ -193,6 +197,14 @@ def test_without_validation_the_last_weights_are_kept(tmp_path: Path) -> None:
     result = fit(build_reasoning(config), tmp_path / "run")
     assert result["best_epoch"] == 2 and result["validation"] is None and 0 < result["mrr"] <= 1
     assert [row["validation"] for row in result["history"]] == [None, None]
+
+
+def test_an_inductive_graph_is_also_measured_among_fifty(tmp_path: Path) -> None:
+    write(tmp_path / "fb237_v1")
+    write(tmp_path / "fb237_v1_ind", {"train": "x\tlikes\ty\n", "valid": "z\tlikes\tx\n", "test": "w\thates\ty\n"})
+    overrides = ["model.width=4", "model.steps=4", "train.epochs=1", "train.negatives=2"]
+    config = configure_reasoning(None, overrides, data={"name": "fb237_v1", "dir": str(tmp_path)})
+    assert 0 <= fit(build_reasoning(config), tmp_path / "run")["hits_at_10_50"] <= 1
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:

@@ -92,7 +92,9 @@ def run(
                     message = message + (rounded == delay) * sent
                 if weights is not None:
                     message = message * weights[relation]
-                arrived = arrived.index_add(0, torch.tensor([target]), (message * (1 if kept is None else kept[e]))[None])
+                arrived = arrived.index_add(
+                    0, torch.tensor([target]), (message * (1 if kept is None else kept[e]))[None]
+                )
             current = RHO * current + GAIN * synapses(arrived, spikes[-1])
             membrane = RHO * membrane + current
         membrane = membrane + injected

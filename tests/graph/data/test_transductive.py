@@ -87,7 +87,9 @@ def test_bundled_sets_are_read_from_the_package_without_importing_it(tmp_path, m
 
 def test_without_the_package_the_extra_and_the_folder_are_named(monkeypatch):
     monkeypatch.setattr(transductive, "find_spec", lambda name: None)
-    message = r"'kinships' .*'pykeen'.*pip install 'spikewright\[graph\]', or give .*folder that holds.*head TAB relation TAB tail"
+    message = (
+        r"'kinships' .*'pykeen'.*pip install 'spikewright\[graph\]'.*folder that holds.*head TAB relation TAB tail"
+    )
     with pytest.raises(DatasetMissing, match=message):
         load_graph("kinships")
 
