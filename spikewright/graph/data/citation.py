@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spikewright.data.files import data_folder
 from spikewright.errors import DatasetCorrupt, InputError
 from spikewright.graph.data.dataset import GraphData, Split
-from spikewright.graph.data.files import existing_folder, find
+from spikewright.graph.data.files import find
 
 
-def citation(name: str, folder: Path | str | None, seed: int = 0) -> GraphData:
+def citation(name: str, data_dir: Path | str | None, seed: int = 0) -> GraphData:
     """Load the links of Cora or CiteSeer in the form of Planetoid (Yang, Cohen & Salakhutdinov, ICML 2016).
 
     A link is an edge between two papers, whoever cites whom; each is listed once, the smaller number first.  85 % of
@@ -26,7 +27,7 @@ def citation(name: str, folder: Path | str | None, seed: int = 0) -> GraphData:
 
     Args:
         name: "cora" or "citeseer".
-        folder: Folder with `ind.<name>.graph`.
+        data_dir: Folder with `ind.<name>.graph`.
         seed: Seed of the division, 0 or more.
 
     Raises:
@@ -35,7 +36,7 @@ def citation(name: str, folder: Path | str | None, seed: int = 0) -> GraphData:
         InputError: The seed is negative.
     """
     file = f"ind.{name}.graph"
-    path = find(name, existing_folder(name, folder, file), [file])
+    path = find(name, data_folder(name, data_dir, file), [file])
     if seed < 0:
         raise InputError(f"'{name}' was asked for with seed={seed}. Divisions are numbered from 0. Give 0 or more.")
     neighbours = read_neighbours(path)

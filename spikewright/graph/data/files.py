@@ -3,36 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from spikewright.errors import DatasetMissing
+from spikewright.data.files import missing
 from spikewright.graph.data.triples import Triple, read_triples
 
 PARTS = ("train", "valid", "test")
-
-
-def existing_folder(dataset: str, folder: Path | str | None, layout: str) -> Path:
-    """Return `folder` as the path of a folder that is there.
-
-    Args:
-        dataset: Name of the data set, for the message.
-        folder: Folder given by the user; a leading `~` is expanded.
-        layout: What is looked for inside, for the message.
-
-    Raises:
-        DatasetMissing: None was given, or it is no folder.
-    """
-    if folder is None:
-        raise DatasetMissing(
-            f"'{dataset}' was asked for without a folder. Its files are not part of this library and are never "
-            f"downloaded. Give folder=..., a folder that holds {layout}."
-        )
-    path = Path(folder).expanduser()
-    if not path.is_dir():
-        found = "a file" if path.exists() else "nothing"
-        raise DatasetMissing(
-            f"'{dataset}' was asked for from folder={str(folder)!r}, but there is {found} at {path.absolute()}. "
-            f"Nothing is downloaded. Give a folder that holds {layout}."
-        )
-    return path
 
 
 def find(dataset: str, folder: Path, names: Sequence[str]) -> Path:
@@ -44,13 +18,7 @@ def find(dataset: str, folder: Path, names: Sequence[str]) -> Path:
     for name in names:
         if (folder / name).exists():
             return folder / name
-    entries = sorted(entry.name for entry in folder.iterdir())
-    shown = ", ".join(entries[:8]) + (", ..." if len(entries) > 8 else "")
-    raise DatasetMissing(
-        f"'{dataset}' looks for {' or '.join(names)} in {folder.absolute()}. The folder holds {len(entries)} entries"
-        f"{': ' + shown if entries else ''}. Without it there is nothing to load, and nothing is downloaded. "
-        "Put it there, or give the folder that has it."
-    )
+    raise missing(dataset, folder, " or ".join(names))
 
 
 def read_parts(dataset: str, folder: Path, optional: Sequence[str] = ()) -> dict[str, list[Triple]]:

@@ -6,16 +6,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from spikewright.data.files import data_folder
 from spikewright.errors import DatasetCorrupt
 from spikewright.graph.data.dataset import GraphData, Split
-from spikewright.graph.data.files import PARTS, existing_folder, find, read_parts
+from spikewright.graph.data.files import PARTS, find, read_parts
 from spikewright.graph.data.triples import Triple, entity_numbers, numbered, relation_numbers
 
 SPLITS = tuple(f"{base}_v{version}" for base in ("fb237", "WN18RR") for version in (1, 2, 3, 4))
 """The published ones (Teru, Denis & Hamilton, ICML 2020)."""
 
 
-def inductive(split: str, folder: Path | str | None, reference: bool = False) -> GraphData:
+def inductive(split: str, data_dir: Path | str | None, reference: bool = False) -> GraphData:
     """Load two graphs with the same relations and other entities: one to train on, one to test on.
 
     Training and validation reason from the training triples of the first graph, the test from those of the second.
@@ -23,7 +24,7 @@ def inductive(split: str, folder: Path | str | None, reference: bool = False) ->
 
     Args:
         split: Name of the folder with the first graph; the folder with the second has `_ind` behind it.
-        folder: Folder with both.  Each holds train.txt, valid.txt and test.txt, plain or `.gz`.
+        data_dir: Folder with both.  Each holds train.txt, valid.txt and test.txt, plain or `.gz`.
         reference: Take only the facts as known, as the programs of NBFNet and GRSNN do.  By default all triples of the
             graph that is asked about are known.
 
@@ -34,7 +35,7 @@ def inductive(split: str, folder: Path | str | None, reference: bool = False) ->
     Reference:
         Teru, Denis & Hamilton, Inductive relation prediction by subgraph reasoning, ICML 2020.
     """
-    outer = existing_folder(split, folder, f"'{split}' and '{split}_ind'")
+    outer = data_folder(split, data_dir, f"'{split}' and '{split}_ind'")
     base, other = (read_parts(split, find(split, outer, [name])) for name in (split, f"{split}_ind"))
     relations = relation_numbers(base[part] for part in PARTS)
     _check_relations(split, relations, other)

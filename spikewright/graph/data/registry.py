@@ -45,12 +45,12 @@ def graph_loader(name: str) -> Callable[..., GraphData]:
     return known[name.lower()]
 
 
-def load_graph(name: str, folder: Path | str | None = None, **options: Any) -> GraphData:
+def load_graph(name: str, data_dir: Path | str | None = None, **options: Any) -> GraphData:
     """Load the graph `name`.
 
     Args:
         name: One of `graph_names()`.
-        folder: Folder with its files; graphs without files leave it unused.
+        data_dir: Folder with its files; graphs without files leave it unused.
         **options: Further arguments of `graph_loader(name)`.
 
     Raises:
@@ -63,7 +63,7 @@ def load_graph(name: str, folder: Path | str | None = None, **options: Any) -> G
     """
     function = graph_loader(name)
     known = inspect.signature(function).parameters
-    choices = known.keys() - {"folder"}
+    choices = known.keys() - {"data_dir"}
     unknown = sorted(options.keys() - choices)
     if unknown:
         advice = nearest(unknown[0], choices) if choices else "It has none."
@@ -74,6 +74,6 @@ def load_graph(name: str, folder: Path | str | None = None, **options: Any) -> G
             f"The graph '{name}' was asked for without the option '{missing[0]}', which has no default. "
             f"Give {missing[0]}=...; its meaning is told by graph_loader('{name}')."
         )
-    if "folder" in known:
-        options["folder"] = folder
+    if "data_dir" in known:
+        options["data_dir"] = data_dir
     return function(**options)

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import torch
 
+from spikewright.data.files import data_folder
 from spikewright.errors import DatasetCorrupt, DatasetMissing
 from spikewright.graph.data.dataset import GraphData, Split
-from spikewright.graph.data.files import PARTS, existing_folder, read_parts
+from spikewright.graph.data.files import PARTS, read_parts
 from spikewright.graph.data.triples import Triple, entity_numbers, numbered, relation_numbers
 
 LAYOUT = "train.txt, valid.txt and test.txt (or .txt.gz), a triple on each line: head TAB relation TAB tail"
@@ -22,59 +23,59 @@ _PUBLISHED = {
 }
 
 
-def folder(folder: Path | str | None) -> GraphData:
+def folder(data_dir: Path | str | None) -> GraphData:
     """Load any knowledge graph from a folder with `train.txt`, `test.txt` and, for choosing a model, `valid.txt`.
 
     Args:
-        folder: Folder with the files, each plain or `.gz`.  Without `valid.txt` no validation questions are asked.
+        data_dir: Folder with the files, each plain or `.gz`.  Without `valid.txt` no validation questions are asked.
 
     Raises:
         DatasetMissing: The folder, or the file for training or testing, is not there.
         DatasetCorrupt: A file is damaged or empty, or has a line that is no triple.
     """
-    return transductive("folder", read_parts("folder", existing_folder("folder", folder, LAYOUT), optional=["valid"]))
+    return transductive("folder", read_parts("folder", data_folder("folder", data_dir, LAYOUT), optional=["valid"]))
 
 
-def published(name: str, folder: Path | str | None, verify: bool = True) -> GraphData:
+def published(name: str, data_dir: Path | str | None, verify: bool = True) -> GraphData:
     """Load WN18RR (Dettmers et al., AAAI 2018) or FB15k-237 (Toutanova & Chen, CVSC workshop 2015).
 
     Args:
         name: "wn18rr" or "fb15k-237".
-        folder: Folder with the three files, or with a folder of the name of the data set that has them.
+        data_dir: Folder with the three files, or with a folder of the name of the data set that has them.
         verify: Compare the number of triples with the published one.
 
     Raises:
         DatasetMissing: The folder or a file is not there.
         DatasetCorrupt: A file is damaged, or there are not as many triples as in the published ones.
     """
-    outer = existing_folder(name, folder, f"{LAYOUT}, or these inside a folder '{name}' in capitals or not")
+    outer = data_folder(name, data_dir, f"{LAYOUT}, or these inside a folder '{name}' in capitals or not")
     inner = next((entry for entry in sorted(outer.iterdir()) if entry.is_dir() and entry.name.lower() == name), outer)
     return _verified(name, inner, verify)
 
 
-def bundled(name: str, folder: Path | str | None = None, verify: bool = True) -> GraphData:
+def bundled(name: str, data_dir: Path | str | None = None, verify: bool = True) -> GraphData:
     """Load Nations, UMLS or Kinships (Kok & Domingos, ICML 2007), which come along with the package `pykeen`.
 
     Args:
         name: "nations", "umls" or "kinships".
-        folder: Folder with the three files.  Without one they are taken from `pykeen`, which is not imported.
+        data_dir: Folder with the three files.  Without one they are taken from `pykeen`, which is not imported.
         verify: Compare the number of triples with the published one.
 
     Raises:
         DatasetMissing: `pykeen` is not installed and no folder is given, or a file is not there.
         DatasetCorrupt: A file is damaged, or there are not as many triples as in the published ones.
     """
-    if folder is not None:
-        return _verified(name, existing_folder(name, folder, LAYOUT), verify)
+    if data_dir is not None:
+        return _verified(name, data_folder(name, data_dir, LAYOUT), verify)
     package = find_spec("pykeen")
     if package is None or not package.submodule_search_locations:
         raise DatasetMissing(
-            f"'{name}' was asked for without a folder, and the package 'pykeen', which brings its files along, is not "
-            "installed. Nothing is downloaded. Install it with: pip install 'spikewright[graph]', or give (--data-dir, "
-            f"folder=...) a folder that holds {LAYOUT}."
+            f"'{name}' was asked for without a data_dir, and the package 'pykeen', which brings its files along, is "
+            "not installed. Nothing is downloaded. Install it with: pip install 'spikewright[graph]', or give data_dir, "
+            f"a folder that holds {LAYOUT}."
         )
     inside = Path(package.submodule_search_locations[0], "datasets", name)
-    return _verified(name, existing_folder(name, inside, LAYOUT), verify)
+    return _verified(name, data_folder(name, inside, LAYOUT), verify)
 
 
 def _verified(name: str, folder: Path, verify: bool) -> GraphData:

@@ -18,7 +18,7 @@ ON_DISK = {
 
 @pytest.mark.parametrize("name", sorted(ON_DISK))
 def test_a_graph_with_files_says_which_it_needs(name, tmp_path):
-    with pytest.raises(DatasetMissing, match=f"'{name}' was asked for without a folder") as error:
+    with pytest.raises(DatasetMissing, match=f"'{name}' was asked for without a data_dir") as error:
         load_graph(name)
     assert ON_DISK[name] in str(error.value)
     with pytest.raises(DatasetMissing, match=r"there is nothing at .*/nowhere") as error:
@@ -41,7 +41,7 @@ def test_every_name_has_an_inspectable_loader():
     assert ON_DISK.keys() <= set(graph_names()) and len(graph_names()) == 18
     for name in graph_names():
         parameters = inspect.signature(graph_loader(name)).parameters
-        assert ("folder" in parameters) == (name != "family")
+        assert ("data_dir" in parameters) == (name != "family")
         assert all(option.annotation is not inspect.Parameter.empty for option in parameters.values())
 
 
