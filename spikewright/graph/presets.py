@@ -15,7 +15,8 @@ _CITATION: Tree = {
     "train": {"batch_size": 32, "negatives": 1, "between": True},
 }
 PRESETS: dict[str, Tree] = {
-    **dict.fromkeys(("nations", "umls", "kinships", "family"), _SMALL),
+    **dict.fromkeys(("nations", "umls", "kinships"), _SMALL),
+    "family": {**_SMALL, "train": {**_SMALL["train"], "epochs": 5}},
     "fb15k-237": {
         "model": {"scale": 0.1},
         "train": {"batch_size": 5, "accumulate": 6, "negatives": 256, "temperature": 0.5, "between": True},

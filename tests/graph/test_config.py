@@ -142,7 +142,7 @@ def test_a_section_that_is_unknown() -> None:
 
 def test_none_is_a_value() -> None:
     assert configure_reasoning(overrides=["train.clip_norm=none", "train.limit_batches=none"]).train == Settings(
-        temperature=0.5
+        temperature=0.5, epochs=5
     )
 
 
