@@ -82,7 +82,13 @@ def slope(signal: Tensor, tau: float = math.inf) -> Tensor:
         signal: `[1 + time, *shape]`.
         tau: Time constant in steps.
     """
-    return math.exp(-1 / tau) * signal[:-1] - (1 - 1 / tau) * signal[1:]
+    here, before = slope_shares(tau)
+    return before * signal[:-1] + here * signal[1:]
+
+
+def slope_shares(tau: float = math.inf) -> tuple[float, float]:
+    """Return what a spike, and one a step earlier, count in `slope`."""
+    return 1 / tau - 1, math.exp(-1 / tau)
 
 
 def shares(rest: Tensor, tau: float = math.inf) -> tuple[Tensor, Tensor]:

@@ -74,6 +74,30 @@ def stored_config(run: Path) -> dict[str, Any]:
     return stored
 
 
+def recipe_or_run(recipe: Path | None, resume: Path | None, what: str, **others: object) -> Path | None:
+    """Return where the configuration is read from: the recipe, or the folder that is to be resumed.
+
+    Args:
+        recipe: As given.
+        resume: As given.
+        what: It is that is resumed, for the message.
+        **others: Flags that may not stand beside `--resume`, by name.
+
+    Raises:
+        ConfigError: One of them does.
+        CheckpointError: There is nothing to resume.
+    """
+    if resume is None:
+        return recipe
+    if recipe is not None or any(value is not None for value in others.values()):
+        *first, last = ["recipe", *(f"--{name}" for name in others)]
+        raise ConfigError(
+            f"--resume {resume} continues that {what} in its folder; give no {', '.join(first)} or {last} with it."
+        )
+    stored_config(resume)
+    return resume
+
+
 def open_run(
     run: Path, checkpoint: str = "last", data_dir: Path | None = None, **settings: Any
 ) -> tuple[Experiment, Any]:

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from spikewright.cli.common import check_writable, contents, new_folder, print_table, stored_config, write_json
+from spikewright.cli.common import check_writable, contents, new_folder, print_table, recipe_or_run, write_json
 from spikewright.continual.config import CourseConfig, configure_course
 from spikewright.continual.course import build_course
 from spikewright.continual.learn import learn
 from spikewright.continual.tell import Bar, Mute
-from spikewright.errors import ConfigError
 from spikewright.train.config import rule_table
 
 
@@ -61,13 +60,7 @@ def continual(
         What `result.json` in the folder holds.
     """
     check_writable(json)
-    if resume is not None:
-        if recipe is not None or benchmark is not None or out is not None:
-            raise ConfigError(
-                f"--resume {resume} continues that course in its folder; give no recipe, --benchmark or --out with it."
-            )
-        recipe = resume
-        stored_config(resume)
+    recipe = recipe_or_run(recipe, resume, "course", benchmark=benchmark, out=out)
     config = configure_course(
         contents(recipe),
         overrides or (),

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from spikewright.cli.common import check_writable, contents, new_folder, print_table, stored_config, write_json
-from spikewright.errors import ConfigError
+from spikewright.cli.common import check_writable, contents, new_folder, print_table, recipe_or_run, write_json
 from spikewright.graph.build import Reasoning, build_reasoning
 from spikewright.graph.config import ReasoningConfig, configure_reasoning
 from spikewright.graph.evaluate import graph_of
@@ -60,11 +59,7 @@ def reason(
         What `result.json` in the folder holds.
     """
     check_writable(json)
-    if resume is not None:
-        if recipe is not None or out is not None:
-            raise ConfigError(f"--resume {resume} continues that run in its folder; give no recipe or --out with it.")
-        recipe = resume
-        stored_config(resume)
+    recipe = recipe_or_run(recipe, resume, "run", out=out)
     config = configure_reasoning(
         contents(recipe),
         overrides or (),

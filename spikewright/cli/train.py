@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from spikewright.cli.common import check_writable, new_folder, print_table, read_flags, stored_config, write_json
-from spikewright.errors import ConfigError
+from spikewright.cli.common import check_writable, new_folder, print_table, read_flags, recipe_or_run, write_json
 from spikewright.text import readable
 from spikewright.train import Config, build, fit
 from spikewright.train.distributed import agreed, join, leave
@@ -61,13 +60,7 @@ def train(
         What `result.json` in the folder holds.
     """
     check_writable(json)
-    if resume is not None:
-        if recipe is not None or out is not None:
-            raise ConfigError(
-                f"--resume {resume} continues that run in its folder; give no recipe and no --out with it."
-            )
-        recipe = resume
-        stored_config(resume)
+    recipe = recipe_or_run(recipe, resume, "run", out=out)
     config = read_flags(
         recipe, rule, model, neuron, data, data_dir, overrides, lr,
         steps=steps, epochs=epochs, batch_size=batch_size, seed=seed, device=device, certify_every=certify_every,

@@ -8,7 +8,7 @@ from typing import Any
 from spikewright.continual.benchmarks import Tree, benchmark
 from spikewright.errors import ConfigError
 from spikewright.train.components import as_table
-from spikewright.train.config import DEFAULTS, Config, assemble, check_keys, read_recipe, settled
+from spikewright.train.config import DEFAULTS, Config, assemble, check_counts, check_keys, read_recipe, settled
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,5 @@ def configure_course(
         )
     check_keys("continual", continual, Settings)
     settings = Settings(**continual)
-    for key in ("only", "rehearse_epochs", "probe_every", "probe_samples"):
-        if (value := getattr(settings, key)) is not None and value < 1:
-            raise ConfigError(f"continual.{key} = {value}: it has to be at least 1.")
+    check_counts("continual", settings, "only", "rehearse_epochs", "probe_every", "probe_samples")
     return CourseConfig(settled(tree), scenario, settings)

@@ -8,7 +8,7 @@ from typing import Any
 from spikewright.errors import ConfigError, nearest
 from spikewright.graph.presets import preset
 from spikewright.graph.ranking import SHARE_OF_TIES
-from spikewright.train.config import Tree, assemble, check_keys, read_recipe
+from spikewright.train.config import Tree, assemble, check_counts, check_keys, check_seed_and_norm, read_recipe
 
 
 @dataclass(frozen=True)
@@ -102,17 +102,10 @@ def _usual(named: Tree) -> Tree:
 
 
 def _check(settings: Settings) -> None:
-    for key in (
-        *("epochs", "batch_size", "accumulate", "negatives", "evaluate_every", "evaluate_batch"),
-        *("checkpoint_every", "limit_batches"),
-    ):
-        if (value := getattr(settings, key)) is not None and value < 1:
-            raise ConfigError(f"train.{key} = {value}: it has to be at least 1.")
+    counts = "epochs", "batch_size", "accumulate", "negatives", "evaluate_every", "evaluate_batch"
+    check_counts("train", settings, *counts, "checkpoint_every", "limit_batches")
+    check_seed_and_norm(settings.seed, settings.clip_norm)
     if settings.temperature < 0:
         raise ConfigError(f"train.temperature = {settings.temperature}: it is 0 (no weights) or above.")
-    if settings.clip_norm is not None and not settings.clip_norm > 0:
-        raise ConfigError(f"train.clip_norm = {settings.clip_norm}: it has to be above 0; none does not clip.")
-    if not 0 <= settings.seed < 2**63:
-        raise ConfigError(f"train.seed = {settings.seed}: a seed lies between 0 and 2**63 - 1.")
     if settings.ties not in SHARE_OF_TIES:
         raise ConfigError(f"train.ties = '{settings.ties}' is unknown. {nearest(settings.ties, SHARE_OF_TIES)}")

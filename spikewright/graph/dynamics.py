@@ -1,13 +1,12 @@
 r"""Neurons with an alpha-shaped response, and how a run of them is read: one step, and the way back through it."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from spikewright.delays import DelayGrad, kernel_slope
+from spikewright.delays import DelayGrad, kernel_slope, slope_shares
 from spikewright.kernels import native
 from spikewright.kernels.operators import surrogate_number
 from spikewright.surrogate import Sigmoid, Surrogate
@@ -53,11 +52,11 @@ class Dynamics:
     @property
     def slopes(self) -> tuple[float, float]:
         """What a spike, and one a step earlier, give the gradient of the delay of a message."""
-        return (1 / self.tau - 1, self.rho) if self.delay_grad == "exact" else (-1.0, 1.0)
+        return slope_shares(self.tau if self.delay_grad == "exact" else math.inf)
 
-    def traces(self, histories: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+    def traces(self, histories: list[Tensor], dtype: torch.dtype) -> Tensor:
         r"""Return :math:`-\sum_k \kappa(t-k) s_k`, :math:`\kappa(i) = \tfrac{e}{\tau}(1-\tfrac{i+1}{\tau})\rho^i`."""
-        return kernel_slope((torch.stack(list(histories)) & 1).to(dtype), self.tau)[0]
+        return kernel_slope((torch.stack(histories) & 1).to(dtype), self.tau)[0]
 
     def charge(self, x: Tensor, before: Tensor, history: Tensor, current: Tensor, keep: bool) -> Tensor:
         """Return the potential after a step; tensors are `[N, B, D]`.

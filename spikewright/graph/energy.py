@@ -4,9 +4,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from spikewright.graph.data import GraphData
 from spikewright.graph.evaluate import graph_of
+from spikewright.graph.messages import Spikes, arriving
 from spikewright.graph.models import GRSNN, LinkScorer, NBFNet
 from spikewright.graph.questions import both_ways
 from spikewright.graph.structure import RelationalGraph
@@ -42,19 +44,19 @@ def cost_of_layers(graph: RelationalGraph, width: int, layers: int = LAYERS, inp
 
 
 @torch.no_grad()
-def cost_of_spikes(model: GRSNN, graph: RelationalGraph, sources: torch.Tensor, relations: torch.Tensor) -> Cost:
-    """Return the cost of a spiking model, a mean over questions.
+def cost_of_spikes(model: GRSNN, graph: RelationalGraph, fired: Tensor) -> Cost:
+    """Return the cost of a spiking model with these spikes, `[T, N, B, D]`, a mean over questions.
 
     A spike costs an addition at every edge it leaves by, and one for every synapse from it to its own node; the linear
     map is a multiplication for every input that is not zero.  Neurons take two multiplications a step.
     """
-    fired = model.spikes(graph, sources, relations)
-    steps, queries = len(fired), len(sources)
-    leaving = torch.bincount(graph.sources[graph.pairs], minlength=graph.nodes)
+    steps, queries = len(fired), fired.shape[2]
+    leaving = torch.bincount(graph.edges[:, 0], minlength=graph.nodes)
     sent = fired[:-1].sum((0, 2, 3)).to(torch.float64)
     messages = float((sent * leaving).sum()) / queries
-    reached = fired[:-1].any(0).to(torch.float64)  # by any edge, at any step: an upper bound of what is not zero
-    arrived = torch.zeros_like(reached).index_add_(0, graph.targets, reached[graph.sources[graph.pairs]])
+    ever = fired[:-1].any(0).flatten(1).to(torch.uint8)  # at any step: an upper bound of what is not zero
+    at_once = ever.new_zeros(graph.relations, ever.shape[1])
+    arrived = arriving(graph, Spikes(ever, at_once), None, torch.float32)
     inputs = model.synapse.in_features - model.own * model.width
     maps = (steps - 1) * float((arrived > 0).sum()) / queries * inputs
     own = float(sent.sum()) / queries * model.width if model.own else 0.0
@@ -82,9 +84,9 @@ def energy_of(model: LinkScorer, data: GraphData, questions: int = 32) -> dict[s
     with evaluating(model):
         if isinstance(model, GRSNN):
             asked = sources[:questions].to(graph.sources.device), relations[:questions].to(graph.sources.device)
-            own = cost_of_spikes(model, graph, *asked)
-            fired = model.spikes(graph, *asked).to(torch.float64)
-            found = {"spikes_per_neuron": float(fired.sum(0).mean()), "firing_rate": float(fired.mean())}
+            fired = model.spikes(graph, *asked)
+            own, rate = cost_of_spikes(model, graph, fired), float(fired.sum()) / fired.numel()
+            found = {"spikes_per_neuron": rate * len(fired), "firing_rate": rate}
         else:
             assert isinstance(model, NBFNet)
             inputs = model.updates[0][0].in_features // model.width  # type: ignore[index]

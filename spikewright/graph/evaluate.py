@@ -58,19 +58,15 @@ def evaluate(
         if data.homogeneous:
             return _told_apart(model, data, split, graph, batch)
         found = RankingEvaluator(ties=ties, sampled=(10, 50) if sampled else None)
-        others = {t: RankingEvaluator(hits=(), ties=t) for t in TIES if t != ties}
-        ranks: list[Tensor] = []
         groups: list[Tensor] = []
         for scores, targets, filtered, asked in _answered(model, data, split, graph, batch):
-            ranks.append(found.add(scores, targets, filtered))
+            found.add(scores, targets, filtered)
             groups.append(asked)
-            for other in others.values():
-                other.add(scores, targets, filtered)
-    by_question = rank_metrics(torch.cat(ranks), groups=torch.cat(groups))
+    by_question = rank_metrics(found.ranks(), groups=torch.cat(groups))
     return {
         **found.result(),
         **{f"macro_{name}": value for name, value in by_question.items()},
-        **{f"mrr_{t}": other.result()["mrr"] for t, other in others.items()},
+        **{f"mrr_{t}": float((1 / found.ranks(t)).mean()) for t in TIES if t != ties},
     }
 
 

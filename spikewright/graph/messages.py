@@ -72,14 +72,14 @@ def arriving(graph: RelationalGraph, spikes: Spikes, kept: Tensor | None, dtype:
         dtype: Of the sum.
     """
     like = torch.empty(0, dtype=dtype, device=spikes.history.device)
-    if not native.available(like) or spikes.history.dtype != torch.uint8:
+    if not native.available(like):
         return _summed(graph, spikes.pairs(graph, dtype), kept)
     return _gather(graph, kept, like, spikes.history, None, spikes.delays, spikes.weights)
 
 
 def credit(graph: RelationalGraph, spikes: Spikes, kept: Tensor | None, grad: Tensor, to: Credit) -> None:
     """Add what a gradient of `arriving`, `[arrivals, columns]`, gives spikes, delays and weights."""
-    if not native.available(grad) or spikes.history.dtype != torch.uint8:
+    if not native.available(grad):
         return _credit(graph, spikes, kept, grad, to)
     here = None if to.traces is None else to.traces[-1]
     _scatter(
@@ -185,7 +185,7 @@ def _scatter(graph: RelationalGraph, kept: Tensor | None, grad: Tensor, *argumen
 def _summed(graph: RelationalGraph, sent: Tensor, kept: Tensor | None) -> Tensor:
     """Sum over the edges that end at a target what their pairs send, `[P, columns]`."""
     starts, _, _, order = graph.by_target
-    return _product(starts, graph.pairs[order], None if kept is None else kept[order], len(graph.sources), sent)
+    return _product(starts, graph.pairs_by_target, None if kept is None else kept[order], len(graph.sources), sent)
 
 
 def _returned(graph: RelationalGraph, grad: Tensor, kept: Tensor | None) -> Tensor:

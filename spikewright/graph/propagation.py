@@ -77,7 +77,7 @@ def spikes(
 ) -> Tensor:
     """Return the spikes of a run, bool, `[T, N, B, D]`; arguments as for `propagate`."""
     histories: list[Tensor] = []
-    _forward(journey, drive, _bits(delays), weights, kept, histories, None)
+    _forward(journey, drive, _bits(delays), _flat(weights), kept, histories, None)
     return (torch.stack(histories) & 1).bool().unflatten(2, drive.shape)
 
 
@@ -99,7 +99,6 @@ def _forward(
     potentials: list[Tensor] | None,
 ) -> Tensor:
     graph, dynamics, queries = journey.graph, journey.dynamics, torch.arange(len(drive), device=drive.device)
-    weights = _flat(weights)
     current, read = (drive.new_zeros(graph.nodes, *drive.shape) for _ in range(2))
     potential, history = torch.zeros_like(current), torch.zeros_like(current, dtype=torch.uint8)
     for t, share in enumerate(dynamics.shares):
@@ -131,14 +130,14 @@ class _Run(torch.autograd.Function):
         kept: Tensor | None,
         *parameters: Tensor,
     ) -> Tensor:
-        learns = any(ctx.needs_input_grad)
-        histories, potentials = ([], []) if learns else (None, None)
-        bits = _bits(delays)
-        read = _forward(journey, drive, bits, weights, kept, histories, potentials)
-        if learns:
-            ctx.journey, ctx.steps = journey, len(histories or ())
-            ctx.save_for_backward(drive, bits, _flat(weights), kept, *(histories or ()), *(potentials or ()))
-            ctx.parameters = parameters
+        bits, flat = _bits(delays), _flat(weights)
+        if not any(ctx.needs_input_grad):
+            return _forward(journey, drive, bits, flat, kept, None, None)
+        histories: list[Tensor] = []
+        potentials: list[Tensor] = []
+        read = _forward(journey, drive, bits, flat, kept, histories, potentials)
+        ctx.journey, ctx.parameters = journey, parameters
+        ctx.save_for_backward(drive, bits, flat, kept, *histories, *potentials)
         return read
 
     @staticmethod
@@ -146,7 +145,7 @@ class _Run(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
         journey, dynamics = ctx.journey, ctx.journey.dynamics
         drive, delays, weights, kept, *saved = ctx.saved_tensors
-        histories, potentials = saved[: ctx.steps], saved[ctx.steps :]
+        histories, potentials = saved[: dynamics.steps], saved[dynamics.steps :]
         _, _, to_delays, to_weights, to_kept, *_ = ctx.needs_input_grad
         queries, slots = torch.arange(len(drive), device=drive.device), journey.longest + 1
         g_drive = torch.zeros_like(drive)
@@ -158,9 +157,10 @@ class _Run(torch.autograd.Function):
         traces = dynamics.traces(histories, drive.dtype) if dynamics.delay_grad == "reference" else None
         ring = drive.new_zeros(slots, journey.graph.nodes, delays.shape[1])
         g_current, g_membrane = (drive.new_zeros(journey.graph.nodes, *drive.shape) for _ in range(2))
-        for t in reversed(range(ctx.steps)):
+        shares, (here, before) = dynamics.shares, dynamics.slopes
+        for t in reversed(range(dynamics.steps)):
             arrived = ring[t % slots].view_as(g_current)
-            g_input = dynamics.back(arrived, grads[0], potentials[t], dynamics.shares[t], g_membrane, g_current)
+            g_input = dynamics.back(arrived, grads[0], potentials[t], shares[t], g_membrane, g_current)
             g_drive += g_membrane[journey.sources, queries]
             if t == 0:
                 break
@@ -175,7 +175,6 @@ class _Run(torch.autograd.Function):
                 ring[(t - 1) % slots] += found.pop(0).flatten(1)
             for total, part in zip(g_parameters, found, strict=True):
                 total += part
-            here, before = dynamics.slopes
             past = None if traces is None else traces[:t]
             to = Credit(ring, (t - 1) % slots, min(journey.longest, t - 1), g_delays, g_weights, here, before, past)
             g_messages = g_messages.flatten(1).contiguous()

@@ -74,7 +74,7 @@ class Asker:
         order = torch.randperm(len(self.facts), generator=keyed_generator(self.seed, epoch))
         for number, chosen in list(enumerate(order.split(self.batch_size)))[start:]:
             facts, generator = self.facts[chosen], keyed_generator(self.seed, epoch, number)
-            asked = self._pairs(facts, generator) if self.data.homogeneous else self._ranked(facts, generator)
+            asked = pairs(facts, self.known, generator) if self.data.homogeneous else self._ranked(facts, generator)
             yield Questions(facts.to(self.device), *(t.to(self.device) for t in asked))
 
     def _ranked(self, facts: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
@@ -85,9 +85,6 @@ class Asker:
         answers = torch.cat([first[2], second[0]])
         wrong = self.known.negatives(sources, kinds, self.negatives, generator)
         return sources, kinds, torch.cat([answers[:, None], wrong], 1)
-
-    def _pairs(self, facts: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        return pairs(facts, self.known, generator)
 
     def _can_be_asked(self) -> Tensor:
         sources, kinds, _ = both_ways(self.facts, self.relations)

@@ -63,8 +63,7 @@ class RankingEvaluator:
             )
         self.hits, self.average, self.sampled, self.reference = hits, average, sampled, reference
         self.ties: Ties = ties
-        self._ranks: list[Tensor] = []
-        self._shares: list[Tensor] = []
+        self._standings: list[Tensor] = []
         self._groups: list[Tensor] = []
 
     def add(self, scores: Tensor, targets: Tensor, filtered: Tensor, groups: Tensor | None = None) -> Tensor:
@@ -101,15 +100,23 @@ class RankingEvaluator:
         own = targets[:, None]
         true, rivals = scores.detach().gather(1, own), (~filtered).scatter(1, own, False)
         above, level = ((scores > true) & rivals).sum(1), ((scores == true) & rivals).sum(1)
-        ranks, candidates = tied_rank(above, level, self.ties), rivals.sum(1)
+        candidates = rivals.sum(1)
         if self.reference:
             itself = (~filtered).gather(1, own)[:, 0]
-            ranks, candidates = ranks + itself, candidates + itself
-        self._ranks.append(ranks)
-        self._shares.append((ranks - 1) / candidates.clamp(min=1))
+            above, candidates = above + itself, candidates + itself
+        self._standings.append(torch.stack([above, level, candidates]))
         if groups is not None:
             self._groups.append(groups)
-        return ranks
+        return tied_rank(above, level, self.ties)
+
+    def ranks(self, ties: Ties | None = None) -> Tensor:
+        """Return the ranks of all that was added, `[any]` float64; with `ties` in the place of the evaluator's own."""
+        above, level, _ = self._all()
+        return tied_rank(above, level, self.ties if ties is None else ties)
+
+    def _all(self) -> Tensor:
+        """Return of all that was added how many candidates are above and level, and how many there are."""
+        return torch.cat(self._standings, 1) if self._standings else torch.zeros(3, 0, dtype=torch.int64)
 
     def result(self) -> dict[str, float]:
         """Return the averages: `mr`, `mrr`, `hits_at_3` and so on, `hits_at_10_50` if sampled; and `count`.
@@ -117,12 +124,14 @@ class RankingEvaluator:
         Raises:
             InputError: No query was added.
         """
-        ranks = torch.cat(self._ranks) if self._ranks else torch.zeros(0)
+        ranks = self.ranks()
         if not len(ranks):
             raise InputError("Averages over ranks were asked for before any query was added. Add one at least.")
         values = {"mr": ranks, "mrr": 1 / ranks} | {f"hits_at_{k}": (ranks <= k).double() for k in self.hits}
         if self.sampled is not None:
-            values["hits_at_{}_{}".format(*self.sampled)] = sampled_hits(torch.cat(self._shares), *self.sampled)
+            values["hits_at_{}_{}".format(*self.sampled)] = sampled_hits(
+                (ranks - 1) / self._all()[2].clamp(min=1), *self.sampled
+            )
         groups = torch.cat(self._groups) if self.average == "macro" else None
         return {name: mean(value, groups) for name, value in values.items()} | {"count": len(ranks)}
 

@@ -70,7 +70,7 @@ class RelationalGraph:
         names = ("sources", "kinds", "pairs", "targets")
         return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
-    @property
+    @cached_property
     def edges(self) -> Tensor:
         """Every edge as (source, relation, target), `[E, 3]`."""
         return torch.stack([self.sources[self.pairs], self.kinds[self.pairs], self.targets], 1)
@@ -85,6 +85,11 @@ class RelationalGraph:
         order = torch.argsort(self.targets, stable=True)
         pairs = self.pairs[order]
         return _starts(self.targets, self.arrivals), self.sources[pairs], self.kinds[pairs], order
+
+    @cached_property
+    def pairs_by_target(self) -> Tensor:
+        """Pair of each edge, `[E]`, the edges in the order of their targets."""
+        return self.pairs[self.by_target[3]]
 
     @cached_property
     def by_pair(self) -> Tensor:

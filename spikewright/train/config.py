@@ -237,18 +237,27 @@ def read_recipe(path: Path) -> dict[str, Any]:
 def _settings(table: dict[str, Any]) -> Settings:
     check_keys("train", table, Settings)
     settings = Settings(**table)
-    for key in ("steps", "epochs", "batch_size", "evaluate_every", "checkpoint_every"):
-        value = getattr(settings, key)
-        if value is not None and value < 1:
-            raise ConfigError(f"train.{key} = {value}: it has to be at least 1.")
-    if settings.clip_norm is not None and not settings.clip_norm > 0:
-        raise ConfigError(f"train.clip_norm = {settings.clip_norm}: it has to be above 0; none does not clip.")
-    if not 0 <= settings.seed < 2**63:
-        raise ConfigError(f"train.seed = {settings.seed}: a seed lies between 0 and 2**63 - 1.")
+    check_counts("train", settings, "steps", "epochs", "batch_size", "evaluate_every", "checkpoint_every")
+    check_seed_and_norm(settings.seed, settings.clip_norm)
     if settings.amp not in ("off", "float16", "bfloat16"):
         known = nearest(settings.amp, ["off", "float16", "bfloat16"])
         raise ConfigError(f"train.amp = '{settings.amp}' is unknown. {known}")
     return settings
+
+
+def check_counts(section: str, settings: object, *keys: str) -> None:
+    """Raise `ConfigError` unless these settings are 1 or more, or `None`."""
+    for key in keys:
+        if (value := getattr(settings, key)) is not None and value < 1:
+            raise ConfigError(f"{section}.{key} = {value}: it has to be at least 1.")
+
+
+def check_seed_and_norm(seed: int, clip_norm: float | None) -> None:
+    """Raise `ConfigError` unless a run can have this seed and this largest norm of its gradients."""
+    if clip_norm is not None and not clip_norm > 0:
+        raise ConfigError(f"train.clip_norm = {clip_norm}: it has to be above 0; none does not clip.")
+    if not 0 <= seed < 2**63:
+        raise ConfigError(f"train.seed = {seed}: a seed lies between 0 and 2**63 - 1.")
 
 
 def check_keys(section: str, table: Mapping[str, Any], kind: type, also: Mapping[str, Any] | None = None) -> None:

@@ -38,7 +38,7 @@ def test_the_cost_of_spikes(own: bool, aggregate: str) -> None:
             for channel in range(3):
                 reached = any(t == node and fired[:-1, s, query, channel].any() for s, _, t in edges)
                 inputs += reached * (12 if aggregate == "pna" else 1)
-    cost = cost_of_spikes(model, graph, SOURCES, KINDS)
+    cost = cost_of_spikes(model, graph, model.spikes(graph, SOURCES, KINDS))
     assert 0 < additions and 0 < inputs
     assert cost.messages.additions == pytest.approx(additions / 3) and cost.messages.multiplications == 0
     assert cost.nodes.additions == pytest.approx(itself / 3)
@@ -52,7 +52,7 @@ def test_silence_costs_nothing_on_the_way() -> None:
     with torch.no_grad():
         model.query.weight.fill_(-1.0)
         model.synapse.bias.zero_()
-    cost = cost_of_spikes(model, graph, SOURCES, KINDS)
+    cost = cost_of_spikes(model, graph, model.spikes(graph, SOURCES, KINDS))
     assert cost.messages.picojoules == 0 and cost.nodes.multiplications == 2 * 6 * 5 * 3
 
 
@@ -70,7 +70,7 @@ def test_the_report_of_a_spiking_model() -> None:
     model = GRSNN(2 * len(data.relations), width=3, steps=7, scale=4.0).train()
     graph, asked = graph_of(data, data.test), data.test.queries[:5]
     found = energy_of(model, data, questions=5)
-    cost, other = cost_of_spikes(model, graph, asked[:, 0], asked[:, 1]), cost_of_layers(graph, 3)
+    cost, other = cost_of_spikes(model, graph, model.spikes(graph, asked[:, 0], asked[:, 1])), cost_of_layers(graph, 3)
     fired = model.spikes(graph, asked[:, 0], asked[:, 1]).double()
     assert found["nanojoules"] == pytest.approx(cost.picojoules / 1000)
     assert found["nbfnet_nanojoules"] == pytest.approx(other.picojoules / 1000)

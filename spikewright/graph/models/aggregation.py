@@ -1,7 +1,7 @@
 """Principal neighbourhood aggregation: a node takes in mean, extremes and deviation of what arrives."""
 
 import warnings
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch.autograd.function import once_differentiable
 from spikewright.graph.structure import RelationalGraph
 from spikewright.kernels import native
 
+Aggregate = Literal["sum", "pna"]
 FEATURES = 12
 """Of principal neighbourhood aggregation, for each channel."""
 
@@ -38,8 +39,8 @@ def principal(graph: RelationalGraph, messages: Tensor, kept: Tensor | None, bou
     else:
         found = _statistics(messages.flatten(1), start, kept, graph)
     total, square, most, least = (f.unflatten(1, shape) for f in found)
-    there = graph.targets if kept is None else graph.targets[kept != 0]
-    degree = (torch.bincount(there, minlength=graph.nodes) + 1).to(messages.dtype)[:, None, None]
+    degree = graph.degrees if kept is None else torch.bincount(graph.targets[kept != 0], minlength=graph.nodes)
+    degree = (degree + 1).to(messages.dtype)[:, None, None]
     mean = total / degree
     deviation = (square / degree - mean.square()).clamp(min=1e-6).sqrt()
     features = torch.cat([mean, most, least, deviation], -1)
@@ -80,7 +81,7 @@ class _Statistics(torch.autograd.Function):
         size = graph.nodes, sent.shape[1]
         found = [sent.new_empty(size) for _ in range(4)]
         which = [torch.empty(size, dtype=torch.int32) for _ in range(2)]
-        ctx.layout = graph.nodes, starts, graph.pairs[order], kept, sent.shape[1]
+        ctx.layout = graph.nodes, starts, graph.pairs_by_target, kept, sent.shape[1]
         native.invoke("statistics", sent.dtype, *ctx.layout, sent, start, *found, *which)
         ctx.save_for_backward(sent, start, *which)
         return tuple(found)

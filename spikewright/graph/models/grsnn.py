@@ -1,6 +1,6 @@
 r"""Reasoning with spike times: every edge delays spikes by what its relation means to the query."""
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -9,13 +9,13 @@ from torch.nn.functional import linear
 from spikewright.delays import DelayGrad
 from spikewright.errors import ConfigError
 from spikewright.graph.dynamics import Dynamics
+from spikewright.graph.models._by_relation import ByRelation
 from spikewright.graph.models._scorer import LinkScorer
-from spikewright.graph.models.aggregation import FEATURES, principal
+from spikewright.graph.models.aggregation import FEATURES, Aggregate, principal
 from spikewright.graph.propagation import LONGEST, Journey, propagate, spikes
 from spikewright.graph.structure import RelationalGraph
 from spikewright.surrogate import Sigmoid, Surrogate
 
-Aggregate = Literal["sum", "pna"]
 PLUS = {"weighted": True, "own": True, "layer_norm": True}
 """What makes GRSNN+."""
 
@@ -88,8 +88,8 @@ class GRSNN(LinkScorer):
             )
         self.dynamics = Dynamics(steps, tau, threshold, decay, surrogate, delay_grad)
         self.max_delay, self.scale, self.own, self.aggregate = max_delay, scale, own, aggregate
-        self.delay = _ByRelation(relations, width, dependent)
-        self.weight = _ByRelation(relations, width, dependent) if weighted else None
+        self.delay = ByRelation(relations, width, dependent)
+        self.weight = ByRelation(relations, width, dependent) if weighted else None
         self.synapse = nn.Linear((FEATURES if aggregate == "pna" else 1) * width + own * width, width)
         self.norm = nn.LayerNorm(width) if layer_norm else None
 
@@ -128,17 +128,3 @@ class GRSNN(LinkScorer):
         weights = None if self.weight is None else self.weight(asked)
         journey = Journey(graph.one_each if pna else graph, sources, self.dynamics, synapses, self.max_delay, self.own)
         return journey, asked, delays, weights, None if pna else kept
-
-
-class _ByRelation(nn.Module):
-    """A value for each relation, query and channel, `[R, B, D]`, from the vectors of queries or without them."""
-
-    def __init__(self, relations: int, width: int, dependent: bool) -> None:
-        super().__init__()
-        self.shape = (relations, width)
-        self.of = nn.Linear(width, relations * width) if dependent else nn.Embedding(relations, width)
-
-    def forward(self, asked: Tensor) -> Tensor:
-        if isinstance(self.of, nn.Embedding):
-            return self.of.weight[:, None].expand(-1, len(asked), -1)
-        return self.of(asked).unflatten(1, self.shape).transpose(0, 1)

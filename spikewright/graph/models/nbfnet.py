@@ -5,9 +5,9 @@ from torch import Tensor, nn
 
 from spikewright.errors import ConfigError
 from spikewright.graph.messages import products
+from spikewright.graph.models._by_relation import ByRelation
 from spikewright.graph.models._scorer import LinkScorer
-from spikewright.graph.models.aggregation import FEATURES, principal
-from spikewright.graph.models.grsnn import Aggregate, _ByRelation
+from spikewright.graph.models.aggregation import FEATURES, Aggregate, principal
 from spikewright.graph.structure import RelationalGraph
 
 
@@ -53,7 +53,7 @@ class NBFNet(LinkScorer):
             )
         self.aggregate = aggregate
         inputs = ((FEATURES if aggregate == "pna" else 1) + 1) * width
-        self.weights = nn.ModuleList([_ByRelation(relations, width, dependent) for _ in range(layers)])
+        self.weights = nn.ModuleList([ByRelation(relations, width, dependent) for _ in range(layers)])
         self.updates = nn.ModuleList(
             [nn.Sequential(nn.Linear(inputs, width), nn.LayerNorm(width), nn.ReLU()) for _ in range(layers)]
         )
