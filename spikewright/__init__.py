@@ -19,7 +19,7 @@ from spikewright.neurons import AlphaLIF as AlphaLIF
 from spikewright.plan import Plan as Plan
 from spikewright.plan import plan as plan
 from spikewright.run import Run as Run
-from spikewright.synapse import Arrival as Arrival
+from spikewright.synapse import SynapticInput as SynapticInput
 from spikewright.temporal import detach as detach
 
 __version__ = "0.1.0"

@@ -10,7 +10,7 @@ from torch import Tensor
 from spikewright.errors import InputError
 from spikewright.losses import Loss
 from spikewright.network import Network
-from spikewright.rules import BPTT, Rule
+from spikewright.rules import BPTT, Rule, fresh_copy
 from spikewright.text import aligned
 from spikewright.trial import untouched
 
@@ -129,7 +129,7 @@ def _gradients(
     net: Network, rule: Rule, x: Tensor, y: Tensor, loss: Loss, parameters: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
     with untouched(net):
-        for _ in rule.stand_in(net, x).updates(net, x, y, loss):
+        for _ in fresh_copy(rule, net, x).updates(net, x, y, loss):
             pass
         return {n: torch.zeros_like(p) if p.grad is None else p.grad.clone() for n, p in parameters.items()}
 

@@ -10,11 +10,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from spikewright.answering import Calls, answering, uncached_casts
+from spikewright.hooks import Hooks
 from spikewright.layers.dropout import scan_shared
 from spikewright.layers.feedback import Feedback
 from spikewright.neurons import Neuron
 from spikewright.operations import Operation
-from spikewright.part import Part
 from spikewright.rate_norms import RateNorm
 from spikewright.rates import Rate, Rates
 from spikewright.sites import Sites
@@ -59,7 +59,7 @@ class RateGraph:
         emit: What neurons make of a mean current.
         norm: What batch norm does to mean currents.
         cuts_layers: Cut the graph between neuron layers.
-        part: What takes part at synapses; it sees a sequence of one step.
+        hooks: Called at every layer, which sees a sequence of one step.
     """
 
     def __init__(
@@ -69,9 +69,9 @@ class RateGraph:
         emit: Emit,
         norm: RateNorm,
         cuts_layers: bool = False,
-        part: Part | None = None,
+        hooks: Hooks | None = None,
     ) -> None:
-        self._sites, self._rates, self._word = sites, rates, part
+        self._sites, self._rates, self._hooks = sites, rates, hooks
         self._emit, self._norm, self._cuts_layers = emit, norm, cuts_layers
         self._normed = False
         self._calls = Calls()
@@ -102,9 +102,9 @@ class RateGraph:
     def _answers(self) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
         for name, module in self._sites.temporal.items():
             yield module, partial(self._at_temporal, name, module, module.forward)
-        if self._word is not None:
+        if self._hooks is not None:
             for name, module in self._sites.synapses.items():
-                yield module, partial(self._at_synapse, name, module.forward, self._word)
+                yield module, partial(self._at_synapse, name, module.forward, self._hooks)
         # Last, so that `source.forward` is already the answer of a source that is itself a neuron.
         for name, source in self._sites.sources.items():
             yield source, partial(self._at_source, name, source.forward)
@@ -122,9 +122,9 @@ class RateGraph:
         assert isinstance(module, _DropoutNd)  # a rule refuses networks with anything else
         return scan_shared(module, step, self._rates.masks.get(site, {}))[0].squeeze(0)
 
-    def _at_synapse(self, name: str, forward: Callable[..., Tensor], word: Part, *args: Any, **kwargs: Any) -> Tensor:
+    def _at_synapse(self, name: str, forward: Callable[..., Tensor], hooks: Hooks, *args: Any, **kwargs: Any) -> Tensor:
         def handle(operation: Operation, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-            arrival, _ = word.synapse(self._calls.site(name), operation, x.unsqueeze(0), weight, {})
+            arrival, _ = hooks.on_weight(self._calls.site(name), operation, x.unsqueeze(0), weight, {})
             return transmit(operation, arrival, weight, bias).squeeze(0)
 
         with Intercept(handle):

@@ -13,14 +13,14 @@ from torch.nn.utils import parametrize
 from spikewright.answering import Calls, answering, uncached_casts
 from spikewright.errors import NetworkError, ShapeError
 from spikewright.folded import Folded
+from spikewright.hooks import Hooks
 from spikewright.layers.batch_norm import Normalise, as_it_says
 from spikewright.layers.dropout import scan_shared
 from spikewright.neurons import Neuron
 from spikewright.operations import Operation
-from spikewright.part import Part
 from spikewright.rates import Record
 from spikewright.sites import Sites
-from spikewright.synapse import Arrival, Intercept, check_input, transmit
+from spikewright.synapse import Intercept, SynapticInput, check_input, transmit
 from spikewright.temporal import SiteState, State, Temporal, detach, is_static
 
 
@@ -40,9 +40,9 @@ class Run:
     Args:
         sites: Of the network that runs.
         state: Where an earlier run of the same batch ended; empty or `None` starts at rest.
-        part: What takes part; `None` leaves all to autograd.
+        hooks: Called at every layer, neuron and output; `None` leaves all to autograd.
         through_time: Whether credit may flow from one step to the next.
-        bytes_for_spikes: Have synapses keep spikes as bytes for the backward pass.
+        spikes_as_bytes: Have synapses keep spikes as bytes for the backward pass.
         overwritten: Neurons that need a current of their own, because the network writes to it afterwards.
         observers: See every site as it runs.
         count: Count spikes, for `rates`.
@@ -58,9 +58,9 @@ class Run:
         sites: Sites,
         state: State | None = None,
         *,
-        part: Part | None = None,
+        hooks: Hooks | None = None,
         through_time: bool = True,
-        bytes_for_spikes: bool = False,
+        spikes_as_bytes: bool = False,
         overwritten: Collection[str] = (),
         observers: Sequence[Observer] = (),
         count: bool = True,
@@ -70,9 +70,9 @@ class Run:
     ) -> None:
         self._sites = sites
         self.state: State = dict(state or {})
-        self._part = part
+        self._hooks = hooks
         self._through_time = through_time
-        self._bytes_for_spikes = bytes_for_spikes
+        self._spikes_as_bytes = spikes_as_bytes
         self._overwritten = overwritten
         self._observers = observers
         self._count = count
@@ -126,13 +126,13 @@ class Run:
         self._folded = Folded(0)  # which lets go of what it has seen
         self._seen += len(x)
         output = output.unflatten(0, x.shape[:2])
-        return output if self._part is None else self._part.output(output)
+        return output if self._hooks is None else self._hooks.on_output(output)
 
     def _answers(self, static: bool) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
         """Pair every module the run speaks for with what answers in its place."""
         for name, module in self._sites.temporal.items():
             yield module, partial(self._at_temporal, name, module, module.forward)
-        if self._part is not None or self._observers or self._bytes_for_spikes or static:
+        if self._hooks is not None or self._observers or self._spikes_as_bytes or static:
             for name, module in self._sites.synapses.items():
                 yield module, partial(self._at_synapse, name, module.forward)
         # Last, so that `source.forward` is already the answer of a source that is itself a neuron or a synapse.
@@ -168,8 +168,8 @@ class Run:
             y, state = scan_shared(module, chunk, state)
         if state and not fed_back:
             self.state[site] = state
-        sent = self._part.emitted(site, y) if self._part is not None and isinstance(module, Neuron) else y
-        folded = self._folded.fold(sent, spikes=binary and self._bytes_for_spikes)
+        sent = self._hooks.on_spikes(site, y) if self._hooks is not None and isinstance(module, Neuron) else y
+        folded = self._folded.fold(sent, spikes=binary and self._spikes_as_bytes)
         if isinstance(module, Neuron):
             if self._record is not None:
                 self._record.neuron(site, module, chunk, y)
@@ -184,13 +184,13 @@ class Run:
     def _scan(self, site: str, module: Temporal, chunk: Tensor, state: SiteState) -> tuple[Tensor, SiteState]:
         if not isinstance(module, Neuron):
             return module.scan(chunk, state, self._through_time)
-        if self._part is not None:
-            chunk = self._part.current(site, chunk)
+        if self._hooks is not None:
+            chunk = self._hooks.on_current(site, chunk)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self._cut):
             return module.scan(chunk, state, self._through_time)
 
     def _at_synapse(self, name: str, forward: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
-        listens = self._part is not None or self._observers
+        listens = self._hooks is not None or self._observers
         if not listens and not any(isinstance(x, Tensor) and self._is_special(x) for x in args):
             return forward(*args, **kwargs)
         with Intercept(partial(self._transmit, name)):
@@ -200,9 +200,9 @@ class Run:
         site = self._calls.site(name)
         check_input(site, operation, x, weight)
         chunk = self._folded.unfold(x)
-        arrival = Arrival(chunk)
-        if self._part is not None:
-            arrival, carried = self._part.synapse(site, operation, chunk, weight, self._carried(site, chunk))
+        arrival = SynapticInput(chunk)
+        if self._hooks is not None:
+            arrival, carried = self._hooks.on_weight(site, operation, chunk, weight, self._carried(site, chunk))
             if carried:
                 self.state[site] = carried
         current = transmit(operation, arrival, weight, bias, as_bytes=self._folded.holds_spikes(x))

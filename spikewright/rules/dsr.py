@@ -9,6 +9,7 @@ from spikewright.errors import IncompatibleRule
 from spikewright.neurons import Neuron
 from spikewright.rate_norms import NormName
 from spikewright.rates import Rate, sum_of_weights
+from spikewright.rules._chunk import Chunk
 from spikewright.rules._rate import RateRule
 from spikewright.sites import Sites
 from spikewright.solvers import Adjoint, Report
@@ -46,9 +47,7 @@ class DSR(RateRule):
         Representation, CVPR 2022, arXiv 2205.00459, section 4.
     """
 
-    def __init__(
-        self, batch_norm: NormName = "rate", reference: bool = False, chunk: int | str | None = "auto"
-    ) -> None:
+    def __init__(self, batch_norm: NormName = "rate", reference: bool = False, chunk: Chunk = "auto") -> None:
         super().__init__(batch_norm, "input", chunk)
         self.reference = reference
 

@@ -1,14 +1,19 @@
 """Online training through time: a trace at every synapse stands in for the past."""
 
+from dataclasses import replace
+
 from torch import Tensor
 
 from spikewright.errors import IncompatibleRule
 from spikewright.kernels.trace import trace_scan
+from spikewright.metrics.operations import Operations
 from spikewright.neurons import Neuron
+from spikewright.rules._chunk import Chunk
+from spikewright.rules._cost import Cost, Done
 from spikewright.rules._online import OnlineRule
 from spikewright.sites import Sites
 from spikewright.spatial import BP, Local, Spatial
-from spikewright.synapse import Arrival
+from spikewright.synapse import SynapticInput
 from spikewright.temporal import SiteState
 from spikewright.wiring import Synapse, Wiring
 
@@ -60,28 +65,38 @@ class OTTT(OnlineRule):
         trace_readout: bool | None = None,
         leak: float | None = None,
         reference: bool = False,
-        chunk: int | str | None = 1,
+        chunk: Chunk = 1,
         spatial: Spatial = BP(),  # noqa: B008  (it has no state)
         local: Local | None = None,
     ) -> None:
         super().__init__(1 if online else chunk, spatial, local)
-        self.online = self.updates_every_step = online
+        self.online = online
+        if online:
+            self.traits = replace(self.traits, updates="every step")
         self.trace_input = (not reference) if trace_input is None else trace_input
         self.trace_bias = (not reference) if trace_bias is None else trace_bias
         self.trace_readout = reference if trace_readout is None else trace_readout
         self.fixed_leak = leak
         self.reference = reference
 
-    def at_synapse(self, synapse: Synapse, x: Tensor, carried: SiteState) -> tuple[Arrival, SiteState]:
-        leak = self._leak(synapse)
+    def on_weight(self, layer: Synapse, x: Tensor, carried: SiteState) -> tuple[SynapticInput, SiteState]:
+        leak = self._leak(layer)
         if isinstance(leak, float) and leak == 0:
-            return Arrival(x), carried
+            return SynapticInput(x), carried
         traces, trace = trace_scan(x, carried.get("trace"), leak)
         after = {"trace": trace}
-        bias_factor = None
+        presynaptic_bias = None
         if self.trace_bias:
-            bias_factor, after["bias_trace"] = trace_scan(x.new_ones(len(x)), carried.get("bias_trace"), leak)
-        return Arrival(x, factor=traces, bias_factor=bias_factor), after
+            presynaptic_bias, after["bias_trace"] = trace_scan(x.new_ones(len(x)), carried.get("bias_trace"), leak)
+        return SynapticInput(x, presynaptic=traces, presynaptic_bias=presynaptic_bias), after
+
+    def cost(self, done: Done) -> Cost | None:
+        cost, traces = super().cost(done), 0.0
+        for site, work in done.work.items():
+            if self._leak(layer := done.wiring.synapses[site]) != 0:
+                traces += work.inputs + self.trace_bias * (len(layer.parameters) > 1)
+        # One multiplication with addition per step and entry of a trace.
+        return None if cost is None else cost + Cost(Operations(0, done.steps * traces), 0)
 
     def check(self, wiring: Wiring, sites: Sites) -> None:
         super().check(wiring, sites)

@@ -17,7 +17,7 @@ LAYERS = [
     ["errors", "text", "temporal", "trial", "surrogate", "metrics"],
     ["kernels", "operations", "folded", "answering", "delays"],
     ["neurons", "synapse", "layers", "losses"],
-    ["sites", "wiring", "rates", "rate_norms", "part", "matrices"],
+    ["sites", "wiring", "rates", "rate_norms", "hooks", "matrices"],
     ["run", "solvers"],
     ["rate_graph"],
     ["network"],

@@ -29,7 +29,7 @@ def collected(module: nn.Module) -> Params:
 
 def loss_for(rule: Rule) -> Loss:
     """Cross-entropy in the form that a rule can learn from."""
-    return OnRate(F.cross_entropy) if rule.loss_of == "rate" else CE
+    return OnRate(F.cross_entropy) if rule.traits.loss == "rate" else CE
 
 
 def learn(
