@@ -135,7 +135,8 @@ class RateGraph:
         value, rate_map = self._emit(site, neuron, recorded)
         emitted = _AsRecorded.apply(current, recorded.current, value, rate_map, *neuron.parameters())
         leaf = emitted.detach().requires_grad_() if self._cuts_layers else emitted
-        leak = neuron.leak_at(current.unsqueeze(0))
+        decay = neuron.decay_at(current.unsqueeze(0))
+        leak = 1.0 if decay is None else decay
         self._cells.append(Cell(site, emitted, leaf, leak.detach() if isinstance(leak, Tensor) else leak))
         return leaf
 

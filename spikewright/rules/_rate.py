@@ -86,8 +86,10 @@ class RateRule(Rule):
             recorded: What the simulation recorded there.
             rate: Mean current, of the value that was recorded, `[batch, *feature]`.
         """
+        rate_map = neuron.dynamics.rate_map
+        assert rate_map is not None  # see `check`
         if self.mask == "input":
-            return neuron.transfer(rate)
+            return rate_map(rate)
         share = (recorded.output / neuron.spike).detach()
         some = (share > 0) & (share < 1 - 8 * torch.finfo(share.dtype).eps)  # a weighted mean of ones is rounded
         return neuron.spike * torch.where(some, neuron.drive(rate), share)

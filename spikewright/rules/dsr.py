@@ -62,7 +62,7 @@ class DSR(RateRule):
         return recorded.plain if self.reference and wiring.is_sender(site) else recorded.output
 
     def rate_map(self, wiring: Wiring, site: str, neuron: Neuron, recorded: Rate, rate: Tensor) -> Tensor:
-        leak = neuron.leak
+        leak = neuron.dynamics.decay
         if not self.reference or leak == 1:
             return super().rate_map(wiring, site, neuron, recorded, rate)
         assert isinstance(leak, float)  # see `check`
@@ -81,10 +81,11 @@ class DSR(RateRule):
                 "are the solution of an equation. Use IDE, which is DSR with feedback, or SPIDE."
             )
         for site, neuron in wiring.neurons.items():
-            if self.reference and (isinstance(neuron.leak, Tensor) or neuron.leak == 0):
+            decay = neuron.dynamics.decay
+            if self.reference and (not isinstance(decay, float) or decay == 0):
                 raise IncompatibleRule(
                     f"DSR(reference=True) has a slope of -log(leak) / dt, but '{site}' has a leak of "
-                    f"{neuron.leak}. Use one leak between 0 and 1 for the layer, or reference=False."
+                    f"{decay}. Use one leak between 0 and 1 for the layer, or reference=False."
                 )
 
     def extra_repr(self) -> str:

@@ -7,7 +7,7 @@ from torch import Tensor
 from spikewright.errors import IncompatibleRule
 from spikewright.kernels.trace import trace_scan
 from spikewright.metrics.operations import Operations
-from spikewright.neurons import Neuron
+from spikewright.neurons import Dynamics, Neuron
 from spikewright.rules._chunk import Chunk
 from spikewright.rules._cost import Cost, Done
 from spikewright.rules._online import OnlineRule
@@ -100,21 +100,21 @@ class OTTT(OnlineRule):
 
     def check(self, wiring: Wiring, sites: Sites) -> None:
         super().check(wiring, sites)
+        advice = "Pass OTTT(leak=...) to name one for every trace, or use SLTT or BPTT, which need none."
         for synapse in wiring.synapses.values():
-            neurons = self._neurons(synapse)
-            leaks = {site: neuron.leak for site, neuron in neurons.items()}
+            leaks = {site: _one(neuron.dynamics.decay) for site, neuron in self._neurons(synapse).items()}
+            asked = f"OTTT keeps one trace per input at '{synapse.name}', but that synapse feeds"
+            for site, leak in leaks.items():
+                if leak is None:
+                    raise IncompatibleRule(
+                        f"{asked} '{site}' ({type(wiring.neurons[site]).__name__}), which declares no single decay, so "
+                        f"that no such trace is what it holds of its inputs. {advice}"
+                    )
             shown = ", ".join(f"'{site}' (leak {_show(leak)})" for site, leak in leaks.items())
-            advice = "Pass OTTT(leak=...) to name one for every trace, or use SLTT or BPTT, which need none."
             if any(isinstance(leak, Tensor) and leak.numel() > 1 for leak in leaks.values()):
-                raise IncompatibleRule(
-                    f"OTTT keeps one trace per input at '{synapse.name}', but that synapse feeds {shown}: a leak per "
-                    f"channel needs a trace per weight. {advice}"
-                )
+                raise IncompatibleRule(f"{asked} {shown}: a leak per channel needs a trace per weight. {advice}")
             if len({_number(leak) for leak in leaks.values()}) > 1:
-                raise IncompatibleRule(
-                    f"OTTT keeps one trace per input at '{synapse.name}', but that synapse feeds neurons of different "
-                    f"leaks: {shown}. {advice}"
-                )
+                raise IncompatibleRule(f"{asked} neurons of different leaks: {shown}. {advice}")
 
     def exact(self, parameter: str, wiring: Wiring, steps: int) -> bool:
         synapses = wiring.synapse_of(parameter)
@@ -131,8 +131,7 @@ class OTTT(OnlineRule):
     def _exact_at(self, synapse: Synapse, wiring: Wiring) -> bool:
         straight = synapse.linear and not synapse.direct and (self.trace_input or not synapse.reads_input)
         return straight and all(
-            wiring.is_last(site) and neuron.reset == "subtract" and neuron.detach_reset
-            for site, neuron in synapse.receivers.items()
+            wiring.is_last(site) and _traceable(neuron.dynamics) for site, neuron in synapse.receivers.items()
         )
 
     def _leak(self, synapse: Synapse) -> float | Tensor:
@@ -142,7 +141,7 @@ class OTTT(OnlineRule):
         if self.fixed_leak is not None:
             return self.fixed_leak
         neurons = self._neurons(synapse)
-        return next(iter(neurons.values())).leak if neurons else 0.0
+        return (_one(next(iter(neurons.values())).dynamics.decay) or 0.0) if neurons else 0.0
 
     def _neurons(self, synapse: Synapse) -> dict[str, Neuron]:
         """Return the neurons whose leak the trace at a synapse takes."""
@@ -161,9 +160,19 @@ class OTTT(OnlineRule):
         return f"{shown}, leak={self.fixed_leak}, {super().extra_repr()}"
 
 
-def _number(leak: float | Tensor) -> float:
+def _traceable(dynamics: Dynamics) -> bool:
+    """Whether a trace with the neuron's decay is the derivative of its potential by the weight."""
+    return dynamics.linear and dynamics.decay is not None and dynamics.soft_reset and dynamics.detached_reset
+
+
+def _one(decay: float | Tensor | None) -> float | Tensor | None:
+    """Return a decay of one entry without axes."""
+    return decay.reshape(()) if isinstance(decay, Tensor) and decay.numel() == 1 else decay
+
+
+def _number(leak: float | Tensor | None) -> float | None:
     return leak.detach().item() if isinstance(leak, Tensor) else leak
 
 
-def _show(leak: float | Tensor) -> str:
+def _show(leak: float | Tensor | None) -> str:
     return f"<{leak.numel()} values>" if isinstance(leak, Tensor) and leak.numel() > 1 else f"{_number(leak):.4g}"

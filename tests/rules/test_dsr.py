@@ -13,7 +13,7 @@ from spikewright.errors import ConfigError, IncompatibleRule
 from spikewright.layers import JointBatchNorm1d, PerStepBatchNorm1d, StepDropout
 from spikewright.losses import OnRate, PerStep
 from spikewright.network import Network
-from spikewright.neurons import IF, LIF, Neuron
+from spikewright.neurons import IF, LIF, Dynamics, Neuron
 from spikewright.neurons.dsr import DSRIF, DSRLIF
 from spikewright.rules import DSR, steps_at_once
 from spikewright.temporal import SiteState, Temporal
@@ -411,8 +411,9 @@ class Own(IF):
 
 
 class OwnMap(Own):
-    def transfer(self, rate: Tensor) -> Tensor:
-        return rate.clamp(0, 1)
+    @property
+    def dynamics(self) -> Dynamics:
+        return Dynamics(decay=1.0, rate_map=lambda rate: rate.clamp(0, 1))
 
 
 def between(layer: nn.Module) -> nn.Module:
@@ -452,7 +453,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], DSR, str]] = {
     "own neuron": (
         lambda: between(Own()),
         DSR(),
-        r"'1' is Own, with dynamics of its own .* Give it transfer\(mean_current",
+        r"'1' is Own, with dynamics of its own .* Declare dynamics with a rate_map",
     ),
     "leak per channel": (
         lambda: nn.Sequential(LIF([2.0] * 8), nn.Linear(8, 4)),
