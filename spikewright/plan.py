@@ -87,7 +87,7 @@ def plan(
     if measure is None:
         x = next(net.parameters()).new_zeros(()).expand(max((shape[0], *report)), *shape[1:])
         grows = rule.chunk and rule.traits.grows_with_chunk and rule.traits.memory != "root"
-        at_once = steps_at_once(rule.chunk, net.wiring(x), x) if grows else 0
+        at_once = steps_at_once(rule, net.wiring(x), x) if grows else 0
         shortest = max(2, rule.traits.least_steps, at_once)
         measure = (shortest, 2 * shortest, 4 * shortest)
     lengths = sorted({*measure, *(() if on_a_line else (shape[0], *report))})

@@ -78,12 +78,12 @@ def learn_together(rule: "Rule", batches: Sequence[Batch]) -> "Iterator[Update]"
     Raises:
         IncompatibleRule: The rule updates several times per sequence.
     """
-    if rule.traits.updates != "once":
-        raise IncompatibleRule(
-            f"{rule} updates at every step of a sequence, so that two sequences cannot be learned in one update. Use "
-            "the form that updates once (online=False)."
-        )
     for batch in batches[1:]:  # the first has been
         check(rule, batch.net, batch.loss, batch.x, batch.y)
-    first, *_ = [update for batch in batches for update in rule.learn(batch)]
-    yield first
+    learned = [list(rule.learn(batch)) for batch in batches]
+    if any(len(updates) != 1 for updates in learned):
+        raise IncompatibleRule(
+            f"{rule} updates {max(map(len, learned))} times in a sequence, so that two sequences cannot be learned in "
+            "one update. Use the form that updates once (online=False)."
+        )
+    yield learned[0][0]

@@ -45,7 +45,7 @@ def check(rule: "Rule", net: Network, loss: Loss, x: Tensor, y: Tensor) -> None:
             f"{name} learns from rates, the means over a sequence, but the loss is {loss}, which needs the output of "
             f"each step. Use OnRate({criterion}."
         )
-    at_once = 1 if net.sites.recurrent else steps_at_once(rule.chunk, wiring, x)
+    at_once = 1 if net.sites.recurrent else steps_at_once(rule, wiring, x)
     for layer, module in net.sites.whole_sequence.items():
         if at_once < steps:
             raise IncompatibleRule(

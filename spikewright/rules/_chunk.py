@@ -1,12 +1,16 @@
 """How many steps run together: a number, a memory budget, or a function of the length."""
 
 import math
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from spikewright.errors import ConfigError
 from spikewright.text import size_in_bytes
 from spikewright.wiring import Wiring
+
+if TYPE_CHECKING:
+    from spikewright.rules._base import Rule
 
 Chunk = int | str | None
 """Steps that run together; `None` is the whole sequence, "root" the square root of its length, "auto" as many as fit a
@@ -26,8 +30,9 @@ def check_chunk(caller: str, chunk: Chunk) -> None:
         )
 
 
-def steps_at_once(chunk: Chunk, wiring: Wiring, x: Tensor) -> int:
-    """Return how many steps of `x` `[time, batch, *feature]` run together."""
+def steps_at_once(rule: "Rule", wiring: Wiring, x: Tensor) -> int:
+    """Return how many steps of `x` `[time, batch, *feature]` a rule runs together."""
+    chunk = None if rule.traits.whole_sequence else rule.chunk
     if chunk == "root":
         return math.isqrt(len(x) - 1) + 1
     if isinstance(chunk, str):

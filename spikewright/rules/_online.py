@@ -134,7 +134,7 @@ class OnlineRule(Rule):
         credit = hooks if isinstance(hooks, Credit) else None
         run = batch.start(hooks, through_time=False)
         total = outputs = None
-        for segment in self.segments(len(x), steps_at_once(self.chunk, wiring, x)):
+        for segment in self.segments(len(x), steps_at_once(self, wiring, x)):
             start, steps = segment.start, x[segment.start : segment.stop]
             value_of = partial(loss, y=batch.y, steps=len(x), start=start)
             if credit is not None and segment.learn:

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Literal, get_args
 
@@ -55,11 +56,12 @@ class RateRule(Rule):
     )
 
     def __init__(self, batch_norm: NormName, mask: Mask, chunk: Chunk) -> None:
-        super().__init__(None if batch_norm == "joint" else chunk)
+        super().__init__(chunk)
         for key, value, known in (("batch_norm", batch_norm, NORMS), ("mask", mask, get_args(Mask))):
             if value not in known:
                 raise ConfigError(f"{type(self).__name__}({key}={value!r}) is unknown. {nearest(value, known)}")
         self.batch_norm: NormName = batch_norm
+        self.traits = replace(self.traits, whole_sequence=NORMS[batch_norm].whole_sequence)
         self.mask: Mask = mask
 
     @property
@@ -136,7 +138,7 @@ class RateRule(Rule):
         x = batch.x
         run = batch.start(through_time=False, record=record, normalise=norm.simulate)
         with parametrize.cached():
-            first, *rest = x.split(steps_at_once(self.chunk, batch.wiring, x))
+            first, *rest = x.split(steps_at_once(self, batch.wiring, x))
             output = run.advance(first)
             outputs = output.new_empty(len(x), *output.shape[1:])  # in one block, not many that split up the memory
             outputs[: len(first)] = output

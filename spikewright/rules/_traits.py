@@ -21,6 +21,7 @@ class Traits:
         updates: How often `.grad` is ready in a sequence: "once", or at "every step".
         grows_with_chunk: The bytes kept for backward grow with the number of steps that run together.
         gradient_rows: How often in a sequence a weight gradient is taken, per sample; `None` is once per step.
+        whole_sequence: All steps run together, whatever the chunk is.
         least_steps: Length of the shortest sequence that can be learned from.
     """
 
@@ -31,4 +32,5 @@ class Traits:
     updates: Literal["once", "every step"] = "once"
     grows_with_chunk: bool = True
     gradient_rows: int | None = None
+    whole_sequence: bool = False
     least_steps: int = 1

@@ -64,7 +64,7 @@ class BPTT(Rule):
         return Cost(done.steps * done.backward + again, done.weights_behind_neurons)
 
     def learn(self, batch: Batch) -> Iterator[Update]:
-        size = steps_at_once(self.chunk, batch.wiring, batch.x)
+        size = steps_at_once(self, batch.wiring, batch.x)
         pieces = Pieces(batch, size, keep=not self.checkpoint)
         with torch.enable_grad():
             value = batch.loss(pieces.output, batch.y, len(batch.x))

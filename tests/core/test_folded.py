@@ -18,7 +18,7 @@ from spikewright.temporal import SiteState
 from tests.core.support import CE, Lambda, lively
 from tests.nets import NETS, sample
 from tests.oracles.compare import assert_agree
-from tests.rules.support import gradients, learn
+from tests.rules.support import gradients, learn, started
 
 
 def test_a_repeated_step_is_known_until_somebody_writes_to_it() -> None:
@@ -133,7 +133,7 @@ def test_the_gradient_of_a_still_image() -> None:
     for rule in (SLTT(chunk=None), OTTT(chunk=None)):
         grads = []
         for steps in (x.expand(6, *x.shape), torch.stack([x] * 6)):
-            run = Network(module).start(steps, rule=rule)
+            run = started(rule, Network(module), steps)
             grads += torch.autograd.grad(run.advance(steps).square().sum(), x)
         torch.testing.assert_close(*grads, rtol=1e-12, atol=1e-12)
 

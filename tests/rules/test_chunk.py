@@ -18,7 +18,7 @@ BYTES_PER_STEP = 4 * 5 * (8 + 16 + 16 + 16 + 16 + 4)
 def at_once(rule: Rule, steps: int, dtype: torch.dtype = torch.float32) -> int:
     net = sw.Network(nn.Sequential(nn.Linear(8, 16), sw.LIF(), nn.Linear(16, 4)).to(dtype))
     x = torch.zeros(steps, 5, 8, dtype=dtype)
-    return steps_at_once(rule.chunk, net.wiring(x), x)
+    return steps_at_once(rule, net.wiring(x), x)
 
 
 @pytest.mark.parametrize("make", [BPTT, SLTT, OTTT])

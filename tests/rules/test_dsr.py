@@ -314,7 +314,7 @@ def test_every_chunk_gives_the_same(name: str, reference: bool, chunk: int | str
 def test_a_budget_cuts_a_sequence_into_pieces() -> None:
     module, (x, _) = image_module(DSRIF), sample("residual", 0, steps=9)
     wiring = Network(module).wiring(x)
-    assert [steps_at_once(DSR(chunk=chunk).chunk, wiring, x) for chunk in ("auto", "2 KiB", "1 MiB")] == [9, 1, 9]
+    assert [steps_at_once(DSR(chunk=chunk), wiring, x) for chunk in ("auto", "2 KiB", "1 MiB")] == [9, 1, 9]
 
 
 def test_what_an_update_says() -> None:
