@@ -10,7 +10,7 @@ from typing import Any
 
 COPIES: dict[str, str] = dict.fromkeys(
     """
-    alias as_strided clone copy detach diag_embed diagonal expand flip gather index_select lift lift_fresh permute
+    alias as_strided clone detach diag_embed diagonal expand flip gather index_select lift lift_fresh permute
     pixel_shuffle pixel_unshuffle repeat roll rot90 select slice split split_with_sizes squeeze t take transpose unbind
     unfold unsafe_chunk unsafe_split unsafe_split_with_sizes unsqueeze view view_as_complex view_as_real
     _conj _conj_physical _neg_view _reshape_alias _unsafe_view channel_shuffle constant_pad_nd im2col
@@ -25,7 +25,7 @@ COPIES: dict[str, str] = dict.fromkeys(
     "as_strided_scatter": "self + src",
     "block_diag": "tensors",
     "cat": "tensors",
-    "copy_": "self + src",
+    "copy": "self + src",
     "diagonal_scatter": "self + src",
     "index_copy": "self + source",
     "index_fill": "self + value",
