@@ -5,11 +5,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from spikewright.dependences import RANDOM, Bend, Dependences, bent, union
+from spikewright.exits import Exits
 from spikewright.schemas import Operator, operator
+
+_NOTHING: Dependences = {}
 
 
 class Dataflow(TorchDispatchMode):
@@ -51,15 +53,16 @@ class Dataflow(TorchDispatchMode):
         self._known: dict[int, tuple[object, Dependences]] = {}  # by storage, which is kept so that ids stay its own
         self._blank: dict[int, object] = {}
         self._running = False
-        self._exits = _Exits(self)
+        self._exits: list[Exits] = []
 
     def __enter__(self) -> "Dataflow":
-        self._exits.__enter__()
+        self._exits.append(Exits(self._leave))
+        self._exits[-1].__enter__()
         return super().__enter__()
 
     def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)
-        self._exits.__exit__(*error)
+        self._exits.pop().__exit__(*error)
 
     def source(self, x: Tensor, name: str, also: Dependences | None = None) -> None:
         """Declare that a tensor, and all of its storage, is a source; what it depended on is forgotten.
@@ -83,8 +86,8 @@ class Dataflow(TorchDispatchMode):
         """Return the sources of a tensor by name, each with the places because of which it is not linear in it."""
         return dict(self._of(x, read=True, written=False))
 
-    def leave(self, op: str, values: Any) -> None:
-        """Note that values were given to Python, if they depend on anything; called for what is not an operator."""
+    def _leave(self, op: str, values: Any) -> None:
+        """Note that something other than an operator read values, if they depend on anything."""
         if not self._running and any(self._of(x, read=True, written=False) for x in _tensors(values)):
             _add(self.left, Bend(op, self.module))
 
@@ -175,33 +178,6 @@ class Dataflow(TorchDispatchMode):
             yield
         finally:
             super().__exit__(None, None, None)
-
-
-class _Exits(TorchFunctionMode):
-    """Sees the calls that give values to Python past the dispatcher."""
-
-    def __init__(self, flow: Dataflow) -> None:
-        super().__init__()
-        self._flow = flow
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name, kwargs = getattr(func, "__name__", ""), kwargs or {}
-        if name in _READS:
-            self._flow.leave(name.strip("_"), args[:1])
-        elif name in _BUILDS:
-            self._flow.leave(name, [x for x in (*args, *kwargs.values()) if isinstance(x, list | tuple)])
-        return func(*args, **kwargs)
-
-
-_READS = {"tolist", "numpy", "__array__", "__dlpack__", "data_ptr"}
-_BUILDS = {
-    "tensor",
-    "as_tensor",
-    "asarray",
-    "new_tensor",
-    "new",
-}  # which read the tensors in a list that they are given
-_NOTHING: Dependences = {}
 
 
 def _key(x: Tensor) -> tuple[int, object]:

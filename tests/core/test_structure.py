@@ -14,7 +14,7 @@ ROOT = Path(spikewright.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
 LAYERS = [
-    ["errors", "text", "temporal", "trial", "surrogate", "metrics", "dependences", "linear_ops"],
+    ["errors", "text", "temporal", "trial", "surrogate", "metrics", "dependences", "exits", "linear_ops"],
     ["kernels", "operations", "folded", "answering", "delays", "schemas"],
     ["neurons", "synapse", "layers", "losses", "dataflow"],
     ["sites", "wiring", "rates", "rate_norms", "part", "matrices"],
