@@ -14,9 +14,9 @@ ROOT = Path(spikewright.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
 LAYERS = [
-    ["errors", "text", "temporal", "trial", "surrogate", "metrics"],
-    ["kernels", "operations", "folded", "answering", "delays"],
-    ["neurons", "synapse", "layers", "losses"],
+    ["errors", "text", "temporal", "trial", "surrogate", "metrics", "dependences", "exits", "linear_ops"],
+    ["kernels", "operations", "folded", "answering", "delays", "schemas"],
+    ["neurons", "synapse", "layers", "losses", "dataflow"],
     ["sites", "wiring", "rates", "rate_norms", "hooks", "matrices"],
     ["run", "solvers"],
     ["rate_graph"],
