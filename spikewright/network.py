@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from spikewright.errors import IncompatibleRule, InputError, NetworkError, ShapeError, SpikewrightError
+from spikewright.holding import Turn, every_module, exclusively
 from spikewright.layers.batch_norm import Normalise, as_it_says
 from spikewright.layers.dropout import StepDropout
 from spikewright.losses import Loss, LossOf
@@ -179,11 +180,25 @@ class Network(nn.Module):
         key = (tuple(x.shape[2:]), x.dtype, x.device.type, self.module.training)
         parts: list[object] = [*self.module.modules(), *self.module.parameters()]
         parts += [p.requires_grad for p in self.module.parameters()]
+        return self._known(key, parts) or self._find_wiring(x, key, parts)
+
+    def _known(self, key: tuple[object, ...], parts: list[object]) -> Wiring | None:
         before, wiring = self._probed.get(key, ([], None))
-        if wiring is None or len(before) != len(parts) or any(a is not b for a, b in zip(before, parts)):
-            wiring = self._probe(x)
-            self._probed[key] = parts, wiring
-        return wiring
+        same = len(before) == len(parts) and all(a is b for a, b in zip(before, parts))
+        return wiring if same else None
+
+    def _find_wiring(self, x: Tensor, key: tuple[object, ...], parts: list[object]) -> Wiring:
+        def probe(turn: Turn) -> Wiring:
+            wiring = self._known(key, parts)  # found by another thread meanwhile
+            if wiring is None:
+                wiring = self._probe(x)
+                self._probed[key] = parts, wiring
+            return wiring
+
+        return exclusively(self.module, every_module(self.module), probe)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**super().__getstate__(), "_probed": dict(self._probed)}  # which another thread may add to
 
     def check(self, rule: Learner, loss: Loss, x: Tensor, y: Tensor) -> None:
         """Raise unless `rule` can learn from `x` and `y` by `loss` in this network; says what to do instead.
@@ -225,7 +240,8 @@ class Network(nn.Module):
     def _check_chunk(self, rule: Learner, wiring: Wiring, x: Tensor) -> None:
         sites = self.sites
         at_once = 1 if sites.recurrent else rule.steps_at_once(wiring, x)
-        for name, module in sites.whole_sequence.items():
+        whole = exclusively(sites.module, sites.identities, lambda turn: sites.whole_sequence)  # a probe changes modes
+        for name, module in whole.items():
             if at_once < len(x):
                 raise IncompatibleRule(
                     f"{type(rule).__name__} runs {at_once} of {len(x)} steps at a time here, but '{name}' is a "

@@ -7,7 +7,6 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor
-from torch.nn.utils import parametrize
 
 from spikewright.errors import ConfigError, nearest
 from spikewright.losses import Loss, LossOf
@@ -126,7 +125,7 @@ class RateRule(Rule):
         rates = record.rates(run.state)
         part = net.part_of(self, x)
         graph = RateGraph(net.sites, rates, partial(self._emit, wiring), norm, self.cuts_layers, part)
-        with torch.enable_grad(), parametrize.cached():
+        with torch.enable_grad():
             output, adjoint = graph(mean(x.detach(), leak))
             value = loss(output.unsqueeze(0), y, 1)
             total, report = self.adjoint_loss(value, adjoint)
@@ -148,15 +147,16 @@ class RateRule(Rule):
         self, net: Network, wiring: Wiring, x: Tensor, state: State | None, record: Record, norm: RateNorm
     ) -> tuple[Run, Tensor]:
         run = net.start(x, state, rule=self, record=record, normalise=norm.simulate)
-        with parametrize.cached():
-            first, *rest = x.split(self.steps_at_once(wiring, x))
-            output = run.advance(first)
-            outputs = output.new_empty(len(x), *output.shape[1:])  # in one block, not many that split up the memory
-            outputs[: len(first)] = output
-            done = len(first)
-            for chunk in rest:
-                outputs[done : done + len(chunk)] = run.advance(chunk)
-                done += len(chunk)
+        run.keep_weights(True)
+        first, *rest = x.split(self.steps_at_once(wiring, x))
+        output = run.advance(first)
+        outputs = output.new_empty(len(x), *output.shape[1:])  # in one block, not many that split up the memory
+        outputs[: len(first)] = output
+        done = len(first)
+        for chunk in rest:
+            outputs[done : done + len(chunk)] = run.advance(chunk)
+            done += len(chunk)
+        run.keep_weights(False)
         return run, outputs
 
     def extra_repr(self) -> str:

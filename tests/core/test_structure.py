@@ -15,8 +15,8 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 LAYERS = [
     ["errors", "text", "temporal", "trial", "surrogate", "metrics"],
-    ["kernels", "operations", "folded", "answering", "delays"],
-    ["neurons", "synapse", "layers", "losses"],
+    ["kernels", "operations", "folded", "holding", "delays"],
+    ["answering", "neurons", "synapse", "layers", "losses"],
     ["sites", "wiring", "rates", "rate_norms", "part", "matrices"],
     ["run", "solvers"],
     ["rate_graph"],
