@@ -9,6 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from spikewright.errors import ShapeError, SpikewrightError
+from spikewright.holding import Turn, every_module, exclusively
 from spikewright.hooks import Hooks
 from spikewright.layers.batch_norm import Normalise, as_it_says
 from spikewright.layers.dropout import StepDropout
@@ -127,11 +128,25 @@ class Network(nn.Module):
         key = (tuple(x.shape[2:]), x.dtype, x.device.type, self.module.training)
         parts: list[object] = [*self.module.modules(), *self.module.parameters()]
         parts += [p.requires_grad for p in self.module.parameters()]
+        return self._known(key, parts) or self._find_wiring(x, key, parts)
+
+    def _known(self, key: tuple[object, ...], parts: list[object]) -> Wiring | None:
         before, wiring = self._probed.get(key, ([], None))
-        if wiring is None or len(before) != len(parts) or any(a is not b for a, b in zip(before, parts)):
-            wiring = self._probe(x)
-            self._probed[key] = parts, wiring
-        return wiring
+        same = len(before) == len(parts) and all(a is b for a, b in zip(before, parts))
+        return wiring if same else None
+
+    def _find_wiring(self, x: Tensor, key: tuple[object, ...], parts: list[object]) -> Wiring:
+        def probe(turn: Turn) -> Wiring:
+            wiring = self._known(key, parts)  # found by another thread meanwhile
+            if wiring is None:
+                wiring = self._probe(x)
+                self._probed[key] = parts, wiring
+            return wiring
+
+        return exclusively(self.module, every_module(self.module), probe)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**super().__getstate__(), "_probed": dict(self._probed)}  # which another thread may add to
 
     def release(self) -> nn.Module:
         """Return the plain module; it was never changed."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from spikewright.answering import Calls, answering, uncached_casts
+from spikewright.answering import Calls, Weights, answered
 from spikewright.hooks import Hooks
 from spikewright.layers.dropout import scan_shared
 from spikewright.layers.feedback import Feedback
@@ -60,6 +60,7 @@ class RateGraph:
         norm: What batch norm does to mean currents.
         cuts_layers: Cut the graph between neuron layers.
         hooks: Called at every layer, which sees a sequence of one step.
+        weights: What computes parametrized weights; `None` computes them for this evaluation.
     """
 
     def __init__(
@@ -70,7 +71,9 @@ class RateGraph:
         norm: RateNorm,
         cuts_layers: bool = False,
         hooks: Hooks | None = None,
+        weights: Weights | None = None,
     ) -> None:
+        self._weights = Weights() if weights is None else weights
         self._sites, self._rates, self._hooks = sites, rates, hooks
         self._emit, self._norm, self._cuts_layers = emit, norm, cuts_layers
         self._normed = False
@@ -88,8 +91,8 @@ class RateGraph:
         Returns:
             The mean output `[batch, *output]`, and what a solver has to know of the network.
         """
-        with answering(self._answers()), uncached_casts():
-            output: Tensor = self._sites.module(x)
+        sites = self._sites
+        output: Tensor = answered(sites.module, sites.identities, self._answers(), partial(sites.module, x))
         edges = [Edge(name, leaf, self._emitted[name]) for name, leaf in self._arrived.items()]
         if self._normed:
             return output, Adjoint(self._cells, edges, self._norm.couples)
@@ -97,9 +100,12 @@ class RateGraph:
 
     def _part(self, x: Tensor, samples: Tensor) -> Adjoint:
         rates = self._rates.of(samples)
-        return RateGraph(self._sites, rates, self._emit, self._norm, self._cuts_layers)(x[samples])[1]
+        return RateGraph(self._sites, rates, self._emit, self._norm, self._cuts_layers, weights=self._weights)(
+            x[samples]
+        )[1]
 
     def _answers(self) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
+        yield from self._weights.answers(self._sites.parametrizations.values())
         for name, module in self._sites.temporal.items():
             yield module, partial(self._at_temporal, name, module, module.forward)
         if self._hooks is not None:

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
-from torch.nn.utils import parametrize
 
-from spikewright.answering import Calls, answering, uncached_casts
+from spikewright.answering import Calls, Weights, answered
 from spikewright.errors import NetworkError, ShapeError
 from spikewright.folded import Folded
 from spikewright.hooks import Hooks
@@ -80,6 +79,8 @@ class Run:
         self._normalise = normalise
         self._folded = Folded(0)
         self._calls = Calls()
+        self._weights = Weights()
+        self._keeps_weights = False
         self._emitted: dict[str, Tensor] = {}
         self._fired: dict[str, Tensor] = {}
         self._seen = 0
@@ -93,19 +94,33 @@ class Run:
         Returns:
             The network's output, `[time, batch, *output]`.
         """
-        self.state = dict(self.state)  # what was handed out stays as it is
-        with answering(self._answers(is_static(x))), uncached_casts(), parametrize.cached():
-            if self._sites.recurrent:
-                return torch.cat([self._pass(step) for step in x.split(1)])
-            return self._pass(x)
+        sites = self._sites
+        return answered(sites.module, sites.identities, self._answers(is_static(x)), partial(self._steps, x))
 
     def detach(self) -> None:
         """Cut the state from the graph of the steps so far."""
         self.state = detach(self.state)
 
+    def keep_weights(self, keep: bool) -> None:
+        """Set whether parametrized weights are computed once for the steps to come, in which nothing is learned."""
+        self._keeps_weights = keep
+        self._weights.clear()
+
     def rates(self) -> dict[str, float]:
         """Return spikes per neuron and step since the start of this run, by site; of a run that counts."""
         return {site: (fired / self._seen).item() for site, fired in self._fired.items()}
+
+    def _steps(self, x: Tensor) -> Tensor:
+        self.state = dict(self.state)  # what was handed out stays as it is
+        if not self._keeps_weights:
+            self._weights.clear()
+        if self._sites.recurrent:
+            output = torch.cat([self._pass(step) for step in x.split(1)])
+        else:
+            output = self._pass(x)
+        if not self._keeps_weights:
+            self._weights.clear()
+        return output
 
     def _pass(self, x: Tensor) -> Tensor:
         self._folded = Folded(len(x))
@@ -130,6 +145,8 @@ class Run:
 
     def _answers(self, static: bool) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
         """Pair every module the run speaks for with what answers in its place."""
+        if not torch.compiler.is_compiling():
+            yield from self._weights.answers(self._sites.parametrizations.values())
         for name, module in self._sites.temporal.items():
             yield module, partial(self._at_temporal, name, module, module.forward)
         if self._hooks is not None or self._observers or self._spikes_as_bytes or static:

@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.dropout import AlphaDropout, FeatureAlphaDropout, _DropoutNd
+from torch.nn.utils.parametrize import ParametrizationList
 
 from spikewright.errors import NetworkError
 from spikewright.layers.feedback import Feedback
@@ -22,12 +23,16 @@ class Sites:
         temporal: Modules that see time: neurons, dropout, batch norm, feedback; by name.
         synapses: Recognised parametric layers: linear and convolution layers and their subclasses; by name.
         sources: The module whose output each feedback connection sends back, by the connection's name.
+        parametrizations: What computes each parametrized weight; by name.
+        identities: Of all modules.
     """
 
     module: nn.Module
     temporal: dict[str, nn.Module]
     synapses: dict[str, nn.Module]
     sources: dict[str, nn.Module]
+    parametrizations: dict[str, nn.Module]
+    identities: frozenset[int]
 
     @property
     def whole_sequence(self) -> dict[str, nn.Module]:
@@ -69,6 +74,8 @@ def find_sites(module: nn.Module) -> Sites:
         temporal={name: m for name, m in named.items() if isinstance(m, Temporal | _BatchNorm | _DropoutNd)},
         synapses={name: m for name, m in named.items() if isinstance(m, nn.Linear | _ConvNd)},
         sources={name: _source(named, name, m) for name, m in named.items() if isinstance(m, Feedback)},
+        parametrizations={name: m for name, m in named.items() if isinstance(m, ParametrizationList)},
+        identities=frozenset(map(id, named.values())),
     )
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from spikewright.errors import IncompatibleRule, InputError
+from spikewright.holding import exclusively
 from spikewright.losses import Loss
 from spikewright.network import Network
 from spikewright.rules._chunk import steps_at_once
@@ -46,14 +47,16 @@ def check(rule: "Rule", net: Network, loss: Loss, x: Tensor, y: Tensor) -> None:
             f"each step. Use OnRate({criterion}."
         )
     at_once = 1 if net.sites.recurrent else steps_at_once(rule, wiring, x)
-    for layer, module in net.sites.whole_sequence.items():
+    sites = net.sites
+    whole = exclusively(sites.module, sites.identities, lambda turn: sites.whole_sequence)  # a probe changes modes
+    for layer, module in whole.items():
         if at_once < steps:
             raise IncompatibleRule(
                 f"{name} runs {at_once} of {steps} steps at a time here, but '{layer}' is a "
                 f"{type(module).__name__}, whose statistics need all steps at once. Use the per-step form, or "
                 "BPTT(chunk=None) in a network without feedback."
             )
-    rule.check(wiring, net.sites)
+    rule.check(wiring, sites)
 
 
 def _check_finite(x: Tensor) -> None:

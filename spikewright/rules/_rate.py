@@ -8,7 +8,6 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor
-from torch.nn.utils import parametrize
 
 from spikewright.errors import ConfigError, nearest
 from spikewright.neurons import Neuron
@@ -116,7 +115,7 @@ class RateRule(Rule):
         run, outputs = self._simulate(batch, record, norm)
         rates = record.rates(run.state)
         graph = RateGraph(net.sites, rates, partial(self._emit, wiring), norm, self.cuts_layers, batch.hooks(None))
-        with torch.enable_grad(), parametrize.cached():
+        with torch.enable_grad():
             output, adjoint = graph(mean(x.detach(), leak))
             value = batch.loss(output.unsqueeze(0), batch.y, 1)
             total, report = self.adjoint_loss(value, adjoint)
@@ -137,15 +136,16 @@ class RateRule(Rule):
     def _simulate(self, batch: Batch, record: Record, norm: RateNorm) -> tuple[Run, Tensor]:
         x = batch.x
         run = batch.start(through_time=False, record=record, normalise=norm.simulate)
-        with parametrize.cached():
-            first, *rest = x.split(steps_at_once(self, batch.wiring, x))
-            output = run.advance(first)
-            outputs = output.new_empty(len(x), *output.shape[1:])  # in one block, not many that split up the memory
-            outputs[: len(first)] = output
-            done = len(first)
-            for chunk in rest:
-                outputs[done : done + len(chunk)] = run.advance(chunk)
-                done += len(chunk)
+        run.keep_weights(True)
+        first, *rest = x.split(steps_at_once(self, batch.wiring, x))
+        output = run.advance(first)
+        outputs = output.new_empty(len(x), *output.shape[1:])  # in one block, not many that split up the memory
+        outputs[: len(first)] = output
+        done = len(first)
+        for chunk in rest:
+            outputs[done : done + len(chunk)] = run.advance(chunk)
+            done += len(chunk)
+        run.keep_weights(False)
         return run, outputs
 
     def extra_repr(self) -> str:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from spikewright.errors import ConfigError
+from spikewright.holding import Turn, every_module, exclusively
 from spikewright.losses import Loss
 from spikewright.network import Network
 from spikewright.operations import Operation
@@ -71,8 +72,12 @@ class GPM(ProjectedRule):
     @torch.no_grad()
     def end_task(self, net: Network, x: Tensor, y: Tensor, loss: Loss) -> None:
         seen = _Seen(x.shape[1], self.subspaces.by_name().keys())
-        with restored(net), evaluating(net):
-            net.run(x, observers=(seen,))
+
+        def look(turn: Turn) -> None:
+            with restored(net), evaluating(net):
+                net.run(x, observers=(seen,))
+
+        exclusively(net.module, every_module(net.module), look)  # nobody else is to see the other mode
         share = min(1.0, self.threshold + self.increase * (int(self.task) - 1))
         for name, rows in seen.rows.items():
             subspace = self.subspaces[name]

@@ -1,9 +1,12 @@
 """Spikes with noise beside them, as dual numbers: what acts on the one acts on the other, until they meet a weight."""
 
 import importlib
+import os
 import sys
+import threading
 import warnings
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from torch import Tensor
 from torch.autograd import forward_ad
@@ -12,13 +15,25 @@ _FORMULAS = "torch._decomp.decompositions_for_jvp"
 """What torch loads when the first dual number is made."""
 
 
-def level() -> AbstractContextManager[object]:
-    """Make dual numbers possible meanwhile."""
+class _Levels:
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+
+
+_LEVELS = _Levels()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_LEVELS.__init__)
+
+
+@contextmanager
+def level() -> Iterator[None]:
+    """Make dual numbers possible meanwhile, to one thread at a time: torch has one level for the whole process."""
     if _FORMULAS not in sys.modules:
         with warnings.catch_warnings():  # torch warns about itself
             warnings.simplefilter("ignore", DeprecationWarning)
             importlib.import_module(_FORMULAS)
-    return forward_ad.dual_level()
+    with _LEVELS.lock, forward_ad.dual_level():
+        yield
 
 
 def beside(x: Tensor, noise: Tensor) -> Tensor:

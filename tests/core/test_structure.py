@@ -15,8 +15,8 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 LAYERS = [
     ["errors", "text", "temporal", "trial", "surrogate", "metrics", "dependences", "exits", "linear_ops"],
-    ["kernels", "operations", "folded", "answering", "delays", "schemas"],
-    ["neurons", "synapse", "layers", "losses", "dataflow"],
+    ["kernels", "operations", "folded", "holding", "delays", "schemas"],
+    ["answering", "neurons", "synapse", "layers", "losses", "dataflow"],
     ["sites", "wiring", "rates", "rate_norms", "hooks", "matrices"],
     ["run", "solvers"],
     ["rate_graph"],
