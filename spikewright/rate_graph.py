@@ -11,8 +11,11 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from spikewright.answering import Calls, Weights, answered
 from spikewright.hooks import Hooks
+from spikewright.interception import Interceptions
+from spikewright.layers.calls import DropoutCall, NormCall
 from spikewright.layers.dropout import scan_shared
 from spikewright.layers.feedback import Feedback
+from spikewright.layers.own_forward import has_own_forward, intercept_dropout, intercept_norm
 from spikewright.neurons import Neuron
 from spikewright.operations import Operation
 from spikewright.rate_norms import RateNorm
@@ -78,6 +81,7 @@ class RateGraph:
         self._emit, self._norm, self._cuts_layers = emit, norm, cuts_layers
         self._normed = False
         self._calls = Calls()
+        self._interceptions = Interceptions()
         self._cells: list[Cell] = []
         self._arrived: dict[str, Tensor] = {}
         self._emitted: dict[str, Tensor] = {}
@@ -92,7 +96,8 @@ class RateGraph:
             The mean output `[batch, *output]`, and what a solver has to know of the network.
         """
         sites = self._sites
-        output: Tensor = answered(sites.module, sites.identities, self._answers(), partial(sites.module, x))
+        answers = self._interceptions.apart(self._answers())
+        output: Tensor = answered(sites.module, sites.identities, answers, partial(sites.module, x))
         edges = [Edge(name, leaf, self._emitted[name]) for name, leaf in self._arrived.items()]
         if self._normed:
             return output, Adjoint(self._cells, edges, self._norm.couples)
@@ -107,7 +112,8 @@ class RateGraph:
     def _answers(self) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
         yield from self._weights.answers(self._sites.parametrizations.values())
         for name, module in self._sites.temporal.items():
-            yield module, partial(self._at_temporal, name, module, module.forward)
+            own = has_own_forward(module, module.forward, name in self._sites.containers, default=False)
+            yield module, partial(self._at_own if own else self._at_temporal, name, module, module.forward)
         if self._hooks is not None:
             for name, module in self._sites.synapses.items():
                 yield module, partial(self._at_synapse, name, module.forward, self._hooks)
@@ -128,12 +134,26 @@ class RateGraph:
         assert isinstance(module, _DropoutNd)  # a rule refuses networks with anything else
         return scan_shared(module, step, self._rates.masks.get(site, {}))[0].squeeze(0)
 
+    def _at_own(self, name: str, module: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        def normalise(call: NormCall, rows: Tensor) -> Tensor:
+            return self._norm.at_rates(self._calls.site(name), call, call, rows.unsqueeze(0)).squeeze(0)
+
+        def drop(call: DropoutCall, rows: Tensor) -> Tensor:
+            masks = self._rates.masks.get(self._calls.site(name), {})
+            return scan_shared(call, rows.unsqueeze(0), masks)[0].squeeze(0)
+
+        if isinstance(module, _BatchNorm):
+            self._normed |= module.training
+            return intercept_norm(self._interceptions, name, module, forward, x, normalise)
+        assert isinstance(module, _DropoutNd)  # has_own_forward says so of nothing else
+        return intercept_dropout(self._interceptions, name, module, forward, x, drop)
+
     def _at_synapse(self, name: str, forward: Callable[..., Tensor], hooks: Hooks, *args: Any, **kwargs: Any) -> Tensor:
         def handle(operation: Operation, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
             arrival, _ = hooks.on_weight(self._calls.site(name), operation, x.unsqueeze(0), weight, {})
             return transmit(operation, arrival, weight, bias).squeeze(0)
 
-        with Intercept(handle):
+        with self._interceptions.active(Intercept(handle)):
             return forward(*args, **kwargs)
 
     def _fire(self, site: str, neuron: Neuron, current: Tensor) -> Tensor:

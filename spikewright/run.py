@@ -13,8 +13,11 @@ from spikewright.answering import Calls, Weights, answered
 from spikewright.errors import NetworkError, ShapeError
 from spikewright.folded import Folded
 from spikewright.hooks import Hooks
+from spikewright.interception import Interceptions
 from spikewright.layers.batch_norm import Normalise, as_it_says
+from spikewright.layers.calls import DropoutCall, NormCall
 from spikewright.layers.dropout import scan_shared
+from spikewright.layers.own_forward import has_own_forward, intercept_dropout, intercept_norm
 from spikewright.neurons import Neuron
 from spikewright.operations import Operation
 from spikewright.rates import Record
@@ -81,6 +84,7 @@ class Run:
         self._calls = Calls()
         self._weights = Weights()
         self._keeps_weights = False
+        self._interceptions = Interceptions()
         self._emitted: dict[str, Tensor] = {}
         self._fired: dict[str, Tensor] = {}
         self._seen = 0
@@ -95,7 +99,8 @@ class Run:
             The network's output, `[time, batch, *output]`.
         """
         sites = self._sites
-        return answered(sites.module, sites.identities, self._answers(is_static(x)), partial(self._steps, x))
+        answers = self._interceptions.apart(self._answers(is_static(x)))
+        return answered(sites.module, sites.identities, answers, partial(self._steps, x))
 
     def detach(self) -> None:
         """Cut the state from the graph of the steps so far."""
@@ -148,7 +153,9 @@ class Run:
         if not torch.compiler.is_compiling():
             yield from self._weights.answers(self._sites.parametrizations.values())
         for name, module in self._sites.temporal.items():
-            yield module, partial(self._at_temporal, name, module, module.forward)
+            default, holds = self._normalise is as_it_says, name in self._sites.containers
+            own = has_own_forward(module, module.forward, holds, default)
+            yield module, partial(self._at_own if own else self._at_temporal, name, module, module.forward)
         if self._hooks is not None or self._observers or self._spikes_as_bytes or static:
             for name, module in self._sites.synapses.items():
                 yield module, partial(self._at_synapse, name, module.forward)
@@ -171,8 +178,7 @@ class Run:
     def _at_temporal(self, name: str, module: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         site = self._calls.site(name)
         binary = isinstance(module, Neuron) and module.binary
-        if not binary and x.dtype in (torch.float16, torch.bfloat16) and torch.is_autocast_enabled(x.device.type):
-            x = x.float()  # statistics, and states of a scan that may not keep them in full precision by itself
+        x = x if binary else _in_full(x)
         chunk = self._folded.unfold(x.clone() if site in self._overwritten else x)
         fed_back = name in self._sites.sources  # the same at all of its places
         state = self._carried(name if fed_back else site, chunk)
@@ -198,6 +204,29 @@ class Run:
                 observer.neuron(site, x, folded)
         return folded
 
+    def _at_own(self, name: str, module: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """Run the forward of a batch norm or dropout once, with its operation done for every step."""
+
+        def normalise(call: NormCall, rows: Tensor) -> Tensor:
+            chunk = self._folded.unfold(rows)
+            return self._folded.fold(self._normalise(self._calls.site(name), call, call, chunk))
+
+        def drop(call: DropoutCall, rows: Tensor) -> Tensor:
+            site, chunk = self._calls.site(name), self._folded.unfold(rows)
+            carried = self._carried(site, chunk)
+            if isinstance(module, Temporal):
+                y, state = module.scan(chunk, carried, self._through_time)
+            else:
+                y, state = scan_shared(call, chunk, carried)
+            self.state[site] = state
+            return self._folded.fold(y)
+
+        x = _in_full(x)
+        if isinstance(module, _BatchNorm):
+            return intercept_norm(self._interceptions, name, module, forward, x, normalise)
+        assert isinstance(module, _DropoutNd)  # has_own_forward says so of nothing else
+        return intercept_dropout(self._interceptions, name, module, forward, x, drop)
+
     def _scan(self, site: str, module: Temporal, chunk: Tensor, state: SiteState) -> tuple[Tensor, SiteState]:
         if not isinstance(module, Neuron):
             return module.scan(chunk, state, self._through_time)
@@ -210,7 +239,7 @@ class Run:
         listens = self._hooks is not None or self._observers
         if not listens and not any(isinstance(x, Tensor) and self._is_special(x) for x in args):
             return forward(*args, **kwargs)
-        with Intercept(partial(self._transmit, name)):
+        with self._interceptions.active(Intercept(partial(self._transmit, name))):
             return forward(*args, **kwargs)
 
     def _transmit(self, name: str, operation: Operation, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -235,3 +264,9 @@ class Run:
     def _at_source(self, name: str, forward: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         self._emitted[name] = forward(*args, **kwargs)
         return self._emitted[name]
+
+
+def _in_full(x: Tensor) -> Tensor:
+    """Undo autocast: statistics, and states of a scan that may not keep them in full precision by itself."""
+    half = x.dtype in (torch.float16, torch.bfloat16) and torch.is_autocast_enabled(x.device.type)
+    return x.float() if half else x

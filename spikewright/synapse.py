@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 
 from spikewright.errors import ShapeError
+from spikewright.interception import Interception
 from spikewright.operations import Convolution, Linear, Operation
 from spikewright.temporal import is_static
 
@@ -124,7 +124,7 @@ def transmit(
     return current.unsqueeze(0).expand(steps, *current.shape)
 
 
-class Intercept(TorchFunctionMode):
+class Intercept(Interception):
     """While active, hands every linear operation that is called to `handler` instead of running it.
 
     Taking the *operation* and not the module means that padding modes, parametrised weights and subclasses with a
@@ -132,21 +132,7 @@ class Intercept(TorchFunctionMode):
     """
 
     def __init__(self, handler: Callable[[Operation, Tensor, Tensor, Tensor | None], Tensor]) -> None:
-        super().__init__()
-        self._handler: Callable[..., Tensor] | None = handler
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        kind = _KINDS.get(func)
-        handler = self._handler
-        if kind is None or handler is None:
-            return func(*args, **kwargs)
-        operation, x, weight, bias = kind(*args, **kwargs)
-        self._handler = None  # an operation inside the handler is the handler's own
-        try:
-            return handler(operation, x, weight, bias)
-        finally:
-            self._handler = handler
+        super().__init__(_KINDS, handler)
 
 
 _KINDS: dict[Any, Callable[..., tuple[Operation, Tensor, Tensor, Tensor | None]]] = {

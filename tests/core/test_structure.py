@@ -15,7 +15,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 LAYERS = [
     ["errors", "text", "temporal", "trial", "surrogate", "metrics", "dependences", "exits", "linear_ops"],
-    ["kernels", "operations", "folded", "holding", "delays", "schemas"],
+    ["kernels", "operations", "folded", "holding", "interception", "delays", "schemas"],
     ["answering", "neurons", "synapse", "layers", "losses", "dataflow"],
     ["sites", "wiring", "rates", "rate_norms", "hooks", "matrices"],
     ["run", "solvers"],
