@@ -66,8 +66,8 @@ class EWC(AroundRule):
 
     def settle(self, net: Network, x: Tensor, y: Tensor, loss: Loss) -> None:
         squares = {name: torch.zeros_like(p) for name, p in self._sprung(net)}
-        rule = self.rule.stand_in(net, x[:, :1])
-        with untouched(net), evaluating(net), torch.enable_grad():
+        with untouched(net.module), evaluating(net), torch.enable_grad():
+            rule = self.rule.stand_in(net, x[:, :1])
             for n in range(len(y)):
                 net.zero_grad()
                 for _ in rule.updates(net, x[:, n : n + 1], y[n : n + 1], loss):

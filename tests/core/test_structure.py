@@ -14,7 +14,8 @@ ROOT = Path(spikewright.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
 LAYERS = [
-    ["errors", "text", "temporal", "trial", "surrogate", "metrics"],
+    ["errors", "text", "snapshot"],
+    ["temporal", "trial", "surrogate", "metrics"],
     ["kernels", "operations", "folded", "answering", "delays"],
     ["neurons", "synapse", "layers", "losses"],
     ["sites", "wiring", "rates", "rate_norms", "part", "matrices"],
