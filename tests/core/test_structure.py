@@ -15,6 +15,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 LAYERS = [
     ["errors", "text", "snapshot"],
+    ["arguments"],
     ["temporal", "trial", "surrogate", "metrics"],
     ["kernels", "operations", "folded", "answering", "delays"],
     ["neurons", "synapse", "layers", "losses"],
