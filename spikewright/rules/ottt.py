@@ -121,13 +121,13 @@ class OTTT(OnlineRule):
         )
 
     def _leak(self, synapse: Synapse) -> float | Tensor:
-        """Return the leak of the trace at a synapse; 0 where there is none."""
+        """Return the leak of the trace at a synapse, without axes; 0 where there is none."""
         if self._untraced(synapse):
             return 0.0
-        if self.fixed_leak is not None:
-            return self.fixed_leak
-        neurons = self._neurons(synapse)
-        return next(iter(neurons.values())).leak if neurons else 0.0
+        leak: float | Tensor | None = self.fixed_leak
+        if leak is None:
+            leak = next((neuron.leak for neuron in self._neurons(synapse).values()), 0.0)
+        return leak.reshape(()) if isinstance(leak, Tensor) and leak.numel() == 1 else leak
 
     def _neurons(self, synapse: Synapse) -> dict[str, Neuron]:
         """Return the neurons whose leak the trace at a synapse takes."""
