@@ -25,7 +25,7 @@ def scan_shared(module: _DropoutNd, x: Tensor, state: SiteState) -> tuple[Tensor
     if mask is None:
         # What the module does to ones is its mask, scaled by 1/(1-p) and with its own granularity.
         mask = type(module).forward(module, torch.ones_like(x[0]))
-    return x * mask.detach(), {"mask": mask}
+    return x * mask.detach().to(x.dtype), {"mask": mask}
 
 
 class SharedDropout(nn.Dropout, Temporal):
