@@ -78,7 +78,8 @@ def energy(net: Network, rule: Rule, x: Tensor, y: Tensor, loss: Loss) -> Energy
         loss: The loss.
     """
     counter = SynapseCounter()
-    with untouched(net):
+    x = x.detach()
+    with untouched(net.module):
         with torch.no_grad():
             run = net.start(x, observers=(counter,))
             for step in x.split(1):

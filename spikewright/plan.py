@@ -109,7 +109,7 @@ def plan(
 
 def _saved_bytes(net: Network, rule: Rule, shape: Sequence[int]) -> int:
     example = next(net.parameters())
-    with untouched(net):
+    with untouched(net.module):
         x = torch.rand(*shape, dtype=example.dtype, device=example.device)
         y = torch.zeros(shape[1], dtype=torch.int64, device=example.device)
         net.wiring(x)  # its probe is not part of a step

@@ -27,7 +27,7 @@ def scan_shared(module: _DropoutNd | DropoutCall, x: Tensor, state: SiteState) -
         # What the module does to ones is its mask, scaled by 1/(1-p) and with its own granularity.
         by_call = isinstance(module, DropoutCall)
         mask = module.mask(x[0]) if by_call else type(module).forward(module, torch.ones_like(x[0]))
-    return x * mask.detach(), {"mask": mask}
+    return x * mask.detach().to(x.dtype), {"mask": mask}
 
 
 class SharedDropout(nn.Dropout, Temporal):

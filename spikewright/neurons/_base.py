@@ -6,7 +6,9 @@ from typing import ClassVar, get_args
 import torch
 from torch import Tensor
 
+from spikewright.arguments import check_number
 from spikewright.errors import ConfigError, OutsideRun, ShapeError, nearest
+from spikewright.kernels.layout import precision
 from spikewright.kernels.lif import Reset, lif_scan
 from spikewright.neurons._dynamics import UNKNOWN, Dynamics
 from spikewright.surrogate import Surrogate
@@ -40,9 +42,10 @@ class Neuron(Temporal):
             normal, fresh at every step, the same however a sequence is cut into chunks.
 
     Raises:
-        ConfigError: The threshold is not positive or not above rest, `reset` is unknown, a hard reset is combined
-            with a rest potential, the amplitude is zero, or the noise negative; an argument is given that a scan of
-            the neuron's own ignores; or a subclass has neither `leak` nor a `scan` of its own.
+        ConfigError: A constant is not one finite number; the threshold is not positive or not above rest, `reset` is
+            unknown, a hard reset is combined with a rest potential, the amplitude is zero, or the noise negative;
+            `surrogate` is no `Surrogate`; an argument is given that a scan of the neuron's own ignores; or a subclass
+            has neither `leak` nor a `scan` of its own.
 
     Attributes:
         in_quanta: Potentials are in units of the quantum, as they always are where it is trained: then it is trained
@@ -69,6 +72,15 @@ class Neuron(Temporal):
     ) -> None:
         super().__init__()
         name = type(self).__name__
+        check_number(name, "threshold", threshold, trained=_TRAINED_THRESHOLD)
+        for key, value in (("rest", rest), ("gain", gain), ("amplitude", amplitude), ("noise", noise)):
+            check_number(name, key, value, trained=_IN_THE_WEIGHTS)
+        if not isinstance(surrogate, Surrogate):
+            raise ConfigError(
+                f"{name}(surrogate={surrogate!r}) was given {type(surrogate).__name__}, but the slope of a spike comes "
+                "from an object with a method slope(x). Give an instance, such as surrogate=Sigmoid(4.0), or one of a "
+                "subclass of Surrogate."
+            )
         if not threshold > 0:
             raise ConfigError(f"{name}(threshold={threshold}): a neuron fires at a positive threshold.")
         if reset not in get_args(Reset):
@@ -84,9 +96,9 @@ class Neuron(Temporal):
         if noise < 0:
             raise ConfigError(f"{name}(noise={noise}): a standard deviation is not negative. 0 is no noise.")
         self._check_subclass({"rest": (rest, 0), "gain": (gain, 1), "amplitude": (amplitude, 1), "noise": (noise, 0)})
-        self.noise = noise
-        self.threshold = threshold
-        self.rest, self.gain, self.amplitude = rest, gain, amplitude
+        self.noise = float(noise)
+        self.threshold = float(threshold)
+        self.rest, self.gain, self.amplitude = float(rest), float(gain), float(amplitude)
         self.reset: Reset = reset
         self.detach_reset = detach_reset
         self.surrogate = surrogate
@@ -204,9 +216,15 @@ class Neuron(Temporal):
         return None if decay is None else self._per_channel(decay, current)
 
     def _per_channel(self, leak: float | Tensor, current: Tensor) -> float | Tensor:
-        if not isinstance(leak, Tensor) or leak.dim() != 1:
+        """Return a leak in the precision in which a scan of such a current computes; a single entry without axes."""
+        if not isinstance(leak, Tensor):
             return leak
-        if leak.numel() not in (1, current.shape[2]):
+        leak = leak.to(precision(current))
+        if leak.numel() == 1:
+            return leak.reshape(())
+        if leak.dim() != 1:
+            return leak
+        if leak.numel() != current.shape[2]:
             raise ShapeError(
                 f"{type(self).__name__} has {leak.numel()} per-channel time constants, but its current "
                 f"{list(current.shape[1:])} ([batch, channel, ...]) has {current.shape[2]} channels. "
@@ -227,6 +245,10 @@ class Neuron(Temporal):
         special["noise"] = (self.noise, 0)
         shown = "".join(f", {name}={value:g}" for name, (value, usual) in special.items() if value != usual)
         return f"threshold={self.threshold:g}{shown}, reset={self.reset!r}, surrogate={self.surrogate}"
+
+
+_TRAINED_THRESHOLD = "For a trained threshold, use DSRIF(learn_threshold=True) or DSRLIF(learn_threshold=True)."
+_IN_THE_WEIGHTS = "To train a scale, train the weights or a normalisation in front of or behind the neurons."
 
 
 def _is_one(value: float | Tensor) -> bool:

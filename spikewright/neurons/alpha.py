@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from spikewright.arguments import check_number
 from spikewright.errors import ConfigError
 from spikewright.kernels.layout import precision
 from spikewright.kernels.lif import Reset
@@ -36,7 +37,7 @@ class AlphaLIF(Neuron):
         inplace: See `Neuron`.
 
     Raises:
-        ConfigError: `tau` is not positive.
+        ConfigError: `tau` is not one positive number, or see `Neuron`.
 
     Reference:
         Xiao et al., Temporal Spiking Neural Networks with Synaptic Delay for Graph Reasoning, ICML 2024,
@@ -55,12 +56,13 @@ class AlphaLIF(Neuron):
         super().__init__(
             threshold=threshold, reset=reset, detach_reset=detach_reset, surrogate=surrogate, inplace=inplace
         )
+        check_number("AlphaLIF", "tau", tau, finite=False)
         if not 0 < tau < math.inf:
             raise ConfigError(
                 f"AlphaLIF(tau={tau}): current and potential retain exp(-1/tau) per step, with tau a positive number "
                 "of steps."
             )
-        self.tau = tau
+        self.tau = float(tau)
 
     @property
     def dynamics(self) -> Dynamics:
@@ -78,7 +80,7 @@ class AlphaLIF(Neuron):
         rho, gain = math.exp(-1 / self.tau), math.e / self.tau
         wide = x.to(precision(x))  # a long sum of small terms
         rest = torch.zeros_like(wide[0])
-        current, membrane = state.get("current", rest), state.get("membrane", rest)
+        current, membrane = (state.get(name, rest).to(wide.dtype) for name in ("current", "membrane"))
         spikes = []
         for step in wide:
             current = rho * current + gain * step

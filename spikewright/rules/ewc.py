@@ -68,8 +68,8 @@ class EWC(ContinualRule):
 
     def end_task(self, net: Network, x: Tensor, y: Tensor, loss: Loss) -> None:
         squares = {name: torch.zeros_like(p) for name, p in self._sprung(net)}
-        rule = fresh_copy(self.rule, net, x[:, :1])
-        with untouched(net), evaluating(net), torch.enable_grad():
+        with untouched(net.module), evaluating(net), torch.enable_grad():
+            rule = fresh_copy(self.rule, net, x[:, :1])
             for n in range(len(y)):
                 net.zero_grad()
                 for _ in rule.updates(net, x[:, n : n + 1], y[n : n + 1], loss):

@@ -135,13 +135,13 @@ class OTTT(OnlineRule):
         )
 
     def _leak(self, synapse: Synapse) -> float | Tensor:
-        """Return the leak of the trace at a synapse; 0 where there is none."""
+        """Return the leak of the trace at a synapse, without axes; 0 where there is none."""
         if self._untraced(synapse):
             return 0.0
         if self.fixed_leak is not None:
             return self.fixed_leak
-        neurons = self._neurons(synapse)
-        return (_one(next(iter(neurons.values())).dynamics.decay) or 0.0) if neurons else 0.0
+        decays = [_one(neuron.dynamics.decay) for neuron in self._neurons(synapse).values()]
+        return decays[0] if decays and decays[0] is not None else 0.0
 
     def _neurons(self, synapse: Synapse) -> dict[str, Neuron]:
         """Return the neurons whose leak the trace at a synapse takes."""

@@ -14,7 +14,9 @@ ROOT = Path(spikewright.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
 LAYERS = [
-    ["errors", "text", "temporal", "trial", "surrogate", "metrics", "dependences", "exits", "linear_ops"],
+    ["errors", "text", "snapshot"],
+    ["arguments", "dependences", "exits", "linear_ops"],
+    ["temporal", "trial", "surrogate", "metrics"],
     ["kernels", "operations", "folded", "holding", "interception", "delays", "schemas"],
     ["answering", "neurons", "synapse", "layers", "losses", "dataflow"],
     ["sites", "wiring", "rates", "rate_norms", "hooks", "matrices"],
