@@ -146,12 +146,14 @@ def check(sample: Sample, name: str) -> Verdict:
     """Let a rule learn in a drawn network, and compare what it claims with BPTT."""
     verdict = Verdict(name, sample.recipe)
     entry = RULES[name]
-    module = deepcopy(sample.module)
     torch.manual_seed(sample.recipe.seed)
     try:
-        net, rule = sw.Network(module), entry.make()
+        rule = entry.make()
         if entry.second_task:
+            net = sw.Network(deepcopy(sample.module))
             _to_second_task(net, rule, sample, entry.loss)
+        else:
+            net = sample.net
         before = _marks_of(net)
         certificate = sw.certify(net, rule, sample.x, sample.y, entry.loss)
         errors = {row.site: row.relative_error for row in certificate.rows}
@@ -182,8 +184,10 @@ def against_reference(sample: Sample, rule: Rule) -> dict[str, float]:
     torch.manual_seed(sample.recipe.seed)
     for _ in rule.updates(sw.Network(module), sample.x, sample.y, sw.losses.PerStep(F.cross_entropy)):
         pass
-    torch.manual_seed(sample.recipe.seed)
-    expected = reference.gradients(sample.module, sample.x, sample.y, F.cross_entropy)
+    if not sample.expected:
+        torch.manual_seed(sample.recipe.seed)
+        sample.expected = reference.gradients(sample.module, sample.x, sample.y, F.cross_entropy)
+    expected = sample.expected
     largest = max(float(gradient.norm()) for gradient in expected.values())
     errors = {}
     for name, gradient in expected.items():
@@ -219,15 +223,21 @@ def _as_cut(rule: Rule) -> Rule:
 
 
 def _to_second_task(net: sw.Network, rule: Rule, sample: Sample, loss: Loss) -> None:
-    """Learn a first task in one step, and begin the second."""
-    for _ in rule.updates(net, sample.x, sample.y, loss):
-        with torch.no_grad():
-            for parameter in net.parameters():
-                if parameter.grad is not None:
-                    parameter -= 0.05 * parameter.grad / (1 + parameter.grad.norm())
-    net.zero_grad()
+    """Learn a first task in one step, and begin the second by another."""
+    _learn(net, rule, sample, loss)
     rule.next_task(net, sample.x, sample.y, loss)  # type: ignore[operator]
     rule.freeze(net)  # type: ignore[operator]
+    _learn(net, rule, sample, loss)
+
+
+def _learn(net: sw.Network, rule: Rule, sample: Sample, loss: Loss) -> None:
+    net.zero_grad()
+    for _ in rule.updates(net, sample.x, sample.y, loss):
+        pass
+    with torch.no_grad():
+        for parameter in net.parameters():
+            if parameter.grad is not None:
+                parameter -= 0.05 * parameter.grad / (1 + parameter.grad.norm())
     net.zero_grad()
 
 

@@ -26,16 +26,21 @@ def construct(function: Construct) -> Construct:
     return function
 
 
+def _place(net: OddNet, draw: Draw, lowest: int = 0) -> int:
+    """Return a place that is drawn, often the last, where most is promised."""
+    return net.depth - 1 if draw.share() < 0.4 else draw.whole(lowest, net.depth - 1)
+
+
 def _anywhere(net: OddNet, draw: Draw, *, last: bool = True) -> nn.ModuleList:
     """Return the steps of a place in front of a layer, behind one, or in front of the readout."""
-    place = draw.whole(0, net.depth - 1)
+    place = _place(net, draw)
     places = [net.within[place], net.within[place], *([net.before[place]] if place else []), *([net.last] * last)]
     return draw.pick(*places)  # type: ignore[return-value]
 
 
-def _current(net: OddNet, draw: Draw, lowest: int = 0) -> nn.ModuleList:
+def _current(net: OddNet, draw: Draw) -> nn.ModuleList:
     """Return the steps between a layer and its neurons, at a place that is drawn."""
-    return net.within[draw.whole(lowest, net.depth - 1)]  # type: ignore[return-value]
+    return net.within[_place(net, draw)]  # type: ignore[return-value]
 
 
 def _behind_spikes(net: OddNet, draw: Draw) -> nn.ModuleList:
@@ -124,7 +129,7 @@ def data_gate(net: OddNet, draw: Draw) -> None:
 def mean_division(net: OddNet, draw: Draw) -> None:
     """Division by a mean of the data, or by one of what a layer was given."""
     detached, own = draw.share() < 0.5, draw.share() < 0.3
-    place = draw.whole(0, net.depth - 1)
+    place = _place(net, draw)
 
     def divide(self: Any, value: Tensor, seen: Seen) -> Tensor:
         mean = (seen.arrived[place] if own else seen.x).abs().mean(1, keepdim=True) + 0.3
@@ -139,7 +144,7 @@ def data_index(net: OddNet, draw: Draw) -> None:
     kind = draw.pick("gather", "index", "select", "sort", "table")
     if kind == "table":  # a row of a table of weights
         table = nn.Parameter(torch.randn(WIDTH, WIDTH, generator=draw.generator) * 0.6)
-        net.within[draw.whole(0, net.depth - 1)].append(  # type: ignore[operator]
+        net.within[_place(net, draw)].append(  # type: ignore[operator]
             Step(lambda self, value, seen: value + self.table.index_select(0, seen.x.argmax(1)), table=table)
         )
         return
@@ -162,7 +167,7 @@ def data_index(net: OddNet, draw: Draw) -> None:
 def where_mask(net: OddNet, draw: Draw) -> None:
     """`torch.where` by data, between a current and nothing or another value."""
     other = draw.pick(0.0, 0.4, None)
-    place = draw.whole(0, net.depth - 1)
+    place = _place(net, draw)
 
     def where(self: Any, value: Tensor, seen: Seen) -> Tensor:
         fallback = 0.3 * value.roll(1, 1) if other is None else other
@@ -175,7 +180,7 @@ def where_mask(net: OddNet, draw: Draw) -> None:
 def spike_gate(net: OddNet, draw: Draw) -> None:
     """A current is let through by spikes of another layer."""
     kind = draw.pick("greater", "greater", "detached", "attached", "count", "fill")
-    place = draw.whole(1, net.depth - 1)
+    place = _place(net, draw, 1)
     other = draw.whole(0, place - 1)
 
     def gate(self: Any, value: Tensor, seen: Seen) -> Tensor:
@@ -299,7 +304,7 @@ def _replaceable(net: OddNet, draw: Draw) -> int | None:
         for place in _plain_places(net)
         if net.order.count(net.order[place]) == 1 and sum(w is net.layer(place).weight for w in weights) == 1
     ]
-    return draw.pick(*free) if free else None
+    return free[-1] if free and draw.share() < 0.4 else draw.pick(*free) if free else None
 
 
 def _replace(net: OddNet, place: int, layer: nn.Module) -> None:
@@ -419,7 +424,7 @@ def skip_to_output(net: OddNet, draw: Draw) -> None:
 @construct
 def skip_to_current(net: OddNet, draw: Draw) -> None:
     """A current that is added to a later one."""
-    place = draw.whole(1, net.depth - 1)
+    place = _place(net, draw, 1)
     earlier, weighted = draw.whole(0, place - 1), draw.share() < 0.5
 
     def skip(self: Any, value: Tensor, seen: Seen) -> Tensor:
@@ -432,7 +437,7 @@ def skip_to_current(net: OddNet, draw: Draw) -> None:
 @construct
 def skip_of_spikes(net: OddNet, draw: Draw) -> None:
     """Spikes that are added to a later current, or are joined to other spikes."""
-    place = draw.whole(1, net.depth - 1)
+    place = _place(net, draw, 1)
     earlier = draw.whole(0, place - 1)
     net.within[place].append(Step(lambda self, value, seen: value + 0.5 * seen.spikes[earlier]))  # type: ignore
 
@@ -446,13 +451,14 @@ def detached_part(net: OddNet, draw: Draw) -> None:
 @construct
 def feedback(net: OddNet, draw: Draw) -> None:
     """Spikes of the last step are added to a current."""
-    place = draw.whole(0, net.depth - 1)
+    place = _place(net, draw)
     source = draw.whole(place, net.depth - 1)
     if net.maps[source] is not None:
         back: nn.Module = nn.Sequential(nn.Flatten(), _linear(draw, scale=0.7))
     else:
         back = _linear(draw, scale=0.7)
-    net.within[place].append(Plain(Feedback(back, f"neurons.{source}")))  # type: ignore[operator]
+    named = next(other for other in range(source + 1) if net.neurons[other] is net.neurons[source])  # if it is shared
+    net.within[place].append(Plain(Feedback(back, f"neurons.{named}")))  # type: ignore[operator]
 
 
 @construct

@@ -3,17 +3,21 @@
 import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
+import spikewright as sw
 from tests.odd import neurons
 from tests.odd.constructs import CONSTRUCTS, INTEGERS
 from tests.odd.module import CLASSES, MARK, TOKENS, WIDTH, Draw, OddNet
 from tests.odd.reference import Unrolled
 
-DENSITIES = (0.05, 0.2)
+DENSITIES = (0.04, 0.08, 0.29)
 """How likely a construct is in simple and in crowded networks."""
+HARD_TO_PLACE = {"shared_neuron": 2.5, "own_scan": 1.7, "conv2d": 1.6, "own_layer": 1.6, "conv1d": 1.3, "two_routes": 1.3}
+"""How much likelier those are that often find no place left."""
 LIVE = (0.08, 0.92)
 """Share of the neurons of a layer that fire in a step, within which a layer is left as it is."""
 
@@ -53,6 +57,7 @@ class Sample:
         x: `[time, batch, WIDTH]`.
         y: `[batch]`.
         rates: Share of neurons that fire in a step, by layer.
+        expected: The gradient of BPTT that is written apart, once it has been found.
     """
 
     recipe: Recipe
@@ -60,6 +65,12 @@ class Sample:
     x: Tensor
     y: Tensor
     rates: dict[str, float] = field(default_factory=dict)
+    expected: dict[str, Tensor] = field(default_factory=dict)
+
+    @cached_property
+    def net(self) -> sw.Network:
+        """The network as the library runs it."""
+        return sw.Network(self.module)
 
 
 def recipe(seed: int, family: Collection[str] | None = None, steps: int | None = None) -> Recipe:
@@ -78,9 +89,9 @@ def recipe(seed: int, family: Collection[str] | None = None, steps: int | None =
     chosen = []
     for name in CONSTRUCTS:
         if name in INTEGERS:
-            taken = integers and draw.share() < 0.48
+            taken = integers and draw.share() < 0.45
         else:
-            taken = draw.share() < density
+            taken = draw.share() < density * HARD_TO_PLACE.get(name, 1)
         if taken:
             chosen.append(name)
     return Recipe(seed, tuple(chosen), integers, steps)

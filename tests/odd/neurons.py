@@ -126,3 +126,4 @@ CONSTRUCTS["three_leaks"] = three_leaks
 for _name in NEURONS:
     CONSTRUCTS[_name] = _placed(_name)
 CONSTRUCTS["shared_neuron"] = shared_neuron
+CONSTRUCTS["feedback"] = CONSTRUCTS.pop("feedback")  # which has to know the neurons

@@ -215,7 +215,7 @@ class Unrolled:
                 if kind is not None and child is not None:
                     parent._modules[name] = made.setdefault(child, kind(child))
         self.stateful = list(made.values())
-        named = dict(self.module.named_modules())
+        named = dict(self.module.named_modules(remove_duplicate=False))
         for back in self.stateful:
             if isinstance(back, Back):
                 named[str(back.source)].register_forward_hook(back.take)
