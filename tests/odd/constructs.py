@@ -17,6 +17,8 @@ Construct = Callable[[OddNet, Draw], bool | None]
 CONSTRUCTS: dict[str, Construct] = {}
 INTEGERS = {"padding_mask", "embedding", "trained_scale_of_integers"}
 """Constructs that need an input of whole numbers."""
+SHARING = {"shared_weight", "shared_weight_in_other_order", "layer_called_twice"}
+"""Constructs by which one weight is used at two places."""
 RANDOM = {"functional_dropout"}
 """Constructs that draw other numbers where a sequence is cut into other chunks."""
 
@@ -34,19 +36,19 @@ def _place(net: OddNet, draw: Draw, lowest: int = 0) -> int:
 def _anywhere(net: OddNet, draw: Draw, *, last: bool = True) -> nn.ModuleList:
     """Return the steps of a place in front of a layer, behind one, or in front of the readout."""
     place = _place(net, draw)
-    places = [net.within[place], net.within[place], *([net.before[place]] if place else []), *([net.last] * last)]
-    return draw.pick(*places)  # type: ignore[return-value]
+    side = draw.pick("within", "within", *(["before"] if place else []), *(["last"] if last else []))
+    return net.last if side == "last" else net.within(place) if side == "within" else net.before(place)
 
 
 def _current(net: OddNet, draw: Draw) -> nn.ModuleList:
     """Return the steps between a layer and its neurons, at a place that is drawn."""
-    return net.within[_place(net, draw)]  # type: ignore[return-value]
+    return net.within(_place(net, draw))  # type: ignore[return-value]
 
 
 def _behind_spikes(net: OddNet, draw: Draw) -> nn.ModuleList:
     """Return the steps between neurons and the next layer, or the readout."""
     place = draw.whole(1, net.depth)
-    return net.last if place == net.depth else net.before[place]  # type: ignore[return-value]
+    return net.last if place == net.depth else net.before(place)  # type: ignore[return-value]
 
 
 def _linear(draw: Draw, inputs: int = WIDTH, outputs: int = WIDTH, scale: float = 1.5) -> nn.Linear:
@@ -102,7 +104,7 @@ def padding_mask(net: OddNet, draw: Draw) -> None:
     def mask(self: Any, value: Tensor, seen: Seen) -> Tensor:
         return value * (seen.raw != 0)
 
-    (net.within[0] if draw.share() < 0.6 else _current(net, draw)).append(Step(mask))  # type: ignore[operator]
+    (net.within(0) if draw.share() < 0.6 else _current(net, draw)).append(Step(mask))  # type: ignore[operator]
 
 
 @construct
@@ -135,16 +137,16 @@ def mean_division(net: OddNet, draw: Draw) -> None:
         mean = (seen.arrived[place] if own else seen.x).abs().mean(1, keepdim=True) + 0.3
         return value / (mean.detach() if detached else mean)
 
-    net.within[place].append(Step(divide))  # type: ignore[operator]
+    net.within(place).append(Step(divide))  # type: ignore[operator]
 
 
 @construct
 def data_index(net: OddNet, draw: Draw) -> None:
     """What is taken from a current is where the data are largest."""
-    kind = draw.pick("gather", "index", "select", "sort", "table")
+    kind = draw.pick("gather", "index", "index", "largest", "largest", "select", "sort", "table")
     if kind == "table":  # a row of a table of weights
         table = nn.Parameter(torch.randn(WIDTH, WIDTH, generator=draw.generator) * 0.6)
-        net.within[_place(net, draw)].append(  # type: ignore[operator]
+        net.within(_place(net, draw)).append(  # type: ignore[operator]
             Step(lambda self, value, seen: value + self.table.index_select(0, seen.x.argmax(1)), table=table)
         )
         return
@@ -156,6 +158,8 @@ def data_index(net: OddNet, draw: Draw) -> None:
             return value.gather(1, index)
         if kind == "index":
             return value[rows, index]
+        if kind == "largest":  # one entry for all
+            return value[rows, index[:, :1]] + torch.linspace(-0.5, 0.5, WIDTH)
         if kind == "select":
             return value.flatten().index_select(0, (rows * WIDTH + index).flatten()).view_as(value)
         return value.take_along_dim(seen.x.argsort(stable=True, dim=1), 1)
@@ -173,7 +177,7 @@ def where_mask(net: OddNet, draw: Draw) -> None:
         fallback = 0.3 * value.roll(1, 1) if other is None else other
         return torch.where(seen.x > 0.5, value, fallback)
 
-    net.within[place].append(Step(where))  # type: ignore[operator]
+    net.within(place).append(Step(where))  # type: ignore[operator]
 
 
 @construct
@@ -191,12 +195,12 @@ def spike_gate(net: OddNet, draw: Draw) -> None:
             return value * ((spikes != 0).sum(1, keepdim=True) > WIDTH // 4)
         return value * {"greater": spikes > 0, "detached": 0.5 + spikes.detach(), "attached": 0.5 + spikes}[kind]
 
-    net.within[place].append(Step(gate))  # type: ignore[operator]
+    net.within(place).append(Step(gate))  # type: ignore[operator]
 
 
 @construct
 def item_branch(net: OddNet, draw: Draw) -> None:
-    """An `if` on a number: of a parameter, or of the data, where a probe of the first samples may take the other way."""
+    """An `if` on a number of a parameter, or of the data, where a probe of the first samples may take the other way."""
     of_data = draw.share() < 0.6
     gated = draw.share() < 0.4
 
@@ -331,7 +335,7 @@ def bottleneck(net: OddNet, draw: Draw, place: int) -> nn.Module:
 
 def _normed(draw: Draw, training: bool) -> nn.Module:
     inner = [_linear(draw, WIDTH, 8), nn.BatchNorm1d(8), _linear(draw, 8, WIDTH)]
-    layers = inner + [nn.BatchNorm1d(WIDTH)] if draw.share() < 0.5 else inner
+    layers = [*inner, nn.BatchNorm1d(WIDTH)] if draw.share() < 0.5 else inner
     for layer in layers:
         if isinstance(layer, nn.BatchNorm1d):
             with torch.no_grad():
@@ -397,7 +401,7 @@ def two_routes(net: OddNet, draw: Draw) -> bool | None:
             return value * (1 + weight.mean())  # type: ignore[operator]
         return value + 0.5 * F.linear(seen.arrived[later], weight)  # type: ignore[arg-type]
 
-    net.within[later if kind == "later" else place].append(Step(route))  # type: ignore[operator]
+    net.within(later if kind == "later" else place).append(Step(route))  # type: ignore[operator]
 
 
 @construct
@@ -431,7 +435,7 @@ def skip_to_current(net: OddNet, draw: Draw) -> None:
         current = seen.currents[earlier]
         return value + 0.5 * (self.layer(current) if weighted else current)
 
-    net.within[place].append(Step(skip, layer=_linear(draw) if weighted else None))  # type: ignore[operator]
+    net.within(place).append(Step(skip, layer=_linear(draw) if weighted else None))  # type: ignore[operator]
 
 
 @construct
@@ -439,7 +443,7 @@ def skip_of_spikes(net: OddNet, draw: Draw) -> None:
     """Spikes that are added to a later current, or are joined to other spikes."""
     place = _place(net, draw, 1)
     earlier = draw.whole(0, place - 1)
-    net.within[place].append(Step(lambda self, value, seen: value + 0.5 * seen.spikes[earlier]))  # type: ignore
+    net.within(place).append(Step(lambda self, value, seen: value + 0.5 * seen.spikes[earlier]))  # type: ignore
 
 
 @construct
@@ -458,7 +462,7 @@ def feedback(net: OddNet, draw: Draw) -> None:
     else:
         back = _linear(draw, scale=0.7)
     named = next(other for other in range(source + 1) if net.neurons[other] is net.neurons[source])  # if it is shared
-    net.within[place].append(Plain(Feedback(back, f"neurons.{named}")))  # type: ignore[operator]
+    net.within(place).append(Plain(Feedback(back, f"neurons.{named}")))  # type: ignore[operator]
 
 
 @construct
@@ -567,8 +571,3 @@ def two_layer_readout(net: OddNet, draw: Draw) -> bool | None:
     """Two layers behind the last neurons, with or without something bent between them."""
     bent = draw.pick(nn.Identity, nn.Tanh, nn.ReLU)()
     net.readout = nn.Sequential(_linear(draw, WIDTH, 8), bent, _linear(draw, 8, CLASSES))
-
-
-def applicable(name: str, integers: bool) -> bool:
-    """Whether a construct may be drawn for such an input."""
-    return integers or name not in INTEGERS

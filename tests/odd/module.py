@@ -75,10 +75,8 @@ class OddNet(nn.Module):
         self.layers = nn.ModuleList(nn.Linear(WIDTH, WIDTH) for _ in range(depth))
         self.order = list(range(depth))
         """The layer that is called at each place."""
-        self.before = nn.ModuleList(nn.ModuleList() for _ in range(depth))
-        """Steps on what a layer is given."""
-        self.within = nn.ModuleList(nn.ModuleList() for _ in range(depth))
-        """Steps between a layer and its neurons."""
+        self.steps = nn.ModuleDict()
+        """Steps in front of layers and behind them, where there are any."""
         self.neurons = nn.ModuleList()
         self.maps: list[tuple[int, ...] | None] = [None] * depth
         """The shape in which neurons see a current, if it is not a vector."""
@@ -88,20 +86,37 @@ class OddNet(nn.Module):
         self.beside = nn.ModuleList()
         """Steps on the output."""
 
+    def before(self, place: int) -> nn.ModuleList:
+        """Return the steps on what a layer is given, to add to."""
+        return self._added(f"before{place}")
+
+    def within(self, place: int) -> nn.ModuleList:
+        """Return the steps between a layer and its neurons, to add to."""
+        return self._added(f"within{place}")
+
+    def _added(self, key: str) -> nn.ModuleList:
+        if key not in self.steps:
+            self.steps[key] = nn.ModuleList()
+        return self.steps[key]  # type: ignore[return-value]
+
     def forward(self, raw: Tensor) -> Tensor:
         seen = Seen(self, raw, raw.double() / 2 if self.integers else raw)
         value = seen.raw if len(self.front) else seen.x
         value = _through(self.front, value, seen)
         for place, index in enumerate(self.order):
-            value = _through(self.before[place], value, seen)
+            value = self._at("before", place, value, seen)
             seen.arrived.append(value)
-            current = _through(self.within[place], self.layers[index](value), seen)
+            current = self._at("within", place, self.layers[index](value), seen)
             seen.currents.append(current)
             shape = self.maps[place]
             neurons = self.neurons[place]
             value = neurons(current) if shape is None else neurons(current.view(-1, *shape)).flatten(1)
             seen.spikes.append(value)
         return _through(self.beside, self.readout(_through(self.last, value, seen)), seen)
+
+    def _at(self, side: str, place: int, value: Tensor, seen: Seen) -> Tensor:
+        key = f"{side}{place}"
+        return _through(self.steps[key], value, seen) if key in self.steps else value
 
     def layer(self, place: int) -> nn.Module:
         return self.layers[self.order[place]]

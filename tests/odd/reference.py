@@ -1,6 +1,6 @@
 """BPTT written apart from the library: one call of the module per time step, differentiated by autograd.
 
-`Unrolled` copies a drawn network and puts a small stateful module in the place of everything that has a memory: neurons,
+`Unrolled` copies a drawn network and puts a small stateful module in the place of all that has a memory: neurons,
 dropout, delays and feedback.  Each of them keeps one state per call within a step.  All else is the module's own code.
 """
 
