@@ -136,8 +136,7 @@ class Run:
     def _answers(self, static: bool) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
         """Pair every module the run speaks for with what answers in its place."""
         for name, module in self._sites.temporal.items():
-            default, holds = self._normalise is as_it_says, name in self._sites.containers
-            own = has_own_forward(module, module.forward, holds, default)
+            own = has_own_forward(module, module.forward, default=self._normalise is as_it_says)
             yield module, partial(self._at_own if own else self._at_temporal, name, module, module.forward)
         if self._part is not None or self._observers or self._bytes_for_spikes or static:
             for name, module in self._sites.synapses.items():
