@@ -171,10 +171,10 @@ def test_an_operation_of_neurons_inside_a_layer_is_theirs() -> None:
 @pytest.mark.compile
 def test_it_compiles_in_one_graph() -> None:
     net = Network(lively(nn.Sequential(nn.Linear(4, 6), FlatNormAct(6), nn.Linear(6, 3))))
-    x = torch.rand(3, 4, 4, dtype=torch.float64)
+    x, rule = torch.rand(3, 4, 4, dtype=torch.float64), OTTT()
 
     def forward(x: Tensor) -> Tensor:
-        return net.start(x, rule=OTTT()).advance(x)
+        return net.start(x, rule=rule).advance(x)
 
     plain = forward(x)
     torch._dynamo.reset()
