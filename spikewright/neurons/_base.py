@@ -63,6 +63,7 @@ class Neuron(Temporal):
     ) -> None:
         super().__init__()
         name = type(self).__name__
+        check_number(name, "threshold", threshold)
         if not threshold > 0:
             raise ConfigError(f"{name}(threshold={threshold}): a neuron fires at a positive threshold.")
         if reset not in get_args(Reset):
@@ -184,6 +185,18 @@ class Neuron(Temporal):
         special["noise"] = (self.noise, 0)
         shown = "".join(f", {name}={value:g}" for name, (value, usual) in special.items() if value != usual)
         return f"threshold={self.threshold:g}{shown}, reset={self.reset!r}, surrogate={self.surrogate}"
+
+
+def check_number(neuron: str, key: str, value: object) -> None:
+    """Raise `ConfigError` if a switch was given where a number belongs.
+
+    Libraries that build activations as `act_layer(True)` mean `inplace`.
+    """
+    if isinstance(value, bool):
+        raise ConfigError(
+            f"{neuron}({key}={value}): {key} is a number, and {value} would stand for {float(value)}. A library that "
+            f"calls act_layer({value}) means inplace, which neurons ignore: give it act_layer=lambda *_: {neuron}()."
+        )
 
 
 def _is_one(value: float | Tensor) -> bool:

@@ -8,7 +8,7 @@ from torch import Tensor
 from spikewright.errors import ConfigError, IncompatibleRule
 from spikewright.kernels.layout import precision
 from spikewright.kernels.lif import Reset
-from spikewright.neurons._base import Neuron
+from spikewright.neurons._base import Neuron, check_number
 from spikewright.surrogate import Sigmoid, Surrogate
 from spikewright.temporal import SiteState
 
@@ -52,6 +52,7 @@ class AlphaLIF(Neuron):
         surrogate: Surrogate = Sigmoid(4.0),  # noqa: B008  (a frozen value)
         inplace: bool = False,
     ) -> None:
+        check_number(type(self).__name__, "tau", tau)
         super().__init__(
             threshold=threshold, reset=reset, detach_reset=detach_reset, surrogate=surrogate, inplace=inplace
         )

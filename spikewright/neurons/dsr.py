@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from spikewright.errors import ConfigError
-from spikewright.neurons._base import Neuron
+from spikewright.neurons._base import Neuron, check_number
 from spikewright.surrogate import Sigmoid, Surrogate
 
 
@@ -152,6 +152,7 @@ class DSRLIF(_Weighted):
         surrogate: Surrogate = Sigmoid(4.0),  # noqa: B008  (a frozen value)
         inplace: bool = False,
     ) -> None:
+        check_number(type(self).__name__, "tau", tau)
         if not (tau > 0 and dt > 0):
             raise ConfigError(f"DSRLIF(tau={tau}, dt={dt}): both are times in the same units, and positive.")
         beta, scale = math.exp(-dt / tau), dt**2 if threshold_grad is None else threshold_grad

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from spikewright.errors import ConfigError
 from spikewright.kernels.lif import Reset
-from spikewright.neurons._base import Neuron
+from spikewright.neurons._base import Neuron, check_number
 from spikewright.surrogate import Sigmoid, Surrogate
 
 
@@ -57,6 +57,7 @@ class LIF(Neuron):
         amplitude: float = 1.0,
         noise: float = 0.0,
     ) -> None:
+        check_number(type(self).__name__, "tau", tau)
         super().__init__(
             threshold=threshold,
             rest=rest,
