@@ -8,6 +8,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.dropout import AlphaDropout, FeatureAlphaDropout, _DropoutNd
 
 from spikewright.errors import NetworkError
+from spikewright.foreign import check_foreign
 from spikewright.layers.feedback import Feedback
 from spikewright.neurons import Neuron
 from spikewright.temporal import Temporal
@@ -53,6 +54,8 @@ def find_sites(module: nn.Module) -> Sites:
             "compilation at every call. Pass the plain module, and compile the stateless blocks inside it instead."
         )
     named = dict(module.named_modules())
+    for name, m in named.items():
+        check_foreign(name, m)
     if not any(isinstance(m, Neuron) for m in named.values()):
         raise NetworkError(
             f"Network was given {type(module).__name__} with no spiking neuron in it, so there is nothing to run over "

@@ -15,7 +15,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 LAYERS = [
     ["errors", "text", "temporal", "trial", "surrogate", "metrics"],
-    ["kernels", "operations", "folded", "answering", "interception", "delays"],
+    ["kernels", "operations", "folded", "answering", "interception", "foreign", "delays"],
     ["neurons", "synapse", "layers", "losses"],
     ["sites", "wiring", "rates", "rate_norms", "part", "matrices"],
     ["run", "solvers"],
