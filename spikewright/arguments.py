@@ -35,6 +35,11 @@ def check_number(owner: str, name: str, value: object, trained: str = "", finite
             f"{trained or 'Leave training it to the weights in front.'} For a constant, give a float, such as "
             f"{name}={1.0}{' or value.item()' if value.numel() == 1 else ''}."
         )
+    if isinstance(value, bool):
+        raise ConfigError(
+            f"{owner}({name}={value}): {name} is a number, and {value} would stand for {float(value)}. A library that "
+            f"calls act_layer({value}) means inplace, which neurons ignore: give it act_layer=lambda *_: {owner}()."
+        )
     raise ConfigError(
         f"{owner}({name}={shown(value)}) was given {_kind(value)}, but {name} is one number for all neurons of the "
         f"layer. Give a float, such as {name}=1.0{'; None does not stand for a default' if value is None else ''}."

@@ -54,7 +54,7 @@ class Folded:
         for mark, steps in self._repeated:
             if x.shape[1:] == steps.shape[2:] and x.is_contiguous() and mark.is_on(x):
                 return steps
-        return x.unflatten(0, (self.steps, -1))
+        return torch.unflatten(x, 0, (self.steps, -1))
 
     def repeats(self, x: Tensor) -> bool:
         """Whether `x` is known to repeat one step."""

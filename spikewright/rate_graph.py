@@ -112,7 +112,7 @@ class RateGraph:
     def _answers(self) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
         yield from self._weights.answers(self._sites.parametrizations.values())
         for name, module in self._sites.temporal.items():
-            own = has_own_forward(module, module.forward, name in self._sites.containers, default=False)
+            own = has_own_forward(module, module.forward, default=False)
             yield module, partial(self._at_own if own else self._at_temporal, name, module, module.forward)
         if self._hooks is not None:
             for name, module in self._sites.synapses.items():

@@ -159,8 +159,7 @@ class Run:
         if not torch.compiler.is_compiling():
             yield from self._weights.answers(self._sites.parametrizations.values())
         for name, module in self._sites.temporal.items():
-            default, holds = self._normalise is as_it_says, name in self._sites.containers
-            own = has_own_forward(module, module.forward, holds, default)
+            own = has_own_forward(module, module.forward, default=self._normalise is as_it_says)
             yield module, partial(self._at_own if own else self._at_temporal, name, module, module.forward)
         if self._hooks is not None or self._observers or self._spikes_as_bytes or static:
             for name, module in self._sites.synapses.items():

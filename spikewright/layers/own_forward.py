@@ -9,6 +9,7 @@ from types import MethodType
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.dropout import _DropoutNd
 
 from spikewright.errors import NetworkError
@@ -31,23 +32,28 @@ _PLAIN = {
 _SCANS = {JOINT.scan, PER_STEP.scan, SharedDropout.scan, StepDropout.scan}
 
 
-def has_own_forward(module: nn.Module, forward: Forward, holds: bool, default: bool) -> bool:
+_REPLACED = (Temporal, _BatchNorm, _DropoutNd, nn.Linear, _ConvNd)
+
+
+def has_own_forward(module: nn.Module, forward: Forward, default: bool) -> bool:
     """Whether the forward of a module runs once over all rows, with its operation intercepted.
 
     Args:
         module: A module that a run replaces.
         forward: Its forward.
-        holds: Other such modules are inside it.
         default: Batch norm means what the module says, not what a rule says.
     """
+    if not isinstance(module, _BatchNorm | _DropoutNd):
+        return False
     if isinstance(forward, MethodType) and forward.__func__ in _PLAIN:
         return False
     if isinstance(module, Temporal) and type(module).scan not in _SCANS:
         return False
-    if isinstance(module, _BatchNorm):
-        one_by_one = module.training or not module.track_running_stats  # the forward, called once per step, is right
-        return holds or not default or isinstance(module, Temporal) or not one_by_one
-    return isinstance(module, _DropoutNd) and holds
+    holds = any(isinstance(inner, _REPLACED) for child in module.children() for inner in child.modules())
+    if isinstance(module, _DropoutNd):
+        return holds
+    by_step = module.training or not module.track_running_stats  # the forward, called once per step, is right
+    return holds or not default or isinstance(module, Temporal) or not by_step
 
 
 def intercept_norm(

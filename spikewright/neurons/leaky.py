@@ -6,7 +6,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from spikewright.arguments import is_numeric, shown
+from spikewright.arguments import check_number, is_numeric, shown
 from spikewright.errors import ConfigError
 from spikewright.kernels.layout import precision
 from spikewright.kernels.lif import Reset
@@ -127,6 +127,8 @@ class LIF(Neuron):
 
 def _time_constants(tau: object, learned: bool) -> Tensor:
     """Return time constants in double precision, having checked them."""
+    if isinstance(tau, bool):
+        check_number("LIF", "tau", tau)
     asked = f"LIF(tau={shown(tau)})"
     if isinstance(tau, Tensor) and tau.requires_grad:
         raise ConfigError(

@@ -23,6 +23,15 @@ class NormAct(nn.BatchNorm2d):
         return self.act(super().forward(input))
 
 
+class FlatNormAct(nn.BatchNorm1d):
+    def __init__(self, features: int) -> None:
+        super().__init__(features)
+        self.act = LIF()
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self.act(super().forward(input))
+
+
 class PerStepAct(PerStepBatchNorm2d):
     def __init__(self, channels: int, act: Act = LIF) -> None:
         super().__init__(channels)

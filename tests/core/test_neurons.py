@@ -1,6 +1,7 @@
 """Neurons: their dynamics against explicit loops, their gradients against derivatives taken by hand."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 
 from spikewright.errors import ConfigError, OutsideRun, ShapeError
 from spikewright.network import Network
-from spikewright.neurons import IF, LIF
+from spikewright.neurons import DSRIF, DSRLIF, IF, LIF, AlphaLIF, Neuron
 from spikewright.surrogate import Sigmoid
 from tests.catalogue import NEURONS, Cell
 
@@ -183,3 +184,11 @@ def test_noise_is_no_part_of_the_gradient_but_of_what_weights_see() -> None:
 def test_noise_cannot_be_negative() -> None:
     with pytest.raises(ConfigError, match=r"LIF\(noise=-0\.1\): a standard deviation is not negative"):
         LIF(noise=-0.1)
+
+
+@pytest.mark.parametrize(
+    "kind, key", [(LIF, "tau"), (IF, "threshold"), (AlphaLIF, "tau"), (DSRIF, "threshold"), (DSRLIF, "tau")]
+)
+def test_inplace_given_by_position_is_refused(kind: Callable[..., Neuron], key: str) -> None:
+    with pytest.raises(ConfigError, match=rf"\({key}=True\): {key} is a number.*means inplace.*act_layer=lambda"):
+        kind(True)

@@ -17,6 +17,7 @@ from tests.core.own_forwards import (
     NATIVE,
     PAIRS,
     ByHand,
+    FlatNormAct,
     LinearMixing,
     Mixing,
     NormAct,
@@ -169,3 +170,18 @@ def test_an_operation_of_neurons_inside_a_layer_is_theirs() -> None:
     apart = lively(nn.Sequential(nn.Linear(6, 6), Mixing(), nn.Linear(6, 3)))
     assert list(Network(joined).wiring(x).synapses) == ["0", "1"]
     assert_equal(learned(OTTT(), joined, [(x, y)]), learned(OTTT(), apart, [(x, y)]))
+
+
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # from within torch's tracer
+@pytest.mark.compile
+def test_it_compiles_in_one_graph() -> None:
+    net = Network(lively(nn.Sequential(nn.Linear(4, 6), FlatNormAct(6), nn.Linear(6, 3))))
+    x, rule = torch.rand(3, 4, 4, dtype=torch.float64), OTTT()
+
+    def forward(x: Tensor) -> Tensor:
+        return net.start(x, rule=rule).advance(x)
+
+    plain = forward(x)
+    torch._dynamo.reset()
+    compiled = torch.compile(forward, backend="aot_eager", fullgraph=True)(x)
+    torch.testing.assert_close(compiled, plain, rtol=1e-12, atol=1e-12)

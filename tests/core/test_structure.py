@@ -17,7 +17,7 @@ LAYERS = [
     ["errors", "text", "snapshot"],
     ["arguments", "dataflow"],
     ["temporal", "trial", "surrogate", "metrics"],
-    ["kernels", "operations", "folded", "holding", "interception", "delays"],
+    ["kernels", "operations", "folded", "holding", "interception", "foreign", "delays"],
     ["answering", "neurons", "synapse", "layers", "losses"],
     ["sites", "wiring", "rates", "rate_norms", "hooks", "matrices"],
     ["run", "solvers"],
