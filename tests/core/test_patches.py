@@ -99,8 +99,6 @@ def interrupted(at: int, body: Callable[[], Any]) -> bool:
                 raise KeyboardInterrupt
 
     kept = None
-    gc.collect()
-    gc.disable()  # or what the last interrupt left is torn down, and interrupted, in this one
     sys.setprofile(profile)
     try:
         body()
@@ -108,11 +106,18 @@ def interrupted(at: int, body: Callable[[], Any]) -> bool:
         kept = error  # with its traceback, and so all the frames
     finally:
         sys.setprofile(None)
-        gc.enable()
     return kept is not None and bool(kept.__traceback__)
 
 
-def test_an_interrupt_anywhere() -> None:
+@pytest.fixture
+def no_collection() -> Iterator[None]:
+    """Or what an interrupt left would be torn down, and interrupted, during the next."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def test_an_interrupt_anywhere(no_collection: None) -> None:
     net, (x, _) = Network(nn.Sequential(nn.Linear(8, 4), LIF(), nn.Linear(4, 2))), sample(2)
     expected = net(x)
     at = 1
