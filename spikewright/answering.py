@@ -5,14 +5,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from functools import partial
-from threading import get_ident
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from spikewright.holding import Turn, exclusively
+from spikewright.holding import HERE, Turn, exclusively
 
 T = TypeVar("T")
 
@@ -75,7 +74,7 @@ class Answer:
     def __init__(self, module: nn.Module, answer: Callable[..., Any]) -> None:
         self.module = module
         self._answer: Callable[..., Any] | None = answer
-        self._thread = get_ident()
+        self._thread = HERE.thread
         self._forward: Callable[..., Any] = module.forward
         own = module.__dict__
         self._before = own.get("forward", _NOTHING), own.get("__getstate__", _NOTHING)
@@ -110,7 +109,7 @@ class Answer:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         answer = self._answer
-        if answer is None or get_ident() != self._thread:
+        if answer is None or HERE.thread is not self._thread:
             return self._forward(*args, **kwargs)
         return answer(*args, **kwargs)
 

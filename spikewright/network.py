@@ -1,9 +1,10 @@
 """A user's module, seen as a spiking network: its sites, its wiring, and the runs through it."""
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -180,7 +181,15 @@ class Network(nn.Module):
         key = (tuple(x.shape[2:]), x.dtype, x.device.type, self.module.training)
         parts: list[object] = [*self.module.modules(), *self.module.parameters()]
         parts += [p.requires_grad for p in self.module.parameters()]
-        return self._known(key, parts) or self._find_wiring(x, key, parts)
+        known = self._known(key, parts)
+        return self._find_wiring_uncompiled(x, key, parts) if known is None else known
+
+    def _find_wiring_uncompiled(self, x: Tensor, key: tuple[object, ...], parts: list[object]) -> Wiring:
+        find: Any = self._find_wiring
+        if torch.compiler.is_compiling() or "torch._dynamo" in sys.modules:
+            # Where the compiler may not leave its graph, it shows the next line, with the comment, as the reason:
+            find = torch.compiler.disable(find)  # the network is probed here: call net.wiring(x) in this mode before
+        return find(x, key, parts)
 
     def _known(self, key: tuple[object, ...], parts: list[object]) -> Wiring | None:
         before, wiring = self._probed.get(key, ([], None))
