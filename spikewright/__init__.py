@@ -16,10 +16,12 @@ from spikewright.network import Network as Network
 from spikewright.neurons import IF as IF
 from spikewright.neurons import LIF as LIF
 from spikewright.neurons import AlphaLIF as AlphaLIF
+from spikewright.neurons import Dynamics as Dynamics
+from spikewright.neurons import Neuron as Neuron
 from spikewright.plan import Plan as Plan
 from spikewright.plan import plan as plan
 from spikewright.run import Run as Run
-from spikewright.synapse import Arrival as Arrival
+from spikewright.synapse import SynapticInput as SynapticInput
 from spikewright.temporal import detach as detach
 
 __version__ = "0.1.0"

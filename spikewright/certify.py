@@ -10,7 +10,7 @@ from torch import Tensor
 from spikewright.errors import InputError
 from spikewright.losses import Loss
 from spikewright.network import Network
-from spikewright.rules import BPTT, Rule
+from spikewright.rules import BPTT, Rule, fresh_copy
 from spikewright.text import aligned
 from spikewright.trial import untouched
 
@@ -79,8 +79,9 @@ def _promise(row: GradientRow) -> str:
 def certify(net: Network, rule: Rule, x: Tensor, y: Tensor, loss: Loss, reference: Rule | None = None) -> Certificate:
     """Compare a rule's gradient with BPTT's, at the present weights.
 
-    Weights, `.grad`, buffers and random state are as before when it returns.  Rules that update during the sequence
-    are compared at fixed weights, their gradients summed.
+    Nothing that the network, the rule or the random generators hold has changed when it returns, and both gradients are
+    taken with the same random numbers.  Rules that update during the sequence are compared at fixed weights, their
+    gradients summed.
 
     Args:
         net: The network.
@@ -128,8 +129,10 @@ def certify(net: Network, rule: Rule, x: Tensor, y: Tensor, loss: Loss, referenc
 def _gradients(
     net: Network, rule: Rule, x: Tensor, y: Tensor, loss: Loss, parameters: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    with untouched(net):
-        for _ in rule.stand_in(net, x).updates(net, x, y, loss):
+    with untouched(net.module):
+        learner = fresh_copy(rule, net, x)
+    with untouched(net.module):  # once more: all rules draw the same numbers, whatever was drawn to make them ready
+        for _ in learner.updates(net, x.detach(), y, loss):
             pass
         return {n: torch.zeros_like(p) if p.grad is None else p.grad.clone() for n, p in parameters.items()}
 

@@ -122,7 +122,7 @@ def kernel_slope(
             `[*shape]`, at least in float32.
     """
     wide = signal.to(torch.promote_types(signal.dtype, torch.float32))
-    first, second = (torch.zeros_like(wide[0]),) * 2 if sums is None else sums
+    first, second = (torch.zeros_like(wide[0]),) * 2 if sums is None else (value.to(wide.dtype) for value in sums)
     rho, slopes = math.exp(-1 / tau), []
     for step in wide:
         second = rho * (second + first)

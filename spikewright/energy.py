@@ -9,7 +9,7 @@ from torch import Tensor
 from spikewright.losses import Loss
 from spikewright.metrics.operations import Operations, SynapseCounter
 from spikewright.network import Network
-from spikewright.rules import BPTT, Rule, Update
+from spikewright.rules import BPTT, Done, Rule, Update, fresh_copy
 from spikewright.text import aligned
 from spikewright.trial import untouched
 
@@ -22,42 +22,46 @@ class Energy:
         rule: The rule, as text.
         steps: Length of the sequence.
         forward: Of the simulation.
-        backward: Of the rule's way back and its weight gradients.
+        backward: Of the rule's way back and its weight gradients; `None` if the rule does not state them.
         bptt: What BPTT needs for the same, simulation included.
         rates: Spikes per neuron and step of the simulation, by site.
         back_rates: Spikes per couple and step of a second, spiking phase, by site.
-        feedback_numbers: Numbers kept, or transported, to carry errors back through layers.
+        feedback_parameters: Numbers kept, or transported, to carry errors back through layers; `None` if not stated.
     """
 
     rule: str
     steps: int
     forward: Operations
-    backward: Operations
+    backward: Operations | None
     bptt: Operations
     rates: dict[str, float]
     back_rates: dict[str, float]
-    feedback_numbers: int
+    feedback_parameters: int | None
 
     @property
-    def ratio(self) -> float:
-        """Energy of the training step over that of BPTT."""
-        return (self.forward + self.backward).picojoules / self.bptt.picojoules
+    def ratio(self) -> float | None:
+        """Energy of the training step over that of BPTT; `None` if the rule does not state its own."""
+        return None if self.backward is None else (self.forward + self.backward).picojoules / self.bptt.picojoules
 
     def table(self) -> str:
         """Return it as aligned text."""
-        total = self.forward + self.backward
+        total = None if self.backward is None else self.forward + self.backward
         named = {"simulation": self.forward, "learning": self.backward, "together": total, "BPTT": self.bptt}
-        rows = [
-            (name, f"{o.additions:.3g}", f"{o.multiplications:.3g}", f"{o.picojoules / 1e3:.4g} nJ")
-            for name, o in named.items()
-        ]
+        rows = [(name, *(("not stated",) * 3 if o is None else _shown(o))) for name, o in named.items()]
         head = ("per sample", "additions", "multiplications", "energy")
-        lines = [f"{self.rule}, {self.steps} steps: {self.ratio:.3g} x BPTT", aligned([head, *rows])]
-        lines.append(f"{self.feedback_numbers:,} numbers carry errors back through layers")
+        ratio = "cost not stated" if self.ratio is None else f"{self.ratio:.3g} x BPTT"
+        lines = [f"{self.rule}, {self.steps} steps: {ratio}", aligned([head, *rows])]
+        if self.feedback_parameters is not None:
+            lines.append(f"{self.feedback_parameters:,} numbers carry errors back through layers")
         for what, rates in (("spikes per neuron and step", self.rates), ("in the second phase", self.back_rates)):
             if rates:
                 lines.append(f"{what}: " + ", ".join(f"{site} {rate:.2%}" for site, rate in rates.items()))
         return "\n".join(lines)
+
+
+def _shown(operations: Operations) -> tuple[str, str, str]:
+    energy = f"{operations.picojoules / 1e3:.4g} nJ"
+    return f"{operations.additions:.3g}", f"{operations.multiplications:.3g}", energy
 
 
 def energy(net: Network, rule: Rule, x: Tensor, y: Tensor, loss: Loss) -> Energy:
@@ -74,23 +78,25 @@ def energy(net: Network, rule: Rule, x: Tensor, y: Tensor, loss: Loss) -> Energy
         loss: The loss.
     """
     counter = SynapseCounter()
-    with untouched(net):
+    x = x.detach()
+    with untouched(net.module):
         with torch.no_grad():
             run = net.start(x, observers=(counter,))
             for step in x.split(1):
                 run.advance(step)
-        learner = rule.stand_in(net, x)
+        learner = fresh_copy(rule, net, x)
         updates: Sequence[Update] = list(learner.updates(net, x, y, loss))
-    work, report = counter.work, updates[-1].report
-    forward = sum((w.times * w.forward for w in work.values()), Operations())
-    wiring = net.wiring(x)
+    report = updates[-1].report
+    done = Done(counter.work, net.wiring(x), len(x), report)
+    stated, bptt = learner.cost(done), BPTT().cost(done)
+    assert bptt is not None  # it states its cost
     return Energy(
         rule=repr(rule),
         steps=len(x),
-        forward=forward,
-        backward=learner.operations(work, wiring, len(x), report),
-        bptt=forward + BPTT().operations(work, wiring, len(x), None),
+        forward=done.simulation,
+        backward=None if stated is None else stated.operations,
+        bptt=done.simulation + bptt.operations,
         rates=run.rates(),
         back_rates=report.rates if report is not None else {},
-        feedback_numbers=learner.feedback_numbers(wiring),
+        feedback_parameters=None if stated is None else stated.feedback_parameters,
     )

@@ -1,54 +1,26 @@
 """A user's module, seen as a spiking network: its sites, its wiring, and the runs through it."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from copy import copy
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from spikewright.errors import IncompatibleRule, InputError, NetworkError, ShapeError, SpikewrightError
+from spikewright.errors import ShapeError, SpikewrightError
 from spikewright.holding import Turn, every_module, exclusively
+from spikewright.hooks import Hooks
 from spikewright.layers.batch_norm import Normalise, as_it_says
 from spikewright.layers.dropout import StepDropout
-from spikewright.losses import Loss, LossOf
-from spikewright.operations import Operation
-from spikewright.part import Part
 from spikewright.rates import Record
 from spikewright.run import Observer, Run
 from spikewright.sites import Sites, find_sites
-from spikewright.synapse import Arrival
-from spikewright.temporal import SiteState, State, is_static
+from spikewright.temporal import State
 from spikewright.trial import restored
-from spikewright.wiring import Recorder, Synapse, Wiring, read_wiring
-
-
-class Learner(Protocol):
-    """What a network has to know of a learning rule; `spikewright.rules` holds the rules."""
-
-    loss_of: LossOf
-    through_time: bool
-    bytes_for_spikes: bool
-
-    def steps_at_once(self, wiring: Wiring, x: Tensor) -> int:
-        """Return how many steps of `x` run together."""
-        ...
-
-    @property
-    def uses_synapses(self) -> bool:
-        """Whether the rule has a word at synapses."""
-        ...
-
-    def at_synapse(self, synapse: Synapse, x: Tensor, carried: SiteState) -> tuple[Arrival, SiteState]:
-        """Say what is transmitted at a synapse and where its weight gradient is taken."""
-        ...
-
-    def check(self, wiring: Wiring, sites: Sites) -> None:
-        """Raise if the rule cannot work in this network."""
+from spikewright.wiring import Recorder, Wiring, read_wiring
 
 
 class Network(nn.Module):
@@ -72,7 +44,6 @@ class Network(nn.Module):
         find_sites(module)  # refuses what cannot be run
         self.module = module
         self._probed: dict[tuple[object, ...], tuple[list[object], Wiring]] = {}
-        self._wrap: Callable[[Part], Part] | None = None
 
     @property
     def sites(self) -> Sites:
@@ -105,8 +76,9 @@ class Network(nn.Module):
         x: Tensor,
         state: State | None = None,
         *,
-        rule: Learner | None = None,
-        part: Part | None = None,
+        hooks: Hooks | None = None,
+        through_time: bool = True,
+        spikes_as_bytes: bool = False,
         observers: Sequence[Observer] = (),
         count: bool = True,
         record: Record | None = None,
@@ -118,52 +90,29 @@ class Network(nn.Module):
         Args:
             x: `[time, batch, *feature]`, or its first steps.
             state: Where an earlier run of the same batch ended; `None` starts at rest.
-            rule: A learning rule that takes part; without one, autograd does all.
-            part: What takes part in the place of the rule's word at synapses.
+            hooks: Called at every layer, neuron and output; `None` leaves all to autograd.
+            through_time: Keep the graph from one step to the next.
+            spikes_as_bytes: Have layers keep spikes as bytes for the backward pass: a quarter of the memory, for two
+                conversions.
             observers: See every site as it runs.
             count: Count spikes, for `Run.rates`.
             record: Takes what enters and leaves neurons.
             cut: Keep the graph out of neurons.
             normalise: What batch norm does to a chunk.
         """
-        wiring = self.wiring(x)
-        if rule is not None:
-            part = self.part_of(rule, x) if part is None else self._wrapped(part)
-        through_time = rule is None or rule.through_time
         return Run(
             self.sites,
             state,
-            part=part,
+            hooks=hooks,
             through_time=through_time,
-            bytes_for_spikes=rule is not None and rule.bytes_for_spikes,
-            overwritten=wiring.overwritten,
+            spikes_as_bytes=spikes_as_bytes,
+            overwritten=self.wiring(x).overwritten,
             observers=observers,
             count=count,
             record=record,
             cut=cut,
             normalise=normalise,
         )
-
-    def word_of(self, rule: Learner, x: Tensor) -> Part:
-        """Return a rule's word at synapses in a run over `x`."""
-        return _AtSynapses(rule, self.wiring(x))
-
-    def part_of(self, rule: Learner, x: Tensor) -> Part | None:
-        """Return the part that a rule takes in a run over `x`; `None` if it leaves all to autograd."""
-        return self._wrapped(self.word_of(rule, x) if rule.uses_synapses else None)
-
-    def joined_by(self, wrap: Callable[[Part], Part]) -> "Network":
-        """Return this network as a rule sees it when something else takes part in its runs.
-
-        Args:
-            wrap: Returns what takes part, given what would have.
-        """
-        view = copy(self)  # which shares everything
-        view._wrap = wrap
-        return view
-
-    def _wrapped(self, part: Part | None) -> Part | None:
-        return part if self._wrap is None else self._wrap(part or Part())
 
     def wiring(self, x: Tensor) -> Wiring:
         """Return who feeds whom, for inputs like `x` (`[time, batch, *feature]`).
@@ -209,54 +158,9 @@ class Network(nn.Module):
     def __getstate__(self) -> dict[str, object]:
         return {**super().__getstate__(), "_probed": dict(self._probed)}  # which another thread may add to
 
-    def check(self, rule: Learner, loss: Loss, x: Tensor, y: Tensor) -> None:
-        """Raise unless `rule` can learn from `x` and `y` by `loss` in this network; says what to do instead.
-
-        Args:
-            rule: The learning rule.
-            loss: The loss.
-            x: `[time, batch, *feature]`.
-            y: Target.
-
-        Raises:
-            ShapeError: Layouts do not fit.
-            InputError: `x` holds a NaN or an infinity, or a label is out of range.
-            IncompatibleRule: The rule cannot work with this loss or this network.
-        """
-        wiring = self.wiring(x)
-        steps, batch = x.shape[:2]
-        _check_finite(x)
-        loss.check(y, steps, batch, wiring.output[0] if wiring.output else 1)
-        criterion = repr(loss).partition("(")[2]
-        if rule.loss_of == "steps" and not loss.per_step:
-            raise IncompatibleRule(
-                f"{type(rule).__name__} learns at every step, but the loss is {loss}, which reads the output averaged "
-                f"over all {steps} steps. Use PerStep({criterion}, or a rule that waits for the end of the sequence "
-                "(BPTT)."
-            )
-        if rule.loss_of == "rate" and loss.per_step:
-            raise IncompatibleRule(
-                f"{type(rule).__name__} learns from rates, the means over a sequence, but the loss is {loss}, which "
-                f"needs the output of each step. Use OnRate({criterion}."
-            )
-        self._check_chunk(rule, wiring, x)
-        rule.check(wiring, self.sites)
-
     def release(self) -> nn.Module:
         """Return the plain module; it was never changed."""
         return self.module
-
-    def _check_chunk(self, rule: Learner, wiring: Wiring, x: Tensor) -> None:
-        sites = self.sites
-        at_once = 1 if sites.recurrent else rule.steps_at_once(wiring, x)
-        whole = exclusively(sites.module, sites.identities, lambda turn: sites.whole_sequence)  # a probe changes modes
-        for name, module in whole.items():
-            if at_once < len(x):
-                raise IncompatibleRule(
-                    f"{type(rule).__name__} runs {at_once} of {len(x)} steps at a time here, but '{name}' is a "
-                    f"{type(module).__name__}, whose statistics need all steps at once. Use the per-step form, or "
-                    "BPTT(chunk=None) in a network without feedback."
-                )
 
     def _probe(self, x: Tensor) -> Wiring:
         """Run a step (two where there is feedback) of two samples and read the graph; leaves no mark."""
@@ -276,36 +180,6 @@ class Network(nn.Module):
                 "input with x.expand(steps, *x.shape), swap a batch-first one with x.transpose(0, 1).)"
             ) from error
         return read_wiring(self.module, recorder, probe, output, run.state)
-
-
-class _AtSynapses(Part):
-    """A rule's word at synapses."""
-
-    def __init__(self, rule: Learner, wiring: Wiring) -> None:
-        self._rule, self._wiring = rule, wiring
-
-    def synapse(
-        self, site: str, operation: Operation, x: Tensor, weight: Tensor, carried: SiteState
-    ) -> tuple[Arrival, SiteState]:
-        if site not in self._wiring.synapses:
-            raise NetworkError(
-                f"'{site}' was called, but not when the network was probed with one step of two samples. The set of "
-                "layers a forward calls must not depend on the data."
-            )
-        return self._rule.at_synapse(self._wiring.synapses[site], x, carried)
-
-
-def _check_finite(x: Tensor) -> None:
-    once = x.detach()[:1] if is_static(x) else x.detach()
-    if not x.dtype.is_floating_point or bool(torch.isfinite(once.sum())):
-        return
-    where = (~torch.isfinite(x)).nonzero()
-    if not len(where):  # finite values whose sum is not
-        return
-    raise InputError(
-        f"x of shape {list(x.shape)} holds {len(where)} values that are not finite, the first at {where[0].tolist()}. "
-        "A membrane that has seen one never fires again, so the loss would hide it. Clean or clamp the data."
-    )
 
 
 @contextmanager

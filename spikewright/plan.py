@@ -10,7 +10,7 @@ from spikewright.errors import ConfigError
 from spikewright.losses import standard_loss
 from spikewright.metrics.memory import SavedBytes
 from spikewright.network import Network
-from spikewright.rules import Rule
+from spikewright.rules import Rule, fresh_copy, steps_at_once
 from spikewright.text import aligned, readable
 from spikewright.trial import untouched
 
@@ -83,12 +83,14 @@ def plan(
     Raises:
         ConfigError: Fewer than two lengths to measure.
     """
+    on_a_line = rule.traits.memory in ("constant", "linear")
     if measure is None:
         x = next(net.parameters()).new_zeros(()).expand(max((shape[0], *report)), *shape[1:])
-        at_once = rule.steps_at_once(net.wiring(x), x) if rule.chunk and rule.keeps_chunks else 0
-        shortest = max(2, rule.least_steps, at_once)
+        grows = rule.chunk and rule.traits.grows_with_chunk and rule.traits.memory != "root"
+        at_once = steps_at_once(rule, net.wiring(x), x) if grows else 0
+        shortest = max(2, rule.traits.least_steps, at_once)
         measure = (shortest, 2 * shortest, 4 * shortest)
-    lengths = sorted({*measure, *(() if rule.linear_memory else (shape[0], *report))})
+    lengths = sorted({*measure, *(() if on_a_line else (shape[0], *report))})
     if len(lengths) < 2:
         raise ConfigError(f"plan(measure={lengths}): a line needs at least two different lengths.")
     measured = {steps: _saved_bytes(net, rule, (steps, *shape[1:])) for steps in lengths}
@@ -98,7 +100,7 @@ def plan(
         measured.setdefault(steps, round(b1 + slope * (steps - s1)))
     rows = [MemoryRow(steps, size, steps in lengths) for steps, size in sorted(measured.items())]
     largest = None
-    if budget is not None and not rule.linear_memory:
+    if budget is not None and not on_a_line:
         largest = max((row.steps for row in rows if row.saved_bytes <= budget), default=0)
     elif budget is not None and (slope > 0 or b1 > budget):
         largest = max(0, math.floor((budget - b1) / slope) + s1) if slope > 0 else 0
@@ -107,13 +109,13 @@ def plan(
 
 def _saved_bytes(net: Network, rule: Rule, shape: Sequence[int]) -> int:
     example = next(net.parameters())
-    with untouched(net):
+    with untouched(net.module):
         x = torch.rand(*shape, dtype=example.dtype, device=example.device)
         y = torch.zeros(shape[1], dtype=torch.int64, device=example.device)
         net.wiring(x)  # its probe is not part of a step
-        learner = rule.stand_in(net, x)
+        learner = fresh_copy(rule, net, x)
         with SavedBytes() as saved:
-            loss = standard_loss(rule.loss_of)(lambda output, _: output.square().mean())
+            loss = standard_loss(rule.traits.loss)(lambda output, _: output.square().mean())
             for _ in learner.updates(net, x, y, loss):
                 pass
     return saved.peak

@@ -10,11 +10,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from spikewright.answering import Calls, Weights, answered
+from spikewright.hooks import Hooks
+from spikewright.interception import Interceptions
+from spikewright.layers.calls import DropoutCall, NormCall
 from spikewright.layers.dropout import scan_shared
 from spikewright.layers.feedback import Feedback
+from spikewright.layers.own_forward import has_own_forward, intercept_dropout, intercept_norm
 from spikewright.neurons import Neuron
 from spikewright.operations import Operation
-from spikewright.part import Part
 from spikewright.rate_norms import RateNorm
 from spikewright.rates import Rate, Rates
 from spikewright.sites import Sites
@@ -59,7 +62,7 @@ class RateGraph:
         emit: What neurons make of a mean current.
         norm: What batch norm does to mean currents.
         cuts_layers: Cut the graph between neuron layers.
-        part: What takes part at synapses; it sees a sequence of one step.
+        hooks: Called at every layer, which sees a sequence of one step.
         weights: What computes parametrized weights; `None` computes them for this evaluation.
     """
 
@@ -70,14 +73,15 @@ class RateGraph:
         emit: Emit,
         norm: RateNorm,
         cuts_layers: bool = False,
-        part: Part | None = None,
+        hooks: Hooks | None = None,
         weights: Weights | None = None,
     ) -> None:
         self._weights = Weights() if weights is None else weights
-        self._sites, self._rates, self._word = sites, rates, part
+        self._sites, self._rates, self._hooks = sites, rates, hooks
         self._emit, self._norm, self._cuts_layers = emit, norm, cuts_layers
         self._normed = False
         self._calls = Calls()
+        self._interceptions = Interceptions()
         self._cells: list[Cell] = []
         self._arrived: dict[str, Tensor] = {}
         self._emitted: dict[str, Tensor] = {}
@@ -92,7 +96,8 @@ class RateGraph:
             The mean output `[batch, *output]`, and what a solver has to know of the network.
         """
         sites = self._sites
-        output: Tensor = answered(sites.module, sites.identities, self._answers(), partial(sites.module, x))
+        answers = self._interceptions.apart(self._answers())
+        output: Tensor = answered(sites.module, sites.identities, answers, partial(sites.module, x))
         edges = [Edge(name, leaf, self._emitted[name]) for name, leaf in self._arrived.items()]
         if self._normed:
             return output, Adjoint(self._cells, edges, self._norm.couples)
@@ -107,10 +112,11 @@ class RateGraph:
     def _answers(self) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
         yield from self._weights.answers(self._sites.parametrizations.values())
         for name, module in self._sites.temporal.items():
-            yield module, partial(self._at_temporal, name, module, module.forward)
-        if self._word is not None:
+            own = has_own_forward(module, module.forward, name in self._sites.containers, default=False)
+            yield module, partial(self._at_own if own else self._at_temporal, name, module, module.forward)
+        if self._hooks is not None:
             for name, module in self._sites.synapses.items():
-                yield module, partial(self._at_synapse, name, module.forward, self._word)
+                yield module, partial(self._at_synapse, name, module.forward, self._hooks)
         # Last, so that `source.forward` is already the answer of a source that is itself a neuron.
         for name, source in self._sites.sources.items():
             yield source, partial(self._at_source, name, source.forward)
@@ -128,12 +134,26 @@ class RateGraph:
         assert isinstance(module, _DropoutNd)  # a rule refuses networks with anything else
         return scan_shared(module, step, self._rates.masks.get(site, {}))[0].squeeze(0)
 
-    def _at_synapse(self, name: str, forward: Callable[..., Tensor], word: Part, *args: Any, **kwargs: Any) -> Tensor:
+    def _at_own(self, name: str, module: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        def normalise(call: NormCall, rows: Tensor) -> Tensor:
+            return self._norm.at_rates(self._calls.site(name), call, call, rows.unsqueeze(0)).squeeze(0)
+
+        def drop(call: DropoutCall, rows: Tensor) -> Tensor:
+            masks = self._rates.masks.get(self._calls.site(name), {})
+            return scan_shared(call, rows.unsqueeze(0), masks)[0].squeeze(0)
+
+        if isinstance(module, _BatchNorm):
+            self._normed |= module.training
+            return intercept_norm(self._interceptions, name, module, forward, x, normalise)
+        assert isinstance(module, _DropoutNd)  # has_own_forward says so of nothing else
+        return intercept_dropout(self._interceptions, name, module, forward, x, drop)
+
+    def _at_synapse(self, name: str, forward: Callable[..., Tensor], hooks: Hooks, *args: Any, **kwargs: Any) -> Tensor:
         def handle(operation: Operation, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-            arrival, _ = word.synapse(self._calls.site(name), operation, x.unsqueeze(0), weight, {})
+            arrival, _ = hooks.on_weight(self._calls.site(name), operation, x.unsqueeze(0), weight, {})
             return transmit(operation, arrival, weight, bias).squeeze(0)
 
-        with Intercept(handle):
+        with self._interceptions.active(Intercept(handle)):
             return forward(*args, **kwargs)
 
     def _fire(self, site: str, neuron: Neuron, current: Tensor) -> Tensor:
@@ -141,7 +161,8 @@ class RateGraph:
         value, rate_map = self._emit(site, neuron, recorded)
         emitted = _AsRecorded.apply(current, recorded.current, value, rate_map, *neuron.parameters())
         leaf = emitted.detach().requires_grad_() if self._cuts_layers else emitted
-        leak = neuron.leak_at(current.unsqueeze(0))
+        decay = neuron.decay_at(current.unsqueeze(0))
+        leak = 1.0 if decay is None else decay
         self._cells.append(Cell(site, emitted, leaf, leak.detach() if isinstance(leak, Tensor) else leak))
         return leaf
 

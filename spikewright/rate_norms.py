@@ -21,7 +21,8 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.nn.modules.batchnorm import _BatchNorm
+
+from spikewright.layers.batch_norm import Norm
 
 Forward = Callable[[Tensor], Tensor]
 NormName = Literal["rate", "running", "joint"]
@@ -36,11 +37,11 @@ class RateNorm(ABC):
     """Whether it needs all steps at once."""
 
     @abstractmethod
-    def simulate(self, site: str, module: _BatchNorm, forward: Forward, x: Tensor) -> Tensor:
+    def simulate(self, site: str, module: Norm, forward: Forward, x: Tensor) -> Tensor:
         """Normalise a chunk of the simulation."""
 
     @abstractmethod
-    def at_rates(self, site: str, module: _BatchNorm, forward: Forward, x: Tensor) -> Tensor:
+    def at_rates(self, site: str, module: Norm, forward: Forward, x: Tensor) -> Tensor:
         """Normalise mean currents, `[1, batch, channel, ...]`, with a graph."""
 
 
@@ -49,10 +50,10 @@ class OfRates(RateNorm):
 
     couples: ClassVar[bool] = True
 
-    def simulate(self, site: str, module: _BatchNorm, forward: Forward, x: Tensor) -> Tensor:
+    def simulate(self, site: str, module: Norm, forward: Forward, x: Tensor) -> Tensor:
         return _affine(module, x)
 
-    def at_rates(self, site: str, module: _BatchNorm, forward: Forward, x: Tensor) -> Tensor:
+    def at_rates(self, site: str, module: Norm, forward: Forward, x: Tensor) -> Tensor:
         return forward(x.flatten(0, 1)).unflatten(0, x.shape[:2])
 
 
@@ -61,7 +62,7 @@ class Running(OfRates):
 
     couples: ClassVar[bool] = False
 
-    def at_rates(self, site: str, module: _BatchNorm, forward: Forward, x: Tensor) -> Tensor:
+    def at_rates(self, site: str, module: Norm, forward: Forward, x: Tensor) -> Tensor:
         y = _affine(module, x)
         if module.training:
             with torch.no_grad():
@@ -83,19 +84,20 @@ class Joint(RateNorm):
         self.in_time: dict[str, Tensor] = {}
         """Mean variance in time by site, `[channel]`, leaves of the graph at rates."""
 
-    def simulate(self, site: str, module: _BatchNorm, forward: Forward, x: Tensor) -> Tensor:
+    def simulate(self, site: str, module: Norm, forward: Forward, x: Tensor) -> Tensor:
         if module.training:
             self.in_time[site] = variance_in_time(x).requires_grad_()
         return forward(x.flatten(0, 1)).unflatten(0, x.shape[:2])
 
-    def at_rates(self, site: str, module: _BatchNorm, forward: Forward, x: Tensor) -> Tensor:
+    def at_rates(self, site: str, module: Norm, forward: Forward, x: Tensor) -> Tensor:
         if not module.training:
             return forward(x.flatten(0, 1)).unflatten(0, x.shape[:2])
         axes = [0, 1, *range(3, x.dim())]
         shape = (1, 1, -1, *[1] * (x.dim() - 3))
         variance, mean = torch.var_mean(x, axes, correction=0, keepdim=True)
         y = (x - mean) * torch.rsqrt(variance + self.in_time[site].view(shape) + module.eps)
-        return y if module.weight is None else y * module.weight.view(shape) + module.bias.view(shape)
+        y = y if module.weight is None else y * module.weight.view(shape)
+        return y if module.bias is None else y + module.bias.view(shape)
 
 
 class Again:
@@ -111,7 +113,7 @@ class Again:
     def __init__(self, grads: dict[str, Tensor]) -> None:
         self._grads = grads
 
-    def simulate(self, site: str, module: _BatchNorm, forward: Forward, x: Tensor) -> Tensor:
+    def simulate(self, site: str, module: Norm, forward: Forward, x: Tensor) -> Tensor:
         """Normalise the whole sequence, and differentiate the variance in time."""
         if site in self._grads and x.requires_grad:
             torch.autograd.backward([variance_in_time(x)], [self._grads[site]], retain_graph=True)
@@ -126,7 +128,7 @@ def variance_in_time(x: Tensor) -> Tensor:
     return (x - x.mean(0)).square().mean([0, 1, *range(3, x.dim())])
 
 
-def _affine(module: _BatchNorm, x: Tensor) -> Tensor:
+def _affine(module: Norm, x: Tensor) -> Tensor:
     """Normalise by the running statistics as they are now, whatever becomes of them before the backward pass."""
     assert module.running_mean is not None and module.running_var is not None  # a rule refuses norms without
     mean, variance = module.running_mean.clone(), module.running_var.clone()

@@ -126,7 +126,7 @@ class Record:
     def neuron(self, site: str, neuron: Neuron, current: Tensor, output: Tensor) -> None:
         """Take in what entered and left a neuron layer, `[time, batch, *feature]`."""
         if site not in self._means:
-            leak = neuron.leak_at(current)
+            leak = _decay(neuron, current)
             weighted = Mean(leak)
             leaky = isinstance(leak, Tensor) or leak != 1
             self._means[site] = Mean(leak), weighted, Mean() if self._plain and leaky else weighted
@@ -140,7 +140,7 @@ class Record:
     def source(self, name: str, module: nn.Module, output: Tensor) -> None:
         """Take in what the source of a feedback connection emitted, `[time, batch, *feature]`."""
         if name not in self._sent:
-            self._sent[name] = Mean(module.leak_at(output) if isinstance(module, Neuron) else self._leak)
+            self._sent[name] = Mean(_decay(module, output) if isinstance(module, Neuron) else self._leak)
         self._sent[name].add(output)
 
     def rates(self, state: State) -> Rates:
@@ -151,3 +151,9 @@ class Record:
         }
         masks = {site: values for site, values in state.items() if values.keys() == {"mask"}}
         return Rates(neurons, {name: mean.value for name, mean in self._sent.items()}, masks)
+
+
+def _decay(neuron: Neuron, current: Tensor) -> float | Tensor:
+    """Return what weighs a step relative to the next; a neuron without a decay has plain means."""
+    decay = neuron.decay_at(current)
+    return 1.0 if decay is None else decay

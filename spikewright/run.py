@@ -12,14 +12,17 @@ from torch.nn.modules.dropout import _DropoutNd
 from spikewright.answering import Calls, Weights, answered
 from spikewright.errors import NetworkError, ShapeError
 from spikewright.folded import Folded
+from spikewright.hooks import Hooks
+from spikewright.interception import Interceptions
 from spikewright.layers.batch_norm import Normalise, as_it_says
+from spikewright.layers.calls import DropoutCall, NormCall
 from spikewright.layers.dropout import scan_shared
+from spikewright.layers.own_forward import has_own_forward, intercept_dropout, intercept_norm
 from spikewright.neurons import Neuron
 from spikewright.operations import Operation
-from spikewright.part import Part
 from spikewright.rates import Record
 from spikewright.sites import Sites
-from spikewright.synapse import Arrival, Intercept, check_input, transmit
+from spikewright.synapse import Intercept, SynapticInput, check_input, transmit
 from spikewright.temporal import SiteState, State, Temporal, detach, is_static
 
 
@@ -39,9 +42,9 @@ class Run:
     Args:
         sites: Of the network that runs.
         state: Where an earlier run of the same batch ended; empty or `None` starts at rest.
-        part: What takes part; `None` leaves all to autograd.
+        hooks: Called at every layer, neuron and output; `None` leaves all to autograd.
         through_time: Whether credit may flow from one step to the next.
-        bytes_for_spikes: Have synapses keep spikes as bytes for the backward pass.
+        spikes_as_bytes: Have synapses keep spikes as bytes for the backward pass.
         overwritten: Neurons that need a current of their own, because the network writes to it afterwards.
         observers: See every site as it runs.
         count: Count spikes, for `rates`.
@@ -57,9 +60,9 @@ class Run:
         sites: Sites,
         state: State | None = None,
         *,
-        part: Part | None = None,
+        hooks: Hooks | None = None,
         through_time: bool = True,
-        bytes_for_spikes: bool = False,
+        spikes_as_bytes: bool = False,
         overwritten: Collection[str] = (),
         observers: Sequence[Observer] = (),
         count: bool = True,
@@ -69,9 +72,9 @@ class Run:
     ) -> None:
         self._sites = sites
         self.state: State = dict(state or {})
-        self._part = part
+        self._hooks = hooks
         self._through_time = through_time
-        self._bytes_for_spikes = bytes_for_spikes
+        self._spikes_as_bytes = spikes_as_bytes
         self._overwritten = overwritten
         self._observers = observers
         self._count = count
@@ -81,6 +84,7 @@ class Run:
         self._calls = Calls()
         self._weights = Weights()
         self._keeps_weights = False
+        self._interceptions = Interceptions()
         self._emitted: dict[str, Tensor] = {}
         self._fired: dict[str, Tensor] = {}
         self._seen = 0
@@ -95,7 +99,8 @@ class Run:
             The network's output, `[time, batch, *output]`.
         """
         sites = self._sites
-        return answered(sites.module, sites.identities, self._answers(is_static(x)), partial(self._steps, x))
+        answers = self._interceptions.apart(self._answers(is_static(x)))
+        return answered(sites.module, sites.identities, answers, partial(self._steps, x))
 
     def detach(self) -> None:
         """Cut the state from the graph of the steps so far."""
@@ -141,15 +146,17 @@ class Run:
         self._folded = Folded(0)  # which lets go of what it has seen
         self._seen += len(x)
         output = output.unflatten(0, x.shape[:2])
-        return output if self._part is None else self._part.output(output)
+        return output if self._hooks is None else self._hooks.on_output(output)
 
     def _answers(self, static: bool) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
         """Pair every module the run speaks for with what answers in its place."""
         if not torch.compiler.is_compiling():
             yield from self._weights.answers(self._sites.parametrizations.values())
         for name, module in self._sites.temporal.items():
-            yield module, partial(self._at_temporal, name, module, module.forward)
-        if self._part is not None or self._observers or self._bytes_for_spikes or static:
+            default, holds = self._normalise is as_it_says, name in self._sites.containers
+            own = has_own_forward(module, module.forward, holds, default)
+            yield module, partial(self._at_own if own else self._at_temporal, name, module, module.forward)
+        if self._hooks is not None or self._observers or self._spikes_as_bytes or static:
             for name, module in self._sites.synapses.items():
                 yield module, partial(self._at_synapse, name, module.forward)
         # Last, so that `source.forward` is already the answer of a source that is itself a neuron or a synapse.
@@ -171,8 +178,7 @@ class Run:
     def _at_temporal(self, name: str, module: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         site = self._calls.site(name)
         binary = isinstance(module, Neuron) and module.binary
-        if not binary and x.dtype in (torch.float16, torch.bfloat16) and torch.is_autocast_enabled(x.device.type):
-            x = x.float()  # statistics, and states of a scan that may not keep them in full precision by itself
+        x = x if binary else _in_full(x)
         chunk = self._folded.unfold(x.clone() if site in self._overwritten else x)
         fed_back = name in self._sites.sources  # the same at all of its places
         state = self._carried(name if fed_back else site, chunk)
@@ -185,8 +191,8 @@ class Run:
             y, state = scan_shared(module, chunk, state)
         if state and not fed_back:
             self.state[site] = state
-        sent = self._part.emitted(site, y) if self._part is not None and isinstance(module, Neuron) else y
-        folded = self._folded.fold(sent, spikes=binary and self._bytes_for_spikes)
+        sent = self._hooks.on_spikes(site, y) if self._hooks is not None and isinstance(module, Neuron) else y
+        folded = self._folded.fold(sent, spikes=binary and self._spikes_as_bytes)
         if isinstance(module, Neuron):
             if self._record is not None:
                 self._record.neuron(site, module, chunk, y)
@@ -198,28 +204,51 @@ class Run:
                 observer.neuron(site, x, folded)
         return folded
 
+    def _at_own(self, name: str, module: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """Run the forward of a batch norm or dropout once, with its operation done for every step."""
+
+        def normalise(call: NormCall, rows: Tensor) -> Tensor:
+            chunk = self._folded.unfold(rows)
+            return self._folded.fold(self._normalise(self._calls.site(name), call, call, chunk))
+
+        def drop(call: DropoutCall, rows: Tensor) -> Tensor:
+            site, chunk = self._calls.site(name), self._folded.unfold(rows)
+            carried = self._carried(site, chunk)
+            if isinstance(module, Temporal):
+                y, state = module.scan(chunk, carried, self._through_time)
+            else:
+                y, state = scan_shared(call, chunk, carried)
+            self.state[site] = state
+            return self._folded.fold(y)
+
+        x = _in_full(x)
+        if isinstance(module, _BatchNorm):
+            return intercept_norm(self._interceptions, name, module, forward, x, normalise)
+        assert isinstance(module, _DropoutNd)  # has_own_forward says so of nothing else
+        return intercept_dropout(self._interceptions, name, module, forward, x, drop)
+
     def _scan(self, site: str, module: Temporal, chunk: Tensor, state: SiteState) -> tuple[Tensor, SiteState]:
         if not isinstance(module, Neuron):
             return module.scan(chunk, state, self._through_time)
-        if self._part is not None:
-            chunk = self._part.current(site, chunk)
+        if self._hooks is not None:
+            chunk = self._hooks.on_current(site, chunk)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self._cut):
             return module.scan(chunk, state, self._through_time)
 
     def _at_synapse(self, name: str, forward: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
-        listens = self._part is not None or self._observers
+        listens = self._hooks is not None or self._observers
         if not listens and not any(isinstance(x, Tensor) and self._is_special(x) for x in args):
             return forward(*args, **kwargs)
-        with Intercept(partial(self._transmit, name)):
+        with self._interceptions.active(Intercept(partial(self._transmit, name))):
             return forward(*args, **kwargs)
 
     def _transmit(self, name: str, operation: Operation, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         site = self._calls.site(name)
         check_input(site, operation, x, weight)
         chunk = self._folded.unfold(x)
-        arrival = Arrival(chunk)
-        if self._part is not None:
-            arrival, carried = self._part.synapse(site, operation, chunk, weight, self._carried(site, chunk))
+        arrival = SynapticInput(chunk)
+        if self._hooks is not None:
+            arrival, carried = self._hooks.on_weight(site, operation, chunk, weight, self._carried(site, chunk))
             if carried:
                 self.state[site] = carried
         current = transmit(operation, arrival, weight, bias, as_bytes=self._folded.holds_spikes(x))
@@ -235,3 +264,9 @@ class Run:
     def _at_source(self, name: str, forward: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         self._emitted[name] = forward(*args, **kwargs)
         return self._emitted[name]
+
+
+def _in_full(x: Tensor) -> Tensor:
+    """Undo autocast: statistics, and states of a scan that may not keep them in full precision by itself."""
+    half = x.dtype in (torch.float16, torch.bfloat16) and torch.is_autocast_enabled(x.device.type)
+    return x.float() if half else x

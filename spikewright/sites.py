@@ -1,6 +1,8 @@
 """The places of a module that matter to a run, by name."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -40,6 +42,14 @@ class Sites:
         temporal = self.temporal.items()
         return {name: m for name, m in temporal if isinstance(m, Temporal) and m.whole_sequence and m.training}
 
+    @cached_property
+    def containers(self) -> frozenset[str]:
+        """Names of modules of a run that hold other ones."""
+        named = {**self.temporal, **self.synapses}
+        known = {id(m) for m in named.values()}
+        holding = (name for name, m in named.items() if any(id(inner) in known for inner in _inner(m)))
+        return frozenset(holding)
+
     @property
     def recurrent(self) -> bool:
         """Whether some connection needs the last step's output, so that steps run one by one."""
@@ -77,6 +87,10 @@ def find_sites(module: nn.Module) -> Sites:
         parametrizations={name: m for name, m in named.items() if isinstance(m, ParametrizationList)},
         identities=frozenset(map(id, named.values())),
     )
+
+
+def _inner(module: nn.Module) -> Iterator[nn.Module]:
+    return (m for child in module.children() for m in child.modules())
 
 
 def _source(named: dict[str, nn.Module], name: str, feedback: Feedback) -> nn.Module:

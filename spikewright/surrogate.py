@@ -13,6 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spikewright.arguments import check_number
+from spikewright.errors import ConfigError
+
 
 class _Spike(torch.autograd.Function):
     @staticmethod
@@ -39,6 +42,16 @@ class Surrogate(ABC):
         return _Spike.apply(x, self)  # type: ignore[return-value]
 
 
+def _positive(owner: str, name: str, value: float) -> float:
+    check_number(owner, name, value, trained="A surrogate is not trained.")
+    if not value > 0:
+        raise ConfigError(
+            f"{owner}({name}={value}): with {name} {'zero' if value == 0 else 'below zero'} the slope has no peak of "
+            "positive, finite height at the threshold, and nothing is learned through it. Give a number above 0."
+        )
+    return float(value)
+
+
 @dataclass(frozen=True)
 class Sigmoid(Surrogate):
     r"""Slope of the logistic function, :math:`\alpha\,\sigma(\alpha x)(1-\sigma(\alpha x))`, peak :math:`\alpha/4`.
@@ -48,6 +61,9 @@ class Sigmoid(Surrogate):
     """
 
     alpha: float = 4.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "alpha", _positive("Sigmoid", "alpha", self.alpha))
 
     def slope(self, x: Tensor) -> Tensor:
         s = torch.sigmoid(self.alpha * x)
@@ -59,6 +75,9 @@ class ATan(Surrogate):
     r"""Slope of the arc tangent, :math:`\frac{\alpha}{2} / (1 + (\frac{\pi}{2}\alpha x)^2)`, peak :math:`\alpha/2`."""
 
     alpha: float = 2.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "alpha", _positive("ATan", "alpha", self.alpha))
 
     def slope(self, x: Tensor) -> Tensor:
         return self.alpha / 2 / (1 + (math.pi / 2 * self.alpha * x).square())
@@ -77,6 +96,9 @@ class Rectangle(Surrogate):
     r"""Slope :math:`1/g` for :math:`|x| \le g/2` and 0 elsewhere, with width :math:`g`; the support is closed."""
 
     width: float = 1.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "width", _positive("Rectangle", "width", self.width))
 
     def slope(self, x: Tensor) -> Tensor:
         return (x.abs() <= self.width / 2).to(x.dtype) / self.width

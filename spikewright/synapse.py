@@ -1,8 +1,8 @@
 """The synapse seam: one linear operation, whose weight gradient may be taken at something else than its input.
 
-A synapse transmits `value` and produces a current.  Its weight gradient is `delta (x) factor`, where delta is the
-gradient at the current; by default the factor is the value.  A rule that says otherwise (a trace, a rate, a projected
-input) returns an `Arrival`; the forward operation still runs once.
+A synapse transmits `value` and produces a current.  Its weight gradient is `delta (x) presynaptic`, where delta is
+the gradient at the current; by default the presynaptic factor is the value.  A rule that says otherwise (a trace, a
+rate, a projected input) returns a `SynapticInput`; the forward operation still runs once.
 """
 
 from collections.abc import Callable
@@ -12,42 +12,42 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 
 from spikewright.errors import ShapeError
+from spikewright.interception import Interception
 from spikewright.operations import Convolution, Linear, Operation
 from spikewright.temporal import is_static
 
 
 @dataclass(frozen=True)
-class Arrival:
+class SynapticInput:
     """What a rule makes of an input at a synapse; every tensor is `[time, batch, *feature]`.
 
     Attributes:
         value: What is transmitted.
-        factor: What the weight gradient is taken at; `None` means the value.
-        bias_factor: The same for the bias, one number per step, `[time]`; `None` means 1.
+        presynaptic: What the weight gradient is taken at; `None` means the value.
+        presynaptic_bias: The same for the bias, one number per step, `[time]`; `None` means 1.
         back: Weights that carry delta back to the input in place of the forward weights, same shape.
         project: Maps the rows that the weight gradient is taken at, `[any, inputs per output]`, to those that it is
             taken at instead; called in the backward pass.
     """
 
     value: Tensor
-    factor: Tensor | None = None
-    bias_factor: Tensor | None = None
+    presynaptic: Tensor | None = None
+    presynaptic_bias: Tensor | None = None
     back: Tensor | None = None
     project: Callable[[Tensor], Tensor] | None = None
 
     @property
     def plain(self) -> bool:
         """Whether ordinary autograd already does what is asked."""
-        return all(x is None for x in (self.factor, self.bias_factor, self.back, self.project))
+        return all(x is None for x in (self.presynaptic, self.presynaptic_bias, self.back, self.project))
 
 
 class _Transmit(torch.autograd.Function):
-    """`operation(value)` forward; backward with the factor in place of the value, and `back` in place of the weight.
+    """`operation(value)` forward; backward with `presynaptic` for the value, and `back` for the weight.
 
-    A value of one step is repeated for every step of the factor.
+    A value of one step is repeated for every step of the presynaptic factor.
     """
 
     @staticmethod
@@ -57,40 +57,40 @@ class _Transmit(torch.autograd.Function):
         value: Tensor,
         weight: Tensor,
         bias: Tensor | None,
-        factor: Tensor,
-        bias_factor: Tensor | None,
+        presynaptic: Tensor,
+        presynaptic_bias: Tensor | None,
         back: Tensor | None,
         project: Callable[[Tensor], Tensor] | None,
     ) -> Tensor:
         ctx.operation, ctx.project = operation, project
-        ctx.save_for_backward(factor, weight if back is None else back, bias_factor)
+        ctx.save_for_backward(presynaptic, weight if back is None else back, presynaptic_bias)
         current = operation(value, weight, bias)
-        ctx.times = len(factor) // len(value)
+        ctx.times = len(presynaptic) // len(value)
         return current if ctx.times == 1 else current.repeat(ctx.times, *[1] * (current.dim() - 1))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        factor, weight, bias_factor = ctx.saved_tensors
+        presynaptic, weight, presynaptic_bias = ctx.saved_tensors
         _, need_value, need_weight, need_bias, *_ = ctx.needs_input_grad
         grad = grads[0]
-        by_step = bias_factor is not None and len(bias_factor) > 1
-        factor, weight = factor.to(grad.dtype), weight.to(grad.dtype)
+        by_step = presynaptic_bias is not None and len(presynaptic_bias) > 1
+        presynaptic, weight = presynaptic.to(grad.dtype), weight.to(grad.dtype)
         needed = (need_value, need_weight and ctx.project is None, need_bias and not by_step)
-        for_value, for_weight, for_bias = ctx.operation.backward(grad, factor, weight, needed)
+        for_value, for_weight, for_bias = ctx.operation.backward(grad, presynaptic, weight, needed)
         if need_weight and ctx.project is not None:
-            rows = ctx.project(ctx.operation.patches(factor, weight))
+            rows = ctx.project(ctx.operation.patches(presynaptic, weight))
             for_weight = ctx.operation.at_patches(grad, rows, weight)
         if need_bias and by_step:
-            for_bias = ctx.operation.bias_gradient(grad, bias_factor)
-        elif need_bias and bias_factor is not None:
-            for_bias = for_bias * bias_factor.to(grad.dtype)
+            for_bias = ctx.operation.bias_gradient(grad, presynaptic_bias)
+        elif need_bias and presynaptic_bias is not None:
+            for_bias = for_bias * presynaptic_bias.to(grad.dtype)
         if for_value is not None and ctx.times > 1:
             for_value = for_value.unflatten(0, (ctx.times, -1)).sum(0)
         return None, for_value, for_weight, for_bias, None, None, None, None
 
 
 def transmit(
-    operation: Operation, arrival: Arrival, weight: Tensor, bias: Tensor | None, as_bytes: bool = False
+    operation: Operation, arrival: SynapticInput, weight: Tensor, bias: Tensor | None, as_bytes: bool = False
 ) -> Tensor:
     """Run one synapse for a chunk; returns the current, `[time, batch, *feature]`.
 
@@ -104,19 +104,19 @@ def transmit(
         as_bytes: The value holds zeros and ones; keep it as bytes for the backward pass.
     """
     value = arrival.value
-    if is_static(value) and (arrival.factor is not None or arrival.bias_factor is None):
+    if is_static(value) and (arrival.presynaptic is not None or arrival.presynaptic_bias is None):
         value = value[:1]
     value = value.flatten(0, 1)
-    as_bytes = as_bytes and arrival.factor is None and weight.requires_grad and torch.is_grad_enabled()
+    as_bytes = as_bytes and arrival.presynaptic is None and weight.requires_grad and torch.is_grad_enabled()
     current: Any  # which apply, below, says nothing about
     if arrival.plain and not as_bytes:
         current = operation(value, weight, bias)
     else:
-        factor = value.detach() if arrival.factor is None else arrival.factor.flatten(0, 1)
+        presynaptic = value.detach() if arrival.presynaptic is None else arrival.presynaptic.flatten(0, 1)
         if as_bytes:
-            factor = factor.to(torch.uint8)
+            presynaptic = presynaptic.to(torch.uint8)
         current = _Transmit.apply(
-            operation, value, weight, bias, factor, arrival.bias_factor, arrival.back, arrival.project
+            operation, value, weight, bias, presynaptic, arrival.presynaptic_bias, arrival.back, arrival.project
         )
     steps, batch = arrival.value.shape[:2]
     if current.shape[0] == steps * batch:
@@ -124,29 +124,15 @@ def transmit(
     return current.unsqueeze(0).expand(steps, *current.shape)
 
 
-class Intercept(TorchFunctionMode):
+class Intercept(Interception):
     """While active, hands every linear operation that is called to `handler` instead of running it.
 
     Taking the *operation* and not the module means that padding modes, parametrised weights and subclasses with a
-    forward of their own are all served, and that the factor is taken exactly where the weight meets its input.
+    forward of their own are all served, and that the presynaptic is taken exactly where the weight meets its input.
     """
 
     def __init__(self, handler: Callable[[Operation, Tensor, Tensor, Tensor | None], Tensor]) -> None:
-        super().__init__()
-        self._handler: Callable[..., Tensor] | None = handler
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        kind = _KINDS.get(func)
-        handler = self._handler
-        if kind is None or handler is None:
-            return func(*args, **kwargs)
-        operation, x, weight, bias = kind(*args, **kwargs)
-        self._handler = None  # an operation inside the handler is the handler's own
-        try:
-            return handler(operation, x, weight, bias)
-        finally:
-            self._handler = handler
+        super().__init__(_KINDS, handler)
 
 
 _KINDS: dict[Any, Callable[..., tuple[Operation, Tensor, Tensor, Tensor | None]]] = {

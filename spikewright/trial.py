@@ -6,32 +6,40 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from spikewright.snapshot import Snapshot, random_state
+
 
 @contextmanager
 def restored(*modules: nn.Module) -> Iterator[None]:
-    """Put the buffers of modules, and the random state of the devices they are on, back afterwards."""
-    buffers = [(b, b.clone()) for m in modules for b in m.buffers()]
-    with torch.random.fork_rng({p.device for m in modules for p in m.parameters() if p.is_cuda}):
+    """Put what a forward pass may change back afterwards: buffers, attributes of modules, and all random states."""
+    with _put_back(Snapshot(*modules, parameters=False)):
+        yield
+
+
+@contextmanager
+def untouched(*modules: nn.Module) -> Iterator[None]:
+    """Start from no gradients, and put everything that modules hold back afterwards, and all random states.
+
+    That is the values of parameters and buffers (in place, trained or frozen), gradients, what asks for them, modes,
+    and attributes with the lists, dictionaries and generators in them.
+    """
+    snapshot = Snapshot(*modules)
+    with _put_back(snapshot):
+        for tensor in snapshot.tensors:
+            tensor.without_grad()
+        yield
+
+
+@contextmanager
+def _put_back(snapshot: Snapshot) -> Iterator[None]:
+    put_random_state_back = random_state()
+    with snapshot.version_counters():
         try:
             yield
         finally:
             with torch.no_grad():
-                for buffer, before in buffers:
-                    buffer.copy_(before)
-
-
-@contextmanager
-def untouched(net: nn.Module) -> Iterator[None]:
-    """Start from no gradients and put gradients, buffers and random state back afterwards."""
-    grads = [(p, p.grad) for p in net.parameters()]
-    with restored(net):
-        try:
-            for p, _ in grads:
-                p.grad = None
-            yield
-        finally:
-            for p, grad in grads:
-                p.grad = grad
+                snapshot.put_back()
+            put_random_state_back()
 
 
 @contextmanager

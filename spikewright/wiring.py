@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from spikewright.neurons import Neuron
 from spikewright.operations import Operation
@@ -196,7 +197,7 @@ def read_wiring(module: nn.Module, recorder: Recorder, x: Tensor, output: Tensor
             sources.add(("input", ""))
         synapses[site] = Synapse(
             name=site,
-            parameters=tuple(names[id(p)] for p in modules[module_name(site)].parameters()),
+            parameters=tuple(names[id(p)] for p in _own(modules[module_name(site)])),
             weight=recorder.weights[site],
             receivers={n: neurons[n] for n in sorted(fed[site])},  # type: ignore[misc]
             senders={name: neurons[name] for kind, name in sorted(sources) if kind == "neuron"},  # type: ignore[misc]
@@ -222,6 +223,13 @@ def read_wiring(module: nn.Module, recorder: Recorder, x: Tensor, output: Tensor
 def module_name(site: str) -> str:
     """Return the module of a site: its name without the count of the call."""
     return site.partition("#")[0]
+
+
+def _own(module: nn.Module) -> Iterator[nn.Parameter]:
+    """Yield the parameters of a layer, parametrised ones included, without those of layers and neurons inside it."""
+    yield from module.parameters(recurse=False)
+    if parametrize.is_parametrized(module):
+        yield from module.get_submodule("parametrizations").parameters()
 
 
 _LINEAR = frozenset(

@@ -112,7 +112,7 @@ class _RuleStep(Step):
     def __init__(self, task: Task, rule: Rule) -> None:
         super().__init__(task)
         self._net, self._rule = spiking(task.layers), rule
-        self._loss = standard_loss(rule.loss_of)(nn.CrossEntropyLoss())
+        self._loss = standard_loss(rule.traits.loss)(nn.CrossEntropyLoss())
 
     def run(self) -> Tensor:
         (update,) = self._rule.updates(self._net, self.task.x, self.task.y, self._loss)

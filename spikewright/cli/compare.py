@@ -118,11 +118,16 @@ def _summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
         "seconds_std": statistics.pstdev(seconds),
         "saved_bytes": max(run["saved_bytes"] for run in runs),
         "firing_rate": statistics.mean(run["mean_firing_rate"] for run in runs),
-        **{key: statistics.mean(run["energy"][key] for run in runs) for key in _COST},
+        **{key: _mean([run["energy"][key] for run in runs]) for key in _COST},
     }
 
 
-_COST = ("feedback_numbers", "learning_operations", "spike_operations")
+def _mean(values: list[float | None]) -> float | None:
+    stated = [value for value in values if value is not None]
+    return statistics.mean(stated) if stated else None
+
+
+_COST = ("feedback_parameters", "learning_operations", "spike_operations")
 
 
 def _plot(summary: dict[str, Any], path: Path) -> Path | None:
@@ -150,6 +155,9 @@ def _show(summary: dict[str, Any], config: Config, seeds: int) -> None:
         f"mean ± standard deviation of {seeds} seeds"
     )
     print_table(title, ("rule", "test accuracy", "seconds", "saved for backward", "firing rate"), rows)
-    costs = [(name, *(f"{entry[key]:.3g}" for key in _COST)) for name, entry in summary.items()]
+    costs = [
+        (name, *("not stated" if entry[key] is None else f"{entry[key]:.3g}" for key in _COST))
+        for name, entry in summary.items()
+    ]
     head = ("rule", "numbers that carry errors back", "operations to learn", "spikes x fan-out")
     print_table("what learning costs, operations per sample", head, costs)

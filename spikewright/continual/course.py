@@ -13,7 +13,7 @@ from spikewright.data import Batches, Dataset, Split
 from spikewright.data.selection import balanced_order
 from spikewright.losses import Loss
 from spikewright.network import Network
-from spikewright.rules import AroundRule, Naive
+from spikewright.rules import ContinualRule, Naive
 from spikewright.train.build import Experiment, build_network, build_rule, components, device_named, load_data
 from spikewright.train.components import LOSSES, OPTIMIZERS, RULES, choose, construct, defaults
 from spikewright.train.config import Config, Presentation, Tree
@@ -41,7 +41,7 @@ class Course:
     scenario: Scenario
     presentation: Presentation
     net: Network
-    rule: AroundRule
+    rule: ContinualRule
     loss: Loss
     device: torch.device
     _tests: dict[int, Batches] = field(default_factory=dict)
@@ -151,7 +151,7 @@ def build_course(config: CourseConfig) -> Course:
     x = torch.zeros(1, 1, *scenario.shape, device=device)
     plain = _around(config.config, net.wiring(x), scenario.heads)
     rule = build_rule(plain).to(device)
-    assert isinstance(rule, AroundRule)
+    assert isinstance(rule, ContinualRule)
     rule.prepare(net, x)
     if len(scenario) > 1 and config.settings.only != 1:  # better now than after the first task
         rule.check_optimizer(construct("optimizer", OPTIMIZERS, plain.optimizer, [*net.parameters()]), task=2)
@@ -176,7 +176,7 @@ def _around(config: Config, wiring: Wiring, heads: bool) -> Config:
     """Have something around the rule, and leave readouts free where they are heads."""
     rule = dict(config.rule)
     builder = choose("rule", RULES, rule["name"])
-    if not (isinstance(builder, type) and issubclass(builder, AroundRule)):
+    if not (isinstance(builder, type) and issubclass(builder, ContinualRule)):
         rule = {"name": Naive.__name__.lower(), "rule": rule}
     if heads and "free" not in rule:
         rule["free"] = [module_name(site) for site, synapse in wiring.synapses.items() if not synapse.receivers]

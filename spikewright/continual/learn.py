@@ -13,7 +13,7 @@ from spikewright.continual.probes import measure, monitor_of
 from spikewright.continual.rehearse import rehearse
 from spikewright.continual.tell import Mute, Teller
 from spikewright.errors import CheckpointError
-from spikewright.rules import AroundRule, ProjectedRule
+from spikewright.rules import ContinualRule, ProjectedRule
 from spikewright.train import checkpoint
 from spikewright.train.batch import BatchLearner
 from spikewright.train.build import Experiment
@@ -176,7 +176,7 @@ class _Student:
         checkpoint.save(self.out / "last.safetensors", tree)
 
 
-def subspaces_of(rule: AroundRule) -> dict[str, dict[str, float]]:
+def subspaces_of(rule: ContinualRule) -> dict[str, dict[str, float]]:
     """Return by weight how many directions there are, how many are taken, and how far rows are from orthonormal."""
     if not isinstance(rule, ProjectedRule):
         return {}

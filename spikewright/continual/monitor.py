@@ -236,17 +236,9 @@ class ContinualMonitor:
 
 @contextmanager
 def _evaluating(net: Network) -> Iterator[None]:
-    """Evaluation mode without gradients; modes, buffers, `.grad` and random state are put back."""
-    buffers = [(m, name, b) for m in net.modules() for name, b in m.named_buffers(recurse=False)]
-    elsewhere = random.getstate(), np.random.get_state()
-    with untouched(net), evaluating(net), torch.no_grad():
-        try:
-            yield
-        finally:
-            for module, name, buffer in buffers:  # those that a forward has put others in the place of
-                setattr(module, name, buffer)
-            random.setstate(elsewhere[0])
-            np.random.set_state(elsewhere[1])
+    """Evaluation mode without gradients; everything is put back."""
+    with untouched(net.module), evaluating(net), torch.no_grad():
+        yield
 
 
 def _seed(devices: set[torch.device], seed: int) -> None:

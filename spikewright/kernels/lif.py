@@ -80,7 +80,7 @@ def lif_scan(
     scan = _lif_fused if usual and fused(wide) else lif_naive
     spikes, membrane = scan(
         wide,
-        membrane,
+        None if membrane is None else membrane.to(precision(current)),  # which an earlier chunk may have had otherwise
         leak=leak,
         threshold=threshold,
         quantum=quantum,

@@ -29,6 +29,7 @@ def accumulate(x: Tensor, total: Tensor | None, leak: float | Tensor = 1.0) -> T
     """
     if not fused(x):
         x = x.to(precision(x))  # a long sum of small terms
+        total = None if total is None else total.to(x.dtype)
     if not fused(x):
         return accumulate_naive(x, total, leak)
     layout = Layout.of(x)

@@ -32,6 +32,7 @@ def trace_scan(x: Tensor, trace: Tensor | None, leak: float | Tensor) -> tuple[T
     """
     if not fused(x):
         x = x.to(precision(x))  # a long sum of small terms
+        trace = None if trace is None else trace.to(x.dtype)
     return (_trace_fused if fused(x) else trace_naive)(x, trace, leak)
 
 

@@ -13,20 +13,25 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from spikewright.layers.calls import NormCall
 from spikewright.temporal import SiteState, Temporal
 
-Normalise = Callable[[str, _BatchNorm, Callable[[Tensor], Tensor], Tensor], Tensor]
-"""What batch norm does to a chunk: (site, module, its forward for one batch, x [time, batch, channel, ...]) -> y."""
+Norm = _BatchNorm | NormCall
+"""A batch norm module, or the operation in the forward of one."""
+Normalise = Callable[[str, Norm, Callable[[Tensor], Tensor], Tensor], Tensor]
+"""What batch norm does to a chunk: (site, norm, its forward for one batch, x [time, batch, channel, ...]) -> y."""
 
 
-def as_it_says(site: str, module: _BatchNorm, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+def as_it_says(site: str, module: Norm, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """Normalise a chunk as the module's own name says; a plain module by the statistics of each step."""
     if isinstance(module, Temporal):
         return module.scan(x, {}, True)[0]
+    if isinstance(module, NormCall) and module.whole_sequence:
+        return forward(x.flatten(0, 1)).unflatten(0, x.shape[:2])
     return scan_per_step(module, forward, x)
 
 
-def scan_per_step(module: _BatchNorm, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+def scan_per_step(module: Norm, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """Normalise every step of `[time, batch, channel, ...]` by the statistics of its own batch.
 
     Args:
@@ -65,3 +70,6 @@ class JointBatchNorm1d(_Joint, nn.BatchNorm1d):
 
 class JointBatchNorm2d(_Joint, nn.BatchNorm2d):
     """`nn.BatchNorm2d` with statistics over time and batch; rules that work step by step refuse it."""
+
+
+PER_STEP, JOINT = _PerStep, _Joint

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from spikewright.delays import DelayGrad, check_delay_grad, delayed, kernel_slope, shares, slope, straight_through
 from spikewright.errors import ConfigError, OutsideRun, ShapeError
+from spikewright.kernels.layout import precision
 from spikewright.temporal import SiteState, Temporal
 
 
@@ -72,18 +73,18 @@ class SynapticDelay(Temporal):
 
     @property
     def delay(self) -> Tensor:
-        """The delays before rounding, in steps."""
-        return self.max_delay * torch.sigmoid(self.delay_logit)
+        """The delays before rounding, in steps, and in float32 at least: they are numbers of steps, not signals."""
+        return self.max_delay * torch.sigmoid(self.delay_logit.to(precision(self.delay_logit)))
 
     def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
         delay = self._fitting(x)
-        past = state["past"].transpose(0, 1) if state else x.new_zeros(self.max_delay + 1, *x.shape[1:])
+        past = _time_first(state["past"], x) if state else x.new_zeros(self.max_delay + 1, *x.shape[1:])
         signal = torch.cat([past, x])
         after = {"past": _kept(signal, len(x))}
         if self.delay_grad == "reference":
             sums = (state["first"], state["second"]) if state else None
             slopes, (after["first"], after["second"]) = kernel_slope(x, self._tau, sums)
-            earlier = state["slopes"].transpose(0, 1) if state else torch.zeros_like(past)
+            earlier = _time_first(state["slopes"], x) if state else torch.zeros_like(past)
             slopes = torch.cat([earlier, slopes])
             after["slopes"] = _kept(slopes, len(x))
         else:
@@ -100,7 +101,7 @@ class SynapticDelay(Temporal):
 
     def _shared(self, signal: Tensor, delay: Tensor, x: Tensor, through_time: bool) -> Tensor:
         whole = delay.detach().floor()
-        early, late = shares((delay - whole).to(x.dtype), self._tau)
+        early, late = (share.to(x.dtype) for share in shares((delay - whole).to(precision(x)), self._tau))
         return early * _arrived(signal, whole, x, through_time) + late * _arrived(signal, whole + 1, x, through_time)
 
     @property
@@ -144,6 +145,11 @@ def _arrived(signal: Tensor, delay: Tensor, x: Tensor, through_time: bool) -> Te
     if through_time:
         return delayed(signal, delay, len(x))
     return torch.where(delay == 0, x, delayed(signal.detach(), delay, len(x)))
+
+
+def _time_first(kept: Tensor, x: Tensor) -> Tensor:
+    """Return what a state keeps as steps in front of `x`, in its type, which may have changed since."""
+    return kept.transpose(0, 1).to(x.dtype)
 
 
 def _kept(signal: Tensor, steps: int) -> Tensor:

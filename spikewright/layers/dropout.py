@@ -8,14 +8,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
+from spikewright.layers.calls import DropoutCall
 from spikewright.temporal import SiteState, Temporal, generators_by_step
 
 
-def scan_shared(module: _DropoutNd, x: Tensor, state: SiteState) -> tuple[Tensor, SiteState]:
+def scan_shared(module: _DropoutNd | DropoutCall, x: Tensor, state: SiteState) -> tuple[Tensor, SiteState]:
     """Apply a dropout module with the mask of this sequence, drawing it if this is the first step.
 
     Args:
-        module: Any multiplicative dropout (`nn.Dropout`, `nn.Dropout1d`, ...).
+        module: Any multiplicative dropout (`nn.Dropout`, `nn.Dropout1d`, ...), or the operation in one.
         x: `[time, batch, *feature]`.
         state: Empty, or `{"mask": [batch, *feature]}`.
     """
@@ -24,8 +25,9 @@ def scan_shared(module: _DropoutNd, x: Tensor, state: SiteState) -> tuple[Tensor
     mask = state.get("mask")
     if mask is None:
         # What the module does to ones is its mask, scaled by 1/(1-p) and with its own granularity.
-        mask = type(module).forward(module, torch.ones_like(x[0]))
-    return x * mask.detach(), {"mask": mask}
+        by_call = isinstance(module, DropoutCall)
+        mask = module.mask(x[0]) if by_call else type(module).forward(module, torch.ones_like(x[0]))
+    return x * mask.detach().to(x.dtype), {"mask": mask}
 
 
 class SharedDropout(nn.Dropout, Temporal):

@@ -1,5 +1,6 @@
 """Feedback: what a later site emitted at the last step, sent back to an earlier one."""
 
+import torch
 from torch import Tensor, nn
 
 from spikewright.temporal import SiteState, Temporal
@@ -33,7 +34,11 @@ class Feedback(Temporal):
 
     def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
         last = state.get("last")
-        return (x if last is None else x + self.transform(last).unflatten(0, x.shape[:2])), state
+        if last is None:
+            return x, state
+        if not torch.is_autocast_enabled(x.device.type):
+            last = last.to(x.dtype)  # which may have changed since the last step
+        return x + self.transform(last).unflatten(0, x.shape[:2]), state
 
     def forward(self, x: Tensor) -> Tensor:
         """Outside a run there is no previous step: `x` passes unchanged."""

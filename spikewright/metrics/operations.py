@@ -36,6 +36,11 @@ class Operations:
         """Their energy."""
         return ADDITION_PJ * self.additions + MULTIPLICATION_PJ * self.multiplications
 
+    @property
+    def count(self) -> float:
+        """Additions and multiplications together."""
+        return self.additions + self.multiplications
+
     def __add__(self, other: "Operations") -> "Operations":
         return Operations(self.additions + other.additions, self.multiplications + other.multiplications)
 
@@ -52,12 +57,14 @@ class Work:
         active: Share of its input that is not zero.
         spiking: All of the rest is one value, so that a product is an addition of a weight.
         times: Steps that were seen.
+        inputs: Entries of its input.
     """
 
     dense: float
     active: float
     spiking: bool
     times: int = 1
+    inputs: int = 0
 
     @property
     def forward(self) -> Operations:
@@ -81,13 +88,20 @@ class SynapseCounter:
         filled = x != 0
         values = x[filled]
         spiking = values.numel() == 0 or bool((values == values[0]).all())
-        work = Work(rows[0].numel() * weight[0].numel(), float(filled.double().mean()), spiking)
+        dense = rows[0].numel() * weight[0].numel()
+        work = Work(dense, float(filled.double().mean()), spiking, inputs=x[0].numel())
         self._seen.setdefault(site, []).append(work)
 
     @property
     def work(self) -> dict[str, Work]:
         """By site of the synapse."""
         return {
-            site: Work(w[0].dense, sum(one.active for one in w) / len(w), all(one.spiking for one in w), len(w))
+            site: Work(
+                w[0].dense,
+                sum(one.active for one in w) / len(w),
+                all(one.spiking for one in w),
+                len(w),
+                w[0].inputs,
+            )
             for site, w in self._seen.items()
         }

@@ -1,6 +1,7 @@
 """Neurons, one dynamics a file."""
 
 from spikewright.neurons._base import Neuron as Neuron
+from spikewright.neurons._dynamics import Dynamics as Dynamics
 from spikewright.neurons.alpha import AlphaLIF as AlphaLIF
 from spikewright.neurons.dsr import DSRIF as DSRIF
 from spikewright.neurons.dsr import DSRLIF as DSRLIF

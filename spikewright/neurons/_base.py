@@ -1,13 +1,16 @@
 """What every neuron is to the rest of the library."""
 
-from abc import abstractmethod
+from collections.abc import Mapping
 from typing import ClassVar, get_args
 
 import torch
 from torch import Tensor
 
+from spikewright.arguments import check_number
 from spikewright.errors import ConfigError, OutsideRun, ShapeError, nearest
+from spikewright.kernels.layout import precision
 from spikewright.kernels.lif import Reset, lif_scan
+from spikewright.neurons._dynamics import UNKNOWN, Dynamics
 from spikewright.surrogate import Surrogate
 from spikewright.temporal import SiteState, Temporal, generators_by_step
 
@@ -21,7 +24,8 @@ class Neuron(Temporal):
         u[t] = \lambda v[t-1] + k I[t], \qquad s[t] = \Theta(u[t] - V_{th}), \qquad v[t] = u[t] - R s[t], \qquad
         o[t] = A s[t].
 
-    Neurons keep no state: a run hands it in and takes it back.  Subclasses supply `leak`.
+    Neurons keep no state: a run hands it in and takes it back.  A subclass supplies `leak`; or a `scan` of its own, and
+    then declares its `dynamics`, without which rules that need to know them refuse it.
 
     Args:
         threshold: Potential at which a neuron fires; it fires at equality.
@@ -38,15 +42,20 @@ class Neuron(Temporal):
             normal, fresh at every step, the same however a sequence is cut into chunks.
 
     Raises:
-        ConfigError: The threshold is not positive or not above rest, `reset` is unknown, a hard reset is combined
-            with a rest potential, the amplitude is zero, or the noise negative.
+        ConfigError: A constant is not one finite number; the threshold is not positive or not above rest, `reset` is
+            unknown, a hard reset is combined with a rest potential, the amplitude is zero, or the noise negative;
+            `surrogate` is no `Surrogate`; an argument is given that a scan of the neuron's own ignores; or a subclass
+            has neither `leak` nor a `scan` of its own.
 
     Attributes:
         in_quanta: Potentials are in units of the quantum, as they always are where it is trained: then it is trained
             through the current and not inside the scan.
+        scan_uses: Of the arguments `rest`, `gain`, `amplitude` and `noise`, those that a scan of a subclass's own
+            makes use of; the others are refused there.
     """
 
     in_quanta: ClassVar[bool] = False
+    scan_uses: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(
         self,
@@ -63,6 +72,15 @@ class Neuron(Temporal):
     ) -> None:
         super().__init__()
         name = type(self).__name__
+        check_number(name, "threshold", threshold, trained=_TRAINED_THRESHOLD)
+        for key, value in (("rest", rest), ("gain", gain), ("amplitude", amplitude), ("noise", noise)):
+            check_number(name, key, value, trained=_IN_THE_WEIGHTS)
+        if not isinstance(surrogate, Surrogate):
+            raise ConfigError(
+                f"{name}(surrogate={surrogate!r}) was given {type(surrogate).__name__}, but the slope of a spike comes "
+                "from an object with a method slope(x). Give an instance, such as surrogate=Sigmoid(4.0), or one of a "
+                "subclass of Surrogate."
+            )
         if not threshold > 0:
             raise ConfigError(f"{name}(threshold={threshold}): a neuron fires at a positive threshold.")
         if reset not in get_args(Reset):
@@ -77,17 +95,33 @@ class Neuron(Temporal):
             raise ConfigError(f"{name}(amplitude={amplitude}): a spike carries something, or nothing is transmitted.")
         if noise < 0:
             raise ConfigError(f"{name}(noise={noise}): a standard deviation is not negative. 0 is no noise.")
-        self.noise = noise
-        self.threshold = threshold
-        self.rest, self.gain, self.amplitude = rest, gain, amplitude
+        self._check_subclass({"rest": (rest, 0), "gain": (gain, 1), "amplitude": (amplitude, 1), "noise": (noise, 0)})
+        self.noise = float(noise)
+        self.threshold = float(threshold)
+        self.rest, self.gain, self.amplitude = float(rest), float(gain), float(amplitude)
         self.reset: Reset = reset
         self.detach_reset = detach_reset
         self.surrogate = surrogate
 
     @property
-    @abstractmethod
     def leak(self) -> float | Tensor:
         """Fraction of the potential retained per step: a number, or one entry per channel."""
+        raise NotImplementedError(f"{type(self).__name__} has a scan of its own, and declares its decay in `dynamics`.")
+
+    @property
+    def dynamics(self) -> Dynamics:
+        """The declaration of what this neuron does; unknown for a scan of a subclass's own, until that overrides it."""
+        if not self._plain_scan:
+            return UNKNOWN
+        soft = self.reset == "subtract"
+        return Dynamics(
+            decay=self.leak,
+            linear=True,
+            rate_map=self.transfer if soft else None,
+            binary=self.binary,
+            soft_reset=soft,
+            detached_reset=self.detach_reset,
+        )
 
     @property
     def quantum(self) -> float | Tensor:
@@ -106,15 +140,33 @@ class Neuron(Temporal):
 
     @property
     def binary(self) -> bool:
-        """Whether all it emits is zeros and ones; not taken for granted of a scan or a step of somebody else's."""
-        ours = type(self).scan is Neuron.scan and type(self.surrogate).__call__ is Surrogate.__call__
-        return ours and _is_one(self.spike) and self.noise == 0
+        """Whether all it emits is zeros and ones; not taken for granted of a step of somebody else's."""
+        if not self._plain_scan:
+            return self.dynamics.binary
+        return type(self.surrogate).__call__ is Surrogate.__call__ and _is_one(self.spike) and self.noise == 0
+
+    @property
+    def _plain_scan(self) -> bool:
+        return type(self).scan is Neuron.scan and "scan" not in self.__dict__
+
+    def _check_subclass(self, given: Mapping[str, tuple[float, float]]) -> None:
+        name = type(self).__name__
+        if self._plain_scan:
+            if type(self).leak is Neuron.leak:
+                raise ConfigError(f"{name} has neither a leak nor a scan of its own, so it is no neuron. Write one.")
+            return
+        for argument, (value, usual) in given.items():
+            if value != usual and argument not in self.scan_uses:
+                raise ConfigError(
+                    f"{name}({argument}={value}): {name} has a scan of its own, which is not known to make use of "
+                    f"{argument}. Leave it out; or, if the scan does, declare scan_uses = frozenset({{'{argument}'}})."
+                )
 
     def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
         threshold, quantum, gain = self.threshold, self.quantum, self.gain
         if self.in_quanta or isinstance(quantum, Tensor):
             threshold, quantum, gain = self.firing_fraction, 1.0, gain / quantum
-        leak = self.leak_at(x)
+        leak = self._per_channel(self.leak, x)
         spikes, membrane = lif_scan(
             x if _is_one(gain) else x * gain,
             state.get("membrane"),
@@ -158,12 +210,21 @@ class Neuron(Temporal):
     def project(self) -> None:
         """Bring trained constants back into their range; rules that train them call it before every sequence."""
 
-    def leak_at(self, current: Tensor) -> float | Tensor:
-        """Return the leak such that one per channel meets the channel axis of `[time, batch, channel, *rest]`."""
-        leak = self.leak
-        if not isinstance(leak, Tensor) or leak.dim() != 1:
+    def decay_at(self, current: Tensor) -> float | Tensor | None:
+        """Return the declared decay such that one per channel meets the channel axis of `[time, batch, channel, *]`."""
+        decay = self.dynamics.decay
+        return None if decay is None else self._per_channel(decay, current)
+
+    def _per_channel(self, leak: float | Tensor, current: Tensor) -> float | Tensor:
+        """Return a leak in the precision in which a scan of such a current computes; a single entry without axes."""
+        if not isinstance(leak, Tensor):
             return leak
-        if leak.numel() not in (1, current.shape[2]):
+        leak = leak.to(precision(current))
+        if leak.numel() == 1:
+            return leak.reshape(())
+        if leak.dim() != 1:
+            return leak
+        if leak.numel() != current.shape[2]:
             raise ShapeError(
                 f"{type(self).__name__} has {leak.numel()} per-channel time constants, but its current "
                 f"{list(current.shape[1:])} ([batch, channel, ...]) has {current.shape[2]} channels. "
@@ -184,6 +245,10 @@ class Neuron(Temporal):
         special["noise"] = (self.noise, 0)
         shown = "".join(f", {name}={value:g}" for name, (value, usual) in special.items() if value != usual)
         return f"threshold={self.threshold:g}{shown}, reset={self.reset!r}, surrogate={self.surrogate}"
+
+
+_TRAINED_THRESHOLD = "For a trained threshold, use DSRIF(learn_threshold=True) or DSRLIF(learn_threshold=True)."
+_IN_THE_WEIGHTS = "To train a scale, train the weights or a normalisation in front of or behind the neurons."
 
 
 def _is_one(value: float | Tensor) -> bool:

@@ -5,10 +5,12 @@ import math
 import torch
 from torch import Tensor
 
-from spikewright.errors import ConfigError, IncompatibleRule
+from spikewright.arguments import check_number
+from spikewright.errors import ConfigError
 from spikewright.kernels.layout import precision
 from spikewright.kernels.lif import Reset
 from spikewright.neurons._base import Neuron
+from spikewright.neurons._dynamics import UNKNOWN, Dynamics
 from spikewright.surrogate import Sigmoid, Surrogate
 from spikewright.temporal import SiteState
 
@@ -23,7 +25,7 @@ class AlphaLIF(Neuron):
     and v is u after the reset, which leaves the current c as it is.  One unit of input raises the potential k steps
     later by :math:`\epsilon(k) = \frac{e}{\tau}(k+1)\rho^k`, which peaks near :math:`k = \tau - 1`.
 
-    It has no single leak, so rules with one trace per input (OTTT) have to be told one, and no rate map, so rules that
+    It has no single decay, so rules with one trace per input (OTTT) have to be told one, and no rate map, so rules that
     learn from rates refuse it.
 
     Args:
@@ -35,8 +37,7 @@ class AlphaLIF(Neuron):
         inplace: See `Neuron`.
 
     Raises:
-        ConfigError: `tau` is not positive.
-        IncompatibleRule: From `leak`, by which such a rule asks for the leak of its trace.
+        ConfigError: `tau` is not one positive number, or see `Neuron`.
 
     Reference:
         Xiao et al., Temporal Spiking Neural Networks with Synaptic Delay for Graph Reasoning, ICML 2024,
@@ -55,30 +56,31 @@ class AlphaLIF(Neuron):
         super().__init__(
             threshold=threshold, reset=reset, detach_reset=detach_reset, surrogate=surrogate, inplace=inplace
         )
+        check_number("AlphaLIF", "tau", tau, finite=False)
         if not 0 < tau < math.inf:
             raise ConfigError(
                 f"AlphaLIF(tau={tau}): current and potential retain exp(-1/tau) per step, with tau a positive number "
                 "of steps."
             )
-        self.tau = tau
+        self.tau = float(tau)
 
     @property
-    def leak(self) -> float:
-        raise IncompatibleRule(
-            f"A rule asked for the one leak of AlphaLIF(tau={self.tau:g}), for a trace of its inputs, but these "
-            "neurons have two states that leak, a current and a potential, and no trace with one leak is what they "
-            "hold of their inputs. Use SLTT or BPTT, which need none, or name a leak with OTTT(leak=...)."
+    def dynamics(self) -> Dynamics:
+        ours = type(self).scan is AlphaLIF.scan
+        if not ours:
+            return UNKNOWN
+        return Dynamics(
+            linear=True,
+            binary=type(self.surrogate).__call__ is Surrogate.__call__,
+            soft_reset=self.reset == "subtract",
+            detached_reset=self.detach_reset,
         )
-
-    @property
-    def binary(self) -> bool:
-        return type(self).scan is AlphaLIF.scan and type(self.surrogate).__call__ is Surrogate.__call__
 
     def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
         rho, gain = math.exp(-1 / self.tau), math.e / self.tau
         wide = x.to(precision(x))  # a long sum of small terms
         rest = torch.zeros_like(wide[0])
-        current, membrane = state.get("current", rest), state.get("membrane", rest)
+        current, membrane = (state.get(name, rest).to(wide.dtype) for name in ("current", "membrane"))
         spikes = []
         for step in wide:
             current = rho * current + gain * step

@@ -10,6 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from spikewright.arguments import check_number
 from spikewright.errors import ConfigError
 from spikewright.neurons._base import Neuron
 from spikewright.surrogate import Sigmoid, Surrogate
@@ -34,6 +35,9 @@ class _Weighted(Neuron):
         per_threshold: float = 1.0,
     ) -> None:
         name = type(self).__name__
+        check_number(name, "threshold", threshold, trained="For a trained threshold, use learn_threshold=True.")
+        for key, value in (("firing_fraction", firing_fraction), ("floor", floor), ("threshold_grad", threshold_grad)):
+            check_number(name, key, value)
         if not 0 < firing_fraction <= 1:
             raise ConfigError(f"{name}(firing_fraction={firing_fraction}): it is a share of the threshold, in (0, 1].")
         if not 0 < floor <= threshold:
@@ -49,8 +53,8 @@ class _Weighted(Neuron):
             surrogate=surrogate,
             inplace=inplace,
         )
-        self.floor, self.threshold_grad = floor, threshold_grad
-        self._fraction, self._per_threshold = firing_fraction, per_threshold
+        self.floor, self.threshold_grad = float(floor), float(threshold_grad)
+        self._fraction, self._per_threshold = float(firing_fraction), per_threshold
         if learn_threshold:
             self.threshold = nn.Parameter(torch.tensor(float(threshold)))  # type: ignore[assignment]
 
@@ -97,7 +101,7 @@ class DSRIF(_Weighted):
         inplace: See `Neuron`.
 
     Raises:
-        ConfigError: `firing_fraction` or `floor` is out of range.
+        ConfigError: `firing_fraction` or `floor` is out of range, or an argument is not one finite number.
     """
 
     def __init__(
@@ -152,6 +156,9 @@ class DSRLIF(_Weighted):
         surrogate: Surrogate = Sigmoid(4.0),  # noqa: B008  (a frozen value)
         inplace: bool = False,
     ) -> None:
+        check_number("DSRLIF", "tau", tau)
+        check_number("DSRLIF", "dt", dt)
+        tau, dt = float(tau), float(dt)
         if not (tau > 0 and dt > 0):
             raise ConfigError(f"DSRLIF(tau={tau}, dt={dt}): both are times in the same units, and positive.")
         beta, scale = math.exp(-dt / tau), dt**2 if threshold_grad is None else threshold_grad

@@ -1,11 +1,14 @@
 """The leaky integrate-and-fire neuron."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
+from spikewright.arguments import is_numeric, shown
 from spikewright.errors import ConfigError
+from spikewright.kernels.layout import precision
 from spikewright.kernels.lif import Reset
 from spikewright.neurons._base import Neuron
 from spikewright.surrogate import Sigmoid, Surrogate
@@ -26,13 +29,15 @@ class LIF(Neuron):
 
     Args:
         tau: Time constant in steps, at least 1: a number, or one value per channel (axis 1 of `[batch, channel, ...]`;
-            a tensor of more axes must broadcast to `[batch, *feature]`).
+            a tensor of more axes must broadcast to `[batch, *feature]`).  One value in a sequence or tensor is a
+            number.  Constants keep their value when the module is cast (`half()`): they stay in double precision, and
+            are used in that of the scan, at least float32.
         threshold: See `Neuron`.
         reset: See `Neuron`.
         detach_reset: See `Neuron`.
         surrogate: See `Neuron`.
         learn_tau: Train the time constant (a parametric LIF): the parameter is the logit of the leak, so `tau` is
-            only its start value, and must be above 1.
+            only its start value, and must be above 1.  It is cast as every parameter is.
         inplace: See `Neuron`.
         rest: See `Neuron`.
         gain: See `Neuron`.
@@ -40,7 +45,8 @@ class LIF(Neuron):
         noise: See `Neuron`.
 
     Raises:
-        ConfigError: `tau` is below 1, or is exactly 1 while `learn_tau` is set.
+        ConfigError: `tau` is not a finite number or several, is below 1, or is exactly 1 while `learn_tau` is set; or
+            see `Neuron`.
     """
 
     def __init__(
@@ -68,18 +74,13 @@ class LIF(Neuron):
             inplace=inplace,
             noise=noise,
         )
-        value = torch.as_tensor(tau, dtype=torch.get_default_dtype())
-        if not bool((value >= 1).all()) or (learn_tau and bool((value == 1).any())):
-            bound = "above 1 to be learned" if learn_tau else "at least 1"
-            raise ConfigError(
-                f"LIF(tau={tau}): the time constant is in steps and leak = 1 - 1/tau, so tau must be {bound}. "
-                "A leak (snnTorch's beta) is given as tau = 1 / (1 - beta)."
-            )
+        value = _time_constants(tau, learn_tau)
         self._leak: float | None = None
         if learn_tau:
-            self.leak_logit = nn.Parameter(torch.log(value - 1))  # sigmoid(log(tau - 1)) = 1 - 1/tau
-        elif value.dim() == 0:
-            self._leak = 1 - 1 / float(tau)  # type: ignore[arg-type]
+            # sigmoid(log(tau - 1)) = 1 - 1/tau
+            self.leak_logit = nn.Parameter(torch.log(value - 1).to(torch.get_default_dtype()))
+        elif value.numel() == 1:
+            self._leak = 1 - 1 / value.item()
         else:
             self.register_buffer("leaks", 1 - 1 / value)
 
@@ -88,7 +89,7 @@ class LIF(Neuron):
         if self._leak is not None:
             return self._leak
         if "leak_logit" in self._parameters:
-            return torch.sigmoid(self.leak_logit)
+            return torch.sigmoid(self.leak_logit.to(precision(self.leak_logit)))
         return self.get_buffer("leaks")
 
     @property
@@ -96,8 +97,60 @@ class LIF(Neuron):
         """The time constant in steps, 1 / (1 - leak)."""
         return 1 / (1 - self.leak)
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Take constants along to another device, but not to another precision."""
+        exact = self._buffers.get("leaks")
+        super()._apply(fn, recurse)
+        if exact is not None:
+            self._buffers["leaks"] = exact.to(self.get_buffer("leaks").device)
+        return self
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        """Take constants from a checkpoint, unless they are the present ones in a lower precision."""
+        key, exact = f"{prefix}leaks", self._buffers.get("leaks")
+        stored = state_dict.get(key)
+        if isinstance(stored, Tensor) and exact is not None and stored.shape == exact.shape:
+            if torch.equal(stored, exact.to(stored)):
+                state_dict[key] = exact
+        elif isinstance(stored, Tensor) and self._leak is not None and stored.numel() == 1:  # one in a tensor, once
+            del state_dict[key]
+            if stored.item() != torch.tensor(self._leak, dtype=torch.float64).to(stored.dtype).item():
+                self._leak = stored.item()
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
     def extra_repr(self) -> str:
         tau = torch.as_tensor(self.tau)
         shown = f"{tau.item():.4g}" if tau.numel() == 1 else f"<{tau.numel()} values>"
         learned = ", learn_tau=True" if "leak_logit" in self._parameters else ""
         return f"tau={shown}{learned}, {super().extra_repr()}"
+
+
+def _time_constants(tau: object, learned: bool) -> Tensor:
+    """Return time constants in double precision, having checked them."""
+    asked = f"LIF(tau={shown(tau)})"
+    if isinstance(tau, Tensor) and tau.requires_grad:
+        raise ConfigError(
+            f"{asked} was given a tensor that asks for a gradient, but tau is where time constants start, and none "
+            "would get there. Use LIF(tau=tau.detach(), learn_tau=True), which trains the logit of the leak; for a "
+            "constant, tau.detach()."
+        )
+    try:
+        value = torch.as_tensor(tau if is_numeric(tau) else (), dtype=torch.float64)
+    except (TypeError, ValueError):  # rows of several lengths
+        value = torch.empty(0)
+    if not value.numel():
+        raise ConfigError(
+            f"{asked}: the time constant is a number of steps, or one number per channel. Give a float such as "
+            "tau=2.0, or a list of as many as there are channels."
+        )
+    if not bool((value >= 1).all()) or (learned and bool((value == 1).any())):
+        bound = "above 1 to be learned" if learned else "at least 1"
+        raise ConfigError(
+            f"LIF(tau={tau}): the time constant is in steps and leak = 1 - 1/tau, so tau must be {bound}. "
+            "A leak (snnTorch's beta) is given as tau = 1 / (1 - beta)."
+        )
+    if not bool(value.isfinite().all()):
+        raise ConfigError(
+            f"LIF(tau={tau}): the time constant is a finite number of steps. Neurons that retain everything are IF()."
+        )
+    return value.detach().clone()

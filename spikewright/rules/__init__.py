@@ -1,11 +1,19 @@
 """Learning rules, one a file; the file is the paper."""
 
-from spikewright.rules._around import AroundRule as AroundRule
+from spikewright.rules._around import ContinualRule as ContinualRule
 from spikewright.rules._base import Rule as Rule
 from spikewright.rules._base import Update as Update
+from spikewright.rules._base import fresh_copy as fresh_copy
+from spikewright.rules._base import reference_rule as reference_rule
+from spikewright.rules._batch import Batch as Batch
+from spikewright.rules._check import check as check
+from spikewright.rules._chunk import steps_at_once as steps_at_once
+from spikewright.rules._cost import Cost as Cost
+from spikewright.rules._cost import Done as Done
 from spikewright.rules._online import OnlineRule as OnlineRule
 from spikewright.rules._projected import ProjectedRule as ProjectedRule
 from spikewright.rules._rate import RateRule as RateRule
+from spikewright.rules._traits import Traits as Traits
 from spikewright.rules.bptt import BPTT as BPTT
 from spikewright.rules.dsr import DSR as DSR
 from spikewright.rules.ewc import EWC as EWC

@@ -1,7 +1,7 @@
 """Rules around another rule, which learn one task after another."""
 
 from abc import abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -9,17 +9,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from spikewright.errors import ConfigError, IncompatibleRule, nearest
 from spikewright.losses import Loss
-from spikewright.metrics.operations import Operations, Work
 from spikewright.network import Network
-from spikewright.rules._base import Backward, Rule, Update, plain_backward
-from spikewright.rules._lesson import Lesson
+from spikewright.rules._base import Rule, reference_rule
 from spikewright.sites import Sites
-from spikewright.solvers import Report
-from spikewright.temporal import State
 from spikewright.wiring import Wiring, module_name
 
 
-class AroundRule(Rule):
+class ContinualRule(Rule):
     """Learns a task as another rule does, and does something so that earlier tasks are not forgotten.
 
     Args:
@@ -35,15 +31,14 @@ class AroundRule(Rule):
     """Number of the task under way, from 1; 0 before the first."""
 
     def __init__(self, rule: Rule, hold: bool, free: Collection[str] = ()) -> None:
-        if isinstance(rule, AroundRule):
+        if isinstance(rule, ContinualRule):
             raise ConfigError(
                 f"{type(self).__name__} was given {type(rule).__name__}, which is a way not to forget itself. Give it "
                 "the rule inside."
             )
+        self.traits = rule.traits
         super().__init__(rule.chunk)
         self.rule, self.hold, self.free = rule, hold, tuple(free)
-        self.loss_of, self.through_time = rule.loss_of, rule.through_time
-        self.bytes_for_spikes, self.keeps_chunks = rule.bytes_for_spikes, rule.keeps_chunks
         self.register_buffer("task", torch.zeros((), dtype=torch.int64))
 
     @property
@@ -51,35 +46,18 @@ class AroundRule(Rule):
         """How many samples of each class of a finished task `next_task` should see."""
         return 1
 
-    def begin(self, net: Network) -> None:
+    def begin_task(self, net: Network) -> None:
         """Make ready for the task that begins."""
 
     @abstractmethod
-    def settle(self, net: Network, x: Tensor, y: Tensor, loss: Loss) -> None:
+    def end_task(self, net: Network, x: Tensor, y: Tensor, loss: Loss) -> None:
         """Keep what is needed of the task that ends; arguments as for `next_task`."""
-
-    @abstractmethod
-    def take(self, lesson: Lesson) -> Iterator[Update]:
-        """Learn in the task under way; yields as `updates` does."""
-
-    def updates(
-        self,
-        net: Network,
-        x: Tensor,
-        y: Tensor,
-        loss: Loss,
-        state: State | None = None,
-        backward: Backward = plain_backward,
-    ) -> Iterator[Update]:
-        self.check_task(net.wiring(x), net.sites)  # the rule inside checks itself
-        self.prepare(net, x)
-        yield from self.take(Lesson(net, x, y, loss, state, backward))
 
     def prepare(self, net: Network, x: Tensor) -> None:
         self.rule.prepare(net, x)
         if not self.task:
             self.task += 1
-            self.begin(net)
+            self.begin_task(net)
 
     def next_task(self, net: Network, x: Tensor, y: Tensor, loss: Loss) -> None:
         """End the task under way, and begin the next.
@@ -91,9 +69,9 @@ class AroundRule(Rule):
             loss: The loss it was learned by.
         """
         self.prepare(net, x)
-        self.settle(net, x, y, loss)
+        self.end_task(net, x, y, loss)
         self.task += 1
-        self.begin(net)
+        self.begin_task(net)
 
     def freeze(self, net: Network) -> None:
         """Hold still what is to be held from the second task on: call it after every `net.train()`.
@@ -152,29 +130,10 @@ class AroundRule(Rule):
     def exact(self, parameter: str, wiring: Wiring, steps: int) -> bool:
         return self.rule.exact(parameter, wiring, steps)
 
-    def steps_at_once(self, wiring: Wiring, x: Tensor) -> int:
-        return self.rule.steps_at_once(wiring, x)
-
-    def rows_per_sample(self, steps: int) -> int:
-        return self.rule.rows_per_sample(steps)
-
     @property
-    def ideal(self) -> Rule | None:
-        return self.rule.ideal
-
-    @property
-    def linear_memory(self) -> bool:
-        return self.rule.linear_memory
-
-    @property
-    def least_steps(self) -> int:
-        return self.rule.least_steps
-
-    def feedback_numbers(self, wiring: Wiring) -> int:
-        return self.rule.feedback_numbers(wiring)
-
-    def operations(self, work: Mapping[str, Work], wiring: Wiring, steps: int, report: Report | None) -> Operations:
-        return self.rule.operations(work, wiring, steps, report)
+    def reference_rule(self) -> Rule | None:
+        """That of the rule inside."""
+        return reference_rule(self.rule)
 
     def extra_repr(self) -> str:
         return f"{self.rule}" + (f", free={self.free}" if self.free else "")

@@ -1,29 +1,26 @@
-"""What a learning rule is: a way to fill `.grad` from a sequence, in one or several updates."""
+"""What a learning rule is: a declaration, and a way to fill `.grad` from a batch in one or several updates."""
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Self
+from typing import TypeVar
 
 from torch import Tensor, nn
 
 from spikewright.errors import ConfigError
-from spikewright.losses import Loss, LossOf
-from spikewright.metrics.operations import Operations, Work
+from spikewright.losses import Loss
 from spikewright.network import Network
+from spikewright.rules._batch import Backward, Batch, plain_backward
+from spikewright.rules._check import check
+from spikewright.rules._chunk import Chunk, check_chunk
+from spikewright.rules._cost import Cost, Done
+from spikewright.rules._traits import Traits
 from spikewright.run import Run
 from spikewright.sites import Sites
 from spikewright.solvers import Report
-from spikewright.synapse import Arrival
-from spikewright.temporal import SiteState, State
-from spikewright.text import size_in_bytes
-from spikewright.wiring import Synapse, Wiring
-
-Backward = Callable[[Tensor], None]
-AUTO = 1 << 30
-"""Budget of `chunk="auto"` in bytes: more steps at once are faster, and most machines have this much to spare."""
+from spikewright.temporal import State
+from spikewright.wiring import Wiring
 
 
 @dataclass(frozen=True)
@@ -45,139 +42,40 @@ class Update:
 
     @property
     def rates(self) -> dict[str, float]:
-        """Spikes per neuron and step since the sequence was taken up, by site."""
+        """Spikes per neuron and step since the sequence was taken up, by layer of neurons."""
         return self._run.rates()
 
 
-def one_backward(work: Mapping[str, Work], wiring: Wiring) -> Operations:
-    """Return the operations of one dense backward pass: gradients at weights, and at inputs where neurons sent them."""
-    passes = {site: 1 + bool(wiring.synapses[site].senders) for site in work}
-    return Operations(0, sum(passes[site] * w.dense for site, w in work.items()))
-
-
-def plain_backward(loss: Tensor) -> None:
-    """Accumulate gradients the ordinary way."""
-    loss.backward()
-
-
 class Rule(nn.Module, ABC):
-    """A learning rule: which point it takes on the axes of credit, and when weights may change.
-
-    For every synapse the weight gradient is the sum over time of `delta[t] (x) p[t]`.  A rule says what p is
-    (`at_synapse`), whether delta crosses time (`through_time`), and how the sequence is cut (`chunk`).
+    """A learning rule: it declares its `traits` and implements `learn`.
 
     A rule is a module: what it keeps between sequences is a buffer.  What it carries within a sequence is in the run's
     state.
 
     Args:
-        chunk: Steps that run together; `None` is the whole sequence, "auto" as many as fit a memory budget, and a size
-            such as "256MiB" names the budget.  It trades memory for speed, never the result.
+        chunk: Steps that run together; `None` is the whole sequence, "root" the square root of its length, "auto" as
+            many as fit a memory budget, and a size such as "256MiB" names the budget.  It trades memory for speed,
+            never the result.
 
     Raises:
-        ConfigError: `chunk` is none of these.
+        ConfigError: `chunk` is none of these, or the class declares no traits.
     """
 
-    loss_of: LossOf
-    """What the loss may be: anything, a sum over steps, or a function of the mean output."""
-    through_time: bool
-    """Whether credit crosses time steps."""
-    bytes_for_spikes: bool = False
-    """Whether synapses keep spikes as bytes for the backward pass: a quarter of the memory, for two conversions."""
-    keeps_chunks: bool = True
-    """Whether what is kept for backward grows with the length of a chunk."""
+    traits: Traits
+    """The declaration; a class attribute, which an instance may replace."""
 
-    def __init__(self, chunk: int | str | None) -> None:
+    def __init__(self, chunk: Chunk) -> None:
         super().__init__()
-        if isinstance(chunk, int) and chunk < 1:
-            raise ConfigError(f"{type(self).__name__}(chunk={chunk}): a chunk has at least one step.")
-        if isinstance(chunk, str) and chunk != "auto" and size_in_bytes(chunk) is None:
+        name = type(self).__name__
+        if not isinstance(getattr(self, "traits", None), Traits):
             raise ConfigError(
-                f"{type(self).__name__}(chunk={chunk!r}): give a number of steps, None for all of them, 'auto', or a "
-                "memory budget such as '256MiB'."
+                f"{name} declares no traits, and nothing is assumed of a rule: which loss it takes, whether errors "
+                "cross steps, where gradients come from, how memory grows. Give the class an attribute "
+                "traits = Traits(loss=..., credit_through_time=..., gradients=..., memory=...)."
             )
+        check_chunk(name, chunk)
         self.chunk = chunk
 
-    def steps_at_once(self, wiring: Wiring, x: Tensor) -> int:
-        """Return how many steps of `x` `[time, batch, *feature]` run together."""
-        if isinstance(self.chunk, str):
-            step = wiring.activations * x.shape[1] * max(x.element_size(), 4)
-            fitting = max(1, (size_in_bytes(self.chunk) or AUTO) // step)
-            return -(-len(x) // -(-len(x) // fitting))  # chunks of about one size
-        return min(len(x), self.chunk or len(x))
-
-    def prepare(self, net: Network, x: Tensor) -> None:
-        """Make what depends on the sizes of a network; done at first use, and what is there already stays.
-
-        Needed before an optimizer is made of a rule that has parameters of its own.
-
-        Args:
-            net: The network.
-            x: `[time, batch, *feature]`, of any length.
-        """
-
-    @property
-    def ideal(self) -> "Rule | None":
-        """The rule whose gradient this one stands in for, if it is not that of BPTT."""
-        return None
-
-    def stand_in(self, net: Network, x: Tensor) -> Self:
-        """Return a copy to try things with, ready for a network."""
-        copy = deepcopy(self)
-        copy.prepare(net, x)
-        return copy
-
-    @property
-    def uses_synapses(self) -> bool:
-        """Whether the rule has a word at synapses; if not, autograd does all."""
-        return type(self).at_synapse is not Rule.at_synapse
-
-    @property
-    def linear_memory(self) -> bool:
-        """Whether what is kept for backward lies on a line over the number of steps, from one chunk on."""
-        return True
-
-    @property
-    def least_steps(self) -> int:
-        """The shortest sequence the rule can learn from."""
-        return 1
-
-    def rows_per_sample(self, steps: int) -> int:
-        """Return how often in a sequence of so many steps a weight gradient is taken, per sample."""
-        return steps
-
-    def at_synapse(self, synapse: Synapse, x: Tensor, carried: SiteState) -> tuple[Arrival, SiteState]:
-        """Say what is transmitted at a synapse and where its weight gradient is taken.
-
-        Args:
-            synapse: Where.
-            x: What arrived, `[time, batch, *feature]`.
-            carried: What this synapse carried out of the last chunk; empty at the start.
-        """
-        return Arrival(x), carried
-
-    def check(self, wiring: Wiring, sites: Sites) -> None:
-        """Raise `IncompatibleRule` if the rule cannot work in this network."""
-
-    def feedback_numbers(self, wiring: Wiring) -> int:
-        """Return how many numbers are kept, or transported, to carry errors back through layers."""
-        return sum(math.prod(synapse.weight) for synapse in wiring.synapses.values() if synapse.senders)
-
-    def operations(self, work: Mapping[str, Work], wiring: Wiring, steps: int, report: Report | None) -> Operations:
-        """Return the operations of learning from a sequence, per sample, the simulation left out.
-
-        Args:
-            work: What each synapse does in a step.
-            wiring: Of the network.
-            steps: Of the sequence.
-            report: Of the update.
-        """
-        return steps * one_backward(work, wiring)
-
-    @abstractmethod
-    def exact(self, parameter: str, wiring: Wiring, steps: int) -> bool:
-        """Whether the rule promises the gradient of BPTT for a parameter, on sequences of that many steps."""
-
-    @abstractmethod
     def updates(
         self,
         net: Network,
@@ -193,20 +91,66 @@ class Rule(nn.Module, ABC):
 
         Args:
             net: The network.
-            x: `[time, batch, *feature]`.
+            x: Input, `[time, batch, *feature]`.
             y: Target, `[batch, ...]`.
             loss: The loss.
             state: Where an earlier run of the same sequences ended; `None` starts at rest.
             backward: Called with each scalar to differentiate, e.g. `lambda v: scaler.scale(v).backward()`.
 
         Raises:
-            ShapeError: See `Network.check`, which this calls first.
-            InputError: See there.
-            IncompatibleRule: See there.
+            ShapeError: Layouts do not fit.
+            InputError: `x` holds a NaN or an infinity, or a label is out of range.
+            IncompatibleRule: The rule cannot work with this loss or this network.
         """
+        check(self, net, loss, x, y)
+        self.prepare(net, x)
+        yield from self.learn(Batch(net, x, y, loss, state, backward))
+
+    @abstractmethod
+    def learn(self, batch: Batch) -> Iterator[Update]:
+        """Accumulate the gradients of a batch; yield an `Update` whenever `.grad` is ready.
+
+        The batch has been checked and the rule prepared.  Runs are started with `batch.start(hooks)`.
+        """
+
+    def prepare(self, net: Network, x: Tensor) -> None:
+        """Make what depends on the sizes of a network; done at first use, and what is there already stays.
+
+        Needed before an optimizer is made of a rule that has parameters of its own.
+
+        Args:
+            net: The network.
+            x: Input, `[time, batch, *feature]`, of any length.
+        """
+
+    def check(self, wiring: Wiring, sites: Sites) -> None:
+        """Raise `IncompatibleRule` if the rule cannot work in this network."""
+
+    def exact(self, parameter: str, wiring: Wiring, steps: int) -> bool:
+        """Whether the rule claims the gradient of BPTT for a parameter, on sequences of that many steps."""
+        return False
+
+    def cost(self, done: Done) -> Cost | None:
+        """State what learning from a sequence costs, per sample, the simulation left out; `None`: not stated."""
+        return None
 
     def extra_repr(self) -> str:
         return f"chunk={self.chunk!r}"
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.extra_repr()})"
+
+
+R = TypeVar("R", bound=Rule)
+
+
+def fresh_copy(rule: R, net: Network, x: Tensor) -> R:
+    """Return a copy of a rule to try things with, ready for a network; the rule itself stays as it is."""
+    copy = deepcopy(rule)
+    copy.prepare(net, x)
+    return copy
+
+
+def reference_rule(rule: Rule) -> Rule | None:
+    """Return the rule whose gradient another stands in for, if that is not BPTT."""
+    return getattr(rule, "reference_rule", None)

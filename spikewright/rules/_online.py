@@ -1,6 +1,6 @@
 """The loop of every rule that cuts credit between steps: run a chunk, learn from it, forget its graph."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
@@ -9,19 +9,23 @@ import torch
 from torch import Tensor
 
 from spikewright.errors import ConfigError
-from spikewright.losses import Loss, LossOf
-from spikewright.metrics.operations import Operations, Work
+from spikewright.hooks import Hooks
+from spikewright.metrics.operations import Operations
 from spikewright.network import Network
-from spikewright.rules._base import Backward, Rule, Update, one_backward, plain_backward
+from spikewright.rules._base import Rule, Update
+from spikewright.rules._batch import Batch
+from spikewright.rules._chunk import Chunk, steps_at_once
+from spikewright.rules._cost import Cost, Done
+from spikewright.rules._traits import Traits
+from spikewright.rules._weight_hooks import WeightHooks
 from spikewright.sites import Sites
-from spikewright.solvers import Report
 from spikewright.spatial import BP, Local, Spatial
-from spikewright.spatial._base import Reach
 from spikewright.spatial._credit import Credit
 from spikewright.spatial._targets import reached
 from spikewright.spatial.direct import Direct
-from spikewright.temporal import State
-from spikewright.wiring import Wiring
+from spikewright.synapse import SynapticInput
+from spikewright.temporal import SiteState
+from spikewright.wiring import Synapse, Wiring
 
 
 @dataclass(frozen=True)
@@ -42,14 +46,11 @@ class OnlineRule(Rule):
         local: Readouts and errors of every layer beside that.
     """
 
-    loss_of: LossOf = "steps"
-    through_time: bool = False
-    updates_every_step: bool = False
-    """Whether weights may change at every step, and not only at the end of the sequence."""
+    traits: Traits = Traits(loss="steps", credit_through_time=False, gradients="layer hook", memory="constant")
 
     def __init__(
         self,
-        chunk: int | str | None,
+        chunk: Chunk,
         spatial: Spatial = BP(),  # noqa: B008  (it has no state)
         local: Local | None = None,
     ) -> None:
@@ -62,6 +63,16 @@ class OnlineRule(Rule):
             )
         self.spatial, self.local = spatial, local
 
+    def on_weight(self, layer: Synapse, x: Tensor, carried: SiteState) -> tuple[SynapticInput, SiteState]:
+        """Return what is transmitted at a layer, and where its weight gradient is taken.
+
+        Args:
+            layer: The layer's place in the network.
+            x: Its input, `[time, batch, *feature]`.
+            carried: What this call of the layer carried out of the last chunk; empty at the start of a sequence.
+        """
+        return SynapticInput(x), carried
+
     def segments(self, steps: int, size: int) -> Iterator[Segment]:
         """Cut a sequence into pieces of at most `size` steps that run together."""
         for start in range(0, steps, size):
@@ -70,14 +81,20 @@ class OnlineRule(Rule):
     def check(self, wiring: Wiring, sites: Sites) -> None:
         if self.local is not None:
             self.local.check(wiring)
+            if not self.local.readouts:
+                raise ConfigError(
+                    f"{type(self).__name__}(local={self.local}) trains readouts of its own, which no optimizer knows "
+                    "of yet. Call rule.prepare(net, x), and give the optimizer [*net.parameters(), "
+                    "*rule.parameters()]."
+                )
         if not self._plain:
             reached(wiring, self.local, self.spatial.route)
 
     def prepare(self, net: Network, x: Tensor) -> None:
+        if self._plain:
+            return
         wiring = net.wiring(x)
-        self._prepare(wiring, x, reached(wiring, self.local, self.spatial.route))
-
-    def _prepare(self, wiring: Wiring, x: Tensor, targets: dict[str, Reach]) -> None:
+        targets = reached(wiring, self.local, self.spatial.route)
         like = torch.empty(0, device=x.device, dtype=x.dtype if x.dtype == torch.float64 else torch.float32)
         if self.local is not None:
             self.local.prepare(wiring, like)
@@ -89,24 +106,21 @@ class OnlineRule(Rule):
         return isinstance(self.spatial, BP) and self.local is None
 
     @property
-    def ideal(self) -> Rule | None:
+    def reference_rule(self) -> Rule | None:
+        """The rule whose gradient this one stands in for, if that is not BPTT: itself with backpropagation."""
         if self._plain:
             return None
-        ideal = deepcopy(self)
-        ideal.spatial, ideal.local = BP(), None
-        return ideal
+        reference = deepcopy(self)
+        reference.spatial, reference.local = BP(), None
+        return reference
 
-    def feedback_numbers(self, wiring: Wiring) -> int:
+    def cost(self, done: Done) -> Cost | None:
+        step, carrying = done.backward, done.weights_behind_neurons
+        if self.spatial.cuts:
+            step = Operations(0, done.dense + self.spatial.products(done.wiring))
+            carrying = self.spatial.floats
         local = 0 if self.local is None else sum(p.numel() for p in self.local.parameters())
-        return local + (self.spatial.floats if self.spatial.cuts else super().feedback_numbers(wiring))
-
-    def operations(self, work: Mapping[str, Work], wiring: Wiring, steps: int, report: Report | None) -> Operations:
-        if not self.spatial.cuts:
-            learning = one_backward(work, wiring)
-        else:
-            learning = Operations(0, sum(w.dense for w in work.values()) + self.spatial.products(wiring))
-        local = 0 if self.local is None else 3 * sum(p.numel() for p in self.local.parameters())
-        return steps * (learning + Operations(0, local))
+        return Cost(done.steps * (step + Operations(0, 3 * local)), local + carrying)
 
     def reaches_as_bptt(self, parameter: str, wiring: Wiring, steps: int) -> bool:
         """Whether errors get to a parameter, or to the neurons it reaches, as in BPTT."""
@@ -114,34 +128,27 @@ class OnlineRule(Rule):
             return False
         return self._plain or (not wiring.receivers[parameter] and self.spatial.noise is None)
 
-    def updates(
-        self,
-        net: Network,
-        x: Tensor,
-        y: Tensor,
-        loss: Loss,
-        state: State | None = None,
-        backward: Backward = plain_backward,
-    ) -> Iterator[Update]:
-        net.check(self, loss, x, y)
-        credit = self._credit(net, x)
-        run = net.start(x, state, rule=self, part=credit)
+    def learn(self, batch: Batch) -> Iterator[Update]:
+        x, loss, wiring = batch.x, batch.loss, batch.wiring
+        hooks = self._hooks(batch.net, wiring, x)
+        credit = hooks if isinstance(hooks, Credit) else None
+        run = batch.start(hooks, through_time=False)
         total = outputs = None
-        for segment in self.segments(len(x), self.steps_at_once(net.wiring(x), x)):
+        for segment in self.segments(len(x), steps_at_once(self, wiring, x)):
             start, steps = segment.start, x[segment.start : segment.stop]
-            value_of = partial(loss, y=y, steps=len(x), start=start)
+            value_of = partial(loss, y=batch.y, steps=len(x), start=start)
             if credit is not None and segment.learn:
-                terms_of = partial(loss.terms, y=y, steps=len(x), start=start)
-                value, output = credit.learn(run, steps, start, value_of, terms_of, backward)
+                terms_of = partial(loss.terms, y=batch.y, steps=len(x), start=start)
+                value, output = credit.learn(run, steps, start, value_of, terms_of, batch.backward)
             else:
                 with torch.set_grad_enabled(segment.learn):
                     output = run.advance(steps)
                     value = value_of(output)
                 if segment.learn:
-                    backward(value)
+                    batch.backward(value)
             run.detach()
             value, output = value.detach(), output.detach()
-            if self.updates_every_step:
+            if self.traits.updates == "every step":
                 yield Update(value, output, run.state, run)
                 continue
             if total is None or outputs is None:
@@ -152,19 +159,12 @@ class OnlineRule(Rule):
         if total is not None and outputs is not None:
             yield Update(total, outputs, run.state, run)
 
-    def _credit(self, net: Network, x: Tensor) -> Credit | None:
-        """Return what takes part where errors do not just go back as autograd sends them."""
+    def _hooks(self, net: Network, wiring: Wiring, x: Tensor) -> Hooks | None:
+        own = None if type(self).on_weight is OnlineRule.on_weight else WeightHooks(self.on_weight, wiring)
         if self._plain:
-            return None
-        if self.local is not None and not self.local.readouts:
-            raise ConfigError(
-                f"{type(self).__name__}(local={self.local}) trains readouts of its own, which no optimizer knows of "
-                "yet. Call rule.prepare(net, x), and give the optimizer [*net.parameters(), *rule.parameters()]."
-            )
-        wiring = net.wiring(x)
+            return own
         targets = reached(wiring, self.local, self.spatial.route)
-        self._prepare(wiring, x, targets)
-        return Credit(self.spatial, self.local, targets, net.word_of(self, x), wiring, net.sites.recurrent)
+        return Credit(self.spatial, self.local, targets, own or Hooks(), wiring, net.sites.recurrent)
 
     def extra_repr(self) -> str:
         shown = "" if isinstance(self.spatial, BP) else f"spatial={self.spatial}, "

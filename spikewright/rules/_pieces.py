@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from spikewright.network import Network
-from spikewright.rules._base import Rule
+from spikewright.rules._batch import Batch
 from spikewright.run import Run
 from spikewright.temporal import State
 from spikewright.trial import restored
@@ -28,17 +27,14 @@ class Pieces:
     """The forward pass of a sequence in pieces.
 
     Args:
-        net: The network.
-        rule: Whose run it is.
-        x: `[time, batch, *feature]`.
-        state: Where it starts.
+        batch: What is run.
         size: Steps per piece.
         keep: Keep the graph of every piece; otherwise only the state before it, to run it again.
     """
 
-    def __init__(self, net: Network, rule: Rule, x: Tensor, state: State | None, size: int, keep: bool) -> None:
-        self._net, self._rule, self._keep = net, rule, keep
-        self.run = net.start(x, state, rule=rule)
+    def __init__(self, batch: Batch, size: int, keep: bool) -> None:
+        self._batch, self._keep, x = batch, keep, batch.x
+        self.run = batch.start(spikes_as_bytes=True)
         self._pieces: list[_Piece] = []
         for steps in x.split(size):
             if self._pieces:
@@ -55,7 +51,7 @@ class Pieces:
         assert self.output.grad is not None  # the caller has differentiated a loss of it
         grads = list(self.output.grad.split([len(piece.x) for piece in self._pieces]))
         following: State = {}
-        with nullcontext() if self._keep else restored(self._net):
+        with nullcontext() if self._keep else restored(self._batch.net):
             while self._pieces:
                 piece = self._pieces.pop()
                 output, after = (piece.output, piece.after) if self._keep else self._again(piece)
@@ -73,7 +69,7 @@ class Pieces:
         torch.set_rng_state(piece.random[0])
         if piece.x.is_cuda:
             torch.cuda.set_rng_state(piece.random[1], piece.x.device)
-        run: Run = self._net.start(piece.x, piece.before, rule=self._rule)
+        run: Run = self._batch.start(state=piece.before, spikes_as_bytes=True)
         with torch.enable_grad():
             return run.advance(piece.x), run.state
 

@@ -9,20 +9,20 @@ import torch
 from torch import Tensor, nn
 
 from spikewright.errors import ConfigError, IncompatibleRule, nearest
-from spikewright.metrics.operations import Operations, Work
+from spikewright.metrics.operations import Operations
 from spikewright.network import Network
-from spikewright.rules._around import AroundRule, is_in, synapse_weight
+from spikewright.rules._around import ContinualRule, is_in, synapse_weight
 from spikewright.rules._base import Rule, Update
-from spikewright.rules._lesson import Lesson
+from spikewright.rules._batch import Batch
+from spikewright.rules._cost import Cost, Done
 from spikewright.sites import Sites
-from spikewright.solvers import Report
 from spikewright.subspaces import Lateral, Rows, Subspace
 from spikewright.subspaces.watch import Form, Observe, Watch
 from spikewright.text import as_entry, from_key
 from spikewright.wiring import Wiring, module_name
 
 
-class ProjectedRule(AroundRule):
+class ProjectedRule(ContinualRule):
     """Learns as another rule does, along directions in which weights have had no input in earlier tasks.
 
     What that needs of a network is that nothing but the protected weights moves from the second task on: `freeze` sees
@@ -51,13 +51,18 @@ class ProjectedRule(AroundRule):
         for key, value, known in (("observe", observe, get_args(Observe)), ("project", project, get_args(Form))):
             if value not in known:
                 raise ConfigError(f"{type(self).__name__}({key}={value!r}) is unknown. {nearest(value, known)}")
+        if rule.traits.gradients == "own" and project == "inputs":
+            raise IncompatibleRule(
+                f"{type(self).__name__}(project='inputs') projects what weight gradients are taken at, but {rule} "
+                "finds its gradients by itself, not in the backward pass of the layers. Use project='gradient'."
+            )
         self.observe: Observe = observe
         self.project: Form = project
         self.lateral = lateral
         self.subspaces = _Subspaces(lateral)
 
     @abstractmethod
-    def learn(self, arrived: Mapping[str, Rows]) -> None:
+    def learn_rows(self, arrived: Mapping[str, Rows]) -> None:
         """Learn from what arrived at weights in one update."""
 
     def prepare(self, net: Network, x: Tensor) -> None:
@@ -84,7 +89,7 @@ class ProjectedRule(AroundRule):
         """Raise `IncompatibleRule` unless steps of an optimizer stay in the directions of gradients.
 
         To be asked when a task begins: momentum of an earlier task would carry on into directions that are closed now.
-        Arguments as for `AroundRule`.
+        Arguments as for `ContinualRule`.
         """
         task = int(self.task) if task is None else task
         if task < 2:
@@ -103,8 +108,8 @@ class ProjectedRule(AroundRule):
                 "weight decay for every task."
             )
 
-    def take(self, lesson: Lesson) -> Iterator[Update]:
-        net, x = lesson.net, lesson.x
+    def learn(self, batch: Batch) -> Iterator[Update]:
+        net, x = batch.net, batch.x
         modules = self._weights(net.wiring(x), net.sites)
         first = _first(modules)
         weights = {name: weight for weight, name in first.items() if weight.requires_grad}
@@ -113,15 +118,15 @@ class ProjectedRule(AroundRule):
             weights,
             {name: first[weight] for name, weight in modules.items()},
             self.observe,
-            self.project,
-            self.rule.rows_per_sample(len(x)),
+            "gradient" if self.traits.gradients == "own" else self.project,
+            self.traits.gradient_rows or len(x),
             whole=not self.lateral.linear,
         )
         grads = _Aside(weights, self.subspaces)
         try:
-            for update in replace(lesson, net=net.joined_by(watch)).taken_by(self.rule):
+            for update in self.rule.learn(replace(batch, around=watch)):
                 grads.bring_back(watch.by_inputs)
-                self.learn(watch.arrived())
+                self.learn_rows(watch.arrived())
                 yield update
                 grads = _Aside(weights, self.subspaces)
         finally:
@@ -132,13 +137,13 @@ class ProjectedRule(AroundRule):
         closed = module in self.subspaces and len(self.subspaces[module].old)
         return not closed and super().exact(parameter, wiring, steps)
 
-    def operations(self, work: Mapping[str, Work], wiring: Wiring, steps: int, report: Report | None) -> Operations:
-        own, subspaces = 0.0, self.subspaces.by_name()
-        for site, done in work.items():
+    def cost(self, done: Done) -> Cost | None:
+        inner, own, subspaces = self.rule.cost(done), 0.0, self.subspaces.by_name()
+        for site, work in done.work.items():
             if (subspace := subspaces.get(module_name(site))) is not None:
                 products = subspace.products + self.products(subspace)
-                own += done.dense / wiring.synapses[site].weight[0] * products
-        return super().operations(work, wiring, steps, report) + Operations(0, own)
+                own += work.dense / done.wiring.synapses[site].weight[0] * products
+        return None if inner is None else inner + Cost(Operations(0, own), 0)
 
     def products(self, subspace: Subspace) -> int:
         """Return how many multiplications learning takes per entry of a row, at most."""

@@ -25,15 +25,16 @@ _NOT_LINEAR = (_MaxPoolNd, _AdaptiveMaxPoolNd, nn.LayerNorm, nn.GroupNorm, _Inst
 def check_neurons(rule: str, wiring: Wiring) -> None:
     """Raise `IncompatibleRule` if some neurons have no rate map."""
     for site, neuron in wiring.neurons.items():
-        if neuron.reset != "subtract":
+        dynamics = neuron.dynamics
+        if dynamics.rate_map is None and neuron.reset != "subtract":
             raise IncompatibleRule(
                 f"{rule} learns from rates, but '{site}' has a hard reset, which forgets what is left of the "
                 "potential: its rate is no clipped linear function of its mean current. Use reset='subtract'."
             )
-        if type(neuron).scan is not Neuron.scan and type(neuron).transfer is Neuron.transfer:
+        if dynamics.rate_map is None:
             raise IncompatibleRule(
                 f"{rule} learns from rates, but '{site}' is {type(neuron).__name__}, with dynamics of its own and no "
-                "rate map for them. Give it transfer(mean_current), or use a rule that differentiates steps."
+                "rate map for them. Declare dynamics with a rate_map, or use a rule that differentiates steps."
             )
 
 
@@ -94,7 +95,8 @@ def leak_at_input(rule: str, wiring: Wiring, x: torch.Tensor) -> float:
 
 def _common_leak(neurons: Iterable[Neuron]) -> float | None:
     """Return the one leak of some neurons; `None` if they have several."""
-    leaks = (torch.as_tensor(neuron.leak).detach().double() for neuron in neurons)
+    decays = (neuron.dynamics.decay for neuron in neurons)
+    leaks = (torch.as_tensor(1.0 if decay is None else decay).detach().double() for decay in decays)
     numbers = {leak.item() if leak.numel() == 1 else None for leak in leaks}
     return numbers.pop() if len(numbers) == 1 else None
 

@@ -1,16 +1,17 @@
 r"""Backpropagation through time with surrogate slopes: the baseline, and what `certify` compares with."""
 
-import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
-from torch import Tensor
 
-from spikewright.losses import Loss, LossOf
-from spikewright.network import Network
-from spikewright.rules._base import Backward, Rule, Update, plain_backward
+from spikewright.metrics.operations import Operations
+from spikewright.rules._base import Rule, Update
+from spikewright.rules._batch import Batch
+from spikewright.rules._chunk import Chunk, steps_at_once
+from spikewright.rules._cost import Cost, Done
 from spikewright.rules._pieces import Pieces
-from spikewright.temporal import State
+from spikewright.rules._traits import Traits
 from spikewright.wiring import Wiring
 
 
@@ -47,40 +48,27 @@ class BPTT(Rule):
     ([5, 2, 3], True)
     """
 
-    loss_of: LossOf = "any"
-    through_time: bool = True
-    bytes_for_spikes: bool = True
+    traits: Traits = Traits(loss="any", credit_through_time=True, gradients="layer hook", memory="linear")
 
-    def __init__(self, chunk: int | str | None = None, checkpoint: bool = False) -> None:
-        super().__init__(chunk)
+    def __init__(self, chunk: Chunk = None, checkpoint: bool = False) -> None:
+        super().__init__("root" if checkpoint and chunk is None else chunk)
         self.checkpoint = checkpoint
-
-    def steps_at_once(self, wiring: Wiring, x: Tensor) -> int:
-        if self.checkpoint and self.chunk is None:
-            return math.isqrt(len(x) - 1) + 1
-        return super().steps_at_once(wiring, x)
-
-    @property
-    def linear_memory(self) -> bool:
-        return not (self.checkpoint and self.chunk is None)
+        if checkpoint and chunk is None:
+            self.traits = replace(self.traits, memory="root")
 
     def exact(self, parameter: str, wiring: Wiring, steps: int) -> bool:
         return True
 
-    def updates(
-        self,
-        net: Network,
-        x: Tensor,
-        y: Tensor,
-        loss: Loss,
-        state: State | None = None,
-        backward: Backward = plain_backward,
-    ) -> Iterator[Update]:
-        net.check(self, loss, x, y)
-        pieces = Pieces(net, self, x, state, self.steps_at_once(net.wiring(x), x), keep=not self.checkpoint)
+    def cost(self, done: Done) -> Cost | None:
+        again = done.simulation if self.checkpoint else Operations()
+        return Cost(done.steps * done.backward + again, done.weights_behind_neurons)
+
+    def learn(self, batch: Batch) -> Iterator[Update]:
+        size = steps_at_once(self, batch.wiring, batch.x)
+        pieces = Pieces(batch, size, keep=not self.checkpoint)
         with torch.enable_grad():
-            value = loss(pieces.output, y, len(x))
-        backward(value)
+            value = batch.loss(pieces.output, batch.y, len(batch.x))
+        batch.backward(value)
         pieces.backward()
         pieces.run.detach()
         yield Update(value.detach(), pieces.output.detach(), pieces.run.state, pieces.run)

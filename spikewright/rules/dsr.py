@@ -9,6 +9,7 @@ from spikewright.errors import IncompatibleRule
 from spikewright.neurons import Neuron
 from spikewright.rate_norms import NormName
 from spikewright.rates import Rate, sum_of_weights
+from spikewright.rules._chunk import Chunk
 from spikewright.rules._rate import RateRule
 from spikewright.sites import Sites
 from spikewright.solvers import Adjoint, Report
@@ -46,9 +47,7 @@ class DSR(RateRule):
         Representation, CVPR 2022, arXiv 2205.00459, section 4.
     """
 
-    def __init__(
-        self, batch_norm: NormName = "rate", reference: bool = False, chunk: int | str | None = "auto"
-    ) -> None:
+    def __init__(self, batch_norm: NormName = "rate", reference: bool = False, chunk: Chunk = "auto") -> None:
         super().__init__(batch_norm, "input", chunk)
         self.reference = reference
 
@@ -63,7 +62,7 @@ class DSR(RateRule):
         return recorded.plain if self.reference and wiring.is_sender(site) else recorded.output
 
     def rate_map(self, wiring: Wiring, site: str, neuron: Neuron, recorded: Rate, rate: Tensor) -> Tensor:
-        leak = neuron.leak
+        leak = neuron.dynamics.decay
         if not self.reference or leak == 1:
             return super().rate_map(wiring, site, neuron, recorded, rate)
         assert isinstance(leak, float)  # see `check`
@@ -82,10 +81,11 @@ class DSR(RateRule):
                 "are the solution of an equation. Use IDE, which is DSR with feedback, or SPIDE."
             )
         for site, neuron in wiring.neurons.items():
-            if self.reference and (isinstance(neuron.leak, Tensor) or neuron.leak == 0):
+            decay = neuron.dynamics.decay
+            if self.reference and (not isinstance(decay, float) or decay == 0):
                 raise IncompatibleRule(
                     f"DSR(reference=True) has a slope of -log(leak) / dt, but '{site}' has a leak of "
-                    f"{neuron.leak}. Use one leak between 0 and 1 for the layer, or reference=False."
+                    f"{decay}. Use one leak between 0 and 1 for the layer, or reference=False."
                 )
 
     def extra_repr(self) -> str:

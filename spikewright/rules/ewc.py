@@ -8,14 +8,16 @@ from torch import Tensor
 from spikewright.errors import ConfigError
 from spikewright.losses import Loss
 from spikewright.matrices import Matrices
+from spikewright.metrics.operations import Operations
 from spikewright.network import Network
-from spikewright.rules._around import AroundRule, is_in
-from spikewright.rules._base import Rule, Update
-from spikewright.rules._lesson import Lesson
+from spikewright.rules._around import ContinualRule, is_in
+from spikewright.rules._base import Rule, Update, fresh_copy
+from spikewright.rules._batch import Batch
+from spikewright.rules._cost import Cost, Done
 from spikewright.trial import evaluating, untouched
 
 
-class EWC(AroundRule):
+class EWC(ContinualRule):
     r"""Elastic weight consolidation, around another rule.
 
     With :math:`g_n` the gradient that the rule finds for sample n of a finished task i, and :math:`\theta_i` the
@@ -64,10 +66,10 @@ class EWC(AroundRule):
     def samples(self) -> int:
         return self.samples_per_class
 
-    def settle(self, net: Network, x: Tensor, y: Tensor, loss: Loss) -> None:
+    def end_task(self, net: Network, x: Tensor, y: Tensor, loss: Loss) -> None:
         squares = {name: torch.zeros_like(p) for name, p in self._sprung(net)}
-        rule = self.rule.stand_in(net, x[:, :1])
-        with untouched(net), evaluating(net), torch.enable_grad():
+        with untouched(net.module), evaluating(net), torch.enable_grad():
+            rule = fresh_copy(self.rule, net, x[:, :1])
             for n in range(len(y)):
                 net.zero_grad()
                 for _ in rule.updates(net, x[:, n : n + 1], y[n : n + 1], loss):
@@ -79,11 +81,16 @@ class EWC(AroundRule):
             self.stiffness[name] = found + (self.stiffness[name] if name in self.stiffness else 0)
             self.pull[name] = found * p.detach() + (self.pull[name] if name in self.pull else 0)
 
-    def take(self, lesson: Lesson) -> Iterator[Update]:
-        for update in lesson.taken_by(self.rule):
+    def learn(self, batch: Batch) -> Iterator[Update]:
+        for update in self.rule.learn(batch):
             if len(self.stiffness):
-                lesson.backward(self._penalty(lesson.net))
+                batch.backward(self._penalty(batch.net))
             yield update
+
+    def cost(self, done: Done) -> Cost | None:
+        inner = self.rule.cost(done)
+        springs = 2 * sum(self.stiffness[name].numel() for name in self.stiffness)
+        return None if inner is None else inner + Cost(Operations(0, springs), 0)
 
     def _penalty(self, net: Network) -> Tensor:
         """Return what has the gradient of the springs."""

@@ -66,11 +66,11 @@ class GPM(ProjectedRule):
     def samples(self) -> int:
         return self.samples_per_class
 
-    def learn(self, arrived: Mapping[str, Rows]) -> None:
+    def learn_rows(self, arrived: Mapping[str, Rows]) -> None:
         pass
 
     @torch.no_grad()
-    def settle(self, net: Network, x: Tensor, y: Tensor, loss: Loss) -> None:
+    def end_task(self, net: Network, x: Tensor, y: Tensor, loss: Loss) -> None:
         seen = _Seen(x.shape[1], self.subspaces.by_name().keys())
 
         def look(turn: Turn) -> None:

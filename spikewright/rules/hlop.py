@@ -7,7 +7,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from spikewright.errors import ConfigError, nearest
+from spikewright.errors import ConfigError, IncompatibleRule, nearest
 from spikewright.losses import Loss
 from spikewright.network import Network
 from spikewright.rules._base import Rule
@@ -57,7 +57,8 @@ class HLOP(ProjectedRule):
 
     Raises:
         ConfigError: An argument is out of its range, or unknown.
-        IncompatibleRule: Something that is not protected may move in a later task.
+        IncompatibleRule: Something that is not protected may move in a later task; or the rule finds its gradients by
+            itself.
 
     Reference:
         Xiao et al., Hebbian Learning based Orthogonal Projection for Continual Learning of Spiking Neural Networks,
@@ -80,6 +81,12 @@ class HLOP(ProjectedRule):
         free: Collection[str] = (),
         seed: int = 0,
     ) -> None:
+        if rule.traits.gradients == "own":
+            raise IncompatibleRule(
+                f"HLOP learns its lateral weights from what layers see while {rule} learns, but that rule finds its "
+                "gradients by itself, so that what layers see is not what they are taken at. Use GPM, which looks at "
+                "samples when a task ends and projects the finished gradients."
+            )
         super().__init__(rule, free, observe, project, Lateral(lateral_steps, lateral_scale))
         self.rows, self.orthonormal, self.seed = rows, orthonormal, seed
         rates = rate if isinstance(rate, Mapping) else {"*": rate}
@@ -87,17 +94,17 @@ class HLOP(ProjectedRule):
         for growth in rows.values() if isinstance(rows, Mapping) else [rows]:
             _check_rows(growth)
 
-    def begin(self, net: Network) -> None:
+    def begin_task(self, net: Network) -> None:
         generator = torch.Generator().manual_seed(self.seed + int(self.task))
         for name, subspace in self.subspaces.by_name().items():
             growth = _chosen("rows", self.rows, name) if isinstance(self.rows, Mapping) else self.rows
             subspace.grow(_rows_of(growth, int(self.task) - 1, subspace.size), generator)
 
-    def settle(self, net: Network, x: Tensor, y: Tensor, loss: Loss) -> None:
+    def end_task(self, net: Network, x: Tensor, y: Tensor, loss: Loss) -> None:
         for subspace in self.subspaces.by_name().values():
             subspace.merge(self.orthonormal)
 
-    def learn(self, arrived: Mapping[str, Rows]) -> None:
+    def learn_rows(self, arrived: Mapping[str, Rows]) -> None:
         for name, rows in arrived.items():
             _chosen("rate", self.rates, name)(self.subspaces[name], rows)
 

@@ -1,12 +1,14 @@
 """Implicit differentiation on the equilibrium state: DSR through feedback."""
 
-from collections.abc import Mapping
+from dataclasses import replace
 
 from torch import Tensor
 
 from spikewright.errors import NotConverged
-from spikewright.metrics.operations import Operations, Work
+from spikewright.metrics.operations import Operations
 from spikewright.rate_norms import NormName
+from spikewright.rules._chunk import Chunk
+from spikewright.rules._cost import Cost, Done
 from spikewright.rules._rate import Mask, RateRule
 from spikewright.rules._rate_checks import check_feedback
 from spikewright.sites import Sites
@@ -52,13 +54,11 @@ class IDE(RateRule):
         strict: bool = False,
         batch_norm: NormName = "rate",
         mask: Mask = "input",
-        chunk: int | str | None = "auto",
+        chunk: Chunk = "auto",
     ) -> None:
         super().__init__(batch_norm, mask, chunk)
         self.solver, self.strict = solver, strict
-
-    def rows_per_sample(self, steps: int) -> int:
-        return 1 + self.solver.passes
+        self.traits = replace(self.traits, gradient_rows=1 + solver.passes)
 
     @property
     def cuts_layers(self) -> bool:
@@ -70,19 +70,20 @@ class IDE(RateRule):
             raise NotConverged(f"{type(self).__name__}(strict=True): {report.reason}")
         return total, report
 
-    def operations(self, work: Mapping[str, Work], wiring: Wiring, steps: int, report: Report | None) -> Operations:
-        passes = {site: w.dense for site, w in work.items() if wiring.synapses[site].senders}
+    def cost(self, done: Done) -> Cost | None:
+        wiring, report = done.wiring, done.report
+        passes = {site: w.dense for site, w in done.work.items() if wiring.synapses[site].senders}
         if report is None or not report.rates:
             solved = (report.iterations if report else 0) * sum(passes.values())
-            return super().operations(work, wiring, steps, report) + Operations(0, solved)
-        back = Operations(0, sum(w.dense for w in work.values()))  # the gradients at weights
+            return Cost(done.backward + Operations(0, solved), done.weights_behind_neurons)
+        back = Operations(0, done.dense)  # the gradients at weights
         for site, dense in passes.items():
-            synapse = wiring.synapses[site]
-            if not synapse.receivers:
+            layer = wiring.synapses[site]
+            if not layer.receivers:
                 back += Operations(0, dense)  # a readout sends its error once
-            for receiver in synapse.receivers:
+            for receiver in layer.receivers:
                 back += Operations(report.iterations * report.rates.get(receiver, 0.0) * dense)
-        return back
+        return Cost(back, done.weights_behind_neurons)
 
     def check(self, wiring: Wiring, sites: Sites) -> None:
         super().check(wiring, sites)

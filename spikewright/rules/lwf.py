@@ -13,13 +13,14 @@ from spikewright.errors import ConfigError
 from spikewright.losses import Loss
 from spikewright.matrices import Matrices
 from spikewright.network import Network
-from spikewright.rules._around import AroundRule
+from spikewright.rules._around import ContinualRule
 from spikewright.rules._base import Rule, Update
-from spikewright.rules._lesson import Lesson, together
+from spikewright.rules._batch import Batch, learn_together
+from spikewright.rules._cost import Cost, Done
 from spikewright.trial import evaluating
 
 
-class LwF(AroundRule):
+class LwF(ContinualRule):
     r"""Learning without forgetting, around another rule.
 
     With :math:`q = \mathrm{softmax}(o_{old} / \tau)` from the mean output of the network that the last task left, for
@@ -58,20 +59,20 @@ class LwF(AroundRule):
         self.strength, self.temperature = strength, temperature
         self.left = Matrices()
 
-    def settle(self, net: Network, x: Tensor, y: Tensor, loss: Loss) -> None:
+    def end_task(self, net: Network, x: Tensor, y: Tensor, loss: Loss) -> None:
         for name, value in net.module.state_dict().items():
             self.left[name] = value.clone()
 
-    def take(self, lesson: Lesson) -> Iterator[Update]:
+    def learn(self, batch: Batch) -> Iterator[Update]:
         if not len(self.left):
-            return lesson.taken_by(self.rule)
-        loss = lesson.loss
-        with torch.no_grad(), self._as_left(lesson.net):
-            said = loss.mean(lesson.net.run(lesson.x, lesson.state)[0])
+            return self.rule.learn(batch)
+        loss = batch.loss
+        with torch.no_grad(), self._as_left(batch.net):
+            said = loss.mean(batch.net.run(batch.x, batch.state)[0])
         heads = None if loss.head is None else (int(self.task) - 1, loss.head)
         target = (_by_head(said, heads) / self.temperature).softmax(-1).view(len(said), -1)
-        old = replace(lesson, y=target, loss=loss.by(partial(_distill, self.temperature, heads)))
-        return together(self.rule, [lesson, old.weighted(self.strength)])
+        old = replace(batch, y=target, loss=loss.by(partial(_distill, self.temperature, heads)))
+        return learn_together(self.rule, [batch, old.weighted(self.strength)])
 
     @contextmanager
     def _as_left(self, net: Network) -> Iterator[None]:
@@ -83,6 +84,13 @@ class LwF(AroundRule):
                 yield
         finally:
             net.module.load_state_dict(now)
+
+    def cost(self, done: Done) -> Cost | None:
+        inner = self.rule.cost(done)
+        if inner is None or not len(self.left):
+            return inner
+        # The network that was left runs too, and the one that learns runs twice.
+        return inner + inner + Cost(2 * done.simulation, 0)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, strength={self.strength}, temperature={self.temperature}"

@@ -6,12 +6,13 @@ from torch import Tensor
 
 from spikewright.losses import Loss
 from spikewright.network import Network
-from spikewright.rules._around import AroundRule
+from spikewright.rules._around import ContinualRule
 from spikewright.rules._base import Rule, Update
-from spikewright.rules._lesson import Lesson
+from spikewright.rules._batch import Batch
+from spikewright.rules._cost import Cost, Done
 
 
-class Naive(AroundRule):
+class Naive(ContinualRule):
     """Learns every task as another rule does.
 
     Exact when: the rule is.
@@ -28,11 +29,14 @@ class Naive(AroundRule):
     def __init__(self, rule: Rule, hold: bool = True, free: Collection[str] = ()) -> None:
         super().__init__(rule, hold, free)
 
-    def settle(self, net: Network, x: Tensor, y: Tensor, loss: Loss) -> None:
+    def end_task(self, net: Network, x: Tensor, y: Tensor, loss: Loss) -> None:
         pass
 
-    def take(self, lesson: Lesson) -> Iterator[Update]:
-        return lesson.taken_by(self.rule)
+    def learn(self, batch: Batch) -> Iterator[Update]:
+        return self.rule.learn(batch)
+
+    def cost(self, done: Done) -> Cost | None:
+        return self.rule.cost(done)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, hold={self.hold}"

@@ -2,6 +2,7 @@ r"""Online pseudo-zeroth order: OTTT whose errors reach every layer directly, th
 
 from typing import Literal
 
+from spikewright.rules._chunk import Chunk
 from spikewright.rules.ottt import OTTT
 from spikewright.spatial import OPZO as Feedback
 from spikewright.spatial import Local
@@ -66,7 +67,7 @@ class OPZO(OTTT):
         route: Route = "output",
         local: Local | None = None,
         online: bool = False,
-        chunk: int | str | None = 1,
+        chunk: Chunk = 1,
     ) -> None:
         feedback = Feedback(
             momentum, alpha, law, position, antithetic, scale_by_alpha, init, debias, center_output, seed, route

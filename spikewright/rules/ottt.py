@@ -1,14 +1,19 @@
 """Online training through time: a trace at every synapse stands in for the past."""
 
+from dataclasses import replace
+
 from torch import Tensor
 
 from spikewright.errors import IncompatibleRule
 from spikewright.kernels.trace import trace_scan
-from spikewright.neurons import Neuron
+from spikewright.metrics.operations import Operations
+from spikewright.neurons import Dynamics, Neuron
+from spikewright.rules._chunk import Chunk
+from spikewright.rules._cost import Cost, Done
 from spikewright.rules._online import OnlineRule
 from spikewright.sites import Sites
 from spikewright.spatial import BP, Local, Spatial
-from spikewright.synapse import Arrival
+from spikewright.synapse import SynapticInput
 from spikewright.temporal import SiteState
 from spikewright.wiring import Synapse, Wiring
 
@@ -60,46 +65,56 @@ class OTTT(OnlineRule):
         trace_readout: bool | None = None,
         leak: float | None = None,
         reference: bool = False,
-        chunk: int | str | None = 1,
+        chunk: Chunk = 1,
         spatial: Spatial = BP(),  # noqa: B008  (it has no state)
         local: Local | None = None,
     ) -> None:
         super().__init__(1 if online else chunk, spatial, local)
-        self.online = self.updates_every_step = online
+        self.online = online
+        if online:
+            self.traits = replace(self.traits, updates="every step")
         self.trace_input = (not reference) if trace_input is None else trace_input
         self.trace_bias = (not reference) if trace_bias is None else trace_bias
         self.trace_readout = reference if trace_readout is None else trace_readout
         self.fixed_leak = leak
         self.reference = reference
 
-    def at_synapse(self, synapse: Synapse, x: Tensor, carried: SiteState) -> tuple[Arrival, SiteState]:
-        leak = self._leak(synapse)
+    def on_weight(self, layer: Synapse, x: Tensor, carried: SiteState) -> tuple[SynapticInput, SiteState]:
+        leak = self._leak(layer)
         if isinstance(leak, float) and leak == 0:
-            return Arrival(x), carried
+            return SynapticInput(x), carried
         traces, trace = trace_scan(x, carried.get("trace"), leak)
         after = {"trace": trace}
-        bias_factor = None
+        presynaptic_bias = None
         if self.trace_bias:
-            bias_factor, after["bias_trace"] = trace_scan(x.new_ones(len(x)), carried.get("bias_trace"), leak)
-        return Arrival(x, factor=traces, bias_factor=bias_factor), after
+            presynaptic_bias, after["bias_trace"] = trace_scan(x.new_ones(len(x)), carried.get("bias_trace"), leak)
+        return SynapticInput(x, presynaptic=traces, presynaptic_bias=presynaptic_bias), after
+
+    def cost(self, done: Done) -> Cost | None:
+        cost, traces = super().cost(done), 0.0
+        for site, work in done.work.items():
+            if self._leak(layer := done.wiring.synapses[site]) != 0:
+                traces += work.inputs + self.trace_bias * (len(layer.parameters) > 1)
+        # One multiplication with addition per step and entry of a trace.
+        return None if cost is None else cost + Cost(Operations(0, done.steps * traces), 0)
 
     def check(self, wiring: Wiring, sites: Sites) -> None:
         super().check(wiring, sites)
+        advice = "Pass OTTT(leak=...) to name one for every trace, or use SLTT or BPTT, which need none."
         for synapse in wiring.synapses.values():
-            neurons = self._neurons(synapse)
-            leaks = {site: neuron.leak for site, neuron in neurons.items()}
+            leaks = {site: _one(neuron.dynamics.decay) for site, neuron in self._neurons(synapse).items()}
+            asked = f"OTTT keeps one trace per input at '{synapse.name}', but that synapse feeds"
+            for site, leak in leaks.items():
+                if leak is None:
+                    raise IncompatibleRule(
+                        f"{asked} '{site}' ({type(wiring.neurons[site]).__name__}), which declares no single decay, so "
+                        f"that no such trace is what it holds of its inputs. {advice}"
+                    )
             shown = ", ".join(f"'{site}' (leak {_show(leak)})" for site, leak in leaks.items())
-            advice = "Pass OTTT(leak=...) to name one for every trace, or use SLTT or BPTT, which need none."
             if any(isinstance(leak, Tensor) and leak.numel() > 1 for leak in leaks.values()):
-                raise IncompatibleRule(
-                    f"OTTT keeps one trace per input at '{synapse.name}', but that synapse feeds {shown}: a leak per "
-                    f"channel needs a trace per weight. {advice}"
-                )
+                raise IncompatibleRule(f"{asked} {shown}: a leak per channel needs a trace per weight. {advice}")
             if len({_number(leak) for leak in leaks.values()}) > 1:
-                raise IncompatibleRule(
-                    f"OTTT keeps one trace per input at '{synapse.name}', but that synapse feeds neurons of different "
-                    f"leaks: {shown}. {advice}"
-                )
+                raise IncompatibleRule(f"{asked} neurons of different leaks: {shown}. {advice}")
 
     def exact(self, parameter: str, wiring: Wiring, steps: int) -> bool:
         synapses = wiring.synapse_of(parameter)
@@ -116,18 +131,17 @@ class OTTT(OnlineRule):
     def _exact_at(self, synapse: Synapse, wiring: Wiring) -> bool:
         straight = synapse.linear and not synapse.direct and (self.trace_input or not synapse.reads_input)
         return straight and all(
-            wiring.is_last(site) and neuron.reset == "subtract" and neuron.detach_reset
-            for site, neuron in synapse.receivers.items()
+            wiring.is_last(site) and _traceable(neuron.dynamics) for site, neuron in synapse.receivers.items()
         )
 
     def _leak(self, synapse: Synapse) -> float | Tensor:
-        """Return the leak of the trace at a synapse; 0 where there is none."""
+        """Return the leak of the trace at a synapse, without axes; 0 where there is none."""
         if self._untraced(synapse):
             return 0.0
         if self.fixed_leak is not None:
             return self.fixed_leak
-        neurons = self._neurons(synapse)
-        return next(iter(neurons.values())).leak if neurons else 0.0
+        decays = [_one(neuron.dynamics.decay) for neuron in self._neurons(synapse).values()]
+        return decays[0] if decays and decays[0] is not None else 0.0
 
     def _neurons(self, synapse: Synapse) -> dict[str, Neuron]:
         """Return the neurons whose leak the trace at a synapse takes."""
@@ -146,9 +160,19 @@ class OTTT(OnlineRule):
         return f"{shown}, leak={self.fixed_leak}, {super().extra_repr()}"
 
 
-def _number(leak: float | Tensor) -> float:
+def _traceable(dynamics: Dynamics) -> bool:
+    """Whether a trace with the neuron's decay is the derivative of its potential by the weight."""
+    return dynamics.linear and dynamics.decay is not None and dynamics.soft_reset and dynamics.detached_reset
+
+
+def _one(decay: float | Tensor | None) -> float | Tensor | None:
+    """Return a decay of one entry without axes."""
+    return decay.reshape(()) if isinstance(decay, Tensor) and decay.numel() == 1 else decay
+
+
+def _number(leak: float | Tensor | None) -> float | None:
     return leak.detach().item() if isinstance(leak, Tensor) else leak
 
 
-def _show(leak: float | Tensor) -> str:
+def _show(leak: float | Tensor | None) -> str:
     return f"<{leak.numel()} values>" if isinstance(leak, Tensor) and leak.numel() > 1 else f"{_number(leak):.4g}"

@@ -10,14 +10,15 @@ from spikewright.errors import ConfigError
 from spikewright.losses import Loss
 from spikewright.matrices import Matrices
 from spikewright.network import Network
-from spikewright.rules._around import AroundRule
+from spikewright.rules._around import ContinualRule
 from spikewright.rules._base import Rule, Update
-from spikewright.rules._lesson import Lesson, together
+from spikewright.rules._batch import Batch, learn_together
+from spikewright.rules._cost import Cost, Done
 from spikewright.spatial._noise import keyed_generator
 from spikewright.temporal import is_static
 
 
-class Replay(AroundRule):
+class Replay(ContinualRule):
     r"""Experience replay, around another rule: the gradient is that of
     :math:`w\,\ell(\text{batch}) + (1 - w)\,\ell(\text{as many old samples})`.
 
@@ -65,7 +66,7 @@ class Replay(AroundRule):
     def samples(self) -> int:
         return self.samples_per_class
 
-    def settle(self, net: Network, x: Tensor, y: Tensor, loss: Loss) -> None:
+    def end_task(self, net: Network, x: Tensor, y: Tensor, loss: Loss) -> None:
         once = x[:1] if is_static(x) else x
         if "x" in self.memory:
             kept = self.memory["x"]
@@ -83,12 +84,18 @@ class Replay(AroundRule):
         chosen = torch.randperm(len(y), generator=generator)[:batch].to(y.device)
         return x[:, chosen].expand(steps, *[-1] * (x.dim() - 1)), y[chosen]
 
-    def take(self, lesson: Lesson) -> Iterator[Update]:
+    def learn(self, batch: Batch) -> Iterator[Update]:
         if "y" not in self.memory:
-            return lesson.taken_by(self.rule)
-        x, y = self.recall(len(lesson.y), len(lesson.x))
-        old = replace(lesson, x=x, y=y, state=None)
-        return together(self.rule, [lesson.weighted(self.new_share), old.weighted(1 - self.new_share)])
+            return self.rule.learn(batch)
+        x, y = self.recall(len(batch.y), len(batch.x))
+        old = replace(batch, x=x, y=y, state=None)
+        return learn_together(self.rule, [batch.weighted(self.new_share), old.weighted(1 - self.new_share)])
+
+    def cost(self, done: Done) -> Cost | None:
+        inner = self.rule.cost(done)
+        if inner is None or "y" not in self.memory:
+            return inner
+        return inner + inner + Cost(done.simulation, 0)  # the old samples run too
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, samples_per_class={self.samples_per_class}, new_share={self.new_share}"

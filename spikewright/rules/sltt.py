@@ -1,17 +1,18 @@
 """Spatial learning through time: backpropagation within a step, nothing between steps."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from spikewright.errors import ConfigError
-from spikewright.losses import Loss
-from spikewright.network import Network
-from spikewright.rules._base import Backward, Update, plain_backward
+from spikewright.rules._base import Update
+from spikewright.rules._batch import Batch
+from spikewright.rules._chunk import Chunk
+from spikewright.rules._cost import Cost, Done
 from spikewright.rules._online import OnlineRule, Segment
 from spikewright.spatial import BP, Local, Spatial
-from spikewright.temporal import State
 from spikewright.wiring import Wiring
 
 
@@ -54,7 +55,7 @@ class SLTT(OnlineRule):
         k: int | None = None,
         rescale: bool = False,
         seed: int = 0,
-        chunk: int | str | None = 1,
+        chunk: Chunk = 1,
         spatial: Spatial = BP(),  # noqa: B008  (it has no state)
         local: Local | None = None,
     ) -> None:
@@ -62,11 +63,8 @@ class SLTT(OnlineRule):
         if k is not None and k < 1:
             raise ConfigError(f"SLTT(k={k}): at least one step per batch has to be differentiated.")
         self.k, self.rescale, self.seed = k, rescale, seed
+        self.traits = replace(self.traits, least_steps=k or 1)
         self.register_buffer("draws", torch.zeros((), dtype=torch.int64))
-
-    @property
-    def least_steps(self) -> int:
-        return self.k or 1
 
     def segments(self, steps: int, size: int) -> Iterator[Segment]:
         if self.k is None:
@@ -80,19 +78,13 @@ class SLTT(OnlineRule):
                     yield Segment(start, stop, start in drawn)
                     start = stop
 
-    def updates(
-        self,
-        net: Network,
-        x: Tensor,
-        y: Tensor,
-        loss: Loss,
-        state: State | None = None,
-        backward: Backward = plain_backward,
-    ) -> Iterator[Update]:
+    def learn(self, batch: Batch) -> Iterator[Update]:
         if self.k is None or not self.rescale:
-            return super().updates(net, x, y, loss, state, backward)
-        factor = len(x) / self.k
-        return super().updates(net, x, y, loss, state, lambda value: backward(value * factor))
+            return super().learn(batch)
+        return super().learn(batch.weighted(len(batch.x) / self.k))
+
+    def cost(self, done: Done) -> Cost | None:
+        return super().cost(done if self.k is None else replace(done, steps=min(self.k, done.steps)))
 
     def _draw(self, steps: int) -> set[int]:
         """Draw k of the steps; a function of the seed and of how many draws came before."""

@@ -1,6 +1,7 @@
 """Implicit differentiation by spikes: the equation of IDE, solved by the network itself in a second phase."""
 
 from spikewright.rate_norms import NormName
+from spikewright.rules._chunk import Chunk
 from spikewright.rules.ide import IDE
 from spikewright.solvers import Spiking
 
@@ -48,6 +49,6 @@ class SPIDE(IDE):
         leaky: bool = False,
         strict: bool = False,
         batch_norm: NormName = "running",
-        chunk: int | str | None = "auto",
+        chunk: Chunk = "auto",
     ) -> None:
         super().__init__(Spiking(steps, threshold, loss_scale, leaky), strict, batch_norm, "output", chunk)

@@ -9,20 +9,20 @@ import torch
 from torch import Tensor
 
 from spikewright.errors import NetworkError
+from spikewright.hooks import Hooks
 from spikewright.operations import Operation
-from spikewright.part import Part
 from spikewright.run import Run
 from spikewright.spatial import _dual as dual
 from spikewright.spatial._base import Lesson, Reach, Spatial, Target
 from spikewright.spatial._noise import Draws, Position, joined
 from spikewright.spatial._targets import OUTPUT, PENULTIMATE
 from spikewright.spatial.local import Local
-from spikewright.synapse import Arrival
+from spikewright.synapse import SynapticInput
 from spikewright.temporal import SiteState
 from spikewright.wiring import Wiring
 
 
-class Credit(Part):
+class Credit(Hooks):
     """Takes part in a run for a way of spatial credit.
 
     Where neurons are perturbed behind, the noise travels beside the spikes, as the tangent of a dual number: what lies
@@ -43,7 +43,7 @@ class Credit(Part):
         spatial: Spatial,
         local: Local | None,
         targets: dict[str, Reach],
-        word: Part,
+        word: Hooks,
         wiring: Wiring,
         recurrent: bool,
     ) -> None:
@@ -126,18 +126,20 @@ class Credit(Part):
         self._spikes, self._penultimate = {}, []
         return value.detach(), output.detach()
 
-    def synapse(
+    def on_weight(
         self, site: str, operation: Operation, x: Tensor, weight: Tensor, carried: SiteState
-    ) -> tuple[Arrival, SiteState]:
+    ) -> tuple[SynapticInput, SiteState]:
         clean, noisy = dual.told_apart(x)
         if noisy is None and self._draws_for("post") and self._expects_noise(site):
             raise NetworkError(
                 f"The noise that perturbs the neurons in front of '{site}' did not arrive there: something between "
                 "them detaches its input, or is compiled. Use position='pre', where the noise enters at the neurons."
             )
-        arrival, carried = self._word.synapse(site, operation, clean, weight, carried)
+        arrival, carried = self._word.on_weight(site, operation, clean, weight, carried)
         if noisy is not None:
-            arrival = replace(arrival, value=noisy, factor=clean if arrival.factor is None else arrival.factor)
+            arrival = replace(
+                arrival, value=noisy, presynaptic=clean if arrival.presynaptic is None else arrival.presynaptic
+            )
         if self._learning and PENULTIMATE in self._targets and not self._wiring.synapses[site].receivers:
             arrived = arrival.value if arrival.value.requires_grad else arrival.value.requires_grad_()
             arrived.retain_grad()
@@ -145,11 +147,11 @@ class Credit(Part):
         back = self._spatial.back(self._wiring.synapses[site], weight)
         return arrival if back is None else replace(arrival, back=back), carried
 
-    def current(self, site: str, current: Tensor) -> Tensor:
+    def on_current(self, site: str, current: Tensor) -> Tensor:
         arrived, draws = dual.summed(current), self._draws_for("pre")
         return arrived + draws.draw(site, arrived) if draws and site in self._cut else arrived
 
-    def emitted(self, site: str, spikes: Tensor) -> Tensor:
+    def on_spikes(self, site: str, spikes: Tensor) -> Tensor:
         if not self._learning:
             return spikes
         rewritten = site in self._wiring.rewritten
@@ -162,7 +164,7 @@ class Credit(Part):
             return dual.beside(spikes.detach(), noise.clone() if rewritten else noise)
         return spikes.detach()
 
-    def output(self, output: Tensor) -> Tensor:
+    def on_output(self, output: Tensor) -> Tensor:
         return dual.summed(output)
 
     def _draws_for(self, position: Position) -> Draws | None:

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from spikewright.errors import IncompatibleRule
+from spikewright.hooks import Hooks
 from spikewright.operations import Linear, Operation
-from spikewright.part import Part
 from spikewright.subspaces.mean import Mean
 from spikewright.subspaces.rest import Rest
 from spikewright.subspaces.rows import Rows
 from spikewright.subspaces.subspace import Subspace
-from spikewright.synapse import Arrival
+from spikewright.synapse import SynapticInput
 from spikewright.temporal import SiteState, is_static
 from spikewright.wiring import module_name
 
@@ -59,11 +59,11 @@ class Watch:
         """Names of the weights whose gradients have been projected already."""
         return {name for name, done in self._by_inputs.items() if done}
 
-    def __call__(self, word: Part) -> Part:
+    def __call__(self, word: Hooks) -> Hooks:
         """Return what takes part when this looks on."""
         return _Watched(self, word)
 
-    def see(self, site: str, operation: Operation, arrival: Arrival, weight: Tensor) -> Arrival:
+    def see(self, site: str, operation: Operation, arrival: SynapticInput, weight: Tensor) -> SynapticInput:
         """Take down what arrives at a synapse; return it such that the gradient is projected, if that is how."""
         name = self._owners.get(module_name(site), "")
         if not torch.is_grad_enabled() or name not in self._weights:
@@ -95,14 +95,14 @@ class Watch:
         rows, self._rows, self._means = self._rows, {}, {}
         return rows
 
-    def _take_down(self, site: str, name: str, operation: Operation, arrival: Arrival, weight: Tensor) -> None:
+    def _take_down(self, site: str, name: str, operation: Operation, arrival: SynapticInput, weight: Tensor) -> None:
         with torch.no_grad():
             value, factor = arrival.value.detach(), _factor(arrival)
             if self._observe == "mean":
                 self._means.setdefault(site, Mean(operation, weight)).add(factor)
                 return
             rows = self._of(name, weight)
-            for x in (value,) if arrival.factor is None else (value, factor):
+            for x in (value,) if arrival.presynaptic is None else (value, factor):
                 once = x[:1] if is_static(x) else x
                 rows.add(operation.patches(once.flatten(0, 1), weight), len(x) // len(once))
 
@@ -127,20 +127,20 @@ class Watch:
         return exact and isinstance(operation, Linear) and vectors * self._per_sample < len(weight)
 
 
-def _factor(arrival: Arrival) -> Tensor:
+def _factor(arrival: SynapticInput) -> Tensor:
     """Return what the weight gradient is taken at, without graph."""
-    return (arrival.value if arrival.factor is None else arrival.factor).detach()
+    return (arrival.value if arrival.presynaptic is None else arrival.presynaptic).detach()
 
 
-class _Watched(Part):
+class _Watched(Hooks):
     """Takes part as another does, with somebody looking on."""
 
-    def __init__(self, watch: Watch, word: Part) -> None:
+    def __init__(self, watch: Watch, word: Hooks) -> None:
         self._watch, self._word = watch, word
-        self.current, self.emitted, self.output = word.current, word.emitted, word.output
+        self.on_current, self.on_spikes, self.on_output = word.on_current, word.on_spikes, word.on_output
 
-    def synapse(
+    def on_weight(
         self, site: str, operation: Operation, x: Tensor, weight: Tensor, carried: SiteState
-    ) -> tuple[Arrival, SiteState]:
-        arrival, carried = self._word.synapse(site, operation, x, weight, carried)
+    ) -> tuple[SynapticInput, SiteState]:
+        arrival, carried = self._word.on_weight(site, operation, x, weight, carried)
         return self._watch.see(site, operation, arrival, weight), carried

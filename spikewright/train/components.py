@@ -128,7 +128,8 @@ def loss_of_rule(rule: Mapping[str, Any]) -> str:
     builder = RULES.get(str(rule["name"]).lower())
     if builder is not None and "rule" in options(builder):  # which is around another
         return loss_of_rule(_nested("rule.rule", builder, "rule", rule.get("rule", {})))
-    kind = spikewright.losses.standard_loss(getattr(builder, "loss_of", "any"))
+    traits = getattr(builder, "traits", None)
+    kind = spikewright.losses.standard_loss("any" if traits is None else traits.loss)
     return next(name for name, loss in LOSSES.items() if loss is kind)
 
 

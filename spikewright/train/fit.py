@@ -14,6 +14,7 @@ from spikewright.certify import certify
 from spikewright.energy import Energy, energy
 from spikewright.errors import NotFinite
 from spikewright.metrics.memory import SavedBytes
+from spikewright.rules import reference_rule
 from spikewright.train import checkpoint
 from spikewright.train.batch import BatchLearner
 from spikewright.train.build import Experiment
@@ -168,7 +169,7 @@ class _Trainer:
         batch, every = progress.epoch * len(experiment.training) + progress.batch, self.certify_every
         if every is None or batch % every or not self.ranks.first:
             return
-        made = certify(experiment.net, experiment.rule, x, y, experiment.loss, experiment.rule.ideal)
+        made = certify(experiment.net, experiment.rule, x, y, experiment.loss, reference_rule(experiment.rule))
         progress.alignment += [
             {"batch": batch, "site": row.site, "cosine": row.cosine, "norm_ratio": row.norm_ratio} for row in made.rows
         ]

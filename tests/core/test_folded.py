@@ -1,5 +1,6 @@
 """What a pass knows of its tensors: one repeated step is computed once, spikes are kept as bytes; results stay."""
 
+from functools import partialmethod
 from typing import Any
 
 import pytest
@@ -11,12 +12,13 @@ from spikewright.folded import Folded
 from spikewright.metrics import SavedBytes
 from spikewright.network import Network
 from spikewright.neurons import LIF
-from spikewright.rules import BPTT, OTTT, SLTT, Rule
+from spikewright.rules import BPTT, OTTT, SLTT, Batch, Rule
+from spikewright.run import Run
 from spikewright.temporal import SiteState
 from tests.core.support import CE, Lambda, lively
 from tests.nets import NETS, sample
 from tests.oracles.compare import assert_agree
-from tests.rules.support import gradients, learn
+from tests.rules.support import gradients, learn, started
 
 
 def test_a_repeated_step_is_known_until_somebody_writes_to_it() -> None:
@@ -131,7 +133,7 @@ def test_the_gradient_of_a_still_image() -> None:
     for rule in (SLTT(chunk=None), OTTT(chunk=None)):
         grads = []
         for steps in (x.expand(6, *x.shape), torch.stack([x] * 6)):
-            run = Network(module).start(steps, rule=rule)
+            run = started(rule, Network(module), steps)
             grads += torch.autograd.grad(run.advance(steps).square().sum(), x)
         torch.testing.assert_close(*grads, rtol=1e-12, atol=1e-12)
 
@@ -156,9 +158,13 @@ def test_bptt_keeps_spikes_as_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     module = lively(nn.Sequential(nn.Linear(8, 6), LIF(), nn.Linear(6, 10), LIF(), nn.Linear(10, 4)).double())
     x, y = sample("mlp", 0)
-    saved = []
+    saved, start = [], Batch.start
+
+    def keeping(batch: Batch, as_bytes: bool, **options: Any) -> Run:
+        return start(batch, **{**options, "spikes_as_bytes": as_bytes})
+
     for as_bytes in (True, False):
-        monkeypatch.setattr(BPTT, "bytes_for_spikes", as_bytes)
+        monkeypatch.setattr(Batch, "start", partialmethod(keeping, as_bytes))
         with SavedBytes() as bytes_saved:
             learn(BPTT(), module, x, y, CE)
         saved.append((bytes_saved.peak, gradients(BPTT(), module, x, y)))

@@ -14,10 +14,12 @@ ROOT = Path(spikewright.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
 LAYERS = [
-    ["errors", "text", "temporal", "trial", "surrogate", "metrics"],
-    ["kernels", "operations", "folded", "holding", "delays"],
-    ["answering", "neurons", "synapse", "layers", "losses"],
-    ["sites", "wiring", "rates", "rate_norms", "part", "matrices"],
+    ["errors", "text", "snapshot"],
+    ["arguments", "dependences", "exits", "linear_ops"],
+    ["temporal", "trial", "surrogate", "metrics"],
+    ["kernels", "operations", "folded", "holding", "interception", "delays", "schemas"],
+    ["answering", "neurons", "synapse", "layers", "losses", "dataflow"],
+    ["sites", "wiring", "rates", "rate_norms", "hooks", "matrices"],
     ["run", "solvers"],
     ["rate_graph"],
     ["network"],

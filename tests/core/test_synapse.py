@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spikewright.operations import Operation
-from spikewright.synapse import Arrival, Intercept, transmit
+from spikewright.synapse import Intercept, SynapticInput, transmit
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same'")  # torch, of its own copy of the input
 STEPS, BATCH = 2, 2
@@ -84,8 +84,8 @@ def through(setting: Setting, factor: Tensor | None = None, **arrival: Tensor) -
     """The current of the seam."""
     operation, x = setting.parsed(setting.x)
     if factor is not None:
-        arrival["factor"] = unfolded(setting.parsed(factor)[1].detach())
-    return transmit(operation, Arrival(unfolded(x), **arrival), setting.weight, setting.bias).flatten(0, 1)
+        arrival["presynaptic"] = unfolded(setting.parsed(factor)[1].detach())
+    return transmit(operation, SynapticInput(unfolded(x), **arrival), setting.weight, setting.bias).flatten(0, 1)
 
 
 def grads(current: Tensor, setting: Setting) -> list[Tensor]:
@@ -124,7 +124,7 @@ def test_linear_layers(setting: Setting) -> None:
 
 @given(setting=convolutions())
 def test_a_bias_has_a_factor_per_step(setting: Setting) -> None:
-    current = through(setting, bias_factor=torch.tensor([1.0, -2.5], dtype=torch.float64))
+    current = through(setting, presynaptic_bias=torch.tensor([1.0, -2.5], dtype=torch.float64))
     upstream = torch.randn_like(current)
     (found,) = torch.autograd.grad(current, setting.bias, upstream)
     first, second = (step.transpose(0, 1).flatten(1).sum(1) for step in upstream.split(BATCH))
@@ -145,7 +145,7 @@ def test_other_weights_may_carry_the_error_back(setting: Setting) -> None:
 @pytest.mark.parametrize("setting", LINEAR, ids=lambda s: str(list(s.x.shape)))
 def test_both_at_a_linear_layer(setting: Setting) -> None:
     back, factor = torch.randn_like(setting.weight), torch.tensor([0.5, 3.0], dtype=torch.float64)
-    current = through(setting, back=back, bias_factor=factor)
+    current = through(setting, back=back, presynaptic_bias=factor)
     upstream = torch.randn_like(current)
     for_x, for_bias = torch.autograd.grad(current, [setting.x, setting.bias], upstream)
     per_step = unfolded(upstream).flatten(1, -2).sum(1)
@@ -156,9 +156,9 @@ def test_a_frozen_weight_or_input_costs_no_gradient() -> None:
     setting = LINEAR[0]
     operation, _ = setting.parsed(setting.x)
     x, weight = setting.x.detach().requires_grad_(), setting.weight.detach()
-    current = transmit(operation, Arrival(x.view(2, 2, 5), factor=torch.zeros(2, 2, 5)), weight, None)
+    current = transmit(operation, SynapticInput(x.view(2, 2, 5), presynaptic=torch.zeros(2, 2, 5)), weight, None)
     assert_close([*torch.autograd.grad(current.sum(), x)], [weight.sum(0).expand(4, 5)])
-    frozen = Arrival(x.detach().view(2, 2, 5), factor=torch.ones(2, 2, 5))
+    frozen = SynapticInput(x.detach().view(2, 2, 5), presynaptic=torch.ones(2, 2, 5))
     weight.requires_grad_()
     current = transmit(operation, frozen, weight, None)
     assert_close([*torch.autograd.grad(current.sum(), weight)], [torch.full((3, 5), 4.0)])

@@ -11,7 +11,9 @@ from spikewright.layers import StepDropout
 from spikewright.losses import Loss, OnRate, PerStep
 from spikewright.network import Network
 from spikewright.neurons import LIF
-from spikewright.rules import Rule, Update
+from spikewright.rules import OnlineRule, Rule, Update
+from spikewright.rules._weight_hooks import WeightHooks
+from spikewright.run import Run
 from spikewright.temporal import State
 from tests.catalogue import RULES, Entry
 from tests.nets import NETS, sample
@@ -29,7 +31,13 @@ def collected(module: nn.Module) -> Params:
 
 def loss_for(rule: Rule) -> Loss:
     """Cross-entropy in the form that a rule can learn from."""
-    return OnRate(F.cross_entropy) if rule.loss_of == "rate" else CE
+    return OnRate(F.cross_entropy) if rule.traits.loss == "rate" else CE
+
+
+def started(rule: Rule, net: Network, x: Tensor) -> Run:
+    """A run with the hooks of a rule at weights, and through time or not as it says."""
+    hooks = WeightHooks(rule.on_weight, net.wiring(x)) if isinstance(rule, OnlineRule) else None
+    return net.start(x, hooks=hooks, through_time=rule.traits.credit_through_time)
 
 
 def learn(

@@ -6,7 +6,7 @@ from torch import nn
 
 import spikewright as sw
 from spikewright.errors import ConfigError
-from spikewright.rules import BPTT, OTTT, SLTT, Rule
+from spikewright.rules import BPTT, OTTT, SLTT, Rule, steps_at_once
 from tests.nets import NETS, sample
 from tests.oracles.compare import assert_agree
 from tests.rules.support import gradients
@@ -18,7 +18,7 @@ BYTES_PER_STEP = 4 * 5 * (8 + 16 + 16 + 16 + 16 + 4)
 def at_once(rule: Rule, steps: int, dtype: torch.dtype = torch.float32) -> int:
     net = sw.Network(nn.Sequential(nn.Linear(8, 16), sw.LIF(), nn.Linear(16, 4)).to(dtype))
     x = torch.zeros(steps, 5, 8, dtype=dtype)
-    return rule.steps_at_once(net.wiring(x), x)
+    return steps_at_once(rule, net.wiring(x), x)
 
 
 @pytest.mark.parametrize("make", [BPTT, SLTT, OTTT])

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 import spikewright as sw
+from tests.rules.support import started
 
 
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # from within torch's tracer
@@ -18,7 +19,7 @@ def test_compiles_in_one_graph(rule):
     net, x = sw.Network(module), torch.rand(4, 2, 1, 6, 6)
 
     def forward(x: torch.Tensor) -> torch.Tensor:
-        return net.start(x, rule=rule).advance(x)
+        return started(rule, net, x).advance(x)
 
     def gradients(run) -> list[torch.Tensor]:
         net.zero_grad()

@@ -13,9 +13,9 @@ from spikewright.errors import ConfigError, IncompatibleRule
 from spikewright.layers import JointBatchNorm1d, PerStepBatchNorm1d, StepDropout
 from spikewright.losses import OnRate, PerStep
 from spikewright.network import Network
-from spikewright.neurons import IF, LIF, Neuron
+from spikewright.neurons import IF, LIF, Dynamics, Neuron
 from spikewright.neurons.dsr import DSRIF, DSRLIF
-from spikewright.rules import DSR
+from spikewright.rules import DSR, steps_at_once
 from spikewright.temporal import SiteState, Temporal
 from tests.core.support import Lambda
 from tests.core.test_neuron_family import UNIFORM, Member
@@ -314,7 +314,7 @@ def test_every_chunk_gives_the_same(name: str, reference: bool, chunk: int | str
 def test_a_budget_cuts_a_sequence_into_pieces() -> None:
     module, (x, _) = image_module(DSRIF), sample("residual", 0, steps=9)
     wiring = Network(module).wiring(x)
-    assert [DSR(chunk=chunk).steps_at_once(wiring, x) for chunk in ("auto", "2 KiB", "1 MiB")] == [9, 1, 9]
+    assert [steps_at_once(DSR(chunk=chunk), wiring, x) for chunk in ("auto", "2 KiB", "1 MiB")] == [9, 1, 9]
 
 
 def test_what_an_update_says() -> None:
@@ -411,8 +411,9 @@ class Own(IF):
 
 
 class OwnMap(Own):
-    def transfer(self, rate: Tensor) -> Tensor:
-        return rate.clamp(0, 1)
+    @property
+    def dynamics(self) -> Dynamics:
+        return Dynamics(decay=1.0, rate_map=lambda rate: rate.clamp(0, 1))
 
 
 def between(layer: nn.Module) -> nn.Module:
@@ -452,7 +453,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], DSR, str]] = {
     "own neuron": (
         lambda: between(Own()),
         DSR(),
-        r"'1' is Own, with dynamics of its own .* Give it transfer\(mean_current",
+        r"'1' is Own, with dynamics of its own .* Declare dynamics with a rate_map",
     ),
     "leak per channel": (
         lambda: nn.Sequential(LIF([2.0] * 8), nn.Linear(8, 4)),

@@ -22,7 +22,7 @@ PIECE = PerStep(nn.functional.cross_entropy, steps=6)
 
 def piece_loss(rule: Rule) -> Loss:
     """The loss of a part of a sequence."""
-    return loss_for(rule) if rule.loss_of == "rate" else PIECE
+    return loss_for(rule) if rule.traits.loss == "rate" else PIECE
 
 
 def flat(state: State) -> Params:
@@ -103,7 +103,7 @@ def frame_by_frame(rule: Rule, pieces: Iterable[Tensor], y: Tensor) -> Params:
 def test_frames_may_arrive_in_one_buffer(entry: Entry) -> None:
     """What a rule carries is its own: the caller may write the next frames over the last ones."""
     x, y = sample("mlp", 0)
-    pieces = x.split(entry.make().least_steps)
+    pieces = x.split(entry.make().traits.least_steps)
     buffer = torch.empty_like(pieces[0])
     overwritten = frame_by_frame(entry.make(), (buffer.copy_(piece) for piece in pieces), y)
     assert_identical(overwritten, frame_by_frame(entry.make(), pieces, y))

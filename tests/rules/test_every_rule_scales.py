@@ -40,7 +40,7 @@ def test_memory_grows_with_the_steps_for_bptt_only(
     assert few.measured and many.measured and few.saved_bytes > 0
     if entry.constant_memory:
         assert few.saved_bytes == many.saved_bytes
-    elif not entry.make().linear_memory:  # with the root of the number of steps, and far below that the outputs
+    elif entry.make().traits.memory == "root":  # with the root of the number of steps, and far below that the outputs
         assert 10 * few.saved_bytes < many.saved_bytes < 100 * few.saved_bytes
     else:
         assert many.saved_bytes > 200 * few.saved_bytes

@@ -8,7 +8,8 @@ import torch
 import spikewright as sw
 from spikewright.errors import InputError
 from spikewright.network import Network
-from spikewright.rules import BPTT, DSR, HLOP, OTTT, SLTT, Rule
+from spikewright.rules import BPTT, DSR, HLOP, OTTT, SLTT, Batch, Rule
+from spikewright.rules._weight_hooks import WeightHooks
 from spikewright.subspaces.watch import Watch
 from tests.nets import sample
 from tests.oracles.machine import Params
@@ -125,11 +126,12 @@ def test_a_watch_sees_nothing_without_gradients(rule: Rule) -> None:
     weights = {n: module.get_submodule(n).weight for n in around.subspaces.by_name()}
     owners = {name: name for name in weights}
     watch = Watch(around.subspaces.by_name(), weights, owners, "mean", "inputs", 6, whole=False)  # type: ignore[arg-type]
-    view = Network(module).joined_by(watch)
+    batch = Batch(Network(module), x, y, CE, around=watch)
+    own = WeightHooks(rule.on_weight, batch.wiring) if isinstance(rule, OTTT) else None
     with torch.no_grad():
-        output = view.start(x, rule=rule).advance(x)
+        output = batch.start(own).advance(x)
     assert torch.equal(output, Network(module)(x)) and watch.arrived() == {} and not watch.by_inputs
-    view.start(x, rule=rule).advance(x)
+    batch.start(own).advance(x)
     assert watch.arrived().keys() == weights.keys() == watch.by_inputs
     assert watch.arrived() == {}  # they are given out once
 

@@ -12,7 +12,7 @@ from spikewright.errors import ConfigError, IncompatibleRule
 from spikewright.losses import OnRate, PerStep
 from spikewright.network import Network
 from spikewright.neurons import LIF
-from spikewright.rules import BPTT, EWC, GPM, HLOP, OTTT, SLTT, AroundRule, LwF, Naive, Replay
+from spikewright.rules import BPTT, EWC, GPM, HLOP, OTTT, SLTT, ContinualRule, LwF, Naive, Replay
 from tests.rules.support import collected
 
 CE = PerStep(nn.CrossEntropyLoss())
@@ -37,11 +37,11 @@ def gradients(rule: Any, net: Network, x: Tensor, y: Tensor, loss: Any = CE) -> 
     return {name: grad.clone() for name, grad in collected(net.module).items()}
 
 
-AROUND: list[Callable[..., AroundRule]] = [Naive, EWC, Replay, LwF, HLOP, GPM]
+AROUND: list[Callable[..., ContinualRule]] = [Naive, EWC, Replay, LwF, HLOP, GPM]
 
 
 @pytest.mark.parametrize("around", AROUND)
-def test_the_first_task_is_learned_as_by_the_rule_inside(around: Callable[..., AroundRule]) -> None:
+def test_the_first_task_is_learned_as_by_the_rule_inside(around: Callable[..., ContinualRule]) -> None:
     x, y = batch(1)
     expected = gradients(OTTT(), small(), x, y)
     found = gradients(around(OTTT()), small(), x, y)
@@ -161,7 +161,7 @@ def test_the_lesson_of_the_old_network_leaves_the_new_one_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("around", [Replay, LwF])
-def test_two_lessons_need_a_rule_that_updates_once(around: Callable[..., AroundRule]) -> None:
+def test_two_lessons_need_a_rule_that_updates_once(around: Callable[..., ContinualRule]) -> None:
     net, rule = small(), around(OTTT(online=True))
     x, y = batch(1)
     rule.prepare(net, x)

@@ -13,7 +13,7 @@ from tests.catalogue import readout
 from tests.nets import NETS, sample
 from tests.oracles import hand, ottt
 from tests.oracles.compare import assert_agree, case
-from tests.rules.support import CE, gradients
+from tests.rules.support import CE, gradients, started
 
 SWITCHES: list[dict[str, Any]] = [
     {"trace_input": False},
@@ -49,7 +49,7 @@ def test_a_traced_readout_has_a_traced_bias() -> None:
 @pytest.mark.parametrize("steps", [1, 2, 7])
 def test_the_trace_of_a_constant_is_a_geometric_sum(steps: int) -> None:
     net, frame = Network(NETS["two_leaks"](1)), sample("mlp", 1)[0][0]
-    run = net.start(frame.expand(steps, *frame.shape), rule=OTTT())
+    run = started(OTTT(), net, frame.expand(steps, *frame.shape))
     for _ in range(steps):
         run.advance(frame[None])
     leak = 1 - 1 / 1.5
@@ -60,7 +60,7 @@ def test_the_trace_of_a_constant_is_a_geometric_sum(steps: int) -> None:
 
 def test_a_trace_has_the_leak_of_the_neuron_it_feeds_and_a_readout_has_none() -> None:
     (x, _), net = sample("two_leaks", 0), Network(NETS["two_leaks"](0))
-    run = net.start(x, rule=OTTT())
+    run = started(OTTT(), net, x)
     run.advance(x)
     expected = sum((1 - 1 / 1.5) ** (5 - t) * x[t] for t in range(6))
     torch.testing.assert_close(run.state["0"]["trace"], expected, rtol=1e-13, atol=1e-13)

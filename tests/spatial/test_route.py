@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from spikewright.errors import IncompatibleRule
 from spikewright.network import Network
 from spikewright.neurons import LIF
-from spikewright.rules import OTTT, SLTT, OnlineRule
+from spikewright.rules import OTTT, SLTT, OnlineRule, check
 from spikewright.spatial import DFA, DKP, OPZO
 from tests.catalogue import last_layer
 from tests.nets import NETS, sample
@@ -82,7 +82,7 @@ def test_it_needs_one_linear_readout_behind_neurons() -> None:
     x, y = sample("mlp", 0)
     net = Network(nn.Sequential(nn.Linear(8, 12), LIF(), nn.Linear(12, 4), LIF()).double())
     with pytest.raises(IncompatibleRule, match=r"the network has 0 readouts.*Use route='output'"):
-        net.check(OTTT(spatial=DFA(route="penultimate")), CE, x, y)
+        check(OTTT(spatial=DFA(route="penultimate")), net, CE, x, y)
 
 
 def test_a_frozen_last_layer_stops_nothing() -> None:

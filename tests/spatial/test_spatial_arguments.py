@@ -12,7 +12,7 @@ from spikewright.losses import PerStep
 from spikewright.network import Network
 from spikewright.neurons import LIF
 from spikewright.rules import OPZO as PseudoZerothOrder
-from spikewright.rules import OTTT, SLTT
+from spikewright.rules import OTTT, SLTT, check
 from spikewright.spatial import BP, DFA, DKP, FA, OPZO, ZO, Local, SignSymmetric
 from tests.nets import NETS, sample
 from tests.rules.support import CE, gradients, learn
@@ -82,7 +82,7 @@ def test_an_intermediate_layer_has_to_be_there() -> None:
     with pytest.raises(ConfigError, match=message):
         rule.prepare(net, x)
     with pytest.raises(ConfigError, match=message):
-        net.check(rule, CE, x, y)
+        check(rule, net, CE, x, y)
 
 
 def test_readouts_make_vectors_and_no_maps() -> None:
@@ -91,7 +91,7 @@ def test_readouts_make_vectors_and_no_maps() -> None:
     x, y = 4 * torch.rand(2, 3, 2, 6, 6), torch.zeros(3, 2, 2, dtype=torch.int64)
     rule = OTTT(spatial=DFA(), local=Local())
     with pytest.raises(IncompatibleRule, match=r"3 axes of the output, \[4, 2, 2\].*one vector per sample and step"):
-        Network(module).check(rule, CE, x, y)
+        check(rule, Network(module), CE, x, y)
     learn(OTTT(spatial=DFA()), module, x, y)
     assert all(p.grad is not None and p.grad.any() for p in module.parameters())
 

@@ -76,8 +76,8 @@ def test_what_learning_costs_is_in_the_result(tmp_path: Path) -> None:
     }
     built = experiment()
     readout = built.net.module.get_parameter("readout.weight")
-    assert costs["ottt"]["feedback_numbers"] == readout.numel()
-    assert costs["opzo"]["feedback_numbers"] == readout.numel()  # one layer: as many neurons times outputs
+    assert costs["ottt"]["feedback_parameters"] == readout.numel()
+    assert costs["opzo"]["feedback_parameters"] == readout.numel()  # one layer: as many neurons times outputs
     difference = costs["opzo"]["learning_operations"] - costs["ottt"]["learning_operations"]
     assert difference == 3 * (2 * readout.numel() - readout.numel())  # 3 steps: teach and use M, against W^T once
 

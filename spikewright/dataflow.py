@@ -1,0 +1,202 @@
+"""Measured dataflow: which sources a tensor depends on, and whether it is linear in them with constant coefficients."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from spikewright.dependences import RANDOM, Bend, Dependences, bent, union
+from spikewright.exits import Exits
+from spikewright.schemas import Operator, operator
+
+_NOTHING: Dependences = {}
+
+
+class Dataflow(TorchDispatchMode):
+    """While active, follows what every tensor depends on, operation by operation.
+
+    A tensor is linear in a source if it is a sum of what the source does not enter and of the source times constants,
+    which depend neither on another source nor on random numbers.  Gradients do not matter: a detached tensor depends
+    on what it did.  What depends on nothing (a parameter, a buffer, a number) is constant.
+
+    Tensors are told apart by their storage, so a view depends on all that its base does.  Whatever is not known to be
+    linear counts as not linear.  Custom operators and what runs outside of torch are not looked into: declare what they
+    return as a source, or it depends on all they were given, not linearly.
+
+    Attributes:
+        module: Name of the innermost module that is running; set by the caller.
+        left: Where values that depend on a source, or the shapes of tensors that do, were given to Python, or values
+            came that no operation of torch has written ("empty").  Nothing that is computed later can be vouched for.
+        random: Where random numbers were drawn.
+
+    >>> import torch
+    >>> with Dataflow() as flow:
+    ...     x = torch.ones(2, 3)
+    ...     flow.source(x, "x")
+    ...     y = (2 * x).sum(1) * (x[:, 0] > 0)
+    ...     z = 2 * x
+    >>> flow.depends(z)
+    {'x': frozenset()}
+    >>> sorted(bend.op for bend in flow.depends(y)["x"])
+    ['gt', 'mul']
+    """
+
+    supports_higher_order_operators = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.module = ""
+        self.left: list[Bend] = []
+        self.random: list[Bend] = []
+        self._known: dict[int, tuple[object, Dependences]] = {}  # by storage, which is kept so that ids stay its own
+        self._blank: dict[int, object] = {}
+        self._running = False
+        self._exits: list[Exits] = []
+
+    def __enter__(self) -> "Dataflow":
+        self._exits.append(Exits(self._leave))
+        self._exits[-1].__enter__()
+        return super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        self._exits.pop().__exit__(*error)
+
+    def source(self, x: Tensor, name: str, also: Dependences | None = None) -> None:
+        """Declare that a tensor, and all of its storage, is a source; what it depended on is forgotten.
+
+        Args:
+            x: The tensor.
+            name: Of the source.
+            also: What it depends on besides, as returned by `depends`.
+        """
+        key, storage = _key(x)
+        self._blank.pop(key, None)
+        self._known[key] = storage, union({name: frozenset()}, also or {})
+
+    def bend(self, x: Tensor, bend: Bend) -> None:
+        """Declare that a tensor, and all of its storage, is not linear in anything it depends on."""
+        key, storage = _key(x)
+        if key in self._known:
+            self._known[key] = storage, bent(self._known[key][1], bend)
+
+    def depends(self, x: Tensor) -> Dependences:
+        """Return the sources of a tensor by name, each with the places because of which it is not linear in it."""
+        return dict(self._of(x, read=True, written=False))
+
+    def _leave(self, op: str, values: Any) -> None:
+        """Note that something other than an operator read values, if they depend on anything."""
+        if not self._running and any(self._of(x, read=True, written=False) for x in _tensors(values)):
+            _add(self.left, Bend(op, self.module))
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        op = operator(func)
+        if op.composite:
+            with self._again():
+                result = func.decompose(*args, **kwargs)
+            if result is not NotImplemented:
+                return result
+        given = dict(zip(op.arguments, args), **kwargs) if op.arguments else {"all": _tensors((args, kwargs))}
+        dependent = {} if op.made else self._dependent(op, given)
+        if dependent and op.exits(given, dependent):
+            _add(self.left, Bend(op.name, self.module))
+        self._running = True
+        try:
+            result = func(*args, **kwargs)
+        finally:
+            self._running = False
+        if op.blank:
+            self._blank.update(_key(x) for x in _tensors(result) if x.numel())
+        draws = op.draws(given)
+        if draws:
+            _add(self.random, Bend(op.name, self.module))
+        if dependent or draws:
+            self._settle(op, given, dependent, draws, result)
+        return result
+
+    def _dependent(self, op: Operator, given: Mapping[str, Any]) -> dict[str, Dependences]:
+        """Return what each argument of a call depends on; arguments that depend on nothing are left out."""
+        dependent: dict[str, Dependences] = {}
+        for name, value in given.items():
+            if isinstance(value, Tensor):
+                found = self._of(value, read=not op.views and name not in op.written, written=name in op.written)
+            elif isinstance(value, list | tuple):
+                found = _NOTHING
+                for x in _tensors(value):
+                    found = union(found, self._of(x, read=True, written=name in op.written))
+            else:
+                continue
+            if found and name not in op.unread:
+                dependent[name] = found
+        return dependent
+
+    def _of(self, x: Tensor, read: bool, written: bool) -> Dependences:
+        key, _ = _key(x)
+        if self._blank and key in self._blank:
+            if written:
+                del self._blank[key]
+            elif read:
+                _add(self.left, Bend("empty", self.module))
+        known = self._known.get(key)
+        return _NOTHING if known is None else known[1]
+
+    def _settle(
+        self, op: Operator, given: Mapping[str, Any], dependent: Mapping[str, Dependences], draws: bool, result: Any
+    ) -> None:
+        """Note what a call's results depend on."""
+        linear = not draws and op.is_linear(given, dependent)
+        flows = self._formula(op, dependent) if linear else self._curved(op, dependent, draws)
+        moved = {x.dtype for name in dependent for x in _tensors(given[name])} if op.copies else ()
+        for x in _tensors(result) + [x for name in op.written for x in _tensors(given.get(name))]:
+            after = flows
+            if linear and not (x.dtype.is_floating_point or x.dtype.is_complex or moved == {x.dtype}):
+                after = self._curved(op, dependent, draws)
+            key, storage = _key(x)
+            before = self._known.get(key)
+            self._known[key] = storage, after if before is None else union(before[1], after)
+
+    def _formula(self, op: Operator, dependent: Mapping[str, Dependences]) -> Dependences:
+        flows = _NOTHING
+        for term in op.terms or ():
+            factors = [dependent[name] for name in term if name in dependent]
+            product = union(_NOTHING, *factors)
+            flows = union(flows, product if len(factors) < 2 else bent(product, Bend(op.name, self.module)))
+        return flows
+
+    def _curved(self, op: Operator, dependent: Mapping[str, Dependences], draws: bool) -> Dependences:
+        every = union({RANDOM: frozenset()} if draws else _NOTHING, *dependent.values())
+        return bent(every, Bend(op.name, self.module)) if dependent else every
+
+    @contextmanager
+    def _again(self) -> Iterator[None]:
+        """Be active inside of what this mode is handling."""
+        super().__enter__()
+        try:
+            yield
+        finally:
+            super().__exit__(None, None, None)
+
+
+def _key(x: Tensor) -> tuple[int, object]:
+    """Return what tells the storage of a tensor from others, as long as the second value is alive."""
+    try:
+        storage = x.untyped_storage()
+    except (NotImplementedError, RuntimeError):  # sparse, for example
+        return id(x), x
+    return storage._cdata, storage
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, dict):
+        value = list(value.values())
+    return [x for part in value for x in _tensors(part)] if isinstance(value, list | tuple) else []
+
+
+def _add(places: list[Bend], place: Bend) -> None:
+    if place not in places:
+        places.append(place)

@@ -1,0 +1,141 @@
+"""Batch norm and dropout modules with a forward of their own, such as batch norm and activation in one module.
+
+Time is folded into the batch while the forward runs, once; the operation in it is handed the steps.  So whatever else
+the forward does, neurons included, runs as it would outside the module.
+"""
+
+from collections.abc import Callable
+from types import MethodType
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+
+from spikewright.errors import NetworkError
+from spikewright.interception import Interception, Interceptions
+from spikewright.layers.batch_norm import JOINT, PER_STEP
+from spikewright.layers.calls import DROPOUT_PARSERS, NORM_PARSERS, DropoutCall, NormCall
+from spikewright.layers.dropout import SharedDropout, StepDropout
+from spikewright.temporal import Temporal
+
+Forward = Callable[[Tensor], Tensor]
+
+_PLAIN = {
+    _BatchNorm.forward,
+    nn.SyncBatchNorm.forward,
+    nn.Dropout.forward,
+    nn.Dropout1d.forward,
+    nn.Dropout2d.forward,
+    nn.Dropout3d.forward,
+}
+_SCANS = {JOINT.scan, PER_STEP.scan, SharedDropout.scan, StepDropout.scan}
+
+
+def has_own_forward(module: nn.Module, forward: Forward, holds: bool, default: bool) -> bool:
+    """Whether the forward of a module runs once over all rows, with its operation intercepted.
+
+    Args:
+        module: A module that a run replaces.
+        forward: Its forward.
+        holds: Other such modules are inside it.
+        default: Batch norm means what the module says, not what a rule says.
+    """
+    if isinstance(forward, MethodType) and forward.__func__ in _PLAIN:
+        return False
+    if isinstance(module, Temporal) and type(module).scan not in _SCANS:
+        return False
+    if isinstance(module, _BatchNorm):
+        one_by_one = module.training or not module.track_running_stats  # the forward, called once per step, is right
+        return holds or not default or isinstance(module, Temporal) or not one_by_one
+    return isinstance(module, _DropoutNd) and holds
+
+
+def intercept_norm(
+    interceptions: Interceptions,
+    name: str,
+    module: _BatchNorm,
+    forward: Forward,
+    x: Tensor,
+    normalise: Callable[[NormCall, Tensor], Tensor],
+) -> Tensor:
+    """Run the forward of a batch norm once, with `normalise` in the place of its operation.
+
+    Args:
+        interceptions: Of the run.
+        name: Of the module.
+        module: The batch norm.
+        forward: Its forward.
+        x: `[time * batch, channel, ...]`.
+        normalise: Returns the normalised rows, given the operation for one batch, and the rows.
+
+    Raises:
+        NetworkError: The module does not normalise all rows by `F.batch_norm`.
+    """
+    count = module.num_batches_tracked
+    before = None if count is None else count.clone()
+    found = False
+
+    def handle(call: NormCall, rows: Tensor) -> Tensor:
+        nonlocal before, found
+        found = True
+        if len(rows) % len(x):
+            raise _cannot_run(name, module, f"calls F.batch_norm with {len(rows)} of {len(x)} rows")
+        call.cumulative, call.whole_sequence = module.momentum is None, isinstance(module, JOINT)
+        y = normalise(call, rows)
+        if before is not None and count is not None and call.training:
+            # The forward has counted itself; count as many batches as were normalised.
+            count.copy_(before + (count - before) * call.batches)
+            before = count.clone()
+        return y
+
+    with interceptions.active(Interception(NORM_PARSERS, handle)):
+        y = forward(x)
+    if not found and module.training:
+        raise _cannot_run(name, module, "does not call F.batch_norm in training mode")
+    return y
+
+
+def intercept_dropout(
+    interceptions: Interceptions,
+    name: str,
+    module: _DropoutNd,
+    forward: Forward,
+    x: Tensor,
+    drop: Callable[[DropoutCall, Tensor], Tensor],
+) -> Tensor:
+    """Run the forward of a dropout module once, with `drop` in the place of its operation.
+
+    Args:
+        interceptions: Of the run.
+        name: Of the module.
+        module: The dropout module.
+        forward: Its forward.
+        x: `[time * batch, *feature]`.
+        drop: Returns the masked rows, given the operation and the rows.
+
+    Raises:
+        NetworkError: The module does not drop entries of all rows by one of torch's dropout functions.
+    """
+    found = False
+
+    def handle(call: DropoutCall, rows: Tensor) -> Tensor:
+        nonlocal found
+        found = True
+        if len(rows) % len(x):
+            raise _cannot_run(name, module, f"calls F.{call.function.__name__} with {len(rows)} of {len(x)} rows")
+        return drop(call, rows) if call.training and call.p else rows
+
+    with interceptions.active(Interception(DROPOUT_PARSERS, handle)):
+        y = forward(x)
+    if not found and module.training:
+        raise _cannot_run(name, module, "calls no dropout function of torch in training mode")
+    return y
+
+
+def _cannot_run(name: str, module: nn.Module, what: str) -> NetworkError:
+    return NetworkError(
+        f"'{name}' is {type(module).__name__}, whose own forward {what}. It runs once for all steps, which are folded "
+        "into its batch, so that what is inside it sees them in order; only torch's own operation, called with all "
+        "rows, can be done for each step. Write the operation and what is inside the module as modules of their own, "
+        "one behind the other."
+    )

@@ -1,0 +1,89 @@
+"""A batch of sequences to learn from, and how a run over it is started."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from spikewright.errors import IncompatibleRule
+from spikewright.hooks import Hooks
+from spikewright.losses import Loss
+from spikewright.network import Network
+from spikewright.rules._check import check
+from spikewright.run import Run
+from spikewright.temporal import State
+from spikewright.wiring import Wiring
+
+if TYPE_CHECKING:
+    from spikewright.rules._base import Rule, Update
+
+Backward = Callable[[Tensor], None]
+
+
+def plain_backward(loss: Tensor) -> None:
+    """Accumulate gradients the ordinary way."""
+    loss.backward()
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a rule learns from, checked; the arguments of `Rule.updates`, and what goes with them.
+
+    Attributes:
+        net: The network.
+        x: Input, `[time, batch, *feature]`.
+        y: Target, `[batch, ...]`.
+        loss: The loss.
+        state: Where an earlier run of the same sequences ended; `None` starts at rest.
+        backward: Differentiates a scalar and accumulates the gradients at parameters.
+        around: What a rule around this one does to the hooks of its runs; `None` leaves them as they are.
+    """
+
+    net: Network
+    x: Tensor
+    y: Tensor
+    loss: Loss
+    state: State | None = None
+    backward: Backward = plain_backward
+    around: Callable[[Hooks], Hooks] | None = None
+
+    @property
+    def wiring(self) -> Wiring:
+        """Who feeds whom in the network, for inputs like `x`."""
+        return self.net.wiring(self.x)
+
+    def hooks(self, own: Hooks | None) -> Hooks | None:
+        """Return the hooks that a run of this batch has, given those of the rule; `None` if there are none."""
+        return own if self.around is None else self.around(own or Hooks())
+
+    def start(self, own: Hooks | None = None, state: State | None = None, **options: Any) -> Run:
+        """Return a run over `x` with the hooks of the rule.
+
+        Args:
+            own: Hooks of the rule.
+            state: Where the run starts; `None` is the state of the batch.
+            **options: See `Network.start`.
+        """
+        return self.net.start(self.x, self.state if state is None else state, hooks=self.hooks(own), **options)
+
+    def weighted(self, weight: float) -> "Batch":
+        """Return the same batch, with gradients that many times as large."""
+        return replace(self, backward=lambda value: self.backward(weight * value))
+
+
+def learn_together(rule: "Rule", batches: Sequence[Batch]) -> "Iterator[Update]":
+    """Learn from several batches in one update; yields the first one's when `.grad` holds them all.
+
+    Raises:
+        IncompatibleRule: The rule updates several times per sequence.
+    """
+    for batch in batches[1:]:  # the first has been
+        check(rule, batch.net, batch.loss, batch.x, batch.y)
+    learned = [list(rule.learn(batch)) for batch in batches]
+    if any(len(updates) != 1 for updates in learned):
+        raise IncompatibleRule(
+            f"{rule} updates {max(map(len, learned))} times in a sequence, so that two sequences cannot be learned in "
+            "one update. Use the form that updates once (online=False)."
+        )
+    yield learned[0][0]

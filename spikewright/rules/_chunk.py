@@ -1,0 +1,42 @@
+"""How many steps run together: a number, a memory budget, or a function of the length."""
+
+import math
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from spikewright.errors import ConfigError
+from spikewright.text import size_in_bytes
+from spikewright.wiring import Wiring
+
+if TYPE_CHECKING:
+    from spikewright.rules._base import Rule
+
+Chunk = int | str | None
+"""Steps that run together; `None` is the whole sequence, "root" the square root of its length, "auto" as many as fit a
+memory budget, and a size such as "256MiB" names the budget."""
+AUTO = 1 << 30
+"""Budget of "auto" in bytes: more steps at once are faster, and most machines have this much to spare."""
+
+
+def check_chunk(caller: str, chunk: Chunk) -> None:
+    """Raise `ConfigError` if `chunk` is none of those."""
+    if isinstance(chunk, int) and chunk < 1:
+        raise ConfigError(f"{caller}(chunk={chunk}): a chunk has at least one step.")
+    if isinstance(chunk, str) and chunk not in ("auto", "root") and size_in_bytes(chunk) is None:
+        raise ConfigError(
+            f"{caller}(chunk={chunk!r}): give a number of steps, None for all of them, 'auto', or a "
+            "memory budget such as '256MiB'."
+        )
+
+
+def steps_at_once(rule: "Rule", wiring: Wiring, x: Tensor) -> int:
+    """Return how many steps of `x` `[time, batch, *feature]` a rule runs together."""
+    chunk = None if rule.traits.whole_sequence else rule.chunk
+    if chunk == "root":
+        return math.isqrt(len(x) - 1) + 1
+    if isinstance(chunk, str):
+        step = wiring.activations * x.shape[1] * max(x.element_size(), 4)
+        fitting = max(1, (size_in_bytes(chunk) or AUTO) // step)
+        return -(-len(x) // -(-len(x) // fitting))  # chunks of about one size
+    return min(len(x), chunk or len(x))

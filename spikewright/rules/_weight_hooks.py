@@ -1,0 +1,37 @@
+"""The hooks of a rule that says where weight gradients are taken, layer by layer."""
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from spikewright.errors import NetworkError
+from spikewright.hooks import Hooks
+from spikewright.operations import Operation
+from spikewright.synapse import SynapticInput
+from spikewright.temporal import SiteState
+from spikewright.wiring import Synapse, Wiring
+
+OnWeight = Callable[[Synapse, Tensor, SiteState], tuple[SynapticInput, SiteState]]
+"""(layer, its input `[time, batch, *feature]`, carried) -> what is transmitted, and what is carried on."""
+
+
+class WeightHooks(Hooks):
+    """Calls `on_weight` with the layer's place in the network.
+
+    Args:
+        on_weight: Of a rule.
+        wiring: Of the network.
+    """
+
+    def __init__(self, on_weight: OnWeight, wiring: Wiring) -> None:
+        self._on_weight, self._wiring = on_weight, wiring
+
+    def on_weight(
+        self, site: str, operation: Operation, x: Tensor, weight: Tensor, carried: SiteState
+    ) -> tuple[SynapticInput, SiteState]:
+        if site not in self._wiring.synapses:
+            raise NetworkError(
+                f"'{site}' was called, but not when the network was probed with one step of two samples. The set of "
+                "layers a forward calls must not depend on the data."
+            )
+        return self._on_weight(self._wiring.synapses[site], x, carried)
