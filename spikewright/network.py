@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -127,33 +128,29 @@ class Network(nn.Module):
                 f"A run needs x of shape [time, batch, *feature] with at least one step and one sample, but got "
                 f"{list(x.shape)}. Repeat a static input with x.expand(steps, *x.shape)."
             )
+        if torch.compiler.is_compiling():
+            return self._look_up(x)
+        # Alone with the modules, because the probe of another thread changes their modes for a while.
+        return exclusively(self.module, every_module(self.module), lambda turn: self._look_up(x))
+
+    def _look_up(self, x: Tensor) -> Wiring:
         key = (tuple(x.shape[2:]), x.dtype, x.device.type, self.module.training)
         parts: list[object] = [*self.module.modules(), *self.module.parameters()]
         parts += [p.requires_grad for p in self.module.parameters()]
-        known = self._known(key, parts)
-        return self._find_wiring_uncompiled(x, key, parts) if known is None else known
-
-    def _find_wiring_uncompiled(self, x: Tensor, key: tuple[object, ...], parts: list[object]) -> Wiring:
-        find: Any = self._find_wiring
-        if torch.compiler.is_compiling() or "torch._dynamo" in sys.modules:
-            # Where the compiler may not leave its graph, it shows the next line, with the comment, as the reason:
-            find = torch.compiler.disable(find)  # the network is probed here: call net.wiring(x) in this mode before
-        return find(x, key, parts)
-
-    def _known(self, key: tuple[object, ...], parts: list[object]) -> Wiring | None:
         before, wiring = self._probed.get(key, ([], None))
-        same = len(before) == len(parts) and all(a is b for a, b in zip(before, parts))
-        return wiring if same else None
-
-    def _find_wiring(self, x: Tensor, key: tuple[object, ...], parts: list[object]) -> Wiring:
-        def probe(turn: Turn) -> Wiring:
-            wiring = self._known(key, parts)  # found by another thread meanwhile
-            if wiring is None:
-                wiring = self._probe(x)
-                self._probed[key] = parts, wiring
+        if wiring is not None and len(before) == len(parts) and all(a is b for a, b in zip(before, parts)):
             return wiring
 
-        return exclusively(self.module, every_module(self.module), probe)
+        def probe(turn: Turn) -> Wiring:
+            wiring = self._probe(x)
+            self._probed[key] = parts, wiring
+            return wiring
+
+        alone: Any = partial(exclusively, self.module, every_module(self.module), probe)
+        if torch.compiler.is_compiling() or "torch._dynamo" in sys.modules:
+            # Where the compiler may not leave its graph, it shows the next line, with the comment, as the reason:
+            alone = torch.compiler.disable(alone)  # the network is probed here: call net.wiring(x) in this mode before
+        return alone()
 
     def __getstate__(self) -> dict[str, object]:
         return {**super().__getstate__(), "_probed": dict(self._probed)}  # which another thread may add to

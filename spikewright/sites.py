@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -27,6 +26,7 @@ class Sites:
         sources: The module whose output each feedback connection sends back, by the connection's name.
         parametrizations: What computes each parametrized weight; by name.
         identities: Of all modules.
+        containers: Names of modules of a run that hold other ones.
     """
 
     module: nn.Module
@@ -35,20 +35,13 @@ class Sites:
     sources: dict[str, nn.Module]
     parametrizations: dict[str, nn.Module]
     identities: frozenset[int]
+    containers: frozenset[str]
 
     @property
     def whole_sequence(self) -> dict[str, nn.Module]:
         """Modules whose training statistics need all steps at once, by name."""
         temporal = self.temporal.items()
         return {name: m for name, m in temporal if isinstance(m, Temporal) and m.whole_sequence and m.training}
-
-    @cached_property
-    def containers(self) -> frozenset[str]:
-        """Names of modules of a run that hold other ones."""
-        named = {**self.temporal, **self.synapses}
-        known = {id(m) for m in named.values()}
-        holding = (name for name, m in named.items() if any(id(inner) in known for inner in _inner(m)))
-        return frozenset(holding)
 
     @property
     def recurrent(self) -> bool:
@@ -79,14 +72,24 @@ def find_sites(module: nn.Module) -> Sites:
                 f"'{name}' is {type(m).__name__}, which is not a multiplication by a mask, so one mask cannot be kept "
                 "for the sequence. Use nn.Dropout or spikewright.layers.StepDropout."
             )
+    temporal: dict[str, nn.Module] = {
+        name: m for name, m in named.items() if isinstance(m, Temporal | _BatchNorm | _DropoutNd)
+    }
+    synapses: dict[str, nn.Module] = {name: m for name, m in named.items() if isinstance(m, nn.Linear | _ConvNd)}
     return Sites(
         module=module,
-        temporal={name: m for name, m in named.items() if isinstance(m, Temporal | _BatchNorm | _DropoutNd)},
-        synapses={name: m for name, m in named.items() if isinstance(m, nn.Linear | _ConvNd)},
+        temporal=temporal,
+        synapses=synapses,
         sources={name: _source(named, name, m) for name, m in named.items() if isinstance(m, Feedback)},
         parametrizations={name: m for name, m in named.items() if isinstance(m, ParametrizationList)},
         identities=frozenset(map(id, named.values())),
+        containers=_containers({**temporal, **synapses}),
     )
+
+
+def _containers(named: dict[str, nn.Module]) -> frozenset[str]:
+    known = {id(m) for m in named.values()}
+    return frozenset(name for name, m in named.items() if any(id(inner) in known for inner in _inner(m)))
 
 
 def _inner(module: nn.Module) -> Iterator[nn.Module]:
