@@ -28,9 +28,12 @@ HERE = _Here()
 
 
 class Patch(Protocol):
-    """Something on a module that is undone at the end of a turn."""
+    """Something on modules that is undone at the end of a turn."""
 
-    module: nn.Module
+    @property
+    def module(self) -> nn.Module | None:
+        """The module whose forward it replaces, if that is what it does."""
+        ...
 
     def end(self) -> None:
         """Undo it; may be called again."""

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from spikewright.errors import ShapeError, SpikewrightError
+from spikewright.errors import IncompatibleRule, ShapeError, SpikewrightError
 from spikewright.holding import Turn, every_module, exclusively
 from spikewright.hooks import Hooks
 from spikewright.layers.batch_norm import Normalise, as_it_says
 from spikewright.layers.dropout import StepDropout
 from spikewright.rates import Record
+from spikewright.recomputation import WatchedRun, called_again, with_recomputed
 from spikewright.run import Observer, Run
 from spikewright.sites import Sites, find_sites
 from spikewright.temporal import State
@@ -100,14 +101,26 @@ class Network(nn.Module):
             record: Takes what enters and leaves neurons.
             cut: Keep the graph out of neurons.
             normalise: What batch norm does to a chunk.
+
+        Raises:
+            IncompatibleRule: There are hooks at layers that the backward pass calls a second time.
         """
+        wiring = self.wiring(x)
+        if hooks is not None and wiring.recomputed and type(hooks).on_weight is not Hooks.on_weight:
+            raise IncompatibleRule(
+                f"This rule has hooks at layers, but the backward pass calls {', '.join(sorted(wiring.recomputed))} a "
+                "second time, as torch.utils.checkpoint does, without them. What the hooks say there would be lost. "
+                "Leave these layers out of what is recomputed, or learn with rules.BPTT, which has no hooks, or "
+                "rules.BPTT(checkpoint=True)."
+            )
         return Run(
             self.sites,
             state,
             hooks=hooks,
             through_time=through_time,
             spikes_as_bytes=spikes_as_bytes,
-            overwritten=self.wiring(x).overwritten,
+            overwritten=wiring.overwritten,
+            recomputed=wiring.recomputed,
             observers=observers,
             count=count,
             record=record,
@@ -122,6 +135,7 @@ class Network(nn.Module):
 
         Raises:
             ShapeError: `x` has no steps, or does not fit a layer it meets.
+            NetworkError: The backward pass calls neurons a second time.
         """
         if x.dim() < 2 or 0 in x.shape[:2]:
             raise ShapeError(
@@ -166,8 +180,9 @@ class Network(nn.Module):
             with _unmarked(self.module), torch.inference_mode(False), torch.enable_grad():
                 probe = x[:1, :2].detach().expand(2 if sites.recurrent else 1, *[-1] * (x.dim() - 1)).clone()
                 probe.requires_grad_(probe.dtype.is_floating_point)
-                run = Run(sites, observers=(recorder,))
+                run = WatchedRun(sites, observers=(recorder,))
                 output = run.advance(probe)
+            again = called_again(sites, probe) if run.suspicious else frozenset()
         except (ShapeError, RuntimeError) as error:
             if isinstance(error, SpikewrightError) and not isinstance(error, ShapeError):
                 raise
@@ -176,7 +191,7 @@ class Network(nn.Module):
                 f"batch={x.shape[1]}, feature={list(x.shape[2:])}]. Layout is [time, batch, *feature]: repeat a static "
                 "input with x.expand(steps, *x.shape), swap a batch-first one with x.transpose(0, 1).)"
             ) from error
-        return read_wiring(self.module, recorder, probe, output, run.state)
+        return with_recomputed(read_wiring(self.module, recorder, probe, output, run.state), sites, again)
 
 
 @contextmanager

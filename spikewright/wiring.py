@@ -55,6 +55,7 @@ class Wiring:
         overwritten: Neurons whose current the network writes to in place after they have seen it.
         rewritten: Neurons whose spikes the network writes to in place.
         activations: Entries of what enters and leaves neurons and synapses, per sample and step.
+        recomputed: Layers that the backward pass calls again, by name; no hook of a rule is called there.
     """
 
     neurons: dict[str, Neuron]
@@ -67,6 +68,7 @@ class Wiring:
     overwritten: frozenset[str]
     rewritten: frozenset[str]
     activations: int
+    recomputed: frozenset[str] = frozenset()
 
     def is_last(self, neuron: str) -> bool:
         """Whether no other neuron, nor itself, sees this neuron's spikes."""

@@ -21,7 +21,7 @@ LAYERS = [
     ["answering", "neurons", "synapse", "layers", "losses", "dataflow"],
     ["sites", "wiring", "rates", "rate_norms", "hooks", "matrices"],
     ["run", "solvers"],
-    ["rate_graph"],
+    ["rate_graph", "recomputation"],
     ["network"],
     ["spatial", "subspaces"],
     ["rules"],
