@@ -5,14 +5,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from functools import partial
-from threading import get_ident
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from spikewright.holding import Turn, exclusively
+from spikewright.holding import HERE, Turn, exclusively
 
 T = TypeVar("T")
 
@@ -68,14 +67,15 @@ class Answer:
     Args:
         module: The module.
         answer: What is called in place of its forward.
+        everywhere: In all threads: the backward pass of a GPU has its own.
     """
 
     __slots__ = ("_answer", "_before", "_forward", "_thread", "module")
 
-    def __init__(self, module: nn.Module, answer: Callable[..., Any]) -> None:
+    def __init__(self, module: nn.Module, answer: Callable[..., Any], everywhere: bool = False) -> None:
         self.module = module
         self._answer: Callable[..., Any] | None = answer
-        self._thread = get_ident()
+        self._thread = None if everywhere else HERE.thread
         self._forward: Callable[..., Any] = module.forward
         own = module.__dict__
         self._before = own.get("forward", _NOTHING), own.get("__getstate__", _NOTHING)
@@ -110,7 +110,7 @@ class Answer:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         answer = self._answer
-        if answer is None or get_ident() != self._thread:
+        if answer is None or (self._thread is not None and HERE.thread is not self._thread):
             return self._forward(*args, **kwargs)
         return answer(*args, **kwargs)
 
@@ -142,6 +142,7 @@ def answered(
     modules: frozenset[int],
     answers: Iterator[tuple[nn.Module, Callable[..., Any]]],
     body: Callable[[], T],
+    everywhere: bool = False,
 ) -> T:
     """Return what `body` returns, while each answer stands in for the forward of its module.
 
@@ -152,6 +153,7 @@ def answered(
         modules: Identities of all its modules.
         answers: Pairs of a module and what is called in place of its forward.
         body: What is to be run.
+        everywhere: Answer in all threads, not just in this one.
 
     Raises:
         NetworkError: This thread is inside a run that already answers for one of the modules.
@@ -162,7 +164,7 @@ def answered(
 
     def alone(turn: Turn) -> T:
         for module, answer in answers:
-            standing = Answer(module, answer)
+            standing = Answer(module, answer, everywhere)
             turn.patches.append(standing)
             standing.begin()
         return body()

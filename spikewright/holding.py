@@ -8,7 +8,6 @@ import os
 import threading
 from collections.abc import Callable
 from multiprocessing.util import register_after_fork
-from threading import get_ident
 from typing import Protocol, TypeVar
 
 from torch import nn
@@ -18,10 +17,23 @@ from spikewright.errors import NetworkError
 T = TypeVar("T")
 
 
-class Patch(Protocol):
-    """Something on a module that is undone at the end of a turn."""
+class _Here(threading.local):
+    """Has another `thread` in every thread; unlike `threading.get_ident` a compiler that passes by can follow it."""
 
-    module: nn.Module
+    def __init__(self) -> None:
+        self.thread = object()
+
+
+HERE = _Here()
+
+
+class Patch(Protocol):
+    """Something on modules that is undone at the end of a turn."""
+
+    @property
+    def module(self) -> nn.Module | None:
+        """The module whose forward it replaces, if that is what it does."""
+        ...
 
     def end(self) -> None:
         """Undo it; may be called again."""
@@ -40,10 +52,10 @@ class Turn:
     """
 
     def __init__(self, root: nn.Module, modules: frozenset[int]) -> None:
-        self.root, self.modules, self.thread = root, modules, get_ident()
+        self.root, self.modules, self.thread = root, modules, HERE.thread
         self.patches: list[Patch] = []
         self.running = self.nested = False
-        self._gate = threading.Lock()
+        self._gate: threading.Lock | None = None
 
     def begin(self) -> None:
         """Wait until no other thread has a turn at any of the modules.
@@ -53,7 +65,7 @@ class Turn:
                 wait for each other for ever.
         """
         with _QUEUE.lock:
-            outer = [turn for turn in _QUEUE.turns if turn.thread == self.thread]
+            outer = [turn for turn in _QUEUE.turns if turn.thread is self.thread]
             for turn in outer:
                 self._refuse_inside(turn)
             self.nested = bool(outer)
@@ -67,9 +79,10 @@ class Turn:
                     "in use by a thread which itself waits for modules of the outer run, so neither could ever go on. "
                     "Do not start runs of shared networks inside the forward or the hooks of another network."
                 )
-            self._gate.acquire()
+            gate = self._gate = threading.Lock()
+            gate.acquire()
         while not self.running:
-            self._gate.acquire()
+            gate.acquire()
 
     def end(self) -> None:
         """Undo the patches and let the next in the queue go on; may be called again."""
@@ -81,7 +94,7 @@ class Turn:
                 _QUEUE.turns.remove(self)
             for turn in _QUEUE.turns:
                 turn.running = turn.running or not turn.waits_for()
-                if turn.running and turn._gate.locked():
+                if turn.running and turn._gate is not None and turn._gate.locked():
                     turn._gate.release()
 
     def waits_for(self) -> "list[Turn]":
@@ -94,7 +107,7 @@ class Turn:
         for turn in _QUEUE.turns:
             earlier = earlier and turn is not self
             first = turn.running or (earlier and not self.nested)
-            if first and turn.thread != self.thread and not turn.modules.isdisjoint(self.modules):
+            if first and turn.thread is not self.thread and not turn.modules.isdisjoint(self.modules):
                 found.append(turn)
         return found
 
@@ -122,7 +135,7 @@ class _Queue:
     def after_fork(self) -> None:
         """In a child process: end the turns of threads that are not there."""
         self.lock = threading.RLock()
-        self._keep([turn for turn in self.turns if turn.thread == get_ident()])
+        self._keep([turn for turn in self.turns if turn.thread is HERE.thread])
 
     def in_worker(self) -> None:
         """In a child process that never returns to what its parent was doing: end all turns."""
@@ -140,16 +153,17 @@ if hasattr(os, "register_at_fork"):
     register_after_fork(_QUEUE, _Queue.in_worker)
 
 
-def _waits_for_thread(turn: Turn, thread: int) -> bool:
+def _waits_for_thread(turn: Turn, thread: object) -> bool:
     """Whether a turn cannot begin before `thread` goes on."""
-    todo, seen = turn.waits_for(), set()
+    todo: list[Turn] = turn.waits_for()
+    seen: set[object] = set()
     while todo:
         blocking = todo.pop()
-        if blocking.thread == thread:
+        if blocking.thread is thread:
             return True
         if blocking.thread not in seen:
             seen.add(blocking.thread)
-            waiting = (t for t in _QUEUE.turns if t.thread == blocking.thread and not t.running)
+            waiting = (t for t in _QUEUE.turns if t.thread is blocking.thread and not t.running)
             todo.extend(first for t in waiting for first in t.waits_for())
     return False
 

@@ -1,10 +1,14 @@
 """A user's module, seen as a spiking network: its sites, its wiring, and the runs through it."""
 
+import sys
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from spikewright.errors import ShapeError, SpikewrightError
+from spikewright.errors import IncompatibleRule, ShapeError, SpikewrightError
 from spikewright.holding import Turn, every_module, exclusively
 from spikewright.hooks import Hooks
 from spikewright.layers.batch_norm import Normalise, as_it_says
@@ -92,14 +96,26 @@ class Network(nn.Module):
             record: Takes what enters and leaves neurons.
             cut: Keep the graph out of neurons.
             normalise: What batch norm does to a chunk.
+
+        Raises:
+            IncompatibleRule: There are hooks at layers that the backward pass calls a second time.
         """
+        wiring = self.wiring(x)
+        if hooks is not None and wiring.recomputed and type(hooks).on_weight is not Hooks.on_weight:
+            raise IncompatibleRule(
+                f"This rule has hooks at layers, but the backward pass calls {', '.join(sorted(wiring.recomputed))} a "
+                "second time, as torch.utils.checkpoint does, without them. What the hooks say there would be lost. "
+                "Leave these layers out of what is recomputed, or learn with rules.BPTT, which has no hooks, or "
+                "rules.BPTT(checkpoint=True)."
+            )
         return Run(
             self.sites,
             state,
             hooks=hooks,
             through_time=through_time,
             spikes_as_bytes=spikes_as_bytes,
-            overwritten=self.wiring(x).overwritten,
+            overwritten=wiring.overwritten,
+            recomputed=wiring.recomputed,
             observers=observers,
             count=count,
             record=record,
@@ -114,31 +130,36 @@ class Network(nn.Module):
 
         Raises:
             ShapeError: `x` has no steps, or does not fit a layer it meets.
+            NetworkError: The backward pass calls neurons a second time.
         """
         if x.dim() < 2 or 0 in x.shape[:2]:
             raise ShapeError(
                 f"A run needs x of shape [time, batch, *feature] with at least one step and one sample, but got "
                 f"{list(x.shape)}. Repeat a static input with x.expand(steps, *x.shape)."
             )
+        if torch.compiler.is_compiling():
+            return self._look_up(x)
+        # Alone with the modules, because the probe of another thread changes their modes for a while.
+        return exclusively(self.module, every_module(self.module), lambda turn: self._look_up(x))
+
+    def _look_up(self, x: Tensor) -> Wiring:
         key = (tuple(x.shape[2:]), x.dtype, x.device.type, tuple(m.training for m in self.module.modules()))
         parts: list[object] = [*self.module.modules(), *self.module.parameters()]
         parts += [p.requires_grad for p in self.module.parameters()]
-        return self._known(key, parts) or self._find_wiring(x, key, parts)
-
-    def _known(self, key: tuple[object, ...], parts: list[object]) -> Wiring | None:
         before, wiring = self._probed.get(key, ([], None))
-        same = len(before) == len(parts) and all(a is b for a, b in zip(before, parts))
-        return wiring if same else None
-
-    def _find_wiring(self, x: Tensor, key: tuple[object, ...], parts: list[object]) -> Wiring:
-        def probe(turn: Turn) -> Wiring:
-            wiring = self._known(key, parts)  # found by another thread meanwhile
-            if wiring is None:
-                wiring = self._probe(x)
-                self._probed[key] = parts, wiring
+        if wiring is not None and len(before) == len(parts) and all(a is b for a, b in zip(before, parts)):
             return wiring
 
-        return exclusively(self.module, every_module(self.module), probe)
+        def probed(turn: Turn) -> Wiring:
+            wiring = self._probe(x)
+            self._probed[key] = parts, wiring
+            return wiring
+
+        alone: Any = partial(exclusively, self.module, every_module(self.module), probed)
+        if torch.compiler.is_compiling() or "torch._dynamo" in sys.modules:
+            # Where the compiler may not leave its graph, it shows the next line, with the comment, as the reason:
+            alone = torch.compiler.disable(alone)  # the network is probed here: call net.wiring(x) in this mode before
+        return alone()
 
     def __getstate__(self) -> dict[str, object]:
         return {**super().__getstate__(), "_probed": dict(self._probed)}  # which another thread may add to

@@ -48,6 +48,7 @@ class Run:
         through_time: Whether credit may flow from one step to the next.
         spikes_as_bytes: Have synapses keep spikes as bytes for the backward pass.
         overwritten: Neurons that need a current of their own, because the network writes to it afterwards.
+        recomputed: Layers that the backward pass calls again, which are left to themselves unless somebody listens.
         observers: See every site as it runs.
         count: Count spikes, for `rates`.
         record: Takes what enters and leaves neurons.
@@ -67,6 +68,7 @@ class Run:
         through_time: bool = True,
         spikes_as_bytes: bool = False,
         overwritten: Collection[str] = (),
+        recomputed: Collection[str] = (),
         observers: Sequence[Observer] = (),
         count: bool = True,
         record: Record | None = None,
@@ -79,7 +81,7 @@ class Run:
         self._hooks = hooks
         self._through_time = through_time
         self._spikes_as_bytes = spikes_as_bytes
-        self._overwritten = overwritten
+        self._overwritten, self._recomputed = overwritten, recomputed
         self._observers = observers
         self._count = count
         self._record, self._cut = record, cut
@@ -161,9 +163,11 @@ class Run:
         for name, module in self._sites.temporal.items():
             own = has_own_forward(module, module.forward, default=self._normalise is as_it_says)
             yield module, partial(self._at_own if own else self._at_temporal, name, module, module.forward)
-        if self._hooks is not None or self._observers or self._spikes_as_bytes or static:
+        listens = self._hooks is not None or self._observers
+        if listens or self._spikes_as_bytes or static:
             for name, module in self._sites.synapses.items():
-                yield module, partial(self._at_synapse, name, module.forward)
+                if listens or name not in self._recomputed:
+                    yield module, partial(self._at_synapse, name, module.forward)
         # Last, so that `source.forward` is already the answer of a source that is itself a neuron or a synapse.
         for name, source in self._sites.sources.items():
             yield source, partial(self._at_source, name, source.forward)

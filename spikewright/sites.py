@@ -1,5 +1,6 @@
 """The places of a module that matter to a run, by name."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import nn
@@ -26,6 +27,7 @@ class Sites:
         sources: The module whose output each feedback connection sends back, by the connection's name.
         parametrizations: What computes each parametrized weight; by name.
         identities: Of all modules.
+        containers: Names of modules of a run that hold other ones.
     """
 
     module: nn.Module
@@ -34,6 +36,7 @@ class Sites:
     sources: dict[str, nn.Module]
     parametrizations: dict[str, nn.Module]
     identities: frozenset[int]
+    containers: frozenset[str]
 
     @property
     def whole_sequence(self) -> dict[str, nn.Module]:
@@ -72,14 +75,28 @@ def find_sites(module: nn.Module) -> Sites:
                 f"'{name}' is {type(m).__name__}, which is not a multiplication by a mask, so one mask cannot be kept "
                 "for the sequence. Use nn.Dropout or spikewright.layers.StepDropout."
             )
+    temporal: dict[str, nn.Module] = {
+        name: m for name, m in named.items() if isinstance(m, Temporal | _BatchNorm | _DropoutNd)
+    }
+    synapses: dict[str, nn.Module] = {name: m for name, m in named.items() if isinstance(m, nn.Linear | _ConvNd)}
     return Sites(
         module=module,
-        temporal={name: m for name, m in named.items() if isinstance(m, Temporal | _BatchNorm | _DropoutNd)},
-        synapses={name: m for name, m in named.items() if isinstance(m, nn.Linear | _ConvNd)},
+        temporal=temporal,
+        synapses=synapses,
         sources={name: _source(named, name, m) for name, m in named.items() if isinstance(m, Feedback)},
         parametrizations={name: m for name, m in named.items() if isinstance(m, ParametrizationList)},
         identities=frozenset(map(id, named.values())),
+        containers=_containers({**temporal, **synapses}),
     )
+
+
+def _containers(named: dict[str, nn.Module]) -> frozenset[str]:
+    known = {id(m) for m in named.values()}
+    return frozenset(name for name, m in named.items() if any(id(inner) in known for inner in _inner(m)))
+
+
+def _inner(module: nn.Module) -> Iterator[nn.Module]:
+    return (m for child in module.children() for m in child.modules())
 
 
 def _source(named: dict[str, nn.Module], name: str, feedback: Feedback) -> nn.Module:

@@ -78,6 +78,7 @@ class Wiring:
         curves: Where what neurons get, or the output, is not linear in what other neurons emit or in the input.
         random: Modules that draw random numbers by themselves.
         activations: Entries of what enters and leaves neurons and synapses, per sample and step.
+        recomputed: Layers that the backward pass calls again, by name; no hook of a rule is called there.
     """
 
     neurons: dict[str, Neuron]
@@ -95,6 +96,7 @@ class Wiring:
     curves: tuple[Curve, ...]
     random: frozenset[str]
     activations: int
+    recomputed: frozenset[str] = frozenset()
 
     def is_last(self, neuron: str) -> bool:
         """Whether no other neuron, nor itself, sees this neuron's spikes."""

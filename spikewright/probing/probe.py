@@ -22,6 +22,7 @@ from spikewright.probing.complaints import keeps_state, mixes_samples
 from spikewright.probing.inputs import ROWS, middle, probe_inputs
 from spikewright.probing.live import LiveSpikes
 from spikewright.probing.reading import read_wiring
+from spikewright.probing.recomputation import called_again, with_recomputed
 from spikewright.probing.recorder import INPUT, Recorder
 from spikewright.probing.trace import Trace
 from spikewright.run import Run
@@ -82,10 +83,11 @@ def probe(sites: Sites, x: Tensor) -> Wiring:
                 Run(sites, hooks=live, tracer=found, count=False).advance(x.detach())
             repeated = repeated or found
         assert repeated is not None
+        random = repeated.random - ours - _within(modules, ours)
         with torch.enable_grad():
-            return read_wiring(
-                module, recorder, start, output, run.state, flow, left, repeated.random - ours - _within(modules, ours)
-            )
+            wiring = read_wiring(module, recorder, start, output, run.state, flow, left, random)
+        again = called_again(sites, start) if trace.suspicious else frozenset[str]()
+    return with_recomputed(wiring, sites, again)
 
 
 def _within(modules: dict[str, nn.Module], names: frozenset[str]) -> frozenset[str]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from spikewright.dataflow import Dataflow
+from spikewright.probing.recomputation import may_run_again
 
 Complain = Callable[[str, nn.Module], Exception]
 """(name of a module, the module) -> the error that says what is wrong with it."""
@@ -37,6 +38,7 @@ class Trace:
     Attributes:
         calls: So far.
         steps: How often the whole network was called.
+        suspicious: Some module may be called again in the backward pass.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Trace:
     ) -> None:
         self.calls: list[Returned] = []
         self.steps = 0
+        self.suspicious = False
         self._flow, self._earlier, self._part = flow, earlier, part
         self._complain, self._trusted = complain, trusted
 
@@ -78,6 +81,7 @@ class Trace:
         return result
 
     def _followed(self, flow: Dataflow, name: str, forward: Callable[[], Any]) -> Any:
+        self.suspicious = self.suspicious or may_run_again()
         outer, flow.module = flow.module, name
         try:
             return forward()

@@ -3,15 +3,16 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from spikewright.network import Network
 from spikewright.neurons import LIF
+from tests.core.support import lively
 
-WAIT = 20.0
+WAIT = 10.0
 """Seconds after which a test that hangs fails."""
 
 
@@ -35,7 +36,8 @@ events: dict[int, tuple[threading.Event, threading.Event]] = {}
 
 
 def with_door() -> nn.Sequential:
-    return nn.Sequential(nn.Linear(8, 16), LIF(), Door(), nn.Linear(16, 16), LIF(), nn.Linear(16, 4))
+    layers = [nn.Linear(8, 16), LIF(), Door(), nn.Linear(16, 16), LIF(), nn.Linear(16, 4)]
+    return cast(nn.Sequential, lively(nn.Sequential(*layers)))
 
 
 @contextmanager

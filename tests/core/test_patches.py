@@ -3,6 +3,7 @@
 import copy
 import ctypes
 import functools
+import gc
 import io
 import multiprocessing
 import os
@@ -12,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -29,7 +30,7 @@ from spikewright.neurons import LIF
 from spikewright.rules import BPTT, OTTT
 from spikewright.run import Run
 from tests.core.running import WAIT, half_way, patched, sample, with_door
-from tests.core.support import Lambda
+from tests.core.support import Lambda, lively
 
 
 @pytest.fixture(autouse=True)
@@ -108,7 +109,15 @@ def interrupted(at: int, body: Callable[[], Any]) -> bool:
     return kept is not None and bool(kept.__traceback__)
 
 
-def test_an_interrupt_anywhere() -> None:
+@pytest.fixture
+def no_collection() -> Iterator[None]:
+    """Or what an interrupt left would be torn down, and interrupted, during the next."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def test_an_interrupt_anywhere(no_collection: None) -> None:
     net, (x, _) = Network(nn.Sequential(nn.Linear(8, 4), LIF(), nn.Linear(4, 2))), sample(2)
     expected = net(x)
     at = 1
@@ -196,6 +205,18 @@ def test_a_forward_that_is_changed_during_a_run(kept: bool) -> None:
     assert patched(net.module) == []
 
 
+def test_a_forward_that_was_taken_during_a_run_of_the_same_thread() -> None:
+    net, (x, _) = Network(outer()), sample()
+    layer, expected, taken = net.module.get_submodule("2"), net(x), []
+    handle = net.module.get_submodule("0").register_forward_hook(lambda *a: taken.append(layer.forward))
+    net.run(x, **WATCHED)
+    handle.remove()
+    values = torch.rand(2, 16)
+    layer.forward = taken[-1]
+    assert torch.equal(layer(values), F.linear(values, layer.weight, layer.bias))  # type: ignore[arg-type]
+    assert torch.equal(net.run(x, **WATCHED)[0], expected) and layer.__dict__["forward"] is taken[-1]
+
+
 def test_a_forward_that_is_deleted_during_a_run() -> None:
     net, (x, _) = Network(with_door()), sample()
     layer, expected = net.module.get_submodule("3"), net(x)
@@ -274,7 +295,7 @@ def test_a_copy_of_a_source_of_feedback() -> None:
 
 
 def outer(*extra: nn.Module) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(8, 16), LIF(), *extra, nn.Linear(16, 4))
+    return cast(nn.Sequential, lively(nn.Sequential(nn.Linear(8, 16), LIF(), *extra, nn.Linear(16, 4))))
 
 
 REFUSED = "inside a run of .* on the same thread"

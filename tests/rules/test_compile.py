@@ -49,3 +49,56 @@ def test_a_compiled_network_learns_what_bptt_does():
     assert all(g.any() for g in expected)
     for p, g in zip(net.parameters(), expected):
         torch.testing.assert_close(p.grad, g, rtol=1e-12, atol=1e-12)
+
+
+class Break(nn.Module):
+    """Something that the compiler cannot have in its graph."""
+
+    def forward(self, x):
+        torch._dynamo.graph_break()
+        return 1.0 * x
+
+
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # from within torch's tracer
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # as above
+@pytest.mark.parametrize("between", [nn.Dropout, Break], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("probed", [True, False], ids=["probed", "not probed"])
+def test_a_compiled_network_changes_its_mode(between, probed):
+    torch.manual_seed(0)
+    net = sw.Network(nn.Sequential(nn.Linear(8, 16), sw.LIF(), between(), nn.Linear(16, 3)))
+    x, graphs = 3 * torch.rand(4, 2, 8), []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    torch._dynamo.reset()
+    compiled = torch.compile(net, backend=backend)
+    for training in (True, False, True, False):
+        net.train(training)
+        if probed:
+            net.wiring(x)
+        with torch.set_grad_enabled(training):
+            torch.manual_seed(1)
+            expected = sw.Network(net.module)(x)
+            torch.manual_seed(1)
+            assert torch.equal(compiled(x), expected)
+            torch.manual_seed(1)
+            assert torch.equal(compiled(x), expected)
+    assert [n for n, m in net.module.named_modules() if "forward" in m.__dict__] == []
+    count = len(graphs)
+    with torch.no_grad():
+        compiled(x)
+    assert 2 <= len(graphs) == count
+
+
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # from within torch's tracer
+def test_a_network_that_must_be_one_graph_says_what_to_do():
+    net, x = sw.Network(nn.Sequential(nn.Linear(8, 16), sw.LIF(), nn.Linear(16, 3))), torch.rand(4, 2, 8)
+    torch._dynamo.reset()
+    compiled = torch.compile(net, backend="eager", fullgraph=True)
+    with pytest.raises(torch._dynamo.exc.Unsupported, match=r"call net.wiring\(x\) in this mode before"):
+        compiled(x)
+    net.wiring(x)
+    expected = net(x)
+    assert torch.equal(compiled(x), expected)
