@@ -75,6 +75,11 @@ class Joint(RateNorm):
 
     Their variance is that of the mean currents plus the mean :math:`c` of the variances in time.  The second part is
     recorded here; its gradient at the weights below needs the steps once more, see `Again`.
+
+    Exact without leak, with one exception.  A norm that scales what the next norm sees, without neurons in between,
+    makes the variance in time there depend on its own variance, and so on the mean currents.  That dependence reaches
+    all parameters up to the last neurons in front of the two, but not what lies below these: `Again` has no graph
+    there, and at rates :math:`c` is a leaf.
     """
 
     couples: ClassVar[bool] = True

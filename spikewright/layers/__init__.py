@@ -9,6 +9,7 @@ from spikewright.layers.dropout import SharedDropout as SharedDropout
 from spikewright.layers.dropout import StepDropout as StepDropout
 from spikewright.layers.feedback import Feedback as Feedback
 from spikewright.layers.restriction import operator_norm as operator_norm
+from spikewright.layers.restriction import power_iteration as power_iteration
 from spikewright.layers.restriction import restrict_frobenius as restrict_frobenius
 from spikewright.layers.restriction import restrict_spectral as restrict_spectral
 from spikewright.layers.scale import Scale as Scale

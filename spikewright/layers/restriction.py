@@ -40,15 +40,14 @@ def restrict_spectral(layer: Layer, limit: float = 1.0, size: Size | None = None
 
     Trained are w (`parametrizations.weight.original`, the parameter that was there) and g
     (`parametrizations.weight.0.gain`, a new one: make the optimizer afterwards). The singular value comes from power
-    iteration and is differentiated at fixed vectors u and v, buffers that start converged. Then every use makes one
-    iteration, but only in training mode with gradients on: evaluation, and simulation without a graph, repeat to the
-    last bit.
+    iteration and is differentiated at fixed vectors u and v, buffers that start converged. Whenever w has changed, the
+    next use makes one iteration, and further uses of the same w none: the result does not depend on the number of
+    chunks that a sequence is cut into. Only uses in training mode with gradients on count: evaluation, and simulation
+    without a graph, repeat to the last bit.
 
     After an update of w the vectors are behind, and the bound is exceeded by a share of second order in the update; but
     by percents, and with large steps by more, while another singular value overtakes the one they follow.
-    `operator_norm` shows it, and reading `layer.weight` some dozen times more in training mode lets them catch up.
-    `BPTT(checkpoint=True)` has no graph in its first pass and puts buffers back after its second: under it they stand
-    still, and the bound is lost.
+    `operator_norm` shows it, and `power_iteration` lets them catch up.
 
     Differs from the reference code: it iterates in evaluation too, and starts with g = sigma(w) even above the limit,
     where the clamp passes no gradient. Here g starts at sigma(w) clamped, where a gradient still passes; a weight
@@ -85,8 +84,9 @@ def restrict_frobenius(layer: Layer, limit: float = 2.0, probes: int | None = No
         layer: A linear, convolution or transposed convolution layer; changed in place.
         limit: The bound.
         probes: `None` takes the norm itself. A number estimates it as the paper does, because hardware can: the root of
-            the mean of `|v^T w|^2` over so many Gaussian v, redrawn at every use in training mode with gradients on.
-            Otherwise the last estimate, a buffer, counts. The bound then holds up to the error of the estimate.
+            the mean of `|v^T w|^2` over so many Gaussian v. They are redrawn at the first use of a weight that has
+            changed, in training mode with gradients on; otherwise the last estimate, a buffer, counts. The bound then
+            holds up to the error of the estimate.
 
     Returns:
         The layer.
@@ -130,6 +130,38 @@ def operator_norm(layer: nn.Module, size: Size | None = None, iterations: int = 
     return float(_largest(weight, *_linear_map("operator_norm", layer, size), iterations)[2])
 
 
+def power_iteration(layer: nn.Module, iterations: int = 100) -> None:
+    """Let the vectors of `restrict_spectral` catch up with the weight as it is now.
+
+    Args:
+        layer: A layer that was restricted by it; the singular value that it divides by is changed in place.
+        iterations: How many more to make.
+
+    Raises:
+        ConfigError: The layer is not restricted in this way.
+
+    >>> layer = restrict_spectral(nn.Linear(4, 4), limit=0.25)
+    >>> _ = nn.init.normal_(layer.parametrizations.weight.original)
+    >>> power_iteration(layer, iterations=1_000)
+    >>> round(operator_norm(layer), 4)
+    0.25
+    """
+    found = [m for m in layer.modules() if isinstance(m, SpectralRestriction)]
+    lists: Any = getattr(layer, "parametrizations", {})
+    if not found or "weight" not in lists:
+        raise ConfigError(
+            f"power_iteration was given {type(layer).__name__}, whose weight is not restricted by restrict_spectral, "
+            "so there are no vectors to move. Give it a layer that restrict_spectral returned; of a network, each."
+        )
+    with torch.no_grad():
+        weight = lists["weight"].original
+        for form in lists["weight"]:
+            if isinstance(form, SpectralRestriction):
+                for _ in range(iterations):
+                    form.iterate(weight)
+            weight = form(weight)
+
+
 class SpectralRestriction(nn.Module):
     """`clamp(gain, -limit, limit) * w / sigma(w)`, with w meeting inputs of a shape as `apply(w, input)`."""
 
@@ -152,13 +184,25 @@ class SpectralRestriction(nn.Module):
     def forward(self, weight: Tensor) -> Tensor:
         """Return the weight in use."""
         with torch.autocast(weight.device.type, enabled=False):
-            if self.training and torch.is_grad_enabled():
-                u, v, _ = _iterate(weight.detach(), self._linear_map, self.v)
-                self.u.copy_(u)
-                self.v.copy_(v)
+            if self.training and torch.is_grad_enabled() and not self._has_seen(weight):
+                self.iterate(weight)
             # Of copies: the next use writes to the buffers, perhaps before this one is differentiated.
             sigma = (self.u.clone() * self._linear_map(weight, self.v.clone())).sum()
             return self.gain.clamp(-self.limit, self.limit) / sigma * weight
+
+    @torch.no_grad()
+    def iterate(self, weight: Tensor) -> None:
+        """Take one step of power iteration."""
+        with torch.autocast(weight.device.type, enabled=False):
+            self.u.copy_(_normed(self._linear_map(weight, self.v))[0])
+            self.v.copy_(self._image(weight))
+
+    def _has_seen(self, weight: Tensor) -> bool:
+        """Whether the last step was taken with this weight: what it makes of u is then v, bit for bit."""
+        return torch.equal(self._image(weight), self.v)
+
+    def _image(self, weight: Tensor) -> Tensor:
+        return _adjoint(weight.detach(), self._linear_map, self.v, self.u)[0]
 
     def extra_repr(self) -> str:
         """Show the bound, and what it is a bound for."""
@@ -166,7 +210,10 @@ class SpectralRestriction(nn.Module):
 
 
 class FrobeniusRestriction(nn.Module):
-    """`w * min(1, limit / norm(w))`, the norm estimated by random vectors from the left of `matrix(w)`, or exact."""
+    """`w * min(1, limit / norm(w))`, the norm estimated by random vectors from the left of `matrix(w)`, or exact.
+
+    An estimate is drawn once for every weight: at its first use in training mode with gradients on.
+    """
 
     norm: Tensor | None
 
@@ -174,16 +221,23 @@ class FrobeniusRestriction(nn.Module):
         super().__init__()
         self.limit, self.probes, self._matrix = limit, probes, matrix
         self.register_buffer("norm", None if probes is None else self._estimate(weight, probes))
+        self._drawn_for: Tensor | None = None
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return the weight in use."""
         if self.norm is None or self.probes is None:
             norm = vector_norm(weight.detach())
         else:
-            if self.training and torch.is_grad_enabled():
+            if self.training and torch.is_grad_enabled() and not self._has_seen(weight):
                 self.norm.copy_(self._estimate(weight.detach(), self.probes))
+                self._drawn_for = weight.detach().clone()
             norm = self.norm
         return weight * (self.limit / norm).clamp(max=1)
+
+    def _has_seen(self, weight: Tensor) -> bool:
+        before = self._drawn_for
+        same = before is not None and before.device == weight.device and before.dtype == weight.dtype
+        return before is not None and same and torch.equal(before, weight)
 
     def _estimate(self, weight: Tensor, probes: int) -> Tensor:
         rows = self._matrix(weight)
@@ -197,14 +251,23 @@ class FrobeniusRestriction(nn.Module):
 
 def _iterate(weight: Tensor, apply: Bilinear, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Take one step of power iteration from v; returns u, v and the gain between them."""
+    u, _ = _normed(apply(weight, v))
+    return u, *_adjoint(weight, apply, v, u)
+
+
+def _adjoint(weight: Tensor, apply: Bilinear, v: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what the adjoint of the map makes of u, of length 1, and the length it had; v only has the right shape."""
     with torch.enable_grad():
-        v = v.detach().clone().requires_grad_()
+        v = torch.zeros_like(v).requires_grad_()
         output = apply(weight, v)
-    tiny = torch.finfo(v.dtype).tiny
-    u = output.detach() / vector_norm(output.detach()).clamp(min=tiny)
-    (back,) = torch.autograd.grad(output, v, u)  # the adjoint of the map, at u
-    sigma = vector_norm(back)
-    return u, back / sigma.clamp(min=tiny), sigma
+    (back,) = torch.autograd.grad(output, v, u)
+    return _normed(back)
+
+
+def _normed(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return x with length 1, and the length it had."""
+    length = vector_norm(x)
+    return x / length.clamp(min=torch.finfo(x.dtype).tiny), length
 
 
 @torch.inference_mode(False)

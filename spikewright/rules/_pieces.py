@@ -1,30 +1,46 @@
 """A sequence differentiated piece by piece, from the last to the first, with each piece's graph kept or made anew."""
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.utils import parametrize
 
 from spikewright.rules._batch import Batch
 from spikewright.run import Run
+from spikewright.snapshot import PutBack, Snapshot, random_state
 from spikewright.temporal import State
-from spikewright.trial import restored
+
+
+@dataclass(frozen=True)
+class _Start:
+    """What a piece starts from beside its state: what its forward pass changes in the network, and random numbers."""
+
+    network: Snapshot
+    random: PutBack
 
 
 @dataclass(frozen=True)
 class _Piece:
-    """Some steps, the state they start from (leaves of its graph), the random state there, and what came out."""
+    """Some steps, the state they start from (leaves of its graph), what came out, and what it takes to run them again.
+
+    The output and the state after it are without a graph where the piece is run again; `start` is `None` otherwise.
+    """
 
     x: Tensor
     before: State
-    random: list[Tensor]
     output: Tensor
     after: State
+    start: _Start | None
 
 
 class Pieces:
     """The forward pass of a sequence in pieces.
+
+    A piece that is run again starts from the buffers, attributes and random numbers that it started from at first; in
+    the end all is as after the first pass.  Both passes have gradients on, as modules may do otherwise without.
 
     Args:
         batch: What is run.
@@ -33,16 +49,20 @@ class Pieces:
     """
 
     def __init__(self, batch: Batch, size: int, keep: bool) -> None:
-        self._batch, self._keep, x = batch, keep, batch.x
+        self._batch, x = batch, batch.x
         self.run = batch.start(spikes_as_bytes=True)
         self._pieces: list[_Piece] = []
         for steps in x.split(size):
             if self._pieces:
                 self.run.state = _leaves(self.run.state)
-            before, random = self.run.state, [] if keep else _random_state(x)
-            with torch.set_grad_enabled(keep):
+            before, start = self.run.state, None if keep else _Start(self._snapshot(), random_state())
+            with torch.enable_grad(), _own_weights():
                 output = self.run.advance(steps)
-            self._pieces.append(_Piece(steps, before, random, output, self.run.state))
+            if start is not None:
+                start.network.forget_unchanged()
+                output = output.detach()
+                self.run.detach()
+            self._pieces.append(_Piece(steps, before, output, self.run.state, start))
         self.output = torch.cat([piece.output.detach() for piece in self._pieces]).requires_grad_()
         """Of the whole sequence, `[time, batch, *output]`, a leaf."""
 
@@ -51,10 +71,10 @@ class Pieces:
         assert self.output.grad is not None  # the caller has differentiated a loss of it
         grads = list(self.output.grad.split([len(piece.x) for piece in self._pieces]))
         following: State = {}
-        with nullcontext() if self._keep else restored(self._batch.net):
+        with self._put_back():
             while self._pieces:
                 piece = self._pieces.pop()
-                output, after = (piece.output, piece.after) if self._keep else self._again(piece)
+                output, after = (piece.output, piece.after) if piece.start is None else self._again(piece, piece.start)
                 carried = [
                     (value, following[site][name].grad)
                     for site, values in after.items()
@@ -63,15 +83,46 @@ class Pieces:
                 ]
                 with torch.autocast(piece.x.device.type, enabled=False):
                     torch.autograd.backward([output, *(v for v, _ in carried)], [grads.pop(), *(g for _, g in carried)])
+                if piece.start is not None:
+                    piece.start.network.put_back()  # where the piece before it ended
                 following = piece.before
 
-    def _again(self, piece: _Piece) -> tuple[Tensor, State]:
-        torch.set_rng_state(piece.random[0])
-        if piece.x.is_cuda:
-            torch.cuda.set_rng_state(piece.random[1], piece.x.device)
+    def _again(self, piece: _Piece, start: _Start) -> tuple[Tensor, State]:
+        start.network.put_back()
+        start.random()
         run: Run = self._batch.start(state=piece.before, spikes_as_bytes=True)
-        with torch.enable_grad():
+        with torch.enable_grad(), _own_weights():
             return run.advance(piece.x), run.state
+
+    def _snapshot(self) -> Snapshot:
+        return Snapshot(self._batch.net.module, parameters=False)
+
+    @contextmanager
+    def _put_back(self) -> Iterator[None]:
+        """Put all back to where the first pass has left it, if there is a second."""
+        if self._pieces[-1].start is None:
+            yield
+            return
+        end = _Start(self._snapshot(), random_state())
+        try:
+            yield
+        finally:
+            end.network.put_back()
+            end.random()
+
+
+@contextmanager
+def _own_weights() -> Iterator[None]:
+    """Have parametrized weights computed anew in every piece, whose graph they belong to, whatever is cached around."""
+    if not parametrize._cache_enabled:
+        yield
+        return
+    outside = parametrize._cache_enabled, parametrize._cache
+    parametrize._cache_enabled, parametrize._cache = 0, {}
+    try:
+        yield
+    finally:
+        parametrize._cache_enabled, parametrize._cache = outside
 
 
 def _leaves(state: State) -> State:
@@ -80,7 +131,3 @@ def _leaves(state: State) -> State:
         site: {name: v.detach().requires_grad_(v.is_floating_point()) for name, v in values.items()}
         for site, values in state.items()
     }
-
-
-def _random_state(x: Tensor) -> list[Tensor]:
-    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(x.device)] if x.is_cuda else [])]

@@ -103,7 +103,11 @@ class Credit(Hooks):
         scale = _grad(unit)  # of the loss, where precision asks for one
         local = {site: self._local.weight * _grad(s) for site, s in own.items()} if self._local else {}
         whole = {site: s for site, s in spikes.items() if site not in self._cut}
-        _backward([(output, _grad(leaf)), *((s, local[site]) for site, s in whole.items())])
+        # From all of these at once: a current that reaches the output past its neurons has one graph with theirs.
+        roots = [(output, _grad(leaf)), *((s, local[site]) for site, s in whole.items())]
+        if self._penultimate:
+            _backward(roots, retain_graph=True)  # which finds the errors that signals are made of
+            roots = []
         if self._cut:
             vectors = {OUTPUT: [leaf], **{name: [v] for name, v in read.items()}, PENULTIMATE: self._penultimate}
             lesson = Lesson(
@@ -122,7 +126,8 @@ class Credit(Hooks):
             )
             with torch.autocast(x.device.type, enabled=False):
                 arrived = self._spatial.signals(lesson)
-            _backward([(spikes[site], a + local[site] if site in local else a) for site, a in arrived.items()])
+            roots += [(spikes[site], a + local[site] if site in local else a) for site, a in arrived.items()]
+        _backward(roots)
         self._spikes, self._penultimate = {}, []
         return value.detach(), output.detach()
 
@@ -192,12 +197,12 @@ def _full(x: Tensor) -> Tensor:
     return x.detach().float() if x.dtype.itemsize < 4 else x.detach()
 
 
-def _backward(roots: Iterable[tuple[Tensor, Tensor]]) -> None:
+def _backward(roots: Iterable[tuple[Tensor, Tensor]], retain_graph: bool = False) -> None:
     """Accumulate the gradients at parameters, given those at some tensors."""
     needed = [(root, grad.to(root.dtype)) for root, grad in roots if root.requires_grad]
     if needed:
         with torch.autocast(needed[0][0].device.type, enabled=False):
-            torch.autograd.backward([root for root, _ in needed], [grad for _, grad in needed])
+            torch.autograd.backward([root for root, _ in needed], [grad for _, grad in needed], retain_graph)
 
 
 def _grad(x: Tensor) -> Tensor:

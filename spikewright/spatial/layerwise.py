@@ -18,9 +18,15 @@ class BP(Spatial):
 class SignSymmetric(Spatial):
     r"""Only the signs of the weights carry errors back: :math:`\mathrm{sign}(W) / \sqrt{\text{fan-in}}`.
 
+    The scale of linear layers is that of the code of Xiao et al. (HLOP).  For convolutions that code has
+    :math:`\sqrt{2 / (k_h k_w C_\text{out})}`; the fan-in, :math:`k_h k_w C_\text{in}` per group, is our choice for
+    these, so that one rule serves all layers.  The two agree where a convolution doubles its channels, and theirs is
+    :math:`\sqrt 2` times ours where it keeps their number.
+
     Reference:
-        Liao, Leibo, Poggio, How Important Is Weight Symmetry in Backpropagation?, AAAI 2016, arXiv 1510.05067; scaled
-        as by Xiao et al., ICLR 2024, arXiv 2402.11984.
+        Liao, Leibo, Poggio, How Important Is Weight Symmetry in Backpropagation?, AAAI 2016, arXiv 1510.05067; Xiao et
+        al., Hebbian Learning Based Orthogonal Projection for Continual Learning of Spiking Neural Networks, ICLR 2024,
+        arXiv 2402.11984, for the scale of linear layers.
     """
 
     def replaces(self, synapse: Synapse) -> bool:

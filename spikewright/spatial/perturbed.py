@@ -66,14 +66,22 @@ class OPZO(Direct):
         M_l \leftarrow \lambda M_l + (1 - \lambda)\, \tfrac1B \textstyle\sum_b z_l^{(b)} \otimes o^{(b)} / \alpha,
         \qquad g_l = M_l\, e.
 
-    M tends to the transposed Jacobian of the output by the layer, smoothed by the noise and averaged over data.
+    M tends to the transposed Jacobian of the output by what is perturbed in the same step, smoothed by the noise and
+    averaged over data, as long as noise of different steps is independent (`antithetic=False`).  With opposite pairs
+    this holds for "post" noise of layers whose output goes to a readout and to no neurons; and for all others if
+    neurons retain nothing (`tau=1`), or the sequence has one step.  Elsewhere the second step of a pair meets what the
+    opposite noise of the first has left in membranes: there the expectation is that Jacobian minus the one by the step
+    before, about a third off at a leak of 1/2 in a network of two layers, half of that on average over the pair, in
+    nearly the same direction.  Noise of position "pre" stays in the membranes of its own neurons, so that pairs bias
+    the last layer too.
 
     Args:
         momentum: The factor :math:`\lambda`, per step; averages reach back 1 / (1 - momentum) steps.
         alpha: Size of the noise.
         law: Of the noise: "gaussian", "rademacher" or "sphere".
         position: "post": layers behind see spikes plus noise; "pre": neurons see currents plus noise.
-        antithetic: Pairs of steps share their noise, with opposite signs, which takes out what outputs have in common.
+        antithetic: Pairs of steps share their noise, with opposite signs, which takes out what outputs have in common,
+            and biases M below the last layer where neurons leak, see above.
         scale_by_alpha: Divide by alpha, as defined.  Without it M is alpha times smaller, and so are all errors.
         init: What M begins with: "zero", or a matrix of `DFA` ("dfa"), which fades.
         debias: Divide M by the weight that its average has so far, :math:`1 - \lambda^k` after k steps, so that errors

@@ -10,12 +10,13 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 from torch.utils.checkpoint import checkpoint, checkpoint_sequential
 
-from spikewright import recomputation, spatial
+from spikewright import spatial
 from spikewright.certify import certify
 from spikewright.errors import IncompatibleRule, NetworkError
 from spikewright.losses import OnRate, PerStep
 from spikewright.network import Network
 from spikewright.neurons import LIF
+from spikewright.probing import recomputation
 from spikewright.rules import BPTT, DSR, GPM, HLOP, OTTT, SLTT, Rule
 from tests.core.support import lively
 

@@ -149,6 +149,34 @@ def test_joint_is_batch_norm_over_steps_and_samples(name: str, still: bool, seed
     assert expected[next(iter(expected))].norm() > 1e-3  # the first weight, of what feeds a norm
 
 
+def bottleneck(make: Make, *, image: bool, behind: int) -> nn.Module:
+    """Pairs of norms with no neurons between them, behind so many layers of neurons."""
+    layer: Any = partial(nn.Conv2d, kernel_size=3, padding=1) if image else nn.Linear
+    norm: Any = nn.BatchNorm2d if image else nn.BatchNorm1d
+    before = [layer(2 if image else 8, 6), make()] if behind == 1 else []
+    if behind == 2:
+        before = [layer(2 if image else 8, 5), norm(5), layer(5, 6), norm(6), make()]
+    pair = [layer(6, 3), norm(3), layer(3, 6), norm(6), make()]
+    last = [nn.AvgPool2d(2), nn.Flatten(), nn.Linear(96, 4)] if image else [nn.Linear(6, 4)]
+    return nn.Sequential(*before, *pair, *last)
+
+
+@pytest.mark.parametrize("image", [False, True])
+@pytest.mark.parametrize("behind", [1, 2])
+@pytest.mark.parametrize("still", [False, True])
+def test_joint_behind_joint_is_exact_down_to_the_last_neurons(image: bool, behind: int, still: bool) -> None:
+    build = partial(bottleneck, image=image, behind=behind)
+    module, (x, y) = filled(build(integrate)), data("conv" if image else "mlp", still)
+    expected, after = by_steps_in_the_batch(module, build(lambda: AllAtOnce(1.2345)), x, y)
+    learn(DSR("joint"), module, x, y)
+    found, last = collected(module), 1 if behind == 1 else 4
+    above = [name for name in found if int(name.partition(".")[0]) > last]
+    assert_near({name: found[name] for name in above}, {name: expected[name] for name in above})
+    torch.testing.assert_close(buffers(module), after, rtol=1e-12, atol=1e-12)
+    below = relative(found, expected)
+    assert 1e-3 < below["0.weight"] < 0.5  # where something is missing
+
+
 @pytest.mark.parametrize("frozen", ["1", "4"])
 def test_joint_with_a_frozen_norm(frozen: str) -> None:
     module, (x, y) = filled(dense(integrate)), data("mlp")
