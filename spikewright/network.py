@@ -1,28 +1,23 @@
 """A user's module, seen as a spiking network: its sites, its wiring, and the runs through it."""
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.dropout import _DropoutNd
 
 from spikewright.errors import IncompatibleRule, ShapeError, SpikewrightError
 from spikewright.holding import Turn, every_module, exclusively
 from spikewright.hooks import Hooks
 from spikewright.layers.batch_norm import Normalise, as_it_says
-from spikewright.layers.dropout import StepDropout
+from spikewright.probing import probe
 from spikewright.rates import Record
-from spikewright.recomputation import WatchedRun, called_again, with_recomputed
 from spikewright.run import Observer, Run
 from spikewright.sites import Sites, find_sites
 from spikewright.temporal import State
-from spikewright.trial import restored
-from spikewright.wiring import Recorder, Wiring, read_wiring
+from spikewright.wiring import Wiring
 
 
 class Network(nn.Module):
@@ -148,19 +143,19 @@ class Network(nn.Module):
         return exclusively(self.module, every_module(self.module), lambda turn: self._look_up(x))
 
     def _look_up(self, x: Tensor) -> Wiring:
-        key = (tuple(x.shape[2:]), x.dtype, x.device.type, self.module.training)
+        key = (tuple(x.shape[2:]), x.dtype, x.device.type, tuple(m.training for m in self.module.modules()))
         parts: list[object] = [*self.module.modules(), *self.module.parameters()]
         parts += [p.requires_grad for p in self.module.parameters()]
         before, wiring = self._probed.get(key, ([], None))
         if wiring is not None and len(before) == len(parts) and all(a is b for a, b in zip(before, parts)):
             return wiring
 
-        def probe(turn: Turn) -> Wiring:
+        def find(turn: Turn) -> Wiring:
             wiring = self._probe(x)
             self._probed[key] = parts, wiring
             return wiring
 
-        alone: Any = partial(exclusively, self.module, every_module(self.module), probe)
+        alone: Any = partial(exclusively, self.module, every_module(self.module), find)
         if torch.compiler.is_compiling() or "torch._dynamo" in sys.modules:
             # Where the compiler may not leave its graph, it shows the next line, with the comment, as the reason:
             alone = torch.compiler.disable(alone)  # the network is probed here: call net.wiring(x) in this mode before
@@ -174,15 +169,8 @@ class Network(nn.Module):
         return self.module
 
     def _probe(self, x: Tensor) -> Wiring:
-        """Run a step (two where there is feedback) of two samples and read the graph; leaves no mark."""
-        sites, recorder = self.sites, Recorder()
         try:
-            with _unmarked(self.module), torch.inference_mode(False), torch.enable_grad():
-                probe = x[:1, :2].detach().expand(2 if sites.recurrent else 1, *[-1] * (x.dim() - 1)).clone()
-                probe.requires_grad_(probe.dtype.is_floating_point)
-                run = WatchedRun(sites, observers=(recorder,))
-                output = run.advance(probe)
-            again = called_again(sites, probe) if run.suspicious else frozenset()
+            return probe(self.sites, x)
         except (ShapeError, RuntimeError) as error:
             if isinstance(error, SpikewrightError) and not isinstance(error, ShapeError):
                 raise
@@ -191,22 +179,3 @@ class Network(nn.Module):
                 f"batch={x.shape[1]}, feature={list(x.shape[2:])}]. Layout is [time, batch, *feature]: repeat a static "
                 "input with x.expand(steps, *x.shape), swap a batch-first one with x.transpose(0, 1).)"
             ) from error
-        return with_recomputed(read_wiring(self.module, recorder, probe, output, run.state), sites, again)
-
-
-@contextmanager
-def _unmarked(module: nn.Module) -> Iterator[None]:
-    """Keep a probe out of random state, running statistics, and any other buffer.
-
-    Masks are off meanwhile, except those that change from step to step: the wiring has to see them.
-    """
-    quiet = [m for m in module.modules() if isinstance(m, _BatchNorm | _DropoutNd) and not isinstance(m, StepDropout)]
-    modes = [(m, m.training) for m in quiet]
-    with restored(module):
-        try:
-            for m in quiet:
-                m.training = False
-            yield
-        finally:
-            for m, training in modes:
-                m.training = training

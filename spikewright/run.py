@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.utils import parametrize
 
 from spikewright.answering import Calls, Weights, answered
 from spikewright.errors import NetworkError, ShapeError
@@ -52,6 +54,7 @@ class Run:
         record: Takes what enters and leaves neurons.
         cut: Keep the graph out of neurons.
         normalise: What batch norm does to a chunk.
+        tracer: Calls the forward of every module in its place: (name, module, forward, *arguments) -> result.
 
     A site that is called several times in one forward (a shared layer) has one state per call: `name`, `name#2`, ...
     """
@@ -71,6 +74,7 @@ class Run:
         record: Record | None = None,
         cut: bool = False,
         normalise: Normalise = as_it_says,
+        tracer: Callable[..., Any] | None = None,
     ) -> None:
         self._sites = sites
         self.state: State = dict(state or {})
@@ -81,7 +85,7 @@ class Run:
         self._observers = observers
         self._count = count
         self._record, self._cut = record, cut
-        self._normalise = normalise
+        self._normalise, self._tracer = normalise, tracer
         self._folded = Folded(0)
         self._calls = Calls()
         self._weights = Weights()
@@ -102,6 +106,8 @@ class Run:
         """
         sites = self._sites
         answers = self._interceptions.apart(self._answers(is_static(x)))
+        if self._tracer is not None:
+            answers = chain(answers, self._traced(self._tracer))
         return answered(sites.module, sites.identities, answers, partial(self._steps, x))
 
     def detach(self) -> None:
@@ -166,6 +172,11 @@ class Run:
         # Last, so that `source.forward` is already the answer of a source that is itself a neuron or a synapse.
         for name, source in self._sites.sources.items():
             yield source, partial(self._at_source, name, source.forward)
+
+    def _traced(self, tracer: Callable[..., Any]) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
+        for name, module in self._sites.module.named_modules():
+            if not isinstance(module, parametrize.ParametrizationList):
+                yield module, partial(tracer, name, module, module.forward)
 
     def _carried(self, site: str, chunk: Tensor) -> SiteState:
         """Return what a site carries into a chunk `[time, batch, *feature]`."""

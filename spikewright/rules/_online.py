@@ -95,7 +95,8 @@ class OnlineRule(Rule):
             return
         wiring = net.wiring(x)
         targets = reached(wiring, self.local, self.spatial.route)
-        like = torch.empty(0, device=x.device, dtype=x.dtype if x.dtype == torch.float64 else torch.float32)
+        widest = max((p.dtype for p in net.module.parameters() if p.is_floating_point()), key=_width, default=x.dtype)
+        like = torch.empty(0, device=x.device, dtype=torch.float64 if widest == torch.float64 else torch.float32)
         if self.local is not None:
             self.local.prepare(wiring, like)
         self.spatial.prepare(wiring, like, targets)
@@ -126,7 +127,11 @@ class OnlineRule(Rule):
         """Whether errors get to a parameter, or to the neurons it reaches, as in BPTT."""
         if steps > 1 and parameter in wiring.carried:
             return False
-        return self._plain or (not wiring.receivers[parameter] and self.spatial.noise is None)
+        if self._plain:
+            return True
+        if wiring.receivers[parameter] or self.spatial.noise is not None:
+            return False
+        return not any(self.spatial.replaces(wiring.synapses[layer]) for layer in wiring.passes[parameter])
 
     def learn(self, batch: Batch) -> Iterator[Update]:
         x, loss, wiring = batch.x, batch.loss, batch.wiring
@@ -170,3 +175,7 @@ class OnlineRule(Rule):
         shown = "" if isinstance(self.spatial, BP) else f"spatial={self.spatial}, "
         shown += "" if self.local is None else f"local={self.local}, "
         return shown + super().extra_repr()
+
+
+def _width(dtype: torch.dtype) -> int:
+    return dtype.itemsize

@@ -133,8 +133,10 @@ class ProjectedRule(ContinualRule):
             grads.bring_back(weights)
 
     def exact(self, parameter: str, wiring: Wiring, steps: int) -> bool:
-        module = parameter.rpartition(".")[0]
-        closed = module in self.subspaces and len(self.subspaces[module].old)
+        layers = {module_name(synapse.name) for synapse in wiring.synapse_of(parameter)}  # several may share a weight
+        closed = parameter.endswith("weight") and any(
+            n in self.subspaces and len(self.subspaces[n].old) for n in layers
+        )
         return not closed and super().exact(parameter, wiring, steps)
 
     def cost(self, done: Done) -> Cost | None:

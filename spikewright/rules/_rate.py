@@ -18,11 +18,12 @@ from spikewright.rules._base import Rule, Update
 from spikewright.rules._batch import Batch
 from spikewright.rules._chunk import Chunk, steps_at_once
 from spikewright.rules._cost import Cost, Done
-from spikewright.rules._rate_checks import check_neurons, check_parts, leak_at_input
+from spikewright.rules._rate_checks import check_curves, check_neurons, check_parts, leak_at_input
 from spikewright.rules._traits import Traits
 from spikewright.run import Run
 from spikewright.sites import Sites
 from spikewright.solvers import Adjoint, Report
+from spikewright.temporal import is_static
 from spikewright.wiring import Wiring
 
 Mask = Literal["input", "output"]
@@ -102,6 +103,7 @@ class RateRule(Rule):
     def check(self, wiring: Wiring, sites: Sites) -> None:
         check_neurons(type(self).__name__, wiring)
         check_parts(type(self).__name__, self.batch_norm, sites)
+        check_curves(type(self).__name__, (c for c in wiring.curves if c.source), sites)
 
     def cost(self, done: Done) -> Cost | None:
         return Cost(done.backward, done.weights_behind_neurons)
@@ -111,6 +113,8 @@ class RateRule(Rule):
         for neuron in wiring.neurons.values():
             neuron.project()
         leak = 1.0 if self.plain_means else leak_at_input(type(self).__name__, wiring, x)
+        if not is_static(x) and len(x) > 1:
+            check_curves(type(self).__name__, wiring.curves, net.sites)
         record = Record(leak, self.plain_means)
         run, outputs = self._simulate(batch, record, norm)
         rates = record.rates(run.state)

@@ -3,11 +3,8 @@
 from collections.abc import Iterable
 
 import torch
-from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
-from torch.nn.modules.instancenorm import _InstanceNorm
-from torch.nn.modules.pooling import _AdaptiveMaxPoolNd, _MaxPoolNd
 
 from spikewright.errors import IncompatibleRule
 from spikewright.layers.batch_norm import JointBatchNorm1d, JointBatchNorm2d, PerStepBatchNorm1d, PerStepBatchNorm2d
@@ -17,9 +14,7 @@ from spikewright.neurons import Neuron
 from spikewright.rate_norms import NormName
 from spikewright.sites import Sites
 from spikewright.temporal import is_static
-from spikewright.wiring import Wiring
-
-_NOT_LINEAR = (_MaxPoolNd, _AdaptiveMaxPoolNd, nn.LayerNorm, nn.GroupNorm, _InstanceNorm)
+from spikewright.wiring import NORM, Curve, Wiring
 
 
 def check_neurons(rule: str, wiring: Wiring) -> None:
@@ -38,15 +33,30 @@ def check_neurons(rule: str, wiring: Wiring) -> None:
             )
 
 
+def check_curves(rule: str, curves: Iterable[Curve], sites: Sites) -> None:
+    """Raise `IncompatibleRule` if something between neurons, or to the output, is not linear.
+
+    Args:
+        rule: Name of the rule.
+        curves: Where that is so; statistics of batch norm are the rule's own business.
+        sites: Of the network.
+    """
+    for curve in curves:
+        if curve.bend.op == NORM:
+            continue
+        name, kind = curve.bend.module, type(sites.module.get_submodule(curve.bend.module)).__name__
+        where = f"in '{name}' ({kind})" if name else f"in the forward of {kind}"
+        source = f"'{curve.source}'" if curve.source else "the input"
+        target = f"'{curve.target}'" if curve.target else "the output"
+        raise IncompatibleRule(
+            f"{rule} learns from rates, but {where}, between {source} and {target}, there is {curve.bend.op}, with "
+            "factors that depend on data or not linear at all: what it makes of a mean is not the mean of what it "
+            "makes of the steps. Use average pooling or batch norm, or a rule that differentiates steps."
+        )
+
+
 def check_parts(rule: str, batch_norm: NormName, sites: Sites) -> None:
     """Raise `IncompatibleRule` if some layer means nothing at rates."""
-    for name, module in sites.module.named_modules():
-        if isinstance(module, _NOT_LINEAR):
-            raise IncompatibleRule(
-                f"{rule} learns from rates, but '{name}' is {type(module).__name__}: what it makes of a mean is not "
-                "the mean of what it makes of the steps. Use average pooling or batch norm, or a rule that "
-                "differentiates steps."
-            )
     for name, module in sites.temporal.items():
         if isinstance(module, _BatchNorm):
             _check_norm(rule, batch_norm, name, module, sites)

@@ -31,7 +31,7 @@ class WeightHooks(Hooks):
     ) -> tuple[SynapticInput, SiteState]:
         if site not in self._wiring.synapses:
             raise NetworkError(
-                f"'{site}' was called, but not when the network was probed with one step of two samples. The set of "
+                f"'{site}' was called, but not when the network was probed with one step of three samples. The set of "
                 "layers a forward calls must not depend on the data."
             )
         return self._on_weight(self._wiring.synapses[site], x, carried)

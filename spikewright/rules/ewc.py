@@ -15,6 +15,7 @@ from spikewright.rules._base import Rule, Update, fresh_copy
 from spikewright.rules._batch import Batch
 from spikewright.rules._cost import Cost, Done
 from spikewright.trial import evaluating, untouched
+from spikewright.wiring import Wiring
 
 
 class EWC(ContinualRule):
@@ -86,6 +87,9 @@ class EWC(ContinualRule):
             if len(self.stiffness):
                 batch.backward(self._penalty(batch.net))
             yield update
+
+    def exact(self, parameter: str, wiring: Wiring, steps: int) -> bool:
+        return parameter not in self.stiffness and super().exact(parameter, wiring, steps)
 
     def cost(self, done: Done) -> Cost | None:
         inner = self.rule.cost(done)

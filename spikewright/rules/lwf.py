@@ -18,6 +18,7 @@ from spikewright.rules._base import Rule, Update
 from spikewright.rules._batch import Batch, learn_together
 from spikewright.rules._cost import Cost, Done
 from spikewright.trial import evaluating
+from spikewright.wiring import Wiring
 
 
 class LwF(ContinualRule):
@@ -84,6 +85,9 @@ class LwF(ContinualRule):
                 yield
         finally:
             net.module.load_state_dict(now)
+
+    def exact(self, parameter: str, wiring: Wiring, steps: int) -> bool:
+        return not len(self.left) and super().exact(parameter, wiring, steps)
 
     def cost(self, done: Done) -> Cost | None:
         inner = self.rule.cost(done)

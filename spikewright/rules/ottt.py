@@ -126,7 +126,12 @@ class OTTT(OnlineRule):
             return not any(self._leak(s) for s in synapses)
         own = not self.reference and self.fixed_leak is None
         traced = own and (self.trace_bias or "bias" not in parameter)
-        return bool(synapses) and traced and all(self._exact_at(s, wiring) for s in synapses)
+        return (
+            bool(synapses)
+            and parameter not in wiring.outside
+            and traced
+            and all(self._exact_at(s, wiring) for s in synapses)
+        )
 
     def _exact_at(self, synapse: Synapse, wiring: Wiring) -> bool:
         straight = synapse.linear and not synapse.direct and (self.trace_input or not synapse.reads_input)

@@ -16,6 +16,7 @@ from spikewright.rules._batch import Batch, learn_together
 from spikewright.rules._cost import Cost, Done
 from spikewright.spatial._noise import keyed_generator
 from spikewright.temporal import is_static
+from spikewright.wiring import Wiring
 
 
 class Replay(ContinualRule):
@@ -90,6 +91,9 @@ class Replay(ContinualRule):
         x, y = self.recall(len(batch.y), len(batch.x))
         old = replace(batch, x=x, y=y, state=None)
         return learn_together(self.rule, [batch.weighted(self.new_share), old.weighted(1 - self.new_share)])
+
+    def exact(self, parameter: str, wiring: Wiring, steps: int) -> bool:
+        return "y" not in self.memory and super().exact(parameter, wiring, steps)
 
     def cost(self, done: Done) -> Cost | None:
         inner = self.rule.cost(done)

@@ -91,6 +91,10 @@ class Spatial(nn.Module, ABC):
         """Return the weights that carry errors back through a synapse; `None` for its own."""
         return None
 
+    def replaces(self, synapse: Synapse) -> bool:
+        """Whether errors cross a layer by other weights than its own."""
+        return False
+
     def signals(self, lesson: Lesson) -> dict[str, Tensor]:
         """Return the error that arrives at every neuron, by site, `[time, batch, *feature]`; learn from the lesson.
 

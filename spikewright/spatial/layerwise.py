@@ -23,6 +23,9 @@ class SignSymmetric(Spatial):
         as by Xiao et al., ICLR 2024, arXiv 2402.11984.
     """
 
+    def replaces(self, synapse: Synapse) -> bool:
+        return True
+
     def back(self, synapse: Synapse, weight: Tensor) -> Tensor:
         return weight.detach().sign() / math.sqrt(math.prod(weight.shape[1:]))
 
@@ -51,6 +54,9 @@ class FA(Spatial):
                 bound = 1 / math.sqrt(math.prod(synapse.weight[1:]))
                 drawn = (2 * torch.rand(synapse.weight, generator=generator, dtype=torch.float64) - 1) * bound
                 self.weights[name] = drawn.to(like)
+
+    def replaces(self, synapse: Synapse) -> bool:
+        return bool(synapse.senders)
 
     def back(self, synapse: Synapse, weight: Tensor) -> Tensor | None:
         return self.weights[module_name(synapse.name)] if synapse.senders else None

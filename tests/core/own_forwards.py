@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spikewright.layers import Feedback, JointBatchNorm2d, PerStepBatchNorm2d, StepDropout
-from spikewright.neurons import IF, LIF
+from spikewright.neurons import IF, LIF, Dynamics
 from spikewright.temporal import SiteState
 
 Act = Callable[[], nn.Module]
@@ -120,6 +120,10 @@ class ConvAct(nn.Conv2d):
 
 class Mixing(LIF):
     """Neurons whose current is mixed inside their scan."""
+
+    @property
+    def dynamics(self) -> Dynamics:
+        return Dynamics(decay=self.leak, linear=True, soft_reset=True, detached_reset=True)
 
     def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
         mixed = F.linear(x, torch.eye(x.shape[-1], dtype=x.dtype).flip(0))

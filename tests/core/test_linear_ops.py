@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spikewright.dataflow import Dataflow
-from spikewright.linear_ops import COPIES, EXCEPT, ONLY_IF, SUMS
-from spikewright.schemas import operator
+from spikewright.dataflow.linear_ops import COPIES, EXCEPT, ONLY_IF, SUMS
+from spikewright.dataflow.schemas import operator
 
 A = torch.ops.aten
 IMAGE, MATRIX, VECTOR, CUBE = (2, 4, 4, 4), (3, 3), (3,), (2, 3, 3)

@@ -48,7 +48,7 @@ def test_no_time_axis() -> None:
 
 
 def test_an_input_that_does_not_fit_the_first_layer() -> None:
-    with pytest.raises(ShapeError, match=r"'0' expects \[batch, 2, size, size\] .* got \[2, 3, 8, 8\]"):
+    with pytest.raises(ShapeError, match=r"'0' expects \[batch, 2, size, size\] .* got \[3, 3, 8, 8\]"):
         Network(NETS["conv"](0)).run(torch.zeros(6, 5, 3, 8, 8))
 
 
@@ -105,19 +105,19 @@ OUTPUTS = {
 def test_an_output_that_is_not_one_row_per_sample(found: str) -> None:
     module = Lambda(OUTPUTS[found], fc=nn.Linear(8, 4), lif=LIF()).double()
     with pytest.raises(
-        NetworkError, match=rf"Lambda.forward returned {found} for 2 rows \(1 steps of 2 samples, folded\)"
+        NetworkError, match=rf"Lambda.forward returned {found} for 3 rows \(1 steps of 3 samples, folded\)"
     ):
         Network(module).run(sample("mlp", 0)[0])
 
 
 def test_layers_that_are_called_for_some_data_only() -> None:
     def forward(module: nn.Module, x: Tensor) -> Tensor:
-        return module.out(module.lif(module.extra(x) if len(x) > 2 else x))
+        return module.out(module.lif(module.extra(x) if len(x) > 3 else x))
 
     module = Lambda(forward, extra=nn.Linear(8, 8), lif=LIF(), out=nn.Linear(8, 4)).double()
     with pytest.raises(NetworkError, match="'extra' was called, but not when the network was probed"):
-        learn(OTTT(), module, *sample("mlp", 0))
-    learn(SLTT(), module, *sample("mlp", 0))
+        learn(OTTT(), module, *sample("mlp", 0, batch=4))
+    learn(SLTT(), module, *sample("mlp", 0, batch=4))
 
 
 @pytest.mark.parametrize("source, shown", [("lif9", "'lif9'"), (LIF(), "LIF")])

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spikewright.errors import NetworkError
+from spikewright.errors import IncompatibleRule, NetworkError
 from spikewright.losses import OnRate, PerStep
 from spikewright.network import Network
 from spikewright.rate_norms import NormName
@@ -42,7 +42,7 @@ def learned(rule: Rule, net: nn.Module, data: list[tuple[Tensor, Tensor]] | None
     for x, y in data or batches():
         net.zero_grad()
         torch.manual_seed(3)
-        loss = OnRate(F.cross_entropy) if rule.loss_of == "rate" else PerStep(F.cross_entropy)
+        loss = OnRate(F.cross_entropy) if rule.traits.loss == "rate" else PerStep(F.cross_entropy)
         updates = list(rule.updates(Network(net), x, y, loss))
         grads = [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in net.parameters()]
         fired = torch.tensor([*updates[-1].rates.values()])
@@ -112,8 +112,13 @@ def test_a_norm_that_holds_nothing_but_does_more(rule: Rule, training: bool) -> 
     for relu in (lambda: [NormRelu(4)], lambda: [nn.BatchNorm2d(4), nn.ReLU()]):
         net = network(lambda: nn.Sequential(*relu(), NormAct(4)))  # noqa: B023
         learned(BPTT(), net, batches()[:1])  # for the running statistics
+        if isinstance(rule, DSR):
+            with pytest.raises(IncompatibleRule, match="there is relu"):
+                learned(rule, net.train(training))
+            continue
         found.append(learned(rule, net.train(training)))
-    assert_equal(*found)
+    if found:
+        assert_equal(*found)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
@@ -139,7 +144,7 @@ def test_the_first_run_leaves_the_norm_in_its_mode_and_its_statistics() -> None:
 
 
 def test_statistics_of_parts_of_a_batch_are_refused() -> None:
-    with pytest.raises(NetworkError, match=r"'1' is Split, whose own forward calls F.batch_norm with 1 of 2 rows"):
+    with pytest.raises(NetworkError, match=r"'1' is Split, whose own forward calls F.batch_norm with 2 of 3 rows"):
         Network(network(lambda: Split(4))).run(batches()[0][0])
 
 

@@ -15,13 +15,14 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 LAYERS = [
     ["errors", "text", "snapshot"],
-    ["arguments", "dependences", "exits", "linear_ops"],
+    ["arguments", "dataflow"],
     ["temporal", "trial", "surrogate", "metrics"],
-    ["kernels", "operations", "folded", "holding", "interception", "delays", "schemas"],
-    ["answering", "neurons", "synapse", "layers", "losses", "dataflow"],
+    ["kernels", "operations", "folded", "holding", "interception", "delays"],
+    ["answering", "neurons", "synapse", "layers", "losses"],
     ["sites", "wiring", "rates", "rate_norms", "hooks", "matrices"],
     ["run", "solvers"],
     ["rate_graph", "recomputation"],
+    ["probing"],
     ["network"],
     ["spatial", "subspaces"],
     ["rules"],

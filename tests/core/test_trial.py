@@ -71,7 +71,7 @@ def drawn() -> list[Any]:
 
 
 def loss_of(rule: Rule) -> Any:
-    return MSE if rule.loss_of == "rate" else CE
+    return MSE if rule.traits.loss == "rate" else CE
 
 
 def two_grads(net: nn.Module) -> None:

@@ -63,7 +63,7 @@ def test_a_recipe_draws_the_same_network_again() -> None:
 def test_every_rule_and_every_way_through_layers_is_checked() -> None:
     made = [entry.make() for entry in RULES.values()]
     inside = [getattr(rule, "rule", rule) for rule in made]
-    learned = {"Rule", "Update", "OnlineRule", "RateRule", "AroundRule", "ProjectedRule"}
+    learned = {"Rule", "Update", "OnlineRule", "RateRule", "ContinualRule", "ProjectedRule"}
     exported = {name for name, value in vars(rules).items() if isinstance(value, type)} - learned
     assert exported == {type(rule).__name__ for rule in made + inside}
     ways = {type(rule.spatial).__name__ for rule in inside if hasattr(rule, "spatial")}

@@ -444,11 +444,15 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], DSR, str]] = {
         r"running statistics of '1' \(BatchNorm1d\), which has none",
     ),
     "a memory": (lambda: between(Memory()), DSR(), r"'1' is Memory, a layer with a memory of its own .* such as BPTT"),
-    "max pooling": (lambda: between(nn.MaxPool1d(1)), DSR(), r"'1' is MaxPool1d: .* Use average pooling or batch norm"),
+    "max pooling": (
+        lambda: between(nn.MaxPool1d(1)),
+        DSR(),
+        r"in '1' .MaxPool1d., .* there is max_pool2d, .* Use average pooling or batch norm",
+    ),
     "layer norm": (
         lambda: between(nn.LayerNorm(12)),
         DSR(),
-        r"'1' is LayerNorm: .* is not the mean of what it makes of",
+        r"in '1' .LayerNorm., .* is not the mean of what it makes of",
     ),
     "own neuron": (
         lambda: between(Own()),

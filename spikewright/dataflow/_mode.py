@@ -7,9 +7,9 @@ from typing import Any
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from spikewright.dependences import RANDOM, Bend, Dependences, bent, union
-from spikewright.exits import Exits
-from spikewright.schemas import Operator, operator
+from spikewright.dataflow.dependences import RANDOM, Bend, Dependences, bent, union
+from spikewright.dataflow.exits import Exits
+from spikewright.dataflow.schemas import Operator, operator
 
 _NOTHING: Dependences = {}
 

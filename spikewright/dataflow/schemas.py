@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch._ops import HigherOrderOperator, OpOverload
 
-from spikewright.linear_ops import COPIES, EXCEPT, ONLY_IF, SUMS
+from spikewright.dataflow.linear_ops import COPIES, EXCEPT, ONLY_IF, SUMS
 
 _FORMULAS = COPIES | SUMS
 

@@ -1,0 +1,3 @@
+"""The probe of a network: who feeds whom, and whether it can be vouched for, found by running one step of it."""
+
+from spikewright.probing.probe import probe as probe

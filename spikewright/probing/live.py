@@ -1,0 +1,31 @@
+"""Spikes for a probe: drawn, not computed, so that every layer of a network sees something, however deep."""
+
+import zlib
+
+import torch
+from torch import Tensor
+
+from spikewright.hooks import Hooks
+from spikewright.probing.inputs import middle
+
+
+class LiveSpikes(Hooks):
+    """Half of all neurons fire, the same ones in every pass; gradients pass as they would through the true spikes.
+
+    Args:
+        changed: For all samples but the second, let those neurons fire that did not, and the other way round.
+    """
+
+    def __init__(self, changed: bool = False) -> None:
+        self._changed = changed
+        self._calls: dict[str, int] = {}
+
+    def on_spikes(self, site: str, spikes: Tensor) -> Tensor:
+        call = self._calls[site] = self._calls.get(site, 0) + 1
+        source = torch.Generator().manual_seed(zlib.crc32(f"{site} {call}".encode()))
+        drawn = torch.randint(0, 2, spikes.shape, generator=source).to(spikes)
+        if self._changed:
+            same = middle(drawn[0]).clone()
+            drawn = 1 - drawn
+            middle(drawn[0]).copy_(same)
+        return spikes + (drawn - spikes).detach()

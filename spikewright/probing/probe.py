@@ -1,0 +1,147 @@
+"""Three passes of one step: read the wiring, run the same once more, and change what is beside a sample."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.modules.lazy import LazyModuleMixin
+from torch.nn.utils import spectral_norm
+from torch.nn.utils.parametrizations import _SpectralNorm
+
+from spikewright.dataflow import Bend, Dataflow
+from spikewright.layers.batch_norm import as_it_says
+from spikewright.layers.dropout import StepDropout
+from spikewright.layers.restriction import FrobeniusRestriction, SpectralRestriction
+from spikewright.probing.complaints import keeps_state, mixes_samples
+from spikewright.probing.inputs import ROWS, middle, probe_inputs
+from spikewright.probing.live import LiveSpikes
+from spikewright.probing.reading import read_wiring
+from spikewright.probing.recorder import INPUT, Recorder
+from spikewright.probing.trace import Trace
+from spikewright.recomputation import WatchedRun, called_again, with_recomputed
+from spikewright.run import Run
+from spikewright.sites import Sites
+from spikewright.snapshot import Snapshot, random_state
+from spikewright.temporal import Temporal
+from spikewright.trial import restored
+from spikewright.wiring import NORM, Wiring
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def probe(sites: Sites, x: Tensor) -> Wiring:
+    """Read the wiring of a network, and check that it can be run over time; leaves no mark.
+
+    Args:
+        sites: Of the network.
+        x: Input, `[time, batch, *feature]`.
+
+    Raises:
+        NetworkError: A module keeps a state of its own, mixes samples, or loops over time.
+    """
+    module = sites.module
+    modules = dict(module.named_modules())
+    moving = frozenset(n for n, m in modules.items() if isinstance(m, _BatchNorm) and m.training)
+    with _unmarked(module), torch.inference_mode(False):
+        first, other = probe_inputs(x, 2 if sites.recurrent else 1)
+        if any(isinstance(m, LazyModuleMixin) for m in modules.values()):
+            with torch.no_grad():  # which gives them their sizes
+                Run(sites, count=False).advance(first)
+        again, iterated = random_state(), Snapshot(*_iterating(module), parameters=False)
+        flow = Dataflow()
+        trace = Trace(flow)
+        recorder = Recorder(modules, ROWS, flow, trace)
+        with torch.enable_grad(), flow:
+            start = first.requires_grad_(first.dtype.is_floating_point)
+            flow.source(start, INPUT)
+            run = WatchedRun(
+                sites,
+                hooks=LiveSpikes(),
+                observers=(recorder,),
+                normalise=partial(_normalise, flow, moving),
+                tracer=trace,
+                count=False,
+            )
+            output = run.advance(start)
+        ours = frozenset(n for n, m in modules.items() if isinstance(m, Temporal | _BatchNorm | _DropoutNd))
+        left = [bend for bend in flow.left if bend.module not in ours]
+        repeated: Trace | None = None
+        for x, live, complain, part in (
+            (first, LiveSpikes(), keeps_state, lambda y: y),
+            (other, LiveSpikes(changed=True), mixes_samples, middle),
+        ):
+            again()
+            iterated.put_back()
+            found = Trace(None, trace, part, complain, trusted=ours)
+            with torch.no_grad():
+                Run(sites, hooks=live, tracer=found, count=False).advance(x.detach())
+            repeated = repeated or found
+        assert repeated is not None
+        with torch.enable_grad():
+            wiring = read_wiring(
+                module, recorder, start, output, run.state, flow, left, repeated.random - ours - _within(modules, ours)
+            )
+    if not run.suspicious:
+        return wiring
+    with restored(module):
+        _unhook(module)
+        return with_recomputed(wiring, sites, called_again(sites, start))
+
+
+def _within(modules: dict[str, nn.Module], names: frozenset[str]) -> frozenset[str]:
+    """Return the names of modules inside those of some names."""
+    return frozenset(n for n in modules if any(n.startswith(f"{outer}.") for outer in names))
+
+
+def _normalise(
+    flow: Dataflow, moving: frozenset[str], site: str, module: Any, forward: Callable[[Tensor], Tensor], x: Tensor
+) -> Tensor:
+    y = as_it_says(site, module, forward, x)
+    if site.partition("#")[0] in moving:
+        flow.bend(y, Bend(NORM, site))
+    return y
+
+
+def _iterating(module: nn.Module) -> Iterator[nn.Module]:
+    """Yield the modules whose buffers a power iteration, or an estimate of a norm, moves on at every use."""
+    for m in module.modules():
+        hooks = m._forward_pre_hooks.values()
+        old = any(isinstance(hook, spectral_norm.__globals__["SpectralNorm"]) for hook in hooks)
+        if old or isinstance(m, _SpectralNorm | SpectralRestriction | FrobeniusRestriction):
+            yield m
+
+
+@contextmanager
+def _unmarked(module: nn.Module) -> Iterator[None]:
+    """Put back all that a probe changes, and keep it from the hooks of others.
+
+    Norms use running statistics meanwhile, and masks are off, except those that change from step to step: the wiring
+    has to see them.
+    """
+    quiet = [m for m in module.modules() if isinstance(m, _BatchNorm | _DropoutNd) and not isinstance(m, StepDropout)]
+    with restored(module):
+        for m in quiet:
+            m.training = False
+        _unhook(module)
+        yield
+
+
+def _unhook(module: nn.Module) -> None:
+    for m in module.modules():
+        for hooks in () if isinstance(m, LazyModuleMixin) else _HOOKS:
+            kept = {key: hook for key, hook in m.__dict__.get(hooks, {}).items() if _of_torch(hook)}
+            m.__dict__[hooks] = OrderedDict(kept)
+
+
+def _of_torch(hook: object) -> bool:
+    """Whether torch put a hook on a layer, to compute its weight or to give it its size."""
+    owner = getattr(hook, "__self__", hook)
+    kind = owner.__class__ if not isinstance(owner, type) else owner
+    named = getattr(hook, "__module__", None) if callable(hook) and hasattr(hook, "__qualname__") else kind.__module__
+    return str(named or kind.__module__).partition(".")[0] == "torch"
