@@ -150,12 +150,12 @@ class Network(nn.Module):
         if wiring is not None and len(before) == len(parts) and all(a is b for a, b in zip(before, parts)):
             return wiring
 
-        def probed(turn: Turn) -> Wiring:
+        def find(turn: Turn) -> Wiring:
             wiring = self._probe(x)
             self._probed[key] = parts, wiring
             return wiring
 
-        alone: Any = partial(exclusively, self.module, every_module(self.module), probed)
+        alone: Any = partial(exclusively, self.module, every_module(self.module), find)
         if torch.compiler.is_compiling() or "torch._dynamo" in sys.modules:
             # Where the compiler may not leave its graph, it shows the next line, with the comment, as the reason:
             alone = torch.compiler.disable(alone)  # the network is probed here: call net.wiring(x) in this mode before

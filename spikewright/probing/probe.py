@@ -79,15 +79,18 @@ def probe(sites: Sites, x: Tensor) -> Wiring:
             again()
             iterated.put_back()
             found = Trace(None, trace, part, complain, trusted=ours)
-            with torch.no_grad():
+            with torch.enable_grad():
                 Run(sites, hooks=live, tracer=found, count=False).advance(x.detach())
             repeated = repeated or found
         assert repeated is not None
         random = repeated.random - ours - _within(modules, ours)
         with torch.enable_grad():
             wiring = read_wiring(module, recorder, start, output, run.state, flow, left, random)
-        again = called_again(sites, start) if trace.suspicious else frozenset[str]()
-    return with_recomputed(wiring, sites, again)
+    if not trace.suspicious:
+        return wiring
+    with restored(module):
+        _unhook(module)
+        return with_recomputed(wiring, sites, called_again(sites, start))
 
 
 def _within(modules: dict[str, nn.Module], names: frozenset[str]) -> frozenset[str]:
@@ -124,11 +127,15 @@ def _unmarked(module: nn.Module) -> Iterator[None]:
     with restored(module):
         for m in quiet:
             m.training = False
-        for m in module.modules():
-            for hooks in () if isinstance(m, LazyModuleMixin) else _HOOKS:
-                kept = {key: hook for key, hook in m.__dict__.get(hooks, {}).items() if _of_torch(hook)}
-                m.__dict__[hooks] = OrderedDict(kept)
+        _unhook(module)
         yield
+
+
+def _unhook(module: nn.Module) -> None:
+    for m in module.modules():
+        for hooks in () if isinstance(m, LazyModuleMixin) else _HOOKS:
+            kept = {key: hook for key, hook in m.__dict__.get(hooks, {}).items() if _of_torch(hook)}
+            m.__dict__[hooks] = OrderedDict(kept)
 
 
 def _of_torch(hook: object) -> bool:

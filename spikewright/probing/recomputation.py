@@ -35,8 +35,8 @@ class _BothWays(Run):
 
     def advance(self, x: Tensor) -> Tensor:
         sites = self._sites
-        body = partial(self._both_ways, x)
-        return answered(sites.module, sites.identities, self._answers(False), body, everywhere=True)
+        answers = self._interceptions.apart(self._answers(False))
+        return answered(sites.module, sites.identities, answers, partial(self._both_ways, x), everywhere=True)
 
     def _both_ways(self, x: Tensor) -> Tensor:
         output = self._steps(x)
