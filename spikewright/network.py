@@ -1,7 +1,8 @@
 """A user's module, seen as a spiking network: its sites, its wiring, and the runs through it."""
 
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any
 
@@ -31,15 +32,19 @@ class Network(nn.Module):
         module: Any module that maps one tensor to one tensor, made of torch layers and neurons of this library.
             Plain `nn.BatchNorm*` normalises each step by its own batch; plain `nn.Dropout*` draws one mask per
             sequence (see `spikewright.layers`).
+        known: Names of modules that draw random numbers by themselves, and of parameters that no rule sees, of which
+            there is to be no warning.
 
     Raises:
         NetworkError: There is no neuron in the module, or a part of it cannot be run over time.
     """
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, known: Collection[str] = ()) -> None:
         super().__init__()
         find_sites(module)  # refuses what cannot be run
         self.module = module
+        self._known = frozenset(known)
+        self._told: set[tuple[str, str]] = set()
         self._probed: dict[tuple[object, ...], tuple[list[object], Wiring]] = {}
 
     @property
@@ -152,6 +157,13 @@ class Network(nn.Module):
 
         def find(turn: Turn) -> Wiring:
             wiring = self._probe(x)
+            self.tell(
+                wiring.random,
+                "The forward of {} draws random numbers by itself, anew for every step and sample, and others if a "
+                "sequence is cut into other chunks; no claim is made behind it. Use nn.Dropout, whose mask a run keeps "
+                "for the sequence, or layers.StepDropout; or, if that is meant, Network(module, known=[...]) with its "
+                "name.",
+            )
             self._probed[key] = parts, wiring
             return wiring
 
@@ -160,6 +172,18 @@ class Network(nn.Module):
             # Where the compiler may not leave its graph, it shows the next line, with the comment, as the reason:
             alone = torch.compiler.disable(alone)  # the network is probed here: call net.wiring(x) in this mode before
         return alone()
+
+    def tell(self, names: Collection[str], warning: str) -> None:
+        """Warn of modules or parameters by name, of each once, and not of those that are known.
+
+        Args:
+            names: Of the modules or parameters.
+            warning: What is to be said, with a place for the names.
+        """
+        untold = sorted(n for n in names if n not in self._known and (n, warning) not in self._told)
+        if untold:
+            self._told.update((n, warning) for n in untold)
+            warnings.warn(warning.format(", ".join(f"'{n}'" for n in untold)), UserWarning, stacklevel=2)
 
     def __getstate__(self) -> dict[str, object]:
         return {**super().__getstate__(), "_probed": dict(self._probed)}  # which another thread may add to

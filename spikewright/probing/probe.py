@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.modules.lazy import LazyModuleMixin
-from torch.nn.utils import spectral_norm
 from torch.nn.utils.parametrizations import _SpectralNorm
+from torch.nn.utils.spectral_norm import SpectralNorm
 
 from spikewright.dataflow import Bend, Dataflow
 from spikewright.layers.batch_norm import as_it_says
@@ -111,7 +111,7 @@ def _iterating(module: nn.Module) -> Iterator[nn.Module]:
     """Yield the modules whose buffers a power iteration, or an estimate of a norm, moves on at every use."""
     for m in module.modules():
         hooks = m._forward_pre_hooks.values()
-        old = any(isinstance(hook, spectral_norm.__globals__["SpectralNorm"]) for hook in hooks)
+        old = any(isinstance(hook, SpectralNorm) for hook in hooks)
         if old or isinstance(m, _SpectralNorm | SpectralRestriction | FrobeniusRestriction):
             yield m
 

@@ -30,6 +30,9 @@ def check(rule: "Rule", net: Network, loss: Loss, x: Tensor, y: Tensor) -> None:
         ShapeError: Layouts do not fit.
         InputError: `x` holds a NaN or an infinity, or a label is out of range.
         IncompatibleRule: The rule cannot work with this loss or this network.
+
+    Warns:
+        UserWarning: Once per network and parameter: the rule does not see a parameter.
     """
     wiring = net.wiring(x)
     steps, batch = x.shape[:2]
@@ -57,6 +60,13 @@ def check(rule: "Rule", net: Network, loss: Loss, x: Tensor, y: Tensor) -> None:
                 "BPTT(chunk=None) in a network without feedback."
             )
     rule.check(wiring, sites)
+    if rule.traits.by_layer:
+        net.tell(
+            wiring.unseen,
+            f"{name} does not see {{}}, because a linear operation uses it outside of a recognised layer (a module of "
+            "one's own that calls F.linear, or a matrix product). It gets the ordinary gradient of its step. Use "
+            "nn.Linear or nn.Conv*; or, if that is meant, Network(module, known=[...]) with its name.",
+        )
 
 
 def _check_finite(x: Tensor) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -62,6 +62,8 @@ class OnlineRule(Rule):
                 "without an intermediate layer."
             )
         self.spatial, self.local = spatial, local
+        if type(self).on_weight is not OnlineRule.on_weight or not isinstance(spatial, BP):
+            self.traits = replace(self.traits, by_layer=True)
 
     def on_weight(self, layer: Synapse, x: Tensor, carried: SiteState) -> tuple[SynapticInput, SiteState]:
         """Return what is transmitted at a layer, and where its weight gradient is taken.

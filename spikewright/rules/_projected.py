@@ -56,6 +56,7 @@ class ProjectedRule(ContinualRule):
                 f"{type(self).__name__}(project='inputs') projects what weight gradients are taken at, but {rule} "
                 "finds its gradients by itself, not in the backward pass of the layers. Use project='gradient'."
             )
+        self.traits = replace(self.traits, by_layer=True)
         self.observe: Observe = observe
         self.project: Form = project
         self.lateral = lateral

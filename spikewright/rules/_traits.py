@@ -21,6 +21,8 @@ class Traits:
         updates: How often `.grad` is ready in a sequence: "once", or at "every step".
         grows_with_chunk: The bytes kept for backward grow with the number of steps that run together.
         gradient_rows: How often in a sequence a weight gradient is taken, per sample; `None` is once per step.
+        by_layer: What it does to a parameter depends on the layer that the parameter belongs to; parameters of no
+            recognised layer get the ordinary gradient of their step.
         whole_sequence: All steps run together, whatever the chunk is.
         least_steps: Length of the shortest sequence that can be learned from.
     """
@@ -32,5 +34,6 @@ class Traits:
     updates: Literal["once", "every step"] = "once"
     grows_with_chunk: bool = True
     gradient_rows: int | None = None
+    by_layer: bool = False
     whole_sequence: bool = False
     least_steps: int = 1

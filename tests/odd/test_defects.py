@@ -6,6 +6,11 @@ from tests.odd.check import RULES, check
 from tests.odd.defects import DEFECTS, search
 from tests.odd.draw import build, recipe
 
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*draws random numbers"),
+    pytest.mark.filterwarnings("ignore:.*does not see"),
+]
+
 PLANTED = [name for name, defect in DEFECTS.items() if defect.plant is not None]
 
 
