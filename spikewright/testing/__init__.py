@@ -1,0 +1,4 @@
+"""A test kit for learning rules and neurons of your own; it needs no test framework."""
+
+from spikewright.testing.nets import NETS as NETS
+from spikewright.testing.rule import assert_rule as assert_rule
