@@ -27,7 +27,7 @@ def traits(make: Callable[..., Rule]) -> None:
 
 def refusal(trial: Trial, expected: bool) -> bool:
     """Whether a network is refused, before its first step and with a clear error, if and only if that is expected."""
-    rule, net, contract, calls = trial.make(), trial.net(), trial.contract("refusal"), []
+    rule, net, contract, calls = trial.make(), trial.net, trial.contract("refusal"), []
     x, y = trial.data()
     net.wiring(x)  # its probe is no step
     hook = net.module.register_forward_pre_hook(lambda module, given: calls.append(module))
@@ -47,6 +47,7 @@ def refusal(trial: Trial, expected: bool) -> bool:
         ) from error
     finally:
         hook.remove()
+    net.zero_grad()
     contract.holds(not expected, "it is expected to be refused, and is not.")
     return False
 
@@ -54,7 +55,7 @@ def refusal(trial: Trial, expected: bool) -> bool:
 def updates(trial: Trial) -> None:
     """`.grad` is ready as often as declared, and the updates cover the sequence and its loss."""
     (x, y), rule, contract = trial.data(), trial.make(), trial.contract("updates")
-    found = trial.learn(rule).updates
+    found = trial.whole.updates
     expected = [len(x)] if rule.traits.updates == "once" else [1] * len(x)
     lengths = [len(update.output) for update in found]
     contract.holds(lengths == expected, f"updates={rule.traits.updates!r}, but updates come after {lengths} steps.")
@@ -74,7 +75,7 @@ def memory(trial: Trial) -> None:
         return
     if declared == "constant" and not isinstance(rule.chunk, int):
         rule = trial.make(chunk=1)
-    rows = plan(trial.net(), rule, (4, *shape[1:]), measure=(4, 16, 64), report=()).rows
+    rows = plan(trial.net, rule, (4, *shape[1:]), measure=(4, 16, 64), report=()).rows
     few, some, many = (row.saved_bytes for row in rows if row.measured)
     said = f"memory={declared!r}, but {few}, {some} and {many} bytes are kept for 4, 16 and 64 steps."
     growth = (many - some) / max(some - few, 1)  # 4 on a line, 2 with the root
@@ -85,7 +86,7 @@ def memory(trial: Trial) -> None:
 
 def state_dict(trial: Trial) -> None:
     """A rule goes on from the state of another as that does."""
-    net, rule, contract = trial.net(), trial.make(), trial.contract("state dict")
+    net, rule, contract = trial.net, trial.make(), trial.contract("state dict")
     for _ in range(2):
         trial.learn(rule, net=net)
     other = trial.make()
@@ -100,7 +101,7 @@ def state_dict(trial: Trial) -> None:
 
 def fresh_copies(trial: Trial) -> None:
     """A copy to try things with leaves the rule as it is."""
-    net, rule, contract = trial.net(), trial.make(), trial.contract("fresh copy")
+    net, rule, contract = trial.net, trial.make(), trial.contract("fresh copy")
     trial.learn(rule, net=net)
     before = copied(rule.state_dict())
     copy = fresh_copy(rule, net, trial.data()[0])
@@ -111,14 +112,14 @@ def fresh_copies(trial: Trial) -> None:
 
 def repetition(trial: Trial) -> None:
     """Two rules that are made alike learn alike, to the last bit."""
-    one, other, contract = trial.learn(), trial.learn(), trial.contract("repetition")
+    one, other, contract = trial.whole, trial.learn(), trial.contract("repetition")
     contract.agree(one.gradients, other.gradients, 0, "gradients of two runs of two rules made alike")
     contract.agree({"output": one.output}, {"output": other.output}, 0, "outputs of two runs of two rules made alike")
 
 
 def untouched_network(trial: Trial) -> None:
     """Learning leaves the network and the data as they were, `.grad` and batch norm aside."""
-    net, data, contract = trial.net(), trial.data(), trial.contract("untouched network")
+    net, data, contract = trial.net, trial.data(), trial.contract("untouched network")
     before, values = _marks(net.module), _values(net.module)
     kept = {"x": data[0].clone(), "y": data[1].clone()}
     trial.learn(net=net, data=data)

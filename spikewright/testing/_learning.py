@@ -13,7 +13,7 @@ from spikewright.testing.contracts import Contract
 
 def live_gradients(trial: Trial) -> None:
     """Something arrives at every parameter that BPTT reaches."""
-    found = trial.learn().gradients
+    found = trial.whole.gradients
     dead = [name for name, value in found.items() if not value.any()]
     trial.contract("live gradients").holds(not dead, f"no gradient arrives at {dead}.")
     odd = [name for name, value in found.items() if not value.isfinite().all()]
@@ -22,8 +22,8 @@ def live_gradients(trial: Trial) -> None:
 
 def chunks(trial: Trial) -> None:
     """The chunk trades memory for speed, never the result."""
-    expected = trial.learn()
-    for chunk in different_chunks(trial.make, trial.net(), trial.data()[0]):
+    expected = trial.whole
+    for chunk in different_chunks(trial.make, trial.net, trial.data()[0]):
         found, contract = trial.learn(trial.make(chunk=chunk)), trial.contract("chunks")
         contract.agree(found.gradients, expected.gradients, 1e-12, f"gradients with chunk={chunk} and by default")
         outputs = {"output": found.output}, {"output": expected.output}
@@ -34,7 +34,7 @@ def claims(trial: Trial) -> None:
     """Where `exact` says so, the gradient is that of BPTT."""
     x, y = trial.data()
     for steps in (1, len(x)):
-        rule, net = trial.make(), trial.net()
+        rule, net = trial.make(), trial.net
         if steps < rule.traits.least_steps:
             continue
         for row in certify(net, rule, x[:steps], y, trial.loss).rows:
@@ -50,7 +50,7 @@ def order_of_the_batch(trial: Trial) -> None:
     if trial.noisy:
         return
     (x, y), order, contract = trial.data(), [2, 0, 1], trial.contract("order of the batch")
-    straight, turned = trial.learn(), trial.learn(data=(x[:, order], y[order]))
+    straight, turned = trial.whole, trial.learn(data=(x[:, order], y[order]))
     contract.agree(turned.gradients, straight.gradients, 1e-11, "gradients with samples in another order")
     outputs = {"output": turned.output}, {"output": straight.output[:, order]}
     contract.agree(*outputs, 1e-11, "outputs with samples in another order")
@@ -65,7 +65,7 @@ def no_error(trial: Trial) -> None:
 
 def accumulation(trial: Trial) -> None:
     """Gradients are added to what `.grad` holds."""
-    net, found = trial.net(), trial.learn().gradients
+    net, found = trial.net, trial.whole.gradients
     for parameter in net.parameters():
         parameter.grad = torch.ones_like(parameter)
     both = trial.learn(net=net).gradients
@@ -75,8 +75,8 @@ def accumulation(trial: Trial) -> None:
 
 def resumption(trial: Trial) -> None:
     """A sequence may be taken up in the middle; outputs go on, and gradients add up if the rule says so."""
-    (x, y), contract, whole = trial.data(), trial.contract("resumption"), trial.learn()
-    rule, net, loss = trial.make(), trial.net(), trial.piece_loss
+    (x, y), contract, whole = trial.data(), trial.contract("resumption"), trial.whole
+    rule, net, loss = trial.make(), trial.net, trial.piece_loss
     if rule.traits.least_steps > len(x) // 2:
         return
     first = trial.learn(rule, net=net, data=(x[:3], y), loss=loss)
@@ -138,7 +138,7 @@ def layer_hook(trial: Trial) -> bool:
     from spikewright.errors import SpikewrightError
     from spikewright.rules import HLOP, ContinualRule
 
-    rule, net, (x, y) = trial.make(), trial.net(), trial.data()
+    rule, net, (x, y) = trial.make(), trial.new_net(), trial.data()
     if rule.traits.gradients == "own" or isinstance(rule, ContinualRule):
         return False
     around, contract = HLOP(rule, rows=2, project="inputs"), trial.contract("layer hook")

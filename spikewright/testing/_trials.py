@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -57,13 +58,23 @@ class Trial:
         loss = self.loss
         return PerStep(loss.criterion, steps=len(self.data()[0])) if isinstance(loss, PerStep) else loss
 
+    @cached_property
     def net(self) -> Network:
+        """One network for all that leave it as it is, which is a contract of its own, and the first to be looked at."""
+        return self.new_net()
+
+    def new_net(self) -> Network:
         """Return the network, as new."""
         return Network(NETS[self.name]()[0])
 
     def data(self) -> tuple[Tensor, Tensor]:
         """Return input and targets."""
         return NETS[self.name]()[1:]
+
+    @cached_property
+    def whole(self) -> Learned:
+        """What comes of the whole sequence."""
+        return self.learn()
 
     def contract(self, name: str) -> Contract:
         """Return a contract of the rule on the network."""
@@ -79,7 +90,7 @@ class Trial:
         state: State | None = None,
     ) -> Learned:
         """Run a rule on a batch, with the same random numbers every time; what is left out is as new."""
-        rule, net = rule or self.make(), net or self.net()
+        rule, net = rule or self.make(), net or self.net
         x, y = data or self.data()
         torch.manual_seed(3)
         updates = list(rule.updates(net, x, y, loss or self.loss, state))

@@ -45,6 +45,7 @@ class Contract:
         """
         if found.keys() != expected.keys():
             self.broken(f"{what}: one has {sorted(found.keys() ^ expected.keys())} and the other has not.")
+        found, expected = ({n: v.detach() for n, v in table.items()} for table in (found, expected))
         rounding = 1e-3 * tolerance * max((float(value.double().norm()) for value in expected.values()), default=0.0)
         for name, value in expected.items():
             if found[name].shape != value.shape or found[name].dtype != value.dtype:
