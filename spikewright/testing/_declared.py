@@ -33,7 +33,7 @@ def binary(cell: Cell) -> None:
 
 
 def _traced(cell: Cell, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return gradients by currents through time, and those of single steps summed by the decay over what came before."""
+    """Return gradients by currents through time, and those of single steps, which the decay carries back."""
     neuron = cell.neuron()
     whole = differentiated(neuron, x)["gradient of current"]
     single = differentiated(neuron, x, through_time=False)["gradient of current"]

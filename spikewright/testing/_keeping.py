@@ -62,7 +62,9 @@ def updates(trial: Trial) -> None:
     if trial.loss.per_step and not trial.noisy:
         told = sum(float(update.loss) for update in found)
         value = float(trial.loss(torch.cat([update.output for update in found]), y, len(x)))
-        contract.holds(abs(told - value) <= 1e-10 * abs(value), f"a loss of {told:.12g} is told, and it is {value:.12g}.")
+        contract.holds(
+            abs(told - value) <= 1e-10 * abs(value), f"a loss of {told:.12g} is told, and it is {value:.12g}."
+        )
     odd = [update for update in found if update.loss.requires_grad or update.output.requires_grad]
     contract.holds(not odd, "an update holds a graph.")
 

@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 
 from spikewright.certify import certify
+from spikewright.errors import SpikewrightError
 from spikewright.losses import Loss
+from spikewright.rules import HLOP, ContinualRule
 from spikewright.testing._trials import Trial, different_chunks
 from spikewright.testing.contracts import Contract
 
@@ -130,14 +132,11 @@ class _LastStep(Loss):
 
 
 def layer_hook(trial: Trial) -> bool:
-    """Whether weight gradients that come from layers' backward passes can be kept out of directions, as declared.
+    """Weight gradients that come from the backward pass of layers can be kept out of directions there.
 
     Returns:
-        Whether it could be tried.
+        Whether it could be tried: not with gradients of its own, nor in a network that cannot be protected.
     """
-    from spikewright.errors import SpikewrightError
-    from spikewright.rules import HLOP, ContinualRule
-
     rule, net, (x, y) = trial.make(), trial.new_net(), trial.data()
     if rule.traits.gradients == "own" or isinstance(rule, ContinualRule):
         return False
@@ -160,7 +159,7 @@ def _outside(contract: Contract, around: object, found: dict[str, Tensor]) -> No
         inside, size = float((grad @ subspace.old.T.to(grad)).norm()), float(grad.norm())
         contract.holds(
             inside <= 1e-9 * size,
-            f"gradients are declared to come from the backward pass of layers, but with a projection there, {inside:.3g} "
-            f"of {size:.3g} of the gradient of '{layer}' lies in the directions that are closed. Declare "
+            "gradients are declared to come from the backward pass of layers, but with a projection there, "
+            f"{inside:.3g} of {size:.3g} of the gradient of '{layer}' lies in the directions that are closed. Declare "
             "gradients='own', or find them in runs started with the hooks of the batch.",
         )

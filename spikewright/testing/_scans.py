@@ -102,7 +102,9 @@ def shapes_and_types(cell: Cell) -> None:
 def live(cell: Cell) -> None:
     """Currents get a gradient."""
     grad = differentiated(cell.neuron(), cell.currents())["gradient of current"]
-    cell.contract("live gradients").holds(grad.any() and grad.isfinite().all(), "no finite gradient arrives at currents.")
+    cell.contract("live gradients").holds(
+        grad.any() and grad.isfinite().all(), "no finite gradient arrives at currents."
+    )
 
 
 def chunks(cell: Cell) -> None:
@@ -135,7 +137,8 @@ def cut(cell: Cell) -> None:
     (grad,) = torch.autograd.grad(sent[-1].sum(), x)
     crossed = float(grad[:-1].norm())
     cell.contract("credit cut").holds(
-        crossed == 0, f"with through_time=False a gradient of size {crossed:.3g} of the last step arrives at earlier ones."
+        crossed == 0,
+        f"with through_time=False a gradient of size {crossed:.3g} of the last step arrives at earlier ones.",
     )
 
 
