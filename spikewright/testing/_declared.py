@@ -50,11 +50,18 @@ def decay(cell: Cell) -> None:
     dynamics = cell.neuron().dynamics
     if dynamics.decay is None or not (dynamics.linear and dynamics.detached_reset):
         return
-    x = -cell.scale * (0.5 + torch.rand(STEPS, BATCH, cell.channels, dtype=torch.float64))
-    found, expected = _traced(cell, x)
-    if expected.any():  # a surrogate may have no slope there
-        tables = {"gradient of current": found}, {"gradient of current": expected}
-        cell.contract("decay").agree(*tables, 1e-5, "credit through time below the threshold, and by the decay")
+    neuron = cell.neuron()
+    x = (-4 * cell.scale * (0.5 + torch.rand(STEPS, BATCH, cell.channels, dtype=torch.float64))).requires_grad_()
+    (grad,) = torch.autograd.grad(run(neuron, x)[0][-1].sum(), x)
+    last = grad[-1]
+    if not last.all():  # a surrogate may have no slope there
+        return
+    kept = torch.as_tensor(neuron.decay_at(x)).detach().double()
+    expected = torch.stack([torch.ones_like(last) * kept**age for age in reversed(range(STEPS))])
+    tables = {"share": grad / last}, {"share": expected}
+    cell.contract("decay").agree(
+        *tables, 1e-5, "what the last step sees of a current, and the decay to the power of age"
+    )
 
 
 def reset(cell: Cell) -> None:
@@ -98,15 +105,16 @@ def rates(cell: Cell) -> None:
     """The rate map is what the mean output tends to, and rules of rates take neurons that have one, and no others."""
     neuron, contract = cell.neuron(), cell.contract("rate map")
     dynamics = neuron.dynamics
+    if dynamics.rate_map is not None:
+        current = torch.linspace(-0.25, 1.25, 16, dtype=torch.float64)[:, None].repeat(1, cell.channels) * cell.scale
+        expected = dynamics.rate_map(current.requires_grad_())
+        contract.holds(expected.requires_grad, "its rate map is not differentiable.")
     net, x, y = _learns(cell)
     still = x[:1].expand(len(x), *x.shape[1:])
     refused, has = _refused(DSR(), net, still, y), dynamics.rate_map is not None
     contract.holds(refused != has, f"DSR {'refuses' if refused else 'takes'} it, with rate_map={dynamics.rate_map}.")
     if dynamics.rate_map is None:
         return
-    current = torch.linspace(-0.25, 1.25, 16, dtype=torch.float64)[:, None].repeat(1, cell.channels) * cell.scale
-    expected = dynamics.rate_map(current.requires_grad_())
-    contract.holds(expected.requires_grad, "its rate map is not differentiable.")
     expected, full = expected.detach(), float(expected.detach().abs().max())
     kept = torch.as_tensor(1.0 if dynamics.decay is None else dynamics.decay).detach().double()
     for steps in (64, 512):

@@ -27,7 +27,7 @@ def traits(make: Callable[..., Rule]) -> None:
 
 def refusal(trial: Trial, expected: bool) -> bool:
     """Whether a network is refused, before its first step and with a clear error, if and only if that is expected."""
-    rule, net, contract, calls = trial.make(), trial.net, trial.contract("refusal"), []
+    rule, net, contract, calls = trial.make(), trial.new_net(), trial.contract("refusal"), []
     x, y = trial.data()
     net.wiring(x)  # its probe is no step
     hook = net.module.register_forward_pre_hook(lambda module, given: calls.append(module))
@@ -47,7 +47,6 @@ def refusal(trial: Trial, expected: bool) -> bool:
         ) from error
     finally:
         hook.remove()
-    net.zero_grad()
     contract.holds(not expected, "it is expected to be refused, and is not.")
     return False
 
@@ -77,9 +76,11 @@ def memory(trial: Trial) -> None:
         return
     if declared == "constant" and not isinstance(rule.chunk, int):
         rule = trial.make(chunk=1)
-    rows = plan(trial.net, rule, (4, *shape[1:]), measure=(4, 16, 64), report=()).rows
-    few, some, many = (row.saved_bytes for row in rows if row.measured)
-    said = f"memory={declared!r}, but {few}, {some} and {many} bytes are kept for 4, 16 and 64 steps."
+    measure = (4, 64) if declared == "constant" else (4, 16, 64)
+    rows = plan(trial.net, rule, (4, *shape[1:]), measure=measure, report=()).rows
+    few, *between, many = (row.saved_bytes for row in rows if row.measured)
+    some = between[0] if between else many
+    said = f"memory={declared!r}, but {[few, *between, many]} bytes are kept for {list(measure)} steps."
     growth = (many - some) / max(some - few, 1)  # 4 on a line, 2 with the root
     grows = many > some > few
     fits = {"constant": few == some == many, "linear": grows and growth > 3, "root": grows and growth <= 3}
@@ -121,7 +122,7 @@ def repetition(trial: Trial) -> None:
 
 def untouched_network(trial: Trial) -> None:
     """Learning leaves the network and the data as they were, `.grad` and batch norm aside."""
-    net, data, contract = trial.net, trial.data(), trial.contract("untouched network")
+    net, data, contract = trial.new_net(), trial.data(), trial.contract("untouched network")
     before, values = _marks(net.module), _values(net.module)
     kept = {"x": data[0].clone(), "y": data[1].clone()}
     trial.learn(net=net, data=data)

@@ -7,8 +7,9 @@ from torch import Tensor
 
 from spikewright.certify import certify
 from spikewright.errors import SpikewrightError
+from spikewright.hooks import Hooks
 from spikewright.losses import Loss
-from spikewright.rules import HLOP, ContinualRule
+from spikewright.rules import HLOP, Batch, ContinualRule
 from spikewright.testing._trials import Trial, different_chunks
 from spikewright.testing.contracts import Contract
 
@@ -137,10 +138,25 @@ def layer_hook(trial: Trial) -> bool:
     Returns:
         Whether it could be tried: not with gradients of its own, nor in a network that cannot be protected.
     """
-    rule, net, (x, y) = trial.make(), trial.new_net(), trial.data()
+    rule, net, (x, y), contract = trial.make(), trial.new_net(), trial.data(), trial.contract("layer hook")
     if rule.traits.gradients == "own" or isinstance(rule, ContinualRule):
         return False
-    around, contract = HLOP(rule, rows=2, project="inputs"), trial.contract("layer hook")
+    called: list[Hooks] = []
+
+    def look(hooks: Hooks) -> Hooks:
+        called.append(hooks)
+        return hooks
+
+    rule.prepare(net, x)
+    for _ in rule.learn(Batch(net, x, y, trial.loss, around=look)):
+        pass
+    net.zero_grad()
+    contract.holds(
+        called,
+        "gradients are declared to come from the backward pass of layers, but no run takes the hooks of the batch. "
+        "Start runs with batch.start(hooks), or declare gradients='own'.",
+    )
+    around = HLOP(trial.make(), rows=2, project="inputs")
     other = replace(trial, make=lambda **given: around)
     try:
         other.learn(around, net=net)

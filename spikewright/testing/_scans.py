@@ -81,7 +81,7 @@ def differentiated(
     weights = torch.randn(sent.shape, generator=_generator(), dtype=torch.float64).to(sent)
     wanted = {"current": x, **{name: p for name, p in neuron.named_parameters() if p.requires_grad}}
     if not sent.requires_grad:
-        return {"output": sent.detach()} | {name: torch.zeros_like(value) for name, value in wanted.items()}
+        sent = sent + 0 * x.sum()  # so that all gradients are zero
     grads = torch.autograd.grad((weights * sent).sum(), list(wanted.values()), allow_unused=True)
     found = {n: torch.zeros_like(v) if g is None else g for (n, v), g in zip(wanted.items(), grads)}
     return {"output": sent.detach()} | {f"gradient of {name}": value for name, value in found.items()}

@@ -12,8 +12,8 @@ from spikewright.testing._trials import Trial
 from spikewright.testing.nets import NETS
 
 EVERYWHERE: tuple[Callable[[Trial], None], ...] = (
-    _keeping.repetition,
     _keeping.untouched_network,
+    _keeping.repetition,
     _keeping.updates,
     _keeping.fresh_copies,
     _keeping.state_dict,

@@ -35,7 +35,7 @@ def test_what_is_refused_is_a_network() -> None:
 def test_every_rule(index: int) -> None:
     """On one network of which all is asked, and on another in turn."""
     entry: Entry = RULES[index]
-    nets = ("mlp",) if index % 3 else ("mlp", OTHERS[index // 3 % len(OTHERS)])
+    nets = ("mlp",) if index % 5 else ("mlp", OTHERS[index // 5 % len(OTHERS)])
     assert_rule(entry.make, nets=nets, refuses=entry.refuses, resumes=entry.resumes, noisy=entry.noisy)
 
 
