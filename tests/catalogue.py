@@ -9,9 +9,10 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
+from spikewright import rules
 from spikewright.losses import Loss, OnRate, PerStep
-from spikewright.neurons import IF, LIF, Neuron
-from spikewright.rules import BPTT, DSR, GPM, HLOP, IDE, OTTT, SLTT, SPIDE, OnlineRule, Rule
+from spikewright.neurons import DSRIF, DSRLIF, IF, LIF, AlphaLIF, Neuron
+from spikewright.rules import BPTT, DSR, EWC, GPM, HLOP, IDE, OTTT, SLTT, SPIDE, LwF, Naive, OnlineRule, Replay, Rule
 from spikewright.solvers import Anderson, FixedPoint
 from spikewright.spatial import DFA, DKP, FA, OPZO, ZO, SignSymmetric, Spatial
 from tests.nets import NETS
@@ -38,7 +39,7 @@ class Entry:
         constant_memory: What is saved for backward does not grow with the number of steps.
         resumes: A sequence that is learned in two pieces gives the gradient of the whole.
         traces: Keeps traces, and so needs one leak at every synapse.
-        refuses: Networks of `tests/nets.py` that it cannot learn in.
+        refuses: Networks of `tests/nets.py` and of `spikewright.testing` that it cannot learn in.
         rates: Learns from rates, not steps: needs a soft reset, and masks that do not change.
         splits: The gradients of two halves of a batch, learned apart, average to that of the whole.
         noisy: Draws noise, which belongs to places in the batch.
@@ -60,6 +61,10 @@ class Entry:
     def loss(self) -> Loss:
         """A loss it can learn from."""
         return (OnRate if self.rates else PerStep)(F.cross_entropy)
+
+    def learns_in(self, name: str) -> bool:
+        """Whether it has to learn in the network with a name; if not, it has to refuse it."""
+        return name not in self.refuses
 
     def __str__(self) -> str:
         given = self.make.keywords if isinstance(self.make, partial) else {}
@@ -204,7 +209,7 @@ def _around(outer: Callable[..., Rule], entry: Entry) -> Entry:
 
 
 def _of_rates(make: Callable[..., Rule], oracle: Callable[[Rule, Case], Params], *refused: str) -> Entry:
-    refuses = frozenset(("hard_reset", "delayed", *refused))
+    refuses = frozenset(("hard_reset", "delayed", "masked", *refused))
     return Entry(make, oracle, where_rates_are_plain, nowhere, resumes=False, refuses=refuses, rates=True)
 
 
@@ -245,15 +250,28 @@ RULES = [
     _credit(OTTT, OPZO, alpha=0.5, momentum=0.8),
     _credit(OTTT, OPZO, alpha=1.0, momentum=0.8, position="pre", antithetic=False),
     _credit(SLTT, OPZO, alpha=0.5, momentum=0.8, law="rademacher"),
+    Entry(
+        partial(rules.OPZO, alpha=0.5, momentum=0.8),
+        _direct,
+        nowhere,
+        resumes=False,
+        traces=True,
+        splits=False,
+        noisy=True,
+    ),
     _around(HLOP, _BPTT),
     _around(HLOP, _OTTT),
     _around(GPM, _of_rates(DSR, _plain(rate.gradients), "feedback")),
+    _around(EWC, _OTTT),
+    _around(LwF, _BPTT),
+    _around(Naive, _OTTT),
+    _around(Replay, Entry(SLTT, _plain(sltt.gradients), readout)),
 ]
 
 STEPWISE = [entry for entry in RULES if not entry.rates]
 """The rules that see every step."""
 
-CASES = [(entry, name) for entry in RULES for name in NETS if name not in entry.refuses]
+CASES = [(entry, name) for entry in RULES for name in NETS if entry.learns_in(name)]
 """Every rule with every network it can learn in."""
 
 
@@ -286,3 +304,14 @@ NEURONS = {
     "if": Cell(IF, (1.0, 1.0, 1.0)),
     "if, hard reset": Cell(partial(IF, reset="zero"), (1.0, 1.0, 1.0), hard=True),
 }
+
+FURTHER_NEURONS: dict[str, Callable[[], Neuron]] = {
+    "low rest": partial(IF, threshold=0.7, rest=-0.7, gain=0.6, amplitude=1.5),
+    "noisy": partial(LIF, noise=0.1),
+    "alpha": AlphaLIF,
+    "alpha, soft reset": partial(AlphaLIF, reset="subtract", detach_reset=True),
+    "dsr if": DSRIF,
+    "dsr if, fixed": partial(DSRIF, learn_threshold=False),
+    "dsr lif": DSRLIF,
+}
+"""Neurons that have no cell: other dynamics, or constants other than a threshold of 1 and spikes of 1."""

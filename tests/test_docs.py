@@ -53,6 +53,9 @@ def test_the_rule_of_the_extending_page_works():
     x, y = 3 * torch.rand(6, 5, 4), torch.tensor([0, 1, 2, 1, 0])
     loss = sw.losses.PerStep(torch.nn.CrossEntropyLoss())
     whole, cut = (sw.certify(net, rule(chunk=chunk), x, y, loss) for chunk in (None, 4))
+    for block in blocks(ROOT / "docs" / "extending.md")[1:]:
+        exec(block, scope)  # which holds them to the contracts of the kit
+    assert {"Plain", "Escaping", "assert_rule", "assert_neuron"} <= scope.keys()
     assert whole.ok
     assert [row.relative_error for row in whole.rows] == pytest.approx(
         [row.relative_error for row in cut.rows], abs=1e-5

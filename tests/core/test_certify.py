@@ -19,7 +19,7 @@ from tests.catalogue import STEPWISE, Entry
 from tests.core.support import CE, Lambda, certificate, lively, two_layers
 from tests.nets import sample
 from tests.oracles.compare import relative
-from tests.rules.support import NOISY, gradients, names
+from tests.rules.support import NOISY, gradients, names, unless_refused
 
 
 class Boastful(SLTT):
@@ -39,6 +39,7 @@ class Doubled(BPTT):
 @pytest.mark.parametrize("entry", STEPWISE, ids=names(STEPWISE))
 @pytest.mark.parametrize("name", NOISY)
 def test_leaves_no_trace(entry: Entry, name: str) -> None:
+    unless_refused(entry, name)
     net, rule, (x, y) = Network(NOISY[name]()), entry.make(), sample(name, 0)
     for parameter in list(net.parameters())[:2]:
         parameter.grad = torch.ones_like(parameter)

@@ -27,6 +27,7 @@ LAYERS = [
     ["spatial", "subspaces"],
     ["rules"],
     ["certify", "plan", "energy"],
+    ["testing"],
     ["bench"],
     ["train"],
     ["continual", "graph"],

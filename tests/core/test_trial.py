@@ -26,7 +26,7 @@ from spikewright.trial import restored, untouched
 from tests.catalogue import RULES, Entry
 from tests.core.support import CE, lively
 from tests.nets import NETS, sample
-from tests.rules.support import NOISY, names
+from tests.rules.support import NOISY, names, unless_refused
 
 MSE = OnRate(nn.CrossEntropyLoss())
 
@@ -82,6 +82,7 @@ def two_grads(net: nn.Module) -> None:
 @pytest.mark.parametrize("entry", RULES, ids=names())
 @pytest.mark.parametrize("name", NOISY)
 def test_a_gradient_check_of_any_rule_changes_nothing(entry: Entry, name: str) -> None:
+    unless_refused(entry, name)
     net, rule, (x, y) = Network(NETS[name](0) if entry.rates else NOISY[name]()), entry.make(), sample(name, 0)
     two_grads(net)
     kept: tuple[dict[int, Any], dict[int, Any]] = {}, {}

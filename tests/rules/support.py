@@ -3,10 +3,12 @@
 from collections.abc import Iterable
 from functools import cache
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from spikewright.errors import IncompatibleRule
 from spikewright.layers import StepDropout
 from spikewright.losses import Loss, OnRate, PerStep
 from spikewright.network import Network
@@ -84,6 +86,15 @@ def assert_identical(left: Params, right: Params) -> None:
     """Equality to the last bit."""
     assert left.keys() == right.keys()
     assert [name for name in left if not torch.equal(left[name], right[name])] == []
+
+
+def unless_refused(entry: Entry, name: str) -> None:
+    """Go on with a test on a network, or on another of its kind, unless the rule refuses it; and see that it does."""
+    if entry.learns_in(name):
+        return
+    with pytest.raises(IncompatibleRule):
+        learn(entry.make(), NETS[name](0), *sample(name, 0))
+    pytest.skip(f"refuses '{name}', as it has to")
 
 
 def names(entries: Iterable[Entry] = RULES) -> list[str]:

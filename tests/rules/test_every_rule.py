@@ -6,12 +6,19 @@ from torch import Tensor
 
 from spikewright.certify import certify
 from spikewright.network import Network
+from spikewright.testing import different_chunks
 from tests.catalogue import CASES, Entry, everywhere
 from tests.nets import NETS, sample
 from tests.oracles.compare import assert_agree, relative
 from tests.rules.support import by_bptt, by_program, collected, found, gradients, learn
 
-pytestmark = pytest.mark.parametrize("entry, name", CASES, ids=[f"{entry}-{name}" for entry, name in CASES])
+every_case = pytest.mark.parametrize("entry, name", CASES, ids=[f"{entry}-{name}" for entry, name in CASES])
+CHUNKS = [
+    (entry, name, chunk)
+    for entry, name in CASES
+    for chunk in different_chunks(entry.make, Network(NETS[name](0)), sample(name, 0)[0])
+]
+"""Every length of a chunk, with every rule and network that it makes run otherwise than by default."""
 
 
 def silent(output: Tensor, y: Tensor) -> Tensor:
@@ -19,6 +26,7 @@ def silent(output: Tensor, y: Tensor) -> Tensor:
     return 0 * output.sum()
 
 
+@every_case
 def test_is_live(entry: Entry, name: str) -> None:
     module = NETS[name](0)
     last = learn(entry.make(), module, *sample(name, 0))[-1]
@@ -26,10 +34,12 @@ def test_is_live(entry: Entry, name: str) -> None:
     assert all(grad.any() for grad in collected(module).values())
 
 
+@every_case
 def test_equals_its_explicit_program(entry: Entry, name: str) -> None:
     assert_agree(found(entry, name), by_program(entry, name), 1e-10)
 
 
+@every_case
 def test_equals_bptt_where_it_claims_to_and_nowhere_else(entry: Entry, name: str) -> None:
     distances = relative(found(entry, name), by_bptt(entry, name))
     equal = {parameter for parameter, distance in distances.items() if distance < 1e-12}
@@ -37,6 +47,7 @@ def test_equals_bptt_where_it_claims_to_and_nowhere_else(entry: Entry, name: str
     assert all(distance > 1e-2 for parameter, distance in distances.items() if parameter not in equal), distances
 
 
+@every_case
 def test_keeps_its_promises_and_makes_those_it_can(entry: Entry, name: str) -> None:
     certificate = certify(Network(NETS[name](0)), entry.make(), *sample(name, 0), entry.loss)
     assert certificate.ok, certificate.table()
@@ -44,11 +55,12 @@ def test_keeps_its_promises_and_makes_those_it_can(entry: Entry, name: str) -> N
     assert {row.site for row in certificate.rows} == everywhere(name)
 
 
-@pytest.mark.parametrize("chunk", [1, 2, 4, 6])
+@pytest.mark.parametrize("entry, name, chunk", CHUNKS, ids=["-".join(map(str, case)) for case in CHUNKS])
 def test_every_chunk_length_gives_the_same(entry: Entry, name: str, chunk: int) -> None:
     assert_agree(gradients(entry.make(chunk=chunk), NETS[name](0), *sample(name, 0)), found(entry, name))
 
 
+@every_case
 def test_the_order_of_the_batch_is_nothing_to_a_rule(entry: Entry, name: str) -> None:
     if entry.noisy:
         pytest.skip("noise belongs to places in the batch")
@@ -60,6 +72,7 @@ def test_the_order_of_the_batch_is_nothing_to_a_rule(entry: Entry, name: str) ->
     torch.testing.assert_close(turned, straight[:, order], rtol=1e-12, atol=1e-12)
 
 
+@every_case
 def test_no_teaching_no_learning(entry: Entry, name: str) -> None:
     grads = gradients(entry.make(), NETS[name](0), *sample(name, 0), type(entry.loss)(silent))
     assert not any(grad.any() for grad in grads.values())

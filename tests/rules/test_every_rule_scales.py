@@ -14,7 +14,7 @@ from tests.catalogue import RULES, Entry
 from tests.nets import NETS, sample
 from tests.oracles.compare import assert_agree
 from tests.processes import both
-from tests.rules.support import collected, gradients, learn, names
+from tests.rules.support import collected, gradients, learn, names, unless_refused
 
 SPLITTING = [entry for entry in RULES if entry.splits]
 every_rule = pytest.mark.parametrize("entry", RULES, ids=names())
@@ -34,8 +34,8 @@ def tiny_conv(seed: int) -> nn.Module:
 def test_memory_grows_with_the_steps_for_bptt_only(
     entry: Entry, build: Callable[[int], nn.Module], shape: tuple[int, ...]
 ) -> None:
-    if build is NETS["feedback"] and "feedback" in entry.refuses:
-        pytest.skip("no rule for feedback")
+    if build is NETS["feedback"]:
+        unless_refused(entry, "feedback")
     few, many = plan(Network(build(0)), entry.make(), shape, measure=(4, 1024), report=()).rows
     assert few.measured and many.measured and few.saved_bytes > 0
     if entry.constant_memory:

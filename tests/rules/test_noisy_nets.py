@@ -13,7 +13,18 @@ from tests.catalogue import STEPWISE, Entry
 from tests.nets import sample
 from tests.oracles.compare import assert_agree
 from tests.oracles.machine import Machine, Params
-from tests.rules.support import CE, NOISY, assert_identical, collected, dense, gradients, learn, names, prepared
+from tests.rules.support import (
+    CE,
+    NOISY,
+    assert_identical,
+    collected,
+    dense,
+    gradients,
+    learn,
+    names,
+    prepared,
+    unless_refused,
+)
 
 every_rule = pytest.mark.parametrize("entry", STEPWISE, ids=names(STEPWISE))
 QUIET = [entry for entry in STEPWISE if not entry.noisy]
@@ -54,6 +65,7 @@ def test_equals_its_explicit_program(entry: Entry) -> None:
 @every_net
 @pytest.mark.parametrize("chunk", [1, 2, 4])
 def test_every_chunk_length_gives_the_same(entry: Entry, name: str, chunk: int) -> None:
+    unless_refused(entry, name)
     one, other = NOISY[name](), NOISY[name]()
     expected = gradients(entry.make(chunk=6), one, *sample(name, 0))
     assert_agree(gradients(entry.make(chunk=chunk), other, *sample(name, 0)), expected)
@@ -76,6 +88,7 @@ def test_the_forward_pass_is_the_same_for_all_rules(name: str) -> None:
 @pytest.mark.parametrize("entry", QUIET, ids=names(QUIET))
 @every_net
 def test_a_rule_changes_no_forward_pass_in_evaluation(entry: Entry, name: str) -> None:
+    unless_refused(entry, name)
     module, (x, y) = NOISY[name]().eval(), sample(name, 0)
     with torch.no_grad():
         expected, _ = Network(module).run(x)
@@ -96,5 +109,6 @@ def test_the_mask_is_kept_within_a_sequence_and_redrawn_for_the_next(entry: Entr
 @every_rule
 @every_net
 def test_promises_hold_with_statistics_and_masks(entry: Entry, name: str) -> None:
+    unless_refused(entry, name)
     certificate = certify(Network(NOISY[name]()), entry.make(), *sample(name, 0), CE)
     assert certificate.ok, certificate.table()

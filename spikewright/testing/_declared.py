@@ -1,0 +1,143 @@
+"""The contracts of a neuron that are about what it declares in `dynamics`."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from spikewright.certify import certify
+from spikewright.errors import IncompatibleRule
+from spikewright.losses import OnRate, PerStep
+from spikewright.network import Network
+from spikewright.neurons import Dynamics
+from spikewright.rules import DSR, OTTT, Rule
+from spikewright.testing._scans import BATCH, STEPS, Cell, differentiated, run
+
+
+def declared(cell: Cell) -> None:
+    """It declares dynamics, with as many decays as it has channels, or one."""
+    contract, dynamics = cell.contract("dynamics"), cell.neuron().dynamics
+    contract.holds(isinstance(dynamics, Dynamics), f"its dynamics are {dynamics!r}, and no Dynamics.")
+    entries = torch.as_tensor(0.0 if dynamics.decay is None else dynamics.decay).numel()
+    contract.holds(entries in (1, cell.channels), f"it declares {entries} decays for {cell.channels} channels.")
+
+
+def binary(cell: Cell) -> None:
+    """All it emits is zeros and ones."""
+    neuron = cell.neuron()
+    if not (neuron.dynamics.binary or neuron.binary):
+        return
+    with torch.no_grad():
+        sent, _ = run(neuron, torch.cat([cell.currents(seed=seed) for seed in range(4)]))
+    odd = sorted(set(sent.unique().tolist()) - {0.0, 1.0})
+    cell.contract("binary").holds(not odd, f"it emits {odd[:3]}, and not zeros and ones only.")
+
+
+def _traced(cell: Cell, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return gradients by currents through time, and those of single steps, which the decay carries back."""
+    neuron = cell.neuron()
+    whole = differentiated(neuron, x)["gradient of current"]
+    single = differentiated(neuron, x, through_time=False)["gradient of current"]
+    decay = neuron.decay_at(x)
+    expected, carried = torch.empty_like(single), torch.zeros_like(single[0])
+    for t in reversed(range(len(x))):
+        carried = single[t] + (0.0 if decay is None else decay) * carried
+        expected[t] = carried
+    return whole, expected.detach()
+
+
+def decay(cell: Cell) -> None:
+    """Far below the threshold, what is left of a current after some steps is the decay to the power of their number."""
+    dynamics = cell.neuron().dynamics
+    if dynamics.decay is None or not (dynamics.linear and dynamics.detached_reset):
+        return
+    neuron = cell.neuron()
+    x = (-4 * cell.scale * (0.5 + torch.rand(STEPS, BATCH, cell.channels, dtype=torch.float64))).requires_grad_()
+    (grad,) = torch.autograd.grad(run(neuron, x)[0][-1].sum(), x)
+    last = grad[-1]
+    if not last.all():  # a surrogate may have no slope there
+        return
+    kept = torch.as_tensor(neuron.decay_at(x)).detach().double()
+    expected = torch.stack([torch.ones_like(last) * kept**age for age in reversed(range(STEPS))])
+    tables = {"share": grad / last}, {"share": expected}
+    cell.contract("decay").agree(
+        *tables, 1e-5, "what the last step sees of a current, and the decay to the power of age"
+    )
+
+
+def reset(cell: Cell) -> None:
+    """With a soft, detached reset, spikes change nothing about that."""
+    dynamics = cell.neuron().dynamics
+    linear = dynamics.decay is not None and dynamics.linear
+    if not (linear and dynamics.soft_reset and dynamics.detached_reset):
+        return
+    found, expected = _traced(cell, cell.currents())
+    tables = {"gradient of current": found}, {"gradient of current": expected}
+    cell.contract("soft, detached reset").agree(*tables, 1e-9, "credit through time over spikes, and by the decay")
+
+
+def _learns(cell: Cell) -> tuple[Network, Tensor, Tensor]:
+    """Return a network with the neurons in its last layer, and data."""
+    torch.manual_seed(4)
+    layer = nn.Linear(6, cell.channels).double()
+    with torch.no_grad():
+        layer.weight.copy_(cell.scale * torch.rand(layer.weight.shape, dtype=torch.float64) / 2)
+    net = Network(nn.Sequential(layer, cell.neuron(), nn.Linear(cell.channels, 4).double()))
+    return net, torch.rand(STEPS, BATCH, 6, dtype=torch.float64), torch.tensor([0, 2, 1])
+
+
+def traceable(cell: Cell) -> None:
+    """OTTT promises the gradient of BPTT in front of last neurons with one decay, and refuses those without."""
+    dynamics, rule, contract = cell.neuron().dynamics, OTTT(), cell.contract("OTTT")
+    net, x, y = _learns(cell)
+    refused = _refused(rule, net, x, y)
+    one = dynamics.decay is not None and torch.as_tensor(dynamics.decay).numel() == 1
+    contract.holds(refused != one, f"OTTT {'refuses' if refused else 'takes'} it, with decay={dynamics.decay}.")
+    if refused or not (dynamics.linear and dynamics.soft_reset and dynamics.detached_reset):
+        return
+    rows = {row.site: row for row in certify(net, rule, x, y, PerStep(F.cross_entropy)).rows}
+    for name in ("0.weight", "0.bias"):
+        contract.holds(rows[name].exact, f"OTTT does not promise '{name}' in front of it to be that of BPTT.")
+        error = rows[name].relative_error
+        contract.holds(rows[name].kept or error < 1e-9, f"OTTT's gradient in front of it is {error:.3g} off BPTT's.")
+
+
+def rates(cell: Cell) -> None:
+    """The rate map is what the mean output tends to, and rules of rates take neurons that have one, and no others."""
+    neuron, contract = cell.neuron(), cell.contract("rate map")
+    dynamics = neuron.dynamics
+    if dynamics.rate_map is not None:
+        current = torch.linspace(-0.25, 1.25, 16, dtype=torch.float64)[:, None].repeat(1, cell.channels) * cell.scale
+        expected = dynamics.rate_map(current.requires_grad_())
+        contract.holds(expected.requires_grad, "its rate map is not differentiable.")
+    net, x, y = _learns(cell)
+    still = x[:1].expand(len(x), *x.shape[1:])
+    refused, has = _refused(DSR(), net, still, y), dynamics.rate_map is not None
+    contract.holds(refused != has, f"DSR {'refuses' if refused else 'takes'} it, with rate_map={dynamics.rate_map}.")
+    if dynamics.rate_map is None:
+        return
+    expected, full = expected.detach(), float(expected.detach().abs().max())
+    kept = torch.as_tensor(1.0 if dynamics.decay is None else dynamics.decay).detach().double()
+    for steps in (64, 512):
+        with torch.no_grad():
+            sent, _ = run(neuron, current.detach().expand(steps, *current.shape))
+        weights = kept ** torch.arange(steps - 1, -1, -1, dtype=torch.float64).view(-1, 1)
+        mean = (sent * weights[:, None] / weights.sum(0)).sum(0)
+        error, allowed = (mean - expected).abs() / full, 1.5 / weights.sum(0) + 4 * neuron.noise / steps**0.5
+        worst = float((error - allowed).max())
+        contract.holds(
+            worst <= 0,
+            f"for constant currents over {steps} steps its mean output is up to {float(error.max()):.3g} of its range "
+            f"away from its rate map, where {float(allowed.max()):.3g} is what the rest of a potential can be.",
+        )
+
+
+def _refused(rule: Rule, net: Network, x: Tensor, y: Tensor) -> bool:
+    loss = (OnRate if rule.traits.loss == "rate" else PerStep)(F.cross_entropy)
+    try:
+        for _ in rule.updates(net, x, y, loss):
+            pass
+    except IncompatibleRule:
+        return True
+    finally:
+        net.zero_grad()
+    return False

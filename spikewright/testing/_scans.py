@@ -1,0 +1,178 @@
+"""The contracts of a neuron that are about its scan, whatever its dynamics."""
+
+import pickle
+import sys
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from spikewright.neurons import Neuron
+from spikewright.temporal import SiteState
+from spikewright.testing.contracts import Contract, Table
+
+STEPS, BATCH = 7, 3
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A neuron under test, and currents that it fires at.
+
+    Attributes:
+        make: Builds the neuron.
+        channels: How many channels its currents have.
+    """
+
+    make: Callable[[], Neuron]
+    channels: int
+
+    def neuron(self, dtype: torch.dtype = torch.float64) -> Neuron:
+        """Return one of them, the same every time as far as it is drawn from torch's generator."""
+        torch.manual_seed(1)
+        return self.make().to(dtype)
+
+    def contract(self, name: str) -> Contract:
+        """Return a contract of the neuron."""
+        return Contract(name, repr(self.make()), f"currents of {self.channels} channels")
+
+    def currents(self, *space: int, steps: int = STEPS, seed: int = 0) -> Tensor:
+        """Return currents `[time, batch, channel, *space]`, at which some of the neurons fire."""
+        source = torch.Generator().manual_seed(seed)
+        shape = steps, BATCH, self.channels, *space
+        return self.scale * (1.5 * torch.rand(shape, generator=source, dtype=torch.float64) - 0.25)
+
+    @cached_property
+    def scale(self) -> float:
+        """The least power of two that, as a size of currents, makes a fifth of the neurons fire."""
+        drawn = 1.5 * torch.rand(16, 8, self.channels, generator=_generator(), dtype=torch.float64) - 0.25
+        for power in range(-10, 12):
+            with torch.no_grad():
+                sent, _ = run(self.neuron(), 2.0**power * drawn)
+            if (sent.abs() > 0.5 * sent.abs().max()).double().mean() > 0.2 and sent.any():
+                return 2.0**power
+        self.contract("fires").broken(f"it does not at currents of up to {2.0**11:g}.")
+
+
+def _generator() -> torch.Generator:
+    return torch.Generator().manual_seed(5)
+
+
+def run(
+    neuron: Neuron, x: Tensor, lengths: Sequence[int] = (), through_time: bool = True, state: SiteState | None = None
+) -> tuple[Tensor, SiteState]:
+    """Scan a sequence, in pieces if their lengths are given; what the neuron draws is the same every time."""
+    torch.manual_seed(2)
+    state, sent = dict(state or {}), []
+    for piece in x.split(list(lengths) or [len(x)]):
+        output, state = neuron.scan(piece, state, through_time)
+        sent.append(output)
+    return torch.cat(sent), state
+
+
+def differentiated(
+    neuron: Neuron, x: Tensor, lengths: Sequence[int] = (), through_time: bool = True
+) -> dict[str, Tensor]:
+    """Return the outputs of a scan, and the gradients of a weighted sum of them."""
+    x = x.clone().requires_grad_()
+    sent, _ = run(neuron, x, lengths, through_time)
+    weights = torch.randn(sent.shape, generator=_generator(), dtype=torch.float64).to(sent)
+    wanted = {"current": x, **{name: p for name, p in neuron.named_parameters() if p.requires_grad}}
+    if not sent.requires_grad:
+        sent = sent + 0 * x.sum()  # so that all gradients are zero
+    grads = torch.autograd.grad((weights * sent).sum(), list(wanted.values()), allow_unused=True)
+    found = {n: torch.zeros_like(v) if g is None else g for (n, v), g in zip(wanted.items(), grads)}
+    return {"output": sent.detach()} | {f"gradient of {name}": value for name, value in found.items()}
+
+
+def shapes_and_types(cell: Cell) -> None:
+    """What is sent has the shape, dtype and device of the current."""
+    contract = cell.contract("shape and type")
+    for space in ((), (2, 4)):
+        for dtype in (torch.float64, torch.float32):
+            x = cell.currents(*space).to(dtype)
+            sent, _ = run(cell.neuron(dtype), x)
+            said = f"a current of {x.dtype}, {list(x.shape)} is answered by {sent.dtype}, {list(sent.shape)}"
+            same = (sent.shape, sent.dtype, sent.device) == (x.shape, x.dtype, x.device)
+            contract.holds(same, f"{said} on {sent.device}.")
+
+
+def live(cell: Cell) -> None:
+    """Currents get a gradient."""
+    grad = differentiated(cell.neuron(), cell.currents())["gradient of current"]
+    cell.contract("live gradients").holds(
+        grad.any() and grad.isfinite().all(), "no finite gradient arrives at currents."
+    )
+
+
+def chunks(cell: Cell) -> None:
+    """A scan of a chunk is a scan of its steps one by one."""
+    x, contract = cell.currents(), cell.contract("chunks")
+    for through_time in (True, False):
+        whole = differentiated(cell.neuron(), x, through_time=through_time)
+        for lengths in ([1] * STEPS, [3, STEPS - 3]):
+            pieces = differentiated(cell.neuron(), x, lengths, through_time)
+            what = f"a scan in pieces of {lengths} steps and at once, with through_time={through_time}"
+            contract.agree(pieces, whole, 1e-10, what)
+
+
+def state_in_place(cell: Cell) -> None:
+    """Neither the state nor the current is changed."""
+    contract, neuron, x = cell.contract("state not changed in place"), cell.neuron(), cell.currents()
+    with torch.no_grad():
+        _, state = run(neuron, x)
+        kept, current = {name: value.clone() for name, value in state.items()}, x.clone()
+        given = dict(state)
+        neuron.scan(x, given, True)
+    contract.agree(given, kept, 0, "the state after and before a scan that takes it up")
+    contract.agree({"current": x}, {"current": current}, 0, "the current after and before a scan")
+
+
+def cut(cell: Cell) -> None:
+    """With `through_time=False` no gradient passes from one step to the next."""
+    x = cell.currents().requires_grad_()
+    sent, _ = run(cell.neuron(), x, through_time=False)
+    (grad,) = torch.autograd.grad(sent[-1].sum(), x)
+    crossed = float(grad[:-1].norm())
+    cell.contract("credit cut").holds(
+        crossed == 0,
+        f"with through_time=False a gradient of size {crossed:.3g} of the last step arrives at earlier ones.",
+    )
+
+
+def samples(cell: Cell) -> None:
+    """Samples of a batch know nothing of each other."""
+    x, contract = cell.currents(), cell.contract("samples apart")
+    other = x.clone()
+    other[:, 0] = cell.currents(seed=1)[:, 0]
+    one, two = (differentiated(cell.neuron(), value) for value in (x, other))
+    rows = [{n: v[:, 1:] for n, v in found.items() if v.shape == x.shape} for found in (one, two)]
+    contract.agree(rows[1], rows[0], 1e-12, "the other samples after and before a change of the first")
+    turned = run(cell.neuron(), x.flip(1))[0].flip(1)
+    if not cell.neuron().noise:
+        contract.agree({"output": turned}, {"output": one["output"]}, 1e-12, "samples in another order")
+
+
+def copies(cell: Cell) -> None:
+    """A copy, a pickle, and another one with its `state_dict` do the same."""
+    contract, neuron, x = cell.contract("copies"), cell.neuron(), cell.currents()
+    torch.manual_seed(9)
+    other = cell.make().double()
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.add_(0.125)
+    other.load_state_dict({name: value.clone() for name, value in neuron.state_dict().items()})
+    found: dict[str, Table] = {"its state_dict": differentiated(other, x)}
+    found["deepcopy"] = differentiated(deepcopy(neuron), x)
+    if _importable(type(neuron)):
+        found["pickle"] = differentiated(pickle.loads(pickle.dumps(neuron)), x)
+    expected = differentiated(neuron, x)
+    for way, table in found.items():
+        contract.agree(table, expected, 0, f"one that is copied by {way} and the original")
+
+
+def _importable(kind: type) -> bool:
+    """Whether a class can be found by its name, as pickle has to."""
+    return getattr(sys.modules.get(kind.__module__), kind.__qualname__, None) is kind

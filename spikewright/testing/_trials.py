@@ -1,0 +1,134 @@
+"""One rule on one network, tried again and again from the same start."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from spikewright.losses import Loss, PerStep, standard_loss
+from spikewright.network import Network
+from spikewright.rules import ContinualRule, Rule, Update, steps_at_once
+from spikewright.temporal import State
+from spikewright.testing.contracts import Contract, Table
+from spikewright.testing.nets import NETS
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What came of a sequence: the updates, and the gradients."""
+
+    updates: list[Update]
+    gradients: dict[str, Tensor]
+
+    @property
+    def output(self) -> Tensor:
+        """Of all steps, `[time, batch, *output]`."""
+        return torch.cat([update.output for update in self.updates])
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A rule, a network, and what is expected.
+
+    Attributes:
+        make: Builds the rule; takes `chunk`.
+        name: Of the network.
+        given_loss: The loss, if it is not the standard one of the rule.
+        resumes: A sequence learned in pieces gives the gradient of the whole.
+        noisy: The rule draws noise, which belongs to places in the batch.
+    """
+
+    make: Callable[..., Rule]
+    name: str
+    given_loss: Loss | None
+    resumes: bool
+    noisy: bool
+
+    @property
+    def loss(self) -> Loss:
+        """The loss it learns by."""
+        return self.given_loss or standard_loss(self.make().traits.loss)(F.cross_entropy)
+
+    @property
+    def piece_loss(self) -> Loss:
+        """The loss of a part of a sequence, as a share of the whole."""
+        loss = self.loss
+        return PerStep(loss.criterion, steps=len(self.data()[0])) if isinstance(loss, PerStep) else loss
+
+    @cached_property
+    def net(self) -> Network:
+        """One network for all that leave it as it is, which is a contract of its own, and the first to be looked at."""
+        return self.new_net()
+
+    def new_net(self) -> Network:
+        """Return the network, as new."""
+        return Network(NETS[self.name]()[0])
+
+    def data(self) -> tuple[Tensor, Tensor]:
+        """Return input and targets."""
+        return NETS[self.name]()[1:]
+
+    @cached_property
+    def whole(self) -> Learned:
+        """What comes of the whole sequence."""
+        return self.learn()
+
+    def contract(self, name: str) -> Contract:
+        """Return a contract of the rule on the network."""
+        return Contract(name, repr(self.make()), f"'{self.name}'")
+
+    def learn(
+        self,
+        rule: Rule | None = None,
+        *,
+        net: Network | None = None,
+        data: tuple[Tensor, Tensor] | None = None,
+        loss: Loss | None = None,
+        state: State | None = None,
+    ) -> Learned:
+        """Run a rule on a batch, with the same random numbers every time; what is left out is as new."""
+        rule, net = rule or self.make(), net or self.net
+        x, y = data or self.data()
+        torch.manual_seed(3)
+        updates = list(rule.updates(net, x, y, loss or self.loss, state))
+        return Learned(updates, gradients(net))
+
+
+def gradients(net: Network) -> dict[str, Tensor]:
+    """Return the gradient of every parameter, zero where there is none, and forget it."""
+    found = {n: torch.zeros_like(p) if p.grad is None else p.grad.clone() for n, p in net.module.named_parameters()}
+    net.zero_grad()
+    return found
+
+
+def different_chunks(make: Callable[..., Rule], net: Network, x: Tensor) -> list[int]:
+    """Return lengths of chunks at which a rule runs otherwise than by default, and than at each other.
+
+    Args:
+        make: Builds the rule; takes `chunk`.
+        net: The network; none where a connection needs the last step's output, as steps run one by one there.
+        x: Input, `[time, batch, *feature]`.
+    """
+    if net.sites.recurrent:
+        return []
+    wiring = net.wiring(x)
+    known, found = {steps_at_once(make(), wiring, x)}, []
+    for chunk in (1, 2, 4, len(x)):
+        at_once = steps_at_once(make(chunk=chunk), wiring, x)
+        if at_once not in known:
+            known.add(at_once)
+            found.append(chunk)
+    return found
+
+
+def inner(rule: Rule) -> Rule:
+    """Return the rule inside a rule that goes around one, or the rule itself."""
+    return rule.rule if isinstance(rule, ContinualRule) else rule
+
+
+def copied(table: Table) -> dict[str, Tensor]:
+    """Return a table of copies."""
+    return {name: value.detach().clone() for name, value in table.items()}

@@ -1,0 +1,61 @@
+"""How a broken contract is said, and how far apart tensors are."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NoReturn
+
+import torch
+from torch import Tensor
+
+Table = Mapping[str, Tensor]
+"""Tensors by name, such as the gradients of a network."""
+
+
+@dataclass(frozen=True)
+class Contract:
+    """Something that is promised, of one rule or neuron in one place.
+
+    Attributes:
+        name: Of the contract.
+        subject: The rule or neuron, as text.
+        place: The network, or what else it was tried on.
+    """
+
+    name: str
+    subject: str
+    place: str
+
+    def broken(self, found: str) -> NoReturn:
+        """Raise `AssertionError` that says what was found."""
+        raise AssertionError(f"{self.subject} breaks the contract '{self.name}' on {self.place}: {found}")
+
+    def holds(self, condition: object, found: str) -> None:
+        """Raise `AssertionError` unless a condition is true."""
+        if not condition:
+            self.broken(found)
+
+    def agree(self, found: Table, expected: Table, tolerance: float, what: str) -> None:
+        """Raise `AssertionError` unless two tables agree, each tensor within `tolerance` of its size or the largest's.
+
+        Args:
+            found: The one.
+            expected: The other.
+            tolerance: Relative; 0 asks for the same bits.
+            what: What two things are compared, for the message.
+        """
+        if found.keys() != expected.keys():
+            self.broken(f"{what}: one has {sorted(found.keys() ^ expected.keys())} and the other has not.")
+        found, expected = ({n: v.detach() for n, v in table.items()} for table in (found, expected))
+        rounding = 1e-3 * tolerance * max((float(value.double().norm()) for value in expected.values()), default=0.0)
+        for name, value in expected.items():
+            if found[name].shape != value.shape or found[name].dtype != value.dtype:
+                self.broken(f"{what}: '{name}' is {_kind(found[name])} and not {_kind(value)}.")
+            if tolerance == 0 and torch.equal(found[name], value):
+                continue
+            size, distance = float(value.double().norm()), float((found[name].double() - value.double()).norm())
+            if not distance <= max(tolerance * size, rounding) or tolerance == 0:
+                self.broken(f"{what}: '{name}' is {distance:.3g} off, of a size of {size:.3g}.")
+
+
+def _kind(value: Tensor) -> str:
+    return f"{value.dtype} of shape {list(value.shape)}"

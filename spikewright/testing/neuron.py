@@ -1,0 +1,49 @@
+"""What is asked of a neuron, asked of one."""
+
+from collections.abc import Callable
+
+import torch
+
+from spikewright.neurons import Neuron
+from spikewright.testing import _declared, _scans
+from spikewright.testing._scans import Cell
+
+CONTRACTS: tuple[Callable[[Cell], None], ...] = (
+    _scans.shapes_and_types,
+    _scans.live,
+    _scans.state_in_place,
+    _scans.chunks,
+    _scans.cut,
+    _scans.samples,
+    _scans.copies,
+    _declared.declared,
+    _declared.binary,
+    _declared.decay,
+    _declared.reset,
+    _declared.traceable,
+    _declared.rates,
+)
+"""Those first that others rest on."""
+
+
+def assert_neuron(make: Callable[[], Neuron], *, channels: int = 3) -> None:
+    """Hold a neuron to everything that the library takes for granted of one.
+
+    A scan of a chunk is a scan of its steps; neither the state nor the current is changed in place;
+    `through_time=False` cuts all credit between steps; samples know nothing of each other; shape, dtype and device of
+    the current are kept; a copy, a pickle and a `state_dict` do the same.  And what `dynamics` declares is what is
+    measured: zeros and ones only, the decay, a soft and detached reset, the rate map; OTTT and DSR refuse a neuron that
+    does not declare what they need.  What is declared but cannot be seen from outside, such as a detached reset
+    without a decay, is not looked at.
+
+    Args:
+        make: Builds the neuron.
+        channels: Channels of its currents.
+
+    Raises:
+        AssertionError: A contract is broken; says which, and how far off it is.
+    """
+    with torch.random.fork_rng(devices=[]):
+        cell = Cell(make, channels)
+        for contract in CONTRACTS:
+            contract(cell)

@@ -1,0 +1,397 @@
+"""Rules and neurons that each break one contract."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from spikewright.errors import IncompatibleRule
+from spikewright.neurons import Dynamics, Neuron
+from spikewright.rules import BPTT, Batch, OnlineRule, Rule, Update
+from spikewright.surrogate import Sigmoid
+from spikewright.synapse import SynapticInput
+from spikewright.temporal import SiteState
+
+
+class Steps(OnlineRule):
+    """Every step by itself: nothing is wrong with it."""
+
+    def __init__(self, chunk: int | str | None = 1) -> None:
+        super().__init__(chunk)
+        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+
+
+class Undeclared(Steps):
+    traits = replace(Steps.traits, memory="const")  # type: ignore[arg-type]
+
+
+class Fails(Steps):
+    def learn(self, batch: Batch) -> Iterator[Update]:
+        raise ZeroDivisionError("of its own")
+
+
+class Late(Steps):
+    def learn(self, batch: Batch) -> Iterator[Update]:
+        yield from super().learn(batch)
+        raise IncompatibleRule("said too late")
+
+
+class Refuses(Steps):
+    def learn(self, batch: Batch) -> Iterator[Update]:
+        raise IncompatibleRule("said in time")
+
+
+class Dead(Steps):
+    def on_weight(self, layer: Any, x: Tensor, carried: SiteState) -> tuple[SynapticInput, SiteState]:
+        return SynapticInput(x, presynaptic=0 * x.detach()), carried
+
+
+class MeanOfChunk(Steps):
+    def on_weight(self, layer: Any, x: Tensor, carried: SiteState) -> tuple[SynapticInput, SiteState]:
+        return SynapticInput(x, presynaptic=x.detach().mean(0).expand_as(x)), carried
+
+
+class ByPlace(Steps):
+    def on_weight(self, layer: Any, x: Tensor, carried: SiteState) -> tuple[SynapticInput, SiteState]:
+        places = torch.arange(1.0, 1 + x.shape[1]).to(x).view(-1, *[1] * (x.dim() - 2))
+        return SynapticInput(x, presynaptic=x.detach() * places), carried
+
+
+class Claims(Steps):
+    def exact(self, *given: object) -> bool:
+        return True
+
+
+class Around(Steps):
+    """Does something before and after learning."""
+
+    def before(self, batch: Batch) -> Batch:
+        return batch
+
+    def after(self, batch: Batch, update: Update) -> Update:
+        return update
+
+    def learn(self, batch: Batch) -> Iterator[Update]:
+        batch = self.before(batch)
+        for update in super().learn(batch):
+            yield self.after(batch, update)
+
+
+class Decays(Around):
+    def after(self, batch: Batch, update: Update) -> Update:
+        for p in batch.net.module.parameters():
+            p.grad = p.detach().clone() if p.grad is None else p.grad + p.detach()
+        return update
+
+
+class Overwrites(Around):
+    def before(self, batch: Batch) -> Batch:
+        batch.net.zero_grad()
+        return batch
+
+
+class ShareOfSix(Around):
+    def before(self, batch: Batch) -> Batch:
+        return batch.weighted(len(batch.x) / 6)
+
+
+class FromRest(Around):
+    def before(self, batch: Batch) -> Batch:
+        return replace(batch, state=None)
+
+
+class Forgetful(Around):
+    """What it has learned is in no buffer."""
+
+    seen = 0
+
+    def before(self, batch: Batch) -> Batch:
+        self.seen += 1
+        return batch.weighted(self.seen)
+
+
+class OneOfAll(Around):
+    seen: ClassVar[list[int]] = []
+
+    def before(self, batch: Batch) -> Batch:
+        self.seen.append(1)
+        return batch.weighted(len(self.seen))
+
+
+class NoCopy(Around):
+    def before(self, batch: Batch) -> Batch:
+        self.count += 1
+        return batch
+
+    def __deepcopy__(self, memo: object) -> "NoCopy":
+        copy = NoCopy(self.chunk)
+        copy._buffers = self._buffers
+        return copy
+
+
+class Tells(Around):
+    def after(self, batch: Batch, update: Update) -> Update:
+        return replace(update, loss=2 * update.loss)
+
+
+class Marks(Around):
+    def before(self, batch: Batch) -> Batch:
+        batch.net.module.seen = True  # type: ignore[assignment]
+        return batch
+
+
+class Moves(Around):
+    def after(self, batch: Batch, update: Update) -> Update:
+        with torch.no_grad():
+            next(batch.net.module.parameters()).mul_(1.5)
+        return update
+
+
+class Scribbles(Around):
+    def after(self, batch: Batch, update: Update) -> Update:
+        batch.x.zero_()
+        return update
+
+
+class SaysOften(BPTT):
+    traits = replace(BPTT.traits, updates="every step")
+
+
+class SaysConstant(BPTT):
+    traits = replace(BPTT.traits, memory="constant")
+
+
+class SaysRoot(BPTT):
+    traits = replace(BPTT.traits, memory="root")
+
+
+class SaysLinear(Steps):
+    traits = replace(Steps.traits, memory="linear")
+
+
+class SaysLinearOfRoot(BPTT):
+    def __init__(self, chunk: int | str | None = None) -> None:
+        super().__init__(chunk, checkpoint=True)
+        self.traits = replace(self.traits, memory="linear")
+
+
+class SaysCut(BPTT):
+    traits = replace(BPTT.traits, credit_through_time=False)
+
+
+class SaysThrough(Steps):
+    traits = replace(Steps.traits, credit_through_time=True)
+
+
+class WithoutHooks(Rule):
+    """Runs without the hooks of the batch, as a rule whose gradients are its own would."""
+
+    traits = replace(BPTT.traits, memory="unknown")
+
+    def learn(self, batch: Batch) -> Iterator[Update]:
+        run = batch.net.start(batch.x, batch.state)
+        output = run.advance(batch.x)
+        value = batch.loss(output, batch.y, len(batch.x))
+        batch.backward(value)
+        run.detach()
+        yield Update(value.detach(), output.detach(), run.state, run)
+
+
+class Signs(BPTT):
+    """Makes gradients of its own from those of layers."""
+
+    def exact(self, *given: object) -> bool:
+        return False
+
+    def learn(self, batch: Batch) -> Iterator[Update]:
+        weights = list(batch.net.module.parameters())
+        before = [0 if p.grad is None else p.grad.clone() for p in weights]
+        for update in super().learn(batch):
+            for p, old in zip(weights, before):
+                if p.grad is not None:
+                    p.grad = old + (p.grad - old).sign()
+            yield update
+
+
+RULES: dict[str, tuple[str, Callable[..., Rule], dict[str, Any]]] = {
+    "undeclared": ("traits", Undeclared, {}),
+    "fails": ("refusal", Fails, {}),
+    "late": ("refusal", Late, {"refuses": ("mlp",)}),
+    "refuses what it should not": ("refusal", Refuses, {}),
+    "takes what it should not": ("refusal", Steps, {"refuses": ("mlp",)}),
+    "dead": ("live gradients", Dead, {}),
+    "mean of the chunk": ("chunks", MeanOfChunk, {}),
+    "by place": ("order of the batch", ByPlace, {}),
+    "claims": ("claims", Claims, {}),
+    "decays": ("no error, no gradient", Decays, {}),
+    "overwrites": ("accumulation", Overwrites, {}),
+    "share of six": ("resumption", ShareOfSix, {}),
+    "from rest": ("resumption", FromRest, {"resumes": False}),
+    "forgetful": ("state dict", Forgetful, {}),
+    "one of all": ("repetition", OneOfAll, {}),
+    "no copy": ("fresh copy", NoCopy, {}),
+    "tells": ("updates", Tells, {}),
+    "says often": ("updates", SaysOften, {}),
+    "marks": ("untouched network", Marks, {}),
+    "moves": ("untouched network", Moves, {}),
+    "scribbles": ("untouched network", Scribbles, {}),
+    "says constant": ("memory", SaysConstant, {}),
+    "says root": ("memory", SaysRoot, {}),
+    "says linear": ("memory", SaysLinear, {}),
+    "says linear of root": ("memory", SaysLinearOfRoot, {}),
+    "says cut": ("credit through time", SaysCut, {}),
+    "says through": ("credit through time", SaysThrough, {}),
+    "without hooks": ("layer hook", partial(WithoutHooks, chunk=None), {}),
+    "signs": ("layer hook", Signs, {}),
+}
+"""Name -> the contract it breaks, how it is made, and what is said of it."""
+
+
+class Loop(Neuron):
+    """A leaky neuron with a scan of its own: nothing is wrong with it."""
+
+    kept, told = 0.5, 0.5
+    size = 1.0
+
+    def __init__(self, detach_reset: bool = True) -> None:
+        surrogate = Sigmoid(4.0)
+        super().__init__(threshold=1.0, reset="subtract", detach_reset=detach_reset, surrogate=surrogate, inplace=False)
+
+    @property
+    def dynamics(self) -> Dynamics:
+        return Dynamics(
+            decay=self.told, linear=True, rate_map=self.map, binary=True, soft_reset=True, detached_reset=True
+        )
+
+    def map(self, rate: Tensor) -> Tensor:
+        return rate.clamp(0, 1)
+
+    def fire(self, u: Tensor) -> Tensor:
+        return self.surrogate(u - 1)
+
+    def after(self, u: Tensor, s: Tensor) -> Tensor:
+        return u - s.detach()
+
+    def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
+        v, sent = state.get("v", torch.zeros_like(x[0])), []
+        for step in x:
+            u = self.kept * v + step
+            s = self.fire(u)
+            v = self.after(u, s)
+            v = v if through_time else v.detach()
+            sent.append(self.size * s)
+        return torch.stack(sent), {"v": v}
+
+
+class Flat(Loop):
+    def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
+        sent, after = super().scan(x, state, through_time)
+        return sent.flatten(2), after
+
+
+class Wide(Loop):
+    def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
+        sent, after = super().scan(x, state, through_time)
+        return sent.double(), after
+
+
+class Silent(Loop):
+    size = 0.0
+
+
+class Slopeless(Loop):
+    def fire(self, u: Tensor) -> Tensor:
+        return (u >= 1).to(u)
+
+
+class InPlace(Loop):
+    def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
+        found = super().scan(x, state, through_time)
+        if "v" in state:
+            state["v"].data.mul_(0.5)
+        return found
+
+
+class Amnesic(Loop):
+    def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
+        return super().scan(x, {}, through_time)
+
+
+class Uncut(Loop):
+    def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
+        return super().scan(x, state, True)
+
+
+class Mixed(Loop):
+    def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
+        return super().scan(x - 0.1 * x.mean(1, keepdim=True), state, through_time)
+
+
+class Loose(Loop):
+    """Draws a constant that is neither a parameter nor a buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept = 0.5 + 0.4 * float(torch.rand(()))
+        self.told = self.kept
+
+
+class TwoDecays(Loop):
+    told = torch.tensor([0.5, 0.5])  # type: ignore[assignment]
+
+
+class Twice(Loop):
+    size = 2.0
+
+    def map(self, rate: Tensor) -> Tensor:
+        return 2 * rate.clamp(0, 1)
+
+
+class OtherDecay(Loop):
+    told = 0.8
+
+
+class Attached(Loop):
+    def after(self, u: Tensor, s: Tensor) -> Tensor:
+        return u - s
+
+
+class Hard(Loop):
+    def after(self, u: Tensor, s: Tensor) -> Tensor:
+        return u * (1 - s.detach())
+
+
+class OtherMap(Loop):
+    kept = told = 1.0
+
+    def map(self, rate: Tensor) -> Tensor:
+        return rate.clamp(0, 1).square()
+
+
+class FlatMap(Loop):
+    def map(self, rate: Tensor) -> Tensor:
+        return rate.detach().clamp(0, 1)
+
+
+NEURONS: dict[str, tuple[str, Callable[[], Neuron]]] = {
+    "flat": ("shape and type", Flat),
+    "wide": ("shape and type", Wide),
+    "silent": ("fires", Silent),
+    "slopeless": ("live gradients", Slopeless),
+    "in place": ("state not changed in place", InPlace),
+    "amnesic": ("chunks", Amnesic),
+    "uncut": ("credit cut", Uncut),
+    "mixed": ("samples apart", Mixed),
+    "loose": ("copies", Loose),
+    "two decays": ("dynamics", TwoDecays),
+    "twice": ("binary", Twice),
+    "other decay": ("decay", OtherDecay),
+    "attached": ("soft, detached reset", Attached),
+    "hard": ("soft, detached reset", Hard),
+    "other map": ("rate map", OtherMap),
+    "flat map": ("rate map", FlatMap),
+}
+"""Name -> the contract it breaks, and how it is made."""
