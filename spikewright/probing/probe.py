@@ -11,16 +11,18 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.modules.lazy import LazyModuleMixin
-from torch.nn.utils import spectral_norm
 from torch.nn.utils.parametrizations import _SpectralNorm
+from torch.nn.utils.spectral_norm import SpectralNorm as _OldSpectralNorm
 
 from spikewright.dataflow import Bend, Dataflow
 from spikewright.layers.batch_norm import as_it_says
 from spikewright.layers.dropout import StepDropout
 from spikewright.layers.restriction import FrobeniusRestriction, SpectralRestriction
 from spikewright.probing.complaints import keeps_state, mixes_samples
+from spikewright.probing.held import held, moved
 from spikewright.probing.inputs import ROWS, middle, probe_inputs
 from spikewright.probing.live import LiveSpikes
+from spikewright.probing.passes import Pass, Passes
 from spikewright.probing.reading import read_wiring
 from spikewright.probing.recorder import INPUT, Recorder
 from spikewright.probing.trace import Trace
@@ -52,8 +54,9 @@ def probe(sites: Sites, x: Tensor) -> Wiring:
         if any(isinstance(m, LazyModuleMixin) for m in modules.values()):
             with torch.no_grad():  # which gives them their sizes
                 Run(sites, count=False).advance(first)
-        again, iterated = random_state(), Snapshot(*_iterating(module), parameters=False)
-        flow = Dataflow()
+        iterating = {n: m for n, m in modules.items() if _iterates(m)}
+        again, iterated = random_state(), Snapshot(*iterating.values(), parameters=False)
+        flow, live = Dataflow(), LiveSpikes()
         trace = Trace(flow)
         recorder = Recorder(modules, ROWS, flow, trace)
         with torch.enable_grad(), flow:
@@ -61,7 +64,7 @@ def probe(sites: Sites, x: Tensor) -> Wiring:
             flow.source(start, INPUT)
             run = Run(
                 sites,
-                hooks=LiveSpikes(),
+                hooks=live,
                 observers=(recorder,),
                 normalise=partial(_normalise, flow, moving),
                 tracer=trace,
@@ -70,22 +73,15 @@ def probe(sites: Sites, x: Tensor) -> Wiring:
             output = run.advance(start)
         ours = frozenset(n for n, m in modules.items() if isinstance(m, Temporal | _BatchNorm | _DropoutNd))
         left = [bend for bend in flow.left if bend.module not in ours]
-        repeated: Trace | None = None
-        for x, live, complain, part in (
-            (first, LiveSpikes(), keeps_state, lambda y: y),
-            (other, LiveSpikes(changed=True), mixes_samples, middle),
-        ):
-            again()
-            iterated.put_back()
-            found = Trace(None, trace, part, complain, trusted=ours)
-            with torch.no_grad():
-                Run(sites, hooks=live, tracer=found, count=False).advance(x.detach())
-            repeated = repeated or found
-        assert repeated is not None
+        x, once, apart = first.detach(), Pass(trace, live), frozenset(iterating)
+        passes, noted = Passes(sites, ours, lambda: (again(), iterated.put_back())), held(module, apart)
+        repeated = passes.run(x, LiveSpikes(), once, keeps_state)
+        if notes := moved(noted, held(module, apart)):
+            passes.check_notes(x, once, repeated, notes)
+        passes.run(other, LiveSpikes(changed=True), once, mixes_samples, middle, trusted=True)
+        drew = repeated.trace.random - ours - _within(modules, ours)
         with torch.enable_grad():
-            return read_wiring(
-                module, recorder, start, output, run.state, flow, left, repeated.random - ours - _within(modules, ours)
-            )
+            return read_wiring(module, recorder, start, output, run.state, flow, left, drew)
 
 
 def _within(modules: dict[str, nn.Module], names: frozenset[str]) -> frozenset[str]:
@@ -102,13 +98,10 @@ def _normalise(
     return y
 
 
-def _iterating(module: nn.Module) -> Iterator[nn.Module]:
-    """Yield the modules whose buffers a power iteration, or an estimate of a norm, moves on at every use."""
-    for m in module.modules():
-        hooks = m._forward_pre_hooks.values()
-        old = any(isinstance(hook, spectral_norm.__globals__["SpectralNorm"]) for hook in hooks)
-        if old or isinstance(m, _SpectralNorm | SpectralRestriction | FrobeniusRestriction):
-            yield m
+def _iterates(module: nn.Module) -> bool:
+    """Whether a power iteration, or an estimate of a norm, moves buffers of a module on at every use."""
+    old = any(isinstance(hook, _OldSpectralNorm) for hook in module._forward_pre_hooks.values())
+    return old or isinstance(module, _SpectralNorm | SpectralRestriction | FrobeniusRestriction)
 
 
 @contextmanager
