@@ -8,6 +8,7 @@ from torch import Tensor
 
 from spikewright.probing.complaints import keeps_state
 from spikewright.probing.live import LiveSpikes
+from spikewright.probing.norms import alike
 from spikewright.probing.trace import Complain, Trace
 from spikewright.run import Run
 from spikewright.sites import Sites
@@ -47,11 +48,11 @@ class Passes:
         part: Callable[[Tensor], Tensor] = lambda x: x,
         trusted: bool = False,
     ) -> Pass:
-        """Run a pass without a graph, and compare it with an earlier one, if there is one; see `Trace`."""
+        """Run a pass, and compare it with an earlier one, if there is one; see `Trace`."""
         self._begin()
         trace = Trace(None, then.trace if then else None, part, complain, self._answered, trusted)
-        with torch.no_grad():
-            Run(self._sites, hooks=live, tracer=trace, count=False).advance(x.detach())
+        with torch.enable_grad():  # as some modules take another way without
+            Run(self._sites, hooks=live, tracer=trace, normalise=alike, count=False).advance(x)
         return Pass(trace, live)
 
     def check_notes(self, x: Tensor, first: Pass, second: Pass, names: frozenset[str]) -> None:

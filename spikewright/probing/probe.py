@@ -1,10 +1,9 @@
 """Three passes of one step: read the wiring, run the same once more, and change what is beside a sample."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,14 +13,14 @@ from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.utils.parametrizations import _SpectralNorm
 from torch.nn.utils.spectral_norm import SpectralNorm as _OldSpectralNorm
 
-from spikewright.dataflow import Bend, Dataflow
-from spikewright.layers.batch_norm import as_it_says
+from spikewright.dataflow import Dataflow
 from spikewright.layers.dropout import StepDropout
 from spikewright.layers.restriction import FrobeniusRestriction, SpectralRestriction
 from spikewright.probing.complaints import keeps_state, mixes_samples
 from spikewright.probing.held import held, moved
 from spikewright.probing.inputs import ROWS, middle, probe_inputs
 from spikewright.probing.live import LiveSpikes
+from spikewright.probing.norms import followed
 from spikewright.probing.passes import Pass, Passes
 from spikewright.probing.reading import read_wiring
 from spikewright.probing.recorder import INPUT, Recorder
@@ -31,7 +30,7 @@ from spikewright.sites import Sites
 from spikewright.snapshot import Snapshot, random_state
 from spikewright.temporal import Temporal
 from spikewright.trial import restored
-from spikewright.wiring import NORM, Wiring
+from spikewright.wiring import Wiring
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
@@ -48,7 +47,7 @@ def probe(sites: Sites, x: Tensor) -> Wiring:
     """
     module = sites.module
     modules = dict(module.named_modules())
-    moving = frozenset(n for n, m in modules.items() if isinstance(m, _BatchNorm) and m.training)
+    moving = frozenset(n for n, m in modules.items() if isinstance(m, _BatchNorm) and _of_batch(m))
     with _unmarked(module), torch.inference_mode(False):
         first, other = probe_inputs(x, 2 if sites.recurrent else 1)
         if any(isinstance(m, LazyModuleMixin) for m in modules.values()):
@@ -66,19 +65,26 @@ def probe(sites: Sites, x: Tensor) -> Wiring:
                 sites,
                 hooks=live,
                 observers=(recorder,),
-                normalise=partial(_normalise, flow, moving),
+                normalise=partial(followed, flow, moving),
                 tracer=trace,
                 count=False,
             )
             output = run.advance(start)
         ours = frozenset(n for n, m in modules.items() if isinstance(m, Temporal | _BatchNorm | _DropoutNd))
         left = [bend for bend in flow.left if bend.module not in ours]
-        x, once, apart = first.detach(), Pass(trace, live), frozenset(iterating)
+        once, apart = Pass(trace, live), frozenset(iterating)
         passes, noted = Passes(sites, ours, lambda: (again(), iterated.put_back())), held(module, apart)
-        repeated = passes.run(x, LiveSpikes(), once, keeps_state)
+        repeated = passes.run(start, LiveSpikes(), once, keeps_state)
         if notes := moved(noted, held(module, apart)):
-            passes.check_notes(x, once, repeated, notes)
-        passes.run(other, LiveSpikes(changed=True), once, mixes_samples, middle, trusted=True)
+            passes.check_notes(start, once, repeated, notes)
+        passes.run(
+            other.requires_grad_(start.requires_grad),
+            LiveSpikes(changed=True),
+            once,
+            mixes_samples,
+            middle,
+            trusted=True,
+        )
         drew = repeated.trace.random - ours - _within(modules, ours)
         with torch.enable_grad():
             return read_wiring(module, recorder, start, output, run.state, flow, left, drew)
@@ -89,13 +95,9 @@ def _within(modules: dict[str, nn.Module], names: frozenset[str]) -> frozenset[s
     return frozenset(n for n in modules if any(n.startswith(f"{outer}.") for outer in names))
 
 
-def _normalise(
-    flow: Dataflow, moving: frozenset[str], site: str, module: Any, forward: Callable[[Tensor], Tensor], x: Tensor
-) -> Tensor:
-    y = as_it_says(site, module, forward, x)
-    if site.partition("#")[0] in moving:
-        flow.bend(y, Bend(NORM, site))
-    return y
+def _of_batch(norm: _BatchNorm) -> bool:
+    """Whether a norm uses the statistics of a batch."""
+    return norm.training or norm.running_mean is None
 
 
 def _iterates(module: nn.Module) -> bool:

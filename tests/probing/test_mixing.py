@@ -16,8 +16,7 @@ SAYS = "another sample beside it was changed: it mixes the rows"
 @pytest.mark.parametrize("behind", [0, 6])
 @pytest.mark.parametrize("name", MODULES)
 def test_rows_that_are_mixed(name: str, behind: int) -> None:
-    module = around(MODULES[name](), behind)
-    refused(module, rf"'{2 * behind + 1}[^']*' \({type(module[2 * behind + 1]).__name__}\).*{SAYS}")
+    refused(around(MODULES[name](), behind), rf"^'{2 * behind + 1}(\.\w+)?' .*{SAYS}")
 
 
 @pytest.mark.parametrize("samples", [1, N])
@@ -45,7 +44,8 @@ def test_recurrence_over_rows(kind: str, both: bool) -> None:
 def test_one_layer_in_front_of_the_neurons_or_at_the_output(name: str) -> None:
     torch.manual_seed(0)
     refused(nn.Sequential(MODULES[name](), LIF()).double(), SAYS)
-    refused(nn.Sequential(nn.Linear(F, F), LIF(), MODULES[name]()).double(), SAYS)
+    if name not in ("largest of all", "top of the batch"):  # which are 1 and 0 for spikes, whatever the samples
+        refused(nn.Sequential(nn.Linear(F, F), LIF(), MODULES[name]()).double(), SAYS)
 
 
 @pytest.mark.parametrize("training", [True, False])
