@@ -7,6 +7,7 @@ from torch import Tensor
 
 from spikewright.hooks import Hooks
 from spikewright.probing.inputs import middle
+from spikewright.wiring import module_name
 
 
 class LiveSpikes(Hooks):
@@ -14,13 +15,19 @@ class LiveSpikes(Hooks):
 
     Args:
         changed: For all samples but the second, let those neurons fire that did not, and the other way round.
+        size: Of the spikes, beside those of the neurons.
+
+    Attributes:
+        true: What the neurons emitted in truth, call by call: the module's name, and the spikes.
     """
 
-    def __init__(self, changed: bool = False) -> None:
-        self._changed = changed
+    def __init__(self, changed: bool = False, size: float = 1.0) -> None:
+        self._changed, self._size = changed, size
+        self.true: list[tuple[str, Tensor]] = []
         self._calls: dict[str, int] = {}
 
     def on_spikes(self, site: str, spikes: Tensor) -> Tensor:
+        self.true.append((module_name(site), spikes.detach()))
         call = self._calls[site] = self._calls.get(site, 0) + 1
         source = torch.Generator().manual_seed(zlib.crc32(f"{site} {call}".encode()))
         drawn = torch.randint(0, 2, spikes.shape, generator=source).to(spikes)
@@ -28,4 +35,4 @@ class LiveSpikes(Hooks):
             same = middle(drawn[0]).clone()
             drawn = 1 - drawn
             middle(drawn[0]).copy_(same)
-        return spikes + (drawn - spikes).detach()
+        return spikes + (self._size * drawn - spikes).detach()

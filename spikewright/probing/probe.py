@@ -1,10 +1,9 @@
 """Three passes of one step: read the wiring, run the same once more, and change what is beside a sample."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,15 +11,17 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.utils.parametrizations import _SpectralNorm
-from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.spectral_norm import SpectralNorm as _OldSpectralNorm
 
-from spikewright.dataflow import Bend, Dataflow
-from spikewright.layers.batch_norm import as_it_says
+from spikewright.dataflow import Dataflow
 from spikewright.layers.dropout import StepDropout
 from spikewright.layers.restriction import FrobeniusRestriction, SpectralRestriction
 from spikewright.probing.complaints import keeps_state, mixes_samples
+from spikewright.probing.held import held, moved
 from spikewright.probing.inputs import ROWS, middle, probe_inputs
 from spikewright.probing.live import LiveSpikes
+from spikewright.probing.norms import followed
+from spikewright.probing.passes import Pass, Passes
 from spikewright.probing.reading import read_wiring
 from spikewright.probing.recomputation import called_again, with_recomputed
 from spikewright.probing.recorder import INPUT, Recorder
@@ -30,7 +31,7 @@ from spikewright.sites import Sites
 from spikewright.snapshot import Snapshot, random_state
 from spikewright.temporal import Temporal
 from spikewright.trial import restored
-from spikewright.wiring import NORM, Wiring
+from spikewright.wiring import Wiring
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
@@ -47,14 +48,15 @@ def probe(sites: Sites, x: Tensor) -> Wiring:
     """
     module = sites.module
     modules = dict(module.named_modules())
-    moving = frozenset(n for n, m in modules.items() if isinstance(m, _BatchNorm) and m.training)
+    moving = frozenset(n for n, m in modules.items() if isinstance(m, _BatchNorm) and _of_batch(m))
     with _unmarked(module), torch.inference_mode(False):
         first, other = probe_inputs(x, 2 if sites.recurrent else 1)
         if any(isinstance(m, LazyModuleMixin) for m in modules.values()):
             with torch.no_grad():  # which gives them their sizes
                 Run(sites, count=False).advance(first)
-        again, iterated = random_state(), Snapshot(*_iterating(module), parameters=False)
-        flow = Dataflow()
+        iterating = {n: m for n, m in modules.items() if _iterates(m)}
+        again, iterated = random_state(), Snapshot(*iterating.values(), parameters=False)
+        flow, live = Dataflow(), LiveSpikes()
         trace = Trace(flow)
         recorder = Recorder(modules, ROWS, flow, trace)
         with torch.enable_grad(), flow:
@@ -62,30 +64,31 @@ def probe(sites: Sites, x: Tensor) -> Wiring:
             flow.source(start, INPUT)
             run = Run(
                 sites,
-                hooks=LiveSpikes(),
+                hooks=live,
                 observers=(recorder,),
-                normalise=partial(_normalise, flow, moving),
+                normalise=partial(followed, flow, moving),
                 tracer=trace,
                 count=False,
             )
             output = run.advance(start)
         ours = frozenset(n for n, m in modules.items() if isinstance(m, Temporal | _BatchNorm | _DropoutNd))
         left = [bend for bend in flow.left if bend.module not in ours]
-        repeated: Trace | None = None
-        for x, live, complain, part in (
-            (first, LiveSpikes(), keeps_state, lambda y: y),
-            (other, LiveSpikes(changed=True), mixes_samples, middle),
-        ):
-            again()
-            iterated.put_back()
-            found = Trace(None, trace, part, complain, trusted=ours)
-            with torch.enable_grad():
-                Run(sites, hooks=live, tracer=found, count=False).advance(x.detach())
-            repeated = repeated or found
-        assert repeated is not None
-        random = repeated.random - ours - _within(modules, ours)
+        once, apart = Pass(trace, live), frozenset(iterating)
+        passes, noted = Passes(sites, ours, lambda: (again(), iterated.put_back())), held(module, apart)
+        repeated = passes.run(start, LiveSpikes(), once, keeps_state)
+        if notes := moved(noted, held(module, apart)):
+            passes.check_notes(start, once, repeated, notes)
+        passes.run(
+            other.requires_grad_(start.requires_grad),
+            LiveSpikes(changed=True),
+            once,
+            mixes_samples,
+            middle,
+            trusted=True,
+        )
+        drew = repeated.trace.random - ours - _within(modules, ours)
         with torch.enable_grad():
-            wiring = read_wiring(module, recorder, start, output, run.state, flow, left, random)
+            wiring = read_wiring(module, recorder, start, output, run.state, flow, left, drew)
     if not trace.suspicious:
         return wiring
     with restored(module):
@@ -98,22 +101,15 @@ def _within(modules: dict[str, nn.Module], names: frozenset[str]) -> frozenset[s
     return frozenset(n for n in modules if any(n.startswith(f"{outer}.") for outer in names))
 
 
-def _normalise(
-    flow: Dataflow, moving: frozenset[str], site: str, module: Any, forward: Callable[[Tensor], Tensor], x: Tensor
-) -> Tensor:
-    y = as_it_says(site, module, forward, x)
-    if site.partition("#")[0] in moving:
-        flow.bend(y, Bend(NORM, site))
-    return y
+def _of_batch(norm: _BatchNorm) -> bool:
+    """Whether a norm uses the statistics of a batch."""
+    return norm.training or norm.running_mean is None
 
 
-def _iterating(module: nn.Module) -> Iterator[nn.Module]:
-    """Yield the modules whose buffers a power iteration, or an estimate of a norm, moves on at every use."""
-    for m in module.modules():
-        hooks = m._forward_pre_hooks.values()
-        old = any(isinstance(hook, SpectralNorm) for hook in hooks)
-        if old or isinstance(m, _SpectralNorm | SpectralRestriction | FrobeniusRestriction):
-            yield m
+def _iterates(module: nn.Module) -> bool:
+    """Whether a power iteration, or an estimate of a norm, moves buffers of a module on at every use."""
+    old = any(isinstance(hook, _OldSpectralNorm) for hook in module._forward_pre_hooks.values())
+    return old or isinstance(module, _SpectralNorm | SpectralRestriction | FrobeniusRestriction)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
-"""What every module of a network returns in one pass, compared with an earlier pass."""
+"""What every module of a network is given and returns in one pass, compared with an earlier pass."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -16,24 +16,29 @@ Complain = Callable[[str, nn.Module], Exception]
 """(name of a module, the module) -> the error that says what is wrong with it."""
 
 
-@dataclass(frozen=True)
-class Returned:
-    """What one call of a module returned, and whether it drew random numbers."""
+@dataclass
+class Call:
+    """One call of a module: what it was given, what it returned, and whether it drew random numbers."""
 
     name: str
-    tensors: list[Tensor]
+    given: list[Tensor]
+    returned: list[Tensor] = field(default_factory=list)
     drew: bool = False
 
 
 class Trace:
-    """Calls of all modules in one pass, in the order in which they return.
+    """Calls of all modules in one pass, in the order in which they begin.
+
+    In a later pass, the same modules have to be called, in the same order.  What they are given and return may differ
+    only as long as it reaches neither what a run answers for (neurons, norms, masks) nor the output of the whole.
 
     Args:
         flow: Is told which module runs.
         earlier: The trace of an earlier pass, which this one has to agree with.
-        part: What of an output has to agree.
-        complain: Makes the error for the first module that does not agree.
-        trusted: Names of modules that are not compared.
+        part: What of a tensor has to agree.
+        complain: Makes the error, for the first module that agrees in what it was given, but not in what it returned.
+        answered: Names of modules that a run answers for.
+        trusted: Whether what these return is not compared.
 
     Attributes:
         calls: So far.
@@ -47,13 +52,16 @@ class Trace:
         earlier: "Trace | None" = None,
         part: Callable[[Tensor], Tensor] = lambda x: x,
         complain: Complain | None = None,
-        trusted: frozenset[str] = frozenset(),
+        answered: frozenset[str] = frozenset(),
+        trusted: bool = False,
     ) -> None:
-        self.calls: list[Returned] = []
+        self.calls: list[Call] = []
         self.steps = 0
         self.suspicious = False
         self._flow, self._earlier, self._part = flow, earlier, part
-        self._complain, self._trusted = complain, trusted
+        self._complain, self._answered, self._trusted = complain, answered, trusted
+        self._running: list[tuple[str, nn.Module]] = []
+        self._first: tuple[str, nn.Module] | None = None  # that does not agree
 
     @property
     def random(self) -> frozenset[str]:
@@ -65,19 +73,30 @@ class Trace:
         """Run the forward of a module, in its place.
 
         Raises:
-            Exception: As `complain` says, if the module does not agree with the earlier pass.
+            Exception: As `complain` says, if something does not agree with the earlier pass.
         """
         self.steps += not name
+        index, call = len(self.calls), Call(name, _tensors((args, kwargs)))
+        self.calls.append(call)
+        then = self._then(index, call)
+        ours = name in self._answered
+        fits = then is None or self._same(then.given, call.given)
+        if not fits and ours:
+            raise self._error()
+        self._running.append((name, module))
         if self._flow is None:
             before = torch.default_generator.get_state()
             result = forward(*args, **kwargs)
-            drew = not torch.equal(before, torch.default_generator.get_state())
+            call.drew = not torch.equal(before, torch.default_generator.get_state())
         else:
-            result, drew = self._followed(self._flow, name, partial(forward, *args, **kwargs)), False
-        tensors = [t.detach().clone() for t in tree_leaves(result) if isinstance(t, Tensor)]
-        self.calls.append(Returned(name, tensors, drew))
-        if self._earlier is not None and self._complain is not None and not self._agrees(name):
-            raise self._complain(name, module)
+            result = self._followed(self._flow, name, partial(forward, *args, **kwargs))
+        call.returned = _tensors(result)
+        self._running.pop()
+        if then is not None and not (ours and self._trusted) and not self._same(then.returned, call.returned):
+            if fits and self._first is None:
+                self._first = name, module
+            if not name:
+                raise self._error()
         return result
 
     def _followed(self, flow: Dataflow, name: str, forward: Callable[[], Any]) -> Any:
@@ -88,24 +107,35 @@ class Trace:
         finally:
             flow.module = outer
 
-    def _agrees(self, name: str) -> bool:
-        assert self._earlier is not None
-        index, now = len(self.calls) - 1, self.calls[-1]
-        if index >= len(self._earlier.calls) or self._earlier.calls[index].name != name:
-            return False
-        then = self._earlier.calls[index].tensors
-        if name in self._trusted:
-            return True
-        return len(then) == len(now.tensors) and all(map(self._same, then, now.tensors))
+    def _then(self, index: int, call: Call) -> Call | None:
+        """Return the same call of the earlier pass, if there is one."""
+        if self._earlier is None or self._complain is None:
+            return None
+        if index >= len(self._earlier.calls) or self._earlier.calls[index].name != call.name:
+            raise self._error()
+        return self._earlier.calls[index]
 
-    def _same(self, a: Tensor, b: Tensor) -> bool:
+    def _error(self) -> Exception:
+        assert self._complain is not None
+        return self._complain(*(self._first or self._running[-1]))
+
+    def _same(self, then: list[Tensor], now: list[Tensor]) -> bool:
+        return len(then) == len(now) and all(map(self._equal, then, now))
+
+    def _equal(self, a: Tensor, b: Tensor) -> bool:
         if a.shape != b.shape or a.dtype != b.dtype:
             return False
         if a.dim():
             a, b = self._part(a), self._part(b)
         if not a.numel() or not a.dtype.is_floating_point:
             return torch.equal(a, b)
+        eps = torch.finfo(a.dtype).eps
         a, b = a.double(), b.double()
         finite = a[torch.isfinite(a)]
         size = float(finite.abs().max()) if finite.numel() else 0.0
-        return torch.allclose(a, b, rtol=0.0, atol=1e-4 * size, equal_nan=True)
+        within = 1e-4 if self._first is None else 32 * eps  # what it does to others may be small beside what they add
+        return torch.allclose(a, b, rtol=0.0, atol=within * size, equal_nan=True)
+
+
+def _tensors(values: Any) -> list[Tensor]:
+    return [x.detach().clone() for x in tree_leaves(values) if isinstance(x, Tensor)]

@@ -145,7 +145,7 @@ def test_the_first_run_leaves_the_norm_in_its_mode_and_its_statistics() -> None:
 
 
 def test_statistics_of_parts_of_a_batch_are_refused() -> None:
-    with pytest.raises(NetworkError, match=r"'1' is Split, whose own forward calls F.batch_norm with 2 of 3 rows"):
+    with pytest.raises(NetworkError, match=r"'1' is Split, whose own forward calls F.batch_norm with 2 of 4 rows"):
         Network(network(lambda: Split(4))).run(batches()[0][0])
 
 

@@ -1,0 +1,86 @@
+"""Passes of a probe that are repeated and compared."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from spikewright.probing.complaints import keeps_state
+from spikewright.probing.live import LiveSpikes
+from spikewright.probing.norms import alike
+from spikewright.probing.trace import Complain, Trace
+from spikewright.run import Run
+from spikewright.sites import Sites
+
+SIZES = (2.0, 4.0, 8.0, 16.0, 0.5, -4.0)
+"""How much larger inputs and spikes get, to drive what is kept across thresholds."""
+REPEATS = 3
+"""How often an input of one size is shown again."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What was seen in a pass: the calls of modules, and what neurons emitted in truth."""
+
+    trace: Trace
+    live: LiveSpikes
+
+
+class Passes:
+    """Repeats passes from the same random numbers.
+
+    Args:
+        sites: Of the network.
+        answered: Names of modules that a run answers for.
+        begin: Puts back what a pass starts from.
+    """
+
+    def __init__(self, sites: Sites, answered: frozenset[str], begin: Callable[[], object]) -> None:
+        self._sites, self._answered, self._begin = sites, answered, begin
+
+    def run(
+        self,
+        x: Tensor,
+        live: LiveSpikes,
+        then: Pass | None = None,
+        complain: Complain | None = None,
+        part: Callable[[Tensor], Tensor] = lambda x: x,
+        trusted: bool = False,
+    ) -> Pass:
+        """Run a pass, and compare it with an earlier one, if there is one; see `Trace`."""
+        self._begin()
+        trace = Trace(None, then.trace if then else None, part, complain, self._answered, trusted)
+        with torch.enable_grad():  # as some modules take another way without
+            Run(self._sites, hooks=live, tracer=trace, normalise=alike, count=False).advance(x)
+        return Pass(trace, live)
+
+    def check_notes(self, x: Tensor, first: Pass, second: Pass, names: frozenset[str]) -> None:
+        """Tell states from notes, which never reach an output: show the same input often, and others in between.
+
+        A state may stay below a threshold, or wait in a queue, so that it does not show at the second call.
+
+        Args:
+            x: Input of the first pass.
+            first: It.
+            second: The same once more.
+            names: Modules in which it has changed something.
+
+        Raises:
+            NetworkError: A module keeps a state.
+        """
+        self._check_neurons(first, second, names)
+        for size in SIZES:
+            driven = size * x if x.dtype.is_floating_point else x
+            try:
+                then = self.run(driven, LiveSpikes(size=size))
+            except Exception:  # of a module that takes no such values
+                continue
+            for _ in range(REPEATS):
+                self._check_neurons(then, self.run(driven, LiveSpikes(size=size), then, keeps_state), names)
+            self._check_neurons(first, self.run(x, LiveSpikes(), first, keeps_state), names)
+
+    def _check_neurons(self, then: Pass, now: Pass, names: frozenset[str]) -> None:
+        for (name, a), (_, b) in zip(then.live.true, now.live.true):
+            if name in names and not torch.equal(a, b):
+                raise keeps_state(name, self._sites.module.get_submodule(name))
