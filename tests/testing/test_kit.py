@@ -26,7 +26,7 @@ def test_a_neuron_that_breaks_a_contract(name: str) -> None:
 
 
 def test_every_contract_is_broken_by_something() -> None:
-    """One for each function of the kit, and what is looked at once: memory and hooks of a rule, whether neurons fire."""
+    """One for each function of the kit, and what is looked at once: memory, layer hooks, whether neurons fire."""
     assert len({contract for contract, _, _ in RULES.values()} - {"traits", "refusal"}) == len(rule.EVERYWHERE) + 2
     assert len({contract for contract, _ in NEURONS.values()} | {"OTTT", "DSR"}) == len(neuron.CONTRACTS) + 1
 
