@@ -101,20 +101,25 @@ def traceable(cell: Cell) -> None:
         contract.holds(rows[name].kept or error < 1e-9, f"OTTT's gradient in front of it is {error:.3g} off BPTT's.")
 
 
+def rated(cell: Cell) -> None:
+    """Rules of rates take neurons that have a rate map, and no others."""
+    contract, rate_map = cell.contract("DSR"), cell.neuron().dynamics.rate_map
+    net, x, y = _learns(cell)
+    refused = _refused(DSR(), net, x[:1].expand(len(x), *x.shape[1:]), y)
+    contract.holds(
+        refused != (rate_map is not None), f"DSR {'refuses' if refused else 'takes'} it, with rate_map={rate_map}."
+    )
+
+
 def rates(cell: Cell) -> None:
-    """The rate map is what the mean output tends to, and rules of rates take neurons that have one, and no others."""
+    """The rate map is differentiable, and what the mean output tends to."""
     neuron, contract = cell.neuron(), cell.contract("rate map")
     dynamics = neuron.dynamics
-    if dynamics.rate_map is not None:
-        current = torch.linspace(-0.25, 1.25, 16, dtype=torch.float64)[:, None].repeat(1, cell.channels) * cell.scale
-        expected = dynamics.rate_map(current.requires_grad_())
-        contract.holds(expected.requires_grad, "its rate map is not differentiable.")
-    net, x, y = _learns(cell)
-    still = x[:1].expand(len(x), *x.shape[1:])
-    refused, has = _refused(DSR(), net, still, y), dynamics.rate_map is not None
-    contract.holds(refused != has, f"DSR {'refuses' if refused else 'takes'} it, with rate_map={dynamics.rate_map}.")
     if dynamics.rate_map is None:
         return
+    current = torch.linspace(-0.25, 1.25, 16, dtype=torch.float64)[:, None].repeat(1, cell.channels) * cell.scale
+    expected = dynamics.rate_map(current.requires_grad_())
+    contract.holds(expected.requires_grad, "its rate map is not differentiable.")
     expected, full = expected.detach(), float(expected.detach().abs().max())
     kept = torch.as_tensor(1.0 if dynamics.decay is None else dynamics.decay).detach().double()
     for steps in (64, 512):

@@ -22,6 +22,7 @@ CONTRACTS: tuple[Callable[[Cell], None], ...] = (
     _declared.reset,
     _declared.traceable,
     _declared.rates,
+    _declared.rated,
 )
 """Those first that others rest on."""
 
