@@ -7,18 +7,34 @@ import argparse
 import json
 import statistics
 import time
+from collections.abc import Callable
+from functools import partial
 
 import torch
+from torch import Tensor, nn
 
 import spikewright as sw
 from spikewright.models import create_model
 from spikewright.train.result import versions
 
 
-def seconds(work: object) -> float:
+def seconds(work: Callable[[], object]) -> float:
     began = time.perf_counter()
-    work()  # type: ignore[operator]
+    work()
     return time.perf_counter() - began
+
+
+def measured(module: nn.Module, x: Tensor, repeats: int) -> tuple[list[float], list[float], list[float]]:
+    """Return the seconds of first wirings, of one step of the batch, and of one step of four samples."""
+    known = sw.Network(module)
+    known.wiring(x)
+    wirings, steps, small = [], [], []
+    for repeat in range(repeats + 3):
+        wiring = seconds(partial(sw.Network(module).wiring, x))
+        step, few = seconds(partial(known.run, x[:1])), seconds(partial(known.run, x[:1, :4]))
+        if repeat >= 3:
+            wirings.append(wiring), steps.append(step), small.append(few)
+    return wirings, steps, small
 
 
 def main() -> None:
@@ -28,23 +44,11 @@ def main() -> None:
     options = parser.parse_args()
     print(json.dumps(versions()))
     print(f"{'model':6} {'first wiring ms':>16} {'one step ms':>12} {'of 4 samples ms':>16} {'wiring / step':>14}")
-    for name, shape in (("mlp", (1, 28, 28)), ("conv", (1, 28, 28))):
+    for name in ("mlp", "conv"):
         torch.manual_seed(0)
-        module = create_model(name, shape, 10, sw.LIF)
-        x = torch.rand(6, options.batch, *shape)
-        known = sw.Network(module)
-        known.wiring(x)
-        found: dict[str, list[float]] = {"wiring": [], "step": [], "small": []}
-        for repeat in range(options.repeats + 3):
-            fresh = sw.Network(module)
-            times = {
-                "wiring": seconds(lambda net=fresh: net.wiring(x)),
-                "step": seconds(lambda: known.run(x[:1])),
-                "small": seconds(lambda: known.run(x[:1, :4])),
-            }
-            for key, value in times.items():
-                found[key] += [value] if repeat >= 3 else []
-        wiring, step, small = (1000 * statistics.median(found[key]) for key in ("wiring", "step", "small"))
+        module = create_model(name, (1, 28, 28), 10, sw.LIF)
+        found = measured(module, torch.rand(6, options.batch, 1, 28, 28), options.repeats)
+        wiring, step, small = (1000 * statistics.median(values) for values in found)
         print(f"{name:6} {wiring:16.2f} {step:12.2f} {small:16.2f} {wiring / step:14.2f}")
 
 
