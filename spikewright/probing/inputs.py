@@ -16,15 +16,15 @@ def middle(x: Tensor) -> Tensor:
 def probe_inputs(x: Tensor, steps: int) -> tuple[Tensor, Tensor]:
     """Return two inputs `[steps, 4, *feature]` whose second sample is the same, and the others are not.
 
-    Nor are they the same in another order, so that statistics differ.  All values are in the range of `x`; integers may
-    mean something, so they are only moved about.
+    Nor are they the same in another order, so that statistics differ.  All values are in, or near, its range;
+    integers may mean something, so they are only moved about.
 
     Args:
         x: Input of a run, `[time, batch, *feature]`.
         steps: How often the step is repeated.
     """
     one = x[0, 0].detach()
-    first, second = _drawn(x.detach(), one) if x.dtype.is_floating_point else _moved(one, ROWS - 1)
+    first, second = _drawn(one) if x.dtype.is_floating_point else _moved(one, ROWS - 1)
     return _repeated(one, first, steps), _repeated(one, second, steps)
 
 
@@ -32,13 +32,15 @@ def _repeated(one: Tensor, others: list[Tensor], steps: int) -> Tensor:
     return torch.stack([others[0], one, *others[1:]]).expand(steps, ROWS, *one.shape).clone()
 
 
-def _drawn(x: Tensor, one: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-    """Return others near the lower end of the range, and near the upper, so that extremes and ranks differ too."""
-    finite = x[torch.isfinite(x)]
+def _drawn(one: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    """Return others near the lower end of its range, and near the upper, so that extremes and ranks differ too."""
+    finite = one[torch.isfinite(one)]
     low, high = (float(finite.min()), float(finite.max())) if finite.numel() else (0.0, 1.0)
     if high - low <= 1e-3 * max(abs(low), abs(high)):
         high = low + 0.3 * max(1.0, abs(low))
     source = torch.Generator().manual_seed(1)
+    beyond = min(0.1 * (high - low), 0.9)  # less than one, for real numbers that stand for whole ones
+    high, low = high + beyond, max(0.0, low - beyond) if low >= 0 else low - beyond
     drawn = 0.4 * (high - low) * torch.rand(2, ROWS - 1, *one.shape, generator=source, dtype=torch.float64)
     return list((low + drawn[0]).to(one)), list((high - drawn[1]).to(one))
 

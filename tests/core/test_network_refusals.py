@@ -52,7 +52,7 @@ def test_no_time_axis() -> None:
 
 
 def test_an_input_that_does_not_fit_the_first_layer() -> None:
-    with pytest.raises(ShapeError, match=r"'0' expects \[batch, 2, size, size\] .* got \[3, 3, 8, 8\]"):
+    with pytest.raises(ShapeError, match=r"'0' expects \[batch, 2, size, size\] .* got \[4, 3, 8, 8\]"):
         Network(NETS["conv"](0)).run(torch.zeros(6, 5, 3, 8, 8))
 
 
@@ -100,28 +100,28 @@ def test_a_dropout_that_is_no_mask() -> None:
 OUTPUTS = {
     "tuple": lambda m, x: (m.fc(m.lif(x)), x),
     "dict": lambda m, x: {"logits": m.fc(m.lif(x))},
-    r"\[4\]": lambda m, x: m.fc(m.lif(x)).mean(0),
+    r"\[5\]": lambda m, x: m.fc(m.lif(x)).mean(0),
     r"\[\]": lambda m, x: m.fc(m.lif(x)).mean(),
 }
 
 
 @pytest.mark.parametrize("found", OUTPUTS)
 def test_an_output_that_is_not_one_row_per_sample(found: str) -> None:
-    module = Lambda(OUTPUTS[found], fc=nn.Linear(8, 4), lif=LIF()).double()
+    module = Lambda(OUTPUTS[found], fc=nn.Linear(8, 5), lif=LIF()).double()
     with pytest.raises(
-        NetworkError, match=rf"Lambda.forward returned {found} for 3 rows \(1 steps of 3 samples, folded\)"
+        NetworkError, match=rf"Lambda.forward returned {found} for 4 rows \(1 steps of 4 samples, folded\)"
     ):
         Network(module).run(sample("mlp", 0)[0])
 
 
 def test_layers_that_are_called_for_some_data_only() -> None:
     def forward(module: nn.Module, x: Tensor) -> Tensor:
-        return module.out(module.lif(module.extra(x) if len(x) > 3 else x))
+        return module.out(module.lif(module.extra(x) if len(x) > 4 else x))
 
     module = Lambda(forward, extra=nn.Linear(8, 8), lif=LIF(), out=nn.Linear(8, 4)).double()
     with pytest.raises(NetworkError, match="'extra' was called, but not when the network was probed"):
-        learn(OTTT(), module, *sample("mlp", 0, batch=4))
-    learn(SLTT(), module, *sample("mlp", 0, batch=4))
+        learn(OTTT(), module, *sample("mlp", 0, batch=5))
+    learn(SLTT(), module, *sample("mlp", 0, batch=5))
 
 
 @pytest.mark.parametrize("source, shown", [("lif9", "'lif9'"), (LIF(), "LIF")])

@@ -53,7 +53,7 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "normalize": lambda x: f.normalize(x, dim=0),
     "median": lambda x: x - x.median(0).values,
     "quantile": lambda x: (x > x.quantile(0.5, 0)).to(x),
-    "top of the batch": lambda x: x * (x >= x.flatten().topk(x.numel() // 2).values[-1]),
+    "top of the batch": lambda x: x * (x - x.flatten().topk(x.numel() // 2).values[-1]).sigmoid(),
     "batch norm": lambda x: f.batch_norm(x, None, None, training=True),
     "ghost norm": ghost,
     "products of rows": lambda x: (x @ x.T).softmax(1) @ x,

@@ -44,7 +44,7 @@ def test_recurrence_over_rows(kind: str, both: bool) -> None:
 def test_one_layer_in_front_of_the_neurons_or_at_the_output(name: str) -> None:
     torch.manual_seed(0)
     refused(nn.Sequential(MODULES[name](), LIF()).double(), SAYS)
-    if name not in ("largest of all", "top of the batch"):  # which are 1 and 0 for spikes, whatever the samples
+    if name not in ("largest of all", "top of the batch"):  # which may be the same for spikes, whatever the samples
         refused(nn.Sequential(nn.Linear(F, F), LIF(), MODULES[name]()).double(), SAYS)
 
 

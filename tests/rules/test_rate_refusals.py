@@ -68,9 +68,9 @@ class OwnNorm(nn.Module):
         return (x - x.mean(1, keepdim=True)) / (x.std(1, keepdim=True) + 1)
 
 
-def planes(pool: nn.Module) -> nn.Module:
+def planes(pool: nn.Module, features: int) -> nn.Module:
     """A pooling of planes of 4 x 3, back to twelve features."""
-    return nn.Sequential(nn.Unflatten(1, (1, 4, 3)), pool, nn.Flatten(), nn.Linear(2, F))
+    return nn.Sequential(nn.Unflatten(1, (1, 4, 3)), pool, nn.Flatten(), nn.Linear(features, F))
 
 
 Case = tuple[Callable[[], nn.Module], str, str]
@@ -108,8 +108,8 @@ CURVED: dict[str, Case] = {
     "index by data": (lambda: of(lambda x: x.gather(1, x.argsort(1))), "2", "sort|gather"),
     "mean of data": (lambda: of(lambda x: x / (x.mean(1, keepdim=True) + 1)), "2", "div"),
     "LPPool1d": (lambda: of(lambda x: f.lp_pool1d(x[:, None], 2.0, 1)[:, 0]), "2", "."),
-    "LPPool2d": (lambda: planes(nn.LPPool2d(2, 2)), "2.1", "."),
-    "FractionalMaxPool2d": (lambda: planes(nn.FractionalMaxPool2d(2, 2)), "2.1", "."),
+    "LPPool2d": (lambda: planes(nn.LPPool2d(2, 2), 2), "2.1", "."),
+    "FractionalMaxPool2d": (lambda: planes(nn.FractionalMaxPool2d(2, (2, 2)), 4), "2.1", "."),
     "F.dropout": (lambda: of(lambda x: f.dropout(x, 0.5, True)), "2", "."),
     "noise": (lambda: of(lambda x: x * torch.rand_like(x)), "2", "."),
     "softmax": (lambda: nn.Softmax(1), "2", "softmax"),
