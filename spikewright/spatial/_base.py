@@ -92,8 +92,8 @@ class Spatial(nn.Module, ABC):
         return None
 
     def replaces(self, synapse: Synapse) -> bool:
-        """Whether errors cross a layer by other weights than its own."""
-        return False
+        """Whether errors cross a layer by other weights than its own; a way with `back` does, until it says more."""
+        return type(self).back is not Spatial.back
 
     def signals(self, lesson: Lesson) -> dict[str, Tensor]:
         """Return the error that arrives at every neuron, by site, `[time, batch, *feature]`; learn from the lesson.

@@ -29,9 +29,6 @@ class SignSymmetric(Spatial):
         arXiv 2402.11984, for the scale of linear layers.
     """
 
-    def replaces(self, synapse: Synapse) -> bool:
-        return True
-
     def back(self, synapse: Synapse, weight: Tensor) -> Tensor:
         return weight.detach().sign() / math.sqrt(math.prod(weight.shape[1:]))
 
