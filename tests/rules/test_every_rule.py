@@ -13,10 +13,11 @@ from tests.oracles.compare import assert_agree, relative
 from tests.rules.support import by_bptt, by_program, collected, found, gradients, learn
 
 every_case = pytest.mark.parametrize("entry, name", CASES, ids=[f"{entry}-{name}" for entry, name in CASES])
+PROBED = {name: Network(NETS[name](0)) for name in NETS}
 CHUNKS = [
     (entry, name, chunk)
     for entry, name in CASES
-    for chunk in different_chunks(entry.make, Network(NETS[name](0)), sample(name, 0)[0])
+    for chunk in different_chunks(entry.make, PROBED[name], sample(name, 0)[0])
 ]
 """Every length of a chunk, with every rule and network that it makes run otherwise than by default."""
 
