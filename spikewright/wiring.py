@@ -78,6 +78,8 @@ class Wiring:
         curves: Where what neurons get, or the output, is not linear in what other neurons emit or in the input.
         random: Modules that draw random numbers by themselves.
         activations: Entries of what enters and leaves neurons and synapses, per sample and step.
+        moving: Modules of torch that move their weight on at every use (power iteration in training mode), so that
+            other chunks see other weights.
         recomputed: Layers that the backward pass calls again, by name; no hook of a rule is called there.
     """
 
@@ -96,6 +98,7 @@ class Wiring:
     curves: tuple[Curve, ...]
     random: frozenset[str]
     activations: int
+    moving: frozenset[str] = frozenset()
     recomputed: frozenset[str] = frozenset()
 
     def is_last(self, neuron: str) -> bool:

@@ -81,8 +81,11 @@ def table() -> str:
     return "\n".join(lines)
 
 
+MEMBERS = [pair for group in GROUPS.values() for pair in group.items()]
+
+
 @pytest.mark.filterwarnings("ignore")  # of layers that are old, or not made for such small inputs
-@pytest.mark.parametrize("name, member", [pair for group in GROUPS.values() for pair in group.items()], ids=str)
+@pytest.mark.parametrize("name, member", MEMBERS, ids=[name for name, _ in MEMBERS])
 def test_the_page_says_what_is_found(name: str, member: tuple[Make, tuple[int, ...]]) -> None:
     assert row(name, *member) in PAGE.read_text().splitlines()
 

@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -13,7 +14,7 @@ from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.utils.parametrizations import _SpectralNorm
 from torch.nn.utils.spectral_norm import SpectralNorm as _OldSpectralNorm
 
-from spikewright.dataflow import Dataflow
+from spikewright.dataflow import Bend, Dataflow
 from spikewright.layers.dropout import StepDropout
 from spikewright.layers.restriction import FrobeniusRestriction, SpectralRestriction
 from spikewright.probing.complaints import keeps_state, mixes_samples
@@ -49,6 +50,7 @@ def probe(sites: Sites, x: Tensor) -> Wiring:
     module = sites.module
     modules = dict(module.named_modules())
     moving = frozenset(n for n, m in modules.items() if isinstance(m, _BatchNorm) and _of_batch(m))
+    hooked = [Bend("a hook", n) for n, m in modules.items() if _hooked(m)]
     with _unmarked(module), torch.inference_mode(False):
         first, other = probe_inputs(x, 2 if sites.recurrent else 1)
         if any(isinstance(m, LazyModuleMixin) for m in modules.values()):
@@ -88,7 +90,8 @@ def probe(sites: Sites, x: Tensor) -> Wiring:
         )
         drew = repeated.trace.random - ours - _within(modules, ours)
         with torch.enable_grad():
-            wiring = read_wiring(module, recorder, start, output, run.state, flow, left, drew)
+            wiring = read_wiring(module, recorder, start, output, run.state, flow, left, drew, hooked)
+    wiring = replace(wiring, moving=frozenset(n for n, m in iterating.items() if m.training and not _by_version(m)))
     if not trace.suspicious:
         return wiring
     with restored(module):
@@ -110,6 +113,17 @@ def _iterates(module: nn.Module) -> bool:
     """Whether a power iteration, or an estimate of a norm, moves buffers of a module on at every use."""
     old = any(isinstance(hook, _OldSpectralNorm) for hook in module._forward_pre_hooks.values())
     return old or isinstance(module, _SpectralNorm | SpectralRestriction | FrobeniusRestriction)
+
+
+def _by_version(module: nn.Module) -> bool:
+    """Whether a module that iterates does so once per version of its weight, however often it is used."""
+    return isinstance(module, SpectralRestriction | FrobeniusRestriction)
+
+
+def _hooked(module: nn.Module) -> bool:
+    """Whether somebody's hooks may change what a module is given or returns."""
+    hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
+    return not isinstance(module, LazyModuleMixin) and not all(map(_of_torch, hooks))
 
 
 @contextmanager

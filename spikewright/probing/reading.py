@@ -78,6 +78,7 @@ def read_wiring(
     flow: Dataflow,
     left: Iterable[Bend],
     random: frozenset[str],
+    hooked: Iterable[Bend] = (),
 ) -> Wiring:
     """Read who feeds whom.
 
@@ -90,6 +91,7 @@ def read_wiring(
         flow: Watched the operations.
         left: Where values that depend on data were given to Python: nothing behind can be vouched for.
         random: Modules that draw random numbers by themselves.
+        hooked: Modules with hooks of somebody's, which a probe does not call: no claim is made near them.
     """
     modules = dict(module.named_modules())
     names = {id(p): name for name, p in module.named_parameters()}
@@ -98,7 +100,7 @@ def read_wiring(
     receivers: dict[str, set[str]] = {name: set() for name in names.values()}
     successors: dict[str, set[str]] = {site: set() for site in neurons}
     fed: dict[str, set[str]] = {seen.site: set() for seen in recorder.synapses}
-    bends: dict[str, set[Bend]] = {seen.site: set(left) for seen in recorder.synapses}
+    bends: dict[str, set[Bend]] = {seen.site: {*left, *hooked} for seen in recorder.synapses}
     for seen in recorder.neurons:
         for p in _own(modules[module_name(seen.site)]):
             receivers[names[id(p)]].add(seen.site)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from spikewright.errors import IncompatibleRule, InputError
+from spikewright.errors import ConfigError, IncompatibleRule, InputError
 from spikewright.holding import exclusively
 from spikewright.losses import Loss
 from spikewright.network import Network
@@ -30,10 +30,21 @@ def check(rule: "Rule", net: Network, loss: Loss, x: Tensor, y: Tensor) -> None:
         ShapeError: Layouts do not fit.
         InputError: `x` holds a NaN or an infinity, or a label is out of range.
         IncompatibleRule: The rule cannot work with this loss or this network.
+        ConfigError: The network or the loss was not wrapped.
 
     Warns:
         UserWarning: Once per network and parameter: the rule does not see a parameter.
     """
+    if not isinstance(net, Network):
+        raise ConfigError(
+            f"{type(rule).__name__} was given {type(net).__name__} as its network, which has no time. Wrap the module: "
+            "spikewright.Network(module)."
+        )
+    if not isinstance(loss, Loss):
+        raise ConfigError(
+            f"{type(rule).__name__} was given {type(loss).__name__} as its loss, which does not say how it meets time. "
+            "Wrap the criterion: losses.PerStep(criterion), or losses.OnRate(criterion) for the mean output."
+        )
     wiring = net.wiring(x)
     steps, batch = x.shape[:2]
     _check_finite(x)

@@ -160,3 +160,11 @@ def test_parameters_that_a_rule_does_not_see_are_named_once() -> None:
 def test_a_stated_cost_adds_up() -> None:
     one = Cost(sw.rules._cost.Operations(1.0, 2.0), 5)
     assert one + one == Cost(sw.rules._cost.Operations(2.0, 4.0), 5)
+
+
+def test_what_was_not_wrapped_is_said() -> None:
+    module, (x, y) = NETS["mlp"](0), sample("mlp", 0)
+    with pytest.raises(ConfigError, match=r"OTTT was given Sequential as its network.*spikewright.Network\(module\)"):
+        list(OTTT().updates(module, x, y, CE))  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"OTTT was given CrossEntropyLoss as its loss.*PerStep\(criterion\)"):
+        list(OTTT().updates(sw.Network(module), x, y, nn.CrossEntropyLoss()))  # type: ignore[arg-type]
