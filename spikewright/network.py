@@ -159,9 +159,10 @@ class Network(nn.Module):
             wiring = self._probe(x)
             self.tell(
                 wiring.random,
-                "The forward of {} ('' is the whole) draws random numbers by itself, anew for every step and sample, and "
-                "others if a sequence is cut into other chunks; no claim is made behind it. Use nn.Dropout, whose mask a "
-                "run keeps for the sequence, or layers.StepDropout; or, if that is meant, Network(module, known=[...]) "
+                "The forward of {} ('' is the whole) draws random numbers by itself, anew for every step and sample, "
+                "and others if a sequence is cut into other chunks; no claim is made behind it. Use nn.Dropout, whose "
+                "mask a run keeps for the sequence, or layers.StepDropout; or, if that is meant, Network(module, "
+                "known=[...]) "
                 "with its name.",
             )
             self._probed[key] = parts, wiring
