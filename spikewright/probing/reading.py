@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from spikewright.dataflow import Bend, Dataflow
-from spikewright.probing.recorder import INPUT, LAYER, NEURON, Recorder
+from spikewright.probing.recorder import INPUT, LAYER, NEURON, THROUGH, Recorder
 from spikewright.temporal import State
 from spikewright.wiring import Curve, Synapse, Wiring, module_name
 
@@ -162,7 +162,8 @@ def read_wiring(
 
 def _curves(recorder: Recorder, output: Any, left: Iterable[Bend]) -> Iterator[Curve]:
     for target, depends in [*((seen.site, seen.depends) for seen in recorder.neurons), ("", output)]:
-        for source, found in depends.items():
+        for name, found in depends.items():
+            source = name.removeprefix(THROUGH)
             if source == INPUT or source.startswith(NEURON):
                 for bend in sorted(found | set(left), key=repr):
                     yield Curve("" if source == INPUT else source.removeprefix(NEURON), target, bend)

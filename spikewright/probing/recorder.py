@@ -13,6 +13,8 @@ from spikewright.wiring import module_name
 
 INPUT, LAYER, NEURON = "input", "layer:", "neuron:"
 """Names of sources: the network's input, and prefixes of the names of layers and neurons."""
+THROUGH = "through:"
+"""Prefix of a source that is seen through a layer."""
 
 
 class Seen:
@@ -81,7 +83,9 @@ class Recorder:
     def synapse(self, site: str, operation: Operation, x: Tensor, weight: Tensor, current: Tensor) -> None:
         self.synapses.append(Seen(site, self._trace.steps, x, current, self._flow.depends(x)))
         self.weights[site] = tuple(weight.shape)
-        self._flow.source(current, LAYER + site, also=self._flow.depends(current))
+        depends = self._flow.depends(current).items()
+        also = {n if n.startswith((LAYER, THROUGH)) else THROUGH + n: bends for n, bends in depends}
+        self._flow.source(current, LAYER + site, also=also)
 
     def _check_loop(self, site: str, step: int, current: Tensor) -> None:
         name = module_name(site)

@@ -130,6 +130,7 @@ def test_a_weight_that_two_modules_share() -> None:
     assert "last.weight" not in promised(found)
 
 
+@pytest.mark.filterwarnings("ignore:OTTT does not see 'fc.bias', 'fc.weight'")
 def test_a_functional_layer_gets_the_gradient_of_its_step() -> None:
     def forward(m: nn.Module, x: Tensor) -> Tensor:
         s = m.first(m.stem(x))
@@ -170,3 +171,18 @@ def test_a_current_may_be_written_to_once_its_neuron_has_seen_it() -> None:
     for rule in (BPTT(), SLTT(chunk=4), OTTT()):
         assert_agree(gradients(rule, writing, x, y), gradients(rule, copying, x, y))
     assert torch.equal(Network(copying).run(x)[0], Network(writing).run(x)[0])
+
+
+def test_layers_in_a_row_read_the_one_before_and_nothing_further() -> None:
+    parts = [nn.Linear(8, 6), nn.Linear(6, 12), LIF(), nn.Linear(12, 6), nn.Linear(6, 12), LIF(), nn.Linear(12, 4)]
+    found = wiring(nn.Sequential(*parts).double()).synapses
+    assert {name: set(s.senders) for name, s in found.items()} == {
+        "0": set(),
+        "1": set(),
+        "3": {"2"},
+        "4": set(),
+        "6": {"5"},
+    }
+    assert [name for name, s in found.items() if s.reads_input] == ["0"]
+    assert [name for name, s in found.items() if s.reads_currents] == ["1", "4"]
+    assert all(s.linear for s in found.values())
