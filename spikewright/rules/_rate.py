@@ -120,7 +120,9 @@ class RateRule(Rule):
         rates = record.rates(run.state)
         graph = RateGraph(net.sites, rates, partial(self._emit, wiring), norm, self.cuts_layers, batch.hooks(None))
         with torch.enable_grad():
-            output, adjoint = graph(mean(x.detach(), leak))
+            # Integers are not averaged: they mean something, and do not move here (`check_curves`).
+            at = mean(x.detach(), leak) if x.is_floating_point() else x[0]
+            output, adjoint = graph(at)
             value = batch.loss(output.unsqueeze(0), batch.y, 1)
             total, report = self.adjoint_loss(value, adjoint)
             batch.backward(total)

@@ -234,3 +234,16 @@ def test_what_bends_the_input_only(rule: str, front: Callable[[], nn.Module]) ->
     assert loss == pytest.approx(simulated, rel=1e-9, abs=1e-9)
     module.zero_grad()
     refused(rule, module, rf"{rule} learns from rates, but in '0' .*between the input and '2'")
+
+
+@pytest.mark.parametrize("rule", [DSR(), IDE(), SPIDE(steps=20)], ids=lambda rule: type(rule).__name__)
+def test_integers_that_do_not_move_stay_integers(rule: RateRule) -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Embedding(9, 6), LIF(), nn.Linear(6, 3)).double()
+    x, y = torch.randint(9, (4,)).expand(5, 4), torch.tensor([0, 2, 1, 2])
+    for steps in (x, x[:1]):
+        (update,) = rule.updates(Network(module), steps, y, OnRate(nn.CrossEntropyLoss()))
+        assert torch.isfinite(update.loss)
+    moving = torch.randint(9, (5, 4))
+    with pytest.raises(IncompatibleRule, match="between the input and '1', there is embedding"):
+        list(rule.updates(Network(module), moving, y, OnRate(nn.CrossEntropyLoss())))
