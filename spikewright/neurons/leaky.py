@@ -6,7 +6,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from spikewright.arguments import check_number, is_numeric, shown
+from spikewright.arguments import is_numeric, shown
 from spikewright.errors import ConfigError
 from spikewright.kernels.layout import precision
 from spikewright.kernels.lif import Reset
@@ -128,7 +128,11 @@ class LIF(Neuron):
 def _time_constants(tau: object, learned: bool) -> Tensor:
     """Return time constants in double precision, having checked them."""
     if isinstance(tau, bool):
-        check_number("LIF", "tau", tau)
+        raise ConfigError(
+            f"LIF(tau={tau}): tau is a number, and {tau} would stand for {float(tau)}. A library that calls "
+            f"act_layer({tau}) means inplace, which neurons ignore: give it act_layer=lambda *_: LIF(). In "
+            "LIF(tau=2.0): the time constant is a number of steps, or one number per channel."
+        )
     asked = f"LIF(tau={shown(tau)})"
     if isinstance(tau, Tensor) and tau.requires_grad:
         raise ConfigError(

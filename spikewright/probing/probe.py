@@ -1,8 +1,9 @@
 """Three passes of one step: read the wiring, run the same once more, and change what is beside a sample."""
 
+import sys
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 
@@ -51,7 +52,7 @@ def probe(sites: Sites, x: Tensor) -> Wiring:
     modules = dict(module.named_modules())
     moving = frozenset(n for n, m in modules.items() if isinstance(m, _BatchNorm) and _of_batch(m))
     hooked = [Bend("a hook", n) for n, m in modules.items() if _hooked(m)]
-    with _unmarked(module), torch.inference_mode(False):
+    with _unmarked(module), torch.inference_mode(False), _uncompiled():
         first, other = probe_inputs(x, 2 if sites.recurrent else 1)
         if any(isinstance(m, LazyModuleMixin) for m in modules.values()):
             with torch.no_grad():  # which gives them their sizes
@@ -113,6 +114,11 @@ def _iterates(module: nn.Module) -> bool:
     """Whether a power iteration, or an estimate of a norm, moves buffers of a module on at every use."""
     old = any(isinstance(hook, _OldSpectralNorm) for hook in module._forward_pre_hooks.values())
     return old or isinstance(module, _SpectralNorm | SpectralRestriction | FrobeniusRestriction)
+
+
+def _uncompiled() -> AbstractContextManager[object]:
+    """Run compiled blocks as they are written: what follows operations cannot look into what a compiler makes."""
+    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
 
 
 def _by_version(module: nn.Module) -> bool:

@@ -144,7 +144,7 @@ class OTTT(OnlineRule):
         if self._untraced(synapse):
             return 0.0
         if self.fixed_leak is not None:
-            return self.fixed_leak
+            return self.fixed_leak.reshape(()) if isinstance(self.fixed_leak, Tensor) else self.fixed_leak
         decays = [_one(neuron.dynamics.decay) for neuron in self._neurons(synapse).values()]
         return decays[0] if decays and decays[0] is not None else 0.0
 

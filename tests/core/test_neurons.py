@@ -146,7 +146,7 @@ def test_a_neuron_by_itself_says_what_to_do() -> None:
 
 
 def test_time_constants_must_fit_the_channels() -> None:
-    with pytest.raises(ShapeError, match=r"2 per-channel time constants, but its current \[2, 3\].* has 3 channels"):
+    with pytest.raises(ShapeError, match=r"2 per-channel time constants, but its current \[4, 3\].* has 3 channels"):
         run(LIF(tau=[2.0, 3.0]), currents())
 
 

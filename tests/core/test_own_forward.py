@@ -27,6 +27,7 @@ from tests.core.own_forwards import (
     network,
 )
 from tests.core.support import lively
+from tests.rules.support import started
 
 T, N = 4, 3
 
@@ -179,7 +180,7 @@ def test_it_compiles_in_one_graph() -> None:
     x, rule = torch.rand(3, 4, 4, dtype=torch.float64), OTTT()
 
     def forward(x: Tensor) -> Tensor:
-        return net.start(x, rule=rule).advance(x)
+        return started(rule, net, x).advance(x)
 
     plain = forward(x)
     torch._dynamo.reset()

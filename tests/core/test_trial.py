@@ -28,6 +28,8 @@ from tests.core.support import CE, lively
 from tests.nets import NETS, sample
 from tests.rules.support import NOISY, names, unless_refused
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*draws random numbers")
+
 MSE = OnRate(nn.CrossEntropyLoss())
 
 

@@ -15,6 +15,8 @@ from spikewright.neurons import IF, LIF
 from spikewright.rules import DSR, IDE, SPIDE, RateRule
 from tests.core.support import Lambda, lively
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*draws random numbers")
+
 T, N, F = 6, 3, 12
 LOSS = OnRate(f.cross_entropy)
 RULES: dict[str, Callable[[], RateRule]] = {"DSR": DSR, "IDE": IDE, "SPIDE": SPIDE}
