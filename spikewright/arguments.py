@@ -37,9 +37,10 @@ def check_number(owner: str, name: str, value: object, trained: str = "", finite
         )
     if isinstance(value, bool):
         raise ConfigError(
-            f"{owner}({name}={value}): {name} is a number, and it was given a value of type bool, which would stand "
-            f"for {float(value)}, but {name} is one number for all neurons. Give a float, such as {name}=1.0. A library "
-            f"that calls act_layer({value}) means inplace, which neurons ignore: give it act_layer=lambda *_: {owner}()."
+            f"{owner}({name}={value}): {name} is a number, and it was given a value of type bool, which would "
+            f"stand for {float(value)}, but {name} is one number for all neurons. Give a float, such as {name}=1.0. "
+            f"A library that calls act_layer({value}) means inplace, which neurons ignore: give it "
+            f"act_layer=lambda *_: {owner}()."
         )
     raise ConfigError(
         f"{owner}({name}={shown(value)}) was given {_kind(value)}, but {name} is one number for all neurons of the "
