@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 from spikewright.snapshot import Snapshot, random_state
 
@@ -52,3 +53,17 @@ def evaluating(net: nn.Module) -> Iterator[None]:
     finally:
         for m, training in modes:
             m.training = training
+
+
+@contextmanager
+def own_weights() -> Iterator[None]:
+    """Have parametrized weights computed anew in every piece, whose graph they belong to, whatever is cached around."""
+    if not parametrize._cache_enabled:
+        yield
+        return
+    outside = parametrize._cache_enabled, parametrize._cache
+    parametrize._cache_enabled, parametrize._cache = 0, {}
+    try:
+        yield
+    finally:
+        parametrize._cache_enabled, parametrize._cache = outside

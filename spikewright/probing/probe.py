@@ -32,7 +32,7 @@ from spikewright.run import Run
 from spikewright.sites import Sites
 from spikewright.snapshot import Snapshot, random_state
 from spikewright.temporal import Temporal
-from spikewright.trial import restored
+from spikewright.trial import own_weights, restored
 from spikewright.wiring import Wiring
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
@@ -52,7 +52,7 @@ def probe(sites: Sites, x: Tensor) -> Wiring:
     modules = dict(module.named_modules())
     moving = frozenset(n for n, m in modules.items() if isinstance(m, _BatchNorm) and _of_batch(m))
     hooked = [Bend("a hook", n) for n, m in modules.items() if _hooked(m)]
-    with _unmarked(module), torch.inference_mode(False), _uncompiled():
+    with _unmarked(module), torch.inference_mode(False), _uncompiled(), own_weights():
         first, other = probe_inputs(x, 2 if sites.recurrent else 1)
         if any(isinstance(m, LazyModuleMixin) for m in modules.values()):
             with torch.no_grad():  # which gives them their sizes
@@ -89,7 +89,7 @@ def probe(sites: Sites, x: Tensor) -> Wiring:
             middle,
             trusted=True,
         )
-        drew = repeated.trace.random - ours - _within(modules, ours)
+        drew = repeated.trace.random - ours - apart - _within(modules, ours)
         with torch.enable_grad():
             wiring = read_wiring(module, recorder, start, output, run.state, flow, left, drew, hooked)
     wiring = replace(wiring, moving=frozenset(n for n, m in iterating.items() if m.training and not _by_version(m)))

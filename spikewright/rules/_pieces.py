@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.utils import parametrize
 
 from spikewright.rules._batch import Batch
 from spikewright.run import Run
 from spikewright.snapshot import PutBack, Snapshot, random_state
 from spikewright.temporal import State
+from spikewright.trial import own_weights
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Pieces:
             if self._pieces:
                 self.run.state = _leaves(self.run.state)
             before, start = self.run.state, None if keep else _Start(self._snapshot(), random_state())
-            with torch.enable_grad(), _own_weights():
+            with torch.enable_grad(), own_weights():
                 output = self.run.advance(steps)
             if start is not None:
                 start.network.forget_unchanged()
@@ -91,7 +91,7 @@ class Pieces:
         start.network.put_back()
         start.random()
         run: Run = self._batch.start(state=piece.before, spikes_as_bytes=True)
-        with torch.enable_grad(), _own_weights():
+        with torch.enable_grad(), own_weights():
             return run.advance(piece.x), run.state
 
     def _snapshot(self) -> Snapshot:
@@ -109,20 +109,6 @@ class Pieces:
         finally:
             end.network.put_back()
             end.random()
-
-
-@contextmanager
-def _own_weights() -> Iterator[None]:
-    """Have parametrized weights computed anew in every piece, whose graph they belong to, whatever is cached around."""
-    if not parametrize._cache_enabled:
-        yield
-        return
-    outside = parametrize._cache_enabled, parametrize._cache
-    parametrize._cache_enabled, parametrize._cache = 0, {}
-    try:
-        yield
-    finally:
-        parametrize._cache_enabled, parametrize._cache = outside
 
 
 def _leaves(state: State) -> State:
