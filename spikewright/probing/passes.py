@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from spikewright.probing.complaints import keeps_state
+from spikewright.probing.draws import Draws, Position, position
 from spikewright.probing.live import LiveSpikes
 from spikewright.probing.norms import alike
 from spikewright.probing.trace import Complain, Trace
@@ -21,10 +22,11 @@ REPEATS = 3
 
 @dataclass(frozen=True)
 class Pass:
-    """What was seen in a pass: the calls of modules, and what neurons emitted in truth."""
+    """What was seen in a pass: the calls of modules, what neurons emitted in truth, and where generators stood then."""
 
     trace: Trace
     live: LiveSpikes
+    end: Position
 
 
 class Passes:
@@ -53,7 +55,25 @@ class Passes:
         trace = Trace(None, then.trace if then else None, part, complain, self._answered, trusted)
         with torch.enable_grad():  # as some modules take another way without
             Run(self._sites, hooks=live, tracer=trace, normalise=alike, count=False).advance(x)
-        return Pass(trace, live)
+        return Pass(trace, live, position())
+
+    def draws(self, x: Tensor, start: Position, *passes: Pass) -> frozenset[str]:
+        """Return the modules that draw random numbers past the operators of torch.
+
+        What another thread draws meanwhile is not taken for theirs: it leaves the generators elsewhere every time.
+
+        Args:
+            x: Input of another pass, if there is something to be found.
+            start: Where the generators stood before every pass.
+            passes: So far.
+        """
+        ends = {each.end for each in passes}
+        if ends == {start} or len(ends) > 1:
+            return frozenset()
+        self._begin()
+        draws = Draws()
+        Run(self._sites, hooks=LiveSpikes(), tracer=draws, normalise=alike, count=False).advance(x)
+        return draws.innermost
 
     def check_notes(self, x: Tensor, first: Pass, second: Pass, names: frozenset[str]) -> None:
         """Tell states from notes, which never reach an output: show the same input often, and others in between.

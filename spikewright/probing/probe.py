@@ -19,6 +19,7 @@ from spikewright.dataflow import Bend, Dataflow
 from spikewright.layers.dropout import StepDropout
 from spikewright.layers.restriction import FrobeniusRestriction, SpectralRestriction
 from spikewright.probing.complaints import keeps_state, mixes_samples
+from spikewright.probing.draws import position
 from spikewright.probing.held import held, moved
 from spikewright.probing.inputs import ROWS, middle, probe_inputs
 from spikewright.probing.live import LiveSpikes
@@ -58,7 +59,7 @@ def probe(sites: Sites, x: Tensor) -> Wiring:
             with torch.no_grad():  # which gives them their sizes
                 Run(sites, count=False).advance(first)
         iterating = {n: m for n, m in modules.items() if _iterates(m)}
-        again, iterated = random_state(), Snapshot(*iterating.values(), parameters=False)
+        again, at, iterated = random_state(), position(), Snapshot(*iterating.values(), parameters=False)
         flow, live = Dataflow(), LiveSpikes()
         trace = Trace(flow)
         recorder = Recorder(modules, ROWS, flow, trace)
@@ -76,12 +77,12 @@ def probe(sites: Sites, x: Tensor) -> Wiring:
             output = run.advance(start)
         ours = frozenset(n for n, m in modules.items() if isinstance(m, Temporal | _BatchNorm | _DropoutNd))
         left = [bend for bend in flow.left if bend.module not in ours]
-        once, apart = Pass(trace, live), frozenset(iterating)
+        once, apart = Pass(trace, live, position()), frozenset(iterating)
         passes, noted = Passes(sites, ours, lambda: (again(), iterated.put_back())), held(module, apart)
         repeated = passes.run(start, LiveSpikes(), once, keeps_state)
         if notes := moved(noted, held(module, apart)):
             passes.check_notes(start, once, repeated, notes)
-        passes.run(
+        beside = passes.run(
             other.requires_grad_(start.requires_grad),
             LiveSpikes(changed=True),
             once,
@@ -89,7 +90,9 @@ def probe(sites: Sites, x: Tensor) -> Wiring:
             middle,
             trusted=True,
         )
-        drew = repeated.trace.random - ours - apart - _within(modules, ours)
+        past = passes.draws(start, at, once, repeated, beside)
+        left += [Bend("a draw past torch", name) for name in sorted(past)]
+        drew = (past | {bend.module for bend in flow.random}) - ours - apart - _within(modules, ours)
         with torch.enable_grad():
             wiring = read_wiring(module, recorder, start, output, run.state, flow, left, drew, hooked)
     wiring = replace(wiring, moving=frozenset(n for n, m in iterating.items() if m.training and not _by_version(m)))

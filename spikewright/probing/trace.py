@@ -18,12 +18,11 @@ Complain = Callable[[str, nn.Module], Exception]
 
 @dataclass
 class Call:
-    """One call of a module: what it was given, what it returned, and whether it drew random numbers."""
+    """One call of a module: what it was given and what it returned."""
 
     name: str
     given: list[Tensor]
     returned: list[Tensor] = field(default_factory=list)
-    drew: bool = False
 
 
 class Trace:
@@ -63,12 +62,6 @@ class Trace:
         self._running: list[tuple[str, nn.Module]] = []
         self._first: tuple[str, nn.Module] | None = None  # that does not agree
 
-    @property
-    def random(self) -> frozenset[str]:
-        """Names of the modules that drew random numbers themselves, not by a module inside."""
-        drew = [call.name for call in self.calls if call.drew]
-        return frozenset(n for n in drew if not any(o != n and (not n or o.startswith(f"{n}.")) for o in drew))
-
     def __call__(self, name: str, module: nn.Module, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Run the forward of a module, in its place.
 
@@ -85,9 +78,7 @@ class Trace:
             raise self._error()
         self._running.append((name, module))
         if self._flow is None:
-            before = torch.default_generator.get_state()
             result = forward(*args, **kwargs)
-            call.drew = not torch.equal(before, torch.default_generator.get_state())
         else:
             result = self._followed(self._flow, name, partial(forward, *args, **kwargs))
         call.returned = _tensors(result)

@@ -1,6 +1,7 @@
 """Random numbers that a module draws by itself are said, and neither taken for a state nor for mixing."""
 
 import random
+import threading
 from collections.abc import Callable
 
 import numpy as np
@@ -91,6 +92,32 @@ def test_in_evaluation_nothing_is_drawn() -> None:
     assert wired(around(DropPath()).train()).random == {"1"}
 
 
-@pytest.mark.parametrize("draw", [lambda: np.random.rand(), lambda: random.random()], ids=["numpy", "python"])
-def test_other_generators_are_not_taken_for_a_state(draw: Callable[[], float]) -> None:
-    wired(around(of(lambda x: x * draw())))
+PAST_TORCH: dict[str, Callable[[], float]] = {"numpy": lambda: np.random.rand(), "python": random.random}
+
+
+@pytest.mark.parametrize("behind", [0, 2])
+@pytest.mark.parametrize("name", PAST_TORCH)
+def test_draws_past_torch_are_said_and_nothing_is_claimed(name: str, behind: int) -> None:
+    wiring = wired(around(of(lambda x: x * PAST_TORCH[name]()), behind))
+    assert wiring.random == {f"{2 * behind + 1}"}
+    assert all(synapse.bends for synapse in wiring.synapses.values())
+
+
+@pytest.mark.parametrize("draw", [*PAST_TORCH.values(), lambda: torch.rand(())], ids=[*PAST_TORCH, "torch"])
+def test_what_another_thread_draws_is_not_taken_for_theirs(draw: Callable[[], object]) -> None:
+    waiting, over = threading.Event(), threading.Event()
+
+    def meanwhile() -> None:
+        while not over.is_set():
+            draw()
+            waiting.set()
+
+    thread = threading.Thread(target=meanwhile)
+    thread.start()
+    try:
+        waiting.wait(20)
+        for _ in range(3):
+            assert not wired(around(nn.Sequential(nn.Tanh(), nn.ReLU()))).random
+    finally:
+        over.set()
+        thread.join()
