@@ -18,7 +18,7 @@ from spikewright.rules._base import Rule, Update
 from spikewright.rules._batch import Batch
 from spikewright.rules._chunk import Chunk, steps_at_once
 from spikewright.rules._cost import Cost, Done
-from spikewright.rules._rate_checks import check_curves, check_neurons, check_parts, leak_at_input
+from spikewright.rules._rate_checks import check_curves, check_neurons, check_parts, clips_drive, leak_at_input
 from spikewright.rules._traits import Traits
 from spikewright.run import Run
 from spikewright.sites import Sites
@@ -94,7 +94,8 @@ class RateRule(Rule):
             return rate_map(rate)
         share = (recorded.output / neuron.spike).detach()
         some = (share > 0) & (share < 1 - 8 * torch.finfo(share.dtype).eps)  # a weighted mean of ones is rounded
-        return neuron.spike * torch.where(some, neuron.drive(rate), share)
+        inside = neuron.spike * neuron.drive(rate) if clips_drive(neuron) else rate_map(rate)
+        return torch.where(some, inside, neuron.spike * share)
 
     @abstractmethod
     def adjoint_loss(self, value: Tensor, adjoint: Adjoint) -> tuple[Tensor, Report | None]:

@@ -33,6 +33,11 @@ def check_neurons(rule: str, wiring: Wiring) -> None:
             )
 
 
+def clips_drive(neuron: Neuron) -> bool:
+    """Whether the declared rate map is the one every neuron inherits: its drive, between none and all."""
+    return neuron.dynamics.rate_map == neuron.transfer and type(neuron).transfer is Neuron.transfer
+
+
 def check_curves(rule: str, curves: Iterable[Curve], sites: Sites) -> None:
     """Raise `IncompatibleRule` if something between neurons, or to the output, is not linear.
 

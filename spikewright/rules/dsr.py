@@ -11,6 +11,7 @@ from spikewright.rate_norms import NormName
 from spikewright.rates import Rate, sum_of_weights
 from spikewright.rules._chunk import Chunk
 from spikewright.rules._rate import RateRule
+from spikewright.rules._rate_checks import clips_drive
 from spikewright.sites import Sites
 from spikewright.solvers import Adjoint, Report
 from spikewright.wiring import Wiring
@@ -82,6 +83,11 @@ class DSR(RateRule):
             )
         for site, neuron in wiring.neurons.items():
             decay = neuron.dynamics.decay
+            if self.reference and not clips_drive(neuron):
+                raise IncompatibleRule(
+                    f"DSR(reference=True) has a slope of its own for neurons that clip their drive, but '{site}' "
+                    f"({type(neuron).__name__}) declares another rate map. Use reference=False."
+                )
             if self.reference and (not isinstance(decay, float) or decay == 0):
                 raise IncompatibleRule(
                     f"DSR(reference=True) has a slope of -log(leak) / dt, but '{site}' has a leak of "
