@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from spikewright.probing.complaints import keeps_state
-from spikewright.probing.draws import Draws, Position, position
+from spikewright.probing.generators import Movers, Position, position
 from spikewright.probing.live import LiveSpikes
 from spikewright.probing.norms import alike
 from spikewright.probing.trace import Complain, Trace
@@ -71,9 +71,9 @@ class Passes:
         if ends == {start} or len(ends) > 1:
             return frozenset()
         self._begin()
-        draws = Draws()
-        Run(self._sites, hooks=LiveSpikes(), tracer=draws, normalise=alike, count=False).advance(x)
-        return draws.innermost
+        movers = Movers()
+        Run(self._sites, hooks=LiveSpikes(), tracer=movers, normalise=alike, count=False).advance(x)
+        return movers.innermost
 
     def check_notes(self, x: Tensor, first: Pass, second: Pass, names: frozenset[str]) -> None:
         """Tell states from notes, which never reach an output: show the same input often, and others in between.

@@ -19,7 +19,7 @@ from spikewright.dataflow import Bend, Dataflow
 from spikewright.layers.dropout import StepDropout
 from spikewright.layers.restriction import FrobeniusRestriction, SpectralRestriction
 from spikewright.probing.complaints import keeps_state, mixes_samples
-from spikewright.probing.draws import position
+from spikewright.probing.generators import position
 from spikewright.probing.held import held, moved
 from spikewright.probing.inputs import ROWS, middle, probe_inputs
 from spikewright.probing.live import LiveSpikes

@@ -17,7 +17,7 @@ def position() -> Position:
     return np.asarray(key).tobytes(), *rest, random.getstate()
 
 
-class Draws:
+class Movers:
     """Calls the forwards of modules in their place, and notes while which of them those generators move.
 
     Attributes:
