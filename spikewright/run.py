@@ -100,6 +100,11 @@ class Run:
         self._fired: dict[str, Tensor] = {}
         self._seen = 0
 
+    @property
+    def module(self) -> nn.Module:
+        """The network's module."""
+        return self._sites.module
+
     def advance(self, x: Tensor) -> Tensor:
         """Run the next steps of the sequence.
 

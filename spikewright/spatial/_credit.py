@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikewright.errors import NetworkError
+from spikewright.errors import IncompatibleRule, NetworkError
 from spikewright.hooks import Hooks
 from spikewright.operations import Operation
 from spikewright.returned import wrong
@@ -29,7 +29,7 @@ class Credit(Hooks):
 
     Where neurons are perturbed behind, the noise travels beside the spikes, as the tangent of a dual number: what lies
     between the neurons and the next weights acts on both, and there the two are told apart: the sum is transmitted,
-    and the weight gradient is taken at spikes without noise.
+    and the gradients of the weight, and of parameters in between, are taken at spikes without noise.
 
     Args:
         spatial: The way.
@@ -89,9 +89,11 @@ class Credit(Hooks):
         except NotImplementedError as error:
             if not self._draws_for("post"):
                 raise  # not by forward-mode differentiation, then
-            raise NetworkError(
-                f"Something between neurons and the next weights cannot pass on the noise beside spikes: {error} Use "
-                "position='pre', where the noise enters at the neurons."
+            raise IncompatibleRule(
+                f"{type(self._spatial).__name__}(position='post') sends noise beside spikes to the next weights, but "
+                f"{dual.place_of(error, run.module)} cannot pass on the noise, because it uses an operation without "
+                f"forward-mode differentiation: {str(error).partition(chr(10))[0]} Use position='pre', where the noise "
+                "enters at the neurons; or, for an autograd.Function of your own, write its jvp."
             ) from error
         finally:
             self._learning = False

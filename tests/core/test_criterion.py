@@ -16,7 +16,7 @@ from spikewright.rules import BPTT, DSR, OTTT, Rule
 from tests.rules.support import loss_for
 
 STEPS, BATCH, CLASSES = 5, 2, 3
-X = torch.rand(STEPS, BATCH, 4)
+X = torch.rand(STEPS, BATCH, 4, generator=torch.Generator().manual_seed(0))
 Y = torch.tensor([0, 2])
 RULES: dict[str, Callable[[], Rule]] = {"BPTT": BPTT, "OTTT": OTTT, "DSR": DSR}
 

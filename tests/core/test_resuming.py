@@ -17,7 +17,7 @@ from spikewright.spatial import DFA
 from spikewright.temporal import State, detach
 from tests.rules.support import loss_for
 
-X, Y = torch.rand(5, 2, 4), torch.tensor([0, 2])
+X, Y = torch.rand(5, 2, 4, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 2])
 
 
 def network(*layers: nn.Module) -> Network:

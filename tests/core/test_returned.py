@@ -21,7 +21,7 @@ from spikewright.synapse import SynapticInput
 from spikewright.temporal import SiteState, Temporal
 from tests.rules.support import loss_for
 
-X, Y = torch.rand(5, 2, 4), torch.tensor([0, 2])
+X, Y = torch.rand(5, 2, 4, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 2])
 
 
 def network(*middle: nn.Module) -> sw.Network:
