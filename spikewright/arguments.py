@@ -1,4 +1,4 @@
-"""Arguments of constructors that are plain numbers, and what is said to anything else."""
+"""Arguments that are plain numbers, or tensors, and what is said to anything else."""
 
 import math
 from numbers import Real
@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from spikewright.errors import ConfigError
+from spikewright.errors import ConfigError, ShapeError
+from spikewright.text import kind_of
 
 
 def check_number(owner: str, name: str, value: object, trained: str = "", finite: bool = True) -> None:
@@ -46,6 +47,24 @@ def check_number(owner: str, name: str, value: object, trained: str = "", finite
         f"{owner}({name}={shown(value)}) was given {_kind(value)}, but {name} is one number for all neurons of the "
         f"layer. Give a float, such as {name}=1.0{'; None does not stand for a default' if value is None else ''}."
     )
+
+
+def check_tensor(name: str, value: object, layout: str) -> None:
+    """Raise `ShapeError` unless an argument is a tensor.
+
+    Args:
+        name: Of the argument.
+        value: What was given.
+        layout: Of what is asked for, for the message.
+    """
+    if isinstance(value, Tensor):
+        return
+    advice = "Give one tensor."
+    if isinstance(value, list | tuple) and any(isinstance(part, Tensor) for part in value):
+        advice = f"Give one tensor, such as torch.stack({name})."
+    elif isinstance(value, np.ndarray | list | tuple | Real):
+        advice = f"Give torch.as_tensor({name})."
+    raise ShapeError(f"{name} has to be a tensor, {layout}, but it is {kind_of(value)}. {advice}")
 
 
 def shown(value: object) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from spikewright.arguments import check_tensor
 from spikewright.errors import InputError
 from spikewright.losses import Loss
 from spikewright.network import Network
@@ -99,6 +100,7 @@ def certify(net: Network, rule: Rule, x: Tensor, y: Tensor, loss: Loss, referenc
         InputError: See there.
         IncompatibleRule: See there.
     """
+    check_tensor("x", x, "[time, batch, *feature]")
     parameters = {name: p for name, p in net.module.named_parameters() if p.requires_grad}
     if not parameters:
         raise InputError("certify compares gradients, but no parameter of the network requires one. Unfreeze some.")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from spikewright.arguments import check_tensor
 from spikewright.losses import Loss
 from spikewright.metrics.operations import Operations, SynapseCounter
 from spikewright.network import Network
@@ -77,6 +78,7 @@ def energy(net: Network, rule: Rule, x: Tensor, y: Tensor, loss: Loss) -> Energy
         y: Target, `[batch, ...]`.
         loss: The loss.
     """
+    check_tensor("x", x, "[time, batch, *feature]")
     counter = SynapseCounter()
     x = x.detach()
     with untouched(net.module):

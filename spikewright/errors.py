@@ -27,6 +27,10 @@ class IncompatibleRule(SpikewrightError, ValueError):
     """The rule cannot work with this network or this loss."""
 
 
+class ExtensionError(SpikewrightError, TypeError):
+    """A method of a rule, a neuron or another class of one's own returned something else than it has to."""
+
+
 class OutsideRun(SpikewrightError, RuntimeError):
     """A neuron was called by itself, without a run that holds its state."""
 

@@ -4,7 +4,6 @@ A criterion is any callable `(output [batch, class], target) -> scalar`, such as
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from copy import copy
 from typing import Literal
 
@@ -12,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from spikewright.criterion import Criterion, applied, check_criterion
 from spikewright.errors import ConfigError, IncompatibleRule, InputError, ShapeError
+from spikewright.text import counted
 
-Criterion = Callable[[Tensor, Tensor], Tensor]
 LossOf = Literal["any", "steps", "rate"]
 """What the loss of a rule may be: anything, a sum over steps, or a function of the mean output."""
 
@@ -74,7 +74,14 @@ _MEANS = (
 
 
 class Loss(ABC):
-    """A criterion and the way it meets time."""
+    """A criterion and the way it meets time.
+
+    Args:
+        criterion: Called with outputs and targets; returns one number.
+
+    Raises:
+        ConfigError: `criterion` cannot be called like that, because it is a class or no function at all.
+    """
 
     per_step: bool
     """Whether the loss is a sum of terms that each need one step only."""
@@ -82,6 +89,7 @@ class Loss(ABC):
     """How many outputs make a head, where every task has its own; `None` if all outputs belong together."""
 
     def __init__(self, criterion: Criterion) -> None:
+        check_criterion(type(self).__name__, criterion)
         self.criterion = criterion
 
     @abstractmethod
@@ -119,17 +127,28 @@ class Loss(ABC):
 
     def check(self, y: Tensor, steps: int, batch: int, classes: int) -> None:
         """Raise if `y` is no target for `batch` samples and `classes` outputs."""
-        if len(y) != batch:
-            hint = " (x looks batch-first: use x.transpose(0, 1))" if len(y) == steps else ""
+        if y.dim() == 0 or len(y) != batch:
+            hint = ""
+            if y.shape[:2] == (steps, batch):
+                hint = " (for a target at every step, use PerStep(criterion, timed=True))"
+            elif y.shape[:1] == (steps,):
+                hint = " (x looks batch-first: use x.transpose(0, 1))"
+            found = counted(len(y), "target") if y.dim() else "one number"
             raise ShapeError(
-                f"{self} was given {len(y)} targets for x of [time={steps}, batch={batch}, ...]{hint}. "
-                "There is one target per sample; the layout of x is [time, batch, *feature]."
+                f"{self} was given {found} for x of [time={steps}, batch={batch}, ...]{hint}. "
+                f"There is one target per sample, and y has the shape {list(y.shape)}; the layout of x is [time, "
+                "batch, *feature]."
             )
         self._check_labels(y, classes)
 
+    def _applied(self, output: Tensor, y: Tensor) -> Tensor:
+        return applied(self, self.criterion, output, y)
+
     def _check_labels(self, y: Tensor, classes: int) -> None:
-        if y.dtype.is_floating_point or not isinstance(
-            self.criterion, nn.CrossEntropyLoss | nn.NLLLoss | CrossEntropyMSE
+        if (
+            y.dtype.is_floating_point
+            or y.is_complex()
+            or not isinstance(self.criterion, nn.CrossEntropyLoss | nn.NLLLoss | CrossEntropyMSE)
         ):
             return
         ignored = y == getattr(self.criterion, "ignore_index", -100)
@@ -166,10 +185,14 @@ class PerStep(Loss):
     def __call__(self, output: Tensor, y: Tensor, steps: int, start: int = 0) -> Tensor:
         share = len(output) / (self.steps or steps)
         if len(output) == 1:
-            return self.criterion(output[0], y[start] if self.timed else y) * share
+            return self._applied(output[0], y[start] if self.timed else y) * share
         if not self.timed and _is_mean(self.criterion):  # one call for all steps
-            return self.criterion(output.flatten(0, 1), y.expand(len(output), *y.shape).flatten(0, 1)) * share
-        terms = [self.criterion(o, y[start + t] if self.timed else y) for t, o in enumerate(output)]
+            try:
+                return self._applied(output.flatten(0, 1), y.expand(len(output), *y.shape).flatten(0, 1)) * share
+            except (ShapeError, InputError):
+                self._applied(output[0], y)  # whose error shows the shapes of one step
+                raise
+        terms = [self._applied(o, y[start + t] if self.timed else y) for t, o in enumerate(output)]
         return torch.stack(terms).mean() * share
 
     def terms(self, output: Tensor, y: Tensor, steps: int, start: int = 0) -> Tensor:
@@ -221,7 +244,7 @@ class OnRate(Loss):
         self.leak = leak
 
     def __call__(self, output: Tensor, y: Tensor, steps: int, start: int = 0) -> Tensor:
-        return self.criterion(self.mean(output), y)
+        return self._applied(self.mean(output), y)
 
     def mean(self, output: Tensor) -> Tensor:
         if self.leak == 1:

@@ -9,14 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from spikewright.arguments import check_tensor
 from spikewright.errors import IncompatibleRule, ShapeError, SpikewrightError
 from spikewright.holding import Turn, every_module, exclusively
 from spikewright.hooks import Hooks
 from spikewright.layers.batch_norm import Normalise, as_it_says
 from spikewright.probing import probe
 from spikewright.rates import Record
+from spikewright.resuming import check_state
 from spikewright.run import Observer, Run
-from spikewright.sites import Sites, find_sites
+from spikewright.sites import Sites, check_dynamics, find_sites
 from spikewright.temporal import State
 from spikewright.wiring import Wiring
 
@@ -41,7 +43,7 @@ class Network(nn.Module):
 
     def __init__(self, module: nn.Module, known: Collection[str] = ()) -> None:
         super().__init__()
-        find_sites(module)  # refuses what cannot be run
+        check_dynamics(find_sites(module))  # which refuse what cannot be run
         self.module = module
         self._known = frozenset(known)
         self._told: set[tuple[str, str]] = set()
@@ -68,7 +70,8 @@ class Network(nn.Module):
             The output `[time, batch, *output]`, differentiable unless gradients are off, and the state after it.
 
         Raises:
-            ShapeError: `x` has no step or does not fit the first layers, or its batch is not the state's.
+            ShapeError: `x` has no step or does not fit the first layers; or `state` is none, or of another shape.
+            NetworkError: `state` belongs to other layers.
         """
         run = self.start(x, state, observers=observers, count=False)
         return run.advance(x), run.state
@@ -105,7 +108,9 @@ class Network(nn.Module):
         Raises:
             IncompatibleRule: There are hooks at layers that the backward pass calls a second time.
         """
-        wiring = self.wiring(x)
+        wiring, sites = self.wiring(x), self.sites
+        if state is not None:
+            check_state(state, sites)
         if hooks is not None and wiring.recomputed and type(hooks).on_weight is not Hooks.on_weight:
             raise IncompatibleRule(
                 f"This rule has hooks at layers, but the backward pass calls {', '.join(sorted(wiring.recomputed))} a "
@@ -114,7 +119,7 @@ class Network(nn.Module):
                 "rules.BPTT(checkpoint=True)."
             )
         return Run(
-            self.sites,
+            sites,
             state,
             hooks=hooks,
             through_time=through_time,
@@ -137,6 +142,7 @@ class Network(nn.Module):
             ShapeError: `x` has no steps, or does not fit a layer it meets.
             NetworkError: The backward pass calls neurons a second time.
         """
+        check_tensor("x", x, "[time, batch, *feature]")
         if x.dim() < 2 or 0 in x.shape[:2]:
             raise ShapeError(
                 f"A run needs x of shape [time, batch, *feature] with at least one step and one sample, but got "
@@ -159,11 +165,10 @@ class Network(nn.Module):
             wiring = self._probe(x)
             self.tell(
                 wiring.random,
-                "The forward of {} ('' is the whole) draws random numbers by itself, anew for every step and sample, "
-                "and others if a sequence is cut into other chunks; no claim is made behind it. Use nn.Dropout, whose "
-                "mask a run keeps for the sequence, or layers.StepDropout; or, if that is meant, Network(module, "
-                "known=[...]) "
-                "with its name.",
+                "The code in the forward of {} ('' is the whole) draws random numbers by itself, anew for every step "
+                "and sample, and others if a sequence is cut into other chunks; no claim is made behind it. Use "
+                "nn.Dropout, whose mask a run keeps for the sequence, or layers.StepDropout; or, if that is meant, "
+                "Network(module, known=[...]) with what is named here.",
             )
             self._probed[key] = parts, wiring
             return wiring

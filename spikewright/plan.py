@@ -1,18 +1,24 @@
 """The memory certificate: how many bytes a step keeps for backward, and whether that grows with time."""
 
 import math
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch import Tensor
 
-from spikewright.errors import ConfigError
+from spikewright.errors import ConfigError, ShapeError
 from spikewright.losses import standard_loss
 from spikewright.metrics.memory import SavedBytes
 from spikewright.network import Network
+from spikewright.returned import described
 from spikewright.rules import Rule, fresh_copy, steps_at_once
+from spikewright.temporal import is_static
 from spikewright.text import aligned, readable
 from spikewright.trial import untouched
+from spikewright.wiring import Wiring
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,7 @@ class Plan:
 def plan(
     net: Network,
     rule: Rule,
-    shape: Sequence[int],
+    shape: Sequence[int] | Tensor,
     budget: int | None = None,
     measure: Sequence[int] | None = None,
     report: Sequence[int] = (16, 64, 256, 1024),
@@ -74,26 +80,33 @@ def plan(
     Args:
         net: The network, in the mode (training or not) and on the device it will be used.
         rule: The rule.
-        shape: Of the input, `[time, batch, *feature]`; its number of steps joins the reported ones.
+        shape: Of the input, `[time, batch, *feature]`, where numbers in [0, 1) of the type of the parameters will do;
+            or an example of it, whose steps are repeated, for indices of an embedding, bytes, or another type.  Its
+            number of steps joins the reported ones.
         budget: In bytes; the plan then says how many steps fit.
         measure: Lengths that are run, at least two; by default three short ones that the rule's chunk fits into.
         report: Lengths that are read off the line through the last two measured ones; run as well for a rule whose
             memory does not lie on a line.
 
     Raises:
-        ConfigError: Fewer than two lengths to measure.
+        ConfigError: Fewer than two lengths to measure; or `shape` is no shape.
+        ShapeError: The network does not take such an input.
     """
     on_a_line = rule.traits.memory in ("constant", "linear")
+    inputs, shape = _Inputs(net, shape), _sizes(shape)
     if measure is None:
-        x = next(net.parameters()).new_zeros(()).expand(max((shape[0], *report)), *shape[1:])
         grows = rule.chunk and rule.traits.grows_with_chunk and rule.traits.memory != "root"
-        at_once = steps_at_once(rule, net.wiring(x), x) if grows else 0
+        at_once = 0
+        if grows:
+            with untouched(net.module):
+                x = inputs(1).expand(max((shape[0], *report)), *shape[1:])
+                at_once = steps_at_once(rule, _wiring(net, x, inputs), x)
         shortest = max(2, rule.traits.least_steps, at_once)
         measure = (shortest, 2 * shortest, 4 * shortest)
     lengths = sorted({*measure, *(() if on_a_line else (shape[0], *report))})
     if len(lengths) < 2:
         raise ConfigError(f"plan(measure={lengths}): a line needs at least two different lengths.")
-    measured = {steps: _saved_bytes(net, rule, (steps, *shape[1:])) for steps in lengths}
+    measured = {steps: _saved_bytes(net, rule, steps, inputs) for steps in lengths}
     (s0, b0), (s1, b1) = list(measured.items())[-2:]
     slope = (b1 - b0) / (s1 - s0)
     for steps in sorted({shape[0], *report} - set(lengths)):
@@ -107,12 +120,60 @@ def plan(
     return Plan(repr(rule), tuple(shape), rows, slope, budget, largest)
 
 
-def _saved_bytes(net: Network, rule: Rule, shape: Sequence[int]) -> int:
-    example = next(net.parameters())
+def _sizes(shape: Any) -> tuple[int, ...]:
+    if isinstance(shape, Tensor):
+        return tuple(shape.shape)
+    try:
+        sizes = tuple(operator.index(size) for size in shape)
+    except TypeError:
+        sizes = ()
+    if len(sizes) < 2 or min(sizes) < 1:
+        raise ConfigError(
+            f"plan was given {described(shape)} for the shape of the input, which is whole numbers from 1 on, (time, "
+            "batch, *feature). Give x.shape, or an example as a tensor, such as torch.as_tensor(x)."
+        )
+    return sizes
+
+
+class _Inputs:
+    """Inputs of any length: random numbers of a shape, or an example whose steps are repeated.
+
+    Args:
+        net: The network, whose parameters have the type and the device of random numbers.
+        shape: The shape, or the example.
+    """
+
+    def __init__(self, net: Network, shape: Sequence[int] | Tensor) -> None:
+        self.example = shape.detach() if isinstance(shape, Tensor) else None
+        self._sizes, self._like = _sizes(shape), next(net.parameters(), torch.empty(0))
+
+    def __call__(self, steps: int) -> Tensor:
+        """Return an input of that many steps."""
+        if self.example is None:
+            sizes = (steps, *self._sizes[1:])
+            return torch.rand(sizes, dtype=self._like.dtype, device=self._like.device)
+        if is_static(self.example):
+            return self.example[:1].expand(steps, *self._sizes[1:])
+        return self.example[torch.arange(steps, device=self.example.device) % len(self.example)]
+
+
+def _wiring(net: Network, x: Tensor, inputs: _Inputs) -> Wiring:
+    try:
+        return net.wiring(x)
+    except ShapeError as error:
+        if inputs.example is not None:
+            raise
+        raise ShapeError(
+            f"{error} plan was given a shape, and made an input of {x.dtype} of it. If the network takes another type, "
+            "such as indices of an embedding, or bytes, give an example in place of the shape: plan(net, rule, x)."
+        ) from error
+
+
+def _saved_bytes(net: Network, rule: Rule, steps: int, inputs: _Inputs) -> int:
     with untouched(net.module):
-        x = torch.rand(*shape, dtype=example.dtype, device=example.device)
-        y = torch.zeros(shape[1], dtype=torch.int64, device=example.device)
-        net.wiring(x)  # its probe is not part of a step
+        x = inputs(steps)
+        y = torch.zeros(x.shape[1], dtype=torch.int64, device=x.device)
+        _wiring(net, x, inputs)  # its probe is not part of a step
         learner = fresh_copy(rule, net, x)
         with SavedBytes() as saved:
             loss = standard_loss(rule.traits.loss)(lambda output, _: output.square().mean())

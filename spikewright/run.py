@@ -23,8 +23,10 @@ from spikewright.layers.own_forward import has_own_forward, intercept_dropout, i
 from spikewright.neurons import Neuron
 from spikewright.operations import Operation
 from spikewright.rates import Record
+from spikewright.resuming import Resumed
+from spikewright.returned import check_scan, wrong
 from spikewright.sites import Sites
-from spikewright.synapse import Intercept, SynapticInput, check_input, transmit
+from spikewright.synapse import Intercept, SynapticInput, check_arrival, check_input, transmit
 from spikewright.temporal import SiteState, State, Temporal, detach, is_static
 
 
@@ -43,7 +45,8 @@ class Run:
 
     Args:
         sites: Of the network that runs.
-        state: Where an earlier run of the same batch ended; empty or `None` starts at rest.
+        state: Where an earlier run of the same batch ended; empty or `None` starts at rest.  Without `through_time` it
+            is cut from its graph.
         hooks: Called at every layer, neuron and output; `None` leaves all to autograd.
         through_time: Whether credit may flow from one step to the next.
         spikes_as_bytes: Have synapses keep spikes as bytes for the backward pass.
@@ -77,7 +80,9 @@ class Run:
         tracer: Callable[..., Any] | None = None,
     ) -> None:
         self._sites = sites
-        self.state: State = dict(state or {})
+        self.state: State = dict(state or {}) if through_time else detach(state or {})
+        self._first = True
+        self._resumed = Resumed(self.state, sites) if state else None
         self._hooks = hooks
         self._through_time = through_time
         self._spikes_as_bytes = spikes_as_bytes
@@ -94,6 +99,11 @@ class Run:
         self._emitted: dict[str, Tensor] = {}
         self._fired: dict[str, Tensor] = {}
         self._seen = 0
+
+    @property
+    def module(self) -> nn.Module:
+        """The network's module."""
+        return self._sites.module
 
     def advance(self, x: Tensor) -> Tensor:
         """Run the next steps of the sequence.
@@ -154,7 +164,10 @@ class Run:
         self._folded = Folded(0)  # which lets go of what it has seen
         self._seen += len(x)
         output = output.unflatten(0, x.shape[:2])
-        return output if self._hooks is None else self._hooks.on_output(output)
+        if self._hooks is not None:
+            output = self._sent("on_output", self._hooks.on_output(output), output)
+        self._first, self._resumed = False, None  # methods of others are checked once per run
+        return output
 
     def _answers(self, static: bool) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
         """Pair every module the run speaks for with what answers in its place."""
@@ -203,9 +216,13 @@ class Run:
         else:
             assert isinstance(module, _DropoutNd)  # Sites.temporal holds nothing else
             y, state = scan_shared(module, chunk, state)
+        if self._resumed is not None:
+            self._resumed.check(site, chunk, state)
         if state and not fed_back:
             self.state[site] = state
-        sent = self._hooks.on_spikes(site, y) if self._hooks is not None and isinstance(module, Neuron) else y
+        sent = y
+        if self._hooks is not None and isinstance(module, Neuron):
+            sent = self._sent("on_spikes", self._hooks.on_spikes(site, y), y)
         folded = self._folded.fold(sent, spikes=binary and self._spikes_as_bytes)
         if isinstance(module, Neuron):
             if self._record is not None:
@@ -242,12 +259,27 @@ class Run:
         return intercept_dropout(self._interceptions, name, module, forward, x, drop)
 
     def _scan(self, site: str, module: Temporal, chunk: Tensor, state: SiteState) -> tuple[Tensor, SiteState]:
-        if not isinstance(module, Neuron):
-            return module.scan(chunk, state, self._through_time)
-        if self._hooks is not None:
-            chunk = self._hooks.on_current(site, chunk)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self._cut):
-            return module.scan(chunk, state, self._through_time)
+        grads = torch.is_grad_enabled()
+        if isinstance(module, Neuron):
+            grads = grads and not self._cut
+            if self._hooks is not None:
+                chunk = self._sent("on_current", self._hooks.on_current(site, chunk), chunk)
+        with torch.set_grad_enabled(grads):
+            answer = self._going_on(site, chunk, module.scan, chunk, state, self._through_time)
+        return check_scan(module, answer, chunk) if self._first else answer
+
+    def _sent(self, method: str, answer: Tensor, given: Tensor) -> Tensor:
+        """Return what a hook made of a tensor, which keeps its shape."""
+        if self._first and not (isinstance(answer, Tensor) and answer.shape == given.shape):
+            raise wrong(self._hooks, method, f"a tensor of the shape of what it is given, {list(given.shape)}", answer)
+        return answer
+
+    def _going_on(self, site: str, chunk: Tensor, function: Callable[..., Any], *args: Any) -> Any:
+        """Call a function of a layer; an error says so where the layer goes on from a state that was given."""
+        if self._resumed is None:
+            return function(*args)
+        with self._resumed.at(site, chunk):
+            return function(*args)
 
     def _at_synapse(self, name: str, forward: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         listens = self._hooks is not None or self._observers
@@ -262,7 +294,11 @@ class Run:
         chunk = self._folded.unfold(x)
         arrival = SynapticInput(chunk)
         if self._hooks is not None:
-            arrival, carried = self._hooks.on_weight(site, operation, chunk, weight, self._carried(site, chunk))
+            carried = self._carried(site, chunk)
+            answer = self._going_on(site, chunk, self._hooks.on_weight, site, operation, chunk, weight, carried)
+            arrival, carried = check_arrival(self._hooks, answer, operation, chunk, weight) if self._first else answer
+            if self._resumed is not None:
+                self._resumed.check(site, chunk, carried)
             if carried:
                 self.state[site] = carried
         current = transmit(operation, arrival, weight, bias, as_bytes=self._folded.holds_spikes(x))

@@ -12,7 +12,8 @@ from torch.nn.utils.parametrize import ParametrizationList
 from spikewright.errors import NetworkError
 from spikewright.foreign import check_foreign
 from spikewright.layers.feedback import Feedback
-from spikewright.neurons import Neuron
+from spikewright.neurons import Dynamics, Neuron
+from spikewright.returned import wrong
 from spikewright.temporal import Temporal
 
 
@@ -88,6 +89,13 @@ def find_sites(module: nn.Module) -> Sites:
         identities=frozenset(map(id, named.values())),
         containers=_containers({**temporal, **synapses}),
     )
+
+
+def check_dynamics(sites: Sites) -> None:
+    """Raise `ExtensionError` if neurons of one's own declare something else than `Dynamics`."""
+    for module in sites.temporal.values():
+        if isinstance(module, Neuron) and not isinstance(module.dynamics, Dynamics):
+            raise wrong(module, "dynamics", "a spikewright.Dynamics", module.dynamics)
 
 
 def _containers(named: dict[str, nn.Module]) -> frozenset[str]:

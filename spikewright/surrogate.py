@@ -15,6 +15,7 @@ from torch import Tensor
 
 from spikewright.arguments import check_number
 from spikewright.errors import ConfigError
+from spikewright.returned import wrong
 
 
 class _Spike(torch.autograd.Function):
@@ -27,7 +28,7 @@ class _Spike(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         (x,) = ctx.saved_tensors
-        return grads[0] * ctx.surrogate.slope(x), None
+        return grads[0] * slope_at(ctx.surrogate, x), None
 
 
 class Surrogate(ABC):
@@ -40,6 +41,23 @@ class Surrogate(ABC):
     def __call__(self, x: Tensor) -> Tensor:
         """Return 1 where `x` >= 0 and 0 elsewhere, in the dtype of `x`; differentiable by `slope`."""
         return _Spike.apply(x, self)  # type: ignore[return-value]
+
+
+def slope_at(surrogate: Surrogate, x: Tensor) -> Tensor:
+    """Return the slope at every entry of `x`, in its shape and type.
+
+    Raises:
+        ExtensionError: A surrogate of one's own returned something else.
+    """
+    slope: Any = surrogate.slope(x)
+    if isinstance(slope, Tensor) and slope.shape == x.shape and slope.dtype == x.dtype:
+        return slope
+    if not isinstance(slope, Tensor) or slope.is_complex() or slope.dim() > x.dim():
+        raise wrong(surrogate, "slope", f"a tensor of the shape of its argument, {list(x.shape)}", slope)
+    try:
+        return slope.to(x.dtype).expand_as(x)
+    except RuntimeError as error:
+        raise wrong(surrogate, "slope", f"a tensor of the shape of its argument, {list(x.shape)}", slope) from error
 
 
 def _positive(owner: str, name: str, value: float) -> float:

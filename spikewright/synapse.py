@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from spikewright.errors import ShapeError
 from spikewright.interception import Interception
 from spikewright.operations import Convolution, Linear, Operation
+from spikewright.returned import is_carried, wrong
 from spikewright.temporal import is_static
 
 
@@ -42,6 +43,56 @@ class SynapticInput:
     def plain(self) -> bool:
         """Whether ordinary autograd already does what is asked."""
         return all(x is None for x in (self.presynaptic, self.presynaptic_bias, self.back, self.project))
+
+
+def check_arrival(
+    owner: object, answer: Any, operation: Operation, x: Tensor, weight: Tensor
+) -> tuple[SynapticInput, Any]:
+    """Return what `on_weight` returned for an input `[time, batch, *feature]`: what arrives, and what is carried on.
+
+    Raises:
+        ExtensionError: It is not that, or a part of it does not fit the layer.
+    """
+    steps, batch = x.shape[:2]
+    if not (
+        isinstance(answer, tuple)
+        and len(answer) == 2
+        and isinstance(answer[0], SynapticInput)
+        and (answer[1] is None or is_carried(answer[1], batch))
+    ):
+        raise wrong(
+            owner,
+            "on_weight",
+            f"a SynapticInput and what it carries on, a dictionary {{name: tensor [batch={batch}, ...]}}",
+            answer,
+            "Return both, such as `return SynapticInput(x), carried`, with {} where nothing is carried.",
+        )
+    arrival, carried = answer
+    value, presynaptic, by_step = arrival.value, arrival.presynaptic, arrival.presynaptic_bias
+
+    def fits(x: Any) -> bool:
+        return isinstance(x, Tensor) and x.shape[:2] == (steps, batch) and operation.accepts(x.flatten(0, 1), weight)
+
+    asked = {
+        f"a value of the layout of its input, {list(x.shape)}": (value, fits(value)),
+        "a presynaptic factor of the shape of the value": (
+            presynaptic,
+            presynaptic is None or (isinstance(presynaptic, Tensor) and presynaptic.shape == value.shape),
+        ),
+        f"a presynaptic_bias of one number per step, [{steps}]": (
+            by_step,
+            by_step is None or (isinstance(by_step, Tensor) and by_step.shape in ((steps,), (1,))),
+        ),
+        f"in back the shape of the weight, {list(weight.shape)}": (
+            arrival.back,
+            arrival.back is None or (isinstance(arrival.back, Tensor) and arrival.back.shape == weight.shape),
+        ),
+        "a function in project": (arrival.project, arrival.project is None or callable(arrival.project)),
+    }
+    for what, (found, right) in asked.items():
+        if not right:
+            raise wrong(owner, "on_weight", f"a SynapticInput with {what}", found)
+    return arrival, carried
 
 
 class _Transmit(torch.autograd.Function):
@@ -78,7 +129,11 @@ class _Transmit(torch.autograd.Function):
         needed = (need_value, need_weight and ctx.project is None, need_bias and not by_step)
         for_value, for_weight, for_bias = ctx.operation.backward(grad, presynaptic, weight, needed)
         if need_weight and ctx.project is not None:
-            rows = ctx.project(ctx.operation.patches(presynaptic, weight))
+            patches = ctx.operation.patches(presynaptic, weight)
+            rows = ctx.project(patches)
+            if not isinstance(rows, Tensor) or rows.shape != patches.shape:
+                shape = f"rows of the shape that it is given, {list(patches.shape)}"
+                raise wrong(SynapticInput, "project", shape, rows)
             for_weight = ctx.operation.at_patches(grad, rows, weight)
         if need_bias and by_step:
             for_bias = ctx.operation.bias_gradient(grad, presynaptic_bias)

@@ -9,7 +9,7 @@ from torch import Tensor
 from spikewright.delays import DelayGrad, kernel_slope, slope_shares
 from spikewright.kernels import native
 from spikewright.kernels.operators import surrogate_number
-from spikewright.surrogate import Sigmoid, Surrogate
+from spikewright.surrogate import Sigmoid, Surrogate, slope_at
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Dynamics:
         """
         if native.available(spikes):
             number, parameter = surrogate_number(self.surrogate)
-            slopes = None if number else self.surrogate.slope(potential - self.threshold).contiguous()
+            slopes = None if number else slope_at(self.surrogate, potential - self.threshold).contiguous()
             x = torch.empty_like(potential)
             constants = share, self.rho, self.gain, self.threshold, number, parameter
             arrays = slopes, membrane, current, x
@@ -113,7 +113,7 @@ class Dynamics:
             native.invoke("alpha_back", x.dtype, x.numel(), spikes, read, potential, *constants, *arrays)
             return x
         g = torch.add(spikes, read, alpha=share).addcmul_(membrane, potential, value=-1)
-        g.mul_(self.surrogate.slope(potential - self.threshold))
+        g.mul_(slope_at(self.surrogate, potential - self.threshold))
         g.add_(membrane.masked_fill(potential >= self.threshold, 0.0))
         spikes.zero_()
         current.mul_(self.rho).add_(g)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from spikewright.kernels.layout import Layout, operands, precision
 from spikewright.kernels.operators import fused, kernels, surrogate_number
-from spikewright.surrogate import Surrogate
+from spikewright.surrogate import Surrogate, slope_at
 
 Reset = Literal["subtract", "zero"]
 
@@ -170,7 +170,7 @@ class _Scan(torch.autograd.Function):
         number, parameter = surrogate_number(ctx.surrogate)
         slopes = None
         if not number:  # one of the user's, which may know its axes
-            slopes = ctx.layout.steps(ctx.surrogate.slope(ctx.layout.undo_steps(x) - threshold))
+            slopes = ctx.layout.steps(slope_at(ctx.surrogate, ctx.layout.undo_steps(x) - threshold)).contiguous()
         grad_current, grad_membrane = torch.ops.spikewright.lif_backward(
             x,
             ctx.again,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
+from spikewright.errors import ShapeError
 from spikewright.layers.calls import DropoutCall
 from spikewright.temporal import SiteState, Temporal, generators_by_step
 
@@ -27,6 +28,11 @@ def scan_shared(module: _DropoutNd | DropoutCall, x: Tensor, state: SiteState) -
         # What the module does to ones is its mask, scaled by 1/(1-p) and with its own granularity.
         by_call = isinstance(module, DropoutCall)
         mask = module.mask(x[0]) if by_call else type(module).forward(module, torch.ones_like(x[0]))
+    elif mask.shape != x.shape[1:]:
+        raise ShapeError(
+            f"Dropout was given a mask of shape {list(mask.shape)} to go on with, but what arrives has the shape "
+            f"{list(x.shape[1:])}. It seems to be the state of another network: start anew with state=None."
+        )
     return x * mask.detach().to(x.dtype), {"mask": mask}
 
 

@@ -1,11 +1,13 @@
 """How many bytes autograd keeps for the backward pass."""
 
 from collections import Counter
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 Key = tuple[int, int, int]
 
@@ -41,7 +43,7 @@ class SavedBytes:
     def _pack(self, tensor: Tensor) -> "_Kept | Tensor":
         if isinstance(tensor, nn.Parameter) or isinstance(tensor._base, nn.Parameter):
             return tensor
-        return _Kept(self, tensor)
+        return _Kept(self, tensor, [_key(part) for part in _parts(tensor)])
 
     def _unpack(self, kept: Any) -> Tensor:
         return kept.tensor if isinstance(kept, _Kept) else kept
@@ -62,11 +64,31 @@ class SavedBytes:
 class _Kept:
     """One saved tensor; counted until the graph that holds it is freed."""
 
-    def __init__(self, meter: SavedBytes, tensor: Tensor) -> None:
+    def __init__(self, meter: SavedBytes, tensor: Tensor, keys: list[Key]) -> None:
         # Without its graph: an operation that saves its own result would otherwise keep itself alive.
-        self.meter, self.tensor = meter, tensor.detach()
-        self.key = (tensor.untyped_storage().data_ptr(), int(tensor.storage_offset()), tensor.numel() * tensor.itemsize)
-        meter._add(self.key)
+        self.meter, self.tensor, self.keys = meter, tensor.detach(), keys
+        for key in keys:
+            meter._add(key)
 
     def __del__(self) -> None:
-        self.meter._drop(self.key)
+        for key in self.keys:
+            self.meter._drop(key)
+
+
+def _key(part: Tensor) -> Key:
+    return part.untyped_storage()._cdata, int(part.storage_offset()), part.numel() * part.itemsize
+
+
+def _parts(tensor: Tensor) -> Iterator[Tensor]:
+    """Yield the tensors that hold the entries of one: itself, unless it is sparse, nested, or zero without memory."""
+    if tensor.layout == torch.sparse_coo:
+        yield from (tensor._indices(), tensor._values())
+    elif tensor.layout in (torch.sparse_csr, torch.sparse_bsr):
+        yield from (tensor.crow_indices(), tensor.col_indices(), tensor.values())
+    elif tensor.layout in (torch.sparse_csc, torch.sparse_bsc):
+        yield from (tensor.ccol_indices(), tensor.row_indices(), tensor.values())
+    elif is_traceable_wrapper_subclass(tensor):
+        for name in tensor.__tensor_flatten__()[0]:
+            yield from _parts(getattr(tensor, name))
+    elif not tensor._is_zerotensor():
+        yield tensor

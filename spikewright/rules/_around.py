@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from spikewright.arguments import check_tensor
 from spikewright.errors import ConfigError, IncompatibleRule, nearest
 from spikewright.losses import Loss
 from spikewright.network import Network
@@ -68,6 +69,8 @@ class ContinualRule(Rule):
             y: Their targets, `[batch, ...]`.
             loss: The loss it was learned by.
         """
+        check_tensor("x", x, "[time, batch, *feature]")
+        check_tensor("y", y, "[batch, ...], with the target of every sample")
         self.prepare(net, x)
         self.end_task(net, x, y, loss)
         self.task += 1

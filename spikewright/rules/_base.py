@@ -1,17 +1,18 @@
 """What a learning rule is: a declaration, and a way to fill `.grad` from a batch in one or several updates."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
 from spikewright.errors import ConfigError
 from spikewright.losses import Loss
 from spikewright.network import Network
-from spikewright.rules._batch import Backward, Batch, plain_backward
+from spikewright.returned import wrong
+from spikewright.rules._batch import Backward, Batch, differentiable, plain_backward
 from spikewright.rules._check import check
 from spikewright.rules._chunk import Chunk, check_chunk
 from spikewright.rules._cost import Cost, Done
@@ -98,13 +99,22 @@ class Rule(nn.Module, ABC):
             backward: Called with each scalar to differentiate, e.g. `lambda v: scaler.scale(v).backward()`.
 
         Raises:
-            ShapeError: Layouts do not fit.
-            InputError: `x` holds a NaN or an infinity, or a label is out of range.
+            ShapeError: Layouts do not fit; `x` or `y` is no tensor; the criterion refuses the shape or type of `y`.
+            InputError: `x` holds a NaN or an infinity, a label is out of range, or nothing asks for a gradient.
             IncompatibleRule: The rule cannot work with this loss or this network.
+            NetworkError: `state` belongs to other layers.
+            ConfigError: The criterion does not return one number, or the network or the loss was not wrapped.
+            ExtensionError: A method of a class of one's own returned something else than it has to.
         """
-        check(self, net, loss, x, y)
+        check(self, net, loss, x, y, state)
         self.prepare(net, x)
-        yield from self.learn(Batch(net, x, y, loss, state, backward))
+        learned: Any = self.learn(Batch(net, x, y, loss, state, differentiable(backward)))
+        if not isinstance(learned, Iterable):
+            raise wrong(self, "learn", "an iterator of updates", learned, "Write it as a generator: yield Update(...).")
+        for update in learned:
+            if not (isinstance(update, Update) and isinstance(update.loss, Tensor)):
+                raise wrong(self, "learn", "an iterator of updates, with tensors", update, "Yield Update(...).")
+            yield update
 
     @abstractmethod
     def learn(self, batch: Batch) -> Iterator[Update]:

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from spikewright.errors import IncompatibleRule
+from spikewright.errors import ExtensionError, IncompatibleRule, InputError
 from spikewright.hooks import Hooks
 from spikewright.losses import Loss
 from spikewright.network import Network
+from spikewright.returned import described
 from spikewright.rules._check import check
 from spikewright.run import Run
 from spikewright.temporal import State
@@ -24,6 +25,32 @@ Backward = Callable[[Tensor], None]
 def plain_backward(loss: Tensor) -> None:
     """Accumulate gradients the ordinary way."""
     loss.backward()
+
+
+def differentiable(backward: Backward) -> Backward:
+    """Return `backward`, with an error of its own for what cannot be differentiated."""
+
+    def differentiate(value: Tensor) -> None:
+        if not (isinstance(value, Tensor) and value.numel() == 1):
+            raise ExtensionError(
+                f"The loss to be differentiated has to be a tensor of one number, but it is {described(value)}. A rule "
+                "of one's own calls batch.backward with what batch.loss returned, or something made of that."
+            )
+        if not value.requires_grad:
+            raise nothing_moves()
+        backward(value)
+
+    return differentiate
+
+
+def nothing_moves() -> InputError:
+    """Return the error for a loss that depends on nothing that asks for a gradient."""
+    return InputError(
+        "The loss was to be differentiated, but it depends on nothing that asks for a gradient: all parameters on the "
+        "way to it are frozen, or the criterion or the network takes its values off the graph (detach, no_grad, "
+        "item, argmax). Unfreeze some (parameter.requires_grad_()), or compute the loss with operations that can be "
+        "differentiated."
+    )
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,25 @@
 """Whether a rule can learn from a batch in a network, said once, before the first step."""
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from spikewright.arguments import check_tensor
 from spikewright.errors import ConfigError, IncompatibleRule, InputError
 from spikewright.holding import exclusively
 from spikewright.losses import Loss
 from spikewright.network import Network
+from spikewright.resuming import check_state
 from spikewright.rules._chunk import steps_at_once
-from spikewright.temporal import is_static
+from spikewright.temporal import State, is_static
 
 if TYPE_CHECKING:
     from spikewright.rules._base import Rule
 
 
-def check(rule: "Rule", net: Network, loss: Loss, x: Tensor, y: Tensor) -> None:
+def check(rule: "Rule", net: Network, loss: Loss, x: Tensor, y: Tensor, state: State | None = None) -> None:
     """Raise unless `rule` can learn from `x` and `y` by `loss` in a network; says what to do instead.
 
     Args:
@@ -25,10 +28,11 @@ def check(rule: "Rule", net: Network, loss: Loss, x: Tensor, y: Tensor) -> None:
         loss: The loss.
         x: Input, `[time, batch, *feature]`.
         y: Target.
+        state: Where the run starts.
 
     Raises:
-        ShapeError: Layouts do not fit.
-        InputError: `x` holds a NaN or an infinity, or a label is out of range.
+        ShapeError: Layouts do not fit, or `x` or `y` is no tensor.
+        InputError: `x` holds a NaN or an infinity, a label is out of range, or all is frozen.
         IncompatibleRule: The rule cannot work with this loss or this network.
         ConfigError: The network or the loss was not wrapped.
 
@@ -45,8 +49,13 @@ def check(rule: "Rule", net: Network, loss: Loss, x: Tensor, y: Tensor) -> None:
             f"{type(rule).__name__} was given {type(loss).__name__} as its loss, which does not say how it meets time. "
             "Wrap the criterion: losses.PerStep(criterion), or losses.OnRate(criterion) for the mean output."
         )
+    check_tensor("x", x, "[time, batch, *feature]")
+    check_tensor("y", y, "[batch, ...], with the target of every sample")
     wiring = net.wiring(x)
     steps, batch = x.shape[:2]
+    if state is not None:
+        check_state(state, net.sites)
+    _check_moves(rule, net, x, state)
     _check_finite(x)
     loss.check(y, steps, batch, wiring.output[0] if wiring.output else 1)
     criterion, name = repr(loss).partition("(")[2], type(rule).__name__
@@ -74,9 +83,20 @@ def check(rule: "Rule", net: Network, loss: Loss, x: Tensor, y: Tensor) -> None:
     if rule.traits.by_layer:
         net.tell(
             wiring.unseen,
-            f"{name} does not see {{}}, because a linear operation uses it outside of a recognised layer (a module of "
-            "one's own that calls F.linear, or a matrix product). It gets the ordinary gradient of its step. Use "
-            "nn.Linear or nn.Conv*; or, if that is meant, Network(module, known=[...]) with its name.",
+            f"{name} does not see {{}}: used by a linear operation outside of a recognised layer (a module of one's "
+            "own that calls F.linear, or a matrix product), and given the ordinary gradient of each step there. Use "
+            "nn.Linear or nn.Conv*; or, if that is meant, Network(module, known=[...]) with what is named here.",
+        )
+
+
+def _check_moves(rule: "Rule", net: Network, x: Tensor, state: State | None) -> None:
+    """Raise `InputError` if nothing asks for a gradient: no parameter, nor the input, nor the state."""
+    given = (value for values in (state or {}).values() for value in values.values())
+    if not any(tensor.requires_grad for tensor in chain((x,), net.parameters(), rule.parameters(), given)):
+        raise InputError(
+            f"{type(rule).__name__} fills the gradients of parameters, but no parameter of the network requires one, "
+            "so that nothing would be learned. Unfreeze some (parameter.requires_grad_()), or run the network with "
+            "net.run(x)."
         )
 
 
@@ -87,7 +107,8 @@ def _check_finite(x: Tensor) -> None:
     where = (~torch.isfinite(x)).nonzero()
     if not len(where):  # finite values whose sum is not
         return
+    found = "1 value that is not finite," if len(where) == 1 else f"{len(where)} values that are not finite, the first"
     raise InputError(
-        f"x of shape {list(x.shape)} holds {len(where)} values that are not finite, the first at {where[0].tolist()}. "
+        f"x of shape {list(x.shape)} holds {found} at {where[0].tolist()}. "
         "A membrane that has seen one never fires again, so the loss would hide it. Clean or clamp the data."
     )

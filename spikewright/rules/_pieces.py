@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from spikewright.rules._batch import Batch
+from spikewright.rules._batch import Batch, nothing_moves
 from spikewright.run import Run
 from spikewright.snapshot import PutBack, Snapshot, random_state
 from spikewright.temporal import State
@@ -81,6 +81,8 @@ class Pieces:
                     for name, value in values.items()
                     if following and value.requires_grad and following[site][name].grad is not None
                 ]
+                if not output.requires_grad and not carried:
+                    raise nothing_moves()
                 with torch.autocast(piece.x.device.type, enabled=False):
                     torch.autograd.backward([output, *(v for v, _ in carried)], [grads.pop(), *(g for _, g in carried)])
                 if piece.start is not None:

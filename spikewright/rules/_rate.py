@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from spikewright.neurons import Neuron
 from spikewright.rate_graph import RateGraph
 from spikewright.rate_norms import NORMS, Again, Joint, NormName, RateNorm
 from spikewright.rates import Rate, Record, mean
+from spikewright.returned import wrong
 from spikewright.rules._base import Rule, Update
 from spikewright.rules._batch import Batch
 from spikewright.rules._chunk import Chunk, steps_at_once
@@ -125,7 +126,11 @@ class RateRule(Rule):
             at = mean(x.detach(), leak) if x.is_floating_point() else x[0]
             output, adjoint = graph(at)
             value = batch.loss(output.unsqueeze(0), batch.y, 1)
-            total, report = self.adjoint_loss(value, adjoint)
+            answer: Any = self.adjoint_loss(value, adjoint)
+            if not (isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[1], Report | None)):
+                asked = "what is to be differentiated and a Report, or None in its place"
+                raise wrong(self, "adjoint_loss", asked, answer, "Return both: `return value, None`.")
+            total, report = answer
             batch.backward(total)
         if isinstance(norm, Joint) and norm.in_time:
             again = Again({site: c.grad for site, c in norm.in_time.items() if c.grad is not None})
@@ -137,7 +142,15 @@ class RateRule(Rule):
     def _emit(
         self, wiring: Wiring, site: str, neuron: Neuron, recorded: Rate
     ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        return self.value(wiring, site, recorded), partial(self.rate_map, wiring, site, neuron, recorded)
+        def mapped(rate: Tensor) -> Tensor:
+            output: Any = self.rate_map(wiring, site, neuron, recorded, rate)
+            if not (isinstance(output, Tensor) and output.shape == rate.shape and output.requires_grad):
+                asked = f"a function of the mean current at '{site}' ({type(neuron).__name__}), of its shape"
+                advice = "The same holds for the rate_map that neurons declare; a constant map has no derivative."
+                raise wrong(self, "rate_map", f"{asked}, {list(rate.shape)}", output, advice)
+            return output
+
+        return self.value(wiring, site, recorded), mapped
 
     @torch.no_grad()
     def _simulate(self, batch: Batch, record: Record, norm: RateNorm) -> tuple[Run, Tensor]:

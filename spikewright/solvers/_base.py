@@ -13,12 +13,13 @@ with v held fixed: solvers differ in how they find v.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from spikewright.errors import ConfigError
+from spikewright.returned import wrong
 
 Map = Callable[[Tensor], Tensor]
 """A linear map of `[problem, size]`, which leaves problems apart."""
@@ -173,13 +174,25 @@ class Iterative(Solver):
         def product(v: Tensor) -> Tensor:
             return joined(gradients(sources, leaves, apart(v)))
 
-        v, report = self.solve(product, joined(gradients([value], leaves)))
+        g = joined(gradients([value], leaves))
+        answer: Any = self.solve(product, g)
+        if not (isinstance(answer, tuple) and len(answer) == 2 and _is_like(answer[0], g) and _is_report(answer[1])):
+            raise wrong(self, "solve", f"the solution, of the shape of g, {list(g.shape)}, and a Report", answer)
+        v, report = answer
         return pulled(value, sources, apart(v)), report
 
     def target(self, g: Tensor) -> float:
         """Return the norm of the residual that is good enough."""
         tolerance = self.tolerance or torch.finfo(g.dtype).eps ** 0.75
         return tolerance * float(g.norm())
+
+
+def _is_like(v: object, g: Tensor) -> bool:
+    return isinstance(v, Tensor) and v.shape == g.shape
+
+
+def _is_report(report: object) -> bool:
+    return isinstance(report, Report)
 
 
 class Best:

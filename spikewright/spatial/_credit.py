@@ -4,13 +4,15 @@ from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from spikewright.errors import NetworkError
+from spikewright.errors import IncompatibleRule, NetworkError
 from spikewright.hooks import Hooks
 from spikewright.operations import Operation
+from spikewright.returned import wrong
 from spikewright.run import Run
 from spikewright.spatial import _dual as dual
 from spikewright.spatial._base import Lesson, Reach, Spatial, Target
@@ -27,7 +29,7 @@ class Credit(Hooks):
 
     Where neurons are perturbed behind, the noise travels beside the spikes, as the tangent of a dual number: what lies
     between the neurons and the next weights acts on both, and there the two are told apart: the sum is transmitted,
-    and the weight gradient is taken at spikes without noise.
+    and the gradients of the weight, and of parameters in between, are taken at spikes without noise.
 
     Args:
         spatial: The way.
@@ -52,7 +54,7 @@ class Credit(Hooks):
         self._draws = None if spatial.noise is None else Draws(spatial.noise)
         self._cut = frozenset().union(*(r.sites for r in targets.values())) if spatial.cuts else frozenset[str]()
         self._recurrent = recurrent
-        self._learning = False
+        self._learning, self._first = False, True
         self._spikes: dict[str, list[Tensor]] = {}
         self._penultimate: list[Tensor] = []
 
@@ -87,9 +89,11 @@ class Credit(Hooks):
         except NotImplementedError as error:
             if not self._draws_for("post"):
                 raise  # not by forward-mode differentiation, then
-            raise NetworkError(
-                f"Something between neurons and the next weights cannot pass on the noise beside spikes: {error} Use "
-                "position='pre', where the noise enters at the neurons."
+            raise IncompatibleRule(
+                f"{type(self._spatial).__name__}(position='post') sends noise beside spikes to the next weights, but "
+                f"{dual.place_of(error, run.module)} cannot pass on the noise, because it uses an operation without "
+                f"forward-mode differentiation: {str(error).partition(chr(10))[0]} Use position='pre', where the noise "
+                "enters at the neurons; or, for an autograd.Function of your own, write its jvp."
             ) from error
         finally:
             self._learning = False
@@ -125,11 +129,24 @@ class Credit(Hooks):
                 terms=partial(terms_of, leaf.detach()),
             )
             with torch.autocast(x.device.type, enabled=False):
-                arrived = self._spatial.signals(lesson)
+                arrived = self._checked(self._spatial.signals(lesson), lesson)
             roots += [(spikes[site], a + local[site] if site in local else a) for site, a in arrived.items()]
         _backward(roots)
         self._spikes, self._penultimate = {}, []
         return value.detach(), output.detach()
+
+    def _checked(self, arrived: Any, lesson: Lesson) -> dict[str, Tensor]:
+        """Return what `signals` returned: an error for neurons that learn from the lesson."""
+        if not self._first:
+            return arrived
+        self._first = False
+        shapes = {site: s.shape for site, s in lesson.activity.items()}
+        if isinstance(arrived, dict) and all(
+            isinstance(a, Tensor) and site in shapes and a.shape == shapes[site] for site, a in arrived.items()
+        ):
+            return arrived
+        asked = "a dictionary {site: error [time, batch, *feature]}, of the sites and shapes of lesson.activity"
+        raise wrong(self._spatial, "signals", asked, arrived)
 
     def on_weight(
         self, site: str, operation: Operation, x: Tensor, weight: Tensor, carried: SiteState
@@ -149,7 +166,9 @@ class Credit(Hooks):
             arrived = arrival.value if arrival.value.requires_grad else arrival.value.requires_grad_()
             arrived.retain_grad()
             self._penultimate.append(arrived)
-        back = self._spatial.back(self._wiring.synapses[site], weight)
+        back: Any = self._spatial.back(self._wiring.synapses[site], weight)
+        if self._first and back is not None and not (isinstance(back, Tensor) and back.shape == weight.shape):
+            raise wrong(self._spatial, "back", f"weights of the shape of the layer's, {list(weight.shape)}", back)
         return arrival if back is None else replace(arrival, back=back), carried
 
     def on_current(self, site: str, current: Tensor) -> Tensor:

@@ -8,8 +8,9 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd import forward_ad
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 _FORMULAS = "torch._decomp.decompositions_for_jvp"
 """What torch loads when the first dual number is made."""
@@ -32,7 +33,7 @@ def level() -> Iterator[None]:
         with warnings.catch_warnings():  # torch warns about itself
             warnings.simplefilter("ignore", DeprecationWarning)
             importlib.import_module(_FORMULAS)
-    with _LEVELS.lock, forward_ad.dual_level():
+    with _LEVELS.lock, forward_ad.dual_level(), sdpa_kernel(SDPBackend.MATH):  # the fused ones take no dual numbers
         yield
 
 
@@ -42,9 +43,25 @@ def beside(x: Tensor, noise: Tensor) -> Tensor:
 
 
 def told_apart(x: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Return `x` without its noise, and with it if there is any."""
+    """Return `x` without its noise, and with it if there is any.
+
+    The noise comes without the graph of what it has passed: parameters there learn from what is clean, as weights do.
+    """
     clean, noise = forward_ad.unpack_dual(x)
-    return (x, None) if noise is None else (clean, clean + noise)
+    return (x, None) if noise is None else (clean, clean + noise.detach())
+
+
+def place_of(error: BaseException, module: nn.Module) -> str:
+    """Return the innermost part of a module that an error was raised in, in words."""
+    names, found = {id(m): name for name, m in module.named_modules()}, module
+    where = error.__traceback__
+    while where is not None:
+        inner = where.tb_frame.f_locals.get("self")
+        if isinstance(inner, nn.Module) and id(inner) in names:
+            found = inner
+        where = where.tb_next
+    name, kind = names[id(found)], type(found).__name__
+    return f"'{name}' ({kind})" if name else f"the forward of {kind}"
 
 
 def summed(x: Tensor) -> Tensor:

@@ -4,13 +4,14 @@ import math
 from abc import abstractmethod
 from dataclasses import dataclass
 from functools import reduce
-from typing import ClassVar, get_args
+from typing import Any, ClassVar, get_args
 
 import torch
 from torch import Tensor
 
 from spikewright.errors import ConfigError, nearest
 from spikewright.matrices import Matrices
+from spikewright.returned import wrong
 from spikewright.spatial._base import Lesson, Reach, Route, Spatial
 from spikewright.spatial._noise import keyed_generator, one_block
 from spikewright.wiring import Wiring
@@ -75,7 +76,9 @@ class Direct(Spatial):
             for site, shape in wiring.shapes.items():  # in an order that all processes share
                 key, neurons = _key(name, site), math.prod(shape)
                 if site in reach.sites and not self.matrices.holds(key, (neurons, reach.components)):
-                    drawn = self.first(neurons, reach.components, keyed_generator(self.seed, key))
+                    drawn: Any = self.first(neurons, reach.components, keyed_generator(self.seed, key))
+                    if not isinstance(drawn, Tensor) or drawn.shape != (neurons, reach.components):
+                        raise wrong(self, "first", f"a matrix [{neurons}, {reach.components}]", drawn)
                     self.matrices[key] = drawn.to(like)
 
     @torch.no_grad()
@@ -88,6 +91,10 @@ class Direct(Spatial):
                     for name, target in lesson.targets.items()
                     if site in target.reaches
                 ]
+                shape = lesson.activity[site][step].flatten(1).shape
+                for signal in signals if step == 0 else ():
+                    if not isinstance(signal, Tensor) or signal.shape != shape:
+                        raise wrong(self, "signal", f"an error for every neuron, {list(shape)}", signal)
                 arrived.append(reduce(Tensor.add_, signals))
             self.taught(step, lesson)
         return {site: one_block(s).view(lesson.activity[site].shape) for site, s in steps.items()}

@@ -73,7 +73,7 @@ def test_batch_first(entry: Entry) -> None:
 def test_a_value_that_is_not_finite(entry: Entry, value: float) -> None:
     (x, y), module = sample("mlp", 0), two_layers()
     x[2, 1, 5] = value
-    with pytest.raises(InputError, match=r"\[6, 3, 8\] holds 1 values that are not finite, the first at \[2, 1, 5\]"):
+    with pytest.raises(InputError, match=r"\[6, 3, 8\] holds 1 value that is not finite, at \[2, 1, 5\]"):
         learn(entry.make(), module, x, y)
     assert not any(grad.any() for grad in collected(module).values())
 

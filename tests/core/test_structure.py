@@ -15,12 +15,13 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 LAYERS = [
     ["errors", "text", "snapshot"],
-    ["arguments", "dataflow"],
-    ["temporal", "trial", "surrogate", "metrics"],
+    ["arguments", "dataflow", "returned"],
+    ["temporal", "trial", "surrogate", "metrics", "criterion"],
     ["kernels", "operations", "folded", "holding", "interception", "foreign", "delays"],
     ["answering", "neurons", "synapse", "layers", "losses"],
     ["sites", "wiring", "rates", "rate_norms", "hooks", "matrices"],
-    ["run", "solvers"],
+    ["resuming", "solvers"],
+    ["run"],
     ["rate_graph"],
     ["probing"],
     ["network"],

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from spikewright.errors import ConfigError, IncompatibleRule, NetworkError
+from spikewright.errors import ConfigError, IncompatibleRule
 from spikewright.losses import PerStep
 from spikewright.network import Network
 from spikewright.neurons import LIF
@@ -116,7 +116,7 @@ class Opaque(nn.Module):
 def test_an_operation_that_cannot_pass_on_noise_is_named_with_a_way_out() -> None:
     first, spikes, *rest = NETS["mlp"](0).children()
     module, (x, y) = nn.Sequential(first, spikes, Opaque(), *rest), sample("mlp", 0)
-    with pytest.raises(NetworkError, match=r"cannot pass on the noise.*Use position='pre'"):
+    with pytest.raises(IncompatibleRule, match=r"'2' \(Opaque\) cannot pass on the noise.*Use position='pre'"):
         gradients(OTTT(spatial=OPZO()), module, x, y)
     assert all(grad.any() for grad in gradients(OTTT(spatial=OPZO(position="pre")), module, x, y).values())
 
