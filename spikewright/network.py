@@ -120,6 +120,7 @@ class Network(nn.Module):
             through_time=through_time,
             spikes_as_bytes=spikes_as_bytes,
             overwritten=wiring.overwritten,
+            writes_input=wiring.writes_input,
             recomputed=wiring.recomputed,
             observers=observers,
             count=count,

@@ -52,7 +52,7 @@ class Passes:
         self._begin()
         trace = Trace(None, then.trace if then else None, part, complain, self._answered, trusted)
         with torch.enable_grad():  # as some modules take another way without
-            Run(self._sites, hooks=live, tracer=trace, normalise=alike, count=False).advance(x)
+            Run(self._sites, hooks=live, tracer=trace, normalise=alike, count=False, writes_input=True).advance(x)
         return Pass(trace, live)
 
     def check_notes(self, x: Tensor, first: Pass, second: Pass, names: frozenset[str]) -> None:

@@ -44,6 +44,7 @@ class Trace:
         calls: So far.
         steps: How often the whole network was called.
         suspicious: Some module may be called again in the backward pass.
+        writes_input: The whole network has written to its input in place.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class Trace:
     ) -> None:
         self.calls: list[Call] = []
         self.steps = 0
-        self.suspicious = False
+        self.suspicious = self.writes_input = False
         self._flow, self._earlier, self._part = flow, earlier, part
         self._complain, self._answered, self._trusted = complain, answered, trusted
         self._running: list[tuple[str, nn.Module]] = []
@@ -91,6 +92,8 @@ class Trace:
         else:
             result = self._followed(self._flow, name, partial(forward, *args, **kwargs))
         call.returned = _tensors(result)
+        if not name and self._flow is None:  # which would take a comparison for a use of the values
+            self.writes_input |= args[0]._version > 0 or not torch.equal(args[0], call.given[0])
         self._running.pop()
         if then is not None and not (ours and self._trusted) and not self._same(then.returned, call.returned):
             if fits and self._first is None:
