@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spikewright.errors import IncompatibleRule, ShapeError, SpikewrightError
+from spikewright.errors import IncompatibleRule, ShapeError
 from spikewright.holding import Turn, every_module, exclusively
 from spikewright.hooks import Hooks
 from spikewright.layers.batch_norm import Normalise, as_it_says
-from spikewright.probing import probe
+from spikewright.probing import explained, probe
 from spikewright.rates import Record
 from spikewright.run import Observer, Run
 from spikewright.sites import Sites, find_sites
@@ -197,11 +197,8 @@ class Network(nn.Module):
     def _probe(self, x: Tensor) -> Wiring:
         try:
             return probe(self.sites, x)
-        except (ShapeError, RuntimeError) as error:
-            if isinstance(error, SpikewrightError) and not isinstance(error, ShapeError):
+        except Exception as error:
+            found = explained(error, self.sites, x)
+            if found is error:
                 raise
-            raise ShapeError(
-                f"{error} (The network was given x of shape {list(x.shape)}, read as [time={x.shape[0]}, "
-                f"batch={x.shape[1]}, feature={list(x.shape[2:])}]. Layout is [time, batch, *feature]: repeat a static "
-                "input with x.expand(steps, *x.shape), swap a batch-first one with x.transpose(0, 1).)"
-            ) from error
+            raise found from error

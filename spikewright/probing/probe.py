@@ -54,7 +54,7 @@ def probe(sites: Sites, x: Tensor) -> Wiring:
     modules = dict(module.named_modules())
     moving = frozenset(n for n, m in modules.items() if isinstance(m, _BatchNorm) and _of_batch(m))
     hooked = [Bend("a hook", n) for n, m in modules.items() if _hooked(m)]
-    with _unmarked(module), torch.inference_mode(False), _uncompiled(), own_weights():
+    with undisturbed(module):
         first, other = probe_inputs(x, 2 if sites.recurrent else 1)
         if any(isinstance(m, LazyModuleMixin) for m in modules.values()):
             with torch.no_grad():  # which gives them their sizes
@@ -127,6 +127,13 @@ def _hooked(module: nn.Module) -> bool:
     """Whether somebody's hooks may change what a module is given or returns."""
     hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
     return not isinstance(module, LazyModuleMixin) and not all(map(_of_torch, hooks))
+
+
+@contextmanager
+def undisturbed(module: nn.Module) -> Iterator[None]:
+    """Let a module run as it is written, so that graphs can be made, and leave no mark."""
+    with _unmarked(module), torch.inference_mode(False), _uncompiled(), own_weights():
+        yield
 
 
 @contextmanager
