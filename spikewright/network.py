@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from spikewright.arguments import check_tensor
-from spikewright.errors import IncompatibleRule, ShapeError, SpikewrightError
+from spikewright.errors import IncompatibleRule, ShapeError
 from spikewright.holding import Turn, every_module, exclusively
 from spikewright.hooks import Hooks
 from spikewright.layers.batch_norm import Normalise, as_it_says
-from spikewright.probing import probe
+from spikewright.probing import explained, probe
 from spikewright.rates import Record
 from spikewright.resuming import check_state
 from spikewright.run import Observer, Run
@@ -125,6 +125,7 @@ class Network(nn.Module):
             through_time=through_time,
             spikes_as_bytes=spikes_as_bytes,
             overwritten=wiring.overwritten,
+            writes_input=wiring.writes_input,
             recomputed=wiring.recomputed,
             observers=observers,
             count=count,
@@ -201,11 +202,8 @@ class Network(nn.Module):
     def _probe(self, x: Tensor) -> Wiring:
         try:
             return probe(self.sites, x)
-        except (ShapeError, RuntimeError) as error:
-            if isinstance(error, SpikewrightError) and not isinstance(error, ShapeError):
+        except Exception as error:
+            found = explained(error, self.sites, x)
+            if found is error:
                 raise
-            raise ShapeError(
-                f"{error} (The network was given x of shape {list(x.shape)}, read as [time={x.shape[0]}, "
-                f"batch={x.shape[1]}, feature={list(x.shape[2:])}]. Layout is [time, batch, *feature]: repeat a static "
-                "input with x.expand(steps, *x.shape), swap a batch-first one with x.transpose(0, 1).)"
-            ) from error
+            raise found from error

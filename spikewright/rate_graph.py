@@ -97,7 +97,7 @@ class RateGraph:
         """
         sites = self._sites
         answers = self._interceptions.apart(self._answers())
-        output: Tensor = answered(sites.module, sites.identities, answers, partial(sites.module, x))
+        output: Tensor = answered(sites.module, sites.identities, answers, partial(sites.module, x.clone()))
         edges = [Edge(name, leaf, self._emitted[name]) for name, leaf in self._arrived.items()]
         if self._normed:
             return output, Adjoint(self._cells, edges, self._norm.couples)

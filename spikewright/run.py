@@ -51,6 +51,7 @@ class Run:
         through_time: Whether credit may flow from one step to the next.
         spikes_as_bytes: Have synapses keep spikes as bytes for the backward pass.
         overwritten: Neurons that need a current of their own, because the network writes to it afterwards.
+        writes_input: Whether the network writes to its input in place, so that it needs one of its own.
         recomputed: Layers that the backward pass calls again, which are left to themselves unless somebody listens.
         observers: See every site as it runs.
         count: Count spikes, for `rates`.
@@ -71,6 +72,7 @@ class Run:
         through_time: bool = True,
         spikes_as_bytes: bool = False,
         overwritten: Collection[str] = (),
+        writes_input: bool = False,
         recomputed: Collection[str] = (),
         observers: Sequence[Observer] = (),
         count: bool = True,
@@ -87,6 +89,7 @@ class Run:
         self._through_time = through_time
         self._spikes_as_bytes = spikes_as_bytes
         self._overwritten, self._recomputed = overwritten, recomputed
+        self._writes_input = writes_input
         self._observers = observers
         self._count = count
         self._record, self._cut = record, cut
@@ -148,7 +151,7 @@ class Run:
     def _pass(self, x: Tensor) -> Tensor:
         self._folded = Folded(len(x))
         self._calls.clear()
-        output: Any = self._sites.module(self._folded.fold(x))
+        output: Any = self._sites.module(self._folded.fold(x.clone() if self._writes_input else x))
         if not isinstance(output, Tensor) or output.dim() == 0 or len(output) != x.shape[0] * x.shape[1]:
             found = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise NetworkError(

@@ -72,6 +72,7 @@ class Wiring:
         output: Shape of one step's output, `[*feature]`, without batch.
         overwritten: Neurons whose current the network writes to in place after they have seen it.
         rewritten: Neurons whose spikes the network writes to in place.
+        writes_input: Whether the network writes to its input in place; a run hands it a copy then.
         passes: For every parameter, the layers that its signal crosses on the way to the output, without its own.
         outside: Parameters of layers that something else uses too, outside of the layer.
         unseen: Parameters of linear operations that belong to no recognised layer.
@@ -98,6 +99,7 @@ class Wiring:
     curves: tuple[Curve, ...]
     random: frozenset[str]
     activations: int
+    writes_input: bool = False
     moving: frozenset[str] = frozenset()
     recomputed: frozenset[str] = frozenset()
 

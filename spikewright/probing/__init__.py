@@ -1,3 +1,4 @@
 """The probe of a network: who feeds whom, and whether it can be vouched for, found by running one step of it."""
 
+from spikewright.probing.failures import explained as explained
 from spikewright.probing.probe import probe as probe

@@ -4,8 +4,16 @@ from torch import nn
 
 from spikewright.errors import NetworkError
 
+LOOP = (
+    "the forward seems to loop over time. Inside a run, forward sees one step (or several, folded into the batch), and "
+    "the run does the loop. Write the forward of one step, give x as [time, batch, *feature], and send the last step's "
+    "spikes back with spikewright.Feedback."
+)
+"""What is said of every loop over time."""
 
-def _shown(name: str, module: nn.Module) -> str:
+
+def shown(name: str, module: nn.Module) -> str:
+    """Return how a module is named in a message."""
     kind = type(module).__name__
     return f"'{name}' ({kind})" if name else f"The forward of {kind} itself"
 
@@ -13,7 +21,7 @@ def _shown(name: str, module: nn.Module) -> str:
 def keeps_state(name: str, module: nn.Module) -> NetworkError:
     """Return the error for a module that answers the same input differently a second time."""
     return NetworkError(
-        f"{_shown(name, module)} returned something else when the same input arrived again: it keeps a state between "
+        f"{shown(name, module)} returned something else when the same input arrived again: it keeps a state between "
         "calls, in an attribute or a buffer. A run can neither carry such a state from chunk to chunk nor reset it. "
         "Use the neurons of this library; write other dynamics as a spikewright.Neuron, whose scan is given its "
         "state; and send spikes of the last step back with spikewright.Feedback, not by keeping them on self."
@@ -23,7 +31,7 @@ def keeps_state(name: str, module: nn.Module) -> NetworkError:
 def mixes_samples(name: str, module: nn.Module) -> NetworkError:
     """Return the error for a module whose output for a sample depends on the other samples."""
     return NetworkError(
-        f"{_shown(name, module)} returned something else for a sample when another sample beside it was changed: it "
+        f"{shown(name, module)} returned something else for a sample when another sample beside it was changed: it "
         "mixes the rows of the first axis (statistics, a cumulative sum, attention or recurrence over it). In a run "
         "that axis is time and batch, folded together, so steps and samples would leak into each other. Combine over "
         "other axes, or use nn.BatchNorm*, whose statistics a run takes for each step."
@@ -32,8 +40,4 @@ def mixes_samples(name: str, module: nn.Module) -> NetworkError:
 
 def loops(name: str, module: nn.Module, found: str) -> NetworkError:
     """Return the error for a neuron that a loop inside `forward` calls step by step."""
-    return NetworkError(
-        f"{_shown(name, module)} {found}: the forward seems to loop over time. Inside a run, forward sees one step (or "
-        "several, folded into the batch), and the run does the loop. Write the forward of one step, give x as [time, "
-        "batch, *feature], and send the last step's spikes back with spikewright.Feedback."
-    )
+    return NetworkError(f"{shown(name, module)} {found}: {LOOP}")

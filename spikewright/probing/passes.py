@@ -54,7 +54,7 @@ class Passes:
         self._begin()
         trace = Trace(None, then.trace if then else None, part, complain, self._answered, trusted)
         with torch.enable_grad():  # as some modules take another way without
-            Run(self._sites, hooks=live, tracer=trace, normalise=alike, count=False).advance(x)
+            Run(self._sites, hooks=live, tracer=trace, normalise=alike, count=False, writes_input=True).advance(x)
         return Pass(trace, live, position())
 
     def draws(self, x: Tensor, start: Position, *passes: Pass) -> frozenset[str]:
@@ -72,7 +72,7 @@ class Passes:
             return frozenset()
         self._begin()
         movers = Movers()
-        Run(self._sites, hooks=LiveSpikes(), tracer=movers, normalise=alike, count=False).advance(x)
+        Run(self._sites, hooks=LiveSpikes(), tracer=movers, normalise=alike, count=False, writes_input=True).advance(x)
         return movers.innermost
 
     def check_notes(self, x: Tensor, first: Pass, second: Pass, names: frozenset[str]) -> None:

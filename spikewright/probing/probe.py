@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.modules.lazy import LazyModuleMixin
+from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrizations import _SpectralNorm
 from torch.nn.utils.spectral_norm import SpectralNorm as _OldSpectralNorm
 
@@ -53,19 +55,18 @@ def probe(sites: Sites, x: Tensor) -> Wiring:
     modules = dict(module.named_modules())
     moving = frozenset(n for n, m in modules.items() if isinstance(m, _BatchNorm) and _of_batch(m))
     hooked = [Bend("a hook", n) for n, m in modules.items() if _hooked(m)]
-    with _unmarked(module), torch.inference_mode(False), _uncompiled(), own_weights():
+    with undisturbed(module):
         first, other = probe_inputs(x, 2 if sites.recurrent else 1)
         if any(isinstance(m, LazyModuleMixin) for m in modules.values()):
             with torch.no_grad():  # which gives them their sizes
-                Run(sites, count=False).advance(first)
+                Run(sites, count=False, writes_input=True).advance(first)
         iterating = {n: m for n, m in modules.items() if _iterates(m)}
         again, at, iterated = random_state(), position(), Snapshot(*iterating.values(), parameters=False)
         flow, live = Dataflow(), LiveSpikes()
         trace = Trace(flow)
         recorder = Recorder(modules, ROWS, flow, trace)
         with torch.enable_grad(), flow:
-            start = first.requires_grad_(first.dtype.is_floating_point)
-            flow.source(start, INPUT)
+            flow.source(first, INPUT)
             run = Run(
                 sites,
                 hooks=live,
@@ -73,34 +74,30 @@ def probe(sites: Sites, x: Tensor) -> Wiring:
                 normalise=partial(followed, flow, moving),
                 tracer=trace,
                 count=False,
+                writes_input=True,
             )
-            output = run.advance(start)
+            output = run.advance(first)
         ours = frozenset(n for n, m in modules.items() if isinstance(m, Temporal | _BatchNorm | _DropoutNd))
         left = [bend for bend in flow.left if bend.module not in ours]
         once, apart = Pass(trace, live, position()), frozenset(iterating)
         passes, noted = Passes(sites, ours, lambda: (again(), iterated.put_back())), held(module, apart)
-        repeated = passes.run(start, LiveSpikes(), once, keeps_state)
+        repeated = passes.run(first, LiveSpikes(), once, keeps_state)
         if notes := moved(noted, held(module, apart)):
-            passes.check_notes(start, once, repeated, notes)
-        beside = passes.run(
-            other.requires_grad_(start.requires_grad),
-            LiveSpikes(changed=True),
-            once,
-            mixes_samples,
-            middle,
-            trusted=True,
-        )
-        past = passes.draws(start, at, once, repeated, beside)
+            passes.check_notes(first, once, repeated, notes)
+        beside = passes.run(other, LiveSpikes(changed=True), once, mixes_samples, middle, trusted=True)
+        past = passes.draws(first, at, once, repeated, beside)
         left += [Bend("a draw past torch", name) for name in sorted(past)]
         drew = (past | {bend.module for bend in flow.random}) - ours - apart - _within(modules, ours)
         with torch.enable_grad():
-            wiring = read_wiring(module, recorder, start, output, run.state, flow, left, drew, hooked)
-    wiring = replace(wiring, moving=frozenset(n for n, m in iterating.items() if m.training and not _by_version(m)))
+            wiring = read_wiring(module, recorder, first, output, run.state, flow, left, drew, hooked)
+    moving = frozenset(n for n, m in iterating.items() if m.training and not _by_version(m))
+    wiring = replace(wiring, moving=moving, writes_input=repeated.trace.writes_input)
     if not trace.suspicious:
         return wiring
     with restored(module):
         _unhook(module)
-        return with_recomputed(wiring, sites, called_again(sites, start))
+        _as_ordinary(module)
+        return with_recomputed(wiring, sites, called_again(sites, first))
 
 
 def _within(modules: dict[str, nn.Module], names: frozenset[str]) -> frozenset[str]:
@@ -136,6 +133,13 @@ def _hooked(module: nn.Module) -> bool:
 
 
 @contextmanager
+def undisturbed(module: nn.Module) -> Iterator[None]:
+    """Let a module run as it is written, so that graphs can be made, and leave no mark."""
+    with _unmarked(module), torch.inference_mode(False), _uncompiled(), own_weights():
+        yield
+
+
+@contextmanager
 def _unmarked(module: nn.Module) -> Iterator[None]:
     """Put back all that a probe changes, and keep it from the hooks of others.
 
@@ -147,6 +151,7 @@ def _unmarked(module: nn.Module) -> Iterator[None]:
         for m in quiet:
             m.training = False
         _unhook(module)
+        _as_ordinary(module)
         yield
 
 
@@ -155,6 +160,19 @@ def _unhook(module: nn.Module) -> None:
         for hooks in () if isinstance(m, LazyModuleMixin) else _HOOKS:
             kept = {key: hook for key, hook in m.__dict__.get(hooks, {}).items() if _of_torch(hook)}
             m.__dict__[hooks] = OrderedDict(kept)
+
+
+def _as_ordinary(module: nn.Module) -> None:
+    """Have copies in the place of tensors made in inference mode, which take part in no graph."""
+    copies: dict[Tensor, Tensor] = {}
+    with torch.inference_mode(False):
+        for m in module.modules():
+            places: list[dict[str, Any]] = [m.__dict__, m.__dict__["_parameters"], m.__dict__["_buffers"]]
+            for place in places:
+                for name, x in place.items():
+                    if isinstance(x, Tensor) and not is_lazy(x) and x.is_inference():
+                        copy = nn.Parameter(x.clone(), x.requires_grad) if isinstance(x, nn.Parameter) else x.clone()
+                        place[name] = copies.setdefault(x, copy)
 
 
 def _of_torch(hook: object) -> bool:

@@ -29,7 +29,7 @@ class _BothWays(Run):
     """A forward and a backward pass under the same answers, which notes what the backward pass calls."""
 
     def __init__(self, sites: Sites) -> None:
-        super().__init__(sites, count=False)
+        super().__init__(sites, count=False, writes_input=True)
         self.again: set[str] = set()
         self._is_backward = False
 

@@ -41,8 +41,10 @@ class Trace:
 
     Attributes:
         calls: So far.
+        running: Modules that have not returned yet, from the outermost inwards; an error leaves them there.
         steps: How often the whole network was called.
         suspicious: Some module may be called again in the backward pass.
+        writes_input: The whole network has written to its input in place.
     """
 
     def __init__(
@@ -56,10 +58,10 @@ class Trace:
     ) -> None:
         self.calls: list[Call] = []
         self.steps = 0
-        self.suspicious = False
+        self.suspicious = self.writes_input = False
         self._flow, self._earlier, self._part = flow, earlier, part
         self._complain, self._answered, self._trusted = complain, answered, trusted
-        self._running: list[tuple[str, nn.Module]] = []
+        self.running: list[tuple[str, nn.Module]] = []
         self._first: tuple[str, nn.Module] | None = None  # that does not agree
 
     def __call__(self, name: str, module: nn.Module, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -76,13 +78,15 @@ class Trace:
         fits = then is None or self._same(then.given, call.given)
         if not fits and ours:
             raise self._error()
-        self._running.append((name, module))
+        self.running.append((name, module))
         if self._flow is None:
             result = forward(*args, **kwargs)
         else:
             result = self._followed(self._flow, name, partial(forward, *args, **kwargs))
         call.returned = _tensors(result)
-        self._running.pop()
+        if not name and self._flow is None:  # which would take a comparison for a use of the values
+            self.writes_input |= args[0]._version > 0 or not torch.equal(args[0], call.given[0])
+        self.running.pop()
         if then is not None and not (ours and self._trusted) and not self._same(then.returned, call.returned):
             if fits and self._first is None:
                 self._first = name, module
@@ -108,7 +112,7 @@ class Trace:
 
     def _error(self) -> Exception:
         assert self._complain is not None
-        return self._complain(*(self._first or self._running[-1]))
+        return self._complain(*(self._first or self.running[-1]))
 
     def _same(self, then: list[Tensor], now: list[Tensor]) -> bool:
         return len(then) == len(now) and all(map(self._equal, then, now))
