@@ -2,7 +2,8 @@
 
 Every network is also run step by step by a program written apart from the library, which BPTT has to equal.  A failure
 is printed with the recipe of the network, cut down to the constructs that it needs; `tests.odd.draw.build` draws it
-again.  Ends with 1 if there is one.
+again.  Ends with 1 if there is one.  `--defects` puts known defects back, one at a time, and prints after how many
+networks each is found: among those of its own family, and among as many networks of all kinds as `--networks` says.
 
 python benchmarks/odd_networks.py [--networks 300] [--seed 0] [--rule NAME ...] [--json FILE] [--defects]
 """
@@ -15,6 +16,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -31,11 +33,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rule", action="append", choices=list(RULES), metavar="NAME", help=f"of {', '.join(RULES)}")
     parser.add_argument("--json", type=Path, help="write the report here too")
-    parser.add_argument("--defects", action="store_true", help="look for each known kind of defect by itself")
+    parser.add_argument("--defects", action="store_true", help="put each known defect back, by itself")
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.defects:
-        return look_for_defects(options.seed)
+        return look_for_defects(options.seed, options.networks)
     tally = Tally(options.rule or list(RULES))
     try:
         for number, sample in enumerate(draw_networks(options.networks, options.seed), 1):
@@ -185,17 +187,29 @@ def _without_names(message: str) -> str:
     return "'...'".join(kept)[:120]
 
 
-def look_for_defects(seed: int) -> int:
-    """Print how soon each kind of defect is found in networks of its own family."""
-    there = 0
+def look_for_defects(seed: int, anything: int) -> int:
+    """Print where each known defect is found: not as the code is, and in the first networks once it is put back.
+
+    Args:
+        seed: Of the networks.
+        anything: How many networks to look at whose constructs are drawn, beside those of the family of each defect.
+    """
+    missed = 0
+    print(f"{'defect':48} {'as it is':10} {'put back':28} {'put back, any network':28} shown by")
     for name, defect in DEFECTS.items():
-        found = search(defect, seed)
-        there += found is not None
-        what = f"not in {defect.networks} networks"
-        if found is not None:
-            what = f"in network {found[0]}, {found[1].rule}: {_shown(found[1])[1][:100]}"
-        print(f"{name:50} {what}", flush=True)
-    return 1 if there else 0
+        there = search(defect, seed)
+        with pytest.MonkeyPatch.context() as patch:
+            defect.plant(patch)
+            found, among = search(defect, seed), search(defect, seed, anything, anything=True)
+        missed += there is not None or found is None
+        shown = "" if found is None else _shown(found[1])[1][:70]
+        print(f"{name:48} {_where(there):10} {_where(found):28} {_where(among):28} {shown}", flush=True)
+    print(f"{len(DEFECTS)} defects, {missed} there as it is, or not found when put back")
+    return 1 if missed else 0
+
+
+def _where(found: tuple[int, Verdict] | None) -> str:
+    return "no" if found is None else f"{found[0]}, {found[1].rule}"
 
 
 if __name__ == "__main__":

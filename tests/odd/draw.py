@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import spikewright as sw
-from tests.odd import neurons
+from tests.odd import neurons, parametrized  # noqa: F401  (which has the last constructs)
 from tests.odd.constructs import CONSTRUCTS, INTEGERS
 from tests.odd.module import CLASSES, MARK, TOKENS, WIDTH, Draw, OddNet
 from tests.odd.reference import Unrolled

@@ -1,0 +1,100 @@
+"""Old mistakes in how rules learn and how gradients are checked, each put back by one change to today's code."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from spikewright.layers.restriction import SpectralRestriction
+from spikewright.losses import Loss
+from spikewright.network import Network
+from spikewright.neurons import LIF
+from spikewright.rules import Rule, fresh_copy, ottt
+from spikewright.rules._online import OnlineRule
+from spikewright.spatial import _credit
+from spikewright.trial import restored, untouched
+
+Patch = pytest.MonkeyPatch
+CERTIFY = import_module("spikewright.certify")
+"""The module: the package exports a function of that name."""
+
+
+# --- how rules learn
+
+
+def backward_one_by_one(patch: Patch) -> None:
+    """Errors at the output go back first, then those at neurons, though both may share a graph."""
+    backward = _credit._backward
+
+    def in_turn(roots: list[tuple[Tensor, Tensor]], retain_graph: bool = False) -> None:
+        backward(roots[:1], retain_graph)
+        backward(roots[1:], retain_graph)
+
+    patch.setattr(_credit, "_backward", in_turn)
+
+
+def readouts_as_the_input(patch: Patch) -> None:
+    """Readouts of the rule's own are of the type of the input, or of single precision."""
+
+    def prepare(self: OnlineRule, net: Network, x: Tensor) -> None:
+        if self.local is not None:
+            like = torch.empty(0, dtype=x.dtype if x.dtype == torch.float64 else torch.float32)
+            self.local.prepare(net.wiring(x), like)
+
+    patch.setattr(OnlineRule, "prepare", prepare)
+
+
+def leak_in_a_list(patch: Patch) -> None:
+    """One time constant in a list is one entry on an axis, and so is the leak of a trace."""
+    init = LIF.__init__
+
+    def as_given(self: LIF, tau: Any = 2.0, *others: Any, **named: Any) -> None:
+        init(self, tau, *others, **named)
+        if isinstance(tau, list) and self._leak is not None:
+            self._leak = torch.tensor([self._leak])  # type: ignore[assignment]
+
+    patch.setattr(LIF, "__init__", as_given)
+    patch.setattr(ottt, "_one", lambda decay: decay)
+
+
+def power_iteration_at_every_use(patch: Patch) -> None:
+    """The vectors of a restriction move on whenever its weight is used."""
+    patch.setattr(SpectralRestriction, "_has_seen", lambda self, weight: False)
+
+
+# --- how gradients are checked
+
+
+def made_ready_on_the_way(patch: Patch) -> None:
+    """A rule draws what it is made ready with right before it learns, from the same generator."""
+
+    def gradients(
+        net: Network, rule: Rule, x: Tensor, y: Tensor, loss: Loss, parameters: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        with untouched(net.module):
+            for _ in fresh_copy(rule, net, x).updates(net, x, y, loss):
+                pass
+            return {n: torch.zeros_like(p) if p.grad is None else p.grad.clone() for n, p in parameters.items()}
+
+    patch.setattr(CERTIFY, "_gradients", gradients)
+
+
+def weights_not_put_back(patch: Patch) -> None:
+    """A check puts gradients and buffers back, but not the values of parameters."""
+
+    @contextmanager
+    def buffers_untouched(module: nn.Module) -> Iterator[None]:
+        grads = [(p, p.grad) for p in module.parameters()]
+        with restored(module):
+            module.zero_grad()
+            try:
+                yield
+            finally:
+                for p, grad in grads:
+                    p.grad = grad
+
+    patch.setattr(CERTIFY, "untouched", buffers_untouched)
