@@ -1,7 +1,9 @@
 """The gradient certificate: is this the gradient the rule claims to be, and how far is it from BPTT."""
 
 import math
+import sys
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -10,13 +12,16 @@ from torch import Tensor
 from spikewright.arguments import check_tensor
 from spikewright.errors import InputError
 from spikewright.losses import Loss
+from spikewright.metrics.precision import Precisions
 from spikewright.network import Network
 from spikewright.rules import BPTT, Rule, fresh_copy
 from spikewright.text import aligned
 from spikewright.trial import untouched
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4, torch.float16: 5e-2, torch.bfloat16: 2e-1}
-"""Relative error up to which a gradient counts as equal to BPTT, by dtype of the parameter."""
+"""Relative error up to which a gradient counts as equal to BPTT, by the lowest precision on the way to it."""
+ROUNDING = {torch.float64: 2.2e-14, torch.float32: 1.2e-5, torch.float16: 2e-3, torch.bfloat16: 1e-2}
+"""Norm of a gradient that is nothing but rounding, relative to that of the largest, likewise."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +34,8 @@ class GradientRow:
         norm_ratio: Norm of the rule's gradient over BPTT's.
         relative_error: Norm of the difference over the norm of BPTT's.
         exact: Whether the rule promises equality here.
-        kept: Whether the promise, if any, holds within the tolerance of the dtype, or up to the rounding of the
-            largest gradient.
+        kept: Whether the promise, if any, holds within the tolerance of the lowest precision that the network computes
+            in (under autocast, that of its products), or up to the rounding of the largest gradient.
         seam: Whether the parameter belongs to a recognised synapse; if not, it gets the ordinary gradient of its step.
         silent: BPTT's gradient is zero, or nothing but rounding, so the comparison means little.
     """
@@ -105,15 +110,16 @@ def certify(net: Network, rule: Rule, x: Tensor, y: Tensor, loss: Loss, referenc
     if not parameters:
         raise InputError("certify compares gradients, but no parameter of the network requires one. Unfreeze some.")
     ours, theirs = (_gradients(net, r, x, y, loss, parameters) for r in (rule, reference or BPTT()))
-    wiring = net.wiring(x)
+    wiring, seen = net.wiring(x), _precisions(net, x)
     largest = max(gradient.double().norm().item() for gradient in theirs.values())
     rows = []
     for name, parameter in parameters.items():
         a, b = ours[name].double(), theirs[name].double()
         difference, size = (a - b).norm().item(), b.norm().item()
-        rounding = 100 * torch.finfo(parameter.dtype).eps * largest
+        precision = seen.lowest(parameter.dtype)
+        rounding = ROUNDING.get(precision, 1e-2) * largest
         exact = reference is None and rule.exact(name, wiring, len(x))
-        allowed = max(TOLERANCE.get(parameter.dtype, 1e-4) * size, rounding)
+        allowed = max(TOLERANCE.get(precision, 2e-1) * size, rounding)
         row = GradientRow(
             site=name,
             cosine=_ratio((a * b).sum().item(), a.norm().item() * size, nothing=1.0),
@@ -126,6 +132,14 @@ def certify(net: Network, rule: Rule, x: Tensor, y: Tensor, loss: Loss, referenc
         )
         rows.append(row)
     return Certificate(repr(rule), len(x), rows, "BPTT" if reference is None else repr(reference))
+
+
+def _precisions(net: Network, x: Tensor) -> Precisions:
+    """Return the precisions that a step of a network computes in."""
+    compiled = torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
+    with untouched(net.module), torch.no_grad(), compiled, Precisions() as seen:
+        net.run(x[:1])
+    return seen
 
 
 def _gradients(

@@ -167,7 +167,7 @@ class Network(nn.Module):
             self.tell(
                 wiring.random,
                 "The code in the forward of {} ('' is the whole) draws random numbers by itself, anew for every step "
-                "and sample, and others if a sequence is cut into other chunks; no claim is made behind it. Use "
+                "and sample, and others if a sequence is cut into other chunks; behind there, no claim is made. Use "
                 "nn.Dropout, whose mask a run keeps for the sequence, or layers.StepDropout; or, if that is meant, "
                 "Network(module, known=[...]) with what is named here.",
             )

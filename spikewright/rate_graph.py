@@ -159,6 +159,8 @@ class RateGraph:
     def _fire(self, site: str, neuron: Neuron, current: Tensor) -> Tensor:
         recorded = self._rates.neurons[site]
         value, rate_map = self._emit(site, neuron, recorded)
+        if not torch.is_autocast_enabled(value.device.type):
+            value = value.to(current.dtype)  # in which neurons emit spikes; rates are recorded in 32 bits or more
         emitted = _AsRecorded.apply(current, recorded.current, value, rate_map, *neuron.parameters())
         leaf = emitted.detach().requires_grad_() if self._cuts_layers else emitted
         decay = neuron.decay_at(current.unsqueeze(0))

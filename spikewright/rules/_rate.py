@@ -123,7 +123,7 @@ class RateRule(Rule):
         graph = RateGraph(net.sites, rates, partial(self._emit, wiring), norm, self.cuts_layers, batch.hooks(None))
         with torch.enable_grad():
             # Integers are not averaged: they mean something, and do not move here (`check_curves`).
-            at = mean(x.detach(), leak) if x.is_floating_point() else x[0]
+            at = mean(x.detach(), leak).to(x.dtype) if x.is_floating_point() else x[0]
             output, adjoint = graph(at)
             value = batch.loss(output.unsqueeze(0), batch.y, 1)
             answer: Any = self.adjoint_loss(value, adjoint)

@@ -102,6 +102,30 @@ class Report:
     rates: dict[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Product:
+    """A map, v -> J^T v, through numbers of low precision.
+
+    Attributes:
+        map: The map.
+        rounding: Relative spacing of the coarsest numbers on the way; 0 if they are as fine as v.
+    """
+
+    map: Map
+    rounding: float
+
+    def __call__(self, v: Tensor) -> Tensor:
+        return self.map(v)
+
+
+def _rounding(tensors: Sequence[Tensor]) -> float:
+    """Return the spacing of the coarsest of some tensors and of products under autocast, if the first is finer."""
+    device, fine = tensors[0].device.type, torch.finfo(tensors[0].dtype).eps
+    cast = [torch.get_autocast_dtype(device)] if torch.is_autocast_enabled(device) else []
+    coarse = max(torch.finfo(dtype).eps for dtype in [*(t.dtype for t in tensors), *cast])
+    return coarse if coarse > fine else 0.0
+
+
 class Solver(ABC):
     """Finds the gradient of a loss through feedback."""
 
@@ -171,11 +195,11 @@ class Iterative(Solver):
         def apart(v: Tensor) -> list[Tensor]:
             return [part.reshape(leaf.shape) for part, leaf in zip(v.split(sizes, 1), leaves)]
 
-        def product(v: Tensor) -> Tensor:
+        def joined_product(v: Tensor) -> Tensor:
             return joined(gradients(sources, leaves, apart(v)))
 
         g = joined(gradients([value], leaves))
-        answer: Any = self.solve(product, g)
+        answer: Any = self.solve(Product(joined_product, _rounding([g, *sources])), g)
         if not (isinstance(answer, tuple) and len(answer) == 2 and _is_like(answer[0], g) and _is_report(answer[1])):
             raise wrong(self, "solve", f"the solution, of the shape of g, {list(g.shape)}, and a Report", answer)
         v, report = answer
@@ -185,6 +209,14 @@ class Iterative(Solver):
         """Return the norm of the residual that is good enough."""
         tolerance = self.tolerance or torch.finfo(g.dtype).eps ** 0.75
         return tolerance * float(g.norm())
+
+    def best(self, product: Map, g: Tensor) -> "Best":
+        """Return what keeps the best iterate of an equation, given what `solve` is given.
+
+        Unless a tolerance is asked for, what products of a lower precision do not resolve is good enough.
+        """
+        rounding = product.rounding if isinstance(product, Product) and self.tolerance is None else 0.0
+        return Best(g, self.target(g), rounding)
 
 
 def _is_like(v: object, g: Tensor) -> bool:
@@ -201,25 +233,28 @@ class Best:
     Args:
         g: Right-hand side.
         target: Norm of the residual that is good enough.
+        rounding: The same relative to the iterate.
     """
 
-    def __init__(self, g: Tensor, target: float) -> None:
-        self._scale, self._target = float(g.norm()), target
+    def __init__(self, g: Tensor, target: float, rounding: float = 0.0) -> None:
+        self._scale, self._target, self._rounding = float(g.norm()), target, rounding
+        self._good = False
         self.v, self.norm, self.first, self.last, self.iterations = torch.zeros_like(g), float("inf"), 0.0, 0.0, 0
 
     def done(self, v: Tensor, residual: Tensor) -> bool:
         """Take in an iterate and its residual; whether it is good enough, or hopeless."""
-        rounding = torch.finfo(v.dtype).eps * float(v.norm())  # less than that is not known of the residual
-        self.last = max(float(residual.norm()), rounding)
+        size = float(v.norm())
+        self.last = max(float(residual.norm()), torch.finfo(v.dtype).eps * size)  # less is not known of the residual
         self.first = self.first or self.last
         self.iterations += 1
         if self.last < self.norm:
             self.v, self.norm = v, self.last
-        return self.norm <= self._target or not self.last < 1e6 * self.first
+            self._good = self.norm <= max(self._target, self._rounding * size)
+        return self._good or not self.last < 1e6 * self.first
 
     def report(self) -> Report:
         """Return how it went."""
-        converged = self.norm <= self._target
+        converged = self._good
         residual = self.norm / self._scale if self._scale else 0.0
         reason = ""
         if not converged:

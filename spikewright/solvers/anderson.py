@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from spikewright.errors import ConfigError
-from spikewright.solvers._base import Best, Iterative, Map, Report
+from spikewright.solvers._base import Iterative, Map, Report
 
 
 class Anderson(Iterative):
@@ -31,7 +31,7 @@ class Anderson(Iterative):
         self.memory = memory
 
     def solve(self, product: Map, g: Tensor) -> tuple[Tensor, Report]:
-        best, v = Best(g, self.target(g)), g
+        best, v = self.best(product, g), g
         steps: list[Tensor] = []  # differences of iterates and of their residuals, [problem, size]
         changes: list[Tensor] = []
         before: tuple[Tensor, Tensor] | None = None

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from spikewright.errors import ConfigError
-from spikewright.solvers._base import Best, Iterative, Map, Report
+from spikewright.solvers._base import Iterative, Map, Report
 
 
 class Broyden(Iterative):
@@ -32,7 +32,7 @@ class Broyden(Iterative):
         self.memory = memory
 
     def solve(self, product: Map, g: Tensor) -> tuple[Tensor, Report]:
-        best, v, residual = Best(g, self.target(g)), torch.zeros_like(g), g
+        best, v, residual = self.best(product, g), torch.zeros_like(g), g
         # The inverse is -1 + sum over i of columns[:, i] rows[:, i]^T, both [problem, memory, size].
         kept = g.new_empty(2, len(g), min(self.memory, self.iterations), g.shape[1])
         for i in range(self.iterations):

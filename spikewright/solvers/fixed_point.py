@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from spikewright.errors import ConfigError
-from spikewright.solvers._base import Best, Iterative, Map, Report
+from spikewright.solvers._base import Iterative, Map, Report
 
 
 class FixedPoint(Iterative):
@@ -42,7 +42,7 @@ class FixedPoint(Iterative):
             for _ in range(self.iterations):
                 v = (v + product(v) - v + g) / 2
             return v, Report(self.iterations, float("nan"))
-        best = Best(g, self.target(g))
+        best = self.best(product, g)
         for _ in range(self.iterations):
             residual = product(v) + g - v
             if best.done(v, residual):

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spikewright.errors import ConfigError
+from spikewright.kernels.layout import precision
 from spikewright.rates import sum_of_weights
 from spikewright.solvers._base import Adjoint, Report, Solver, gradients, pulled
 
@@ -111,8 +112,9 @@ class _Couples:
         self._leaks = [cell.leak if solver.leaky else 1.0 for cell in adjoint.cells]
         self._taught, self._taught_back = taught[: len(self._leaves)], taught[len(self._leaves) :]
         self._sent_back: list[Tensor | None] = [None for _ in self._ends]
-        self._u = [torch.zeros_like(leaf) for leaf in self._leaves]
-        self._sums = [torch.zeros_like(leaf) for leaf in self._leaves]
+        # Many small terms, also in a network of half precision.
+        self._u = [torch.zeros_like(leaf, dtype=precision(leaf)) for leaf in self._leaves]
+        self._sums = [torch.zeros_like(u) for u in self._u]
         self._active = [0.0 for _ in self._leaves]
 
     @property
@@ -188,10 +190,11 @@ class _Couples:
 
 
 def _gradients(output: Tensor, inputs: Sequence[Tensor], given: Tensor | None = None) -> Sequence[Tensor | None]:
-    """Return the gradients at inputs; `None` where the output does not depend on them."""
+    """Return the gradients at inputs, in 32 bits or more; `None` where the output does not depend on them."""
     if not output.requires_grad:
         return [None for _ in inputs]
-    return torch.autograd.grad([output], list(inputs), [given], retain_graph=True, allow_unused=True)
+    found = torch.autograd.grad([output], list(inputs), [given], retain_graph=True, allow_unused=True)
+    return [None if g is None else g.to(precision(g)) for g in found]
 
 
 def _plus(a: Tensor | None, b: Tensor | None) -> Tensor | None:

@@ -1,0 +1,31 @@
+"""Which precisions a computation goes through, whatever asked for them: a cast, autocast, or a part of its own."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+
+class Precisions(TorchDispatchMode):
+    """Collects the types of all real numbers that are computed while it is active.
+
+    >>> with Precisions() as seen, torch.autocast("cpu", torch.bfloat16):
+    ...     y = torch.nn.Linear(2, 2)(torch.ones(1, 2))
+    >>> seen.lowest(torch.float32)
+    torch.bfloat16
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.types: set[torch.dtype] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        self.types.update(t.dtype for t in tree_leaves(result) if isinstance(t, Tensor) and t.is_floating_point())
+        return result
+
+    def lowest(self, dtype: torch.dtype) -> torch.dtype:
+        """Return the coarsest of the types that were seen and another one."""
+        return max((*self.types, dtype), key=lambda seen: torch.finfo(seen).eps)
