@@ -29,7 +29,7 @@ class Dataflow(TorchDispatchMode):
         module: Name of the innermost module that is running; set by the caller.
         left: Where values that depend on a source, or the shapes of tensors that do, were given to Python, or values
             came that no operation of torch has written ("empty").  Nothing that is computed later can be vouched for.
-        random: Where random numbers were drawn.
+        random: Where random numbers were drawn from the generator that all share.
 
     >>> import torch
     >>> with Dataflow() as flow:
@@ -111,7 +111,7 @@ class Dataflow(TorchDispatchMode):
         if op.blank:
             self._blank.update(_key(x) for x in _tensors(result) if x.numel())
         draws = op.draws(given)
-        if draws:
+        if draws and given.get("generator") is None:
             _add(self.random, Bend(op.name, self.module))
         if dependent or draws:
             self._settle(op, given, dependent, draws, result)
