@@ -269,7 +269,7 @@ class Run:
                 chunk = self._sent("on_current", self._hooks.on_current(site, chunk), chunk)
         with torch.set_grad_enabled(grads):
             answer = self._going_on(site, chunk, module.scan, chunk, state, self._through_time)
-        return check_scan(module, answer, chunk) if self._first else answer
+        return check_scan(module, answer, chunk) if self._first and type(module).scan is not Neuron.scan else answer
 
     def _sent(self, method: str, answer: Tensor, given: Tensor) -> Tensor:
         """Return what a hook made of a tensor, which keeps its shape."""

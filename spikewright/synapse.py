@@ -5,7 +5,7 @@ the gradient at the current; by default the presynaptic factor is the value.  A 
 rate, a projected input) returns a `SynapticInput`; the forward operation still runs once.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,7 +53,7 @@ def check_arrival(
     Raises:
         ExtensionError: It is not that, or a part of it does not fit the layer.
     """
-    steps, batch = x.shape[:2]
+    batch = x.shape[1]
     if not (
         isinstance(answer, tuple)
         and len(answer) == 2
@@ -67,32 +67,29 @@ def check_arrival(
             answer,
             "Return both, such as `return SynapticInput(x), carried`, with {} where nothing is carried.",
         )
-    arrival, carried = answer
-    value, presynaptic, by_step = arrival.value, arrival.presynaptic, arrival.presynaptic_bias
+    for what, found in _misfits(answer[0], operation, x, weight):
+        raise wrong(owner, "on_weight", f"a SynapticInput with {what}", found)
+    return answer
 
-    def fits(x: Any) -> bool:
-        return isinstance(x, Tensor) and x.shape[:2] == (steps, batch) and operation.accepts(x.flatten(0, 1), weight)
 
-    asked = {
-        f"a value of the layout of its input, {list(x.shape)}": (value, fits(value)),
-        "a presynaptic factor of the shape of the value": (
-            presynaptic,
-            presynaptic is None or (isinstance(presynaptic, Tensor) and presynaptic.shape == value.shape),
-        ),
-        f"a presynaptic_bias of one number per step, [{steps}]": (
-            by_step,
-            by_step is None or (isinstance(by_step, Tensor) and by_step.shape in ((steps,), (1,))),
-        ),
-        f"in back the shape of the weight, {list(weight.shape)}": (
-            arrival.back,
-            arrival.back is None or (isinstance(arrival.back, Tensor) and arrival.back.shape == weight.shape),
-        ),
-        "a function in project": (arrival.project, arrival.project is None or callable(arrival.project)),
-    }
-    for what, (found, right) in asked.items():
-        if not right:
-            raise wrong(owner, "on_weight", f"a SynapticInput with {what}", found)
-    return arrival, carried
+def _misfits(arrival: SynapticInput, operation: Operation, x: Tensor, weight: Tensor) -> Iterator[tuple[str, object]]:
+    """Yield the parts of what arrives that do not fit the layer, with what each of them has to be."""
+    value: Any = arrival.value
+    if value is not x and not (
+        isinstance(value, Tensor) and value.shape[:2] == x.shape[:2] and operation.accepts(value.flatten(0, 1), weight)
+    ):
+        yield f"a value of the layout of its input, {list(x.shape)}", value
+    factor: Any = arrival.presynaptic
+    if factor is not None and not (isinstance(factor, Tensor) and factor.shape == value.shape):
+        yield "a presynaptic factor of the shape of the value", factor
+    by_step: Any = arrival.presynaptic_bias
+    if by_step is not None and not (isinstance(by_step, Tensor) and by_step.shape in ((len(x),), (1,))):
+        yield f"a presynaptic_bias of one number per step, [{len(x)}]", by_step
+    back: Any = arrival.back
+    if back is not None and not (isinstance(back, Tensor) and back.shape == weight.shape):
+        yield f"in back the shape of the weight, {list(weight.shape)}", back
+    if arrival.project is not None and not callable(arrival.project):
+        yield "a function in project", arrival.project
 
 
 class _Transmit(torch.autograd.Function):

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from torch import Tensor, nn
 from torch.autograd import forward_ad
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.backends import cuda
 
 _FORMULAS = "torch._decomp.decompositions_for_jvp"
 """What torch loads when the first dual number is made."""
@@ -27,13 +27,36 @@ if hasattr(os, "register_at_fork"):
 
 
 @contextmanager
+def _plain_attention() -> Iterator[None]:
+    """Have torch compute attention by operations that take dual numbers, on all devices."""
+    before = (
+        cuda.math_sdp_enabled(),
+        cuda.flash_sdp_enabled(),
+        cuda.mem_efficient_sdp_enabled(),
+        cuda.cudnn_sdp_enabled(),
+    )
+    _choose_attention(True, False, False, False)
+    try:
+        yield
+    finally:
+        _choose_attention(*before)
+
+
+def _choose_attention(math: bool, flash: bool, efficient: bool, cudnn: bool) -> None:
+    cuda.enable_math_sdp(math)
+    cuda.enable_flash_sdp(flash)
+    cuda.enable_mem_efficient_sdp(efficient)
+    cuda.enable_cudnn_sdp(cudnn)
+
+
+@contextmanager
 def level() -> Iterator[None]:
     """Make dual numbers possible meanwhile, to one thread at a time: torch has one level for the whole process."""
     if _FORMULAS not in sys.modules:
         with warnings.catch_warnings():  # torch warns about itself
             warnings.simplefilter("ignore", DeprecationWarning)
             importlib.import_module(_FORMULAS)
-    with _LEVELS.lock, forward_ad.dual_level(), sdpa_kernel(SDPBackend.MATH):  # the fused ones take no dual numbers
+    with _LEVELS.lock, forward_ad.dual_level(), _plain_attention():
         yield
 
 
