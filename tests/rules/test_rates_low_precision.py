@@ -45,9 +45,11 @@ RULES: dict[str, Callable[[], Rule]] = {
     "FixedPoint": lambda: IDE(FixedPoint(), strict=True),
     "SPIDE": lambda: SPIDE(loss_scale=0.5),
 }
-PAIRS = [(net, rule) for net in NETS for rule in ("DSR", "SPIDE") if net != "feedback"]
-PAIRS += [("feedback", rule) for rule in ("Broyden", "Anderson", "FixedPoint", "SPIDE")]
-PAIRS += [("norm", "DSR joint"), ("if", "HLOP")]
+PAIRS = [(net, "DSR") for net in NETS if net != "feedback"] + [(net, "SPIDE") for net in ("if", "norm", "feedback")]
+PAIRS += [("feedback", rule) for rule in ("Broyden", "Anderson", "FixedPoint")] + [
+    ("norm", "DSR joint"),
+    ("if", "HLOP"),
+]
 
 
 def built(name: str) -> nn.Module:
@@ -82,8 +84,7 @@ def learned(rule: Rule, name: str, dtype: torch.dtype | None, how: str) -> tuple
     return torch.cat([g.flatten().double() for g in grads]), update.output.double()
 
 
-@pytest.mark.parametrize("how", ["cast", "autocast"])
-@pytest.mark.parametrize("dtype", EPS, ids=str)
+@pytest.mark.parametrize("dtype, how", [(torch.float16, "cast"), (torch.bfloat16, "autocast")], ids=str)
 @pytest.mark.parametrize("name, rule", PAIRS)
 def test_gradients_are_those_of_full_precision_up_to_rounding(
     name: str, rule: str, dtype: torch.dtype, how: str
@@ -107,8 +108,7 @@ def test_a_long_second_phase_adds_up_in_half_precision() -> None:
     assert (low - full).norm() <= 0.02 * full.norm()
 
 
-@pytest.mark.parametrize("how", ["cast", "autocast"])
-@pytest.mark.parametrize("dtype", EPS, ids=str)
+@pytest.mark.parametrize("dtype, how", [(torch.float16, "autocast"), (torch.bfloat16, "cast")], ids=str)
 @pytest.mark.parametrize("solver", [Broyden, Anderson, FixedPoint])
 def test_an_adjoint_through_half_precision_converges(solver: type[Iterative], dtype: torch.dtype, how: str) -> None:
     torch.manual_seed(0)
