@@ -49,9 +49,9 @@ def has_own_forward(module: nn.Module, forward: Forward, default: bool) -> bool:
         return False
     if isinstance(module, Temporal) and type(module).scan not in _SCANS:
         return False
-    holds = any(isinstance(inner, _REPLACED) for child in module.children() for inner in child.modules())
     if isinstance(module, _DropoutNd):
-        return holds
+        return True
+    holds = any(isinstance(inner, _REPLACED) for child in module.children() for inner in child.modules())
     by_step = module.training or not module.track_running_stats  # the forward, called once per step, is right
     return holds or not default or isinstance(module, Temporal) or not by_step
 

@@ -10,6 +10,11 @@ LOOP = (
     "spikes back with spikewright.Feedback."
 )
 """What is said of every loop over time."""
+AGAIN = (
+    " If several neurons are meant, not several steps: called from one place with one current, they all emit the same, "
+    "so call them once."
+)
+"""What is said besides of a loop that might be none."""
 
 
 def shown(name: str, module: nn.Module) -> str:
@@ -38,6 +43,6 @@ def mixes_samples(name: str, module: nn.Module) -> NetworkError:
     )
 
 
-def loops(name: str, module: nn.Module, found: str) -> NetworkError:
+def loops(name: str, module: nn.Module, found: str, besides: str = "") -> NetworkError:
     """Return the error for a neuron that a loop inside `forward` calls step by step."""
-    return NetworkError(f"{shown(name, module)} {found}: {LOOP}")
+    return NetworkError(f"{shown(name, module)} {found}: {LOOP}{besides}")

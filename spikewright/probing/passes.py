@@ -1,13 +1,17 @@
 """Passes of a probe that are repeated and compared."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from spikewright.probing.complaints import keeps_state
+from spikewright.errors import NetworkError
+from spikewright.probing.complaints import keeps_state, loops, mixes_samples
+from spikewright.probing.draws import Draws
 from spikewright.probing.generators import Movers, Position, position
+from spikewright.probing.inputs import middle
 from spikewright.probing.live import LiveSpikes
 from spikewright.probing.norms import alike
 from spikewright.probing.trace import Complain, Trace
@@ -99,6 +103,45 @@ class Passes:
             for _ in range(REPEATS):
                 self._check_neurons(then, self.run(driven, LiveSpikes(size=size), then, keeps_state), names)
             self._check_neurons(first, self.run(x, LiveSpikes(), first, keeps_state), names)
+
+    def check_samples(self, x: Tensor, other: Tensor, first: Pass) -> Pass:
+        """Change all samples but the second: nothing of that may change; return the pass.
+
+        Args:
+            x: Input of the first pass.
+            other: The same with other samples beside the second.
+            first: The first pass.
+
+        Raises:
+            NetworkError: A module mixes samples, or goes through them one by one.
+        """
+        blamed: list[str] = []
+
+        def complain(name: str, module: nn.Module) -> NetworkError:
+            blamed.append(name)
+            return mixes_samples(name, module)
+
+        try:
+            return self.run(other, LiveSpikes(changed=True), first, complain, middle, trusted=True)
+        except NetworkError:
+            if not blamed:
+                raise
+            self._check_loop(x, first, blamed[0])
+            with Draws() as drawn:
+                again = self.run(x, LiveSpikes())
+            if not drawn.kept:
+                raise
+            with Draws(drawn):
+                return self.run(other, LiveSpikes(changed=True), again, complain, middle, trusted=True)
+
+    def _check_loop(self, x: Tensor, first: Pass, within: str) -> None:
+        """Refuse a module inside another that is called more often if there are more rows."""
+        more = self.run(torch.cat([x, x[:, :1]], 1), LiveSpikes())
+        before, after = (Counter(call.name for call in seen.trace.calls) for seen in (first, more))
+        for name in before:
+            if name.startswith(f"{within}." if within else "") and after[name] > before[name]:
+                found = f"was called {before[name]} times for {x.shape[1]} rows, and {after[name]} times for one more"
+                raise loops(name, self._sites.module.get_submodule(name), found)
 
     def _check_neurons(self, then: Pass, now: Pass, names: frozenset[str]) -> None:
         for (name, a), (_, b) in zip(then.live.true, now.live.true):

@@ -20,10 +20,10 @@ from torch.nn.utils.spectral_norm import SpectralNorm as _OldSpectralNorm
 from spikewright.dataflow import Bend, Dataflow
 from spikewright.layers.dropout import StepDropout
 from spikewright.layers.restriction import FrobeniusRestriction, SpectralRestriction
-from spikewright.probing.complaints import keeps_state, mixes_samples
+from spikewright.probing.complaints import keeps_state
 from spikewright.probing.generators import position
 from spikewright.probing.held import held, moved
-from spikewright.probing.inputs import ROWS, middle, probe_inputs
+from spikewright.probing.inputs import ROWS, probe_inputs
 from spikewright.probing.live import LiveSpikes
 from spikewright.probing.norms import followed
 from spikewright.probing.passes import Pass, Passes
@@ -84,7 +84,7 @@ def probe(sites: Sites, x: Tensor) -> Wiring:
         repeated = passes.run(first, LiveSpikes(), once, keeps_state)
         if notes := moved(noted, held(module, apart)):
             passes.check_notes(first, once, repeated, notes)
-        beside = passes.run(other, LiveSpikes(changed=True), once, mixes_samples, middle, trusted=True)
+        beside = passes.check_samples(first, other, once)
         past = passes.draws(first, at, once, repeated, beside)
         left += [Bend("a draw past torch", name) for name in sorted(past)]
         drew = (past | {bend.module for bend in flow.random}) - ours - apart - _within(modules, ours)

@@ -1,13 +1,15 @@
 """What a probe sees at every layer and neuron: graph nodes, and what everything depends on."""
 
+import sys
 from dataclasses import dataclass
+from types import FrameType
 
 import torch
 from torch import Tensor, nn
 
 from spikewright.dataflow import Dataflow, Dependences
 from spikewright.operations import Operation
-from spikewright.probing.complaints import loops
+from spikewright.probing.complaints import AGAIN, loops
 from spikewright.probing.trace import Trace
 from spikewright.wiring import module_name
 
@@ -49,12 +51,21 @@ class Seen:
         return self._leaving._version > self._versions[1]
 
 
-@dataclass
-class _Earlier:
-    """Currents of a neuron module in the pass under way."""
+@dataclass(frozen=True)
+class _Current:
+    """A current of a neuron module: its value, the modules it depends on, and where in the code the neuron was called.
+
+    A loop comes back to the same place; two places in the code are two places in the network.
+    """
 
     step: int
-    currents: list[Tensor]
+    value: Tensor
+    sources: frozenset[str]
+    places: frozenset[tuple[int, int]]
+
+    def is_again(self, earlier: "_Current") -> bool:
+        same = self.step == earlier.step and self.sources == earlier.sources and self.places == earlier.places
+        return same and torch.equal(self.value, earlier.value)
 
 
 class Recorder:
@@ -72,13 +83,14 @@ class Recorder:
         self.synapses: list[Seen] = []
         self.weights: dict[str, tuple[int, ...]] = {}
         self._modules, self._rows, self._flow, self._trace = modules, rows, flow, trace
-        self._earlier: dict[str, _Earlier] = {}
+        self._currents: dict[str, list[_Current]] = {}
 
     def neuron(self, site: str, current: Tensor, spikes: Tensor) -> None:
         seen = Seen(site, self._trace.steps, current, spikes, self._flow.depends(current))
         self.neurons.append(seen)
         self._flow.source(spikes, NEURON + site)
-        self._check_loop(site, seen.step, current.detach())
+        sources = frozenset(module_name(name) for name in seen.depends)
+        self._check_loop(module_name(site), _Current(seen.step, current.detach().clone(), sources, _places()))
 
     def synapse(self, site: str, operation: Operation, x: Tensor, weight: Tensor, current: Tensor) -> None:
         self.synapses.append(Seen(site, self._trace.steps, x, current, self._flow.depends(x)))
@@ -87,14 +99,21 @@ class Recorder:
         also = {n if n.startswith((LAYER, THROUGH)) else THROUGH + n: bends for n, bends in depends}
         self._flow.source(current, LAYER + site, also=also)
 
-    def _check_loop(self, site: str, step: int, current: Tensor) -> None:
-        name = module_name(site)
-        module = self._modules[name]
-        if len(current) % self._rows:
-            raise loops(name, module, f"was called with {len(current)} of {self._rows} rows")
-        earlier = self._earlier.get(name)
-        if earlier is None or earlier.step != step:
-            earlier = self._earlier[name] = _Earlier(step, [])
-        if bool(current.any()) and any(torch.equal(current, other) for other in earlier.currents):
-            raise loops(name, module, f"was called {len(earlier.currents) + 1} times with the same current")
-        earlier.currents.append(current.clone())
+    def _check_loop(self, name: str, current: _Current) -> None:
+        module, rows = self._modules[name], len(current.value)
+        if rows % self._rows:
+            raise loops(name, module, f"was called with {rows} of {self._rows} rows")
+        earlier = self._currents.setdefault(name, [])
+        if bool(current.value.any()) and any(map(current.is_again, earlier)):
+            raise loops(name, module, f"was called {len(earlier) + 1} times with the same current", AGAIN)
+        earlier.append(current)
+
+
+def _places() -> frozenset[tuple[int, int]]:
+    """Return the places in the code that are being executed."""
+    frame: FrameType | None = sys._getframe()
+    places = set()
+    while frame is not None:
+        places.add((id(frame.f_code), frame.f_lasti))
+        frame = frame.f_back
+    return frozenset(places)

@@ -104,6 +104,18 @@ class DropAct(nn.Dropout):
         return self.act(super().forward(input))
 
 
+class Affine(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * x + 0.1
+
+
+class DropAffine(nn.Dropout):
+    """Does more than drop, in evaluation too, with no module inside to tell."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return 2 * super().forward(input) + 0.1
+
+
 class StepDropAct(StepDropout):
     def __init__(self, p: float) -> None:
         super().__init__(p)
@@ -234,6 +246,9 @@ PAIRS = {
     "act-norm": Pair(lambda: ActNorm(4), lambda: nn.Sequential(LIF(), nn.BatchNorm2d(4))),
     "drop-norm-act": Pair(lambda: DropNormAct(4), _drop_norm_act),
     "drop-act": Pair(lambda: DropAct(0.3), lambda: nn.Sequential(nn.Dropout(0.3), LIF())),
+    "drop-affine": Pair(
+        lambda: nn.Sequential(DropAffine(0.3), LIF()), lambda: nn.Sequential(nn.Dropout(0.3), Affine(), LIF())
+    ),
     "step-drop-act": Pair(lambda: StepDropAct(0.3), lambda: nn.Sequential(StepDropout(0.3), LIF())),
     "conv-act": Pair(lambda: ConvAct(4, 4), _conv_act),
     "group-act": Pair(lambda: GroupAct(4), lambda: nn.Sequential(nn.GroupNorm(2, 4), LIF())),

@@ -220,8 +220,10 @@ def test_constants_may_leave() -> None:
 
 
 def test_random_numbers_are_a_source_and_are_named() -> None:
-    flow, y = follow(lambda x: F.dropout(x, 0.5) + torch.rand(5, generator=torch.Generator()))
+    flow, y = follow(lambda x: F.dropout(x, 0.5) + torch.rand(5))
     assert flow.random == [Bend("bernoulli", "here"), Bend("rand", "here")]
+    flow, y = follow(lambda x: F.dropout(x, 0.5) + torch.rand(5, generator=torch.Generator()))
+    assert flow.random == [Bend("bernoulli", "here")]  # the other generator is nobody else's
     assert flow.depends(y) == {"x": {Bend("mul", "here")}, RANDOM: {Bend("mul", "here")}}
     attention = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # which may draw, but does not here
     flow, (y, *_) = follow(lambda x: attention(*[x.view(1, 1, 2, 5)] * 3, 0.0))

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from spikewright.errors import IncompatibleRule, NetworkError
 from spikewright.losses import OnRate, PerStep
 from spikewright.network import Network
+from spikewright.neurons import LIF
 from spikewright.rate_norms import NormName
 from spikewright.rules import BPTT, DSR, OTTT, SLTT, Rule
 from tests.core.own_forwards import (
@@ -186,3 +187,16 @@ def test_it_compiles_in_one_graph() -> None:
     torch._dynamo.reset()
     compiled = torch.compile(forward, backend="aot_eager", fullgraph=True)(x)
     torch.testing.assert_close(compiled, plain, rtol=1e-12, atol=1e-12)
+
+
+class OwnMask(nn.Dropout):
+    def forward(self, input: Tensor) -> Tensor:
+        return input * torch.bernoulli(torch.full_like(input, 1 - self.p)) if self.training else input
+
+
+def test_a_dropout_with_a_mask_of_its_own_is_refused_where_it_draws_one() -> None:
+    module = nn.Sequential(nn.Linear(8, 12), OwnMask(0.5), LIF(), nn.Linear(12, 4))
+    x = torch.rand(3, 2, 8)
+    Network(module.eval()).run(x)
+    with pytest.raises(NetworkError, match=r"'1' is OwnMask, whose own forward calls no dropout function"):
+        Network(module.train()).run(x)

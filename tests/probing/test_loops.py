@@ -103,7 +103,19 @@ def in_turn(m: nn.Module, x: Tensor) -> Tensor:
     return m.out(m.lif(m.lif(m.fc(x))))
 
 
-PLACES = {f.__name__: f for f in (residual, deep, two_branches, in_turn)}
+def twice(m: nn.Module, x: Tensor) -> Tensor:
+    """The same current at two places of the code."""
+    current = m.fc(x)
+    return m.out(m.lif(current) + m.lif(current))
+
+
+def twice_with_other_layers(m: nn.Module, x: Tensor) -> Tensor:
+    current = m.fc(x)
+    first = m.rec(m.lif(current))
+    return m.out(m.lif(current) + first)
+
+
+PLACES = {f.__name__: f for f in (residual, deep, two_branches, in_turn, twice, twice_with_other_layers)}
 
 
 @pytest.mark.parametrize("kind", ["random", "zeros", "constant"])

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from spikewright.errors import SpikewrightError
+from spikewright.network import Network
 from spikewright.neurons import LIF
 from tests.core.support import Lambda
 from tests.probing.mixing import APART, MODULES, GhostNorm, OwnNorm, Recurrence, statistics
@@ -92,9 +93,15 @@ def test_nor_with_input_that_is_all_the_same(name: str) -> None:
     wired(around(APART[name]()), data("constant", 1))
 
 
-@pytest.mark.xfail(reason="batch norms are looked at in evaluation mode", strict=True)
-def test_a_batch_norm_with_statistics_of_its_own_in_training_mode() -> None:
-    refused(around(GhostNorm(F)).train(), SAYS)
+def test_a_batch_norm_with_statistics_of_its_own_normalises_every_step_by_itself() -> None:
+    module, x = around(GhostNorm(F)).train(), data(samples=4)
+    net = Network(module)
+    outputs, state = [], None
+    for step in x:
+        output, state = net.run(step[None], state)
+        outputs.append(output)
+    torch.testing.assert_close(net(x), torch.cat(outputs), rtol=1e-12, atol=1e-12)
+    assert net(x).std() > 0.01
 
 
 def test_a_mean_over_rows_that_nothing_reads() -> None:
