@@ -155,7 +155,8 @@ class Network(nn.Module):
         return exclusively(self.module, every_module(self.module), lambda turn: self._look_up(x))
 
     def _look_up(self, x: Tensor) -> Wiring:
-        key = (tuple(x.shape[2:]), x.dtype, x.device.type, tuple(m.training for m in self.module.modules()))
+        modes = tuple(getattr(m, "training", False) for m in self.module.modules())  # frozen by TorchScript: no mode
+        key = (tuple(x.shape[2:]), x.dtype, x.device.type, modes)
         parts: list[object] = [*self.module.modules(), *self.module.parameters()]
         parts += [p.requires_grad for p in self.module.parameters()]
         before, wiring = self._probed.get(key, ([], None))

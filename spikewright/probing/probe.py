@@ -167,7 +167,8 @@ def _as_ordinary(module: nn.Module) -> None:
     copies: dict[Tensor, Tensor] = {}
     with torch.inference_mode(False):
         for m in module.modules():
-            places: list[dict[str, Any]] = [m.__dict__, m.__dict__["_parameters"], m.__dict__["_buffers"]]
+            # One that is traced by TorchScript has neither parameters nor buffers of its own.
+            places: list[Any] = [m.__dict__, *(m.__dict__.get(key, {}) for key in ("_parameters", "_buffers"))]
             for place in places:
                 for name, x in place.items():
                     if isinstance(x, Tensor) and not is_lazy(x) and x.is_inference():
