@@ -163,7 +163,6 @@ class RateGraph:
             value = value.to(current.dtype)  # in which neurons emit spikes; rates are recorded in 32 bits or more
         emitted = _AsRecorded.apply(current, recorded.current, value, rate_map, *neuron.parameters())
         leaf = emitted.detach().requires_grad_() if self._cuts_layers else emitted
-        self._norm.emitted(site, leaf)
         decay = neuron.decay_at(current.unsqueeze(0))
         leak = 1.0 if decay is None else decay
         self._cells.append(Cell(site, emitted, leaf, leak.detach() if isinstance(leak, Tensor) else leak))

@@ -23,43 +23,26 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spikewright.layers.batch_norm import Norm
-from spikewright.time_variance import Again, Simulate, stacked, variance_in_time
 
 Forward = Callable[[Tensor], Tensor]
 NormName = Literal["rate", "running", "joint"]
 
 
 class RateNorm(ABC):
-    """Batch norm over one sequence; every `x` is `[time, batch, channel, ...]`.
-
-    Args:
-        stacked_norms: See `Wiring`.
-    """
+    """Batch norm over one sequence; every `x` is `[time, batch, channel, ...]`."""
 
     couples: ClassVar[bool]
     """Whether the gradient of a sample depends on the others."""
     whole_sequence: ClassVar[bool] = False
     """Whether it needs all steps at once."""
 
-    def __init__(self, stacked_norms: frozenset[str]) -> None:
-        self.stacked_norms = stacked_norms
-
     @abstractmethod
     def simulate(self, site: str, module: Norm, forward: Forward, x: Tensor) -> Tensor:
         """Normalise a chunk of the simulation."""
 
-    def begin(self, again: Simulate) -> None:  # noqa: B027  (nothing by default)
-        """Be told how to run the sequence once more, before anything is evaluated at rates."""
-
-    def emitted(self, site: str, rate: Tensor) -> None:  # noqa: B027  (nothing by default)
-        """Be told of a neuron layer that has been evaluated at rates, `[batch, *feature]`, with a graph."""
-
     @abstractmethod
     def at_rates(self, site: str, module: Norm, forward: Forward, x: Tensor) -> Tensor:
         """Normalise mean currents, `[1, batch, channel, ...]`, with a graph."""
-
-    def finish(self) -> None:  # noqa: B027  (nothing by default)
-        """Add to the gradients what is still missing, after the backward pass at rates."""
 
 
 class OfRates(RateNorm):
@@ -91,29 +74,24 @@ class Joint(RateNorm):
     r"""Statistics over all steps and samples.
 
     Their variance is that of the mean currents plus the mean :math:`c` of the variances in time.  The second part is
-    recorded here; its gradient at the weights below needs the steps once more, see `Again`.  Where another norm has
-    scaled the current, with no neurons in between, :math:`c` depends on the rates below too, see `stacked`.
+    recorded here; its gradient at the weights below needs the steps once more, see `Again`.
 
-    Exact without leak.
+    Exact without leak, with one exception.  A norm that scales what the next norm sees, without neurons in between,
+    makes the variance in time there depend on its own variance, and so on the mean currents.  That dependence reaches
+    all parameters up to the last neurons in front of the two, but not what lies below these: `Again` has no graph
+    there, and at rates :math:`c` is a leaf.
     """
 
     couples: ClassVar[bool] = True
     whole_sequence: ClassVar[bool] = True
 
-    def __init__(self, stacked_norms: frozenset[str]) -> None:
-        super().__init__(stacked_norms)
-        self._in_time: dict[str, Tensor] = {}  # `[channel]`, leaves of the graph at rates
-        self._rates: dict[str, Tensor] = {}
-
-    def begin(self, again: Simulate) -> None:
-        self._again = again
-
-    def emitted(self, site: str, rate: Tensor) -> None:
-        self._rates[site] = rate
+    def __init__(self) -> None:
+        self.in_time: dict[str, Tensor] = {}
+        """Mean variance in time by site, `[channel]`, leaves of the graph at rates."""
 
     def simulate(self, site: str, module: Norm, forward: Forward, x: Tensor) -> Tensor:
         if module.training:
-            self._in_time[site] = variance_in_time(x).requires_grad_()
+            self.in_time[site] = variance_in_time(x).requires_grad_()
         return forward(x.flatten(0, 1)).unflatten(0, x.shape[:2])
 
     def at_rates(self, site: str, module: Norm, forward: Forward, x: Tensor) -> Tensor:
@@ -121,17 +99,38 @@ class Joint(RateNorm):
             return forward(x.flatten(0, 1)).unflatten(0, x.shape[:2])
         axes = [0, 1, *range(3, x.dim())]
         shape = (1, 1, -1, *[1] * (x.dim() - 3))
-        in_time = self._in_time[site]
-        if site in self.stacked_norms and self._rates:
-            in_time = stacked(in_time, site, self._again, self._rates)
         variance, mean = torch.var_mean(x, axes, correction=0, keepdim=True)
-        y = (x - mean) * torch.rsqrt(variance + in_time.view(shape) + module.eps)
+        y = (x - mean) * torch.rsqrt(variance + self.in_time[site].view(shape) + module.eps)
         y = y if module.weight is None else y * module.weight.view(shape)
         return y if module.bias is None else y + module.bias.view(shape)
 
-    def finish(self) -> None:
-        if grads := {site: c.grad for site, c in self._in_time.items() if c.grad is not None}:
-            self._again(Again(grads), None)
+
+class Again:
+    """The joint norm in a second simulation, with a graph from one neuron layer to the next and no further.
+
+    Each norm differentiates the part of its variance that is in time as soon as it is known: the gradient of the loss
+    at it was found at the rates.  The graph stays for what else reads the same current, and for norms behind this one.
+
+    Args:
+        grads: That gradient, by site, `[channel]`.
+    """
+
+    def __init__(self, grads: dict[str, Tensor]) -> None:
+        self._grads = grads
+
+    def simulate(self, site: str, module: Norm, forward: Forward, x: Tensor) -> Tensor:
+        """Normalise the whole sequence, and differentiate the variance in time."""
+        if site in self._grads and x.requires_grad:
+            torch.autograd.backward([variance_in_time(x)], [self._grads[site]], retain_graph=True)
+        if not module.training:
+            return forward(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        y = F.batch_norm(x.flatten(0, 1), None, None, module.weight, module.bias, True, 0.0, module.eps)
+        return y.unflatten(0, x.shape[:2])
+
+
+def variance_in_time(x: Tensor) -> Tensor:
+    """Return the variance over time, averaged over everything but channels, `[channel]`."""
+    return (x - x.mean(0)).square().mean([0, 1, *range(3, x.dim())])
 
 
 def _affine(module: Norm, x: Tensor) -> Tensor:

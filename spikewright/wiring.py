@@ -81,8 +81,6 @@ class Wiring:
         activations: Entries of what enters and leaves neurons and synapses, per sample and step.
         moving: Modules of torch that move their weight on at every use (power iteration in training mode), so that
             other chunks see other weights.
-        stacked_norms: Calls of batch norm that see what another one has scaled, with no neurons in between; both by the
-            statistics of a batch.
         recomputed: Layers that the backward pass calls again, by name; no hook of a rule is called there.
     """
 
@@ -103,7 +101,6 @@ class Wiring:
     activations: int
     writes_input: bool = False
     moving: frozenset[str] = frozenset()
-    stacked_norms: frozenset[str] = frozenset()
     recomputed: frozenset[str] = frozenset()
 
     def is_last(self, neuron: str) -> bool:

@@ -23,7 +23,6 @@ def alike(site: str, module: Any, forward: Callable[[Tensor], Tensor], x: Tensor
 def followed(
     flow: Dataflow,
     moving: Collection[str],
-    stacked: set[str],
     site: str,
     module: Any,
     forward: Callable[[Tensor], Tensor],
@@ -34,15 +33,12 @@ def followed(
     Args:
         flow: Watches the operations.
         moving: Names of the norms that do.
-        stacked: Is given the sites of those that see what another of them has scaled, with no neurons in between.
         site: Of the norm, and so on: see `spikewright.layers.batch_norm.Normalise`.
         module: The norm.
         forward: Its forward for one batch.
         x: `[time, batch, channel, ...]`.
     """
-    scaled = any(bend.op == NORM for bends in flow.depends(x).values() for bend in bends)
     y = alike(site, module, forward, x)
     if module_name(site) in moving:
-        stacked.update({site} if scaled else ())
         flow.bend(y, Bend(NORM, site))
     return y

@@ -62,7 +62,7 @@ def probe(sites: Sites, x: Tensor) -> Wiring:
                 Run(sites, count=False, writes_input=True).advance(first)
         iterating = {n: m for n, m in modules.items() if _iterates(m)}
         again, at, iterated = random_state(), position(), Snapshot(*iterating.values(), parameters=False)
-        flow, live, stacked = Dataflow(), LiveSpikes(), set[str]()
+        flow, live = Dataflow(), LiveSpikes()
         trace = Trace(flow)
         recorder = Recorder(modules, ROWS, flow, trace)
         with torch.enable_grad(), flow:
@@ -71,7 +71,7 @@ def probe(sites: Sites, x: Tensor) -> Wiring:
                 sites,
                 hooks=live,
                 observers=(recorder,),
-                normalise=partial(followed, flow, moving, stacked),
+                normalise=partial(followed, flow, moving),
                 tracer=trace,
                 count=False,
                 writes_input=True,
@@ -91,7 +91,7 @@ def probe(sites: Sites, x: Tensor) -> Wiring:
         with torch.enable_grad():
             wiring = read_wiring(module, recorder, first, output, run.state, flow, left, drew, hooked)
     moving = frozenset(n for n, m in iterating.items() if m.training and not _by_version(m))
-    wiring = replace(wiring, moving=moving, stacked_norms=frozenset(stacked), writes_input=repeated.trace.writes_input)
+    wiring = replace(wiring, moving=moving, writes_input=repeated.trace.writes_input)
     if not trace.suspicious:
         return wiring
     with restored(module):

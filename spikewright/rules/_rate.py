@@ -10,11 +10,9 @@ import torch
 from torch import Tensor
 
 from spikewright.errors import ConfigError, nearest
-from spikewright.hooks import Hooks
-from spikewright.layers.batch_norm import Normalise
 from spikewright.neurons import Neuron
 from spikewright.rate_graph import RateGraph
-from spikewright.rate_norms import NORMS, NormName, RateNorm
+from spikewright.rate_norms import NORMS, Again, Joint, NormName, RateNorm
 from spikewright.rates import Rate, Record, mean
 from spikewright.returned import wrong
 from spikewright.rules._base import Rule, Update
@@ -113,8 +111,7 @@ class RateRule(Rule):
         return Cost(done.backward, done.weights_behind_neurons)
 
     def learn(self, batch: Batch) -> Iterator[Update]:
-        net, x, wiring = batch.net, batch.x, batch.wiring
-        norm = NORMS[self.batch_norm](wiring.stacked_norms)
+        net, x, wiring, norm = batch.net, batch.x, batch.wiring, NORMS[self.batch_norm]()
         for neuron in wiring.neurons.values():
             neuron.project()
         leak = 1.0 if self.plain_means else leak_at_input(type(self).__name__, wiring, x)
@@ -123,12 +120,6 @@ class RateRule(Rule):
         record = Record(leak, self.plain_means)
         run, outputs = self._simulate(batch, record, norm)
         rates = record.rates(run.state)
-        before = {**(batch.state or {}), **rates.masks}
-
-        def again(normalise: Normalise, hooks: Hooks | None) -> None:
-            net.start(x, before, hooks=hooks, count=False, cut=True, normalise=normalise).advance(x)
-
-        norm.begin(again)
         graph = RateGraph(net.sites, rates, partial(self._emit, wiring), norm, self.cuts_layers, batch.hooks(None))
         with torch.enable_grad():
             # Integers are not averaged: they mean something, and do not move here (`check_curves`).
@@ -141,7 +132,11 @@ class RateRule(Rule):
                 raise wrong(self, "adjoint_loss", asked, answer, "Return both: `return value, None`.")
             total, report = answer
             batch.backward(total)
-            norm.finish()
+        if isinstance(norm, Joint) and norm.in_time:
+            again = Again({site: c.grad for site, c in norm.in_time.items() if c.grad is not None})
+            with torch.enable_grad():
+                before = {**(batch.state or {}), **rates.masks}
+                net.start(x, before, count=False, cut=True, normalise=again.simulate).advance(x)
         yield Update(value.detach(), outputs, run.state, run, report)
 
     def _emit(
