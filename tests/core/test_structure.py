@@ -14,13 +14,13 @@ ROOT = Path(spikewright.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
 LAYERS = [
-    ["errors", "text", "snapshot"],
+    ["errors", "text", "snapshot", "as_recorded"],
     ["arguments", "dataflow"],
     ["temporal", "trial", "surrogate", "metrics"],
     ["kernels", "operations", "folded", "holding", "interception", "foreign", "delays"],
     ["answering", "neurons", "synapse", "layers", "losses"],
-    ["sites", "wiring", "rates", "rate_norms", "hooks", "matrices"],
-    ["run", "solvers"],
+    ["sites", "wiring", "rates", "stacked_norms", "hooks", "matrices"],
+    ["run", "solvers", "rate_norms"],
     ["rate_graph"],
     ["probing"],
     ["network"],
