@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from spikewright.answering import Calls, Weights, answered
+from spikewright.as_recorded import AsRecorded
 from spikewright.hooks import Hooks
 from spikewright.interception import Interceptions
 from spikewright.layers.calls import DropoutCall, NormCall
@@ -26,31 +27,6 @@ from spikewright.synapse import Intercept, transmit
 
 Emit = Callable[[str, Neuron, Rate], tuple[Tensor, Callable[[Tensor], Tensor]]]
 """What a neuron layer emits at rates: (site, neuron, recorded) -> its value, and the map of currents to be derived."""
-
-
-class _AsRecorded(torch.autograd.Function):
-    """A recorded value, with the derivative of a map at a recorded current; keeps that current and nothing else."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, current: Tensor, at: Tensor, value: Tensor, rate_map: Callable[[Tensor], Tensor], *constants: Tensor
-    ) -> Tensor:
-        ctx.rate_map, ctx.constants = rate_map, constants
-        ctx.save_for_backward(at)
-        return value.clone()
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        (at,) = ctx.saved_tensors
-        wanted = [tensor for tensor, needed in zip(ctx.constants, ctx.needs_input_grad[4:]) if needed]
-        with torch.enable_grad():
-            rate = at.detach().requires_grad_()
-            found = torch.autograd.grad(
-                [ctx.rate_map(rate)], [rate, *wanted], [grads[0]], allow_unused=True, materialize_grads=True
-            )
-        for_constants = iter(found[1:])
-        rest = [next(for_constants) if needed else None for needed in ctx.needs_input_grad[4:]]
-        return found[0] if ctx.needs_input_grad[0] else None, None, None, None, *rest
 
 
 class RateGraph:
@@ -161,7 +137,7 @@ class RateGraph:
         value, rate_map = self._emit(site, neuron, recorded)
         if not torch.is_autocast_enabled(value.device.type):
             value = value.to(current.dtype)  # in which neurons emit spikes; rates are recorded in 32 bits or more
-        emitted = _AsRecorded.apply(current, recorded.current, value, rate_map, *neuron.parameters())
+        emitted = AsRecorded.apply(current, recorded.current, value, rate_map, *neuron.parameters())
         leaf = emitted.detach().requires_grad_() if self._cuts_layers else emitted
         decay = neuron.decay_at(current.unsqueeze(0))
         leak = 1.0 if decay is None else decay

@@ -15,7 +15,7 @@ CVPR 2022, arXiv 2205.00459).  In evaluation mode all of them are the affine map
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Literal
 
 import torch
@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spikewright.layers.batch_norm import Norm
+from spikewright.stacked_norms import StackedNorms, but_channels, joint, scaled, variance_in_time, variance_of
 
 Forward = Callable[[Tensor], Tensor]
 NormName = Literal["rate", "running", "joint"]
@@ -74,12 +75,9 @@ class Joint(RateNorm):
     r"""Statistics over all steps and samples.
 
     Their variance is that of the mean currents plus the mean :math:`c` of the variances in time.  The second part is
-    recorded here; its gradient at the weights below needs the steps once more, see `Again`.
-
-    Exact without leak, with one exception.  A norm that scales what the next norm sees, without neurons in between,
-    makes the variance in time there depend on its own variance, and so on the mean currents.  That dependence reaches
-    all parameters up to the last neurons in front of the two, but not what lies below these: `Again` has no graph
-    there, and at rates :math:`c` is a leaf.
+    recorded here.  At rates it is a leaf, or a function of the variances of joint norms in front, where there are some
+    with no neurons in between (`spikewright.stacked_norms`).  Its gradient at the weights between the last neurons and
+    the norm needs the steps once more, see `Again`.  All of it is exact without leak.
     """
 
     couples: ClassVar[bool] = True
@@ -88,6 +86,7 @@ class Joint(RateNorm):
     def __init__(self) -> None:
         self.in_time: dict[str, Tensor] = {}
         """Mean variance in time by site, `[channel]`, leaves of the graph at rates."""
+        self.stacked = StackedNorms()
 
     def simulate(self, site: str, module: Norm, forward: Forward, x: Tensor) -> Tensor:
         if module.training:
@@ -97,26 +96,30 @@ class Joint(RateNorm):
     def at_rates(self, site: str, module: Norm, forward: Forward, x: Tensor) -> Tensor:
         if not module.training:
             return forward(x.flatten(0, 1)).unflatten(0, x.shape[:2])
-        axes = [0, 1, *range(3, x.dim())]
         shape = (1, 1, -1, *[1] * (x.dim() - 3))
-        variance, mean = torch.var_mean(x, axes, correction=0, keepdim=True)
-        y = (x - mean) * torch.rsqrt(variance + self.in_time[site].view(shape) + module.eps)
+        variance, mean = torch.var_mean(x, but_channels(x), correction=0)
+        variance = variance + self.stacked.enter(site, x, self.in_time[site])
+        y = (x - mean.view(shape)) * torch.rsqrt(variance + module.eps).view(shape)
         y = y if module.weight is None else y * module.weight.view(shape)
-        return y if module.bias is None else y + module.bias.view(shape)
+        y = y if module.bias is None else y + module.bias.view(shape)
+        self.stacked.leave(site, variance, y)
+        return y
 
 
 class Again:
     """The joint norm in a second simulation, with a graph from one neuron layer to the next and no further.
 
     Each norm differentiates the part of its variance that is in time as soon as it is known: the gradient of the loss
-    at it was found at the rates.  The graph stays for what else reads the same current, and for norms behind this one.
+    at it was found at the rates, and so was what it owes to the variances of other norms, which are constants here.
+    The graph stays for what else reads the same current, and for norms behind this one.
 
     Args:
         grads: That gradient, by site, `[channel]`.
+        in_front: By site of a norm, the sites of those in front of it, with no neurons in between.
     """
 
-    def __init__(self, grads: dict[str, Tensor]) -> None:
-        self._grads = grads
+    def __init__(self, grads: Mapping[str, Tensor], in_front: Mapping[str, Sequence[str]]) -> None:
+        self._grads, self._scaling = grads, {site for sites in in_front.values() for site in sites}
 
     def simulate(self, site: str, module: Norm, forward: Forward, x: Tensor) -> Tensor:
         """Normalise the whole sequence, and differentiate the variance in time."""
@@ -124,13 +127,7 @@ class Again:
             torch.autograd.backward([variance_in_time(x)], [self._grads[site]], retain_graph=True)
         if not module.training:
             return forward(x.flatten(0, 1)).unflatten(0, x.shape[:2])
-        y = F.batch_norm(x.flatten(0, 1), None, None, module.weight, module.bias, True, 0.0, module.eps)
-        return y.unflatten(0, x.shape[:2])
-
-
-def variance_in_time(x: Tensor) -> Tensor:
-    """Return the variance over time, averaged over everything but channels, `[channel]`."""
-    return (x - x.mean(0)).square().mean([0, 1, *range(3, x.dim())])
+        return scaled(module, x, variance_of(x)) if site in self._scaling else joint(module, x)
 
 
 def _affine(module: Norm, x: Tensor) -> Tensor:

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from spikewright.errors import ConfigError, nearest
+from spikewright.layers.batch_norm import Normalise
 from spikewright.neurons import Neuron
 from spikewright.rate_graph import RateGraph
 from spikewright.rate_norms import NORMS, Again, Joint, NormName, RateNorm
-from spikewright.rates import Rate, Record, mean
+from spikewright.rates import Rate, Rates, Record, mean
 from spikewright.returned import wrong
 from spikewright.rules._base import Rule, Update
 from spikewright.rules._batch import Batch
@@ -125,6 +126,8 @@ class RateRule(Rule):
             # Integers are not averaged: they mean something, and do not move here (`check_curves`).
             at = mean(x.detach(), leak).to(x.dtype) if x.is_floating_point() else x[0]
             output, adjoint = graph(at)
+            if isinstance(norm, Joint) and norm.stacked.in_front:
+                self._once_more(batch, rates, norm.stacked.between.simulate)
             value = batch.loss(output.unsqueeze(0), batch.y, 1)
             answer: Any = self.adjoint_loss(value, adjoint)
             if not (isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[1], Report | None)):
@@ -133,11 +136,15 @@ class RateRule(Rule):
             total, report = answer
             batch.backward(total)
         if isinstance(norm, Joint) and norm.in_time:
-            again = Again({site: c.grad for site, c in norm.in_time.items() if c.grad is not None})
-            with torch.enable_grad():
-                before = {**(batch.state or {}), **rates.masks}
-                net.start(x, before, count=False, cut=True, normalise=again.simulate).advance(x)
+            norm.stacked.between.clear()
+            grads = {site: c.grad for site, c in norm.in_time.items() if c.grad is not None}
+            self._once_more(batch, rates, Again(grads, norm.stacked.in_front).simulate)
         yield Update(value.detach(), outputs, run.state, run, report)
+
+    @torch.enable_grad()
+    def _once_more(self, batch: Batch, rates: Rates, normalise: Normalise) -> None:
+        before = {**(batch.state or {}), **rates.masks}
+        batch.net.start(batch.x, before, count=False, cut=True, normalise=normalise).advance(batch.x)
 
     def _emit(
         self, wiring: Wiring, site: str, neuron: Neuron, recorded: Rate

@@ -34,7 +34,8 @@ class DSR(RateRule):
 
     Args:
         batch_norm: What batch norm means: "rate" (statistics of the mean currents), "running", or "joint" (over all
-            steps and samples, as published; needs all steps of a layer at once, and a second simulation).
+            steps and samples, as published; needs all steps of a layer at once and a second simulation, and a third,
+            in memory that grows with the number of steps, where norms follow each other with no neurons in between).
         reference: Do as the authors' code for leaky neurons: slope 1/tau on the open range, plain means into weights,
             and the weights of the mean applied twice at the last layer.
         chunk: See `Rule`.

@@ -14,13 +14,13 @@ ROOT = Path(spikewright.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
 LAYERS = [
-    ["errors", "text", "snapshot"],
+    ["errors", "text", "snapshot", "as_recorded"],
     ["arguments", "dataflow", "returned"],
     ["temporal", "trial", "surrogate", "metrics", "criterion"],
     ["kernels", "operations", "folded", "holding", "interception", "foreign", "delays"],
     ["answering", "neurons", "synapse", "layers", "losses"],
-    ["sites", "wiring", "rates", "rate_norms", "hooks", "matrices"],
-    ["resuming", "solvers"],
+    ["sites", "wiring", "rates", "stacked_norms", "hooks", "matrices"],
+    ["resuming", "solvers", "rate_norms"],
     ["run"],
     ["rate_graph"],
     ["probing"],
