@@ -1,9 +1,7 @@
 """The gradient certificate: is this the gradient the rule claims to be, and how far is it from BPTT."""
 
 import math
-import sys
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +15,7 @@ from spikewright.network import Network
 from spikewright.rules import BPTT, Rule, fresh_copy
 from spikewright.text import aligned
 from spikewright.trial import untouched
+from spikewright.uncompiled import uncompiled
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4, torch.float16: 5e-2, torch.bfloat16: 2e-1}
 """Relative error up to which a gradient counts as equal to BPTT, by the lowest precision on the way to it."""
@@ -136,8 +135,7 @@ def certify(net: Network, rule: Rule, x: Tensor, y: Tensor, loss: Loss, referenc
 
 def _precisions(net: Network, x: Tensor) -> Precisions:
     """Return the precisions that a step of a network computes in."""
-    compiled = torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
-    with untouched(net.module), torch.no_grad(), compiled, Precisions() as seen:
+    with untouched(net.module), torch.no_grad(), uncompiled(), Precisions() as seen:
         net.run(x[:1])
     return seen
 

@@ -1,9 +1,8 @@
 """Three passes of one step: read the wiring, run the same once more, and change what is beside a sample."""
 
-import sys
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -36,6 +35,7 @@ from spikewright.sites import Sites
 from spikewright.snapshot import Snapshot, random_state
 from spikewright.temporal import Temporal
 from spikewright.trial import own_weights, restored
+from spikewright.uncompiled import uncompiled
 from spikewright.wiring import Wiring
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
@@ -116,11 +116,6 @@ def _iterates(module: nn.Module) -> bool:
     return old or isinstance(module, _SpectralNorm | SpectralRestriction | FrobeniusRestriction)
 
 
-def _uncompiled() -> AbstractContextManager[object]:
-    """Run compiled blocks as they are written: what follows operations cannot look into what a compiler makes."""
-    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
-
-
 def _by_version(module: nn.Module) -> bool:
     """Whether a module that iterates does so once per version of its weight, however often it is used."""
     return isinstance(module, SpectralRestriction | FrobeniusRestriction)
@@ -135,7 +130,7 @@ def _hooked(module: nn.Module) -> bool:
 @contextmanager
 def undisturbed(module: nn.Module) -> Iterator[None]:
     """Let a module run as it is written, so that graphs can be made, and leave no mark."""
-    with _unmarked(module), torch.inference_mode(False), _uncompiled(), own_weights():
+    with _unmarked(module), torch.inference_mode(False), uncompiled(), own_weights():
         yield
 
 

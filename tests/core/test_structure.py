@@ -14,7 +14,7 @@ ROOT = Path(spikewright.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
 LAYERS = [
-    ["errors", "text", "snapshot", "as_recorded"],
+    ["errors", "text", "snapshot", "as_recorded", "uncompiled"],
     ["arguments", "dataflow", "returned"],
     ["temporal", "trial", "surrogate", "metrics", "criterion"],
     ["kernels", "operations", "folded", "holding", "interception", "foreign", "delays"],

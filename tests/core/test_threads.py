@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+import torch._dynamo
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
@@ -17,6 +18,7 @@ from spikewright.losses import OnRate, PerStep
 from spikewright.network import Network
 from spikewright.neurons import LIF
 from spikewright.rules import BPTT, DSR, OPZO, OTTT, Rule
+from spikewright.uncompiled import uncompiled
 from tests.core.running import half_way, patched, sample, together, with_door
 from tests.core.support import Lambda, two_layers
 
@@ -286,3 +288,23 @@ def test_threads_that_would_wait_for_each_other_are_told() -> None:
     together(lambda: run(0), lambda: run(1))
     assert len(told) == 1 and "waits" in told[0] and "Sequential" in told[0]
     assert patched(outer[0].module) == patched(outer[1].module) == []
+
+
+def test_compiled_blocks_are_compiled_again_when_the_last_thread_is_done() -> None:
+    """The stance of the compiler is one for the process, and threads do not leave in the order in which they came."""
+    stance = torch._dynamo.eval_frame
+    before, inside, first_out = stance._stance, threading.Barrier(2), threading.Event()
+
+    def first() -> None:
+        with uncompiled():
+            inside.wait(20)
+        first_out.set()
+
+    def second() -> None:
+        with uncompiled():
+            inside.wait(20)
+            assert first_out.wait(20)
+            assert stance._stance.stance == "force_eager"
+
+    together(first, second)
+    assert stance._stance == before
