@@ -26,7 +26,7 @@ from spikewright.run import Run
 from spikewright.sites import Sites
 from spikewright.solvers import Adjoint, Report
 from spikewright.temporal import is_static
-from spikewright.wiring import Wiring
+from spikewright.wiring import NORM, Wiring
 
 Mask = Literal["input", "output"]
 
@@ -109,6 +109,8 @@ class RateRule(Rule):
         check_curves(type(self).__name__, (c for c in wiring.curves if c.source), sites)
 
     def cost(self, done: Done) -> Cost | None:
+        if self.batch_norm == "joint" and any(curve.bend.op == NORM for curve in done.wiring.curves):
+            return None  # the simulations with a graph are not counted
         return Cost(done.backward, done.weights_behind_neurons)
 
     def learn(self, batch: Batch) -> Iterator[Update]:

@@ -71,11 +71,14 @@ class IDE(RateRule):
         return total, report
 
     def cost(self, done: Done) -> Cost | None:
+        once = super().cost(done)
+        if once is None:
+            return None
         wiring, report = done.wiring, done.report
         passes = {site: w.dense for site, w in done.work.items() if wiring.synapses[site].senders}
         if report is None or not report.rates:
             solved = (report.iterations if report else 0) * sum(passes.values())
-            return Cost(done.backward + Operations(0, solved), done.weights_behind_neurons)
+            return replace(once, operations=once.operations + Operations(0, solved))
         back = Operations(0, done.dense)  # the gradients at weights
         for site, dense in passes.items():
             layer = wiring.synapses[site]
@@ -83,7 +86,7 @@ class IDE(RateRule):
                 back += Operations(0, dense)  # a readout sends its error once
             for receiver in layer.receivers:
                 back += Operations(report.iterations * report.rates.get(receiver, 0.0) * dense)
-        return Cost(back, done.weights_behind_neurons)
+        return replace(once, operations=back)
 
     def check(self, wiring: Wiring, sites: Sites) -> None:
         super().check(wiring, sites)

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from spikewright.certify import certify
+from spikewright.energy import energy
 from spikewright.layers import JointBatchNorm1d
 from spikewright.losses import OnRate
 from spikewright.network import Network
@@ -19,7 +20,7 @@ from spikewright.neurons import IF, LIF, Neuron
 from spikewright.neurons.dsr import DSRIF, DSRLIF
 from spikewright.plan import plan
 from spikewright.rate_norms import NormName
-from spikewright.rules import DSR
+from spikewright.rules import DSR, IDE, SPIDE, Rule
 from spikewright.temporal import State
 from tests.nets import sample
 from tests.oracles.compare import relative
@@ -209,6 +210,15 @@ def test_a_norm_that_says_it_is_joint_is_the_same() -> None:
     for module in (one, other):
         learn(DSR("joint"), module, x, y)
     torch.testing.assert_close((collected(other), buffers(other)), (collected(one), buffers(one)), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("rule", [DSR("joint"), IDE(batch_norm="joint"), SPIDE(batch_norm="joint")])
+def test_joint_states_a_cost_only_where_one_simulation_is_enough(rule: Rule) -> None:
+    net, (x, y) = Network(filled(dense(integrate))), data("mlp")
+    assert energy(net, rule, x, y, CE).backward is None
+    assert energy(net, DSR("rate"), x, y, CE).backward is not None
+    net.module.eval()
+    assert energy(net, rule, x, y, CE).backward is not None
 
 
 class Masked(nn.Module):
