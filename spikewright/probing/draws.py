@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from spikewright.dataflow.schemas import operator
 from spikewright.probing.inputs import ROWS, middle
 
 
@@ -18,7 +19,7 @@ class Draws(TorchDispatchMode):
     the same as then.
 
     Args:
-        earlier: Of the pass that kept them.
+        earlier: The mode that kept the draws of the earlier pass.
 
     Attributes:
         kept: By operation that drew: what it was given first, what it returned, and where the generator was then.
@@ -30,14 +31,15 @@ class Draws(TorchDispatchMode):
         self._earlier = earlier
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        before = torch.default_generator.get_state()
+        kwargs = kwargs or {}
+        op = operator(func)
+        given_by_name = dict(zip(op.arguments, args), **kwargs)
+        if not op.draws(given_by_name) or given_by_name.get("generator") is not None:
+            return func(*args, **kwargs)
         given = next((x.clone() for x in tree_leaves(args) if isinstance(x, Tensor)), None)
-        result = func(*args, **kwargs or {})
-        after = torch.default_generator.get_state()
-        if torch.equal(before, after):
-            return result
+        result = func(*args, **kwargs)
         found = [x for x in tree_leaves(result) if isinstance(x, Tensor)]
-        self.kept.append((given, [x.clone() for x in found], after))
+        self.kept.append((given, [x.clone() for x in found], torch.default_generator.get_state()))
         if self._earlier is not None and len(self.kept) <= len(self._earlier.kept):
             self._show(given, found, *self._earlier.kept[len(self.kept) - 1])
         return result

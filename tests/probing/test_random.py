@@ -2,7 +2,8 @@
 
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from torch.nn import functional as f
 
 from spikewright.layers import StepDropout
 from spikewright.neurons import LIF
+from spikewright.probing.draws import Draws
 from tests.core.support import Lambda
 from tests.probing.mixing import of
 from tests.probing.support import F, around, wired
@@ -118,8 +120,9 @@ def test_draws_past_torch_are_said_and_nothing_is_claimed(name: str, behind: int
     assert all(synapse.bends for synapse in wiring.synapses.values())
 
 
-@pytest.mark.parametrize("draw", [*PAST_TORCH.values(), lambda: torch.rand(())], ids=[*PAST_TORCH, "torch"])
-def test_what_another_thread_draws_is_not_taken_for_theirs(draw: Callable[[], object]) -> None:
+@contextmanager
+def drawing(draw: Callable[[], object]) -> Iterator[None]:
+    """Have another thread draw all the time."""
     waiting, over = threading.Event(), threading.Event()
 
     def meanwhile() -> None:
@@ -131,8 +134,24 @@ def test_what_another_thread_draws_is_not_taken_for_theirs(draw: Callable[[], ob
     thread.start()
     try:
         waiting.wait(20)
-        for _ in range(3):
-            assert not wired(around(nn.Sequential(nn.Tanh(), nn.ReLU()))).random
+        yield
     finally:
         over.set()
         thread.join()
+
+
+@pytest.mark.parametrize("draw", [*PAST_TORCH.values(), lambda: torch.rand(())], ids=[*PAST_TORCH, "torch"])
+def test_what_another_thread_draws_is_not_taken_for_theirs(draw: Callable[[], object]) -> None:
+    with drawing(draw):
+        for _ in range(3):
+            assert not wired(around(nn.Sequential(nn.Tanh(), nn.ReLU()))).random
+
+
+def test_nor_for_a_draw_of_an_operation() -> None:
+    x = torch.ones(4, F)
+    with drawing(lambda: torch.rand(())), Draws() as draws:
+        for _ in range(2000):
+            x.tanh()
+        assert draws.kept == []
+        torch.poisson(x)
+    assert len(draws.kept) == 1
