@@ -191,7 +191,7 @@ def look_for_defects(seed: int, anything: int) -> int:
     """Print where each known defect is found: not as the code is, and in the first networks once it is put back.
 
     Args:
-        seed: Of the networks.
+        seed: The first seed of the networks that are drawn.
         anything: How many networks to look at whose constructs are drawn, beside those of the family of each defect.
     """
     missed = 0

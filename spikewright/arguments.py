@@ -53,9 +53,9 @@ def check_tensor(name: str, value: object, layout: str) -> None:
     """Raise `ShapeError` unless an argument is a tensor.
 
     Args:
-        name: Of the argument.
+        name: The argument's name.
         value: What was given.
-        layout: Of what is asked for, for the message.
+        layout: The axes that are asked for, for the message.
     """
     if isinstance(value, Tensor):
         return

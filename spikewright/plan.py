@@ -80,9 +80,9 @@ def plan(
     Args:
         net: The network, in the mode (training or not) and on the device it will be used.
         rule: The rule.
-        shape: Of the input, `[time, batch, *feature]`, where numbers in [0, 1) of the type of the parameters will do;
-            or an example of it, whose steps are repeated, for indices of an embedding, bytes, or another type.  Its
-            number of steps joins the reported ones.
+        shape: The input's shape, `[time, batch, *feature]`, if random numbers in [0, 1) of the parameters' type will
+            do; or an example of the input, whose steps are repeated, for indices of an embedding, bytes, or another
+            type.  Its number of steps joins the reported ones.
         budget: In bytes; the plan then says how many steps fit.
         measure: Lengths that are run, at least two; by default three short ones that the rule's chunk fits into.
         report: Lengths that are read off the line through the last two measured ones; run as well for a rule whose
@@ -93,7 +93,8 @@ def plan(
         ShapeError: The network does not take such an input.
     """
     on_a_line = rule.traits.memory in ("constant", "linear")
-    inputs, shape = _Inputs(net, shape), _sizes(shape)
+    inputs = _Inputs(net, shape)
+    shape = inputs.sizes
     if measure is None:
         grows = rule.chunk and rule.traits.grows_with_chunk and rule.traits.memory != "root"
         at_once = 0
@@ -145,15 +146,15 @@ class _Inputs:
 
     def __init__(self, net: Network, shape: Sequence[int] | Tensor) -> None:
         self.example = shape.detach() if isinstance(shape, Tensor) else None
-        self._sizes, self._like = _sizes(shape), next(net.parameters(), torch.empty(0))
+        self.sizes, self._like = _sizes(shape), next(net.parameters(), torch.empty(0))
 
     def __call__(self, steps: int) -> Tensor:
         """Return an input of that many steps."""
         if self.example is None:
-            sizes = (steps, *self._sizes[1:])
+            sizes = (steps, *self.sizes[1:])
             return torch.rand(sizes, dtype=self._like.dtype, device=self._like.device)
         if is_static(self.example):
-            return self.example[:1].expand(steps, *self._sizes[1:])
+            return self.example[:1].expand(steps, *self.sizes[1:])
         return self.example[torch.arange(steps, device=self.example.device) % len(self.example)]
 
 

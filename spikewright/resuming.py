@@ -48,7 +48,7 @@ class Resumed:
 
     Attributes:
         state: The state.
-        sites: Of the network.
+        sites: The places of the network that a run answers for.
     """
 
     state: State
@@ -73,7 +73,7 @@ class Resumed:
         """Raise if what a layer carries on shows that the state was not its own.
 
         Args:
-            site: Of the layer.
+            site: The layer's call.
             chunk: Its input, `[time, batch, *feature]`.
             after: What it carries on.
         """

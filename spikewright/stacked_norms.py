@@ -76,7 +76,7 @@ class StackedNorms:
         """Return the variance in time at a norm, `[channel]`, as a function of the variances in front of it.
 
         Args:
-            site: Of the norm.
+            site: The norm's call.
             x: Mean currents that enter it, with their graph.
             in_time: The value.
         """

@@ -9,12 +9,12 @@ LOOP = (
     "the run does the loop. Write the forward of one step, give x as [time, batch, *feature], and send the last step's "
     "spikes back with spikewright.Feedback."
 )
-"""What is said of every loop over time."""
+"""The advice in every message about a loop over time."""
 AGAIN = (
     " If several neurons are meant, not several steps: called from one place with one current, they all emit the same, "
     "so call them once."
 )
-"""What is said besides of a loop that might be none."""
+"""More advice, for calls that look like a loop and may be none."""
 
 
 def shown(name: str, module: nn.Module) -> str:

@@ -1,4 +1,4 @@
-"""What is said when a forward raises while a network is wired: the cause is found by running it otherwise."""
+"""Error messages for a forward that raises at the first wiring; running it otherwise tells the cause."""
 
 import dis
 from typing import Any
@@ -12,10 +12,9 @@ from spikewright.errors import ShapeError, SpikewrightError
 from spikewright.probing.complaints import LOOP, shown
 from spikewright.probing.inputs import probe_inputs
 from spikewright.probing.live import LiveSpikes
-from spikewright.probing.norms import alike
+from spikewright.probing.passes import one_pass
 from spikewright.probing.probe import undisturbed
 from spikewright.probing.trace import Trace
-from spikewright.run import Run
 from spikewright.sites import Sites
 
 _ADVICE = (
@@ -29,7 +28,7 @@ def explained(error: Exception, sites: Sites, x: Tensor) -> Exception:
 
     Args:
         error: Raised while the network was wired.
-        sites: Of the network.
+        sites: The places of the network that a run answers for.
         x: Input, `[time, batch, *feature]`.
     """
     if isinstance(error, SpikewrightError) and not isinstance(error, ShapeError):
@@ -59,7 +58,7 @@ class _Attempt:
     """One pass of a step like `x`, and how it ended.
 
     Args:
-        sites: Of the network.
+        sites: The places of the network that a run answers for.
         x: `[time, batch, *feature]`.
         more: Rows beyond those of a probe; all rows but the second hold something else then.
     """
@@ -67,12 +66,10 @@ class _Attempt:
     def __init__(self, sites: Sites, x: Tensor, more: int = 0) -> None:
         self.error: Exception | None = None
         self._trace, self._last, self._module = Trace(), _LastCall(), sites.module
-        live = LiveSpikes(changed=more > 0)
-        run = Run(sites, hooks=live, tracer=self._trace, normalise=alike, count=False, writes_input=True)
         try:
             step = probe_inputs(x, 2 if sites.recurrent else 1)[more > 0]
-            with torch.enable_grad(), self._last:
-                run.advance(torch.cat([step, step[:, :more]], 1))
+            with self._last:
+                one_pass(sites, torch.cat([step, step[:, :more]], 1), LiveSpikes(changed=more > 0), self._trace)
         except Exception as error:
             self.error = error
 

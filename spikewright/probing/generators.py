@@ -18,10 +18,10 @@ def position() -> Position:
 
 
 class Movers:
-    """Calls the forwards of modules in their place, and notes while which of them those generators move.
+    """Calls the forwards of modules in their place, and notes the modules during whose forward those generators move.
 
     Attributes:
-        names: Of these modules.
+        names: The names of these modules.
     """
 
     def __init__(self) -> None:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,11 +27,24 @@ REPEATS = 3
 
 @dataclass(frozen=True)
 class Pass:
-    """What was seen in a pass: the calls of modules, what neurons emitted in truth, and where generators stood then."""
+    """A pass: the calls of modules, what neurons emitted in truth, and where generators stood at the end."""
 
     trace: Trace
     live: LiveSpikes
     end: Position
+
+
+def one_pass(sites: Sites, x: Tensor, live: LiveSpikes, tracer: Callable[..., Any]) -> None:
+    """Run a network over steps, from rest, in a way in which nothing that samples share changes them.
+
+    Args:
+        sites: The places of the network that a run answers for.
+        x: Input, `[time, batch, *feature]`.
+        live: Takes the place of what neurons emit.
+        tracer: Calls the forwards of modules, see `Run`.
+    """
+    with torch.enable_grad():  # as some modules take another way without
+        Run(sites, hooks=live, tracer=tracer, normalise=alike, count=False, writes_input=True).advance(x)
 
 
 class Passes:
@@ -57,8 +71,7 @@ class Passes:
         """Run a pass, and compare it with an earlier one, if there is one; see `Trace`."""
         self._begin()
         trace = Trace(None, then.trace if then else None, part, complain, self._answered, trusted)
-        with torch.enable_grad():  # as some modules take another way without
-            Run(self._sites, hooks=live, tracer=trace, normalise=alike, count=False, writes_input=True).advance(x)
+        one_pass(self._sites, x, live, trace)
         return Pass(trace, live, position())
 
     def draws(self, x: Tensor, start: Position, *passes: Pass) -> frozenset[str]:
@@ -76,7 +89,7 @@ class Passes:
             return frozenset()
         self._begin()
         movers = Movers()
-        Run(self._sites, hooks=LiveSpikes(), tracer=movers, normalise=alike, count=False, writes_input=True).advance(x)
+        one_pass(self._sites, x, LiveSpikes(), movers)
         return movers.innermost
 
     def check_notes(self, x: Tensor, first: Pass, second: Pass, names: frozenset[str]) -> None:

@@ -33,7 +33,6 @@ from spikewright.probing.trace import Trace
 from spikewright.run import Run
 from spikewright.sites import Sites
 from spikewright.snapshot import Snapshot, random_state
-from spikewright.temporal import Temporal
 from spikewright.trial import own_weights, restored
 from spikewright.uncompiled import uncompiled
 from spikewright.wiring import Wiring
@@ -77,7 +76,7 @@ def probe(sites: Sites, x: Tensor) -> Wiring:
                 writes_input=True,
             )
             output = run.advance(first)
-        ours = frozenset(n for n, m in modules.items() if isinstance(m, Temporal | _BatchNorm | _DropoutNd))
+        ours = frozenset(sites.temporal)
         left = [bend for bend in flow.left if bend.module not in ours]
         once, apart = Pass(trace, live, position()), frozenset(iterating)
         passes, noted = Passes(sites, ours, lambda: (again(), iterated.put_back())), held(module, apart)
@@ -90,8 +89,8 @@ def probe(sites: Sites, x: Tensor) -> Wiring:
         drew = (past | {bend.module for bend in flow.random}) - ours - apart - _within(modules, ours)
         with torch.enable_grad():
             wiring = read_wiring(module, recorder, first, output, run.state, flow, left, drew, hooked)
-    moving = frozenset(n for n, m in iterating.items() if m.training and not _by_version(m))
-    wiring = replace(wiring, moving=moving, writes_input=repeated.trace.writes_input)
+    at_every_use = frozenset(n for n, m in iterating.items() if m.training and not _by_version(m))
+    wiring = replace(wiring, moving=at_every_use, writes_input=repeated.trace.writes_input)
     if not trace.suspicious:
         return wiring
     with restored(module):
@@ -129,20 +128,13 @@ def _hooked(module: nn.Module) -> bool:
 
 @contextmanager
 def undisturbed(module: nn.Module) -> Iterator[None]:
-    """Let a module run as it is written, so that graphs can be made, and leave no mark."""
-    with _unmarked(module), torch.inference_mode(False), uncompiled(), own_weights():
-        yield
-
-
-@contextmanager
-def _unmarked(module: nn.Module) -> Iterator[None]:
-    """Put back all that a probe changes, and keep it from the hooks of others.
+    """Let a module run as it is written, so that graphs can be made, and leave no mark, also on hooks of others.
 
     Norms use running statistics meanwhile, and masks are off, except those that change from step to step: the wiring
     has to see them.
     """
     quiet = [m for m in module.modules() if isinstance(m, _BatchNorm | _DropoutNd) and not isinstance(m, StepDropout)]
-    with restored(module):
+    with restored(module), torch.inference_mode(False), uncompiled(), own_weights():
         for m in quiet:
             m.training = False
         _unhook(module)

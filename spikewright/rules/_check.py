@@ -51,10 +51,10 @@ def check(rule: "Rule", net: Network, loss: Loss, x: Tensor, y: Tensor, state: S
         )
     check_tensor("x", x, "[time, batch, *feature]")
     check_tensor("y", y, "[batch, ...], with the target of every sample")
-    wiring = net.wiring(x)
+    wiring, sites = net.wiring(x), net.sites
     steps, batch = x.shape[:2]
     if state is not None:
-        check_state(state, net.sites)
+        check_state(state, sites)
     _check_moves(rule, net, x, state)
     _check_finite(x)
     loss.check(y, steps, batch, wiring.output[0] if wiring.output else 1)
@@ -69,8 +69,7 @@ def check(rule: "Rule", net: Network, loss: Loss, x: Tensor, y: Tensor, state: S
             f"{name} learns from rates, the means over a sequence, but the loss is {loss}, which needs the output of "
             f"each step. Use OnRate({criterion}."
         )
-    at_once = 1 if net.sites.recurrent else steps_at_once(rule, wiring, x)
-    sites = net.sites
+    at_once = 1 if sites.recurrent else steps_at_once(rule, wiring, x)
     whole = exclusively(sites.module, sites.identities, lambda turn: sites.whole_sequence)  # a probe changes modes
     for layer, module in whole.items():
         if at_once < steps:

@@ -15,7 +15,7 @@ from spikewright.dataflow import RANDOM, Bend, Dataflow
 from spikewright.operations import Operation
 from spikewright.run import Run
 from spikewright.sites import find_sites
-from tests.core.support import Lambda, lively
+from tests.core.support import Doubled, Lambda, lively
 
 W = torch.linspace(-1, 1, 15, dtype=torch.float64).view(3, 5)
 FILTERS = torch.linspace(-1, 1, 36, dtype=torch.float64).view(2, 2, 3, 3)
@@ -67,16 +67,6 @@ def kept_in_a_tensors_data(x: Tensor) -> Tensor:
     y = torch.zeros(2, 5)
     y.data = x.detach() * 2
     return y
-
-
-class Doubled(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return 2 * x
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        return 2 * grads[0]
 
 
 LINEAR: dict[str, Function] = {

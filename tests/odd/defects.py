@@ -97,7 +97,7 @@ def search(
 
     Args:
         defect: The defect.
-        seed: Of the networks.
+        seed: The first seed of the networks that are drawn.
         networks: How many to look at; `None` is as many as the defect says.
         anything: Draw the constructs too, instead of those of its family.
     """

@@ -4,6 +4,7 @@ import gc
 from collections.abc import Callable
 from copy import deepcopy
 from functools import partial
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -20,6 +21,7 @@ from spikewright.rate_norms import Again, Joint
 from spikewright.rules import DSR, IDE, SPIDE
 from spikewright.run import Run
 from spikewright.stacked_norms import BetweenNorms
+from tests.core.support import Lambda
 from tests.oracles.compare import relative
 from tests.oracles.shifted import Shifted, slopes
 from tests.rules.support import collected, learn
@@ -31,17 +33,6 @@ STEPS, BATCH = 9, 5
 integrate = partial(DSRIF, 1.2345, 0.4)
 rows = partial(AllAtOnce, 1.2345, STEPS)
 shifted = partial(Shifted, 1.2345, 0.4, STEPS)
-
-
-class Lambda(nn.Module):
-    """What a function makes of named parts."""
-
-    def __init__(self, forward: Callable[..., Tensor], **parts: nn.Module) -> None:
-        super().__init__()
-        self.parts, self.function = nn.ModuleDict(parts), forward
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.function(x, *self.parts.values())
 
 
 def dense(middle: Callable[[int], list[nn.Module]], make: Make) -> nn.Module:
@@ -79,8 +70,8 @@ def frozen(n: int) -> list[nn.Module]:
 def added(n: int) -> list[nn.Module]:
     """A norm behind the sum of two norms, and of what enters them."""
 
-    def forward(x: Tensor, one: nn.Module, other: nn.Module, left: nn.Module, right: nn.Module) -> Tensor:
-        return left(one(x)).add_(right(other(x))) + x
+    def forward(m: Any, x: Tensor) -> Tensor:
+        return m.left(m.one(x)).add_(m.right(m.other(x))) + x
 
     parts: dict[str, nn.Module] = {"one": nn.Linear(n, n), "other": nn.Linear(n, n)}
     both = Lambda(forward, **parts, left=nn.BatchNorm1d(n), right=nn.BatchNorm1d(n))
@@ -90,8 +81,8 @@ def added(n: int) -> list[nn.Module]:
 def joined(n: int) -> list[nn.Module]:
     """A norm of channels of two norms, in another order, and of spikes."""
 
-    def forward(x: Tensor, one: nn.Module, other: nn.Module) -> Tensor:
-        return torch.cat([one(x)[:, ::2], x[:, :2], other(x)[:, :1]], 1)
+    def forward(m: Any, x: Tensor) -> Tensor:
+        return torch.cat([m.one(x)[:, ::2], x[:, :2], m.other(x)[:, :1]], 1)
 
     one, other = (nn.Sequential(nn.Linear(n, n), nn.BatchNorm1d(n)) for _ in range(2))
     return [Lambda(forward, one=one, other=other), nn.BatchNorm1d(n)]
@@ -100,9 +91,8 @@ def joined(n: int) -> list[nn.Module]:
 def residual(make: Make) -> nn.Module:
     """Blocks of three norms around two neuron layers, added to currents that all norms behind read."""
 
-    def forward(x: Tensor, *parts: nn.Module) -> Tensor:
-        before, first, one, middle, last, second = parts
-        y = x + second(last(middle(one(first(before(x))))))
+    def forward(m: Any, x: Tensor) -> Tensor:
+        y = x + m.second(m.last(m.middle(m.one(m.first(m.before(x))))))
         y += 1  # in place
         return y
 

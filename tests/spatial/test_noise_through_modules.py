@@ -15,6 +15,7 @@ from spikewright.neurons import LIF
 from spikewright.plan import plan
 from spikewright.rules import OTTT, SLTT
 from spikewright.spatial import OPZO
+from tests.core.support import Doubled, Lambda
 from tests.rules.support import CE, collected
 
 X = 2 * torch.rand(4, 3, 5, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -22,15 +23,11 @@ Y = torch.tensor([0, 2, 1])
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not see")
 
 
-class Applied(nn.Module):
-    def __init__(self, function: Callable[..., Tensor], **layers: nn.Module) -> None:
-        super().__init__()
-        for name, layer in layers.items():
-            self.add_module(name, layer)
-        self.function = function
+class Applied(Lambda):
+    """A function of the input alone."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.function(self, x) if list(self.children()) else self.function(x)
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__(lambda m, x: function(x))
 
 
 class Gain(nn.Module):
@@ -43,7 +40,7 @@ class Gain(nn.Module):
 
 
 def attention(weights: bool) -> nn.Module:
-    return Applied(lambda m, x: m.a(x, x, x, need_weights=weights)[0], a=nn.MultiheadAttention(8, 2, batch_first=True))
+    return Lambda(lambda m, x: m.a(x, x, x, need_weights=weights)[0], a=nn.MultiheadAttention(8, 2, batch_first=True))
 
 
 def dot_product(x: Tensor) -> Tensor:
@@ -85,7 +82,7 @@ def network(between: nn.Module) -> nn.Module:
     torch.manual_seed(2)
     layers = {"first": nn.Linear(8, 8), "lif": LIF(), "between": between, "out": nn.Linear(8, 3)}
     layers["first"].weight.data *= 3  # type: ignore[union-attr,operator]
-    return Applied(lambda m, x: m.out(m.between(m.lif(m.first(x)))).mean(1), **layers).double()
+    return Lambda(lambda m, x: m.out(m.between(m.lif(m.first(x)))).mean(1), **layers).double()
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -117,19 +114,9 @@ def test_a_gain_in_between_learns_as_if_it_were_part_of_the_weight() -> None:
     assert parts.between.gain.grad.any()
 
 
-class NoJvp(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return 2 * x
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        return 2 * grads[0]
-
-
 REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
-    "own function": (lambda: Applied(NoJvp.apply), r"'between' \(Applied\)"),
-    "in a block": (lambda: nn.Sequential(nn.LayerNorm(8), Applied(NoJvp.apply)), r"'between.1' \(Applied\)"),
+    "own function": (lambda: Applied(Doubled.apply), r"'between' \(Applied\)"),
+    "in a block": (lambda: nn.Sequential(nn.LayerNorm(8), Applied(Doubled.apply)), r"'between.1' \(Applied\)"),
     "distances": (lambda: Applied(lambda x: torch.cdist(x, x) @ x), r"'between' \(Applied\)"),
     "one operation for all": (frozen, r"'between' \(TransformerEncoderLayer\)"),
 }
@@ -147,8 +134,8 @@ def test_what_cannot_pass_it_on_is_named(name: str) -> None:
 
 def test_the_whole_forward_is_named_where_it_calls_the_operation() -> None:
     layers = {"first": nn.Linear(8, 8), "lif": LIF(), "out": nn.Linear(8, 3)}
-    module = Applied(lambda m, x: m.out(NoJvp.apply(m.lif(m.first(x)))).mean(1), **layers).double()
-    with pytest.raises(IncompatibleRule, match="but the forward of Applied cannot pass on the noise"):
+    module = Lambda(lambda m, x: m.out(Doubled.apply(m.lif(m.first(x)))).mean(1), **layers).double()
+    with pytest.raises(IncompatibleRule, match="but the forward of Lambda cannot pass on the noise"):
         list(OTTT(spatial=OPZO()).updates(Network(module), X, Y, CE))
 
 
