@@ -12,6 +12,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.utils import parametrize
 
 from spikewright.answering import Calls, Weights, answered
+from spikewright.complaints import splits_rows
 from spikewright.errors import NetworkError, ShapeError
 from spikewright.folded import Folded
 from spikewright.hooks import Hooks
@@ -94,7 +95,7 @@ class Run:
         self._count = count
         self._record, self._cut = record, cut
         self._normalise, self._tracer = normalise, tracer
-        self._folded = Folded(0)
+        self._folded, self._batch = Folded(0), 1
         self._calls = Calls()
         self._weights = Weights()
         self._keeps_weights = False
@@ -149,7 +150,7 @@ class Run:
         return output
 
     def _pass(self, x: Tensor) -> Tensor:
-        self._folded = Folded(len(x))
+        self._folded, self._batch = Folded(len(x)), x.shape[1]
         self._calls.clear()
         output: Any = self._sites.module(self._folded.fold(x.clone() if self._writes_input else x))
         if not isinstance(output, Tensor) or output.dim() == 0 or len(output) != x.shape[0] * x.shape[1]:
@@ -193,6 +194,13 @@ class Run:
             if not isinstance(module, parametrize.ParametrizationList):
                 yield module, partial(tracer, name, module, module.forward)
 
+    def _unfolded(self, name: str, module: nn.Module, x: Tensor) -> Tensor:
+        """Return the rows that a module was given, `[time * batch, *feature]`, as a chunk `[time, batch, *feature]`."""
+        found = x.shape[0] if x.dim() else 0
+        if not found or found % (self._folded.steps * self._batch):
+            raise splits_rows(name, module, found, self._folded.steps, self._batch)
+        return self._folded.unfold(x)
+
     def _carried(self, site: str, chunk: Tensor) -> SiteState:
         """Return what a site carries into a chunk `[time, batch, *feature]`."""
         carried = self.state.get(site, {})
@@ -209,7 +217,7 @@ class Run:
         site = self._calls.site(name)
         binary = isinstance(module, Neuron) and module.binary
         x = x if binary else _in_full(x)
-        chunk = self._folded.unfold(x.clone() if site in self._overwritten else x)
+        chunk = self._unfolded(name, module, x.clone() if site in self._overwritten else x)
         fed_back = name in self._sites.sources  # the same at all of its places
         state = self._carried(name if fed_back else site, chunk)
         if isinstance(module, _BatchNorm):
@@ -242,11 +250,11 @@ class Run:
         """Run the forward of a batch norm or dropout once, with its operation done for every step."""
 
         def normalise(call: NormCall, rows: Tensor) -> Tensor:
-            chunk = self._folded.unfold(rows)
+            chunk = self._unfolded(name, module, rows)
             return self._folded.fold(self._normalise(self._calls.site(name), call, call, chunk))
 
         def drop(call: DropoutCall, rows: Tensor) -> Tensor:
-            site, chunk = self._calls.site(name), self._folded.unfold(rows)
+            site, chunk = self._calls.site(name), self._unfolded(name, module, rows)
             carried = self._carried(site, chunk)
             if isinstance(module, Temporal):
                 y, state = module.scan(chunk, carried, self._through_time)
@@ -294,7 +302,7 @@ class Run:
     def _transmit(self, name: str, operation: Operation, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         site = self._calls.site(name)
         check_input(site, operation, x, weight)
-        chunk = self._folded.unfold(x)
+        chunk = self._unfolded(name, self._sites.synapses[name], x)
         arrival = SynapticInput(chunk)
         if self._hooks is not None:
             carried = self._carried(site, chunk)

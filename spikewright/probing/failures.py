@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
+from spikewright.complaints import LOOP, shown
 from spikewright.errors import ShapeError, SpikewrightError
-from spikewright.probing.complaints import LOOP, shown
-from spikewright.probing.inputs import probe_inputs
+from spikewright.probing.inputs import MOVED, probe_inputs
 from spikewright.probing.live import LiveSpikes
 from spikewright.probing.passes import one_pass
 from spikewright.probing.probe import undisturbed
@@ -38,7 +38,7 @@ def explained(error: Exception, sites: Sites, x: Tensor) -> Exception:
     with undisturbed(sites.module):
         again = _Attempt(sites, x)
         found = "" if again.error is None else _other_type(sites, x) or _missing_axis(sites, x)
-        looping = isinstance(error, ShapeError) and again.sees_one_row(_Attempt(sites, x, more=1))
+        looping = isinstance(error, ShapeError) and again.sees_one_row(_Attempt(sites, x, more=True))
     where = shown(*again.innermost)
     if looping:
         return ShapeError(f"{error} {where} is given one row at a time, however many there are: {LOOP}")
@@ -60,16 +60,16 @@ class _Attempt:
     Args:
         sites: The places of the network that a run answers for.
         x: `[time, batch, *feature]`.
-        more: Rows beyond those of a probe; all rows but the second hold something else then.
+        more: With one row more, and other rows around that of the sample, which is elsewhere.
     """
 
-    def __init__(self, sites: Sites, x: Tensor, more: int = 0) -> None:
+    def __init__(self, sites: Sites, x: Tensor, more: bool = False) -> None:
         self.error: Exception | None = None
         self._trace, self._last, self._module = Trace(), _LastCall(), sites.module
         try:
-            step = probe_inputs(x, 2 if sites.recurrent else 1)[more > 0]
+            step = probe_inputs(x, 2 if sites.recurrent else 1)[more]
             with self._last:
-                one_pass(sites, torch.cat([step, step[:, :more]], 1), LiveSpikes(changed=more > 0), self._trace)
+                one_pass(sites, step, LiveSpikes(MOVED if more else None), self._trace)
         except Exception as error:
             self.error = error
 
@@ -84,7 +84,7 @@ class _Attempt:
         return self._last.fails_on_shapes()
 
     def sees_one_row(self, other: "_Attempt") -> bool:
-        """Whether the module in which it failed was given as much, but something else, in an attempt with more rows."""
+        """Whether the module in which it failed was given as much, but something else, in one with more rows."""
         if self.error is None or other.error is None:
             return False
         pairs = list(zip(self._given(), other._given()))

@@ -1,20 +1,60 @@
-"""Inputs of a probe: four samples of one step, and the same with other samples on both sides of the second."""
+"""Inputs of a probe: a sample of one step among others, and the same sample in another row, among yet others."""
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-ROWS = 4
-"""Samples of a probe: some on each side of that which is compared, which is not where it is in reverse order."""
+
+@dataclass(frozen=True)
+class Rows:
+    """The samples of a pass.
+
+    Attributes:
+        count: How many there are.
+        places: Which of them hold the sample that is compared with another pass, counted from 0.
+    """
+
+    count: int
+    places: tuple[int, ...]
+
+    def among(self, sample: Tensor, others: list[Tensor]) -> Tensor:
+        """Put others around the sample."""
+        left = iter(others)
+        return torch.cat([sample if place in self.places else next(left) for place in range(self.count)])
 
 
-def middle(x: Tensor) -> Tensor:
-    """Return the rows of the second sample, of an `x` whose first axis holds the samples of one step."""
-    rows = len(x) // ROWS
-    return x[rows : 2 * rows]
+FIRST = Rows(4, (1,))
+"""Of most passes: there are others on each side of the sample, which is elsewhere in reverse order."""
+MOVED = Rows(5, (0, 4))
+"""Of the pass that is compared with them: a number of rows, or being the first or the last, makes a difference too."""
+BESIDE = FIRST
+"""Of that pass where random numbers are drawn that cannot be shown to the sample wherever it is."""
 
 
-def probe_inputs(x: Tensor, steps: int) -> tuple[Tensor, Tensor]:
-    """Return two inputs `[steps, 4, *feature]` whose second sample is the same, and the others are not.
+def same_sample(then: Tensor, now: Tensor, rows: Rows) -> list[tuple[Tensor, Tensor]]:
+    """Return what two tensors hold of the sample, once for each of its places; all where no axis holds samples.
+
+    Args:
+        then: Of a first pass.
+        now: In its place in another pass.
+        rows: Of that pass.
+    """
+    if then.dim() != now.dim() or not then.dim():
+        return [(then, now)]
+    differ = [axis for axis, (a, b) in enumerate(zip(then.shape, now.shape)) if a != b] if rows != FIRST else [0]
+    if len(differ) != 1:
+        return [(then, now)]
+    (axis,), (place,) = differ, FIRST.places
+    each, left = divmod(then.shape[axis], FIRST.count)
+    if left or now.shape[axis] != each * rows.count:
+        return [(then, now)]
+    sample = then.narrow(axis, place * each, each)
+    return [(sample, now.narrow(axis, place * each, each)) for place in rows.places]
+
+
+def probe_inputs(x: Tensor, steps: int, rows: Rows = MOVED) -> tuple[Tensor, Tensor]:
+    """Return two inputs `[steps, samples, *feature]` in which one sample is the same, and the others are not.
 
     Nor are they the same in another order, so that statistics differ.  All values are in, or near, its range;
     integers may mean something, so they are only moved about.
@@ -22,14 +62,15 @@ def probe_inputs(x: Tensor, steps: int) -> tuple[Tensor, Tensor]:
     Args:
         x: Input of a run, `[time, batch, *feature]`.
         steps: How often the step is repeated.
+        rows: Samples of the second input.
     """
     one = x[0, 0].detach()
-    first, second = _drawn(one) if x.dtype.is_floating_point else _moved(one, ROWS - 1)
-    return _repeated(one, first, steps), _repeated(one, second, steps)
+    first, second = _drawn(one) if x.dtype.is_floating_point else _moved(one, FIRST.count - 1)
+    return _repeated(one, first, steps, FIRST), _repeated(one, second, steps, rows)
 
 
-def _repeated(one: Tensor, others: list[Tensor], steps: int) -> Tensor:
-    return torch.stack([others[0], one, *others[1:]]).expand(steps, ROWS, *one.shape).clone()
+def _repeated(one: Tensor, others: list[Tensor], steps: int, rows: Rows) -> Tensor:
+    return rows.among(one[None], [other[None] for other in others]).expand(steps, rows.count, *one.shape).clone()
 
 
 def _drawn(one: Tensor) -> tuple[list[Tensor], list[Tensor]]:
@@ -41,7 +82,7 @@ def _drawn(one: Tensor) -> tuple[list[Tensor], list[Tensor]]:
     source = torch.Generator().manual_seed(1)
     beyond = min(0.1 * (high - low), 0.9)  # less than one, for real numbers that stand for whole ones
     high, low = high + beyond, max(0.0, low - beyond) if low >= 0 else low - beyond
-    drawn = 0.4 * (high - low) * torch.rand(2, ROWS - 1, *one.shape, generator=source, dtype=torch.float64)
+    drawn = 0.4 * (high - low) * torch.rand(2, FIRST.count - 1, *one.shape, generator=source, dtype=torch.float64)
     return list((low + drawn[0]).to(one)), list((high - drawn[1]).to(one))
 
 

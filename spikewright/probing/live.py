@@ -7,7 +7,7 @@ from torch import Tensor
 
 from spikewright.hooks import Hooks
 from spikewright.operations import Operation
-from spikewright.probing.inputs import middle
+from spikewright.probing.inputs import FIRST, Rows
 from spikewright.synapse import SynapticInput
 from spikewright.temporal import SiteState
 from spikewright.wiring import module_name
@@ -17,14 +17,15 @@ class LiveSpikes(Hooks):
     """Half of all neurons fire, the same ones in every pass; gradients pass as they would through the true spikes.
 
     Args:
-        changed: For all samples but the second, let those neurons fire that did not, and the other way round.
+        changed: Samples of a pass in which, for all samples but that which is compared, those neurons fire that did
+            not, and the other way round.
         size: Of the spikes, beside those of the neurons.
 
     Attributes:
         true: What the neurons emitted in truth, call by call: the module's name, and the spikes.
     """
 
-    def __init__(self, changed: bool = False, size: float = 1.0) -> None:
+    def __init__(self, changed: Rows | None = None, size: float = 1.0) -> None:
         self._changed, self._size = changed, size
         self.true: list[tuple[str, Tensor]] = []
         self._calls: dict[str, int] = {}
@@ -39,12 +40,23 @@ class LiveSpikes(Hooks):
         spikes = _in_graph(spikes)
         call = self._calls[site] = self._calls.get(site, 0) + 1
         source = torch.Generator().manual_seed(zlib.crc32(f"{site} {call}".encode()))
-        drawn = torch.randint(0, 2, spikes.shape, generator=source).to(spikes)
-        if self._changed:
-            same = middle(drawn[0]).clone()
-            drawn = 1 - drawn
-            middle(drawn[0]).copy_(same)
+        drawn = self._drawn(spikes.shape[1:], source).to(spikes)
         return spikes + (self._size * drawn - spikes).detach()
+
+
+    def _drawn(self, shape: torch.Size, source: torch.Generator) -> Tensor:
+        """Draw for all neurons of a step, `[samples * any, *feature]`."""
+        rows = self._changed
+        if rows is None:
+            return torch.randint(0, 2, shape, generator=source)
+        each = shape[0] // rows.count
+        drawn = torch.randint(0, 2, (FIRST.count * each, *shape[1:]), generator=source)
+        samples = list(drawn.split(each))
+        same = samples.pop(FIRST.places[0])
+        others = [1 - sample for sample in samples]
+        if rows != FIRST:  # so that whatever is in front of the sample, or behind it, is not what was there
+            others.append(others.pop(0))
+        return rows.among(same, others)
 
 
 def _in_graph(x: Tensor) -> Tensor:

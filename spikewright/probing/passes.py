@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from spikewright.complaints import keeps_state, loops, mixes_samples
 from spikewright.errors import NetworkError
-from spikewright.probing.complaints import keeps_state, loops, mixes_samples
 from spikewright.probing.draws import Draws
 from spikewright.probing.generators import Movers, Position, position
-from spikewright.probing.inputs import middle
+from spikewright.probing.inputs import MOVED, Rows
 from spikewright.probing.live import LiveSpikes
 from spikewright.probing.norms import alike
 from spikewright.probing.trace import Complain, Trace
@@ -65,12 +65,12 @@ class Passes:
         live: LiveSpikes,
         then: Pass | None = None,
         complain: Complain | None = None,
-        part: Callable[[Tensor], Tensor] = lambda x: x,
+        rows: Rows | None = None,
         trusted: bool = False,
     ) -> Pass:
         """Run a pass, and compare it with an earlier one, if there is one; see `Trace`."""
         self._begin()
-        trace = Trace(None, then.trace if then else None, part, complain, self._answered, trusted)
+        trace = Trace(None, then.trace if then else None, rows, complain, self._answered, trusted)
         one_pass(self._sites, x, live, trace)
         return Pass(trace, live, position())
 
@@ -117,13 +117,14 @@ class Passes:
                 self._check_neurons(then, self.run(driven, LiveSpikes(size=size), then, keeps_state), names)
             self._check_neurons(first, self.run(x, LiveSpikes(), first, keeps_state), names)
 
-    def check_samples(self, x: Tensor, other: Tensor, first: Pass) -> Pass:
-        """Change all samples but the second: nothing of that may change; return the pass.
+    def check_samples(self, x: Tensor, other: Tensor, first: Pass, rows: Rows = MOVED) -> Pass:
+        """Put a sample elsewhere, among others: nothing of it may change; return the pass.
 
         Args:
             x: Input of the first pass.
-            other: The same with other samples beside the second.
+            other: Input of this one.
             first: The first pass.
+            rows: Samples of `other`.
 
         Raises:
             NetworkError: A module mixes samples, or goes through them one by one.
@@ -135,7 +136,7 @@ class Passes:
             return mixes_samples(name, module)
 
         try:
-            return self.run(other, LiveSpikes(changed=True), first, complain, middle, trusted=True)
+            return self.run(other, LiveSpikes(rows), first, complain, rows, trusted=True)
         except NetworkError:
             if not blamed:
                 raise
@@ -144,8 +145,8 @@ class Passes:
                 again = self.run(x, LiveSpikes())
             if not drawn.kept:
                 raise
-            with Draws(drawn):
-                return self.run(other, LiveSpikes(changed=True), again, complain, middle, trusted=True)
+            with Draws(drawn, rows):
+                return self.run(other, LiveSpikes(rows), again, complain, rows, trusted=True)
 
     def _check_loop(self, x: Tensor, first: Pass, within: str) -> None:
         """Refuse a module inside another that is called more often if there are more rows."""

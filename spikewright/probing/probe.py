@@ -16,13 +16,13 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrizations import _SpectralNorm
 from torch.nn.utils.spectral_norm import SpectralNorm as _OldSpectralNorm
 
+from spikewright.complaints import keeps_state
 from spikewright.dataflow import Bend, Dataflow
 from spikewright.layers.dropout import StepDropout
 from spikewright.layers.restriction import FrobeniusRestriction, SpectralRestriction
-from spikewright.probing.complaints import keeps_state
 from spikewright.probing.generators import position
 from spikewright.probing.held import held, moved
-from spikewright.probing.inputs import ROWS, probe_inputs
+from spikewright.probing.inputs import BESIDE, MOVED, probe_inputs
 from spikewright.probing.live import LiveSpikes
 from spikewright.probing.norms import followed
 from spikewright.probing.passes import Pass, Passes
@@ -55,15 +55,16 @@ def probe(sites: Sites, x: Tensor) -> Wiring:
     moving = frozenset(n for n, m in modules.items() if isinstance(m, _BatchNorm) and _of_batch(m))
     hooked = [Bend("a hook", n) for n, m in modules.items() if _hooked(m)]
     with undisturbed(module):
-        first, other = probe_inputs(x, 2 if sites.recurrent else 1)
+        steps, start = 2 if sites.recurrent else 1, position()
+        first, _ = probe_inputs(x, steps)
         if any(isinstance(m, LazyModuleMixin) for m in modules.values()):
             with torch.no_grad():  # which gives them their sizes
                 Run(sites, count=False, writes_input=True).advance(first)
         iterating = {n: m for n, m in modules.items() if _iterates(m)}
-        again, at, iterated = random_state(), position(), Snapshot(*iterating.values(), parameters=False)
+        again, iterated = random_state(), Snapshot(*iterating.values(), parameters=False)
         flow, live = Dataflow(), LiveSpikes()
         trace = Trace(flow)
-        recorder = Recorder(modules, ROWS, flow, trace)
+        recorder = Recorder(modules, flow, trace)
         with torch.enable_grad(), flow:
             flow.source(first, INPUT)
             run = Run(
@@ -83,8 +84,9 @@ def probe(sites: Sites, x: Tensor) -> Wiring:
         repeated = passes.run(first, LiveSpikes(), once, keeps_state)
         if notes := moved(noted, held(module, apart)):
             passes.check_notes(first, once, repeated, notes)
-        beside = passes.check_samples(first, other, once)
-        past = passes.draws(first, at, once, repeated, beside)
+        rows = MOVED if once.end == start else BESIDE
+        beside = passes.check_samples(first, probe_inputs(x, steps, rows)[1], once, rows)
+        past = passes.draws(first, start, once, repeated, beside)
         left += [Bend("a draw past torch", name) for name in sorted(past)]
         drew = (past | {bend.module for bend in flow.random}) - ours - apart - _within(modules, ours)
         with torch.enable_grad():

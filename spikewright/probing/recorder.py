@@ -7,9 +7,9 @@ from types import FrameType
 import torch
 from torch import Tensor, nn
 
+from spikewright.complaints import AGAIN, loops
 from spikewright.dataflow import Dataflow, Dependences
 from spikewright.operations import Operation
-from spikewright.probing.complaints import AGAIN, loops
 from spikewright.probing.trace import Trace
 from spikewright.wiring import module_name
 
@@ -73,16 +73,15 @@ class Recorder:
 
     Args:
         modules: Of the network, by name.
-        rows: Rows of a pass: samples of a step.
         flow: Watches the operations.
         trace: Of the pass.
     """
 
-    def __init__(self, modules: dict[str, nn.Module], rows: int, flow: Dataflow, trace: Trace) -> None:
+    def __init__(self, modules: dict[str, nn.Module], flow: Dataflow, trace: Trace) -> None:
         self.neurons: list[Seen] = []
         self.synapses: list[Seen] = []
         self.weights: dict[str, tuple[int, ...]] = {}
-        self._modules, self._rows, self._flow, self._trace = modules, rows, flow, trace
+        self._modules, self._flow, self._trace = modules, flow, trace
         self._currents: dict[str, list[_Current]] = {}
 
     def neuron(self, site: str, current: Tensor, spikes: Tensor) -> None:
@@ -100,12 +99,9 @@ class Recorder:
         self._flow.source(current, LAYER + site, also=also)
 
     def _check_loop(self, name: str, current: _Current) -> None:
-        module, rows = self._modules[name], len(current.value)
-        if rows % self._rows:
-            raise loops(name, module, f"was called with {rows} of {self._rows} rows")
         earlier = self._currents.setdefault(name, [])
         if bool(current.value.any()) and any(map(current.is_again, earlier)):
-            raise loops(name, module, f"was called {len(earlier) + 1} times with the same current", AGAIN)
+            raise loops(name, self._modules[name], f"was called {len(earlier) + 1} times with the same current", AGAIN)
         earlier.append(current)
 
 

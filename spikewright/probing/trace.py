@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from spikewright.dataflow import Dataflow
+from spikewright.probing.inputs import Rows, same_sample
 from spikewright.probing.recomputation import may_run_again
 
 Complain = Callable[[str, nn.Module], Exception]
@@ -34,7 +35,7 @@ class Trace:
     Args:
         flow: Is told which module runs.
         earlier: The trace of an earlier pass, which this one has to agree with.
-        part: What of a tensor has to agree.
+        rows: Samples of this pass, if it has to agree in one of them only; `None`: in all that there is.
         complain: Makes the error, for the first module that agrees in what it was given, but not in what it returned.
         answered: Names of modules that a run answers for.
         trusted: Whether what these return is not compared.
@@ -51,7 +52,7 @@ class Trace:
         self,
         flow: Dataflow | None = None,
         earlier: "Trace | None" = None,
-        part: Callable[[Tensor], Tensor] = lambda x: x,
+        rows: Rows | None = None,
         complain: Complain | None = None,
         answered: frozenset[str] = frozenset(),
         trusted: bool = False,
@@ -59,7 +60,7 @@ class Trace:
         self.calls: list[Call] = []
         self.steps = 0
         self.suspicious = self.writes_input = False
-        self._flow, self._earlier, self._part = flow, earlier, part
+        self._flow, self._earlier, self._rows = flow, earlier, rows
         self._complain, self._answered, self._trusted = complain, answered, trusted
         self.running: list[tuple[str, nn.Module]] = []
         self._first: tuple[str, nn.Module] | None = None  # that does not agree
@@ -118,10 +119,11 @@ class Trace:
         return len(then) == len(now) and all(map(self._equal, then, now))
 
     def _equal(self, a: Tensor, b: Tensor) -> bool:
+        return all(self._close(*pair) for pair in ([(a, b)] if self._rows is None else same_sample(a, b, self._rows)))
+
+    def _close(self, a: Tensor, b: Tensor) -> bool:
         if a.shape != b.shape or a.dtype != b.dtype:
             return False
-        if a.dim():
-            a, b = self._part(a), self._part(b)
         if not a.numel() or not a.dtype.is_floating_point:
             return torch.equal(a, b)
         eps = torch.finfo(a.dtype).eps

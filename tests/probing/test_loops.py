@@ -70,7 +70,7 @@ def network(forward: Callable[[nn.Module, Tensor], Tensor], **more: nn.Module) -
 @pytest.mark.parametrize("samples", [1, 5])
 @pytest.mark.parametrize("name", LOOPS)
 def test_a_loop_over_time(name: str, samples: int) -> None:
-    refused(network(LOOPS[name]), r"'lif' \(LIF\) was called.*loop over time.*Feedback", data(samples=samples))
+    refused(network(LOOPS[name]), r"'(lif|fc)' \(\w+\) was called.*loop over time.*Feedback", data(samples=samples))
 
 
 def test_a_loop_over_rows_without_their_axis() -> None:

@@ -34,12 +34,22 @@ def keeps_state(name: str, module: nn.Module) -> NetworkError:
 
 
 def mixes_samples(name: str, module: nn.Module) -> NetworkError:
-    """Return the error for a module whose output for a sample depends on the other samples."""
+    """Return the error for a module whose output for a sample depends on the other samples, or on its row."""
     return NetworkError(
-        f"{shown(name, module)} returned something else for a sample when another sample beside it was changed: it "
-        "mixes the rows of the first axis (statistics, a cumulative sum, attention or recurrence over it). In a run "
-        "that axis is time and batch, folded together, so steps and samples would leak into each other. Combine over "
-        "other axes, or use nn.BatchNorm*, whose statistics a run takes for each step."
+        f"{shown(name, module)} returned something else for a sample that stood in another row, among other samples, "
+        "one more: it mixes the rows of the first axis (statistics, a cumulative sum, attention or recurrence over "
+        "it), or goes by their number or order (x.size(0), positions along it). In a run that axis is time and batch, "
+        "folded together, so steps and samples would leak into each other, and other chunks would give other results. "
+        "Work along other axes, or use nn.BatchNorm*, whose statistics a run takes for each step."
+    )
+
+
+def splits_rows(name: str, module: nn.Module, found: int, steps: int, batch: int) -> NetworkError:
+    """Return the error for a module that sees time but was not given all rows of a run in one piece."""
+    return NetworkError(
+        f"{shown(name, module)} was called with {found} rows of a run that has {steps * batch} ({steps} steps of "
+        f"{batch} samples, folded). Neurons, norms, dropout and layers have to be given all of them at every call: do "
+        "not split, pick or route rows inside forward (chunk, split, a mask). Or " + LOOP
     )
 
 
