@@ -33,6 +33,26 @@ def keeps_state(name: str, module: nn.Module) -> NetworkError:
     )
 
 
+def set_by_the_first(name: str, module: nn.Module) -> NetworkError:
+    """Return the error for a module that the first input sets."""
+    return NetworkError(
+        f"{shown(name, module)} returned something else for an input when another one had come before it, the first of "
+        "all: it sets itself by the first input that it sees (as initialisation from data does). In a run that is a "
+        "chunk, steps and samples folded, so other chunks would set it otherwise. Set it before the network is made: "
+        "call that layer once, by itself, on what a step of data gives it."
+    )
+
+
+def kept_for_evaluation(name: str, module: nn.Module) -> NetworkError:
+    """Return the error for a module that evaluates with what it has gathered in training."""
+    return NetworkError(
+        f"{shown(name, module)} gathers something while it trains, in a buffer or an attribute, and computes with it "
+        "in evaluation mode (a running mean, a range). A run calls it once per chunk, steps and samples folded, so "
+        "other chunks would gather something else. Use nn.BatchNorm*, whose statistics a run gathers step by step; "
+        "give nn.InstanceNorm* track_running_stats=False; or gather outside of the network."
+    )
+
+
 def mixes_samples(name: str, module: nn.Module) -> NetworkError:
     """Return the error for a module whose output for a sample depends on the other samples, or on its row."""
     return NetworkError(

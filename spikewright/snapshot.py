@@ -4,16 +4,17 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import is_dataclass
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.grad_mode import _unsafe_preserve_version_counter
+from torch.jit._script import RecursiveScriptModule
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.parameter import is_lazy
+
+from spikewright.contents import classes, contents, of_class, scripted
 
 PutBack = Callable[[], object]
 
@@ -34,10 +35,9 @@ def random_state() -> PutBack:
 
 
 class Snapshot:
-    """Everything that modules hold, as it is now: tensors with their values, attributes, containers, generators.
+    """Everything that modules hold, as it is now: tensors and arrays with their values, attributes, generators.
 
-    Attributes are followed through modules, lists, dictionaries, sets, queues, tuples and dataclasses, but not into
-    other objects.
+    Attributes, also those of their classes, are followed as `contents` says, but not into other objects.
 
     Args:
         modules: With all their submodules.
@@ -54,14 +54,14 @@ class Snapshot:
             if id(value) in seen:
                 continue
             seen[id(value)] = value
+            if isinstance(value, LazyModuleMixin):  # may become another module when it sees an input, and stays so
+                continue
             if isinstance(value, Tensor):
                 if (parameters or not isinstance(value, nn.Parameter)) and not (value.is_meta or is_lazy(value)):
                     self.tensors.append(_Tensor(value))
-            elif (put_back := _state_of(value)) is not None:
-                self._others.append(put_back)
-                todo.extend(_inside(value))
-            elif isinstance(value, tuple):
-                todo.extend(value)
+            else:
+                self._others.extend(_puts_back(value))
+                todo.extend((contents(value) or {}).values())
 
     def forget_unchanged(self) -> "Snapshot":
         """Let go of the values of tensors that are now as they were; returns the snapshot."""
@@ -96,7 +96,7 @@ class _Tensor:
     @property
     def changed(self) -> bool:
         """Whether it has other bits than then, or other memory."""
-        return self._moved or not torch.equal(_bits(_once(self._memory)), _bits(self._value))
+        return self._moved or not same_bits(_once(self._memory), self._value)
 
     @property
     def _moved(self) -> bool:
@@ -120,45 +120,49 @@ class _Tensor:
             self.tensor.grad = self._grad
 
 
-def _state_of(value: object) -> PutBack | None:
-    """Return what puts an object back that is neither a tensor nor a tuple; `None` for one that is not followed."""
-    if isinstance(value, LazyModuleMixin):  # may become another module when it sees an input, and then stays so
-        return None
+def _puts_back(value: Any) -> Iterator[PutBack]:
+    """Yield what puts an object back that is not a tensor; nothing for one that cannot change."""
     if isinstance(value, dict):
         entries = dict(value)
-        return lambda: _refill(value, entries)
-    if isinstance(value, list | deque):
+        yield lambda: _refill(value, entries)
+    elif isinstance(value, list | deque):
         items = list(value)
-        return lambda: None if _identical(value, items) else (value.clear(), value.extend(items))
-    if isinstance(value, set):
+        yield lambda: None if _identical(value, items) else (value.clear(), value.extend(items))
+    elif isinstance(value, set):
         members = set(value)
-        return lambda: None if value == members else (value.clear(), value.update(members))
-    if isinstance(value, torch.Generator):
+        yield lambda: None if value == members else (value.clear(), value.update(members))
+    elif isinstance(value, np.ndarray) and value.flags.writeable:
+        array = value.copy()
+        yield lambda: np.copyto(value, array)
+    elif isinstance(value, torch.Generator):
         at = value.get_state()
-        return lambda: value.set_state(at)
-    if isinstance(value, np.random.Generator):
+        yield lambda: value.set_state(at)
+    elif isinstance(value, np.random.Generator):
         bits, state = value.bit_generator, value.bit_generator.state
-        return lambda: setattr(bits, "state", state)
-    if isinstance(value, np.random.RandomState):
+        yield lambda: setattr(bits, "state", state)
+    elif isinstance(value, np.random.RandomState):
         numpy = value.get_state()
-        return lambda: value.set_state(numpy)
-    if isinstance(value, random.Random):
+        yield lambda: value.set_state(numpy)
+    elif isinstance(value, random.Random):
         python = value.getstate()
-        return lambda: value.setstate(python)
-    fields = is_dataclass(value) and not isinstance(value, type) and hasattr(value, "__dict__")
-    if fields or isinstance(value, nn.Module | SimpleNamespace):
+        yield lambda: value.setstate(python)
+    elif contents(value) is not None and not isinstance(value, tuple):
         attributes = dict(vars(value))
-        return lambda: _refill(vars(value), attributes)
-    return None
+        yield lambda: _refill(vars(value), attributes)
+    if isinstance(value, RecursiveScriptModule):
+        compiled = scripted(value)
+        yield lambda: [value._c.setattr(name, x) for name, x in compiled.items()]
+    if isinstance(value, nn.Module):
+        shared = [(base, of_class(base)) for base in classes(type(value))]
+        yield lambda: [_refill_class(base, before) for base, before in shared]
 
 
-def _inside(value: Any) -> Iterator[object]:
-    if isinstance(value, dict):
-        yield from value.values()
-    elif isinstance(value, list | deque | set):
-        yield from value
-    elif hasattr(value, "__dict__"):
-        yield from vars(value).values()
+def _refill_class(kind: type, before: dict[str, Any]) -> None:
+    for name in of_class(kind).keys() - before.keys():
+        delattr(kind, name)
+    for name, value in before.items():
+        if kind.__dict__.get(name) is not value:
+            setattr(kind, name, value)
 
 
 def _refill(entries: dict[Any, Any], before: dict[Any, Any]) -> None:
@@ -171,9 +175,28 @@ def _identical(one: Any, other: Any) -> bool:
     return len(one) == len(other) and all(a is b for a, b in zip(one, other))
 
 
+def same_bits(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors hold the same, of whatever layout: also a NaN is the same as itself, and zeros have signs."""
+    alike = one.shape == other.shape and one.dtype == other.dtype and one.layout == other.layout
+    return alike and all(
+        a.shape == b.shape and torch.equal(_bits(a), _bits(b)) for a, b in zip(_parts(one), _parts(other))
+    )
+
+
+def _parts(x: Tensor) -> list[Tensor]:
+    """Return the strided tensors that make up a tensor."""
+    if x.layout == torch.sparse_coo:
+        return [x._indices(), x._values()]
+    if x.layout in (torch.sparse_csr, torch.sparse_bsr):
+        return [x.crow_indices(), x.col_indices(), x.values()]
+    if x.layout in (torch.sparse_csc, torch.sparse_bsc):
+        return [x.ccol_indices(), x.row_indices(), x.values()]
+    return [x] if x.layout == torch.strided else [x.to_dense()]
+
+
 def _bits(x: Tensor) -> Tensor:
-    """Return numbers that differ wherever the bits do: also for NaN and for the two zeros."""
-    if x.layout != torch.strided or x.is_quantized or x.dtype == torch.bool:
+    """Return numbers that differ wherever the bits do."""
+    if x.is_quantized or x.dtype == torch.bool:
         return x
     x = torch.view_as_real(x.resolve_conj()) if x.is_complex() else x
     return x.view({1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[x.itemsize])

@@ -11,10 +11,11 @@ from spikewright.snapshot import Snapshot, random_state
 
 
 @contextmanager
-def restored(*modules: nn.Module) -> Iterator[None]:
-    """Put what a forward pass may change back afterwards: buffers, attributes of modules, and all random states."""
-    with _put_back(Snapshot(*modules, parameters=False)):
-        yield
+def restored(*modules: nn.Module) -> Iterator[Snapshot]:
+    """Put all that modules hold back afterwards, and all random states; yields what is put back."""
+    snapshot = Snapshot(*modules)
+    with _put_back(snapshot):
+        yield snapshot
 
 
 @contextmanager

@@ -10,7 +10,6 @@ from torch.utils._pytree import tree_leaves
 from spikewright.dataflow.schemas import operator
 from spikewright.probing.inputs import FIRST, Rows, same_sample
 
-
 _FILLS = frozenset("bernoulli cauchy exponential geometric log_normal normal random uniform".split())
 """Operations that, in place, do not read what they write to."""
 

@@ -43,7 +43,6 @@ class LiveSpikes(Hooks):
         drawn = self._drawn(spikes.shape[1:], source).to(spikes)
         return spikes + (self._size * drawn - spikes).detach()
 
-
     def _drawn(self, shape: torch.Size, source: torch.Generator) -> Tensor:
         """Draw for all neurons of a step, `[samples * any, *feature]`."""
         rows = self._changed

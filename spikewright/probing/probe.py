@@ -25,7 +25,7 @@ from spikewright.probing.held import held, moved
 from spikewright.probing.inputs import BESIDE, MOVED, probe_inputs
 from spikewright.probing.live import LiveSpikes
 from spikewright.probing.norms import followed
-from spikewright.probing.passes import Pass, Passes
+from spikewright.probing.passes import Notes, Pass, Passes
 from spikewright.probing.reading import read_wiring
 from spikewright.probing.recomputation import called_again, with_recomputed
 from spikewright.probing.recorder import INPUT, Recorder
@@ -54,15 +54,16 @@ def probe(sites: Sites, x: Tensor) -> Wiring:
     modules = dict(module.named_modules())
     moving = frozenset(n for n, m in modules.items() if isinstance(m, _BatchNorm) and _of_batch(m))
     hooked = [Bend("a hook", n) for n, m in modules.items() if _hooked(m)]
-    with undisturbed(module):
-        steps, start = 2 if sites.recurrent else 1, position()
+    with undisturbed(module) as start:
+        steps, at = 2 if sites.recurrent else 1, position()
         first, _ = probe_inputs(x, steps)
         if any(isinstance(m, LazyModuleMixin) for m in modules.values()):
             with torch.no_grad():  # which gives them their sizes
                 Run(sites, count=False, writes_input=True).advance(first)
         iterating = {n: m for n, m in modules.items() if _iterates(m)}
         again, iterated = random_state(), Snapshot(*iterating.values(), parameters=False)
-        flow, live = Dataflow(), LiveSpikes()
+        apart = frozenset(iterating)
+        before, flow, live = held(module, apart), Dataflow(), LiveSpikes()
         trace = Trace(flow)
         recorder = Recorder(modules, flow, trace)
         with torch.enable_grad(), flow:
@@ -79,14 +80,21 @@ def probe(sites: Sites, x: Tensor) -> Wiring:
             output = run.advance(first)
         ours = frozenset(sites.temporal)
         left = [bend for bend in flow.left if bend.module not in ours]
-        once, apart = Pass(trace, live, position()), frozenset(iterating)
-        passes, noted = Passes(sites, ours, lambda: (again(), iterated.put_back())), held(module, apart)
+        once = Pass(trace, live, position())
+        passes, between = Passes(sites, ours, lambda: (again(), iterated.put_back())), held(module, apart)
         repeated = passes.run(first, LiveSpikes(), once, keeps_state)
-        if notes := moved(noted, held(module, apart)):
+        after = held(module, apart)
+        rows = MOVED if once.end == at else BESIDE
+        other = probe_inputs(x, steps, rows)[1]
+        notes = Notes(module, between, after, moved(between, after), start.written)
+        if notes.names:
             passes.check_notes(first, once, repeated, notes)
-        rows = MOVED if once.end == start else BESIDE
-        beside = passes.check_samples(first, probe_inputs(x, steps, rows)[1], once, rows)
-        past = passes.draws(first, start, once, repeated, beside)
+        if notes.names or moved(before, after):
+            passes.check_beginning(first, other, rows, once, start.again)
+        beside = passes.check_samples(first, other, once, rows)
+        if notes.names and any(m.training for m in modules.values()):
+            passes.check_evaluation(first, start.again)
+        past = passes.draws(first, at, once, repeated, beside)
         left += [Bend("a draw past torch", name) for name in sorted(past)]
         drew = (past | {bend.module for bend in flow.random}) - ours - apart - _within(modules, ours)
         with torch.enable_grad():
@@ -97,7 +105,7 @@ def probe(sites: Sites, x: Tensor) -> Wiring:
         return wiring
     with restored(module):
         _unhook(module)
-        _as_ordinary(module)
+        _as_ordinary(module, {})
         return with_recomputed(wiring, sites, called_again(sites, first))
 
 
@@ -128,20 +136,52 @@ def _hooked(module: nn.Module) -> bool:
     return not isinstance(module, LazyModuleMixin) and not all(map(_of_torch, hooks))
 
 
+class Start:
+    """What modules held before a probe.
+
+    Args:
+        module: The whole.
+        snapshot: Of it.
+    """
+
+    def __init__(self, module: nn.Module, snapshot: Snapshot) -> None:
+        self._module, self._snapshot = module, snapshot
+        self._copies: dict[Tensor, Tensor] = {}
+
+    def quieten(self) -> None:
+        """Turn off what would disturb a probe, or be disturbed by it."""
+        for m in self._module.modules():
+            if isinstance(m, _BatchNorm | _DropoutNd) and not isinstance(m, StepDropout):
+                m.training = False
+        _unhook(self._module)
+        _as_ordinary(self._module, self._copies)
+
+    def again(self) -> None:
+        """Go back there."""
+        with torch.no_grad():
+            self._snapshot.put_back()
+        self.quieten()
+
+    @property
+    def written(self) -> frozenset[str]:
+        """Names of modules whose parameters have been written to since."""
+        changed = {id(t.tensor) for t in self._snapshot.tensors if isinstance(t.tensor, nn.Parameter) and t.changed}
+        return frozenset(
+            name for name, m in self._module.named_modules() if changed & set(map(id, m.parameters(recurse=False)))
+        )
+
+
 @contextmanager
-def undisturbed(module: nn.Module) -> Iterator[None]:
+def undisturbed(module: nn.Module) -> Iterator[Start]:
     """Let a module run as it is written, so that graphs can be made, and leave no mark, also on hooks of others.
 
     Norms use running statistics meanwhile, and masks are off, except those that change from step to step: the wiring
     has to see them.
     """
-    quiet = [m for m in module.modules() if isinstance(m, _BatchNorm | _DropoutNd) and not isinstance(m, StepDropout)]
-    with restored(module), torch.inference_mode(False), uncompiled(), own_weights():
-        for m in quiet:
-            m.training = False
-        _unhook(module)
-        _as_ordinary(module)
-        yield
+    with restored(module) as snapshot, torch.inference_mode(False), uncompiled(), own_weights():
+        start = Start(module, snapshot)
+        start.quieten()
+        yield start
 
 
 def _unhook(module: nn.Module) -> None:
@@ -151,9 +191,8 @@ def _unhook(module: nn.Module) -> None:
             m.__dict__[hooks] = OrderedDict(kept)
 
 
-def _as_ordinary(module: nn.Module) -> None:
-    """Have copies in the place of tensors made in inference mode, which take part in no graph."""
-    copies: dict[Tensor, Tensor] = {}
+def _as_ordinary(module: nn.Module, copies: dict[Tensor, Tensor]) -> None:
+    """Have copies in the place of tensors made in inference mode, which take part in no graph; `copies` keeps them."""
     with torch.inference_mode(False):
         for m in module.modules():
             # One that is traced by TorchScript has neither parameters nor buffers of its own.

@@ -14,8 +14,8 @@ ROOT = Path(spikewright.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
 LAYERS = [
-    ["errors", "text", "snapshot", "as_recorded", "uncompiled"],
-    ["arguments", "complaints", "dataflow", "returned"],
+    ["errors", "text", "contents", "as_recorded", "uncompiled"],
+    ["arguments", "complaints", "snapshot", "dataflow", "returned"],
     ["temporal", "trial", "surrogate", "metrics", "criterion"],
     ["kernels", "operations", "folded", "holding", "interception", "foreign", "delays"],
     ["answering", "neurons", "synapse", "layers", "losses"],

@@ -1,0 +1,62 @@
+"""What an object holds that may change: entries of containers, attributes of modules and of their classes."""
+
+import functools
+from collections import deque
+from dataclasses import is_dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.jit._script import RecursiveScriptModule
+
+_LIBRARIES = frozenset({"torch", "spikewright", "builtins", "abc", "typing"})
+_PLAIN = (bool, int, float, complex, str, type(None))
+_FOLLOWED = (dict, list, set, deque, Tensor, np.ndarray, np.random.Generator, torch.Generator)
+
+
+def contents(value: Any) -> dict[Any, Any] | None:
+    """Return what an object holds, by key; `None` for one that is not looked into.
+
+    Looked into are modules, also those of TorchScript, dictionaries, lists, sets, queues, tuples and dataclasses.
+    """
+    if isinstance(value, dict):
+        return value
+    if isinstance(value, list | deque | tuple):
+        return dict(enumerate(value))
+    if isinstance(value, set):
+        return dict(zip(value, value))
+    if isinstance(value, RecursiveScriptModule):
+        inner = {**dict(value.named_parameters(recurse=False)), **dict(value.named_buffers(recurse=False))}
+        return {**vars(value), **dict(value.named_children()), **inner, **scripted(value)}
+    if isinstance(value, nn.Module):
+        own: dict[Any, Any] = vars(value)
+        shared = {(base, name): x for base in classes(type(value)) for name, x in of_class(base).items()}
+        return {**own, **shared} if shared else own
+    if isinstance(value, SimpleNamespace) or (is_dataclass(value) and not isinstance(value, type)):
+        return vars(value) if hasattr(value, "__dict__") else None
+    return None
+
+
+def scripted(module: RecursiveScriptModule) -> dict[str, Any]:
+    """Return the attributes of a module of TorchScript that are no tensors, by name."""
+    kind = getattr(module, "_concrete_type", None)
+    names = () if kind is None else kind.get_attributes()
+    found = {name: module._c.getattr(name) for name in names if name not in ("training", "_is_full_backward_hook")}
+    return {name: x for name, x in found.items() if not isinstance(x, Tensor)}
+
+
+@functools.cache
+def classes(kind: type) -> tuple[type, ...]:
+    """Return those of the classes a class stands on, itself included, that are of the user."""
+    return tuple(base for base in kind.__mro__ if base.__module__.partition(".")[0] not in _LIBRARIES)
+
+
+def of_class(kind: type) -> dict[str, Any]:
+    """Return the attributes of a class that are data, by name."""
+    return {
+        name: x
+        for name, x in vars(kind).items()
+        if isinstance(x, _PLAIN + _FOLLOWED) and not (name.startswith("__") and name.endswith("__"))
+    }
