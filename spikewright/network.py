@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from spikewright.arguments import check_tensor
+from spikewright.dataflow import saved_through_hooks
 from spikewright.errors import IncompatibleRule, ShapeError
 from spikewright.holding import Turn, every_module, exclusively
 from spikewright.hooks import Hooks
 from spikewright.layers.batch_norm import Normalise, as_it_says
-from spikewright.probing import explained, probe
+from spikewright.probing import explained, is_as_before, parts_of, probe
 from spikewright.rates import Record
 from spikewright.resuming import check_state
 from spikewright.run import Observer, Run
@@ -137,7 +138,8 @@ class Network(nn.Module):
     def wiring(self, x: Tensor) -> Wiring:
         """Return who feeds whom, for inputs like `x` (`[time, batch, *feature]`).
 
-        Probed once and remembered, until a layer is replaced or a parameter frozen or thawed.
+        Probed once and remembered, until a layer or an attribute is replaced, a parameter frozen or thawed, or a hook
+        put on one of them or taken off.
 
         Raises:
             ShapeError: `x` has no steps, or does not fit a layer it meets.
@@ -156,11 +158,9 @@ class Network(nn.Module):
 
     def _look_up(self, x: Tensor) -> Wiring:
         modes = tuple(getattr(m, "training", False) for m in self.module.modules())  # frozen by TorchScript: no mode
-        key = (tuple(x.shape[2:]), x.dtype, x.device.type, modes)
-        parts: list[object] = [*self.module.modules(), *self.module.parameters()]
-        parts += [p.requires_grad for p in self.module.parameters()]
+        key = (tuple(x.shape[2:]), x.dtype, x.device.type, modes, saved_through_hooks())
         before, wiring = self._probed.get(key, ([], None))
-        if wiring is not None and len(before) == len(parts) and all(a is b for a, b in zip(before, parts)):
+        if wiring is not None and is_as_before(before, parts_of(self.module, wiring.notes)):
             return wiring
 
         def find(turn: Turn) -> Wiring:
@@ -172,7 +172,7 @@ class Network(nn.Module):
                 "nn.Dropout, whose mask a run keeps for the sequence, or layers.StepDropout; or, if that is meant, "
                 "Network(module, known=[...]) with what is named here.",
             )
-            self._probed[key] = parts, wiring
+            self._probed[key] = list(parts_of(self.module, wiring.notes)), wiring
             return wiring
 
         alone: Any = partial(exclusively, self.module, every_module(self.module), find)

@@ -82,6 +82,10 @@ class Wiring:
         moving: Modules of torch that move their weight on at every use (power iteration in training mode), so that
             other chunks see other weights.
         recomputed: Layers that the backward pass calls again, by name; no hook of a rule is called there.
+        unvouched: Parameters whose gradients pass code of others: hooks, or a backward pass that is no derivative that
+            torch knows of.  It may do with them what it likes, and something else where steps are cut otherwise.
+        notes: Attributes and buffers that a forward changes and that no output depends on: (module, attribute), where
+            "*" stands for all.
     """
 
     neurons: dict[str, Neuron]
@@ -102,6 +106,8 @@ class Wiring:
     writes_input: bool = False
     moving: frozenset[str] = frozenset()
     recomputed: frozenset[str] = frozenset()
+    unvouched: frozenset[str] = frozenset()
+    notes: frozenset[tuple[str, str]] = frozenset()
 
     def is_last(self, neuron: str) -> bool:
         """Whether no other neuron, nor itself, sees this neuron's spikes."""

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -30,6 +31,8 @@ class Dataflow(TorchDispatchMode):
         left: Where values that depend on a source, or the shapes of tensors that do, were given to Python, or values
             came that no operation of torch has written ("empty").  Nothing that is computed later can be vouched for.
         random: Where random numbers were drawn from the generator that all share.
+        hooked: Where hooks were put on gradients, or tensors saved for the backward pass go through hooks, other than
+            those of torch.
 
     >>> import torch
     >>> with Dataflow() as flow:
@@ -50,13 +53,15 @@ class Dataflow(TorchDispatchMode):
         self.module = ""
         self.left: list[Bend] = []
         self.random: list[Bend] = []
+        self.hooked: list[Bend] = []
         self._known: dict[int, tuple[object, Dependences]] = {}  # by storage, which is kept so that ids stay its own
+        self._places: dict[int, int] = {}  # in memory, of the storages
         self._blank: dict[int, object] = {}
         self._running = False
         self._exits: list[Exits] = []
 
     def __enter__(self) -> "Dataflow":
-        self._exits.append(Exits(self._leave))
+        self._exits.append(Exits(self._leave, lambda: _add(self.hooked, Bend("register_hook", self.module))))
         self._exits[-1].__enter__()
         return super().__enter__()
 
@@ -72,13 +77,13 @@ class Dataflow(TorchDispatchMode):
             name: Of the source.
             also: What it depends on besides, as returned by `depends`.
         """
-        key, storage = _key(x)
+        key, storage = self._key(x)
         self._blank.pop(key, None)
         self._known[key] = storage, union({name: frozenset()}, also or {})
 
     def bend(self, x: Tensor, bend: Bend) -> None:
         """Declare that a tensor, and all of its storage, is not linear in anything it depends on."""
-        key, storage = _key(x)
+        key, storage = self._key(x)
         if key in self._known:
             self._known[key] = storage, bent(self._known[key][1], bend)
 
@@ -94,6 +99,8 @@ class Dataflow(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         op = operator(func)
+        if saved_through_hooks():
+            _add(self.hooked, Bend("saved_tensors_hooks", self.module))
         if op.composite:
             with self._again():
                 result = func.decompose(*args, **kwargs)
@@ -109,7 +116,7 @@ class Dataflow(TorchDispatchMode):
         finally:
             self._running = False
         if op.blank:
-            self._blank.update(_key(x) for x in _tensors(result) if x.numel())
+            self._blank.update(self._key(x) for x in _tensors(result) if x.numel())
         draws = op.draws(given)
         if draws and given.get("generator") is None:
             _add(self.random, Bend(op.name, self.module))
@@ -134,7 +141,7 @@ class Dataflow(TorchDispatchMode):
         return dependent
 
     def _of(self, x: Tensor, read: bool, written: bool) -> Dependences:
-        key, _ = _key(x)
+        key, _ = self._key(x)
         if self._blank and key in self._blank:
             if written:
                 del self._blank[key]
@@ -154,7 +161,7 @@ class Dataflow(TorchDispatchMode):
             after = flows
             if linear and not (x.dtype.is_floating_point or x.dtype.is_complex or moved == {x.dtype}):
                 after = self._curved(op, dependent, draws)
-            key, storage = _key(x)
+            key, storage = self._key(x)
             before = self._known.get(key)
             self._known[key] = storage, after if before is None else union(before[1], after)
 
@@ -170,6 +177,25 @@ class Dataflow(TorchDispatchMode):
         every = union({RANDOM: frozenset()} if draws else _NOTHING, *dependent.values())
         return bent(every, Bend(op.name, self.module)) if dependent else every
 
+    def _key(self, x: Tensor) -> tuple[int, object]:
+        """Return what tells the storage of a tensor from others, as long as the second value is alive.
+
+        Another storage of the same memory (of a tensor that went through an array, or DLPack) counts as the same.
+        """
+        running, self._running = self._running, True
+        try:
+            storage = x.untyped_storage()
+            key, place = storage._cdata, storage.data_ptr()
+        except (NotImplementedError, RuntimeError):  # sparse, for example
+            return id(x), x
+        finally:
+            self._running = running
+        if key not in self._known and (other := self._places.get(place)) in self._known:
+            return other, self._known[other][0]  # type: ignore[index, return-value]
+        if place:
+            self._places[place] = key
+        return key, storage
+
     @contextmanager
     def _again(self) -> Iterator[None]:
         """Be active inside of what this mode is handling."""
@@ -180,13 +206,10 @@ class Dataflow(TorchDispatchMode):
             super().__exit__(None, None, None)
 
 
-def _key(x: Tensor) -> tuple[int, object]:
-    """Return what tells the storage of a tensor from others, as long as the second value is alive."""
-    try:
-        storage = x.untyped_storage()
-    except (NotImplementedError, RuntimeError):  # sparse, for example
-        return id(x), x
-    return storage._cdata, storage
+def saved_through_hooks() -> bool:
+    """Whether tensors that are saved for the backward pass go through hooks of somebody's, which may change them."""
+    hooks = torch._C._autograd._top_saved_tensors_default_hooks(True)
+    return hooks is not None and not all(str(getattr(h, "__module__", "")).startswith("torch.") for h in hooks)
 
 
 def _tensors(value: Any) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""The ways from tensors to Python values that no operator takes part in."""
+"""The ways out of a graph of operators: reads of values past the dispatcher, and hooks on gradients."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,8 +6,10 @@ from typing import Any
 from torch.overrides import TorchFunctionMode
 
 _READS = {"tolist", "numpy", "__array__", "__dlpack__", "data_ptr"}
+_READS |= {"__deepcopy__", "untyped_storage", "storage", "__reduce_ex__"}  # copies past the dispatcher, pickles
 _BUILDS = {"tensor", "as_tensor", "asarray", "new_tensor", "new"}  # read the tensors in a list that they are given
 _WATCHED = _READS | _BUILDS
+_HOOKS = {"register_hook", "register_post_accumulate_grad_hook"}
 
 
 class Exits(TorchFunctionMode):
@@ -15,11 +17,12 @@ class Exits(TorchFunctionMode):
 
     Args:
         leave: Called with the name of the function and what it reads, before it does.
+        hook: Called when a hook is put on a gradient.
     """
 
-    def __init__(self, leave: Callable[[str, Any], None]) -> None:
+    def __init__(self, leave: Callable[[str, Any], None], hook: Callable[[], None]) -> None:
         super().__init__()
-        self._leave = leave
+        self._leave, self._hook = leave, hook
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -27,4 +30,6 @@ class Exits(TorchFunctionMode):
         if name in _WATCHED:
             lists = [x for x in (*args, *kwargs.values()) if isinstance(x, list | tuple)]
             self._leave(name.strip("_"), args[:1] if name in _READS else lists)
+        elif name in _HOOKS:
+            self._hook()
         return func(*args, **kwargs)

@@ -13,7 +13,7 @@ from spikewright.errors import ShapeError, SpikewrightError
 from spikewright.probing.inputs import MOVED, probe_inputs
 from spikewright.probing.live import LiveSpikes
 from spikewright.probing.passes import one_pass
-from spikewright.probing.probe import undisturbed
+from spikewright.probing.start import undisturbed
 from spikewright.probing.trace import Trace
 from spikewright.sites import Sites
 

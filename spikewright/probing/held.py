@@ -60,8 +60,7 @@ def set_ahead(module: nn.Module, before: Held, after: Held, places: frozenset[Pl
         elif isinstance(value, Tensor) and before.get(place) and after.get(place):
             step: Any = after[place][0], before[place][0]
             if all(isinstance(x, Tensor) and x.shape == value.shape and x.dtype != torch.bool for x in step):
-                with torch.no_grad():
-                    value.add_((calls * (step[0] - step[1])).to(value.dtype))
+                value.data = value.data + (calls * (step[0] - step[1])).to(value.dtype)
                 found = True
     return found
 

@@ -1,16 +1,19 @@
 """The wiring of a network, read from the graph and the dataflow of a probe."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from torch import Tensor, nn
+from torch.autograd.function import BackwardCFunction
 from torch.nn.utils import parametrize
 
 from spikewright.dataflow import Bend, Dataflow
+from spikewright.probing.hooks_of_others import hooks_on_gradient
 from spikewright.probing.recorder import INPUT, LAYER, NEURON, THROUGH, Recorder
 from spikewright.temporal import State
 from spikewright.wiring import Curve, Synapse, Wiring, module_name
 
+_UNSEEN = (Bend("something past the dispatcher", ""),)
 _PRODUCTS = frozenset("Addmm Mm Bmm Baddbmm Addmv Mv Linear Convolution ConvolutionOverrideable".split())
 _SHAPES = frozenset("T Transpose Permute View UnsafeView Reshape ReshapeAlias Unsqueeze Squeeze Expand ToCopy".split())
 """Nodes of the graph: linear operations with a weight, and what may stand between these and a parameter."""
@@ -51,22 +54,43 @@ class _Graph:
                 continue
             todo.extend(parent for parent, _ in node.next_functions)
 
+    def behind_code_of_others(self, starts: Iterable[Any]) -> Iterator[str]:
+        """Yield the names of parameters whose gradients pass a backward pass that torch has not derived."""
+        nodes = list(_ancestors(starts))
+        for node in _ancestors(node for node in nodes if _is_of_others(node)):
+            if (variable := getattr(node, "variable", None)) is not None:
+                yield self._names.get(id(variable), "")
+
     def weights(self, starts: Iterable[Any]) -> Iterator[str]:
         """Yield the names of parameters that a linear operation multiplies something by."""
-        todo, seen = list(starts), set()
-        while todo:
-            node = todo.pop()
-            if node is None or node in seen:
-                continue
-            seen.add(node)
+        for node in _ancestors(starts):
             parents = [parent for parent, _ in node.next_functions if parent is not None]
-            todo.extend(parents)
             while parents and _kind(node) in _PRODUCTS:
                 parent = parents.pop()
                 if (variable := getattr(parent, "variable", None)) is not None:
                     yield self._names.get(id(variable), "")
                 elif _kind(parent) in _SHAPES:
                     parents.extend(p for p, _ in parent.next_functions if p is not None)
+
+
+def _ancestors(starts: Iterable[Any]) -> Iterator[Any]:
+    """Yield graph nodes and all that they compute from."""
+    todo, seen = list(starts), set()
+    while todo:
+        node = todo.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            todo.extend(parent for parent, _ in node.next_functions)
+            yield node
+
+
+def _is_of_others(node: Any) -> bool:
+    """Whether the backward pass of a node is written by others than torch and this library."""
+    if not isinstance(node, BackwardCFunction):
+        return "CppNode" in node.name()
+    kind = getattr(type(node), "_forward_cls", type(node))
+    package, _, module = kind.__module__.partition(".")
+    return package not in ("torch", __name__.partition(".")[0]) or module.startswith("_library")
 
 
 def read_wiring(
@@ -78,7 +102,7 @@ def read_wiring(
     flow: Dataflow,
     left: Iterable[Bend],
     random: frozenset[str],
-    hooked: Iterable[Bend] = (),
+    hooked: Collection[Bend] = (),
 ) -> Wiring:
     """Read who feeds whom.
 
@@ -109,7 +133,7 @@ def read_wiring(
                 successors[name].add(seen.site)
             elif kind == "synapse" and step == seen.step:
                 fed[name].add(seen.site)
-                bends[name].update(seen.depends.get(LAYER + name, ()))
+                bends[name].update(seen.depends.get(LAYER + name, _UNSEEN))
             elif kind == "parameter" and name:
                 receivers[name].add(seen.site)
     direct = {name for kind, name, _ in graph.walk(output.grad_fn) if kind == "synapse"}
@@ -124,6 +148,7 @@ def read_wiring(
         for kind, name, _ in graph.walk(seen.before):
             for crossed in owned[name] if kind == "synapse" else (name,) if kind == "parameter" and name else ():
                 passes[crossed].add(seen.site)
+    own_hooks = {name for name, p in module.named_parameters() if any(hooks_on_gradient(p))}
     ends = [output.grad_fn, *(seen.before for seen in (*recorder.neurons, *recorder.synapses))]
     loose = {name for end in ends for kind, name, _ in graph.walk(end, False) if kind == "parameter"}
     inside = {name for parameters in owned.values() for name in parameters}
@@ -156,6 +181,7 @@ def read_wiring(
         unseen=frozenset(graph.weights(ends)) - inside - {""},
         curves=tuple(_curves(recorder, flow.depends(output), left)),
         random=random,
+        unvouched=frozenset(names.values() if hooked or flow.hooked else graph.behind_code_of_others(ends)) | own_hooks,
         activations=sum(s.entries for s in recorder.neurons + recorder.synapses) // (x.shape[0] * x.shape[1]),
     )
 

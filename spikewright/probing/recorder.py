@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from spikewright.complaints import AGAIN, loops
-from spikewright.dataflow import Dataflow, Dependences
+from spikewright.dataflow import Bend, Dataflow, Dependences
 from spikewright.operations import Operation
 from spikewright.probing.trace import Trace
 from spikewright.wiring import module_name
@@ -92,11 +92,13 @@ class Recorder:
         self._check_loop(module_name(site), _Current(seen.step, current.detach().clone(), sources, _places()))
 
     def synapse(self, site: str, operation: Operation, x: Tensor, weight: Tensor, current: Tensor) -> None:
-        self.synapses.append(Seen(site, self._trace.steps, x, current, self._flow.depends(x)))
+        given, depends = self._flow.depends(x), self._flow.depends(current)
+        self.synapses.append(Seen(site, self._trace.steps, x, current, given))
         self.weights[site] = tuple(weight.shape)
-        depends = self._flow.depends(current).items()
-        also = {n if n.startswith((LAYER, THROUGH)) else THROUGH + n: bends for n, bends in depends}
+        also = {n if n.startswith((LAYER, THROUGH)) else THROUGH + n: bends for n, bends in depends.items()}
         self._flow.source(current, LAYER + site, also=also)
+        if self._flow.depends(weight) or depends.keys() - given.keys():  # the latter by its bias
+            self._flow.bend(current, Bend("a weight that is drawn, or computed from data", site))
 
     def _check_loop(self, name: str, current: _Current) -> None:
         earlier = self._currents.setdefault(name, [])

@@ -127,7 +127,7 @@ class OnlineRule(Rule):
 
     def reaches_as_bptt(self, parameter: str, wiring: Wiring, steps: int) -> bool:
         """Whether errors get to a parameter, or to the neurons it reaches, as in BPTT."""
-        if steps > 1 and (parameter in wiring.carried or wiring.moving):
+        if parameter in wiring.unvouched or (steps > 1 and (parameter in wiring.carried or wiring.moving)):
             return False
         if self._plain:
             return True

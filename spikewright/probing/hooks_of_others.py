@@ -1,0 +1,47 @@
+"""Hooks that others than torch have put on modules and parameters."""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.modules import module as of_all
+from torch.nn.modules.lazy import LazyModuleMixin
+
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+"""Attributes of a module that hold them."""
+_GLOBAL = ("_global_forward_hooks", "_global_forward_pre_hooks", "_global_backward_hooks", "_global_backward_pre_hooks")
+
+
+def hooks_on(module: nn.Module) -> Iterator[object]:
+    """Yield the hooks on a module that may change what it is given or returns, or the gradients of that."""
+    for kind in () if isinstance(module, LazyModuleMixin) else HOOKS:
+        yield from (hook for hook in module.__dict__.get(kind, {}).values() if not of_torch(hook))
+
+
+def hooks_on_all() -> Iterator[object]:
+    """Yield the hooks on all modules of the process."""
+    for kind in _GLOBAL:
+        yield from (hook for hook in getattr(of_all, kind).values() if not of_torch(hook))
+
+
+def hooks_on_gradient(parameter: Tensor) -> Iterator[object]:
+    """Yield the hooks on the gradient of a parameter."""
+    for kind in ("_backward_hooks", "_post_accumulate_grad_hooks"):
+        yield from (getattr(parameter, kind, None) or {}).values()
+
+
+def unhook(module: nn.Module) -> None:
+    """Take the hooks off a module and all inside it, in dictionaries of its own."""
+    for m in module.modules():
+        for kind in () if isinstance(m, LazyModuleMixin) else HOOKS:
+            kept = {key: hook for key, hook in m.__dict__.get(kind, {}).items() if of_torch(hook)}
+            m.__dict__[kind] = OrderedDict(kept)
+
+
+def of_torch(hook: Any) -> bool:
+    """Whether torch put a hook on a layer, to compute its weight or to give it its size."""
+    owner = getattr(hook, "__self__", hook)
+    kind = owner.__class__ if not isinstance(owner, type) else owner
+    named = getattr(hook, "__module__", None) if callable(hook) and hasattr(hook, "__qualname__") else kind.__module__
+    return str(named or kind.__module__).partition(".")[0] == "torch"

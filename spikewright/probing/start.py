@@ -1,0 +1,78 @@
+"""What modules are like while a probe looks at them, and what they go back to."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.parameter import is_lazy
+
+from spikewright.layers.dropout import StepDropout
+from spikewright.probing.hooks_of_others import unhook
+from spikewright.snapshot import Snapshot
+from spikewright.trial import own_weights, restored
+from spikewright.uncompiled import uncompiled
+
+
+class Start:
+    """What modules held before a probe.
+
+    Args:
+        module: The whole.
+        snapshot: Of it.
+    """
+
+    def __init__(self, module: nn.Module, snapshot: Snapshot) -> None:
+        self._module, self._snapshot = module, snapshot
+        self._copies: dict[Tensor, Tensor] = {}
+
+    def quieten(self) -> None:
+        """Turn off what would disturb a probe, or be disturbed by it."""
+        for m in self._module.modules():
+            if isinstance(m, _BatchNorm | _DropoutNd) and not isinstance(m, StepDropout):
+                m.training = False
+        unhook(self._module)
+        as_ordinary(self._module, self._copies)
+
+    def again(self) -> None:
+        """Go back there."""
+        with torch.no_grad():
+            self._snapshot.put_back()
+        self.quieten()
+
+    @property
+    def written(self) -> frozenset[str]:
+        """Names of modules whose parameters have been written to since."""
+        changed = {id(t.tensor) for t in self._snapshot.tensors if isinstance(t.tensor, nn.Parameter) and t.changed}
+        return frozenset(
+            name for name, m in self._module.named_modules() if changed & set(map(id, m.parameters(recurse=False)))
+        )
+
+
+@contextmanager
+def undisturbed(module: nn.Module) -> Iterator[Start]:
+    """Let a module run as it is written, so that graphs can be made, and leave no mark, also on hooks of others.
+
+    Norms use running statistics meanwhile, and masks are off, except those that change from step to step: the wiring
+    has to see them.
+    """
+    with restored(module) as snapshot, torch.inference_mode(False), uncompiled(), own_weights():
+        start = Start(module, snapshot)
+        start.quieten()
+        yield start
+
+
+def as_ordinary(module: nn.Module, copies: dict[Tensor, Tensor]) -> None:
+    """Have copies in the place of tensors made in inference mode, which take part in no graph; `copies` keeps them."""
+    with torch.inference_mode(False):
+        for m in module.modules():
+            # One that is traced by TorchScript has neither parameters nor buffers of its own.
+            places: list[Any] = [m.__dict__, *(m.__dict__.get(key, {}) for key in ("_parameters", "_buffers"))]
+            for place in places:
+                for name, x in place.items():
+                    if isinstance(x, Tensor) and not is_lazy(x) and x.is_inference():
+                        copy = nn.Parameter(x.clone(), x.requires_grad) if isinstance(x, nn.Parameter) else x.clone()
+                        place[name] = copies.setdefault(x, copy)
