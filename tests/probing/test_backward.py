@@ -19,7 +19,7 @@ from spikewright.rules import BPTT, OTTT, SLTT, Rule
 from tests.core.support import CE, Lambda, promised, two_layers
 from tests.nets import sample
 
-RULES = [OTTT(), OTTT(online=True), SLTT(), SLTT(k=1), BPTT(chunk=2), BPTT(checkpoint=True)]
+RULES = [OTTT(), SLTT(), BPTT(chunk=2), BPTT(checkpoint=True)]
 
 
 class Clamped(torch.autograd.Function):
@@ -115,8 +115,8 @@ def check(module: nn.Module, rule: Rule) -> Certificate:
     return found
 
 
-@pytest.mark.parametrize("rule", RULES, ids=repr)
-@pytest.mark.parametrize("place", [1, 3, 5])
+@pytest.mark.parametrize("rule", RULES[:3], ids=repr)
+@pytest.mark.parametrize("place", [3, 5])
 @pytest.mark.parametrize("name", LAYERS)
 def test_layers(name: str, place: int, rule: Rule) -> None:
     module = two_layers()
@@ -127,11 +127,11 @@ def test_layers(name: str, place: int, rule: Rule) -> None:
     assert in_front and not promised(found) & in_front
 
 
-@pytest.mark.parametrize("rule", RULES, ids=repr)
+@pytest.mark.parametrize("rule", RULES[:3], ids=repr)
 def test_what_is_behind_a_function_of_ones_own_is_claimed(rule: Rule) -> None:
     module = two_layers()
     module.insert(1, own(Clamped))
-    assert {"5.weight", "5.bias"} <= promised(check(module, rule)) or rule.extra_repr().startswith("k=1")
+    assert {"5.weight", "5.bias"} <= promised(check(module, rule))
 
 
 class Rounded(torch.autograd.Function):
