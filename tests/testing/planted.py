@@ -350,8 +350,24 @@ class Twice(Loop):
         return 2 * rate.clamp(0, 1)
 
 
+class OwnForward(Loop):
+    def forward(self, current: Tensor) -> Tensor:
+        return super().forward(2 * current)
+
+
+class Floor(Loop):
+    def after(self, u: Tensor, s: Tensor) -> Tensor:
+        return super().after(u, s).clamp(min=-0.1)
+
+
 class OtherDecay(Loop):
     told = 0.8
+
+
+class HalfTheGradient(Loop):
+    def after(self, u: Tensor, s: Tensor) -> Tensor:
+        v = super().after(u, s)
+        return 0.5 * (v + v.detach())
 
 
 class Attached(Loop):
@@ -388,9 +404,12 @@ NEURONS: dict[str, tuple[str, Callable[[], Neuron]]] = {
     "loose": ("copies", Loose),
     "two decays": ("dynamics", TwoDecays),
     "twice": ("binary", Twice),
+    "own forward": ("no forward", OwnForward),
+    "floor": ("linear", Floor),
     "other decay": ("decay", OtherDecay),
+    "half the gradient": ("gradient by the decay", HalfTheGradient),
     "attached": ("soft, detached reset", Attached),
-    "hard": ("soft, detached reset", Hard),
+    "hard": ("soft reset", Hard),
     "other map": ("rate map", OtherMap),
     "flat map": ("rate map", FlatMap),
 }
