@@ -200,6 +200,13 @@ class WithoutHooks(Rule):
         yield Update(value.detach(), output.detach(), run.state, run)
 
 
+class ByItself(WithoutHooks):
+    """Differentiates as if there were no caller."""
+
+    def learn(self, batch: Batch) -> Iterator[Update]:
+        return super().learn(replace(batch, backward=Tensor.backward))
+
+
 class Signs(BPTT):
     """Makes gradients of its own from those of layers."""
 
@@ -212,7 +219,7 @@ class Signs(BPTT):
         for update in super().learn(batch):
             for p, old in zip(weights, before):
                 if p.grad is not None:
-                    p.grad = old + (p.grad - old).sign()
+                    p.grad = old + (p.grad - old).sign() * (p.grad - old).norm()
             yield update
 
 
@@ -244,6 +251,7 @@ RULES: dict[str, tuple[str, Callable[..., Rule], dict[str, Any]]] = {
     "says linear of root": ("memory", SaysLinearOfRoot, {}),
     "says cut": ("credit through time", SaysCut, {}),
     "says through": ("credit through time", SaysThrough, {}),
+    "by itself": ("backward", partial(ByItself, chunk=None), {}),
     "without hooks": ("layer hook", partial(WithoutHooks, chunk=None), {}),
     "signs": ("layer hook", Signs, {}),
 }
