@@ -123,6 +123,14 @@ class Answer:
         return _itself, (self._forward,)
 
 
+def unanswered(module: nn.Module) -> Callable[..., Any]:
+    """Return the forward of a module as it is outside of runs, in whatever thread one is under way."""
+    forward: Callable[..., Any] = module.forward
+    while isinstance(forward, Answer):
+        forward = forward._forward
+    return forward
+
+
 _NOTHING = object()
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from types import MethodType
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -9,9 +10,12 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.dropout import AlphaDropout, FeatureAlphaDropout, _DropoutNd
 from torch.nn.utils.parametrize import ParametrizationList
 
+from spikewright.answering import unanswered
 from spikewright.errors import NetworkError
 from spikewright.foreign import check_foreign
+from spikewright.layers.delay import SynapticDelay
 from spikewright.layers.feedback import Feedback
+from spikewright.layers.own_forward import PLAIN, has_own_forward
 from spikewright.neurons import Dynamics, Neuron
 from spikewright.returned import wrong
 from spikewright.temporal import Temporal
@@ -65,6 +69,7 @@ def find_sites(module: nn.Module) -> Sites:
     named = dict(module.named_modules())
     for name, m in named.items():
         check_foreign(name, m)
+        check_forward(name, m)
     if not any(isinstance(m, Neuron) for m in named.values()):
         raise NetworkError(
             f"Network was given {type(module).__name__} with no spiking neuron in it, so there is nothing to run over "
@@ -88,6 +93,33 @@ def find_sites(module: nn.Module) -> Sites:
         parametrizations={name: m for name, m in named.items() if isinstance(m, ParametrizationList)},
         identities=frozenset(map(id, named.values())),
         containers=_containers({**temporal, **synapses}),
+    )
+
+
+_BESIDE_SCAN = {nn.Module.forward, Neuron.forward, SynapticDelay.forward, Feedback.forward} | PLAIN
+"""Forwards that say nothing about what happens in a run."""
+
+
+def check_forward(name: str, module: nn.Module) -> None:
+    """Raise `NetworkError` if a module has a forward that a run would never call, because it calls its scan.
+
+    Args:
+        name: Of the module.
+        module: A part of a network.
+    """
+    if not isinstance(module, Temporal):
+        return
+    forward = unanswered(module)
+    if has_own_forward(module, forward, default=True):  # which is run, once
+        return
+    if isinstance(forward, MethodType) and forward.__func__ in _BESIDE_SCAN:
+        return
+    replaced = getattr(forward, "__func__", None) is not type(module).forward
+    found = "whose forward was replaced" if replaced else "which has a forward of its own"
+    raise NetworkError(
+        f"'{name}' is {type(module).__name__}, a module with a scan, {found}. A run hands whole chunks of time to the "
+        "scan and would never call that forward. Put what it does into scan, or into a module in front of it or "
+        "behind it."
     )
 
 

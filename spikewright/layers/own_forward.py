@@ -21,7 +21,7 @@ from spikewright.temporal import Temporal
 
 Forward = Callable[[Tensor], Tensor]
 
-_PLAIN = {
+PLAIN = {
     _BatchNorm.forward,
     nn.SyncBatchNorm.forward,
     nn.Dropout.forward,
@@ -29,6 +29,7 @@ _PLAIN = {
     nn.Dropout2d.forward,
     nn.Dropout3d.forward,
 }
+"""Forwards of torch: what a module with one of them does is its operation."""
 _SCANS = {JOINT.scan, PER_STEP.scan, SharedDropout.scan, StepDropout.scan}
 
 
@@ -45,7 +46,7 @@ def has_own_forward(module: nn.Module, forward: Forward, default: bool) -> bool:
     """
     if not isinstance(module, _BatchNorm | _DropoutNd):
         return False
-    if isinstance(forward, MethodType) and forward.__func__ in _PLAIN:
+    if isinstance(forward, MethodType) and forward.__func__ in PLAIN:
         return False
     if isinstance(module, Temporal) and type(module).scan not in _SCANS:
         return False

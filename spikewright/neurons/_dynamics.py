@@ -14,7 +14,7 @@ class Dynamics:
         decay: Share :math:`\lambda` of the potential that is left after a step, a number or one per channel: the
             potential is a sum of inputs weighted by :math:`\lambda^{age}`, less what resets took off.  `None`: there is
             no such number.
-        linear: Between spikes, the potential is linear in the current.
+        linear: Between spikes, the potential is linear in the current, however strong: without floor or ceiling.
         rate_map: Maps a mean current `[batch, *feature]` to the mean output that the neuron tends to over many steps,
             differentiable; `None`: there is no such map.
         binary: All it emits is zeros and ones.

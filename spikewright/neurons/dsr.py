@@ -5,10 +5,11 @@ CVPR 2022, arXiv 2205.00459.
 """
 
 import math
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import ParametrizationList, is_parametrized
 
 from spikewright.arguments import check_number
 from spikewright.errors import ConfigError
@@ -76,8 +77,18 @@ class _Weighted(Neuron):
 
     @torch.no_grad()
     def project(self) -> None:
-        if isinstance(self.threshold, Tensor):
-            self.threshold.clamp_(min=self.floor)
+        threshold: float | Tensor = self.threshold
+        if not isinstance(threshold, Tensor):
+            return
+        if not is_parametrized(self, "threshold"):
+            threshold.clamp_(min=self.floor)
+        elif threshold < self.floor and all(hasattr(step, "right_inverse") for step in self._computed):
+            self.threshold = threshold.clamp(min=self.floor)  # type: ignore[assignment]
+
+    @property
+    def _computed(self) -> ParametrizationList:
+        """What computes the threshold, where it is parametrized."""
+        return cast(ParametrizationList, self.get_submodule("parametrizations.threshold"))
 
     def extra_repr(self) -> str:
         learned = ", learn_threshold=True" if isinstance(self.threshold, Tensor) else ""

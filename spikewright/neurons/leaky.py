@@ -1,7 +1,7 @@
 """The leaky integrate-and-fire neuron."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +37,8 @@ class LIF(Neuron):
         detach_reset: See `Neuron`.
         surrogate: See `Neuron`.
         learn_tau: Train the time constant (a parametric LIF): the parameter is the logit of the leak, so `tau` is
-            only its start value, and must be above 1.  It is cast as every parameter is.
+            only its start value, and must be above 1.  It is cast as every parameter is, and may be parametrized as
+            `leak_logit` (`torch.nn.utils.parametrize`).
         inplace: See `Neuron`.
         rest: See `Neuron`.
         gain: See `Neuron`.
@@ -76,6 +77,7 @@ class LIF(Neuron):
         )
         value = _time_constants(tau, learn_tau)
         self._leak: float | None = None
+        self._learned = learn_tau
         if learn_tau:
             # sigmoid(log(tau - 1)) = 1 - 1/tau
             self.leak_logit = nn.Parameter(torch.log(value - 1).to(torch.get_default_dtype()))
@@ -88,9 +90,10 @@ class LIF(Neuron):
     def leak(self) -> float | Tensor:
         if self._leak is not None:
             return self._leak
-        if "leak_logit" in self._parameters:
-            return torch.sigmoid(self.leak_logit.to(precision(self.leak_logit)))
-        return self.get_buffer("leaks")
+        if self._learned:  # the parameter, or what a parametrization or a hook computes in its place
+            logit = self.leak_logit
+            return torch.sigmoid(logit.to(precision(logit)))
+        return cast(Tensor, self.leaks)
 
     @property
     def tau(self) -> float | Tensor:
@@ -121,7 +124,7 @@ class LIF(Neuron):
     def extra_repr(self) -> str:
         tau = torch.as_tensor(self.tau)
         shown = f"{tau.item():.4g}" if tau.numel() == 1 else f"<{tau.numel()} values>"
-        learned = ", learn_tau=True" if "leak_logit" in self._parameters else ""
+        learned = ", learn_tau=True" if self._learned else ""
         return f"tau={shown}{learned}, {super().extra_repr()}"
 
 

@@ -45,8 +45,8 @@ def _traced(cell: Cell, x: Tensor) -> tuple[Tensor, Tensor]:
     return whole, expected.detach()
 
 
-def decay(cell: Cell) -> None:
-    """Far below the threshold, what is left of a current after some steps is the decay to the power of their number."""
+def decaying_gradient(cell: Cell) -> None:
+    """Far below the threshold, the gradient of a current falls by the decay from step to step."""
     dynamics = cell.neuron().dynamics
     if dynamics.decay is None or not (dynamics.linear and dynamics.detached_reset):
         return
@@ -56,11 +56,11 @@ def decay(cell: Cell) -> None:
     last = grad[-1]
     if not last.all():  # a surrogate may have no slope there
         return
-    kept = torch.as_tensor(neuron.decay_at(x)).detach().double()
+    kept = torch.as_tensor(neuron.decay_at(x), dtype=torch.float64).detach()
     expected = torch.stack([torch.ones_like(last) * kept**age for age in reversed(range(STEPS))])
     tables = {"share": grad / last}, {"share": expected}
-    cell.contract("decay").agree(
-        *tables, 1e-5, "what the last step sees of a current, and the decay to the power of age"
+    cell.contract("gradient by the decay").agree(
+        *tables, 1e-6, "the gradient of a current at later steps, and the decay to the power of its age"
     )
 
 
@@ -121,7 +121,7 @@ def rates(cell: Cell) -> None:
     expected = dynamics.rate_map(current.requires_grad_())
     contract.holds(expected.requires_grad, "its rate map is not differentiable.")
     expected, full = expected.detach(), float(expected.detach().abs().max())
-    kept = torch.as_tensor(1.0 if dynamics.decay is None else dynamics.decay).detach().double()
+    kept = torch.as_tensor(1.0 if dynamics.decay is None else dynamics.decay, dtype=torch.float64).detach()
     for steps in (64, 512):
         with torch.no_grad():
             sent, _ = run(neuron, current.detach().expand(steps, *current.shape))

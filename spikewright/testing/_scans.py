@@ -10,7 +10,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from spikewright.errors import NetworkError
 from spikewright.neurons import Neuron
+from spikewright.sites import check_forward
 from spikewright.temporal import SiteState
 from spikewright.testing.contracts import Contract, Table
 
@@ -85,6 +87,14 @@ def differentiated(
     grads = torch.autograd.grad((weights * sent).sum(), list(wanted.values()), allow_unused=True)
     found = {n: torch.zeros_like(v) if g is None else g for (n, v), g in zip(wanted.items(), grads)}
     return {"output": sent.detach()} | {f"gradient of {name}": value for name, value in found.items()}
+
+
+def no_forward(cell: Cell) -> None:
+    """It has no forward of its own, which a run would never call."""
+    try:
+        check_forward("it", cell.neuron())
+    except NetworkError as error:
+        cell.contract("no forward").broken(str(error))
 
 
 def shapes_and_types(cell: Cell) -> None:

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from spikewright.losses import Loss, PerStep, standard_loss
 from spikewright.network import Network
 from spikewright.rules import ContinualRule, Rule, Update, steps_at_once
+from spikewright.rules._batch import Backward, plain_backward
 from spikewright.temporal import State
 from spikewright.testing.contracts import Contract, Table
 from spikewright.testing.nets import NETS
@@ -88,12 +89,13 @@ class Trial:
         data: tuple[Tensor, Tensor] | None = None,
         loss: Loss | None = None,
         state: State | None = None,
+        backward: Backward = plain_backward,
     ) -> Learned:
         """Run a rule on a batch, with the same random numbers every time; what is left out is as new."""
         rule, net = rule or self.make(), net or self.net
         x, y = data or self.data()
         torch.manual_seed(3)
-        updates = list(rule.updates(net, x, y, loss or self.loss, state))
+        updates = list(rule.updates(net, x, y, loss or self.loss, state, backward))
         return Learned(updates, gradients(net))
 
 

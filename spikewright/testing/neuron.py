@@ -5,10 +5,11 @@ from collections.abc import Callable
 import torch
 
 from spikewright.neurons import Neuron
-from spikewright.testing import _declared, _scans
+from spikewright.testing import _declared, _potential, _scans
 from spikewright.testing._scans import Cell
 
 CONTRACTS: tuple[Callable[[Cell], None], ...] = (
+    _scans.no_forward,
     _scans.shapes_and_types,
     _scans.live,
     _scans.state_in_place,
@@ -18,7 +19,10 @@ CONTRACTS: tuple[Callable[[Cell], None], ...] = (
     _scans.copies,
     _declared.declared,
     _declared.binary,
-    _declared.decay,
+    _potential.linear,
+    _potential.decay,
+    _potential.soft,
+    _declared.decaying_gradient,
     _declared.reset,
     _declared.traceable,
     _declared.rates,
@@ -33,9 +37,10 @@ def assert_neuron(make: Callable[[], Neuron], *, channels: int = 3) -> None:
     A scan of a chunk is a scan of its steps; neither the state nor the current is changed in place;
     `through_time=False` cuts all credit between steps; samples know nothing of each other; shape, dtype and device of
     the current are kept; a copy, a pickle and a `state_dict` do the same.  And what `dynamics` declares is what is
-    measured: zeros and ones only, the decay, a soft and detached reset, the rate map; OTTT and DSR refuse a neuron that
-    does not declare what they need.  What is declared but cannot be seen from outside, such as a detached reset
-    without a decay, is not looked at.
+    measured: zeros and ones only, a potential that is linear in the current (after weak and strong currents of both
+    signs, by the current that it still takes to fire), the decay, a soft and detached reset, the rate map; OTTT and DSR
+    refuse a neuron that does not declare what they need.  What is declared but cannot be seen from outside, such as a
+    detached reset without a decay, is not looked at.
 
     Args:
         make: Builds the neuron.

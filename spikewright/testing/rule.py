@@ -8,6 +8,7 @@ from spikewright.errors import ConfigError, nearest
 from spikewright.losses import Loss
 from spikewright.rules import Rule
 from spikewright.testing import _keeping, _learning
+from spikewright.testing._backward import backward
 from spikewright.testing._trials import Trial
 from spikewright.testing.nets import NETS
 
@@ -19,6 +20,7 @@ EVERYWHERE: tuple[Callable[[Trial], None], ...] = (
     _keeping.state_dict,
     _learning.live_gradients,
     _learning.no_error,
+    backward,
     _learning.accumulation,
     _learning.order_of_the_batch,
     _learning.chunks,
@@ -42,9 +44,10 @@ def assert_rule(
 
     On every network it either learns or is refused before the first step.  Where it learns: every parameter gets a
     gradient; neither the chunk nor the order of the batch changes it; it is BPTT's where `exact` says so, for one step
-    and for several; no error leaves none; it is added to `.grad`; a sequence may be taken up in the middle; a rule goes
-    on from its `state_dict`, and a copy of it leaves it alone; two runs are the same; the network stays as it was.  And
-    what `traits` declare is what is measured: credit through time, updates, memory, where gradients come from.
+    and for several; no error leaves none; it is added to `.grad`, and is as many times as large as `backward` makes the
+    losses (in a second task too, where a rule goes around another); a sequence may be taken up in the middle; a rule
+    goes on from its `state_dict`, and a copy of it leaves it alone; two runs are the same; the network stays as it was.
+    And what `traits` declare is what is measured: credit through time, updates, memory, where gradients come from.
 
     Args:
         make: Builds the rule; takes `chunk`.

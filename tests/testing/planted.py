@@ -200,6 +200,13 @@ class WithoutHooks(Rule):
         yield Update(value.detach(), output.detach(), run.state, run)
 
 
+class ByItself(WithoutHooks):
+    """Differentiates as if there were no caller."""
+
+    def learn(self, batch: Batch) -> Iterator[Update]:
+        return super().learn(replace(batch, backward=Tensor.backward))
+
+
 class Signs(BPTT):
     """Makes gradients of its own from those of layers."""
 
@@ -212,7 +219,7 @@ class Signs(BPTT):
         for update in super().learn(batch):
             for p, old in zip(weights, before):
                 if p.grad is not None:
-                    p.grad = old + (p.grad - old).sign()
+                    p.grad = old + (p.grad - old).sign() * (p.grad - old).norm()
             yield update
 
 
@@ -244,6 +251,7 @@ RULES: dict[str, tuple[str, Callable[..., Rule], dict[str, Any]]] = {
     "says linear of root": ("memory", SaysLinearOfRoot, {}),
     "says cut": ("credit through time", SaysCut, {}),
     "says through": ("credit through time", SaysThrough, {}),
+    "by itself": ("backward", partial(ByItself, chunk=None), {}),
     "without hooks": ("layer hook", partial(WithoutHooks, chunk=None), {}),
     "signs": ("layer hook", Signs, {}),
 }
@@ -350,8 +358,24 @@ class Twice(Loop):
         return 2 * rate.clamp(0, 1)
 
 
+class OwnForward(Loop):
+    def forward(self, current: Tensor) -> Tensor:
+        return super().forward(2 * current)
+
+
+class Floor(Loop):
+    def after(self, u: Tensor, s: Tensor) -> Tensor:
+        return super().after(u, s).clamp(min=-0.1)
+
+
 class OtherDecay(Loop):
     told = 0.8
+
+
+class HalfTheGradient(Loop):
+    def after(self, u: Tensor, s: Tensor) -> Tensor:
+        v = super().after(u, s)
+        return 0.5 * (v + v.detach())
 
 
 class Attached(Loop):
@@ -388,9 +412,12 @@ NEURONS: dict[str, tuple[str, Callable[[], Neuron]]] = {
     "loose": ("copies", Loose),
     "two decays": ("dynamics", TwoDecays),
     "twice": ("binary", Twice),
+    "own forward": ("no forward", OwnForward),
+    "floor": ("linear", Floor),
     "other decay": ("decay", OtherDecay),
+    "half the gradient": ("gradient by the decay", HalfTheGradient),
     "attached": ("soft, detached reset", Attached),
-    "hard": ("soft, detached reset", Hard),
+    "hard": ("soft reset", Hard),
     "other map": ("rate map", OtherMap),
     "flat map": ("rate map", FlatMap),
 }
