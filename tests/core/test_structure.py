@@ -15,7 +15,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 LAYERS = [
     ["errors", "text", "snapshot", "as_recorded", "uncompiled"],
-    ["arguments", "dataflow", "returned"],
+    ["arguments", "dataflow", "returned", "real_numbers"],
     ["temporal", "trial", "surrogate", "metrics", "criterion"],
     ["kernels", "operations", "folded", "holding", "interception", "foreign", "delays"],
     ["answering", "neurons", "synapse", "layers", "losses"],
