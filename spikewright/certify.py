@@ -12,6 +12,7 @@ from spikewright.errors import InputError
 from spikewright.losses import Loss
 from spikewright.metrics.precision import Precisions
 from spikewright.network import Network
+from spikewright.real_numbers import as_real
 from spikewright.rules import BPTT, Rule, fresh_copy
 from spikewright.text import aligned
 from spikewright.trial import untouched
@@ -110,10 +111,10 @@ def certify(net: Network, rule: Rule, x: Tensor, y: Tensor, loss: Loss, referenc
         raise InputError("certify compares gradients, but no parameter of the network requires one. Unfreeze some.")
     ours, theirs = (_gradients(net, r, x, y, loss, parameters) for r in (rule, reference or BPTT()))
     wiring, seen = net.wiring(x), _precisions(net, x)
-    largest = max(gradient.double().norm().item() for gradient in theirs.values())
+    largest = max(_numbers(gradient).norm().item() for gradient in theirs.values())
     rows = []
     for name, parameter in parameters.items():
-        a, b = ours[name].double(), theirs[name].double()
+        a, b = _numbers(ours[name]), _numbers(theirs[name])
         difference, size = (a - b).norm().item(), b.norm().item()
         precision = seen.lowest(parameter.dtype)
         rounding = ROUNDING.get(precision, 1e-2) * largest
@@ -149,6 +150,11 @@ def _gradients(
         for _ in learner.updates(net, x.detach(), y, loss):
             pass
         return {n: torch.zeros_like(p) if p.grad is None else p.grad.clone() for n, p in parameters.items()}
+
+
+def _numbers(gradient: Tensor) -> Tensor:
+    """Return the real numbers that a gradient is made of, in double precision."""
+    return as_real(gradient).double()
 
 
 def _ratio(a: float, b: float, nothing: float = 0.0) -> float:

@@ -16,7 +16,13 @@ class _Mark:
 
     def is_on(self, x: Tensor) -> bool:
         root = _root(x)
-        return self._root() is root and x.numel() == root.numel() and x._version == self._version
+        same = self._root() is root and x.numel() == root.numel() and x._version == self._version
+        return same and _read_as(x) == _read_as(root)
+
+
+def _read_as(x: Tensor) -> tuple[object, ...]:
+    """Return how the memory of a tensor is read, which a view may change: another type, conjugated, negated."""
+    return x.dtype, x.is_conj(), x.is_neg()
 
 
 def _root(x: Tensor) -> Tensor:

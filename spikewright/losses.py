@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from spikewright.criterion import Criterion, applied, check_criterion
 from spikewright.errors import ConfigError, IncompatibleRule, InputError, ShapeError
+from spikewright.real_numbers import real_type
 from spikewright.text import counted
 
 LossOf = Literal["any", "steps", "rate"]
@@ -249,8 +250,9 @@ class OnRate(Loss):
     def mean(self, output: Tensor) -> Tensor:
         if self.leak == 1:
             return super().mean(output)
-        weights = self.leak ** torch.arange(len(output) - 1, -1, -1, dtype=output.dtype, device=output.device)
-        return torch.tensordot(weights / weights.sum(), output, 1)
+        kind = real_type(output.dtype)
+        weights = self.leak ** torch.arange(len(output) - 1, -1, -1, dtype=kind, device=output.device)
+        return torch.tensordot((weights / weights.sum()).to(output.dtype), output, 1)
 
 
 def standard_loss(loss_of: LossOf) -> type[PerStep] | type[OnRate]:

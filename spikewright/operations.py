@@ -2,6 +2,8 @@
 
 For y = op(x, W): the gradient at x needs W but not x, and the gradient at W needs x but not W.  So one call to the
 ordinary backward with another tensor in the place of x gives the weight gradient at that tensor, at no extra cost.
+
+Gradients of complex numbers are those of torch, dL/dRe + i dL/dIm, so that W and x enter them conjugated.
 """
 
 from abc import ABC, abstractmethod
@@ -55,7 +57,7 @@ class Operation(ABC):
     def bias_gradient(self, grad: Tensor, factor: Tensor) -> Tensor:
         """Sum `grad` over all but channels, each step weighted by its entry of `factor`, `[time]`."""
         rows = self.rows(grad)
-        return factor.to(rows.dtype).repeat_interleave(len(rows) // len(factor)) @ rows
+        return factor.to(rows.dtype).conj().repeat_interleave(len(rows) // len(factor)) @ rows
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,8 @@ class Linear(Operation):
 
     def backward(self, grad: Tensor, factor: Tensor, weight: Tensor, needed: Needed) -> Gradients:
         need_x, need_weight, need_bias = needed
-        for_weight = self.rows(grad).T @ factor.flatten(0, -2) if need_weight else None
-        return grad @ weight if need_x else None, for_weight, self.rows(grad).sum(0) if need_bias else None
+        for_weight = self.rows(grad).T @ factor.flatten(0, -2).conj() if need_weight else None
+        return grad @ weight.conj() if need_x else None, for_weight, self.rows(grad).sum(0) if need_bias else None
 
     def rows(self, grad: Tensor) -> Tensor:
         return grad.flatten(0, -2)
@@ -84,7 +86,7 @@ class Linear(Operation):
         return x.flatten(0, -2)
 
     def at_patches(self, grad: Tensor, patches: Tensor, weight: Tensor) -> Tensor:
-        return self.rows(grad).T @ patches
+        return self.rows(grad).T @ patches.conj()
 
     def expects(self, weight: Tensor) -> str:
         return f"[batch, ..., {weight.shape[1]}]"
@@ -157,6 +159,22 @@ class Convolution(Operation):
         return self.function(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
 
     def backward(self, grad: Tensor, factor: Tensor, weight: Tensor, needed: Needed) -> Gradients:
+        return (self._complex_backward if grad.is_complex() else self._real_backward)(grad, factor, weight, needed)
+
+    def _complex_backward(self, grad: Tensor, factor: Tensor, weight: Tensor, needed: Needed) -> Gradients:
+        """Put the gradients together of those of real convolutions, as torch has no others."""
+        parts = (needed[0], needed[1], False)
+        g, x, w = ((z.real.contiguous(), z.imag.contiguous()) for z in (grad, factor, weight))
+        straight = (self._real_backward(g[i], x[i], w[i], parts) for i in (0, 1))
+        crossed = (self._real_backward(g[1 - i], x[i], w[i], parts) for i in (0, 1))
+        real, imaginary = zip(*straight), zip(*crossed)
+        for_x, for_weight, _ = (
+            None if a is None or b is None or c is None or d is None else torch.complex(a + b, c - d)
+            for (a, b), (c, d) in zip(real, imaginary)
+        )
+        return for_x, for_weight, self.rows(grad).sum(0) if needed[2] else None
+
+    def _real_backward(self, grad: Tensor, factor: Tensor, weight: Tensor, needed: Needed) -> Gradients:
         return torch.ops.aten.convolution_backward(
             grad,
             factor,
@@ -185,7 +203,7 @@ class Convolution(Operation):
 
     def at_patches(self, grad: Tensor, patches: Tensor, weight: Tensor) -> Tensor:
         by_group = grad.flatten(2).unflatten(1, (self.groups, -1)).permute(1, 2, 0, 3).flatten(2)
-        return (by_group @ patches.unflatten(0, (self.groups, -1))).reshape(weight.shape)
+        return (by_group @ patches.conj().unflatten(0, (self.groups, -1))).reshape(weight.shape)
 
     def expects(self, weight: Tensor) -> str:
         return f"[batch, {self._channels(weight)}{', size' * self.dimensions}]"

@@ -13,6 +13,7 @@ from spikewright.errors import ConfigError, ShapeError
 from spikewright.losses import standard_loss
 from spikewright.metrics.memory import SavedBytes
 from spikewright.network import Network
+from spikewright.real_numbers import as_real
 from spikewright.returned import described
 from spikewright.rules import Rule, fresh_copy, steps_at_once
 from spikewright.temporal import is_static
@@ -177,7 +178,7 @@ def _saved_bytes(net: Network, rule: Rule, steps: int, inputs: _Inputs) -> int:
         _wiring(net, x, inputs)  # its probe is not part of a step
         learner = fresh_copy(rule, net, x)
         with SavedBytes() as saved:
-            loss = standard_loss(rule.traits.loss)(lambda output, _: output.square().mean())
+            loss = standard_loss(rule.traits.loss)(lambda output, _: as_real(output).square().mean())
             for _ in learner.updates(net, x, y, loss):
                 pass
     return saved.peak

@@ -1,6 +1,7 @@
 """One pass over one sequence: it holds the state and answers for neurons and synapses while their network runs."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from itertools import chain
 from typing import Any, Protocol
@@ -275,7 +276,7 @@ class Run:
             grads = grads and not self._cut
             if self._hooks is not None:
                 chunk = self._sent("on_current", self._hooks.on_current(site, chunk), chunk)
-        with torch.set_grad_enabled(grads):
+        with torch.set_grad_enabled(grads), _as_real(site, module, chunk):
             answer = self._going_on(site, chunk, module.scan, chunk, state, self._through_time)
         return check_scan(module, answer, chunk) if self._first and type(module).scan is not Neuron.scan else answer
 
@@ -325,6 +326,21 @@ class Run:
     def _at_source(self, name: str, forward: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         self._emitted[name] = forward(*args, **kwargs)
         return self._emitted[name]
+
+
+@contextmanager
+def _as_real(site: str, module: Temporal, x: Tensor) -> Iterator[None]:
+    """Say of an error of a layer that it is given complex numbers, if torch does not know what to do with them."""
+    try:
+        yield
+    except NotImplementedError as error:
+        if not x.is_complex():
+            raise
+        raise NetworkError(
+            f"'{site}' ({type(module).__name__}) was given complex numbers, with which it does something that is known "
+            f"for real ones only: {str(error).partition(chr(10))[0]}. Read them as real in front of it, such as "
+            "z.real, z.abs(), or torch.view_as_real(z).flatten(-2)."
+        ) from error
 
 
 def _in_full(x: Tensor) -> Tensor:

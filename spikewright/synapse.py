@@ -88,6 +88,10 @@ def _misfits(arrival: SynapticInput, operation: Operation, x: Tensor, weight: Te
     back: Any = arrival.back
     if back is not None and not (isinstance(back, Tensor) and back.shape == weight.shape):
         yield f"in back the shape of the weight, {list(weight.shape)}", back
+    parts = {"a presynaptic factor": factor, "a presynaptic_bias": by_step, "weights in back": back}
+    for what, part in parts.items():
+        if isinstance(part, Tensor) and part.is_complex() and not weight.is_complex():
+            yield f"{what} of real numbers, as the weight of the layer is real", part
     if arrival.project is not None and not callable(arrival.project):
         yield "a function in project", arrival.project
 
@@ -135,7 +139,7 @@ class _Transmit(torch.autograd.Function):
         if need_bias and by_step:
             for_bias = ctx.operation.bias_gradient(grad, presynaptic_bias)
         elif need_bias and presynaptic_bias is not None:
-            for_bias = for_bias * presynaptic_bias.to(grad.dtype)
+            for_bias = for_bias * presynaptic_bias.to(grad.dtype).conj()
         if for_value is not None and ctx.times > 1:
             for_value = for_value.unflatten(0, (ctx.times, -1)).sum(0)
         return None, for_value, for_weight, for_bias, None, None, None, None

@@ -5,10 +5,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from spikewright.certify import certify as certify_gradient
 from spikewright.cli.common import check_writable, read_flags, take_weights, write_json
+from spikewright.real_numbers import in_double
 from spikewright.train import build
 from spikewright.train.checkpoint import load
 
@@ -60,8 +59,8 @@ def certify(
             experiment.rule.load_state_dict(saved["parts"]["rule"])
     x, y = next(experiment.training.epoch(0))
     if double:
-        experiment.net.to(torch.float64)
-        experiment.rule.to(torch.float64)
+        in_double(experiment.net)
+        in_double(experiment.rule)
         x = x.double()
     certificate = certify_gradient(experiment.net, experiment.rule, x, y, experiment.loss)
     result = {"ok": certificate.ok, **asdict(certificate)}

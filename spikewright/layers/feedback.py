@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from spikewright.real_numbers import real_type
 from spikewright.temporal import SiteState, Temporal
 
 
@@ -37,7 +38,8 @@ class Feedback(Temporal):
         if last is None:
             return x, state
         if not torch.is_autocast_enabled(x.device.type):
-            last = last.to(x.dtype)  # which may have changed since the last step
+            kind = real_type(x.dtype)  # which may have changed since the last step
+            last = last.to(kind.to_complex() if last.is_complex() else kind)
         return x + self.transform(last).unflatten(0, x.shape[:2]), state
 
     def forward(self, x: Tensor) -> Tensor:

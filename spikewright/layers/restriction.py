@@ -26,6 +26,7 @@ from torch.nn.utils.parametrize import register_parametrization
 
 from spikewright.errors import ConfigError
 from spikewright.layers.weight_standardization import ScaledWSConv2d, ScaledWSLinear
+from spikewright.real_numbers import real_type
 
 Layer = TypeVar("Layer", bound=nn.Module)
 Size = tuple[int, ...]
@@ -177,7 +178,7 @@ class SpectralRestriction(nn.Module):
                 "norm. Initialise the weight with finite values that are not all zero."
             )
         self.limit, self._linear_map = limit, apply
-        self.gain = nn.Parameter(sigma.clamp(max=limit).to(weight.dtype))
+        self.gain = nn.Parameter(sigma.clamp(max=limit).to(real_type(weight.dtype)))
         self.register_buffer("u", u.to(weight.dtype))
         self.register_buffer("v", v.to(weight.dtype))
 
@@ -187,7 +188,7 @@ class SpectralRestriction(nn.Module):
             if self.training and torch.is_grad_enabled() and not self._has_seen(weight):
                 self.iterate(weight)
             # Of copies: the next use writes to the buffers, perhaps before this one is differentiated.
-            sigma = (self.u.clone() * self._linear_map(weight, self.v.clone())).sum()
+            sigma = (self.u.clone().conj() * self._linear_map(weight, self.v.clone())).real.sum()
             return self.gain.clamp(-self.limit, self.limit) / sigma * weight
 
     @torch.no_grad()
@@ -273,9 +274,10 @@ def _normed(x: Tensor) -> tuple[Tensor, Tensor]:
 @torch.inference_mode(False)
 def _largest(weight: Tensor, apply: Bilinear, shape: Size, iterations: int) -> tuple[Tensor, Tensor, Tensor]:
     """Find the largest singular value in double precision; returns u, v and the value."""
-    weight = weight.to(torch.float64, copy=True)
+    kind = torch.complex128 if weight.is_complex() else torch.float64
+    weight = weight.to(kind, copy=True)
     # Random numbers of its own: measuring a layer does not change what is drawn after it.
-    v = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).to(weight.device)
+    v = torch.randn(shape, dtype=kind, generator=torch.Generator().manual_seed(0)).to(weight.device)
     u, v, sigma = _iterate(weight, apply, v)
     for _ in range(iterations - 1):
         before = sigma

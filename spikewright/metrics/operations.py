@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from spikewright.real_numbers import as_real
+
 if TYPE_CHECKING:
     from spikewright.operations import Operation
 
@@ -53,11 +55,13 @@ class Work:
     """What one synapse does in one step, per sample, averaged over a sequence.
 
     Attributes:
-        dense: Products of an input and a weight, zeros included.
+        dense: Products of an input and a weight, zeros included; complex numbers are counted as the real ones that
+            they are made of.
         active: Share of its input that is not zero.
         spiking: All of the rest is one value, so that a product is an addition of a weight.
         times: Steps that were seen.
-        inputs: Entries of its input.
+        inputs: Numbers that its input is made of.
+        parts: Real numbers that each of its weights is made of: 2 if they are complex.
     """
 
     dense: float
@@ -65,6 +69,7 @@ class Work:
     spiking: bool
     times: int = 1
     inputs: int = 0
+    parts: int = 1
 
     @property
     def forward(self) -> Operations:
@@ -88,8 +93,11 @@ class SynapseCounter:
         filled = x != 0
         values = x[filled]
         spiking = values.numel() == 0 or bool((values == values[0]).all())
-        dense = rows[0].numel() * weight[0].numel()
-        work = Work(dense, float(filled.double().mean()), spiking, inputs=x[0].numel())
+        parts, products = 1 + weight.is_complex(), 1
+        if weight.is_complex():  # real numbers on their way through complex weights need half of the products
+            products = 4 if x.is_complex() and bool(x.imag.any()) else 2
+        dense = products * rows[0].numel() * weight[0].numel()
+        work = Work(dense, float(filled.double().mean()), spiking, inputs=as_real(x[0]).numel(), parts=parts)
         self._seen.setdefault(site, []).append(work)
 
     @property
@@ -97,11 +105,12 @@ class SynapseCounter:
         """By site of the synapse."""
         return {
             site: Work(
-                w[0].dense,
+                max(one.dense for one in w),
                 sum(one.active for one in w) / len(w),
                 all(one.spiking for one in w),
                 len(w),
                 w[0].inputs,
+                w[0].parts,
             )
             for site, w in self._seen.items()
         }

@@ -3,13 +3,14 @@
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from spikewright.real_numbers import is_continuous, real_type
+
 
 class Precisions(TorchDispatchMode):
-    """Collects the types of all real numbers that are computed while it is active.
+    """Collects the types of all real numbers that are computed while it is active, parts of complex ones included.
 
     >>> with Precisions() as seen, torch.autocast("cpu", torch.bfloat16):
     ...     y = torch.nn.Linear(2, 2)(torch.ones(1, 2))
@@ -23,9 +24,9 @@ class Precisions(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        self.types.update(t.dtype for t in tree_leaves(result) if isinstance(t, Tensor) and t.is_floating_point())
+        self.types.update(real_type(t.dtype) for t in tree_leaves(result) if is_continuous(t))
         return result
 
     def lowest(self, dtype: torch.dtype) -> torch.dtype:
         """Return the coarsest of the types that were seen and another one."""
-        return max((*self.types, dtype), key=lambda seen: torch.finfo(seen).eps)
+        return max((*self.types, real_type(dtype)), key=lambda seen: torch.finfo(seen).eps)

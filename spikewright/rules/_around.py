@@ -11,6 +11,7 @@ from spikewright.arguments import check_tensor
 from spikewright.errors import ConfigError, IncompatibleRule, nearest
 from spikewright.losses import Loss
 from spikewright.network import Network
+from spikewright.real_numbers import check_real
 from spikewright.rules._base import Rule, reference_rule
 from spikewright.sites import Sites
 from spikewright.wiring import Wiring, module_name
@@ -162,4 +163,6 @@ def synapse_weight(name: str, module: nn.Module) -> nn.Parameter:
         )
     if not isinstance(weight, nn.Parameter):
         raise IncompatibleRule(f"'{name}' has no weight of its own, but one that is computed. {advice}")
+    why = "protects directions of real inputs"
+    check_real("A rule that projects gradients", f"the weight of '{name}'", weight, why, advice)
     return weight

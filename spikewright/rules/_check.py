@@ -11,6 +11,7 @@ from spikewright.errors import ConfigError, IncompatibleRule, InputError
 from spikewright.holding import exclusively
 from spikewright.losses import Loss
 from spikewright.network import Network
+from spikewright.real_numbers import is_continuous
 from spikewright.resuming import check_state
 from spikewright.rules._chunk import steps_at_once
 from spikewright.temporal import State, is_static
@@ -101,7 +102,7 @@ def _check_moves(rule: "Rule", net: Network, x: Tensor, state: State | None) -> 
 
 def _check_finite(x: Tensor) -> None:
     once = x.detach()[:1] if is_static(x) else x.detach()
-    if not x.dtype.is_floating_point or bool(torch.isfinite(once.sum())):
+    if not is_continuous(x) or bool(torch.isfinite(once.sum())):
         return
     where = (~torch.isfinite(x)).nonzero()
     if not len(where):  # finite values whose sum is not

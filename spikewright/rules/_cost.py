@@ -61,5 +61,7 @@ class Done:
 
     @property
     def weights_behind_neurons(self) -> int:
-        """Weights that errors cross on their way back, if they go back by the forward weights."""
-        return sum(math.prod(synapse.weight) for synapse in self.wiring.synapses.values() if synapse.senders)
+        """Numbers that errors cross on their way back, if they go back by the forward weights."""
+        crossed = {site: synapse for site, synapse in self.wiring.synapses.items() if synapse.senders}
+        parts = {site: self.work[site].parts if site in self.work else 1 for site in crossed}
+        return sum(parts[site] * math.prod(synapse.weight) for site, synapse in crossed.items())

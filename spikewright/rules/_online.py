@@ -12,6 +12,7 @@ from spikewright.errors import ConfigError
 from spikewright.hooks import Hooks
 from spikewright.metrics.operations import Operations
 from spikewright.network import Network
+from spikewright.real_numbers import is_continuous, real_type
 from spikewright.rules._base import Rule, Update
 from spikewright.rules._batch import Batch
 from spikewright.rules._chunk import Chunk, steps_at_once
@@ -97,7 +98,8 @@ class OnlineRule(Rule):
             return
         wiring = net.wiring(x)
         targets = reached(wiring, self.local, self.spatial.route)
-        widest = max((p.dtype for p in net.module.parameters() if p.is_floating_point()), key=_width, default=x.dtype)
+        kinds = (real_type(p.dtype) for p in net.module.parameters() if is_continuous(p))
+        widest = max(kinds, key=_width, default=real_type(x.dtype))
         like = torch.empty(0, device=x.device, dtype=torch.float64 if widest == torch.float64 else torch.float32)
         if self.local is not None:
             self.local.prepare(wiring, like)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from spikewright.real_numbers import is_continuous
 from spikewright.rules._batch import Batch, nothing_moves
 from spikewright.run import Run
 from spikewright.snapshot import PutBack, Snapshot, random_state
@@ -116,6 +117,6 @@ class Pieces:
 def _leaves(state: State) -> State:
     """Cut a state from its graph, such that the gradient at it can be read."""
     return {
-        site: {name: v.detach().requires_grad_(v.is_floating_point()) for name, v in values.items()}
+        site: {name: v.detach().requires_grad_(is_continuous(v)) for name, v in values.items()}
         for site, values in state.items()
     }

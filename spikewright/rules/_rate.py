@@ -15,6 +15,7 @@ from spikewright.neurons import Neuron
 from spikewright.rate_graph import RateGraph
 from spikewright.rate_norms import NORMS, Again, Joint, NormName, RateNorm
 from spikewright.rates import Rate, Rates, Record, mean
+from spikewright.real_numbers import check_real, is_continuous
 from spikewright.returned import wrong
 from spikewright.rules._base import Rule, Update
 from spikewright.rules._batch import Batch
@@ -126,8 +127,12 @@ class RateRule(Rule):
         graph = RateGraph(net.sites, rates, partial(self._emit, wiring), norm, self.cuts_layers, batch.hooks(None))
         with torch.enable_grad():
             # Integers are not averaged: they mean something, and do not move here (`check_curves`).
-            at = mean(x.detach(), leak).to(x.dtype) if x.is_floating_point() else x[0]
+            at = mean(x.detach(), leak).to(x.dtype) if is_continuous(x) else x[0]
             output, adjoint = graph(at)
+            for edge in adjoint.edges:
+                why = "solves an equation of the rates that are sent back, which are real numbers"
+                advice = "Send back what is real, such as z.real, or what neurons emit."
+                check_real(self, f"what '{edge.site}' sends back", edge.leaf, why, advice)
             if isinstance(norm, Joint) and norm.stacked.in_front:
                 self._once_more(batch, rates, norm.stacked.between.simulate)
             value = batch.loss(output.unsqueeze(0), batch.y, 1)

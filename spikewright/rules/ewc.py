@@ -10,6 +10,7 @@ from spikewright.losses import Loss
 from spikewright.matrices import Matrices
 from spikewright.metrics.operations import Operations
 from spikewright.network import Network
+from spikewright.real_numbers import as_real, real_type
 from spikewright.rules._around import ContinualRule, is_in
 from spikewright.rules._base import Rule, Update, fresh_copy
 from spikewright.rules._batch import Batch
@@ -25,7 +26,7 @@ class EWC(ContinualRule):
     parameters it left,
 
     .. math::
-        F_i = \tfrac{1}{N} \textstyle\sum_n g_n^2, \qquad
+        F_i = \tfrac{1}{N} \textstyle\sum_n |g_n|^2, \qquad
         \nabla\theta \leftarrow \nabla\theta + \lambda \sum_i F_i \odot (\theta - \theta_i).
 
     Exact when: in the first task where the rule is; later nowhere, since the gradient has a second part.
@@ -68,7 +69,7 @@ class EWC(ContinualRule):
         return self.samples_per_class
 
     def end_task(self, net: Network, x: Tensor, y: Tensor, loss: Loss) -> None:
-        squares = {name: torch.zeros_like(p) for name, p in self._sprung(net)}
+        squares = {name: torch.zeros_like(p, dtype=real_type(p.dtype)) for name, p in self._sprung(net)}
         with untouched(net.module), evaluating(net), torch.enable_grad():
             rule = fresh_copy(self.rule, net, x[:, :1])
             for n in range(len(y)):
@@ -76,7 +77,7 @@ class EWC(ContinualRule):
                 for _ in rule.updates(net, x[:, n : n + 1], y[n : n + 1], loss):
                     pass
                 for name, p in self._sprung(net):
-                    squares[name] += 0 if p.grad is None else p.grad.square()
+                    squares[name] += 0 if p.grad is None else p.grad.abs().square()
         for name, p in self._sprung(net):
             found = squares[name] / len(y)
             self.stiffness[name] = found + (self.stiffness[name] if name in self.stiffness else 0)
@@ -93,13 +94,13 @@ class EWC(ContinualRule):
 
     def cost(self, done: Done) -> Cost | None:
         inner = self.rule.cost(done)
-        springs = 2 * sum(self.stiffness[name].numel() for name in self.stiffness)
+        springs = 2 * sum(as_real(self.pull[name]).numel() for name in self.pull)
         return None if inner is None else inner + Cost(Operations(0, springs), 0)
 
     def _penalty(self, net: Network) -> Tensor:
         """Return what has the gradient of the springs."""
         terms = [
-            (p * (self.stiffness[name] * p.detach() - self.pull[name])).sum()
+            (p * (self.stiffness[name] * p.detach() - self.pull[name]).conj()).real.sum()
             for name, p in self._sprung(net)
             if p.requires_grad
         ]

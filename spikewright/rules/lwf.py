@@ -13,6 +13,7 @@ from spikewright.errors import ConfigError
 from spikewright.losses import Loss
 from spikewright.matrices import Matrices
 from spikewright.network import Network
+from spikewright.real_numbers import check_real
 from spikewright.rules._around import ContinualRule
 from spikewright.rules._base import Rule, Update
 from spikewright.rules._batch import Batch, learn_together
@@ -70,6 +71,8 @@ class LwF(ContinualRule):
         loss = batch.loss
         with torch.no_grad(), self._as_left(batch.net):
             said = loss.mean(batch.net.run(batch.x, batch.state)[0])
+        why, advice = "distils outputs by their softmax", "Have the network return real numbers, such as z.abs()."
+        check_real(self, "the output of the network", said, why, advice)
         heads = None if loss.head is None else (int(self.task) - 1, loss.head)
         target = (_by_head(said, heads) / self.temperature).softmax(-1).view(len(said), -1)
         old = replace(batch, y=target, loss=loss.by(partial(_distill, self.temperature, heads)))

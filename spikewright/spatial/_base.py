@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
+from spikewright.real_numbers import as_real, is_continuous
 from spikewright.spatial._noise import Noise
 from spikewright.wiring import Synapse, Wiring
 
@@ -71,6 +72,8 @@ class Spatial(nn.Module, ABC):
 
     cuts: ClassVar[bool] = False
     """Whether the graph is cut at neurons."""
+    real_targets: ClassVar[bool] = False
+    """Whether it computes with targets and their errors, so that these have to be real numbers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -112,4 +115,4 @@ class Spatial(nn.Module, ABC):
     @property
     def floats(self) -> int:
         """Numbers that are kept to carry errors back."""
-        return sum(b.numel() for b in self.buffers() if b.is_floating_point())
+        return sum(as_real(b).numel() for b in self.buffers() if is_continuous(b))

@@ -12,6 +12,7 @@ from torch import Tensor
 from spikewright.errors import IncompatibleRule, NetworkError
 from spikewright.hooks import Hooks
 from spikewright.operations import Operation
+from spikewright.real_numbers import check_real, real_type
 from spikewright.returned import wrong
 from spikewright.run import Run
 from spikewright.spatial import _dual as dual
@@ -97,10 +98,12 @@ class Credit(Hooks):
             ) from error
         finally:
             self._learning = False
+        self._check_real(OUTPUT, output)
         spikes = {site: joined(parts) for site, parts in self._spikes.items()}
         with torch.enable_grad():
             leaf = output.detach().requires_grad_()
-            unit = output.new_zeros((), dtype=torch.promote_types(output.dtype, torch.float32)).requires_grad_()
+            kind = torch.promote_types(real_type(output.dtype), torch.float32)
+            unit = output.new_zeros((), dtype=kind).requires_grad_()
             value = value_of(leaf)
             own, read = self._read(spikes)
             backward(value + unit + sum(value_of(vector) for vector in read.values()))
@@ -135,6 +138,15 @@ class Credit(Hooks):
         self._spikes, self._penultimate = {}, []
         return value.detach(), output.detach()
 
+    def _check_real(self, target: str, value: Tensor) -> None:
+        """Raise `IncompatibleRule` if errors would start from complex numbers that somebody has real ones for."""
+        what = "the output of the network" if target == OUTPUT else "what arrives at the readout"
+        advice = "Have the network return real numbers, such as z.real, or z.abs(), or use FA or BP."
+        if self._spatial.real_targets and target in self._targets:
+            check_real(self._spatial, what, value, "brings errors to layers by real matrices", advice)
+        if self._local is not None and target == OUTPUT:
+            check_real(self._local, what, value, "teaches layers by readouts with real outputs", advice)
+
     def _checked(self, arrived: Any, lesson: Lesson) -> dict[str, Tensor]:
         """Return what `signals` returned: an error for neurons that learn from the lesson."""
         if not self._first:
@@ -163,6 +175,7 @@ class Credit(Hooks):
                 arrival, value=noisy, presynaptic=clean if arrival.presynaptic is None else arrival.presynaptic
             )
         if self._learning and PENULTIMATE in self._targets and not self._wiring.synapses[site].receivers:
+            self._check_real(PENULTIMATE, arrival.value)
             arrived = arrival.value if arrival.value.requires_grad else arrival.value.requires_grad_()
             arrived.retain_grad()
             self._penultimate.append(arrived)

@@ -49,6 +49,7 @@ class Direct(Spatial):
     """
 
     cuts: ClassVar[bool] = True
+    real_targets: ClassVar[bool] = True
 
     def __init__(self, seed: int, route: Route) -> None:
         super().__init__()

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from spikewright.real_numbers import check_real
+
 
 class Rows:
     """Rows of presynaptic activity that come in pieces.
@@ -32,6 +34,8 @@ class Rows:
             times: How often each has come.
             rest: What old rows leave of rows that have come once, `[row, size]`, if somebody has found it already.
         """
+        why, advice = "learns directions of real inputs", "Leave the layer unprotected with free=(its name,)."
+        check_real("A rule that projects gradients", "what arrives at a layer that it protects", rows, why, advice)
         rows = rows.float() if rows.dtype.itemsize < 4 else rows
         self.count += times * len(rows)
         if self._whole:

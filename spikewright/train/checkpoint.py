@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from spikewright.errors import CheckpointError, ConfigError
+from spikewright.real_numbers import as_real
 
 FORMAT = "spikewright-checkpoint-1"
 
@@ -133,8 +134,8 @@ def _take_apart(value: Any, tensors: dict[str, Tensor]) -> Any:
     """Turn a tree into JSON, its tensors put aside under numbers."""
     if isinstance(value, Tensor):
         key = str(len(tensors))
-        tensors[key] = value.detach().cpu().contiguous().clone()
-        return {"tensor": key}
+        tensors[key] = as_real(value.detach()).cpu().contiguous().clone()  # the format has not all complex types
+        return {"complex" if value.is_complex() else "tensor": key}
     if isinstance(value, Mapping):
         return {"map": [[_take_apart(k, tensors), _take_apart(v, tensors)] for k, v in value.items()]}
     if isinstance(value, list | tuple):
@@ -150,6 +151,8 @@ def _put_together(value: Any, tensors: Mapping[str, Tensor]) -> Any:
     ((kind, content),) = value.items()
     if kind == "tensor":
         return tensors[content]
+    if kind == "complex":
+        return torch.view_as_complex(tensors[content])
     if kind == "map":
         return {_put_together(k, tensors): _put_together(v, tensors) for k, v in content}
     items: Iterator[Any] = (_put_together(v, tensors) for v in content)

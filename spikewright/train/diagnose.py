@@ -39,7 +39,7 @@ def first_not_finite(net: Network, x: Tensor) -> str | None:
         net: The network.
         x: `[time, batch, *feature]`.
     """
-    if x.is_floating_point() and not finite(x):
+    if not finite(x):
         return "the input"
     observer = _FirstBad()
     net.run(x, observers=(observer,))

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, distributed, nn
 
+from spikewright.real_numbers import as_real, is_continuous
+
 
 @dataclass(frozen=True)
 class Ranks:
@@ -45,7 +47,11 @@ def average_gradients(parameters: Iterable[nn.Parameter], ranks: Ranks) -> None:
     """Replace every `.grad` by its mean over processes, in one message."""
     if ranks.world == 1:
         return
-    grads = [p.grad for p in parameters if p.grad is not None]
+    grads = []
+    for p in parameters:
+        if p.grad is not None:
+            p.grad = p.grad.resolve_conj()  # of complex parameters, such that its real numbers can be written to
+            grads.append(as_real(p.grad))
     flat = torch.cat([grad.flatten() for grad in grads])
     distributed.all_reduce(flat)
     flat /= ranks.world
@@ -54,11 +60,11 @@ def average_gradients(parameters: Iterable[nn.Parameter], ranks: Ranks) -> None:
 
 
 def average_buffers(rule: nn.Module, ranks: Ranks) -> None:
-    """Replace every real-valued buffer of a rule by its mean over processes."""
+    """Replace every buffer of a rule, those of whole numbers left out, by its mean over processes."""
     if ranks.world > 1:
         for buffer in rule.buffers():
-            if buffer.is_floating_point():
-                distributed.all_reduce(buffer)
+            if is_continuous(buffer):
+                distributed.all_reduce(as_real(buffer))
                 buffer /= ranks.world
 
 

@@ -15,7 +15,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 LAYERS = [
     ["errors", "text", "contents", "as_recorded", "uncompiled"],
-    ["arguments", "complaints", "snapshot", "dataflow", "returned"],
+    ["arguments", "complaints", "snapshot", "dataflow", "returned", "real_numbers"],
     ["temporal", "trial", "surrogate", "metrics", "criterion"],
     ["kernels", "operations", "folded", "holding", "interception", "foreign", "delays"],
     ["answering", "neurons", "synapse", "layers", "losses"],

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from spikewright.layers import Feedback, StepDropout
 from spikewright.layers.delay import SynapticDelay
+from tests.odd.complex_layers import draw_complex
 from tests.odd.module import CLASSES, MARK, TOKENS, WIDTH, Draw, OddNet, Plain, Seen, Step
 
 Construct = Callable[[OddNet, Draw], bool | None]
@@ -376,6 +377,12 @@ def conv2d(net: OddNet, draw: Draw, place: int) -> nn.Module:
 
 
 @_replacing
+def complex_layer(net: OddNet, draw: Draw, place: int) -> nn.Module:
+    """A layer, two of them, or a convolution, with complex weights, read as real afterwards."""
+    return draw_complex(draw, WIDTH, convolutions=True)
+
+
+@_replacing
 def own_layer(net: OddNet, draw: Draw, place: int) -> nn.Module:
     """A module with `F.linear` in its forward."""
     return OwnLayer(nn.Linear(WIDTH, WIDTH))
@@ -571,3 +578,11 @@ def two_layer_readout(net: OddNet, draw: Draw) -> bool | None:
     """Two layers behind the last neurons, with or without something bent between them."""
     bent = draw.pick(nn.Identity, nn.Tanh, nn.ReLU)()
     net.readout = nn.Sequential(_linear(draw, WIDTH, 8), bent, _linear(draw, 8, CLASSES))
+
+
+@construct
+def complex_readout(net: OddNet, draw: Draw) -> bool | None:
+    """A readout, of one layer or two, with complex weights."""
+    if not isinstance(net.readout, nn.Linear):
+        return False
+    net.readout = draw_complex(draw, CLASSES, convolutions=False)

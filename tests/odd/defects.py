@@ -83,6 +83,8 @@ DEFECTS = {
     "power iteration in every chunk": Defect(
         ("restricted_weight",), learning_plants.power_iteration_at_every_use, ("BPTT(chunk=2)", "OTTT")
     ),
+    "conjugates of complex layers": Defect(("complex_layer",), learning_plants.without_conjugates),
+    "conjugates of complex readouts": Defect(("complex_readout",), learning_plants.without_conjugates, BACK),
     "distillation in the second task": Defect((), plants.as_inside(LwF), ("LwF of OTTT, task 2",)),
     "penalties in the second task": Defect((), plants.as_inside(EWC), ("EWC of OTTT, task 2",)),
     "old samples in the second task": Defect((), plants.as_inside(Replay), ("Replay of OTTT, task 2",)),

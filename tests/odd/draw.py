@@ -21,7 +21,9 @@ HARD_TO_PLACE = {
     "layer_called_twice": 1.8,
     "own_scan": 1.7,
     "conv2d": 1.7,
-    "own_layer": 1.7,
+    "own_layer": 2.6,
+    "complex_layer": 2.0,
+    "complex_readout": 1.2,
     "alpha": 1.3,
     "conv1d": 1.4,
     "dsr_neuron": 1.5,
@@ -168,8 +170,12 @@ def _fill(net: OddNet, generator: torch.Generator) -> None:
 def _draw_weights(layer: nn.Module, generator: torch.Generator) -> None:
     weight, bias = layer.weight, layer.bias
     fan_in = weight[0].numel()  # type: ignore[index, operator]
-    weight.copy_(2.2 * torch.randn(weight.shape, generator=generator) / math.sqrt(fan_in))  # type: ignore
-    bias.copy_(0.4 + 0.3 * torch.randn(bias.shape, generator=generator))  # type: ignore
+    weight.copy_(2.2 * _normal_like(weight, generator) / math.sqrt(fan_in))  # type: ignore
+    bias.copy_(0.4 + 0.3 * _normal_like(bias, generator))  # type: ignore
+
+
+def _normal_like(parameter: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.randn(parameter.shape, dtype=parameter.dtype, generator=generator)
 
 
 def _data(draw: Draw, steps: int, batch: int, integers: bool, marked: bool) -> Tensor:
@@ -215,8 +221,9 @@ def _moved(sample: Sample) -> bool:
         place = int(name.partition(".")[2])
         layers = [m for m in sample.module.layer(place).modules() if hasattr(m, "bias") and m.bias is not None]
         if layers:
-            layers[-1].bias += 0.4 if rate < LIVE[0] else -0.4  # type: ignore[operator]
-            weight = layers[-1].weight
+            bias, weight = layers[-1].bias, layers[-1].weight
+            step = 0.4 if rate < LIVE[0] else -0.4
+            bias += step * (1 + 1j) if bias.is_complex() else step  # type: ignore[operator]
             weight *= 1.25 if rate < LIVE[0] else 0.9  # type: ignore[operator]
             return True
     return False

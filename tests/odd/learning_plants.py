@@ -13,6 +13,7 @@ from spikewright.layers.restriction import SpectralRestriction
 from spikewright.losses import Loss
 from spikewright.network import Network
 from spikewright.neurons import LIF
+from spikewright.operations import Convolution, Linear, Operation
 from spikewright.rules import Rule, fresh_copy, ottt
 from spikewright.rules._online import OnlineRule
 from spikewright.spatial import _credit
@@ -64,6 +65,23 @@ def leak_in_a_list(patch: Patch) -> None:
 def power_iteration_at_every_use(patch: Patch) -> None:
     """The vectors of a restriction move on whenever its weight is used."""
     patch.setattr(SpectralRestriction, "_has_seen", lambda self, weight: False)
+
+
+def without_conjugates(patch: Patch) -> None:
+    """Gradients of complex numbers are taken as if these were real."""
+
+    def straight(kind: type[Operation], name: str, *conjugated: int) -> None:
+        method = getattr(kind, name)
+
+        def taken(self: Operation, *args: Any) -> Any:
+            return method(self, *(x.conj() if i in conjugated else x for i, x in enumerate(args)))
+
+        patch.setattr(kind, name, taken)
+
+    for kind in (Linear, Convolution):
+        straight(kind, "backward", 1, 2)
+        straight(kind, "at_patches", 1)
+    straight(Operation, "bias_gradient", 1)
 
 
 # --- how gradients are checked

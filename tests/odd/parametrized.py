@@ -18,7 +18,8 @@ def restricted_weight(net: OddNet, draw: Draw) -> bool | None:
         return False
     layer = draw.pick(*free)
     weight, scale = layer.weight, 2.2 / layer.weight[0].numel() ** 0.5
+    shape, kind = weight.shape, weight.dtype
     with torch.no_grad():
-        weight.copy_(scale * torch.randn(weight.shape, generator=draw.generator))
+        weight.copy_(scale * torch.randn(shape, dtype=kind, generator=draw.generator))
         restrict_spectral(layer, limit=4.0)
-        weight.copy_(scale * torch.randn(weight.shape, generator=draw.generator))
+        weight.copy_(scale * torch.randn(shape, dtype=kind, generator=draw.generator))
