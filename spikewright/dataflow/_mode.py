@@ -13,6 +13,7 @@ from spikewright.dataflow.exits import Exits
 from spikewright.dataflow.schemas import Operator, operator
 
 _NOTHING: Dependences = {}
+_KNOWN = ("torch", __name__.partition(".")[0])
 
 
 class Dataflow(TorchDispatchMode):
@@ -190,10 +191,12 @@ class Dataflow(TorchDispatchMode):
             return id(x), x
         finally:
             self._running = running
-        if key not in self._known and (other := self._places.get(place)) in self._known:
-            return other, self._known[other][0]  # type: ignore[index, return-value]
-        if place:
-            self._places[place] = key
+        if place and key not in self._known:
+            other = self._places.get(place, key)
+            same: Any = self._known.get(other, (None,))[0]
+            if same is not None and same.data_ptr() == place:  # unless that has been given other memory
+                return other, same
+        self._places[place] = key
         return key, storage
 
     @contextmanager
@@ -207,9 +210,14 @@ class Dataflow(TorchDispatchMode):
 
 
 def saved_through_hooks() -> bool:
-    """Whether tensors that are saved for the backward pass go through hooks of somebody's, which may change them."""
-    hooks = torch._C._autograd._top_saved_tensors_default_hooks(True)
-    return hooks is not None and not all(str(getattr(h, "__module__", "")).startswith("torch.") for h in hooks)
+    """Whether tensors that are saved for the backward pass go through hooks of somebody's, which may change them.
+
+    Those of torch do not, nor those of this library, which count bytes.
+    """
+    if torch.compiler.is_compiling():  # which takes no notice of them
+        return False
+    hooks = torch._C._autograd._top_saved_tensors_default_hooks(True) or ()
+    return not all(str(getattr(hook, "__module__", "")).partition(".")[0] in _KNOWN for hook in hooks)
 
 
 def _tensors(value: Any) -> list[Tensor]:
