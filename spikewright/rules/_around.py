@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Collection, Iterable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from spikewright.arguments import check_tensor
@@ -145,21 +145,3 @@ class ContinualRule(Rule):
 def is_in(module: str, names: Collection[str]) -> bool:
     """Whether a module is one of those named, or inside one."""
     return any(module == name or module.startswith(f"{name}.") for name in names)
-
-
-def synapse_weight(name: str, module: nn.Module) -> nn.Parameter:
-    """Return the weight of a layer, whose gradient is that of rows or patches of its input.
-
-    Raises:
-        IncompatibleRule: It has none of that kind.
-    """
-    weight = getattr(module, "weight", None)
-    advice = f"Use free=('{name}',), and know that it may forget."
-    if getattr(module, "transposed", False):
-        raise IncompatibleRule(
-            f"'{name}' is a transposed convolution, which spreads an input instead of gathering a patch, so that there "
-            f"are no directions of patches to protect. {advice}"
-        )
-    if not isinstance(weight, nn.Parameter):
-        raise IncompatibleRule(f"'{name}' has no weight of its own, but one that is computed. {advice}")
-    return weight

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from spikewright.errors import ConfigError, IncompatibleRule, nearest
 from spikewright.metrics.operations import Operations
 from spikewright.network import Network
-from spikewright.rules._around import ContinualRule, is_in, synapse_weight
+from spikewright.rules._around import ContinualRule, is_in
 from spikewright.rules._base import Rule, Update
 from spikewright.rules._batch import Batch
 from spikewright.rules._cost import Cost, Done
+from spikewright.rules._protected import owners, protected_weights
 from spikewright.sites import Sites
 from spikewright.subspaces import Lateral, Rows, Subspace
 from spikewright.subspaces.watch import Form, Observe, Watch
@@ -74,13 +75,21 @@ class ProjectedRule(ContinualRule):
 
     def protected(self, net: Network, x: Tensor) -> dict[str, nn.Parameter]:
         """Return the weights that subspaces protect, by the name of their module, the first if several share it."""
-        weights = self._weights(net.wiring(x), net.sites)
-        return {name: weight for weight, name in _first(weights).items()}
+        return {name: weight for weight, name in _first(self._weights(net.wiring(x), net.sites)).items()}
+
+    def owners(self, sites: Sites) -> dict[str, str]:
+        """Return, for every module that has a protected weight, the name of that weight's subspace."""
+        return owners(self.subspaces.by_name(), sites)
 
     def _weights(self, wiring: Wiring, sites: Sites) -> dict[str, nn.Parameter]:
         """Return the protected weight of every module that has one."""
-        names = dict.fromkeys(map(module_name, wiring.synapses))
-        return {name: synapse_weight(name, sites.synapses[name]) for name in names if not is_in(name, self.free)}
+        return protected_weights(type(self).__name__, wiring, sites, self.free)
+
+    def _held(self, sites: Sites) -> Iterator[str]:
+        kept = {id(sites.synapses[name].weight) for name in self.owners(sites)}
+        for name, parameter in sites.module.named_parameters():
+            if id(parameter) not in kept and not is_in(name.rpartition(".")[0], self.free):
+                yield name
 
     def check_task(self, wiring: Wiring, sites: Sites) -> None:
         super().check_task(wiring, sites)
@@ -111,13 +120,13 @@ class ProjectedRule(ContinualRule):
 
     def learn(self, batch: Batch) -> Iterator[Update]:
         net, x = batch.net, batch.x
-        modules = self._weights(net.wiring(x), net.sites)
-        first = _first(modules)
-        weights = {name: weight for weight, name in first.items() if weight.requires_grad}
+        modules = self.owners(net.sites)
+        kept = {name: net.sites.synapses[name].weight for name in dict.fromkeys(modules.values())}
+        weights = {name: w for name, w in kept.items() if isinstance(w, nn.Parameter) and w.requires_grad}
         watch = Watch(
             self.subspaces.by_name(),
             weights,
-            {name: first[weight] for name, weight in modules.items()},
+            modules,
             self.observe,
             "gradient" if self.traits.gradients == "own" else self.project,
             self.traits.gradient_rows or len(x),
