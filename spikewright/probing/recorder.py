@@ -28,16 +28,20 @@ class Seen:
         entering: Its input, with its graph.
         leaving: Its output, with its graph.
         depends: What its input depends on.
+        samples: Of a step.
     """
 
-    def __init__(self, site: str, step: int, entering: Tensor, leaving: Tensor, depends: Dependences) -> None:
+    def __init__(
+        self, site: str, step: int, entering: Tensor, leaving: Tensor, depends: Dependences, samples: int
+    ) -> None:
         self.site, self.step, self.depends = site, step, depends
         self.entering, self._leaving = entering, leaving
         self.before = entering.grad_fn
         whole = leaving if leaving._base is None else leaving._base  # what is written to a view changes its base's node
         self.after = {leaving.grad_fn, whole.grad_fn} - {None}
         self.entries = entering.numel() + leaving.numel()
-        self.shape = tuple(leaving.shape[1:])
+        rows = len(leaving) // samples
+        self.shape = (*((rows,) if rows > 1 else ()), *leaving.shape[1:])
         self._versions = entering._version, leaving._version
 
     @property
@@ -86,14 +90,14 @@ class Recorder:
         self._currents: dict[str, list[_Current]] = {}
 
     def neuron(self, site: str, current: Tensor, spikes: Tensor) -> None:
-        seen = Seen(site, self._trace.steps, current, spikes, self._flow.depends(current))
+        seen = Seen(site, self._trace.steps, current, spikes, self._flow.depends(current), self._rows)
         self.neurons.append(seen)
         self._flow.source(spikes, NEURON + site)
         sources = frozenset(module_name(name) for name in seen.depends)
         self._check_loop(module_name(site), _Current(seen.step, current.detach().clone(), sources, _places()))
 
     def synapse(self, site: str, operation: Operation, x: Tensor, weight: Tensor, current: Tensor) -> None:
-        self.synapses.append(Seen(site, self._trace.steps, x, current, self._flow.depends(x)))
+        self.synapses.append(Seen(site, self._trace.steps, x, current, self._flow.depends(x), self._rows))
         self.weights[site] = tuple(weight.shape)
         depends = self._flow.depends(current).items()
         also = {n if n.startswith((LAYER, THROUGH)) else THROUGH + n: bends for n, bends in depends}

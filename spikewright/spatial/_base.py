@@ -48,7 +48,8 @@ class Lesson:
 
     Attributes:
         targets: By name; "output" is the network's.
-        activity: What neurons emitted, by site, `[time, batch, *feature]`, without noise and without graph.
+        activity: What neurons emitted, by site, `[time, batch, *feature]`, without noise and without graph; features
+            are those of a sample, as in `Wiring.shapes`.
         noise: What perturbed them, by site, same shape; empty where nothing did.
         scale: Of the gradients that are accumulated, where low precision asks for one; else 1.
         terms: Returns what every step and sample added to the loss, `[time, batch]`.
