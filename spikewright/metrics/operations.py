@@ -73,23 +73,29 @@ class Work:
 
 
 class SynapseCounter:
-    """An observer that counts the work of every synapse in a run that goes step by step."""
+    """An observer that counts the work of every synapse in a run that goes step by step.
 
-    def __init__(self) -> None:
+    Args:
+        samples: Of a step; `None` where every row of a step is one.
+    """
+
+    def __init__(self, samples: int | None = None) -> None:
+        self._samples = samples
         self._seen: dict[str, list[Work]] = {}
 
     def neuron(self, site: str, current: Tensor, spikes: Tensor) -> None:
         """Neurons are left out: a few operations each, against hundreds of synapses."""
 
     def synapse(self, site: str, operation: "Operation", x: Tensor, weight: Tensor, current: Tensor) -> None:
-        """See a step: `x` and `current` are `[batch, *feature]`."""
+        """See a step: `x` and `current` are `[batch * row, *feature]`."""
+        samples = self._samples or len(x)
         # An entry of the one meets a row of the weight in every product that it has part in.
         rows = x if getattr(operation, "transposed", False) else current
         filled = x != 0
         values = x[filled]
         spiking = values.numel() == 0 or bool((values == values[0]).all())
-        dense = rows[0].numel() * weight[0].numel()
-        work = Work(dense, float(filled.double().mean()), spiking, inputs=x[0].numel())
+        dense = rows.numel() // samples * weight[0].numel()
+        work = Work(dense, float(filled.double().mean()), spiking, inputs=x.numel() // samples)
         self._seen.setdefault(site, []).append(work)
 
     @property

@@ -14,7 +14,7 @@ from spikewright.network import Network
 from spikewright.rules._around import ContinualRule, is_in
 from spikewright.rules._base import Rule, Update
 from spikewright.rules._batch import Batch
-from spikewright.rules._cost import Cost, Done
+from spikewright.rules._cost import Cost, Done, is_bias
 from spikewright.rules._protected import owners, protected_weights
 from spikewright.sites import Sites
 from spikewright.subspaces import Lateral, Rows, Subspace
@@ -150,12 +150,21 @@ class ProjectedRule(ContinualRule):
         return not closed and super().exact(parameter, wiring, steps)
 
     def cost(self, done: Done) -> Cost | None:
-        inner, own, subspaces = self.rule.cost(done), 0.0, self.subspaces.by_name()
+        inner, own, synapses = self.rule.cost(done), 0.0, done.wiring.synapses
         for site, work in done.work.items():
-            if (subspace := subspaces.get(module_name(site))) is not None:
+            if done.learns(site) and (subspace := self._subspace_at(site, done.wiring)) is not None:
                 products = subspace.products + self.products(subspace)
-                own += work.dense / done.wiring.synapses[site].weight[0] * products
+                own += work.dense / synapses[site].weight[0] * products
         return None if inner is None else inner + Cost(Operations(0, own), 0)
+
+    def _subspace_at(self, site: str, wiring: Wiring) -> Subspace | None:
+        """Return the subspace of the weight of a layer, which may be kept under the name of one that shares it."""
+        mine, kept = wiring.synapses[site].parameters, self.subspaces.by_name()
+        for other, synapse in wiring.synapses.items():
+            shared = [name for name in synapse.parameters if name in mine and not is_bias(name)]
+            if shared and module_name(other) in kept:
+                return kept[module_name(other)]
+        return None
 
     def products(self, subspace: Subspace) -> int:
         """Return how many multiplications learning takes per entry of a row, at most."""

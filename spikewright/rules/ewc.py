@@ -93,7 +93,7 @@ class EWC(ContinualRule):
 
     def cost(self, done: Done) -> Cost | None:
         inner = self.rule.cost(done)
-        springs = 2 * sum(self.stiffness[name].numel() for name in self.stiffness)
+        springs = 2 * sum(self.stiffness[name].numel() for name in self.stiffness if name not in done.frozen)
         return None if inner is None else inner + Cost(Operations(0, springs), 0)
 
     def _penalty(self, net: Network) -> Tensor:

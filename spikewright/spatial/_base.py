@@ -1,7 +1,7 @@
 """What a way of spatial credit is, and what it is told of the steps it teaches."""
 
 from abc import ABC
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -103,8 +103,13 @@ class Spatial(nn.Module, ABC):
         """
         return {}
 
-    def products(self, wiring: Wiring) -> int:
-        """Return the multiplications that errors cost on their way, per sample and step; of ways that cut."""
+    def products(self, wiring: Wiring, taught: Collection[str]) -> int:
+        """Return the multiplications that errors cost on their way, per sample and step; of ways that cut.
+
+        Args:
+            wiring: Of the network.
+            taught: Sites of the neurons whose error something learns from.
+        """
         return self.floats
 
     def __repr__(self) -> str:

@@ -1,6 +1,7 @@
 """Local learning: every layer has a readout and an error of its own, beside what arrives from the output."""
 
 import math
+from collections.abc import Collection
 from typing import Literal, get_args
 
 from torch import Tensor, nn
@@ -82,6 +83,18 @@ class Local(nn.Module):
     def read(self, site: str, spikes: Tensor) -> Tensor:
         """Return what a layer's readout makes of its spikes: `[time, batch, class]`."""
         return self.readouts[as_key(site)](spikes.flatten(0, 1)).unflatten(0, spikes.shape[:2])
+
+    def products(self, needed: Collection[str]) -> int:
+        """Return the multiplications that the readouts take, per sample and step.
+
+        Args:
+            needed: Sites of the neurons that are told of the error of theirs.
+        """
+        told, found = set(map(as_key, needed)), 0
+        for key, readout in self.readouts.items():
+            sizes = [(p.numel(), p.requires_grad) for p in readout.parameters()]
+            found += sum(size * (1 + learns + (key in told)) for size, learns in sizes)
+        return found
 
     def _readout(self, site: str, shape: tuple[int, ...], classes: int) -> nn.Module:
         if len(shape) == 1:
