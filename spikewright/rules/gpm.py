@@ -89,7 +89,8 @@ class GPM(ProjectedRule):
             values, vectors = torch.linalg.eigh((rest + rest.T) / 2)
             values, vectors = values.flip(0).clamp(min=0), vectors.flip(1)
             whole = moment.trace()
-            missing = share * whole - (whole - rest.trace())
+            rounding = len(moment) * torch.finfo(rows.moment.dtype).eps * whole
+            missing = share * whole - (whole - rest.trace()) - rounding
             enough = int((values.cumsum(0) < missing).sum()) + 1 if missing > 0 else 0
             subspace.add(vectors.T[: min(enough, subspace.room)])
 
