@@ -69,7 +69,8 @@ def energy(net: Network, rule: Rule, x: Tensor, y: Tensor, loss: Loss) -> Energy
     """Count the operations of a training step at the present weights; nothing is changed.
 
     Spikes cost an addition per synapse they reach, real numbers a multiplication; the step-by-step backward pass of
-    BPTT is dense.  See `spikewright.metrics.operations` for the constants.
+    BPTT is dense.  Of learning, what is counted is what is needed: no gradients of parameters that are frozen, and none
+    at layers in front of which nothing learns.  See `spikewright.metrics.operations` for the constants.
 
     Args:
         net: The network.
@@ -79,7 +80,8 @@ def energy(net: Network, rule: Rule, x: Tensor, y: Tensor, loss: Loss) -> Energy
         loss: The loss.
     """
     check_tensor("x", x, "[time, batch, *feature]")
-    counter = SynapseCounter()
+    counter = SynapseCounter(x.shape[1])
+    frozen = frozenset(name for name, p in net.module.named_parameters() if not p.requires_grad)
     x = x.detach()
     with untouched(net.module):
         with torch.no_grad():
@@ -89,7 +91,7 @@ def energy(net: Network, rule: Rule, x: Tensor, y: Tensor, loss: Loss) -> Energy
         learner = fresh_copy(rule, net, x)
         updates: Sequence[Update] = list(learner.updates(net, x, y, loss))
     report = updates[-1].report
-    done = Done(counter.work, net.wiring(x), len(x), report)
+    done = Done(counter.work, net.wiring(x), len(x), report, frozen)
     stated, bptt = learner.cost(done), BPTT().cost(done)
     assert bptt is not None  # it states its cost
     return Energy(

@@ -68,7 +68,8 @@ class Wiring:
         successors: For every neuron, the neurons its spikes reach before any other (feedback included).
         carried: Parameters whose signal a delay or a feedback connection (any module but a neuron) carries to later
             steps, on the way to the neurons they reach or right behind these.
-        shapes: What every neuron call emits in a step, `[*feature]`, without batch.
+        shapes: What every neuron call emits of a sample in a step, `[*feature]`, without batch; `[rows, *feature]`
+            where the network has folded rows of a sample (patches, windows) into the batch.
         output: Shape of one step's output, `[*feature]`, without batch.
         overwritten: Neurons whose current the network writes to in place after they have seen it.
         rewritten: Neurons whose spikes the network writes to in place.

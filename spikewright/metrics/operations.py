@@ -78,16 +78,22 @@ class Work:
 
 
 class SynapseCounter:
-    """An observer that counts the work of every synapse in a run that goes step by step."""
+    """An observer that counts the work of every synapse in a run that goes step by step.
 
-    def __init__(self) -> None:
+    Args:
+        samples: Of a step; `None` where every row of a step is one.
+    """
+
+    def __init__(self, samples: int | None = None) -> None:
+        self._samples = samples
         self._seen: dict[str, list[Work]] = {}
 
     def neuron(self, site: str, current: Tensor, spikes: Tensor) -> None:
         """Neurons are left out: a few operations each, against hundreds of synapses."""
 
     def synapse(self, site: str, operation: "Operation", x: Tensor, weight: Tensor, current: Tensor) -> None:
-        """See a step: `x` and `current` are `[batch, *feature]`."""
+        """See a step: `x` and `current` are `[batch * row, *feature]`."""
+        samples = self._samples or len(x)
         # An entry of the one meets a row of the weight in every product that it has part in.
         rows = x if getattr(operation, "transposed", False) else current
         filled = x != 0
@@ -96,8 +102,8 @@ class SynapseCounter:
         parts, products = 1 + weight.is_complex(), 1
         if weight.is_complex():  # real numbers on their way through complex weights need half of the products
             products = 4 if x.is_complex() and bool(x.imag.any()) else 2
-        dense = products * rows[0].numel() * weight[0].numel()
-        work = Work(dense, float(filled.double().mean()), spiking, inputs=as_real(x[0]).numel(), parts=parts)
+        dense = products * rows.numel() // samples * weight[0].numel()
+        work = Work(dense, float(filled.double().mean()), spiking, inputs=as_real(x).numel() // samples, parts=parts)
         self._seen.setdefault(site, []).append(work)
 
     @property

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from spikewright.complaints import AGAIN, loops
 from spikewright.dataflow import Bend, Dataflow, Dependences
 from spikewright.operations import Operation
+from spikewright.probing.inputs import FIRST
 from spikewright.probing.trace import Trace
 from spikewright.wiring import module_name
 
@@ -36,8 +37,9 @@ class Seen:
         self.before = entering.grad_fn
         whole = leaving if leaving._base is None else leaving._base  # what is written to a view changes its base's node
         self.after = {leaving.grad_fn, whole.grad_fn} - {None}
-        self.entries = entering.numel() + leaving.numel()
-        self.shape = tuple(leaving.shape[1:])
+        self.entries = sum(x.numel() * (1 + x.is_complex()) for x in (entering, leaving))
+        rows = len(leaving) // FIRST.count
+        self.shape = (*((rows,) if rows > 1 else ()), *leaving.shape[1:])
         self._versions = entering._version, leaving._version
 
     @property

@@ -4,14 +4,13 @@ from abc import abstractmethod
 from collections.abc import Collection, Iterable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from spikewright.arguments import check_tensor
 from spikewright.errors import ConfigError, IncompatibleRule, nearest
 from spikewright.losses import Loss
 from spikewright.network import Network
-from spikewright.real_numbers import check_real
 from spikewright.rules._base import Rule, reference_rule
 from spikewright.sites import Sites
 from spikewright.wiring import Wiring, module_name
@@ -146,23 +145,3 @@ class ContinualRule(Rule):
 def is_in(module: str, names: Collection[str]) -> bool:
     """Whether a module is one of those named, or inside one."""
     return any(module == name or module.startswith(f"{name}.") for name in names)
-
-
-def synapse_weight(name: str, module: nn.Module) -> nn.Parameter:
-    """Return the weight of a layer, whose gradient is that of rows or patches of its input.
-
-    Raises:
-        IncompatibleRule: It has none of that kind.
-    """
-    weight = getattr(module, "weight", None)
-    advice = f"Use free=('{name}',), and know that it may forget."
-    if getattr(module, "transposed", False):
-        raise IncompatibleRule(
-            f"'{name}' is a transposed convolution, which spreads an input instead of gathering a patch, so that there "
-            f"are no directions of patches to protect. {advice}"
-        )
-    if not isinstance(weight, nn.Parameter):
-        raise IncompatibleRule(f"'{name}' has no weight of its own, but one that is computed. {advice}")
-    why = "protects directions of real inputs"
-    check_real("A rule that projects gradients", f"the weight of '{name}'", weight, why, advice)
-    return weight

@@ -1,8 +1,9 @@
 """What learning costs, as far as a rule states it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from spikewright.metrics.operations import Operations, Work
 from spikewright.solvers import Report
@@ -36,12 +37,14 @@ class Done:
         wiring: Of the network.
         steps: Length of the sequence.
         report: Of the update, by rules that solve an equation.
+        frozen: Names of the parameters of the network that do not learn.
     """
 
     work: Mapping[str, Work]
     wiring: Wiring
     steps: int
     report: Report | None = None
+    frozen: frozenset[str] = frozenset()
 
     @property
     def simulation(self) -> Operations:
@@ -49,19 +52,77 @@ class Done:
         return sum((w.times * w.forward for w in self.work.values()), Operations())
 
     @property
-    def dense(self) -> float:
-        """Products of an input and a weight in one step, zeros included."""
-        return sum(w.dense for w in self.work.values())
+    def at_weights(self) -> float:
+        """Products that the gradients at weights take in one step, zeros included."""
+        return sum(w.dense for site, w in self.work.items() if self.learns(site))
+
+    @property
+    def between_neurons(self) -> float:
+        """Products that errors take in one step on their way through layers that stand between a layer and neurons."""
+        return sum(w.dense for site, w in self.work.items() if self._crossed_at_once(site))
 
     @property
     def backward(self) -> Operations:
-        """Operations of one dense backward pass: gradients at weights, and at inputs where neurons sent them."""
-        passes = {site: 1 + bool(self.wiring.synapses[site].senders) for site in self.work}
-        return Operations(0, sum(passes[site] * w.dense for site, w in self.work.items()))
+        """Operations of one dense backward pass: gradients at weights, and at inputs if something in front learns."""
+        crossed = sum(w.dense for site, w in self.work.items() if self.crosses(site))
+        return Operations(0, self.at_weights + crossed)
 
     @property
-    def weights_behind_neurons(self) -> int:
+    def weights_crossed(self) -> int:
         """Numbers that errors cross on their way back, if they go back by the forward weights."""
-        crossed = {site: synapse for site, synapse in self.wiring.synapses.items() if synapse.senders}
+        crossed = {site: synapse for site, synapse in self.wiring.synapses.items() if self.crosses(site)}
         parts = {site: self.work[site].parts if site in self.work else 1 for site in crossed}
         return sum(parts[site] * math.prod(synapse.weight) for site, synapse in crossed.items())
+
+    def learns(self, site: str) -> bool:
+        """Whether the weight of a layer learns, or something that it is computed from."""
+        return any(not is_bias(name) for name in self._learning(site))
+
+    def learns_bias(self, site: str) -> bool:
+        """Whether the bias of a layer learns."""
+        return any(map(is_bias, self._learning(site)))
+
+    def crosses(self, site: str) -> bool:
+        """Whether an error has to cross a layer on its way back, because something in front of it learns."""
+        return site in self._crossed
+
+    @cached_property
+    def taught(self) -> frozenset[str]:
+        """Neurons whose error something learns from directly, with no other neurons in between."""
+        receivers = self.wiring.receivers.items()
+        return frozenset().union(*(sites for name, sites in receivers if name not in self.frozen))
+
+    @cached_property
+    def behind(self) -> frozenset[str]:
+        """Neurons behind something that learns, however far."""
+        found, todo = set[str](), list(self.taught)
+        while todo:
+            site = todo.pop()
+            if site not in found:
+                found.add(site)
+                todo.extend(self.wiring.successors[site])
+        return frozenset(found)
+
+    @cached_property
+    def _crossed(self) -> frozenset[str]:
+        synapses = self.wiring.synapses
+        told = [site for site, synapse in synapses.items() if not self.behind.isdisjoint(synapse.senders)]
+        found, todo = set[str](), [*told, *filter(self._crossed_at_once, synapses)]
+        while todo:
+            site = todo.pop()
+            if site not in found:
+                found.add(site)
+                todo.extend(after for name in synapses[site].parameters for after in self.wiring.passes[name])
+        return frozenset(found)
+
+    def _learning(self, site: str) -> Iterator[str]:
+        return (name for name in self.wiring.synapses[site].parameters if name not in self.frozen)
+
+    def _crossed_at_once(self, site: str) -> bool:
+        """Whether something learns in front of a layer, with no neurons in between."""
+        return any(site in sites for name, sites in self.wiring.passes.items() if name not in self.frozen)
+
+
+def is_bias(parameter: str) -> bool:
+    """Whether a parameter of a layer is its bias, or one that its bias is computed from."""
+    return parameter.rpartition(".")[2] == "bias" or "parametrizations.bias." in parameter

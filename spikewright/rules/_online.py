@@ -120,12 +120,15 @@ class OnlineRule(Rule):
         return reference
 
     def cost(self, done: Done) -> Cost | None:
-        step, carrying = done.backward, done.weights_behind_neurons
+        step, carrying, needed = done.backward, done.weights_crossed, done.behind
         if self.spatial.cuts:
-            step = Operations(0, done.dense + self.spatial.products(done.wiring))
-            carrying = self.spatial.floats
-        local = 0 if self.local is None else sum(p.numel() for p in self.local.parameters())
-        return Cost(done.steps * (step + Operations(0, 3 * local)), local + carrying)
+            sent = self.spatial.products(done.wiring, done.taught)
+            step = Operations(0, done.at_weights + done.between_neurons + sent)
+            carrying, needed = self.spatial.floats, done.taught
+        if self.local is not None:
+            step += Operations(0, self.local.products(needed))
+            carrying += sum(p.numel() for p in self.local.parameters())
+        return Cost(done.steps * step, carrying)
 
     def reaches_as_bptt(self, parameter: str, wiring: Wiring, steps: int) -> bool:
         """Whether errors get to a parameter, or to the neurons it reaches, as in BPTT."""

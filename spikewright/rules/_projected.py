@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
@@ -11,14 +11,15 @@ from torch import Tensor, nn
 from spikewright.errors import ConfigError, IncompatibleRule, nearest
 from spikewright.metrics.operations import Operations
 from spikewright.network import Network
-from spikewright.rules._around import ContinualRule, is_in, synapse_weight
+from spikewright.rules._around import ContinualRule, is_in
 from spikewright.rules._base import Rule, Update
 from spikewright.rules._batch import Batch
-from spikewright.rules._cost import Cost, Done
+from spikewright.rules._cost import Cost, Done, is_bias
+from spikewright.rules._kept import Aside, Subspaces
+from spikewright.rules._protected import owners, protected_weights
 from spikewright.sites import Sites
 from spikewright.subspaces import Lateral, Rows, Subspace
 from spikewright.subspaces.watch import Form, Observe, Watch
-from spikewright.text import as_entry, from_key
 from spikewright.wiring import Wiring, module_name
 
 
@@ -60,7 +61,7 @@ class ProjectedRule(ContinualRule):
         self.observe: Observe = observe
         self.project: Form = project
         self.lateral = lateral
-        self.subspaces = _Subspaces(lateral)
+        self.subspaces = Subspaces(lateral)
 
     @abstractmethod
     def learn_rows(self, arrived: Mapping[str, Rows]) -> None:
@@ -74,13 +75,21 @@ class ProjectedRule(ContinualRule):
 
     def protected(self, net: Network, x: Tensor) -> dict[str, nn.Parameter]:
         """Return the weights that subspaces protect, by the name of their module, the first if several share it."""
-        weights = self._weights(net.wiring(x), net.sites)
-        return {name: weight for weight, name in _first(weights).items()}
+        return {name: weight for weight, name in _first(self._weights(net.wiring(x), net.sites)).items()}
+
+    def owners(self, sites: Sites) -> dict[str, str]:
+        """Return, for every module that has a protected weight, the name of that weight's subspace."""
+        return owners(self.subspaces.by_name(), sites)
 
     def _weights(self, wiring: Wiring, sites: Sites) -> dict[str, nn.Parameter]:
         """Return the protected weight of every module that has one."""
-        names = dict.fromkeys(map(module_name, wiring.synapses))
-        return {name: synapse_weight(name, sites.synapses[name]) for name in names if not is_in(name, self.free)}
+        return protected_weights(type(self).__name__, wiring, sites, self.free)
+
+    def _held(self, sites: Sites) -> Iterator[str]:
+        kept = {id(sites.synapses[name].weight) for name in self.owners(sites)}
+        for name, parameter in sites.module.named_parameters():
+            if id(parameter) not in kept and not is_in(name.rpartition(".")[0], self.free):
+                yield name
 
     def check_task(self, wiring: Wiring, sites: Sites) -> None:
         super().check_task(wiring, sites)
@@ -111,25 +120,25 @@ class ProjectedRule(ContinualRule):
 
     def learn(self, batch: Batch) -> Iterator[Update]:
         net, x = batch.net, batch.x
-        modules = self._weights(net.wiring(x), net.sites)
-        first = _first(modules)
-        weights = {name: weight for weight, name in first.items() if weight.requires_grad}
+        modules = self.owners(net.sites)
+        kept = {name: net.sites.synapses[name].weight for name in dict.fromkeys(modules.values())}
+        weights = {name: w for name, w in kept.items() if isinstance(w, nn.Parameter) and w.requires_grad}
         watch = Watch(
             self.subspaces.by_name(),
             weights,
-            {name: first[weight] for name, weight in modules.items()},
+            modules,
             self.observe,
             "gradient" if self.traits.gradients == "own" else self.project,
             self.traits.gradient_rows or len(x),
             whole=not self.lateral.linear,
         )
-        grads = _Aside(weights, self.subspaces)
+        grads = Aside(weights, self.subspaces)
         try:
             for update in self.rule.learn(replace(batch, around=watch)):
                 grads.bring_back(watch.by_inputs)
                 self.learn_rows(watch.arrived())
                 yield update
-                grads = _Aside(weights, self.subspaces)
+                grads = Aside(weights, self.subspaces)
         finally:
             grads.bring_back(weights)
 
@@ -141,12 +150,21 @@ class ProjectedRule(ContinualRule):
         return not closed and super().exact(parameter, wiring, steps)
 
     def cost(self, done: Done) -> Cost | None:
-        inner, own, subspaces = self.rule.cost(done), 0.0, self.subspaces.by_name()
+        inner, own, synapses = self.rule.cost(done), 0.0, done.wiring.synapses
         for site, work in done.work.items():
-            if (subspace := subspaces.get(module_name(site))) is not None:
+            if done.learns(site) and (subspace := self._subspace_at(site, done.wiring)) is not None:
                 products = subspace.products + self.products(subspace)
-                own += work.dense / done.wiring.synapses[site].weight[0] * products
+                own += work.dense / synapses[site].weight[0] * products
         return None if inner is None else inner + Cost(Operations(0, own), 0)
+
+    def _subspace_at(self, site: str, wiring: Wiring) -> Subspace | None:
+        """Return the subspace of the weight of a layer, which may be kept under the name of one that shares it."""
+        mine, kept = wiring.synapses[site].parameters, self.subspaces.by_name()
+        for other, synapse in wiring.synapses.items():
+            shared = [name for name in synapse.parameters if name in mine and not is_bias(name)]
+            if shared and module_name(other) in kept:
+                return kept[module_name(other)]
+        return None
 
     def products(self, subspace: Subspace) -> int:
         """Return how many multiplications learning takes per entry of a row, at most."""
@@ -162,62 +180,3 @@ def _first(weights: Mapping[str, nn.Parameter]) -> dict[nn.Parameter, str]:
     for name, weight in weights.items():
         first.setdefault(weight, name)
     return first
-
-
-class _Aside:
-    """Gradients that are there already, out of the way: they are not the rule's to project.
-
-    Args:
-        weights: Whose gradients, by the name of their module.
-        subspaces: What theirs are kept out of; weights with nothing to be kept out of are left alone.
-    """
-
-    def __init__(self, weights: Mapping[str, nn.Parameter], subspaces: "_Subspaces") -> None:
-        self._subspaces = subspaces
-        self._weights = {name: w for name, w in weights.items() if len(subspaces[name].old)}
-        self._grads = {name: w.grad for name, w in self._weights.items() if w.grad is not None}
-        for name in self._grads:
-            weights[name].grad = None
-
-    @torch.no_grad()
-    def bring_back(self, done: Collection[str]) -> None:
-        """Project the gradients that have come, but for those of `done`, and put the others back beside them."""
-        for name, weight in self._weights.items():
-            grad = weight.grad
-            if grad is not None and name not in done:
-                grad = self._subspaces[name].project(grad.flatten(1)).view_as(weight)
-            before = self._grads.pop(name, None)
-            weight.grad = before if grad is None else grad if before is None else before + grad
-        self._weights = {}
-
-
-class _Subspaces(nn.ModuleDict):
-    """Subspaces by the name of their weight's module; loading a state makes those that are not there yet."""
-
-    def __init__(self, lateral: Lateral) -> None:
-        super().__init__()
-        self._lateral = lateral
-
-    def add(self, name: str, size: int, like: Tensor) -> None:
-        """Make an empty one."""
-        like = like.detach() if like.dtype.itemsize >= 4 else like.detach().float()
-        super().__setitem__(as_entry(name), Subspace(size, like, self._lateral))
-
-    def __contains__(self, name: str) -> bool:
-        return super().__contains__(as_entry(name))
-
-    def __getitem__(self, name: str) -> Subspace:
-        found = super().__getitem__(as_entry(name))
-        assert isinstance(found, Subspace)
-        return found
-
-    def by_name(self) -> dict[str, Subspace]:
-        """Return them by the name of the module."""
-        return {name: self[name] for name in map(from_key, self)}
-
-    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
-        for key, value in state_dict.items():
-            name, _, kind = key.removeprefix(prefix).rpartition(".")
-            if key.startswith(prefix) and kind == "old" and from_key(name) not in self:
-                self.add(from_key(name), value.shape[1], value)
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

@@ -112,7 +112,7 @@ class RateRule(Rule):
     def cost(self, done: Done) -> Cost | None:
         if self.batch_norm == "joint" and any(curve.bend.op == NORM for curve in done.wiring.curves):
             return None  # the simulations with a graph are not counted
-        return Cost(done.backward, done.weights_behind_neurons)
+        return Cost(done.backward, done.weights_crossed)
 
     def learn(self, batch: Batch) -> Iterator[Update]:
         net, x, wiring, norm = batch.net, batch.x, batch.wiring, NORMS[self.batch_norm]()

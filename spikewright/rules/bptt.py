@@ -61,7 +61,7 @@ class BPTT(Rule):
 
     def cost(self, done: Done) -> Cost | None:
         again = done.simulation if self.checkpoint else Operations()
-        return Cost(done.steps * done.backward + again, done.weights_behind_neurons)
+        return Cost(done.steps * done.backward + again, done.weights_crossed)
 
     def learn(self, batch: Batch) -> Iterator[Update]:
         size = steps_at_once(self, batch.wiring, batch.x)

@@ -94,7 +94,7 @@ class EWC(ContinualRule):
 
     def cost(self, done: Done) -> Cost | None:
         inner = self.rule.cost(done)
-        springs = 2 * sum(as_real(self.pull[name]).numel() for name in self.pull)
+        springs = 2 * sum(as_real(self.pull[name]).numel() for name in self.pull if name not in done.frozen)
         return None if inner is None else inner + Cost(Operations(0, springs), 0)
 
     def _penalty(self, net: Network) -> Tensor:

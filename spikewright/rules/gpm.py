@@ -71,7 +71,8 @@ class GPM(ProjectedRule):
 
     @torch.no_grad()
     def end_task(self, net: Network, x: Tensor, y: Tensor, loss: Loss) -> None:
-        seen = _Seen(x.shape[1], self.subspaces.by_name().keys())
+        steps = 1 if net.sites.recurrent else len(x)  # that run at once
+        seen = _Seen(steps, self.owners(net.sites))
 
         def look(turn: Turn) -> None:
             with restored(net), evaluating(net):
@@ -88,7 +89,8 @@ class GPM(ProjectedRule):
             values, vectors = torch.linalg.eigh((rest + rest.T) / 2)
             values, vectors = values.flip(0).clamp(min=0), vectors.flip(1)
             whole = moment.trace()
-            missing = share * whole - (whole - rest.trace())
+            rounding = len(moment) * torch.finfo(rows.moment.dtype).eps * whole
+            missing = share * whole - (whole - rest.trace()) - rounding
             enough = int((values.cumsum(0) < missing).sum()) + 1 if missing > 0 else 0
             subspace.add(vectors.T[: min(enough, subspace.room)])
 
@@ -97,16 +99,21 @@ class GPM(ProjectedRule):
 
 
 class _Seen:
-    """An observer that keeps what arrived at weights, as the mean over the steps of a chunk."""
+    """An observer that keeps what arrived at weights, as the mean over the steps of a chunk.
 
-    def __init__(self, batch: int, names: Collection[str]) -> None:
-        self._batch, self._names = batch, names
+    Args:
+        steps: Of a chunk.
+        owners: By the name of every module that is looked at, under which name its rows are kept.
+    """
+
+    def __init__(self, steps: int, owners: Mapping[str, str]) -> None:
+        self._steps, self._owners = steps, owners
         self.rows: dict[str, Rows] = {}
 
     def neuron(self, site: str, current: Tensor, spikes: Tensor) -> None: ...
 
     def synapse(self, site: str, operation: Operation, x: Tensor, weight: Tensor, current: Tensor) -> None:
-        name = module_name(site)
-        if name in self._names:
-            mean = x.unflatten(0, (-1, self._batch)).mean(0)
+        name = self._owners.get(module_name(site))
+        if name is not None:
+            mean = x.unflatten(0, (self._steps, -1)).mean(0)
             self.rows.setdefault(name, Rows(weight[0].numel())).add(operation.patches(mean, weight))

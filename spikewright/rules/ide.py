@@ -75,11 +75,11 @@ class IDE(RateRule):
         if once is None:
             return None
         wiring, report = done.wiring, done.report
-        passes = {site: w.dense for site, w in done.work.items() if wiring.synapses[site].senders}
+        passes = {site: w.dense for site, w in done.work.items() if done.crosses(site)}
         if report is None or not report.rates:
             solved = (report.iterations if report else 0) * sum(passes.values())
             return replace(once, operations=once.operations + Operations(0, solved))
-        back = Operations(0, done.dense)  # the gradients at weights
+        back = Operations(0, done.at_weights)  # the gradients at weights
         for site, dense in passes.items():
             layer = wiring.synapses[site]
             if not layer.receivers:

@@ -93,8 +93,8 @@ class OTTT(OnlineRule):
     def cost(self, done: Done) -> Cost | None:
         cost, traces = super().cost(done), 0.0
         for site, work in done.work.items():
-            if self._leak(layer := done.wiring.synapses[site]) != 0:
-                traces += work.inputs + self.trace_bias * (len(layer.parameters) > 1)
+            if self._leak(done.wiring.synapses[site]) != 0:
+                traces += work.inputs * done.learns(site) + (self.trace_bias and done.learns_bias(site))
         # One multiplication with addition per step and entry of a trace.
         return None if cost is None else cost + Cost(Operations(0, done.steps * traces), 0)
 

@@ -1,7 +1,7 @@
 """What a way of spatial credit is, and what it is told of the steps it teaches."""
 
 from abc import ABC
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -49,7 +49,8 @@ class Lesson:
 
     Attributes:
         targets: By name; "output" is the network's.
-        activity: What neurons emitted, by site, `[time, batch, *feature]`, without noise and without graph.
+        activity: What neurons emitted, by site, `[time, batch, *feature]`, without noise and without graph; features
+            are those of a sample, as in `Wiring.shapes`.
         noise: What perturbed them, by site, same shape; empty where nothing did.
         scale: Of the gradients that are accumulated, where low precision asks for one; else 1.
         terms: Returns what every step and sample added to the loss, `[time, batch]`.
@@ -105,8 +106,13 @@ class Spatial(nn.Module, ABC):
         """
         return {}
 
-    def products(self, wiring: Wiring) -> int:
-        """Return the multiplications that errors cost on their way, per sample and step; of ways that cut."""
+    def products(self, wiring: Wiring, taught: Collection[str]) -> int:
+        """Return the multiplications that errors cost on their way, per sample and step; of ways that cut.
+
+        Args:
+            wiring: Of the network.
+            taught: Sites of the neurons whose error something learns from.
+        """
         return self.floats
 
     def __repr__(self) -> str:

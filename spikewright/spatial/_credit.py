@@ -18,6 +18,7 @@ from spikewright.run import Run
 from spikewright.spatial import _dual as dual
 from spikewright.spatial._base import Lesson, Reach, Spatial, Target
 from spikewright.spatial._noise import Draws, Position, joined
+from spikewright.spatial._rows import by_sample
 from spikewright.spatial._targets import OUTPUT, PENULTIMATE
 from spikewright.spatial.local import Local
 from spikewright.synapse import SynapticInput
@@ -58,6 +59,7 @@ class Credit(Hooks):
         self._learning, self._first = False, True
         self._spikes: dict[str, list[Tensor]] = {}
         self._penultimate: list[Tensor] = []
+        self._batch = 0
 
     def learn(
         self,
@@ -81,7 +83,7 @@ class Credit(Hooks):
         Returns:
             What the chunk adds to the loss, and the output.
         """
-        self._learning, self._spikes, self._penultimate = True, {}, []
+        self._learning, self._spikes, self._penultimate, self._batch = True, {}, [], x.shape[1]
         if self._draws is not None:
             self._draws.begin_chunk(start)
         try:
@@ -126,14 +128,15 @@ class Credit(Hooks):
                     )
                     for name, reach in self._targets.items()
                 },
-                activity={site: s.detach() for site, s in spikes.items() if site in self._cut},
+                activity={site: self._by_sample(site, s.detach()) for site, s in spikes.items() if site in self._cut},
                 noise={} if self._draws is None else self._draws.chunk,
                 scale=scale,
                 terms=partial(terms_of, leaf.detach()),
             )
             with torch.autocast(x.device.type, enabled=False):
                 arrived = self._checked(self._spatial.signals(lesson), lesson)
-            roots += [(spikes[site], a + local[site] if site in local else a) for site, a in arrived.items()]
+            by_row = {site: a.reshape(spikes[site].shape) for site, a in arrived.items()}
+            roots += [(spikes[site], a + local[site] if site in local else a) for site, a in by_row.items()]
         _backward(roots)
         self._spikes, self._penultimate = {}, []
         return value.detach(), output.detach()
@@ -175,10 +178,7 @@ class Credit(Hooks):
                 arrival, value=noisy, presynaptic=clean if arrival.presynaptic is None else arrival.presynaptic
             )
         if self._learning and PENULTIMATE in self._targets and not self._wiring.synapses[site].receivers:
-            self._check_real(PENULTIMATE, arrival.value)
-            arrived = arrival.value if arrival.value.requires_grad else arrival.value.requires_grad_()
-            arrived.retain_grad()
-            self._penultimate.append(arrived)
+            self._penultimate.append(self._at_readout(site, arrival.value))
         back: Any = self._spatial.back(self._wiring.synapses[site], weight)
         if self._first and back is not None and not (isinstance(back, Tensor) and back.shape == weight.shape):
             raise wrong(self._spatial, "back", f"weights of the shape of the layer's, {list(weight.shape)}", back)
@@ -186,7 +186,7 @@ class Credit(Hooks):
 
     def on_current(self, site: str, current: Tensor) -> Tensor:
         arrived, draws = dual.summed(current), self._draws_for("pre")
-        return arrived + draws.draw(site, arrived) if draws and site in self._cut else arrived
+        return arrived + self._drawn(draws, site, arrived) if draws and site in self._cut else arrived
 
     def on_spikes(self, site: str, spikes: Tensor) -> Tensor:
         if not self._learning:
@@ -197,12 +197,32 @@ class Credit(Hooks):
         if site not in self._cut:
             return spikes
         if draws := self._draws_for("post"):
-            noise = draws.draw(site, spikes)
+            noise = self._drawn(draws, site, spikes)
             return dual.beside(spikes.detach(), noise.clone() if rewritten else noise)
         return spikes.detach()
 
     def on_output(self, output: Tensor) -> Tensor:
         return dual.summed(output)
+
+    def _at_readout(self, site: str, arrived: Tensor) -> Tensor:
+        """Return what arrives at the readout, such that its gradient can be read."""
+        self._check_real(PENULTIMATE, arrived)
+        components = self._targets[PENULTIMATE].components
+        if arrived[0].numel() != self._batch * components:
+            raise IncompatibleRule(
+                f"Errors were to take the route over what arrives at the readout '{site}', but that sees several "
+                f"vectors of {components} entries of every sample in a step, and not one. Use route='output'."
+            )
+        arrived = arrived if arrived.requires_grad else arrived.requires_grad_()
+        arrived.retain_grad()
+        return arrived
+
+    def _by_sample(self, site: str, x: Tensor) -> Tensor:
+        return by_sample(x, self._wiring.shapes[site])
+
+    def _drawn(self, draws: Draws, site: str, like: Tensor) -> Tensor:
+        """Return the noise of neurons, of the shape of what they see or emit."""
+        return draws.draw(site, self._by_sample(site, like)).reshape(like.shape)
 
     def _draws_for(self, position: Position) -> Draws | None:
         """Return where noise comes from, if neurons are perturbed there now."""
@@ -218,7 +238,7 @@ class Credit(Hooks):
         if self._local is None:
             return {}, {}
         own = {site: s.detach().requires_grad_() for site, s in spikes.items()}
-        read = {site: self._local.read(site, s) for site, s in own.items()}
+        read = {site: self._local.read(site, self._by_sample(site, s)) for site, s in own.items()}
         for vector in read.values():
             vector.retain_grad()
         return own, read

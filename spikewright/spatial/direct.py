@@ -2,6 +2,7 @@
 
 import math
 from abc import abstractmethod
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any, ClassVar, get_args
@@ -110,6 +111,9 @@ class Direct(Spatial):
             scale=lesson.scale.to(like),
         )
 
+    def products(self, wiring: Wiring, taught: Collection[str]) -> int:
+        return sum(self.matrices[key].numel() for key in self.matrices if key.partition(" ")[2] in taught)
+
     @property
     def floats(self) -> int:
         return sum(self.matrices[key].numel() for key in self.matrices)
@@ -184,8 +188,8 @@ class DKP(DFA):
         self.matrices[key].addmm_(moment.activity.T, error, beta=1 - self.decay, alpha=-self.lr)
         return arrived
 
-    def products(self, wiring: Wiring) -> int:
-        return 2 * self.floats
+    def products(self, wiring: Wiring, taught: Collection[str]) -> int:
+        return 2 * super().products(wiring, taught)
 
     def extra_repr(self) -> str:
         return f"lr={self.lr}, decay={self.decay}, {super().extra_repr()}"

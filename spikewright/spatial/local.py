@@ -1,6 +1,7 @@
 """Local learning: every layer has a readout and an error of its own, beside what arrives from the output."""
 
 import math
+from collections.abc import Collection
 from typing import Literal, get_args
 
 from torch import Tensor, nn
@@ -18,9 +19,10 @@ class Local(nn.Module):
     .. math::
         g_l \leftarrow g_l + \eta R_l^\top e_l, \qquad e_l = \partial\ell(R_l \hat s_l, y) / \partial(R_l \hat s_l),
 
-    with :math:`\hat s_l` the spikes, averaged over regions of the map where there is one.  Where errors go back from
-    layer to layer (`BP`, `SignSymmetric`, `FA`), these do so too.  The readouts are parameters of the rule: make them
-    with `rule.prepare(net, x)`, and give `rule.parameters()` to the optimizer too.
+    with :math:`\hat s_l` the spikes, averaged over regions of the map where there is one: all axes of a sample behind
+    the first (`Wiring.shapes`).  Where errors go back from layer to layer (`BP`, `SignSymmetric`, `FA`), these do so
+    too.  The readouts are parameters of the rule: make them with `rule.prepare(net, x)`, and give `rule.parameters()`
+    to the optimizer too.
 
     Args:
         weight: The factor :math:`\eta`.
@@ -64,7 +66,7 @@ class Local(nn.Module):
         """Make the readouts that are not there yet."""
         for site, shape in wiring.shapes.items():
             if as_key(site) not in self.readouts:
-                self.readouts[as_key(site)] = self._readout(shape, wiring.output[0]).to(like)
+                self.readouts[as_key(site)] = self._readout(site, shape, wiring.output[0]).to(like)
 
     def middle(self, wiring: Wiring) -> str:
         """Return the site of the intermediate layer."""
@@ -82,9 +84,27 @@ class Local(nn.Module):
         """Return what a layer's readout makes of its spikes: `[time, batch, class]`."""
         return self.readouts[as_key(site)](spikes.flatten(0, 1)).unflatten(0, spikes.shape[:2])
 
-    def _readout(self, shape: tuple[int, ...], classes: int) -> nn.Module:
+    def products(self, needed: Collection[str]) -> int:
+        """Return the multiplications that the readouts take, per sample and step.
+
+        Args:
+            needed: Sites of the neurons that are told of the error of theirs.
+        """
+        told, found = set(map(as_key, needed)), 0
+        for key, readout in self.readouts.items():
+            sizes = [(p.numel(), p.requires_grad) for p in readout.parameters()]
+            found += sum(size * (1 + learns + (key in told)) for size, learns in sizes)
+        return found
+
+    def _readout(self, site: str, shape: tuple[int, ...], classes: int) -> nn.Module:
         if len(shape) == 1:
             return nn.Linear(shape[0], classes)
+        if not 2 <= len(shape) <= 4:
+            raise IncompatibleRule(
+                f"Local learning averages what '{site}' emits over regions of a map, but a sample has the shape "
+                f"{list(shape)} there, and a map has one to three sides behind an axis of channels. Flatten channels "
+                "and rows before these neurons, or learn without local readouts."
+            )
         pooled = [min(self.pool, side) for side in shape[1:]]
         average = {1: nn.AdaptiveAvgPool1d, 2: nn.AdaptiveAvgPool2d, 3: nn.AdaptiveAvgPool3d}[len(pooled)]
         return nn.Sequential(average(pooled), nn.Flatten(), nn.Linear(shape[0] * math.prod(pooled), classes))

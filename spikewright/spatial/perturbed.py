@@ -1,6 +1,7 @@
 """Errors found by perturbing every neuron while the network runs forward: of the loss, or of the output."""
 
 import math
+from collections.abc import Collection
 from typing import ClassVar, Literal
 
 import torch
@@ -50,8 +51,8 @@ class ZO(Spatial):
         terms = lesson.terms() * lesson.scale / self.noise.alpha**2  # noise comes in its size, alpha z
         return {site: z * terms.view(*terms.shape, *[1] * (z.dim() - 2)) for site, z in lesson.noise.items()}
 
-    def products(self, wiring: Wiring) -> int:
-        return sum(math.prod(wiring.shapes[site]) for site in wiring.shapes if wiring.is_sender(site))
+    def products(self, wiring: Wiring, taught: Collection[str]) -> int:
+        return sum(math.prod(wiring.shapes[site]) for site in taught if wiring.is_sender(site))
 
     def extra_repr(self) -> str:
         return self.noise.extra_repr() if self.noise else ""
@@ -154,8 +155,8 @@ class OPZO(Direct):
         weight = 1 - self.momentum ** (self.steps + 1).double() if self.debias and self.momentum < 1 else 1.0
         return (moment.error / weight).to(m) @ m.T  # `weight` is in 64 bits: nearly nothing at first
 
-    def products(self, wiring: Wiring) -> int:
-        return 2 * self.floats
+    def products(self, wiring: Wiring, taught: Collection[str]) -> int:
+        return 2 * super().products(wiring, taught)
 
     def extra_repr(self) -> str:
         names = ("momentum", "scale_by_alpha", "init", "debias", "center_output", "route")

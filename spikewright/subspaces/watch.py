@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from spikewright.errors import IncompatibleRule
 from spikewright.hooks import Hooks
 from spikewright.operations import Linear, Operation
+from spikewright.subspaces.leaves import leaves
 from spikewright.subspaces.mean import Mean
 from spikewright.subspaces.rest import Rest
 from spikewright.subspaces.rows import Rows
@@ -66,7 +67,10 @@ class Watch:
     def see(self, site: str, operation: Operation, arrival: SynapticInput, weight: Tensor) -> SynapticInput:
         """Take down what arrives at a synapse; return it such that the gradient is projected, if that is how."""
         name = self._owners.get(module_name(site), "")
-        if not torch.is_grad_enabled() or name not in self._weights:
+        if not torch.is_grad_enabled():
+            return arrival
+        if name not in self._weights:
+            self._check_apart(site, weight)
             return arrival
         if weight is not self._weights[name]:
             raise IncompatibleRule(
@@ -87,6 +91,17 @@ class Watch:
         if site in self._means:
             self._means[site].follow(rest, len(arrival.value))
         return replace(arrival, project=rest)
+
+    def _check_apart(self, site: str, weight: Tensor) -> None:
+        """Raise `IncompatibleRule` if the weight of a layer that is not looked at is computed from one that is."""
+        found = {id(leaf) for leaf in leaves(weight)}
+        for name, kept in self._weights.items():
+            if id(kept) in found:
+                raise IncompatibleRule(
+                    f"'{module_name(site)}' is not protected, but its weight is computed from that of '{name}', which "
+                    "is, and so would move it along what nobody looks at. Give it a weight of its own, freeze that of "
+                    f"'{name}' (requires_grad_(False)), or leave '{name}' unprotected too, with free=('{name}', ...)."
+                )
 
     def arrived(self) -> dict[str, Rows]:
         """Return what arrived at each weight since this was asked last."""

@@ -218,6 +218,18 @@ def test_eigenvectors_hold_the_share_that_was_asked_for() -> None:
     assert (found["0.weight"] @ rule.subspaces["0"].old.T).abs().max() < 1e-12 < found["0.weight"].abs().max()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_all_of_what_arrived_is_no_more_directions_than_it_has(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    net = Network(nn.Sequential(nn.Linear(40, 9, bias=False), LIF(), nn.Linear(9, 3, bias=False)).to(dtype))
+    rule = GPM(OTTT(), threshold=1.0)
+    x, y = torch.rand(2, 3, 40, dtype=dtype), torch.tensor([0, 1, 2])
+    rule.prepare(net, x)
+    for task in (1, 2):
+        rule.next_task(net, x, y, CE)  # the second has nothing new
+        assert len(rule.subspaces["0"].old) == 3, task
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
