@@ -15,7 +15,7 @@ from spikewright.errors import IncompatibleRule, ShapeError
 from spikewright.holding import Turn, every_module, exclusively
 from spikewright.hooks import Hooks
 from spikewright.layers.batch_norm import Normalise, as_it_says
-from spikewright.probing import explained, is_as_before, parts_of, probe
+from spikewright.probing import Parts, explained, is_as_before, parts_of, probe
 from spikewright.rates import Record
 from spikewright.resuming import check_state
 from spikewright.run import Observer, Run
@@ -48,7 +48,7 @@ class Network(nn.Module):
         self.module = module
         self._known = frozenset(known)
         self._told: set[tuple[str, str]] = set()
-        self._probed: dict[tuple[object, ...], tuple[list[object], Wiring]] = {}
+        self._probed: dict[tuple[object, ...], tuple[Parts, Wiring]] = {}
 
     @property
     def sites(self) -> Sites:
@@ -159,8 +159,8 @@ class Network(nn.Module):
     def _look_up(self, x: Tensor) -> Wiring:
         modes = tuple(getattr(m, "training", False) for m in self.module.modules())  # frozen by TorchScript: no mode
         key = (tuple(x.shape[2:]), x.dtype, x.device.type, modes, saved_through_hooks())
-        before, wiring = self._probed.get(key, ([], None))
-        if wiring is not None and is_as_before(before, parts_of(self.module, wiring.notes)):
+        before, wiring = self._probed.get(key, (([], []), None))
+        if wiring is not None and is_as_before(before, self.module, wiring.notes):
             return wiring
 
         def find(turn: Turn) -> Wiring:
@@ -172,7 +172,7 @@ class Network(nn.Module):
                 "nn.Dropout, whose mask a run keeps for the sequence, or layers.StepDropout; or, if that is meant, "
                 "Network(module, known=[...]) with what is named here.",
             )
-            self._probed[key] = list(parts_of(self.module, wiring.notes)), wiring
+            self._probed[key] = parts_of(self.module, wiring.notes), wiring
             return wiring
 
         alone: Any = partial(exclusively, self.module, every_module(self.module), find)

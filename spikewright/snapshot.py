@@ -63,6 +63,10 @@ class Snapshot:
                 self._others.extend(_puts_back(value))
                 todo.extend((contents(value) or {}).values())
 
+    def add(self, tensor: Tensor) -> None:
+        """Take a tensor too, as it is now."""
+        self.tensors.append(_Tensor(tensor))
+
     def forget_unchanged(self) -> "Snapshot":
         """Let go of the values of tensors that are now as they were; returns the snapshot."""
         self.tensors = [t for t in self.tensors if t.changed]

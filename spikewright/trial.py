@@ -12,8 +12,8 @@ from spikewright.snapshot import Snapshot, random_state
 
 @contextmanager
 def restored(*modules: nn.Module) -> Iterator[Snapshot]:
-    """Put all that modules hold back afterwards, and all random states; yields what is put back."""
-    snapshot = Snapshot(*modules)
+    """Put what modules hold beside parameters back afterwards, and all random states; yields what is put back."""
+    snapshot = Snapshot(*modules, parameters=False)
     with _put_back(snapshot):
         yield snapshot
 

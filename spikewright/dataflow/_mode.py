@@ -1,7 +1,8 @@
 """Measured dataflow: which sources a tensor depends on, and whether it is linear in them with constant coefficients."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -27,6 +28,9 @@ class Dataflow(TorchDispatchMode):
     linear counts as not linear.  Custom operators and what runs outside of torch are not looked into: declare what they
     return as a source, or it depends on all they were given, not linearly.
 
+    Args:
+        write: Called with tensors that are about to be written to.
+
     Attributes:
         module: Name of the innermost module that is running; set by the caller.
         left: Where values that depend on a source, or the shapes of tensors that do, were given to Python, or values
@@ -49,8 +53,9 @@ class Dataflow(TorchDispatchMode):
 
     supports_higher_order_operators = True
 
-    def __init__(self) -> None:
+    def __init__(self, write: Callable[[Tensor], None] = lambda x: None) -> None:
         super().__init__()
+        self._write = write
         self.module = ""
         self.left: list[Bend] = []
         self.random: list[Bend] = []
@@ -62,7 +67,8 @@ class Dataflow(TorchDispatchMode):
         self._exits: list[Exits] = []
 
     def __enter__(self) -> "Dataflow":
-        self._exits.append(Exits(self._leave, lambda: _add(self.hooked, Bend("register_hook", self.module))))
+        hook = partial(self._hook, "register_hook")
+        self._exits.append(Exits(self._leave, hook, self._write))
         self._exits[-1].__enter__()
         return super().__enter__()
 
@@ -101,13 +107,15 @@ class Dataflow(TorchDispatchMode):
         kwargs = kwargs or {}
         op = operator(func)
         if saved_through_hooks():
-            _add(self.hooked, Bend("saved_tensors_hooks", self.module))
+            self._hook("saved_tensors_hooks")
         if op.composite:
             with self._again():
                 result = func.decompose(*args, **kwargs)
             if result is not NotImplemented:
                 return result
         given = dict(zip(op.arguments, args), **kwargs) if op.arguments else {"all": _tensors((args, kwargs))}
+        for x in _tensors([given.get(name) for name in op.written]):
+            self._write(x)
         dependent = {} if op.made else self._dependent(op, given)
         if dependent and op.exits(given, dependent):
             _add(self.left, Bend(op.name, self.module))
@@ -124,6 +132,9 @@ class Dataflow(TorchDispatchMode):
         if dependent or draws:
             self._settle(op, given, dependent, draws, result)
         return result
+
+    def _hook(self, what: str) -> None:
+        _add(self.hooked, Bend(what, self.module))
 
     def _dependent(self, op: Operator, given: Mapping[str, Any]) -> dict[str, Dependences]:
         """Return what each argument of a call depends on; arguments that depend on nothing are left out."""
@@ -192,7 +203,7 @@ class Dataflow(TorchDispatchMode):
         finally:
             self._running = running
         if place and key not in self._known:
-            other = self._places.get(place, key)
+            other: Any = self._places.get(place, key)
             same: Any = self._known.get(other, (None,))[0]
             if same is not None and same.data_ptr() == place:  # unless that has been given other memory
                 return other, same
@@ -216,7 +227,7 @@ def saved_through_hooks() -> bool:
     """
     if torch.compiler.is_compiling():  # which takes no notice of them
         return False
-    hooks = torch._C._autograd._top_saved_tensors_default_hooks(True) or ()
+    hooks = torch._C._autograd._top_saved_tensors_default_hooks(True) or ()  # type: ignore[attr-defined]
     return not all(str(getattr(hook, "__module__", "")).partition(".")[0] in _KNOWN for hook in hooks)
 
 

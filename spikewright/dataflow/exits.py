@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 _READS = {"tolist", "numpy", "__array__", "__dlpack__", "data_ptr"}
 _READS |= {"__deepcopy__", "untyped_storage", "storage", "__reduce_ex__"}  # copies past the dispatcher, pickles
 _BUILDS = {"tensor", "as_tensor", "asarray", "new_tensor", "new"}  # read the tensors in a list that they are given
 _WATCHED = _READS | _BUILDS
+_SET_DATA: Any = Tensor.data.__set__  # type: ignore[attr-defined]
 _HOOKS = {"register_hook", "register_post_accumulate_grad_hook"}
 
 
@@ -18,11 +20,14 @@ class Exits(TorchFunctionMode):
     Args:
         leave: Called with the name of the function and what it reads, before it does.
         hook: Called when a hook is put on a gradient.
+        write: Called with a tensor that is given other memory, before it is.
     """
 
-    def __init__(self, leave: Callable[[str, Any], None], hook: Callable[[], None]) -> None:
+    def __init__(
+        self, leave: Callable[[str, Any], None], hook: Callable[[], None], write: Callable[[Tensor], None]
+    ) -> None:
         super().__init__()
-        self._leave, self._hook = leave, hook
+        self._leave, self._hook, self._write = leave, hook, write
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -32,4 +37,6 @@ class Exits(TorchFunctionMode):
             self._leave(name.strip("_"), args[:1] if name in _READS else lists)
         elif name in _HOOKS:
             self._hook()
+        elif func is _SET_DATA or name == "set_":
+            self._write(args[0])
         return func(*args, **kwargs)

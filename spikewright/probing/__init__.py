@@ -1,6 +1,7 @@
 """The probe of a network: who feeds whom, and whether it can be vouched for, found by running one step of it."""
 
 from spikewright.probing.failures import explained as explained
+from spikewright.probing.parts import Parts as Parts
 from spikewright.probing.parts import is_as_before as is_as_before
 from spikewright.probing.parts import parts_of as parts_of
 from spikewright.probing.probe import probe as probe

@@ -56,7 +56,7 @@ def probe(sites: Sites, x: Tensor) -> Wiring:
         iterating = {n: m for n, m in modules.items() if _iterates(m)}
         again, iterated = random_state(), Snapshot(*iterating.values(), parameters=False)
         apart = frozenset(iterating)
-        before, flow, live = held(module, apart), Dataflow(), LiveSpikes()
+        before, flow, live = held(module, apart), Dataflow(start.write), LiveSpikes()
         trace = Trace(flow)
         recorder = Recorder(modules, flow, trace)
         with torch.enable_grad(), flow:

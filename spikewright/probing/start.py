@@ -28,6 +28,9 @@ class Start:
     def __init__(self, module: nn.Module, snapshot: Snapshot) -> None:
         self._module, self._snapshot = module, snapshot
         self._copies: dict[Tensor, Tensor] = {}
+        self._parameters = {_storage(p): p for p in module.parameters() if not is_lazy(p)}
+        self.written: frozenset[str] = frozenset()
+        """Names of modules whose parameters were written to."""
 
     def quieten(self) -> None:
         """Turn off what would disturb a probe, or be disturbed by it."""
@@ -43,13 +46,21 @@ class Start:
             self._snapshot.put_back()
         self.quieten()
 
-    @property
-    def written(self) -> frozenset[str]:
-        """Names of modules whose parameters have been written to since."""
-        changed = {id(t.tensor) for t in self._snapshot.tensors if isinstance(t.tensor, nn.Parameter) and t.changed}
-        return frozenset(
-            name for name, m in self._module.named_modules() if changed & set(map(id, m.parameters(recurse=False)))
-        )
+    def write(self, x: Tensor) -> None:
+        """Take what a parameter holds before a forward writes to it; what others write meanwhile is theirs."""
+        parameter = self._parameters.pop(_storage(x), None)
+        if parameter is not None:
+            self._snapshot.add(parameter)
+            named = self._module.named_modules()
+            self.written |= {n for n, m in named if any(p is parameter for p in m.parameters(recurse=False))}
+
+
+def _storage(x: Tensor) -> int | None:
+    """Return what tells the storage of a tensor from others, if it has one."""
+    try:
+        return x.untyped_storage()._cdata
+    except (NotImplementedError, RuntimeError):  # sparse, for example
+        return None
 
 
 @contextmanager

@@ -60,7 +60,7 @@ def test_products_of_complex_numbers_are_counted_as_those_of_real_ones() -> None
     dense = {site: work[site].dense for site in work}
     assert dense == {"1": 2 * INPUTS * WIDTH, "2": 4 * WIDTH * WIDTH, "6": 2 * WIDTH * 2}
     assert work["6"].spiking and work["6"].inputs == 2 * WIDTH
-    assert Done(work, net.wiring(x), len(x)).weights_behind_neurons == 2 * WIDTH * 2
+    assert Done(work, net.wiring(x), len(x)).weights_crossed == 2 * (WIDTH * WIDTH + WIDTH * 2)
 
 
 def test_numbers_that_are_kept_are_counted_as_real_ones() -> None:

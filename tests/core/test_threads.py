@@ -261,12 +261,12 @@ def test_threads_that_would_wait_for_each_other_are_told() -> None:
 
         def __init__(self, other: int) -> None:
             super().__init__()
-            self.other, self.asks = other, False
+            self.other, self.asks = other, list[bool]()
 
         def forward(self, x: Tensor) -> Tensor:
             if self.asks:
                 barrier.wait(20)
-                self.asks = False
+                self.asks.clear()
                 outer[self.other].run(torch.rand(2, 3, 8))
             return x
 
@@ -284,7 +284,7 @@ def test_threads_that_would_wait_for_each_other_are_told() -> None:
     for net in outer:
         net.wiring(x)
     for ask in asks:
-        ask.asks = True
+        ask.asks.append(True)
     together(lambda: run(0), lambda: run(1))
     assert len(told) == 1 and "waits" in told[0] and "Sequential" in told[0]
     assert patched(outer[0].module) == patched(outer[1].module) == []
