@@ -57,7 +57,7 @@ class BPTT(Rule):
             self.traits = replace(self.traits, memory="root")
 
     def exact(self, parameter: str, wiring: Wiring, steps: int) -> bool:
-        return self.chunk is None or not (wiring.moving or parameter in wiring.unvouched)
+        return parameter not in wiring.unvouched and (self.chunk is None or not wiring.moving)
 
     def cost(self, done: Done) -> Cost | None:
         again = done.simulation if self.checkpoint else Operations()

@@ -83,6 +83,10 @@ DEFECTS = {
     "power iteration in every chunk": Defect(
         ("restricted_weight",), learning_plants.power_iteration_at_every_use, ("BPTT(chunk=2)", "OTTT")
     ),
+    "backward passes of others": Defect(("own_backward",), plants.every_backward_is_known, ("OTTT", "BPTT")),
+    "hooks on gradients": Defect(("gradient_hook",), plants.no_hooks_on_gradients, ("OTTT",)),
+    "drawn weights": Defect(("drawn_weight",), plants.weights_are_given),
+    "counted rows": Defect(("counted_rows",), plants.as_many_rows_in_their_places, ("BPTT", "OTTT")),
     "conjugates of complex layers": Defect(("complex_layer",), learning_plants.without_conjugates),
     "conjugates of complex readouts": Defect(("complex_readout",), learning_plants.without_conjugates, BACK),
     "distillation in the second task": Defect((), plants.as_inside(LwF), ("LwF of OTTT, task 2",)),

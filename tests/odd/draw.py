@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import spikewright as sw
-from tests.odd import neurons, parametrized  # noqa: F401  (which has the last constructs)
+from tests.odd import neurons, parametrized, unseen  # noqa: F401  (which has the last constructs)
 from tests.odd.constructs import CONSTRUCTS, INTEGERS
 from tests.odd.module import CLASSES, MARK, TOKENS, WIDTH, Draw, OddNet
 from tests.odd.reference import Unrolled
@@ -22,6 +22,8 @@ HARD_TO_PLACE = {
     "own_scan": 1.7,
     "conv2d": 1.7,
     "own_layer": 2.6,
+    "drawn_weight": 3.6,
+    "counted_rows": 0.7,
     "complex_layer": 2.0,
     "complex_readout": 1.2,
     "alpha": 1.3,

@@ -55,6 +55,29 @@ def values_that_leave(patch: Patch) -> None:
     patch.setattr(Operator, "exits", lambda self, given, dependent: False)
 
 
+def every_backward_is_known(patch: Patch) -> None:
+    """No backward pass in a graph is taken for one of others."""
+    patch.setattr(import_module("spikewright.probing.reading"), "_is_of_others", lambda node: False)
+
+
+def no_hooks_on_gradients(patch: Patch) -> None:
+    """Only hooks on forwards are looked for."""
+    of_others = import_module("spikewright.probing.hooks_of_others")
+    patch.setattr(Dataflow, "_hook", lambda self, what: None)
+    patch.setattr(of_others, "HOOKS", tuple(kind for kind in of_others.HOOKS if "backward" not in kind))
+
+
+def weights_are_given(patch: Patch) -> None:
+    """A current is linear in its weight, whatever that is computed from."""
+    bend = Dataflow.bend
+    patch.setattr(Dataflow, "bend", lambda self, x, at: None if at.op.startswith("a weight") else bend(self, x, at))
+
+
+def as_many_rows_in_their_places(patch: Patch) -> None:
+    """What is beside a sample is changed, but neither its row nor the number of rows."""
+    patch.setattr(PROBE, "MOVED", PROBE.BESIDE)
+
+
 def wired(change: Callable[[Wiring, Recorder, Tensor], Wiring]) -> Plant:
     """What a probe reads is changed; `change` is given that, what was recorded, and the input."""
 

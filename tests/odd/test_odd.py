@@ -7,6 +7,7 @@ import pytest
 
 import spikewright as sw
 from spikewright import rules, spatial
+from spikewright.errors import NetworkError
 from spikewright.rules import SLTT
 from tests.odd.check import PROMISING, RULES, TOLERANCE, against_reference, check
 from tests.odd.constructs import CONSTRUCTS
@@ -40,6 +41,10 @@ def test_claims_hold(name: str) -> None:
 
 def test_bptt_is_the_gradient_of_the_network_run_step_by_step() -> None:
     for number in range(NETWORKS):
+        if "counted_rows" in sample(number).recipe.constructs:
+            with pytest.raises(NetworkError, match="number or order"):
+                against_reference(sample(number), sw.rules.BPTT())
+            continue
         errors = against_reference(sample(number), sw.rules.BPTT())
         assert max(errors.values()) <= TOLERANCE, sample(number).recipe
 
@@ -47,7 +52,8 @@ def test_bptt_is_the_gradient_of_the_network_run_step_by_step() -> None:
 def test_networks_are_alive() -> None:
     samples = [sample(number) for number in range(NETWORKS)]
     assert all(0.05 <= rate <= 0.95 for s in samples for rate in s.rates.values())
-    sizes = [float(g.norm()) for s in samples for g in s.expected.values() or against_reference(s, sw.rules.BPTT())]
+    run = [s for s in samples if "counted_rows" not in s.recipe.constructs]
+    sizes = [float(g.norm()) for s in run for g in s.expected.values() or against_reference(s, sw.rules.BPTT())]
     assert sum(size > 1e-12 for size in sizes) >= 0.8 * len(sizes)
 
 
