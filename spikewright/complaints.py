@@ -64,6 +64,15 @@ def mixes_samples(name: str, module: nn.Module) -> NetworkError:
     )
 
 
+def is_transformed(name: str, module: nn.Module) -> NetworkError:
+    """Return the error for a module that torch.func.vmap or another transform gives single rows."""
+    return NetworkError(
+        f"{shown(name, module)} was called inside of a transform of torch.func (vmap, grad, ...), which hands it some "
+        "of what a run has, and hides the rest. Neurons, norms, dropout and layers have to be given all rows at every "
+        "call: write it without the transform, for all rows at once."
+    )
+
+
 def splits_rows(name: str, module: nn.Module, found: int, steps: int, batch: int) -> NetworkError:
     """Return the error for a module that sees time but was not given all rows of a run in one piece."""
     return NetworkError(

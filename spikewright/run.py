@@ -8,12 +8,13 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.utils import parametrize
 
 from spikewright.answering import Calls, Weights, answered
-from spikewright.complaints import splits_rows
+from spikewright.complaints import is_transformed, splits_rows
 from spikewright.errors import NetworkError, ShapeError
 from spikewright.folded import Folded
 from spikewright.hooks import Hooks
@@ -197,6 +198,7 @@ class Run:
 
     def _unfolded(self, name: str, module: nn.Module, x: Tensor) -> Tensor:
         """Return the rows that a module was given, `[time * batch, *feature]`, as a chunk `[time, batch, *feature]`."""
+        _check_plain(name, module, x)
         found = x.shape[0] if x.dim() else 0
         if not found or found % (self._folded.steps * self._batch):
             raise splits_rows(name, module, found, self._folded.steps, self._batch)
@@ -302,8 +304,10 @@ class Run:
 
     def _transmit(self, name: str, operation: Operation, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         site = self._calls.site(name)
+        module = self._sites.synapses[name]
+        _check_plain(name, module, x)
         check_input(site, operation, x, weight)
-        chunk = self._unfolded(name, self._sites.synapses[name], x)
+        chunk = self._unfolded(name, module, x)
         arrival = SynapticInput(chunk)
         if self._hooks is not None:
             carried = self._carried(site, chunk)
@@ -341,6 +345,12 @@ def _as_real(site: str, module: Temporal, x: Tensor) -> Iterator[None]:
             f"for real ones only: {str(error).partition(chr(10))[0]}. Read them as real in front of it, such as "
             "z.real, z.abs(), or torch.view_as_real(z).flatten(-2)."
         ) from error
+
+
+def _check_plain(name: str, module: nn.Module, x: Tensor) -> None:
+    """Raise `NetworkError` for what a transform of torch.func hands a module."""
+    if not torch.compiler.is_compiling() and is_functorch_wrapped_tensor(x):
+        raise is_transformed(name, module)
 
 
 def _in_full(x: Tensor) -> Tensor:

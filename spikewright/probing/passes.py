@@ -8,54 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spikewright.complaints import keeps_state, kept_for_evaluation, loops, mixes_samples, set_by_the_first
+from spikewright.complaints import loops, mixes_samples
 from spikewright.errors import NetworkError
 from spikewright.probing.draws import Draws
 from spikewright.probing.generators import Movers, Position, position
-from spikewright.probing.held import Held, Place, set_ahead
 from spikewright.probing.inputs import MOVED, Rows
 from spikewright.probing.live import LiveSpikes
 from spikewright.probing.norms import alike
 from spikewright.probing.trace import Complain, Trace
 from spikewright.run import Run
 from spikewright.sites import Sites
-
-SIZES = (2.0, 4.0, 8.0, 16.0, 0.5, -4.0)
-"""How much larger inputs and spikes get, to drive what is kept across thresholds."""
-REPEATS = 3
-"""How often an input of one size is shown again."""
-
-
-CALLS = (10, 100, 1_000, 10_000, 100_000, 1_000_000)
-"""How many calls numbers that change from call to call are set ahead, one after the other."""
-
-
-@dataclass(frozen=True)
-class Notes:
-    """What passes have changed that modules hold.
-
-    Attributes:
-        module: The whole.
-        before: What was held between two passes.
-        after: What was held after the second.
-        places: Where that differs.
-        written: Names of modules whose parameters were written to.
-    """
-
-    module: nn.Module
-    before: Held
-    after: Held
-    places: frozenset[Place]
-    written: frozenset[str]
-
-    @property
-    def names(self) -> frozenset[str]:
-        """Names of the modules."""
-        return self.written | {name for name, _ in self.places}
-
-    def set_ahead(self, calls: int) -> bool:
-        """Move numbers on as so many calls would; see `spikewright.probing.held.set_ahead`."""
-        return set_ahead(self.module, self.before, self.after, self.places, calls)
 
 
 @dataclass(frozen=True)
@@ -125,69 +87,6 @@ class Passes:
         one_pass(self._sites, x, LiveSpikes(), movers)
         return movers.innermost
 
-    def check_notes(self, x: Tensor, first: Pass, second: Pass, notes: Notes) -> None:
-        """Tell states from notes, which never reach an output: show the same input often, and others in between.
-
-        A state may stay below a threshold, wait in a queue or count calls, so that it does not show at the second.
-
-        Args:
-            x: Input of the first pass.
-            first: It.
-            second: The same once more.
-            notes: What it has changed.
-
-        Raises:
-            NetworkError: A module keeps a state.
-        """
-        names = notes.names
-        self._check_neurons(first, second, names)
-        for size in SIZES:
-            driven = size * x if x.dtype.is_floating_point else x
-            try:
-                then = self.run(driven, LiveSpikes(size=size))
-            except Exception:  # of a module that takes no such values
-                continue
-            for _ in range(REPEATS):
-                self._check_neurons(then, self.run(driven, LiveSpikes(size=size), then, keeps_state), names)
-            self._check_neurons(first, self.run(x, LiveSpikes(), first, keeps_state), names)
-        for calls in CALLS:
-            if notes.set_ahead(calls):
-                self._check_neurons(first, self.run(x, LiveSpikes(), first, keeps_state), names)
-
-    def check_beginning(self, x: Tensor, other: Tensor, rows: Rows, first: Pass, again: Callable[[], object]) -> None:
-        """Begin anew, show another input first, and compare what follows.
-
-        Args:
-            x: Input of the first pass.
-            other: Another input.
-            rows: Samples of that.
-            first: The first pass.
-            again: Puts everything back that modules held before that.
-
-        Raises:
-            NetworkError: A module sets itself by the first input.
-        """
-        again()
-        self.run(other, LiveSpikes(rows))
-        self.run(x, LiveSpikes(), first, set_by_the_first)
-
-    def check_evaluation(self, x: Tensor, again: Callable[[], object]) -> None:
-        """Compare evaluation after training steps with evaluation without; `again` as above.
-
-        Raises:
-            NetworkError: A module evaluates with what it has gathered in training.
-        """
-        module = self._sites.module
-        again()
-        for _ in range(REPEATS):
-            self.run(x, LiveSpikes())
-        module.eval()
-        gathered = self.run(x, LiveSpikes())
-        again()
-        module.eval()
-        self.run(x, LiveSpikes(), gathered, kept_for_evaluation)
-        again()
-
     def check_samples(self, x: Tensor, other: Tensor, first: Pass, rows: Rows = MOVED) -> Pass:
         """Put a sample elsewhere, among others: nothing of it may change; return the pass.
 
@@ -227,8 +126,3 @@ class Passes:
             if name.startswith(f"{within}." if within else "") and after[name] > before[name]:
                 found = f"was called {before[name]} times for {x.shape[1]} rows, and {after[name]} times for one more"
                 raise loops(name, self._sites.module.get_submodule(name), found)
-
-    def _check_neurons(self, then: Pass, now: Pass, names: frozenset[str]) -> None:
-        for (name, a), (_, b) in zip(then.live.true, now.live.true):
-            if name in names and not torch.equal(a, b):
-                raise keeps_state(name, self._sites.module.get_submodule(name))

@@ -14,12 +14,13 @@ from spikewright.complaints import keeps_state
 from spikewright.dataflow import Bend, Dataflow
 from spikewright.layers.restriction import FrobeniusRestriction, SpectralRestriction
 from spikewright.probing.generators import position
-from spikewright.probing.held import held, moved
+from spikewright.probing.held import held
 from spikewright.probing.hooks_of_others import hooks_on, hooks_on_all, unhook
 from spikewright.probing.inputs import BESIDE, MOVED, probe_inputs
 from spikewright.probing.live import LiveSpikes
 from spikewright.probing.norms import followed
-from spikewright.probing.passes import Notes, Pass, Passes
+from spikewright.probing.notes import Notes
+from spikewright.probing.passes import Pass, Passes
 from spikewright.probing.reading import read_wiring
 from spikewright.probing.recomputation import called_again, with_recomputed
 from spikewright.probing.recorder import INPUT, Recorder
@@ -76,25 +77,19 @@ def probe(sites: Sites, x: Tensor) -> Wiring:
         once = Pass(trace, live, position())
         passes, between = Passes(sites, ours, lambda: (again(), iterated.put_back())), held(module, apart)
         repeated = passes.run(first, LiveSpikes(), once, keeps_state)
-        after = held(module, apart)
+        notes = Notes(module, before, between, held(module, apart), start.written)
         rows = MOVED if once.end == at else BESIDE
         other = probe_inputs(x, steps, rows)[1]
-        notes = Notes(module, between, after, moved(between, after), start.written)
-        if notes.names:
-            passes.check_notes(first, once, repeated, notes)
-        changed = moved(before, after)
-        if notes.names or changed:
-            passes.check_beginning(first, other, rows, once, start.again)
+        notes.check(passes, first, (other, rows), once, repeated, start.again)
         beside = passes.check_samples(first, other, once, rows)
-        if notes.names and any(m.training for m in modules.values()):
-            passes.check_evaluation(first, start.again)
+        notes.check_evaluation(passes, first, start.again)
         past = passes.draws(first, at, once, repeated, beside)
         left += [Bend("a draw past torch", name) for name in sorted(past)]
         drew = (past | {bend.module for bend in flow.random}) - ours - apart - _within(modules, ours)
         with torch.enable_grad():
             wiring = read_wiring(module, recorder, first, output, run.state, flow, left, drew, hooked)
     at_every_use = frozenset(n for n, m in iterating.items() if m.training and not _by_version(m))
-    noted = notes.places | changed | {(name, "*") for name in apart}
+    noted = notes.changed | {(name, "*") for name in apart}
     wiring = replace(wiring, moving=at_every_use, writes_input=repeated.trace.writes_input, notes=noted)
     if not trace.suspicious:
         return wiring

@@ -4,93 +4,16 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from torch import Tensor, nn
-from torch.autograd.function import BackwardCFunction
 from torch.nn.utils import parametrize
 
 from spikewright.dataflow import Bend, Dataflow
+from spikewright.probing.graph import Graph
 from spikewright.probing.hooks_of_others import hooks_on_gradient
 from spikewright.probing.recorder import INPUT, LAYER, NEURON, THROUGH, Recorder
 from spikewright.temporal import State
 from spikewright.wiring import Curve, Synapse, Wiring, module_name
 
 _UNSEEN = (Bend("something past the dispatcher", ""),)
-_PRODUCTS = frozenset("Addmm Mm Bmm Baddbmm Addmv Mv Linear Convolution ConvolutionOverrideable".split())
-_SHAPES = frozenset("T Transpose Permute View UnsafeView Reshape ReshapeAlias Unsqueeze Squeeze Expand ToCopy".split())
-"""Nodes of the graph: linear operations with a weight, and what may stand between these and a parameter."""
-
-
-class _Graph:
-    """The autograd graph of a probe.
-
-    Args:
-        recorder: What the probe saw.
-        names: Names of parameters, by identity.
-        x: The probe's input.
-    """
-
-    def __init__(self, recorder: Recorder, names: dict[int, str], x: Tensor) -> None:
-        self._names, self._x = names, x
-        self._marks: dict[Any, tuple[str, str, int]] = {
-            node: (kind, seen.site, seen.step)
-            for kind, found in (("synapse", recorder.synapses), ("neuron", recorder.neurons))
-            for seen in found
-            for node in seen.after
-        }
-
-    def walk(self, start: Any, across_synapses: bool = True) -> Iterator[tuple[str, str, int]]:
-        """Yield (kind, name, step) of what a graph node computes from, stopping at neurons."""
-        todo, seen = [start], set()
-        while todo:
-            node = todo.pop()
-            if node is None or node in seen:
-                continue
-            seen.add(node)
-            kind, name, step = self._marks.get(node, ("", "", 0))
-            if kind:
-                yield kind, name, step
-            elif (variable := getattr(node, "variable", None)) is not None and variable is not self._x:
-                yield "parameter", self._names.get(id(variable), ""), 0
-            if kind == "neuron" or (kind == "synapse" and not across_synapses):
-                continue
-            todo.extend(parent for parent, _ in node.next_functions)
-
-    def behind_code_of_others(self, starts: Iterable[Any]) -> Iterator[str]:
-        """Yield the names of parameters whose gradients pass a backward pass that torch has not derived."""
-        nodes = list(_ancestors(starts))
-        for node in _ancestors(node for node in nodes if _is_of_others(node)):
-            if (variable := getattr(node, "variable", None)) is not None:
-                yield self._names.get(id(variable), "")
-
-    def weights(self, starts: Iterable[Any]) -> Iterator[str]:
-        """Yield the names of parameters that a linear operation multiplies something by."""
-        for node in _ancestors(starts):
-            parents = [parent for parent, _ in node.next_functions if parent is not None]
-            while parents and _kind(node) in _PRODUCTS:
-                parent = parents.pop()
-                if (variable := getattr(parent, "variable", None)) is not None:
-                    yield self._names.get(id(variable), "")
-                elif _kind(parent) in _SHAPES:
-                    parents.extend(p for p, _ in parent.next_functions if p is not None)
-
-
-def _ancestors(starts: Iterable[Any]) -> Iterator[Any]:
-    """Yield graph nodes and all that they compute from."""
-    todo, seen = list(starts), set()
-    while todo:
-        node = todo.pop()
-        if node is not None and node not in seen:
-            seen.add(node)
-            todo.extend(parent for parent, _ in node.next_functions)
-            yield node
-
-
-def _is_of_others(node: Any) -> bool:
-    """Whether the backward pass of a node is written by others than torch and this library."""
-    if not isinstance(node, BackwardCFunction):
-        return "CppNode" in node.name()
-    kind = getattr(type(node), "_forward_cls", type(node))
-    package, _, module = kind.__module__.partition(".")
-    return package not in ("torch", __name__.partition(".")[0]) or module.startswith("_library")
 
 
 def read_wiring(
@@ -120,7 +43,7 @@ def read_wiring(
     modules = dict(module.named_modules())
     names = {id(p): name for name, p in module.named_parameters()}
     neurons = {seen.site: modules[module_name(seen.site)] for seen in recorder.neurons}
-    graph = _Graph(recorder, names, x)
+    graph = Graph(recorder, names, x)
     receivers: dict[str, set[str]] = {name: set() for name in names.values()}
     successors: dict[str, set[str]] = {site: set() for site in neurons}
     fed: dict[str, set[str]] = {seen.site: set() for seen in recorder.synapses}
@@ -197,10 +120,6 @@ def _curves(recorder: Recorder, output: Any, left: Iterable[Bend]) -> Iterator[C
 
 def _named(depends: Iterable[str], prefix: str) -> Iterator[str]:
     return (name.removeprefix(prefix) for name in depends if name.startswith(prefix))
-
-
-def _kind(node: Any) -> str:
-    return node.name().partition("Backward")[0].strip("_")
 
 
 def _own(module: nn.Module) -> Iterator[nn.Parameter]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.utils._pytree import tree_leaves
 
 from spikewright.dataflow import Dataflow
@@ -135,4 +136,6 @@ class Trace:
 
 
 def _tensors(values: Any) -> list[Tensor]:
-    return [x.detach().clone() for x in tree_leaves(values) if isinstance(x, Tensor)]
+    """Return copies of the tensors in there; what a transform of torch.func has wrapped is not to be compared."""
+    found = [x for x in tree_leaves(values) if isinstance(x, Tensor)]
+    return [x.detach().clone() for x in found if not is_functorch_wrapped_tensor(x)]

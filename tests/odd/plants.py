@@ -57,7 +57,7 @@ def values_that_leave(patch: Patch) -> None:
 
 def every_backward_is_known(patch: Patch) -> None:
     """No backward pass in a graph is taken for one of others."""
-    patch.setattr(import_module("spikewright.probing.reading"), "_is_of_others", lambda node: False)
+    patch.setattr(import_module("spikewright.probing.graph"), "_is_of_others", lambda node: False)
 
 
 def no_hooks_on_gradients(patch: Patch) -> None:

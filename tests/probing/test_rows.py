@@ -101,6 +101,21 @@ def test_pieces_of_what_keeps_nothing() -> None:
     torch.testing.assert_close(Network(module)(data()), Network(whole)(data()), rtol=1e-12, atol=1e-12)
 
 
+def vectorised(layer: nn.Module) -> nn.Module:
+    return Lambda(lambda m, x: torch.func.vmap(lambda row: m.inner(row))(x), inner=layer)
+
+
+@pytest.mark.parametrize("layer", [nn.Linear(F, F), LIF(), nn.Dropout(0.5)], ids=lambda m: type(m).__name__)
+def test_rows_one_by_one_in_a_transform(layer: nn.Module) -> None:
+    refused(around(vectorised(layer)), r"'1\.inner' \(\w+\) was called inside of a transform of torch\.func")
+
+
+def test_what_keeps_nothing_may_be_transformed() -> None:
+    module, whole = around(vectorised(nn.Tanh())), around(nn.Tanh())
+    torch.testing.assert_close(Network(module)(data()), Network(whole)(data()), rtol=1e-12, atol=1e-12)
+    assert Network(module).wiring(data()).synapses["0"].bends
+
+
 def test_patches_in_the_first_axis() -> None:
     """Several rows of a sample, as windows of images have, with neurons over them."""
 
