@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import torch
@@ -36,8 +35,8 @@ class Dataflow(TorchDispatchMode):
         left: Where values that depend on a source, or the shapes of tensors that do, were given to Python, or values
             came that no operation of torch has written ("empty").  Nothing that is computed later can be vouched for.
         random: Where random numbers were drawn from the generator that all share.
-        hooked: Where hooks were put on gradients, or tensors saved for the backward pass go through hooks, other than
-            those of torch.
+        hooked: Graph nodes of the tensors on whose gradients hooks were put.
+        saved: Where tensors saved for the backward pass go through hooks other than those of torch.
 
     >>> import torch
     >>> with Dataflow() as flow:
@@ -59,7 +58,8 @@ class Dataflow(TorchDispatchMode):
         self.module = ""
         self.left: list[Bend] = []
         self.random: list[Bend] = []
-        self.hooked: list[Bend] = []
+        self.hooked: list[Any] = []
+        self.saved: list[Bend] = []
         self._known: dict[int, tuple[object, Dependences]] = {}  # by storage, which is kept so that ids stay its own
         self._places: dict[int, int] = {}  # in memory, of the storages
         self._blank: dict[int, object] = {}
@@ -67,8 +67,7 @@ class Dataflow(TorchDispatchMode):
         self._exits: list[Exits] = []
 
     def __enter__(self) -> "Dataflow":
-        hook = partial(self._hook, "register_hook")
-        self._exits.append(Exits(self._leave, hook, self._write))
+        self._exits.append(Exits(self._leave, self._hook, self._write))
         self._exits[-1].__enter__()
         return super().__enter__()
 
@@ -107,7 +106,7 @@ class Dataflow(TorchDispatchMode):
         kwargs = kwargs or {}
         op = operator(func)
         if saved_through_hooks():
-            self._hook("saved_tensors_hooks")
+            _add(self.saved, Bend("saved_tensors_hooks", self.module))
         if op.composite:
             with self._again():
                 result = func.decompose(*args, **kwargs)
@@ -133,8 +132,8 @@ class Dataflow(TorchDispatchMode):
             self._settle(op, given, dependent, draws, result)
         return result
 
-    def _hook(self, what: str) -> None:
-        _add(self.hooked, Bend(what, self.module))
+    def _hook(self, x: Tensor) -> None:
+        self.hooked.append(x.grad_fn)
 
     def _dependent(self, op: Operator, given: Mapping[str, Any]) -> dict[str, Dependences]:
         """Return what each argument of a call depends on; arguments that depend on nothing are left out."""

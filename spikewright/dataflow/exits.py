@@ -19,12 +19,12 @@ class Exits(TorchFunctionMode):
 
     Args:
         leave: Called with the name of the function and what it reads, before it does.
-        hook: Called when a hook is put on a gradient.
+        hook: Called with a tensor on whose gradient a hook is put.
         write: Called with a tensor that is given other memory, before it is.
     """
 
     def __init__(
-        self, leave: Callable[[str, Any], None], hook: Callable[[], None], write: Callable[[Tensor], None]
+        self, leave: Callable[[str, Any], None], hook: Callable[[Tensor], None], write: Callable[[Tensor], None]
     ) -> None:
         super().__init__()
         self._leave, self._hook, self._write = leave, hook, write
@@ -36,7 +36,7 @@ class Exits(TorchFunctionMode):
             lists = [x for x in (*args, *kwargs.values()) if isinstance(x, list | tuple)]
             self._leave(name.strip("_"), args[:1] if name in _READS else lists)
         elif name in _HOOKS:
-            self._hook()
+            self._hook(args[0])
         elif func is _SET_DATA or name == "set_":
             self._write(args[0])
         return func(*args, **kwargs)

@@ -48,10 +48,10 @@ class Graph:
                 continue
             todo.extend(parent for parent, _ in node.next_functions)
 
-    def behind_code_of_others(self, starts: Iterable[Any]) -> Iterator[str]:
-        """Yield the names of parameters whose gradients pass a backward pass that torch has not derived."""
-        nodes = list(_ancestors(starts))
-        for node in _ancestors(node for node in nodes if _is_of_others(node)):
+    def behind_code_of_others(self, starts: Iterable[Any], hooked: Iterable[Any]) -> Iterator[str]:
+        """Yield the names of parameters whose gradients pass hooks, or a backward pass that torch has not derived."""
+        written = filter(_is_of_others, list(_ancestors(starts)))
+        for node in _ancestors([*written, *hooked]):
             if (variable := getattr(node, "variable", None)) is not None:
                 yield self._names.get(id(variable), "")
 

@@ -1,21 +1,23 @@
 """Hooks that others than torch have put on modules and parameters."""
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.modules import module as of_all
 from torch.nn.modules.lazy import LazyModuleMixin
 
-HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+FORWARD = ("_forward_hooks", "_forward_pre_hooks")
+BACKWARD = ("_backward_hooks", "_backward_pre_hooks")
+HOOKS = FORWARD + BACKWARD
 """Attributes of a module that hold them."""
 _GLOBAL = ("_global_forward_hooks", "_global_forward_pre_hooks", "_global_backward_hooks", "_global_backward_pre_hooks")
 
 
-def hooks_on(module: nn.Module) -> Iterator[object]:
+def hooks_on(module: nn.Module, kinds: Iterable[str] = HOOKS) -> Iterator[object]:
     """Yield the hooks on a module that may change what it is given or returns, or the gradients of that."""
-    for kind in () if isinstance(module, LazyModuleMixin) else HOOKS:
+    for kind in () if isinstance(module, LazyModuleMixin) else kinds:
         yield from (hook for hook in module.__dict__.get(kind, {}).values() if not of_torch(hook))
 
 

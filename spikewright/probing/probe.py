@@ -15,7 +15,7 @@ from spikewright.dataflow import Bend, Dataflow
 from spikewright.layers.restriction import FrobeniusRestriction, SpectralRestriction
 from spikewright.probing.generators import position
 from spikewright.probing.held import held
-from spikewright.probing.hooks_of_others import hooks_on, hooks_on_all, unhook
+from spikewright.probing.hooks_of_others import BACKWARD, FORWARD, hooks_on, hooks_on_all, unhook
 from spikewright.probing.inputs import BESIDE, MOVED, probe_inputs
 from spikewright.probing.live import LiveSpikes
 from spikewright.probing.norms import followed
@@ -46,8 +46,9 @@ def probe(sites: Sites, x: Tensor) -> Wiring:
     module = sites.module
     modules = dict(module.named_modules())
     moving = frozenset(n for n, m in modules.items() if isinstance(m, _BatchNorm) and _of_batch(m))
-    hooked = [Bend("a hook", n) for n, m in modules.items() if any(hooks_on(m))]
+    hooked = [Bend("a hook", n) for n, m in modules.items() if any(hooks_on(m, FORWARD))]
     hooked += [Bend("a hook on all modules", "") for _ in hooks_on_all()]
+    backward = [n for n, m in modules.items() if any(hooks_on(m, BACKWARD))]
     with undisturbed(module) as start:
         steps, at = 2 if sites.recurrent else 1, position()
         first, _ = probe_inputs(x, steps)
@@ -58,7 +59,7 @@ def probe(sites: Sites, x: Tensor) -> Wiring:
         again, iterated = random_state(), Snapshot(*iterating.values(), parameters=False)
         apart = frozenset(iterating)
         before, flow, live = held(module, apart), Dataflow(start.write), LiveSpikes()
-        trace = Trace(flow)
+        trace = Trace(flow, hooked=backward)
         recorder = Recorder(modules, flow, trace)
         with torch.enable_grad(), flow:
             flow.source(first, INPUT)
@@ -87,7 +88,18 @@ def probe(sites: Sites, x: Tensor) -> Wiring:
         left += [Bend("a draw past torch", name) for name in sorted(past)]
         drew = (past | {bend.module for bend in flow.random}) - ours - apart - _within(modules, ours)
         with torch.enable_grad():
-            wiring = read_wiring(module, recorder, first, output, run.state, flow, left, drew, hooked)
+            wiring = read_wiring(
+                module,
+                recorder,
+                first,
+                output,
+                run.state,
+                flow,
+                left,
+                drew,
+                hooked + flow.saved,
+                trace.nodes + flow.hooked,
+            )
     at_every_use = frozenset(n for n, m in iterating.items() if m.training and not _by_version(m))
     noted = notes.changed | {(name, "*") for name in apart}
     wiring = replace(wiring, moving=at_every_use, writes_input=repeated.trace.writes_input, notes=noted)

@@ -26,6 +26,7 @@ def read_wiring(
     left: Iterable[Bend],
     random: frozenset[str],
     hooked: Collection[Bend] = (),
+    nodes: Collection[Any] = (),
 ) -> Wiring:
     """Read who feeds whom.
 
@@ -39,6 +40,7 @@ def read_wiring(
         left: Where values that depend on data were given to Python: nothing behind can be vouched for.
         random: Modules that draw random numbers by themselves.
         hooked: Modules with hooks of somebody's, which a probe does not call: no claim is made near them.
+        nodes: Graph nodes whose gradients go through hooks.
     """
     modules = dict(module.named_modules())
     names = {id(p): name for name, p in module.named_parameters()}
@@ -104,7 +106,7 @@ def read_wiring(
         unseen=frozenset(graph.weights(ends)) - inside - {""},
         curves=tuple(_curves(recorder, flow.depends(output), left)),
         random=random,
-        unvouched=frozenset(names.values() if hooked or flow.hooked else graph.behind_code_of_others(ends)) | own_hooks,
+        unvouched=frozenset(names.values() if hooked else graph.behind_code_of_others(ends, nodes)) | own_hooks,
         activations=sum(s.entries for s in recorder.neurons + recorder.synapses) // (x.shape[0] * x.shape[1]),
     )
 

@@ -1,6 +1,6 @@
 """What every module of a network is given and returns in one pass, compared with an earlier pass."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -40,6 +40,7 @@ class Trace:
         complain: Makes the error, for the first module that agrees in what it was given, but not in what it returned.
         answered: Names of modules that a run answers for.
         trusted: Whether what these return is not compared.
+        hooked: Names of modules with hooks on gradients.
 
     Attributes:
         calls: So far.
@@ -47,6 +48,7 @@ class Trace:
         steps: How often the whole network was called.
         suspicious: Some module may be called again in the backward pass.
         writes_input: The whole network has written to its input in place.
+        nodes: Graph nodes of what modules with hooks on gradients returned.
     """
 
     def __init__(
@@ -57,10 +59,13 @@ class Trace:
         complain: Complain | None = None,
         answered: frozenset[str] = frozenset(),
         trusted: bool = False,
+        hooked: Collection[str] = (),
     ) -> None:
         self.calls: list[Call] = []
         self.steps = 0
         self.suspicious = self.writes_input = False
+        self.nodes: list[Any] = []
+        self._hooked = hooked
         self._flow, self._earlier, self._rows = flow, earlier, rows
         self._complain, self._answered, self._trusted = complain, answered, trusted
         self.running: list[tuple[str, nn.Module]] = []
@@ -85,6 +90,8 @@ class Trace:
             result = forward(*args, **kwargs)
         else:
             result = self._followed(self._flow, name, partial(forward, *args, **kwargs))
+            if name in self._hooked:
+                self.nodes += [x.grad_fn for x in tree_leaves(result) if isinstance(x, Tensor)]
         call.returned = _tensors(result)
         if not name and self._flow is None:  # which would take a comparison for a use of the values
             self.writes_input |= args[0]._version > 0 or not torch.equal(args[0], call.given[0])
