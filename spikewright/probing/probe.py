@@ -83,6 +83,8 @@ def probe(sites: Sites, x: Tensor) -> Wiring:
         other = probe_inputs(x, steps, rows)[1]
         notes.check(passes, first, (other, rows), once, repeated, start.again)
         beside = passes.check_samples(first, other, once, rows)
+        if beside.trace.rough and rows is MOVED:  # so that what is between equal rows is looked at more closely
+            passes.check_samples(first, probe_inputs(x, steps, BESIDE)[1], once, BESIDE)
         notes.check_evaluation(passes, first, start.again)
         past = passes.draws(first, at, once, repeated, beside)
         left += [Bend("a draw past torch", name) for name in sorted(past)]

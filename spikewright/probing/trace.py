@@ -11,9 +11,11 @@ from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.utils._pytree import tree_leaves
 
 from spikewright.dataflow import Dataflow
-from spikewright.probing.inputs import Rows, same_sample
+from spikewright.probing.inputs import FIRST, Rows, same_sample
 from spikewright.probing.recomputation import may_run_again
+from spikewright.real_numbers import as_real
 
+_ALLOWED = 1e-4
 Complain = Callable[[str, nn.Module], Exception]
 """(name of a module, the module) -> the error that says what is wrong with it."""
 
@@ -69,6 +71,7 @@ class Trace:
         self._flow, self._earlier, self._rows = flow, earlier, rows
         self._complain, self._answered, self._trusted = complain, answered, trusted
         self.running: list[tuple[str, nn.Module]] = []
+        self._eps = 0.0
         self._first: tuple[str, nn.Module] | None = None  # that does not agree
 
     def __call__(self, name: str, module: nn.Module, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -132,14 +135,33 @@ class Trace:
     def _close(self, a: Tensor, b: Tensor) -> bool:
         if a.shape != b.shape or a.dtype != b.dtype:
             return False
+        a, b = as_real(a), as_real(b)
         if not a.numel() or not a.dtype.is_floating_point:
             return torch.equal(a, b)
-        eps = torch.finfo(a.dtype).eps
+        within = self._tolerance(a)
         a, b = a.double(), b.double()
         finite = a[torch.isfinite(a)]
         size = float(finite.abs().max()) if finite.numel() else 0.0
-        within = 1e-4 if self._first is None else 32 * eps  # what it does to others may be small beside what they add
         return torch.allclose(a, b, rtol=0.0, atol=within * size, equal_nan=True)
+
+    def _tolerance(self, x: Tensor) -> float:
+        """Return the difference that rounding makes, relative to the largest entry of a tensor.
+
+        What is rounded to half precision on the way may be of full precision later.
+        """
+        kind, cast = x.device.type, [x.dtype]
+        if torch.is_autocast_enabled(kind):
+            cast.append(torch.get_autocast_dtype(kind))
+        self._eps = max(self._eps, *(torch.finfo(dtype).eps for dtype in cast))
+        others = self._rows not in (None, FIRST)  # then operations may be cut up in another way
+        if self._first is not None:  # what it does to others may be small beside what they add
+            return (1024 if others else 32) * self._eps
+        return max(_ALLOWED, 8 * self._eps if others else 0.0)
+
+    @property
+    def rough(self) -> bool:
+        """Whether more was allowed for rounding than between equal rows."""
+        return 8 * self._eps > _ALLOWED
 
 
 def _tensors(values: Any) -> list[Tensor]:
