@@ -15,13 +15,16 @@ from spikewright.errors import IncompatibleRule, ShapeError
 from spikewright.holding import Turn, every_module, exclusively
 from spikewright.hooks import Hooks
 from spikewright.layers.batch_norm import Normalise, as_it_says
-from spikewright.probing import Parts, explained, is_as_before, parts_of, probe
+from spikewright.probing import Parts, Reading, explained, probe
 from spikewright.rates import Record
 from spikewright.resuming import check_state
 from spikewright.run import Observer, Run
 from spikewright.sites import Sites, check_dynamics, find_sites
 from spikewright.temporal import State
 from spikewright.wiring import Wiring
+
+OFTEN = 20
+"""How many times a wiring is read anew before there is a warning."""
 
 
 class Network(nn.Module):
@@ -48,7 +51,7 @@ class Network(nn.Module):
         self.module = module
         self._known = frozenset(known)
         self._told: set[tuple[str, str]] = set()
-        self._probed: dict[tuple[object, ...], tuple[Parts, Wiring]] = {}
+        self._probed: dict[tuple[object, ...], Reading] = {}
 
     @property
     def sites(self) -> Sites:
@@ -157,11 +160,11 @@ class Network(nn.Module):
         return exclusively(self.module, every_module(self.module), lambda turn: self._look_up(x))
 
     def _look_up(self, x: Tensor) -> Wiring:
-        modes = tuple(getattr(m, "training", False) for m in self.module.modules())  # frozen by TorchScript: no mode
-        key = (tuple(x.shape[2:]), x.dtype, x.device.type, modes, saved_through_hooks())
-        before, wiring = self._probed.get(key, (([], []), None))
-        if wiring is not None and is_as_before(before, self.module, wiring.notes):
-            return wiring
+        parts = Parts.of(self.module)
+        key = (tuple(x.shape[2:]), x.dtype, x.device.type, parts.modes, saved_through_hooks())
+        known = self._probed.get(key)
+        if known is not None and known.is_of(parts):
+            return known.wiring
 
         def find(turn: Turn) -> Wiring:
             wiring = self._probe(x)
@@ -172,7 +175,15 @@ class Network(nn.Module):
                 "nn.Dropout, whose mask a run keeps for the sequence, or layers.StepDropout; or, if that is meant, "
                 "Network(module, known=[...]) with what is named here.",
             )
-            self._probed[key] = parts_of(self.module, wiring.notes), wiring
+            times = 0 if known is None else known.times + 1
+            self._probed[key] = Reading.of(self.module, parts, wiring, times)
+            if known is not None and times == OFTEN:
+                self.tell(
+                    [known.changed_attribute(self.module)],
+                    "The network is looked at anew, in three passes, because {} is not what it was at the last run; "
+                    f"this is the {OFTEN}th time. Set once what does not change what the network computes, keep it "
+                    "outside of its modules, or name it in Network(module, known=[...]).",
+                )
             return wiring
 
         alone: Any = partial(exclusively, self.module, every_module(self.module), find)
@@ -194,7 +205,7 @@ class Network(nn.Module):
             warnings.warn(warning.format(", ".join(f"'{n}'" for n in untold)), UserWarning, stacklevel=2)
 
     def __getstate__(self) -> dict[str, object]:
-        return {**super().__getstate__(), "_probed": dict(self._probed)}  # which another thread may add to
+        return {**super().__getstate__(), "_probed": {}}  # read anew: hooks, for one, are not copied
 
     def release(self) -> nn.Module:
         """Return the plain module; it was never changed."""

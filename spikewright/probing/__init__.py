@@ -2,6 +2,5 @@
 
 from spikewright.probing.failures import explained as explained
 from spikewright.probing.parts import Parts as Parts
-from spikewright.probing.parts import is_as_before as is_as_before
-from spikewright.probing.parts import parts_of as parts_of
+from spikewright.probing.parts import Reading as Reading
 from spikewright.probing.probe import probe as probe

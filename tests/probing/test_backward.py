@@ -232,6 +232,39 @@ def test_hooks_and_flags_that_change_later() -> None:
     assert "2.weight" not in promised(certify(net, OTTT(), *given, CE))
 
 
+def test_what_changes_before_every_run_is_told() -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = 1.0
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x * self.scale
+
+    net, (x, _) = Network(nn.Sequential(Scaled(), *two_layers())), sample("mlp", 0)
+    scaled: Any = net.module[0]  # type: ignore[index]
+    for k in range(20):
+        scaled.scale = 1.0 + k
+        net.run(x)
+    scaled.scale = 0.5
+    with pytest.warns(UserWarning, match=r"looked at anew, in three passes, because '0\.scale' is not what it was"):
+        net.run(x)
+    scaled.scale = 0.25
+    net.run(x)  # said once
+    quiet = Network(net.module, known=["0.scale"])
+    for k in range(25):
+        scaled.scale = 1.0 + k
+        quiet.run(x)
+
+
+def test_a_network_with_hooks_is_copied_and_saved() -> None:
+    net, given = Network(two_layers()), sample("mlp", 0)
+    net.module[4].weight.register_hook(lambda grad: grad.clamp(-1e-3, 1e-3))  # type: ignore[index, union-attr]
+    assert "4.weight" not in promised(certify(net, OTTT(), *given, CE))
+    for copied in (deepcopy(net), pickle.loads(pickle.dumps(net))):
+        assert "4.weight" in promised(certify(copied, OTTT(), *given, CE))
+
+
 # --- ways past the dispatcher
 
 
