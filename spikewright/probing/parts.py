@@ -3,19 +3,29 @@
 Looked at before every run, so it is written for speed.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, is_dataclass
+from itertools import chain, islice
 from operator import is_
+from types import SimpleNamespace
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from spikewright.probing.hooks_of_others import HOOKS, hooks_on_gradient
+from spikewright.contents import classes
+from spikewright.probing.hooks_of_others import HOOKS, hooks_on_all, hooks_on_gradient
 from spikewright.wiring import Wiring
 
 _INNER = frozenset(vars(nn.Module()))
 """What every module of torch has."""
-ALL = "*"
+_ALL = "*"
+_PLAIN = frozenset({bool, int, float, complex, str, bytes})
+_LISTS = (list, tuple, set, frozenset, deque)
+_ENTRIES, _DEPTH = 32, 3
+"""How many entries of a container are looked at, and of how many inside one another."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +55,9 @@ class Parts:
         return cls(modules, modes, [*parameters, *[p.requires_grad for p in parameters]])
 
     def attributes(self, notes: Mapping[int, Collection[str]]) -> list[object]:
-        """Return the hooks and attributes of the modules.
+        """Return the hooks, buffers and attributes of modules and their classes, with what is in their containers.
+
+        Of a tensor that is no parameter, its type stands for it: what is claimed depends on no values.
 
         Args:
             notes: Names of attributes that a forward changes, and that do not matter, by the identity of their modules;
@@ -54,15 +66,62 @@ class Parts:
         if torch.compiler.is_compiling():  # which looks after them itself
             return []
         count = len(self.parameters) // 2
-        found = [hook for p in self.parameters[:count] for hook in hooks_on_gradient(p)]  # type: ignore[arg-type]
+        found: list[object] = [hook for p in self.parameters[:count] for hook in hooks_on_gradient(p)]  # type: ignore
+        found += hooks_on_all()
+        kinds: dict[type, Collection[str]] = {}
         for m in self.modules:
-            own, noted = m.__dict__, notes.get(id(m), ())
+            noted = notes.get(id(m), ())
+            kinds[type(m)] = {*kinds.get(type(m), ()), *noted}
+            found.append(type(m))
+            own = m.__dict__
             for kind in HOOKS:
                 if own.get(kind):
                     found += own[kind].values()
-            if ALL not in noted:
-                found += [x for key, x in own.items() if key not in _INNER and key not in noted]
+            if _ALL not in noted:
+                for key, value in own.items():
+                    if key not in _INNER and key not in noted:
+                        _look_into(value, found)
+                _look_at_buffers(m, noted, found)
+        for kind, noted in kinds.items():
+            for base in classes(kind):
+                for key, value in vars(base).items():
+                    if key not in noted and key[:2] != "__":
+                        _look_into(value, found)
         return found
+
+
+def _look_into(value: Any, found: list[object], depth: int = 0) -> None:
+    kind = type(value)
+    if kind in _PLAIN or value is None or kind is type:
+        found.append(value)
+    elif isinstance(value, Tensor) and not isinstance(value, nn.Parameter):
+        found += (value.dtype, value.dim())
+    elif depth < _DEPTH and (inner := _inside(value)) is not None:
+        found.append(kind)
+        for part in islice(inner, _ENTRIES):
+            _look_into(part, found, depth + 1)
+    else:
+        found.append(value)
+
+
+def _inside(value: Any) -> Iterator[object] | None:
+    if isinstance(value, dict):
+        return chain.from_iterable(value.items())
+    if isinstance(value, _LISTS):
+        return iter(value)
+    if isinstance(value, SimpleNamespace) or (is_dataclass(value) and hasattr(value, "__dict__")):
+        return None if isinstance(value, type | nn.Module) else iter(vars(value).values())
+    return None
+
+
+def _look_at_buffers(module: nn.Module, noted: Collection[str], found: list[object]) -> None:
+    if isinstance(module, _BatchNorm):  # a run moves these
+        return
+    for key, buffer in module._buffers.items():
+        if key not in noted:
+            _look_into(buffer, found)
+            if buffer is not None and not buffer.dim() and not buffer.is_inference():  # a flag, for example
+                found.append(buffer._version)
 
 
 @dataclass(frozen=True)
@@ -102,14 +161,23 @@ class Reading:
         known = set(map(id, self.attributes))
         for name, m in module.named_modules():
             noted = self.notes.get(id(m), ())
-            for key, x in m.__dict__.items() if ALL not in noted else ():
-                if not (key in _INNER or key in noted or id(x) in known):
+            for key, value in m.__dict__.items() if _ALL not in noted else ():
+                found: list[object] = []
+                if key not in _INNER and key not in noted:
+                    _look_into(value, found)
+                if any(id(x) not in known for x in found):
                     return f"{name}.{key}" if name else key
         return "a module, a parameter or a hook"
 
 
 def _same(before: Sequence[object], now: Sequence[object]) -> bool:
-    return len(before) == len(now) and all(map(is_, before, now))
+    if len(before) != len(now):
+        return False
+    return all(map(is_, before, now)) or all(map(_alike, before, now))
+
+
+def _alike(a: object, b: object) -> bool:
+    return a is b or (type(a) is type(b) and type(a) in _PLAIN and a == b)
 
 
 def _modules(module: nn.Module) -> list[nn.Module]:
