@@ -53,6 +53,14 @@ def kept_for_evaluation(name: str, module: nn.Module) -> NetworkError:
     )
 
 
+def counts_rows(name: str, module: nn.Module, error: Exception) -> NetworkError:
+    """Return the error for a module that fails for another number of rows."""
+    return NetworkError(
+        f"{shown(name, module)} goes by the number of rows: it took some, but of others it said: {error} In a run the "
+        "first axis is time and batch, folded together, and chunks have all sizes. Work along other axes."
+    )
+
+
 def mixes_samples(name: str, module: nn.Module) -> NetworkError:
     """Return the error for a module whose output for a sample depends on the other samples, or on its row."""
     return NetworkError(
@@ -70,6 +78,14 @@ def is_transformed(name: str, module: nn.Module) -> NetworkError:
         f"{shown(name, module)} was called inside of a transform of torch.func (vmap, grad, ...), which hands it some "
         "of what a run has, and hides the rest. Neurons, norms, dropout and layers have to be given all rows at every "
         "call: write it without the transform, for all rows at once."
+    )
+
+
+def takes_one(name: str, module: nn.Module, found: list[str]) -> NetworkError:
+    """Return the error for a neuron, norm or dropout that is called with something else than one tensor."""
+    return NetworkError(
+        f"{shown(name, module)} was called with ({', '.join(found)}). In a run it takes one tensor, "
+        "[rows, *feature], and returns one; what it carries from step to step is the run's."
     )
 
 

@@ -14,7 +14,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.utils import parametrize
 
 from spikewright.answering import Calls, Weights, answered
-from spikewright.complaints import is_transformed, splits_rows
+from spikewright.complaints import is_transformed, splits_rows, takes_one
 from spikewright.errors import NetworkError, ShapeError
 from spikewright.folded import Folded
 from spikewright.hooks import Hooks
@@ -216,8 +216,10 @@ class Run:
                 )
         return carried
 
-    def _at_temporal(self, name: str, module: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        site = self._calls.site(name)
+    def _at_temporal(
+        self, name: str, module: nn.Module, forward: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any
+    ) -> Tensor:
+        x, site = _one(name, module, args, kwargs), self._calls.site(name)
         binary = isinstance(module, Neuron) and module.binary
         x = x if binary else _in_full(x)
         chunk = self._unfolded(name, module, x.clone() if site in self._overwritten else x)
@@ -249,7 +251,9 @@ class Run:
                 observer.neuron(site, x, folded)
         return folded
 
-    def _at_own(self, name: str, module: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    def _at_own(
+        self, name: str, module: nn.Module, forward: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any
+    ) -> Tensor:
         """Run the forward of a batch norm or dropout once, with its operation done for every step."""
 
         def normalise(call: NormCall, rows: Tensor) -> Tensor:
@@ -266,7 +270,7 @@ class Run:
             self.state[site] = state
             return self._folded.fold(y)
 
-        x = _in_full(x)
+        x = _in_full(_one(name, module, args, kwargs))
         if isinstance(module, _BatchNorm):
             return intercept_norm(self._interceptions, name, module, forward, x, normalise)
         assert isinstance(module, _DropoutNd)  # has_own_forward says so of nothing else
@@ -345,6 +349,14 @@ def _as_real(site: str, module: Temporal, x: Tensor) -> Iterator[None]:
             f"for real ones only: {str(error).partition(chr(10))[0]}. Read them as real in front of it, such as "
             "z.real, z.abs(), or torch.view_as_real(z).flatten(-2)."
         ) from error
+
+
+def _one(name: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """Return the one tensor that a module was called with, by whatever name."""
+    given = [*args, *kwargs.values()]
+    if len(given) != 1 or not isinstance(given[0], Tensor):
+        raise takes_one(name, module, [type(value).__name__ for value in given])
+    return given[0]
 
 
 def _check_plain(name: str, module: nn.Module, x: Tensor) -> None:

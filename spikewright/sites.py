@@ -68,6 +68,7 @@ def find_sites(module: nn.Module) -> Sites:
         )
     named = dict(module.named_modules())
     for name, m in named.items():
+        check_name(name, m)
         check_foreign(name, m)
         check_forward(name, m)
     if not any(isinstance(m, Neuron) for m in named.values()):
@@ -98,6 +99,15 @@ def find_sites(module: nn.Module) -> Sites:
 
 _BESIDE_SCAN = {nn.Module.forward, Neuron.forward, SynapticDelay.forward, Feedback.forward} | PLAIN
 """Forwards that say nothing about what happens in a run."""
+
+
+def check_name(name: str, module: nn.Module) -> None:
+    """Raise `NetworkError` if the name of a module reads as that of a repeated call."""
+    if "#" in name:
+        raise NetworkError(
+            f"'{name}' ({type(module).__name__}) has a '#' in its name, which stands for repeated calls of a module "
+            "('lif#2'). Use another name."
+        )
 
 
 def check_forward(name: str, module: nn.Module) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor
 from torch.autograd.function import BackwardCFunction
+from torch.utils.checkpoint import CheckpointFunction
 
 from spikewright.probing.recorder import Recorder
 
@@ -84,6 +85,8 @@ def _is_of_others(node: Any) -> bool:
         return "CppNode" in node.name()
     kind = getattr(type(node), "_forward_cls", type(node))
     package, _, module = kind.__module__.partition(".")
+    if kind is CheckpointFunction:  # whose graph is made in the backward pass
+        return True
     return package not in ("torch", __name__.partition(".")[0]) or module.startswith("_library")
 
 

@@ -19,8 +19,9 @@ class Rows:
     places: tuple[int, ...]
 
     def among(self, sample: Tensor, others: list[Tensor]) -> Tensor:
-        """Put others around the sample."""
-        left = iter(others)
+        """Put others around the sample, over and over again as many as are needed; the last of them stays the last."""
+        count = self.count - len(self.places)
+        left = iter([others[k % len(others)] for k in range(count - 1)] + others[-1:])
         return torch.cat([sample if place in self.places else next(left) for place in range(self.count)])
 
 
@@ -28,6 +29,17 @@ FIRST = Rows(4, (1,))
 """Of most passes: there are others on each side of the sample, which is elsewhere in reverse order."""
 MOVED = Rows(5, (0, 4))
 """Of the pass that is compared with them: a number of rows, or being the first or the last, makes a difference too."""
+MANY, FEW_NUMBERS = 36, 2**18
+"""How many there are, if a step has as many, or if they are small: pieces of up to 32 rows are cut up by then."""
+
+
+def moved_rows(x: Tensor) -> Rows:
+    """Return the samples of that pass for an input `[time, batch, *feature]`."""
+    small = MANY * x[0, 0].numel() <= FEW_NUMBERS
+    count = MANY if small else min(max(x.shape[1], MOVED.count), MANY)
+    return Rows(count, (0, count - 1))
+
+
 BESIDE = FIRST
 """Of that pass where random numbers are drawn that cannot be shown to the sample wherever it is."""
 

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spikewright.complaints import loops, mixes_samples
-from spikewright.errors import NetworkError
+from spikewright.complaints import counts_rows, loops, mixes_samples
+from spikewright.errors import NetworkError, SpikewrightError
 from spikewright.probing.draws import Draws
 from spikewright.probing.generators import Movers, Position, position
 from spikewright.probing.inputs import MOVED, Rows
@@ -60,12 +60,10 @@ class Passes:
         live: LiveSpikes,
         then: Pass | None = None,
         complain: Complain | None = None,
-        rows: Rows | None = None,
-        trusted: bool = False,
     ) -> Pass:
         """Run a pass, and compare it with an earlier one, if there is one; see `Trace`."""
         self._begin()
-        trace = Trace(None, then.trace if then else None, rows, complain, self._answered, trusted)
+        trace = Trace(None, then.trace if then else None, None, complain, self._answered)
         one_pass(self._sites, x, live, trace)
         return Pass(trace, live, position())
 
@@ -106,7 +104,7 @@ class Passes:
             return mixes_samples(name, module)
 
         try:
-            return self.run(other, LiveSpikes(rows), first, complain, rows, trusted=True)
+            return self._elsewhere(other, rows, first, complain)
         except NetworkError:
             if not blamed:
                 raise
@@ -116,11 +114,26 @@ class Passes:
             if not drawn.kept:
                 raise
             with Draws(drawn, rows):
-                return self.run(other, LiveSpikes(rows), again, complain, rows, trusted=True)
+                return self._elsewhere(other, rows, again, complain)
+
+    def _elsewhere(self, other: Tensor, rows: Rows, first: Pass, complain: Complain) -> Pass:
+        self._begin()
+        trace = Trace(None, first.trace, rows, complain, self._answered, trusted=True)
+        live = LiveSpikes(rows)
+        try:
+            one_pass(self._sites, other, live, trace)
+        except SpikewrightError:
+            raise
+        except Exception as error:
+            raise counts_rows(*trace.running[-1], error) from error
+        return Pass(trace, live, position())
 
     def _check_loop(self, x: Tensor, first: Pass, within: str) -> None:
         """Refuse a module inside another that is called more often if there are more rows."""
-        more = self.run(torch.cat([x, x[:, :1]], 1), LiveSpikes())
+        try:
+            more = self.run(torch.cat([x, x[:, :1]], 1), LiveSpikes())
+        except Exception:  # of a module that takes no such number
+            return
         before, after = (Counter(call.name for call in seen.trace.calls) for seen in (first, more))
         for name in before:
             if name.startswith(f"{within}." if within else "") and after[name] > before[name]:

@@ -16,7 +16,7 @@ from spikewright.layers.restriction import FrobeniusRestriction, SpectralRestric
 from spikewright.probing.generators import position
 from spikewright.probing.held import held
 from spikewright.probing.hooks_of_others import BACKWARD, FORWARD, hooks_on, hooks_on_all, unhook
-from spikewright.probing.inputs import BESIDE, MOVED, probe_inputs
+from spikewright.probing.inputs import BESIDE, moved_rows, probe_inputs
 from spikewright.probing.live import LiveSpikes
 from spikewright.probing.norms import followed
 from spikewright.probing.notes import Notes
@@ -79,11 +79,11 @@ def probe(sites: Sites, x: Tensor) -> Wiring:
         passes, between = Passes(sites, ours, lambda: (again(), iterated.put_back())), held(module, apart)
         repeated = passes.run(first, LiveSpikes(), once, keeps_state)
         notes = Notes(module, before, between, held(module, apart), start.written)
-        rows = MOVED if once.end == at else BESIDE
+        rows = moved_rows(x) if once.end == at else BESIDE
         other = probe_inputs(x, steps, rows)[1]
         notes.check(passes, first, (other, rows), once, repeated, start.again)
         beside = passes.check_samples(first, other, once, rows)
-        if beside.trace.rough and rows is MOVED:  # so that what is between equal rows is looked at more closely
+        if beside.trace.rough and rows != BESIDE:  # so that what is between equal rows is looked at more closely
             passes.check_samples(first, probe_inputs(x, steps, BESIDE)[1], once, BESIDE)
         notes.check_evaluation(passes, first, start.again)
         past = passes.draws(first, at, once, repeated, beside)

@@ -146,6 +146,7 @@ def with_recomputed(wiring: Wiring, sites: Sites, again: frozenset[str]) -> Wiri
         recomputed=again & sites.synapses.keys(),
         receivers={**wiring.receivers, **everywhere},
         carried=wiring.carried | hidden,
+        unvouched=wiring.unvouched | hidden,
     )
 
 

@@ -15,7 +15,7 @@ from spikewright.probing.inputs import FIRST, Rows, same_sample
 from spikewright.probing.recomputation import may_run_again
 from spikewright.real_numbers import as_real
 
-_ALLOWED = 1e-4
+_DOUBLE, _ALLOWED, _ALLOWED_IN_DOUBLE = torch.finfo(torch.float64).eps, 1e-4, 1e-9
 Complain = Callable[[str, nn.Module], Exception]
 """(name of a module, the module) -> the error that says what is wrong with it."""
 
@@ -156,7 +156,7 @@ class Trace:
         others = self._rows not in (None, FIRST)  # then operations may be cut up in another way
         if self._first is not None:  # what it does to others may be small beside what they add
             return (1024 if others else 32) * self._eps
-        return max(_ALLOWED, 8 * self._eps if others else 0.0)
+        return max(_ALLOWED if self._eps > _DOUBLE else _ALLOWED_IN_DOUBLE, 8 * self._eps if others else 0.0)
 
     @property
     def rough(self) -> bool:

@@ -132,7 +132,8 @@ class OnlineRule(Rule):
 
     def reaches_as_bptt(self, parameter: str, wiring: Wiring, steps: int) -> bool:
         """Whether errors get to a parameter, or to the neurons it reaches, as in BPTT."""
-        if parameter in wiring.unvouched or (steps > 1 and (parameter in wiring.carried or wiring.moving)):
+        other_chunks = parameter in wiring.carried or wiring.moving or wiring.random
+        if parameter in wiring.unvouched or (steps > 1 and other_chunks):
             return False
         if self._plain:
             return True

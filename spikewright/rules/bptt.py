@@ -57,7 +57,8 @@ class BPTT(Rule):
             self.traits = replace(self.traits, memory="root")
 
     def exact(self, parameter: str, wiring: Wiring, steps: int) -> bool:
-        return parameter not in wiring.unvouched and (self.chunk is None or not wiring.moving)
+        drawn = steps > 1 and wiring.random  # anew in every chunk
+        return parameter not in wiring.unvouched and (self.chunk is None or not (wiring.moving or drawn))
 
     def cost(self, done: Done) -> Cost | None:
         again = done.simulation if self.checkpoint else Operations()

@@ -39,7 +39,9 @@ DEFECTS = {
     "division by a mean of the data": Defect(("mean_division",), plants.quotient_by_data),
     "a gate by spikes": Defect(("spike_gate",), plants.product_with_spikes),
     "an index by data": Defect(("data_index",), plants.index_by_data, networks=40),
-    "F.dropout": Defect(("functional_dropout",), plants.product_with_random_numbers),
+    "F.dropout": Defect(
+        ("functional_dropout",), plants.together(plants.product_with_random_numbers, plants.nobody_draws)
+    ),
     "an if on data that a probe does not see": Defect(("item_branch",), plants.values_that_leave, networks=40),
     "a neuron with a scan of its own": Defect(("own_scan",), plants.any_scan),
     "two routes, one outside the layer": Defect(("two_routes",), plants.weights_stay_inside),
@@ -85,7 +87,7 @@ DEFECTS = {
     ),
     "backward passes of others": Defect(("own_backward",), plants.every_backward_is_known, ("OTTT", "BPTT")),
     "hooks on gradients": Defect(("gradient_hook",), plants.no_hooks_on_gradients, ("OTTT",)),
-    "drawn weights": Defect(("drawn_weight",), plants.weights_are_given),
+    "drawn weights": Defect(("drawn_weight",), plants.together(plants.weights_are_given, plants.nobody_draws)),
     "counted rows": Defect(("counted_rows",), plants.as_many_rows_in_their_places, ("BPTT", "OTTT")),
     "conjugates of complex layers": Defect(("complex_layer",), learning_plants.without_conjugates),
     "conjugates of complex readouts": Defect(("complex_readout",), learning_plants.without_conjugates, BACK),

@@ -74,7 +74,7 @@ def weights_are_given(patch: Patch) -> None:
 
 def as_many_rows_in_their_places(patch: Patch) -> None:
     """What is beside a sample is changed, but neither its row nor the number of rows."""
-    patch.setattr(PROBE, "MOVED", PROBE.BESIDE)
+    patch.setattr(PROBE, "moved_rows", lambda x: PROBE.BESIDE)
 
 
 def wired(change: Callable[[Wiring, Recorder, Tensor], Wiring]) -> Plant:
@@ -84,6 +84,22 @@ def wired(change: Callable[[Wiring, Recorder, Tensor], Wiring]) -> Plant:
         return change(read_wiring(module, recorder, x, *others, **named), recorder, x)
 
     return lambda patch: patch.setattr(PROBE, "read_wiring", read)
+
+
+@wired
+def nobody_draws(wiring: Wiring, recorder: Recorder, x: Tensor) -> Wiring:
+    """No module is taken for one that draws."""
+    return replace(wiring, random=frozenset())
+
+
+def together(*plants: Plant) -> Plant:
+    """Put several back, of which each alone would hide behind the other."""
+
+    def plant(patch: Patch) -> None:
+        for one in plants:
+            one(patch)
+
+    return plant
 
 
 @wired

@@ -27,6 +27,9 @@ COUNTS: dict[str, Callable[[Tensor], Tensor]] = {
     "all but the first": lambda x: f.pad(x[1:], (0, 0, 1, 0)),
     "all but the last": lambda x: f.pad(x[:-1], (0, 0, 0, 1)),
     "even rows": lambda x: torch.where((torch.arange(len(x)) % 2 == 0)[:, None], x, 0 * x),
+    "pieces of 16": lambda x: torch.cat([part - part.mean(0) for part in x.split(16)]) if len(x) > 16 else x,
+    "pieces of 32": lambda x: torch.cat([part - part[:1] for part in x.split(32)[1:]] + [x[:32]]) if len(x) > 32 else x,
+    "hardly": lambda x: x + 1e-7 * x.mean(0),
     "alone": lambda x: x if len(x) == 1 else 2 * x / len(x),
 }
 
@@ -41,7 +44,7 @@ def pieces(inner: nn.Module, cut: Callable[[Tensor], list[Tensor]]) -> nn.Module
 
 
 def split(x: Tensor) -> list[Tensor]:
-    return list(x.split(8))
+    return list(x.split(40))
 
 
 SPLIT: dict[str, Callable[[], nn.Module]] = {
@@ -55,19 +58,25 @@ SPLIT: dict[str, Callable[[], nn.Module]] = {
 
 
 @pytest.mark.parametrize("name", SPLIT)
-def test_pieces_that_are_as_large_as_a_probe(name: str) -> None:
-    """The probe's rows are all in the first piece, those of a run are not."""
-    net = Network(around(pieces(SPLIT[name](), split)).train())
-    net.wiring(data())
-    with pytest.raises(NetworkError, match=r"'1\.inner(\.\d)?' .* was called with 8 rows of a run that has 20 \(4 st"):
-        net(data())
+def test_pieces(name: str) -> None:
+    module = around(pieces(SPLIT[name](), lambda x: list(x.split(8)))).train()
+    refused(module, r"'1\.inner(\.\d)?' .* was called (with 8 rows of a run that has 36|1 times for 4 rows, and)|order")
+
+
+@pytest.mark.parametrize("name", SPLIT)
+def test_pieces_that_a_probe_does_not_see(name: str) -> None:
+    """A probe's rows are all in the first piece, those of a run are not."""
+    net, x = Network(around(pieces(SPLIT[name](), split)).train()), data(samples=15)
+    net.wiring(x)
+    with pytest.raises(NetworkError, match=r"'1\.inner(\.\d)?' .* was called with 40 rows of a run that has 60 \(4 st"):
+        net(x)
 
 
 @pytest.mark.parametrize("rule", [BPTT(), OTTT(chunk=4)], ids=repr)
 def test_whatever_learns(rule: Rule) -> None:
     net = Network(around(pieces(LIF(), split)))
-    with pytest.raises(NetworkError, match=r"'1\.inner' .*8 rows"):
-        list(rule.updates(net, data(), torch.tensor([0, 1, 2, 3, 0]), CE))
+    with pytest.raises(NetworkError, match=r"'1\.inner' .*40 rows"):
+        list(rule.updates(net, data(samples=15), torch.arange(15) % 4, CE))
 
 
 @pytest.mark.parametrize("bound", [-100.0, 0.3])
@@ -81,7 +90,7 @@ def test_rows_that_are_picked(bound: float) -> None:
         return y
 
     module = around(Lambda(route, lif=LIF()))
-    with pytest.raises(NetworkError, match=r"'1\.lif' \(LIF\) was called with \d+ rows"):
+    with pytest.raises(NetworkError, match=r"'1\.lif' \(LIF\) was called with \d+ rows|'1' .*by their number or order"):
         Network(module)(data())
 
 
@@ -130,3 +139,14 @@ def test_patches_in_the_first_axis() -> None:
     one, other = (Lambda(forward, **layers).double() for forward in (patches, beside))
     wired(one)
     torch.testing.assert_close(Network(one)(3 * data()), Network(other)(3 * data()), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("shift", [2, 4])
+def test_rows_that_change_places(shift: int) -> None:
+    inner = of(lambda x: x.view(-1, shift, F).flip(1).reshape(-1, F))
+    refused(around(inner), r"'1' \(Lambda\) .*goes by their number or order")
+
+
+def test_a_number_of_rows_that_does_not_fit() -> None:
+    inner = of(lambda x: x.reshape(-1, 4, F).flip(0).reshape(-1, F) + torch.zeros(12, 1).to(x)[: len(x)])
+    refused(around(inner), r"'1' \(Lambda\) goes by the number of rows: .* it said: The size of tensor")
