@@ -1,8 +1,8 @@
 """What an object holds that may change: entries of containers, attributes of modules and of their classes."""
 
 import functools
-from collections import deque
-from dataclasses import is_dataclass
+from collections import UserDict, UserList, deque
+from dataclasses import fields, is_dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,10 +19,13 @@ _FOLLOWED = (dict, list, set, deque, Tensor, np.ndarray, np.random.Generator, to
 def contents(value: Any) -> dict[Any, Any] | None:
     """Return what an object holds, by key; `None` for one that is not looked into.
 
-    Looked into are modules, also those of TorchScript, dictionaries, lists, sets, queues, tuples and dataclasses.
+    Looked into are modules, also those of TorchScript, dictionaries, lists, sets, queues, tuples, dataclasses, and what
+    is attached to parameters and other tensors.
     """
     if isinstance(value, dict):
         return value
+    if isinstance(value, Tensor):
+        return _attributes(value)
     if isinstance(value, list | deque | tuple):
         return dict(enumerate(value))
     if isinstance(value, set):
@@ -34,17 +37,25 @@ def contents(value: Any) -> dict[Any, Any] | None:
         own: dict[Any, Any] = vars(value)
         shared = {(base, name): x for base in classes(type(value)) for name, x in of_class(base).items()}
         return {**own, **shared} if shared else own
-    if isinstance(value, SimpleNamespace) or (is_dataclass(value) and not isinstance(value, type)):
-        return vars(value) if hasattr(value, "__dict__") else None
+    if isinstance(value, type):
+        return None
+    if is_dataclass(value):
+        return {f.name: getattr(value, f.name) for f in fields(value) if hasattr(value, f.name)} | _attributes(value)
+    if isinstance(value, SimpleNamespace | UserDict | UserList):
+        return vars(value)
     return None
 
 
+def _attributes(value: Any) -> dict[str, Any]:
+    return vars(value) if hasattr(value, "__dict__") else {}
+
+
 def scripted(module: RecursiveScriptModule) -> dict[str, Any]:
-    """Return the attributes of a module of TorchScript that are no tensors, by name."""
+    """Return the attributes of a module of TorchScript that are neither parameters nor buffers, by name."""
     kind = getattr(module, "_concrete_type", None)
-    names = () if kind is None else kind.get_attributes()
-    found = {name: module._c.getattr(name) for name in names if name not in ("training", "_is_full_backward_hook")}
-    return {name: x for name, x in found.items() if not isinstance(x, Tensor)}
+    known = {"training", "_is_full_backward_hook", *module._parameters.keys(), *module._buffers.keys()}
+    names = () if kind is None else kind.get_attributes().keys() - known
+    return {name: module._c.getattr(name) for name in sorted(names)}
 
 
 @functools.cache

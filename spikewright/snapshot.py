@@ -4,6 +4,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import is_dataclass
 from typing import Any
 
 import numpy as np
@@ -56,12 +57,11 @@ class Snapshot:
             seen[id(value)] = value
             if isinstance(value, LazyModuleMixin):  # may become another module when it sees an input, and stays so
                 continue
-            if isinstance(value, Tensor):
-                if (parameters or not isinstance(value, nn.Parameter)) and not (value.is_meta or is_lazy(value)):
+            if isinstance(value, Tensor) and not (value.is_meta or is_lazy(value)):
+                if parameters or not isinstance(value, nn.Parameter):
                     self.tensors.append(_Tensor(value))
-            else:
-                self._others.extend(_puts_back(value))
-                todo.extend((contents(value) or {}).values())
+            self._others.extend(_puts_back(value))
+            todo.extend((contents(value) or {}).values())
 
     def add(self, tensor: Tensor) -> None:
         """Take a tensor too, as it is now."""
@@ -127,8 +127,8 @@ class _Tensor:
 def _puts_back(value: Any) -> Iterator[PutBack]:
     """Yield what puts an object back that is not a tensor; nothing for one that cannot change."""
     if isinstance(value, dict):
-        entries = dict(value)
-        yield lambda: _refill(value, entries)
+        held = dict(value)
+        yield lambda: _refill(value, held)
     elif isinstance(value, list | deque):
         items = list(value)
         yield lambda: None if _identical(value, items) else (value.clear(), value.extend(items))
@@ -150,9 +150,11 @@ def _puts_back(value: Any) -> Iterator[PutBack]:
     elif isinstance(value, random.Random):
         python = value.getstate()
         yield lambda: value.setstate(python)
-    elif contents(value) is not None and not isinstance(value, tuple):
+    elif contents(value) is not None and hasattr(value, "__dict__"):
         attributes = dict(vars(value))
         yield lambda: _refill(vars(value), attributes)
+    elif is_dataclass(value) and (entries := contents(value)) is not None:  # with slots
+        yield lambda: [object.__setattr__(value, name, x) for name, x in entries.items()]
     if isinstance(value, RecursiveScriptModule):
         compiled = scripted(value)
         yield lambda: [value._c.setattr(name, x) for name, x in compiled.items()]

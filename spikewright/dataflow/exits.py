@@ -37,6 +37,6 @@ class Exits(TorchFunctionMode):
             self._leave(name.strip("_"), args[:1] if name in _READS else lists)
         elif name in _HOOKS:
             self._hook(args[0])
-        elif func is _SET_DATA or name == "set_":
+        elif func == _SET_DATA or name == "set_":
             self._write(args[0])
         return func(*args, **kwargs)

@@ -1,6 +1,9 @@
 """What the modules of a network hold beside the values of parameters, and which of it a forward changes."""
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -48,21 +51,26 @@ def set_ahead(module: nn.Module, before: Held, after: Held, places: frozenset[Pl
         calls: How many.
     """
     found = False
-    for place in places:
-        name, key = place
+    for name, key in places:
         owner: Any = module.get_submodule(name)
-        value = _own(owner).get(key)
-        if not isinstance(value, bool) and isinstance(value, int | float):
-            (then,), (now,) = before.get(place, [value]), after.get(place, [value])
-            if type(then) is type(now) is type(value):
-                _set(owner, key, value + calls * (now - then))  # type: ignore[operator]
+        then, now = before.get((name, key), []), after.get((name, key), [])
+        if len(then) != len(now) or key not in (own := _own(owner)):
+            continue
+        for leaf, a, b in zip(list(_leaves(own[key], {id(owner)}, partial(_set, owner, key))), then, now):
+            value: Any = leaf.value
+            if leaf.put is None or type(a) is not type(b):
+                continue
+            if isinstance(value, Tensor) and _are_numbers(value, a, b):
+                value.data = value.data + (calls * (b - a)).to(value.dtype)  # type: ignore[operator]
                 found = True
-        elif isinstance(value, Tensor) and before.get(place) and after.get(place):
-            step: Any = after[place][0], before[place][0]
-            if all(isinstance(x, Tensor) and x.shape == value.shape and x.dtype != torch.bool for x in step):
-                value.data = value.data + (calls * (step[0] - step[1])).to(value.dtype)
+            elif type(value) is type(a) and type(a) in (int, float) and a != b:
+                leaf.put(value + calls * (b - a))  # type: ignore[operator]
                 found = True
     return found
+
+
+def _are_numbers(value: Tensor, *others: Any) -> bool:
+    return all(isinstance(x, Tensor) and x.shape == value.shape and x.dtype != torch.bool for x in (value, *others))
 
 
 def _own(module: nn.Module) -> dict[str, Any]:
@@ -70,7 +78,8 @@ def _own(module: nn.Module) -> dict[str, Any]:
     values = {str(k): x for k, x in (contents(module) or {}).items() if isinstance(k, str) and k not in _APART}
     shared = {name: x for base in classes(type(module)) for name, x in of_class(base).items()}
     own = {name: x for name, x in values.items() if not isinstance(x, nn.Module | nn.Parameter)}
-    return {**shared, **own, **dict(module.named_buffers(recurse=False))}
+    attached = {name: vars(p) for name, p in module._parameters.items() if p is not None and vars(p)}
+    return {**shared, **own, **dict(module.named_buffers(recurse=False)), **attached}
 
 
 def _set(module: Any, name: str, value: object) -> None:
@@ -81,22 +90,43 @@ def _set(module: Any, name: str, value: object) -> None:
     setattr(owner, name, value)
 
 
-def _values(value: Any, seen: set[int]) -> Iterator[object]:
+@dataclass(frozen=True)
+class _Leaf:
+    """Something that is held, and what puts another in its place, if that can be done."""
+
+    value: object
+    put: Callable[[Any], object] | None = None
+
+
+def _leaves(value: Any, seen: set[int], put: Callable[[Any], object] | None = None) -> Iterator[_Leaf]:
     if isinstance(value, Tensor):
-        yield None if isinstance(value, nn.Parameter) or value.is_meta else value.detach().clone()
-    elif isinstance(value, np.ndarray):
-        yield value.copy()
-    elif id(value) in seen:
+        yield _Leaf(value, put)
         return
-    elif (inside := contents(value)) is not None:
+    inside = contents(value)
+    if inside is None:
+        yield _Leaf(value, put)
+    elif id(value) not in seen:
         seen.add(id(value))
-        yield len(inside)
+        yield _Leaf(len(inside))
         for key, inner in inside.items():
             if not (isinstance(value, nn.Module) and key in _APART):
-                yield key
-                yield from _values(inner, seen)
-    else:
-        yield value
+                yield _Leaf(key)
+                yield from _leaves(inner, seen, _putting(value, key))
+
+
+def _putting(value: Any, key: Any) -> Callable[[Any], object] | None:
+    if isinstance(value, dict | list | deque):
+        return partial(value.__setitem__, key)
+    return None if isinstance(value, tuple | set | nn.Module) else partial(object.__setattr__, value, key)
+
+
+def _values(value: Any, seen: set[int]) -> Iterator[object]:
+    for leaf in _leaves(value, seen):
+        x: Any = leaf.value
+        if isinstance(x, Tensor):
+            yield None if isinstance(x, nn.Parameter) or x.is_meta else x.detach().clone()
+        else:
+            yield x.copy() if isinstance(x, np.ndarray) else x
 
 
 def _all_equal(one: list[object] | None, other: list[object] | None) -> bool:

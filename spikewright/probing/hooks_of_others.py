@@ -1,7 +1,7 @@
 """Hooks that others than torch have put on modules and parameters."""
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ FORWARD = ("_forward_hooks", "_forward_pre_hooks")
 BACKWARD = ("_backward_hooks", "_backward_pre_hooks")
 HOOKS = FORWARD + BACKWARD
 """Attributes of a module that hold them."""
+_OF_GRADIENTS = ("_backward_hooks", "_post_accumulate_grad_hooks")
 _GLOBAL = ("_global_forward_hooks", "_global_forward_pre_hooks", "_global_backward_hooks", "_global_backward_pre_hooks")
 
 
@@ -29,8 +30,16 @@ def hooks_on_all() -> Iterator[object]:
 
 def hooks_on_gradient(parameter: Tensor) -> Iterator[object]:
     """Yield the hooks on the gradient of a parameter."""
-    for kind in ("_backward_hooks", "_post_accumulate_grad_hooks"):
+    for kind in _OF_GRADIENTS:
         yield from (getattr(parameter, kind, None) or {}).values()
+
+
+def take_off(parameter: Tensor, kept: Collection[object]) -> None:
+    """Take hooks off the gradient of a parameter, except some."""
+    for kind in _OF_GRADIENTS:
+        hooks = getattr(parameter, kind, None) or {}
+        for key in [key for key, hook in hooks.items() if not any(hook is other for other in kept)]:
+            del hooks[key]
 
 
 def unhook(module: nn.Module) -> None:

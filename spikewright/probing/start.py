@@ -11,7 +11,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.parameter import is_lazy
 
 from spikewright.layers.dropout import StepDropout
-from spikewright.probing.hooks_of_others import unhook
+from spikewright.probing.hooks_of_others import hooks_on_gradient, take_off, unhook
 from spikewright.snapshot import Snapshot
 from spikewright.trial import own_weights, restored
 from spikewright.uncompiled import uncompiled
@@ -29,6 +29,7 @@ class Start:
         self._module, self._snapshot = module, snapshot
         self._copies: dict[Tensor, Tensor] = {}
         self._parameters = {_storage(p): p for p in module.parameters() if not is_lazy(p)}
+        self._hooks = [(p, list(hooks_on_gradient(p))) for p in module.parameters()]
         self.written: frozenset[str] = frozenset()
         """Names of modules whose parameters were written to."""
 
@@ -45,6 +46,11 @@ class Start:
         with torch.no_grad():
             self._snapshot.put_back()
         self.quieten()
+
+    def end(self) -> None:
+        """Take off the hooks that a forward has put on parameters."""
+        for parameter, before in self._hooks:
+            take_off(parameter, before)
 
     def write(self, x: Tensor) -> None:
         """Take what a parameter holds before a forward writes to it; what others write meanwhile is theirs."""
@@ -73,7 +79,10 @@ def undisturbed(module: nn.Module) -> Iterator[Start]:
     with restored(module) as snapshot, torch.inference_mode(False), uncompiled(), own_weights():
         start = Start(module, snapshot)
         start.quieten()
-        yield start
+        try:
+            yield start
+        finally:
+            start.end()
 
 
 def as_ordinary(module: nn.Module, copies: dict[Tensor, Tensor]) -> None:

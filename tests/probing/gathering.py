@@ -1,6 +1,8 @@
 """Modules that count calls, that the first input sets, or that gather in training what evaluation reads."""
 
+from collections import UserDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -94,6 +96,69 @@ class HiddenMembrane(FrozenMembrane):
         return x + (self.v > 4.0)
 
 
+class NewMemory(FrozenMembrane):
+    """Gives its parameter other memory at every call."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.v.data = 0.5 * self.v.data + x.detach().mean(0)
+        return x + self.v
+
+
+class OnParameter(nn.Module):
+    """Counts on a parameter, and puts hooks on it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(F))
+        self.weight.calls = 0  # type: ignore[attr-defined]
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.weight.calls += 1  # type: ignore[attr-defined]
+        self.weight.register_hook(lambda grad: None)
+        return x * self.weight * (1.0 if self.weight.calls < 50 else 2.0)  # type: ignore[attr-defined]
+
+
+@dataclass(slots=True)
+class Slots:
+    calls: int = 0
+
+
+class Inside(nn.Module):
+    """Counts inside of something."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.slots, self.user, self.list, self.dict = Slots(), UserDict({"calls": 0}), [0], {"deep": {"calls": 0}}
+        self.kind = kind
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.slots.calls += 1
+        self.user["calls"] += 1
+        self.list[0] += 1
+        self.dict["deep"]["calls"] += 1
+        calls = {
+            "slots": self.slots.calls,
+            "user": self.user["calls"],
+            "list": self.list[0],
+            "dict": self.dict["deep"]["calls"],
+        }
+        return x if calls[self.kind] < 300 else 0.5 * x
+
+
+class ScriptedMembrane(nn.Module):
+    v: Tensor | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.v = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        v = self.v
+        y = x if v is None else x + 0.5 * v
+        self.v = x.detach()
+        return y
+
+
 class TrainedMembrane(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -113,7 +178,11 @@ STATES: dict[str, Callable[[], nn.Module]] = {
     "in a buffer": InBuffer,
     "in a buffer of floats": lambda: InBuffer(torch.float64),
     "scripted": lambda: torch.jit.script(Scripted()),
+    "scripted membrane": lambda: torch.jit.script(ScriptedMembrane()),
+    **{f"inside {kind}": lambda kind=kind: Inside(kind) for kind in ("slots", "user", "list", "dict")},
+    "on a parameter": OnParameter,
     "frozen parameter": FrozenMembrane,
+    "frozen parameter with new memory": NewMemory,
     "frozen parameter without a version": HiddenMembrane,
     "trained parameter": TrainedMembrane,
 }

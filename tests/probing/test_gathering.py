@@ -6,7 +6,7 @@ from torch import nn
 
 from spikewright.errors import NetworkError
 from spikewright.network import Network
-from tests.probing.gathering import FREE, GATHERED, SET, STATES, ActNorm, Clipped, OfClass, Scripted
+from tests.probing.gathering import FREE, GATHERED, SET, STATES, ActNorm, Clipped, Inside, OfClass, Scripted
 from tests.probing.support import around, data, refused, wired
 
 pytestmark = [
@@ -58,6 +58,15 @@ def test_nothing_has_moved(name: str) -> None:
     except NetworkError:
         pass
     after = module.state_dict()
+    assert not any(p._backward_hooks for p in module.parameters())
+    if isinstance(module[1], Inside):
+        assert (
+            module[1].slots.calls
+            == module[1].user["calls"]
+            == module[1].list[0]
+            == module[1].dict["deep"]["calls"]
+            == 0
+        )
     assert before.keys() == after.keys() and OfClass.calls == calls
     for key, value in before.items():
         assert torch.equal(value.to_dense(), after[key].to_dense()), key
