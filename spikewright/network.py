@@ -23,6 +23,20 @@ from spikewright.sites import Sites, check_dynamics, find_sites
 from spikewright.temporal import State
 from spikewright.wiring import Wiring
 
+WARNINGS = (
+    "The code in the forward of {} ('' is the whole) draws random numbers by itself, anew for every step and sample, "
+    "and others if a sequence is cut into other chunks; behind there, no claim is made. Use nn.Dropout, whose mask a "
+    "run keeps for the sequence, or layers.StepDropout; or, if that is meant, Network(module, known=[...]) with what "
+    "is named here.",
+    "The gradients of {} that come from one sample change with the samples beside it, or with their number: a factor "
+    "of x.numel(), a count or a mean over rows enters them (behind detach, or by scale_grad_by_freq). In a run, rows "
+    "are steps and samples, so that other chunks give other gradients; no claim is made of them. Scale by what does "
+    "not depend on the first axis; or, if that is meant, Network(module, known=[...]) with what is named here.",
+    "{} is called several times in a step by one place of the code, with currents of the same layers. It is taken for "
+    "so many groups of neurons, each with a state of its own, and not for steps of time: a run does the loop over "
+    "time, over the first axis of x. If groups are meant, Network(module, known=[...]) with what is named here.",
+)
+"""Of modules that draw, of gradients over rows, of neurons in a loop."""
 OFTEN = 20
 """How many times a wiring is read anew before there is a warning."""
 
@@ -168,13 +182,8 @@ class Network(nn.Module):
 
         def find(turn: Turn) -> Wiring:
             wiring = self._probe(x)
-            self.tell(
-                wiring.random,
-                "The code in the forward of {} ('' is the whole) draws random numbers by itself, anew for every step "
-                "and sample, and others if a sequence is cut into other chunks; behind there, no claim is made. Use "
-                "nn.Dropout, whose mask a run keeps for the sequence, or layers.StepDropout; or, if that is meant, "
-                "Network(module, known=[...]) with what is named here.",
-            )
+            for names, warning in zip((wiring.random, wiring.coupled, wiring.repeated), WARNINGS):
+                self.tell(names, warning)
             times = 0 if known is None else known.times + 1
             self._probed[key] = Reading.of(self.module, parts, wiring, times)
             if known is not None and times == OFTEN:

@@ -85,6 +85,8 @@ class Wiring:
         recomputed: Layers that the backward pass calls again, by name; no hook of a rule is called there.
         unvouched: Parameters whose gradients pass code of others: hooks, or a backward pass that is no derivative that
             torch knows of.  It may do with them what it likes, and something else where steps are cut otherwise.
+        coupled: Those of them whose gradients, of what a sample returns, change with the samples beside it.
+        repeated: Neurons that one place of the code calls several times in a step, with currents of the same layers.
         notes: Attributes and buffers that a forward changes and that no output depends on: (module, attribute), where
             "*" stands for all.
     """
@@ -108,6 +110,8 @@ class Wiring:
     moving: frozenset[str] = frozenset()
     recomputed: frozenset[str] = frozenset()
     unvouched: frozenset[str] = frozenset()
+    coupled: frozenset[str] = frozenset()
+    repeated: frozenset[str] = frozenset()
     notes: frozenset[tuple[str, str]] = frozenset()
 
     def is_last(self, neuron: str) -> bool:

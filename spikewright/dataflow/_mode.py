@@ -36,6 +36,8 @@ class Dataflow(TorchDispatchMode):
             came that no operation of torch has written ("empty").  Nothing that is computed later can be vouched for.
         random: Where random numbers were drawn from the generator that all share.
         hooked: Graph nodes of the tensors on whose gradients hooks were put.
+        cuts: Where tensors were cut from the graph, by others than torch, or computed with gradients off, so that
+            gradients may be others than those of what is computed.
         saved: Where tensors saved for the backward pass go through hooks other than those of torch.
 
     >>> import torch
@@ -59,6 +61,7 @@ class Dataflow(TorchDispatchMode):
         self.left: list[Bend] = []
         self.random: list[Bend] = []
         self.hooked: list[Any] = []
+        self.cuts: list[Bend] = []
         self.saved: list[Bend] = []
         self._known: dict[int, tuple[object, Dependences]] = {}  # by storage, which is kept so that ids stay its own
         self._places: dict[int, int] = {}  # in memory, of the storages
@@ -67,7 +70,7 @@ class Dataflow(TorchDispatchMode):
         self._exits: list[Exits] = []
 
     def __enter__(self) -> "Dataflow":
-        self._exits.append(Exits(self._leave, self._hook, self._write))
+        self._exits.append(Exits(self._leave, self._hook, self._write, self._cut))
         self._exits[-1].__enter__()
         return super().__enter__()
 
@@ -116,6 +119,8 @@ class Dataflow(TorchDispatchMode):
         for x in _tensors([given.get(name) for name in op.written]):
             self._write(x)
         dependent = {} if op.made else self._dependent(op, given)
+        if (dependent and not torch.is_grad_enabled()) or given.get("scale_grad_by_freq"):
+            self._cut(op.name)
         if dependent and op.exits(given, dependent):
             _add(self.left, Bend(op.name, self.module))
         self._running = True
@@ -131,6 +136,9 @@ class Dataflow(TorchDispatchMode):
         if dependent or draws:
             self._settle(op, given, dependent, draws, result)
         return result
+
+    def _cut(self, what: str) -> None:
+        _add(self.cuts, Bend(what, self.module))
 
     def _hook(self, x: Tensor) -> None:
         self.hooked.append(x.grad_fn)

@@ -1,6 +1,8 @@
 """The ways out of a graph of operators: reads of values past the dispatcher, and hooks on gradients."""
 
+import sys
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 from torch import Tensor
@@ -10,8 +12,18 @@ _READS = {"tolist", "numpy", "__array__", "__dlpack__", "data_ptr"}
 _READS |= {"__deepcopy__", "untyped_storage", "storage", "__reduce_ex__"}  # copies past the dispatcher, pickles
 _BUILDS = {"tensor", "as_tensor", "asarray", "new_tensor", "new"}  # read the tensors in a list that they are given
 _WATCHED = _READS | _BUILDS
+_CUTS = {"detach", "detach_"}
+_GET_DATA: Any = Tensor.data.__get__  # type: ignore[attr-defined]
 _SET_DATA: Any = Tensor.data.__set__  # type: ignore[attr-defined]
 _HOOKS = {"register_hook", "register_post_accumulate_grad_hook"}
+
+
+def _is_ours(frame: FrameType | None) -> bool:
+    """Whether code of torch or of this library is being executed, other than to pass on calls of others."""
+    while frame is not None and frame.f_code.co_name == "__torch_function__":
+        frame = frame.f_back
+    name = "" if frame is None else str(frame.f_globals.get("__name__", ""))
+    return name.partition(".")[0] in ("torch", __name__.partition(".")[0])
 
 
 class Exits(TorchFunctionMode):
@@ -21,13 +33,18 @@ class Exits(TorchFunctionMode):
         leave: Called with the name of the function and what it reads, before it does.
         hook: Called with a tensor on whose gradient a hook is put.
         write: Called with a tensor that is given other memory, before it is.
+        cut: Called with the name of a function by which others cut a tensor from the graph.
     """
 
     def __init__(
-        self, leave: Callable[[str, Any], None], hook: Callable[[Tensor], None], write: Callable[[Tensor], None]
+        self,
+        leave: Callable[[str, Any], None],
+        hook: Callable[[Tensor], None],
+        write: Callable[[Tensor], None],
+        cut: Callable[[str], None],
     ) -> None:
         super().__init__()
-        self._leave, self._hook, self._write = leave, hook, write
+        self._leave, self._hook, self._write, self._cut = leave, hook, write, cut
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -39,4 +56,6 @@ class Exits(TorchFunctionMode):
             self._hook(args[0])
         elif func == _SET_DATA or name == "set_":
             self._write(args[0])
+        elif (name in _CUTS or func == _GET_DATA) and not _is_ours(sys._getframe(1)):
+            self._cut(name)
         return func(*args, **kwargs)

@@ -1,7 +1,7 @@
 """What the modules of a network hold beside the values of parameters, and which of it a forward changes."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -67,6 +67,14 @@ def set_ahead(module: nn.Module, before: Held, after: Held, places: frozenset[Pl
                 leaf.put(value + calls * (b - a))  # type: ignore[operator]
                 found = True
     return found
+
+
+def add_one(module: nn.Module, places: Collection[Place]) -> None:
+    """Add one to the real numbers in some tensors."""
+    for name, key in places:
+        value = _own(module.get_submodule(name)).get(key)
+        if isinstance(value, Tensor) and value.is_floating_point():
+            value.data = value.data + 1
 
 
 def _are_numbers(value: Tensor, *others: Any) -> bool:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from spikewright.complaints import keeps_state, kept_for_evaluation, set_by_the_first
-from spikewright.probing.held import Held, Place, moved, set_ahead
+from spikewright.probing.held import Held, Place, add_one, moved, set_ahead
 from spikewright.probing.inputs import Rows
 from spikewright.probing.live import LiveSpikes
 from spikewright.probing.passes import Pass, Passes
@@ -31,6 +31,7 @@ class Notes:
         between: What it held between them.
         end: What it held after the second.
         written: Names of modules whose parameters were written to.
+        rewritten: Buffers and other tensors that were written to, whatever is in them now.
     """
 
     module: nn.Module
@@ -38,6 +39,7 @@ class Notes:
     between: Held
     end: Held
     written: frozenset[str]
+    rewritten: frozenset[Place] = frozenset()
 
     @cached_property
     def changed(self) -> frozenset[Place]:
@@ -84,7 +86,7 @@ class Notes:
         Raises:
             NetworkError: A module evaluates with what it has gathered in training.
         """
-        if not (self.changing or self.written) or not any(m.training for m in self.module.modules()):
+        if not (self.changing or self.written or self.rewritten) or not any(m.training for m in self.module.modules()):
             return
         again()
         for _ in range(REPEATS):
@@ -93,7 +95,10 @@ class Notes:
         gathered = passes.run(x, LiveSpikes())
         again()
         self.module.eval()
-        passes.run(x, LiveSpikes(), gathered, kept_for_evaluation)
+        plain = passes.run(x, LiveSpikes(), gathered, kept_for_evaluation)
+        if self.rewritten:  # which may follow what has not changed yet, such as weights
+            add_one(self.module, self.rewritten)
+            passes.run(x, LiveSpikes(), plain, kept_for_evaluation)
         again()
 
     def _check_states(self, passes: Passes, x: Tensor, first: Pass, second: Pass) -> None:

@@ -52,7 +52,7 @@ class Passes:
     """
 
     def __init__(self, sites: Sites, answered: frozenset[str], begin: Callable[[], object]) -> None:
-        self._sites, self._answered, self._begin = sites, answered, begin
+        self._sites, self._answered, self.begin = sites, answered, begin
 
     def run(
         self,
@@ -62,7 +62,7 @@ class Passes:
         complain: Complain | None = None,
     ) -> Pass:
         """Run a pass, and compare it with an earlier one, if there is one; see `Trace`."""
-        self._begin()
+        self.begin()
         trace = Trace(None, then.trace if then else None, None, complain, self._answered)
         one_pass(self._sites, x, live, trace)
         return Pass(trace, live, position())
@@ -80,7 +80,7 @@ class Passes:
         ends = {each.end for each in passes}
         if ends == {start} or len(ends) > 1:
             return frozenset()
-        self._begin()
+        self.begin()
         movers = Movers()
         one_pass(self._sites, x, LiveSpikes(), movers)
         return movers.innermost
@@ -117,7 +117,7 @@ class Passes:
                 return self._elsewhere(other, rows, again, complain)
 
     def _elsewhere(self, other: Tensor, rows: Rows, first: Pass, complain: Complain) -> Pass:
-        self._begin()
+        self.begin()
         trace = Trace(None, first.trace, rows, complain, self._answered, trusted=True)
         live = LiveSpikes(rows)
         try:

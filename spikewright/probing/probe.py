@@ -14,6 +14,7 @@ from spikewright.complaints import keeps_state
 from spikewright.dataflow import Bend, Dataflow
 from spikewright.layers.restriction import FrobeniusRestriction, SpectralRestriction
 from spikewright.probing.generators import position
+from spikewright.probing.gradients import coupled
 from spikewright.probing.held import held
 from spikewright.probing.hooks_of_others import BACKWARD, FORWARD, hooks_on, hooks_on_all, unhook
 from spikewright.probing.inputs import BESIDE, moved_rows, probe_inputs
@@ -78,7 +79,8 @@ def probe(sites: Sites, x: Tensor) -> Wiring:
         once = Pass(trace, live, position())
         passes, between = Passes(sites, ours, lambda: (again(), iterated.put_back())), held(module, apart)
         repeated = passes.run(first, LiveSpikes(), once, keeps_state)
-        notes = Notes(module, before, between, held(module, apart), start.written)
+        rewritten = frozenset(place for place in start.rewritten if place[0] not in apart | ours)
+        notes = Notes(module, before, between, held(module, apart), start.written, rewritten)
         rows = moved_rows(x) if once.end == at else BESIDE
         other = probe_inputs(x, steps, rows)[1]
         notes.check(passes, first, (other, rows), once, repeated, start.again)
@@ -89,6 +91,9 @@ def probe(sites: Sites, x: Tensor) -> Wiring:
         past = passes.draws(first, at, once, repeated, beside)
         left += [Bend("a draw past torch", name) for name in sorted(past)]
         drew = (past | {bend.module for bend in flow.random}) - ours - apart - _within(modules, ours)
+        together = frozenset[str]()
+        if not drew and any(bend.module not in ours for bend in flow.cuts):
+            together = coupled(sites, first, (other, rows), passes.begin)
         with torch.enable_grad():
             wiring = read_wiring(
                 module,
@@ -104,7 +109,15 @@ def probe(sites: Sites, x: Tensor) -> Wiring:
             )
     at_every_use = frozenset(n for n, m in iterating.items() if m.training and not _by_version(m))
     noted = notes.changed | {(name, "*") for name in apart}
-    wiring = replace(wiring, moving=at_every_use, writes_input=repeated.trace.writes_input, notes=noted)
+    wiring = replace(
+        wiring,
+        moving=at_every_use,
+        writes_input=repeated.trace.writes_input,
+        unvouched=wiring.unvouched | together,
+        coupled=together,
+        repeated=frozenset(recorder.repeated),
+        notes=noted,
+    )
     if not trace.suspicious:
         return wiring
     with restored(module):

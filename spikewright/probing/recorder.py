@@ -65,9 +65,12 @@ class _Current:
     sources: frozenset[str]
     places: frozenset[tuple[int, int]]
 
+    def is_repeated(self, earlier: "_Current") -> bool:
+        return self.step == earlier.step and self.sources == earlier.sources and self.places == earlier.places
+
     def is_again(self, earlier: "_Current") -> bool:
-        same = self.step == earlier.step and self.sources == earlier.sources and self.places == earlier.places
-        return same and torch.equal(self.value, earlier.value)
+        same = self.value.shape == earlier.value.shape and torch.equal(self.value, earlier.value)
+        return same and self.is_repeated(earlier)
 
 
 class Recorder:
@@ -82,6 +85,7 @@ class Recorder:
     def __init__(self, modules: dict[str, nn.Module], flow: Dataflow, trace: Trace) -> None:
         self.neurons: list[Seen] = []
         self.synapses: list[Seen] = []
+        self.repeated: set[str] = set()
         self.weights: dict[str, tuple[int, ...]] = {}
         self._modules, self._flow, self._trace = modules, flow, trace
         self._currents: dict[str, list[_Current]] = {}
@@ -104,6 +108,9 @@ class Recorder:
 
     def _check_loop(self, name: str, current: _Current) -> None:
         earlier = self._currents.setdefault(name, [])
+        behind_itself = any(source.endswith(NEURON + name) for source in current.sources)  # depth, not time
+        if not behind_itself and any(map(current.is_repeated, earlier)):
+            self.repeated.add(name)
         if bool(current.value.any()) and any(map(current.is_again, earlier)):
             raise loops(name, self._modules[name], f"was called {len(earlier) + 1} times with the same current", AGAIN)
         earlier.append(current)

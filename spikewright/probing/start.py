@@ -30,6 +30,14 @@ class Start:
         self._copies: dict[Tensor, Tensor] = {}
         self._parameters = {_storage(p): p for p in module.parameters() if not is_lazy(p)}
         self._hooks = [(p, list(hooks_on_gradient(p))) for p in module.parameters()]
+        self._held = {
+            _storage(x): (name, key)
+            for name, m in module.named_modules()
+            for key, x in {**vars(m), **dict(m.named_buffers(recurse=False))}.items()
+            if isinstance(x, Tensor) and not is_lazy(x)
+        }
+        self.rewritten: set[tuple[str, str]] = set()
+        """Buffers and other tensors of modules that were written to."""
         self.written: frozenset[str] = frozenset()
         """Names of modules whose parameters were written to."""
 
@@ -54,7 +62,10 @@ class Start:
 
     def write(self, x: Tensor) -> None:
         """Take what a parameter holds before a forward writes to it; what others write meanwhile is theirs."""
-        parameter = self._parameters.pop(_storage(x), None)
+        storage = _storage(x)
+        if storage in self._held:
+            self.rewritten.add(self._held[storage])
+        parameter = self._parameters.pop(storage, None)
         if parameter is not None:
             self._snapshot.add(parameter)
             named = self._module.named_modules()
