@@ -51,13 +51,13 @@ def probe(sites: Sites, x: Tensor) -> Wiring:
     hooked += [Bend("a hook on all modules", "") for _ in hooks_on_all()]
     backward = [n for n, m in modules.items() if any(hooks_on(m, BACKWARD))]
     with undisturbed(module) as start:
-        steps, at = 2 if sites.recurrent else 1, position()
+        steps = 2 if sites.recurrent else 1
         first, _ = probe_inputs(x, steps)
         if any(isinstance(m, LazyModuleMixin) for m in modules.values()):
             with torch.no_grad():  # which gives them their sizes
                 Run(sites, count=False, writes_input=True).advance(first)
         iterating = {n: m for n, m in modules.items() if _iterates(m)}
-        again, iterated = random_state(), Snapshot(*iterating.values(), parameters=False)
+        again, at, iterated = random_state(), position(), Snapshot(*iterating.values(), parameters=False)
         apart = frozenset(iterating)
         before, flow, live = held(module, apart), Dataflow(start.write), LiveSpikes()
         trace = Trace(flow, hooked=backward)
