@@ -25,9 +25,13 @@ class Contract:
     subject: str
     place: str
 
+    def said(self, found: str) -> str:
+        """Return what is said where it is broken."""
+        return f"{self.subject} breaks the contract '{self.name}' on {self.place}: {found}"
+
     def broken(self, found: str) -> NoReturn:
         """Raise `AssertionError` that says what was found."""
-        raise AssertionError(f"{self.subject} breaks the contract '{self.name}' on {self.place}: {found}")
+        raise AssertionError(self.said(found))
 
     def holds(self, condition: object, found: str) -> None:
         """Raise `AssertionError` unless a condition is true."""

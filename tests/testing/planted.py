@@ -6,12 +6,12 @@ from functools import partial
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from spikewright.errors import IncompatibleRule
-from spikewright.neurons import Dynamics, Neuron
+from spikewright.neurons import LIF, Dynamics, Neuron
 from spikewright.rules import BPTT, Batch, OnlineRule, Rule, Update
-from spikewright.surrogate import Sigmoid
+from spikewright.surrogate import Sigmoid, Surrogate
 from spikewright.synapse import SynapticInput
 from spikewright.temporal import SiteState
 
@@ -368,6 +368,117 @@ class Floor(Loop):
         return super().after(u, s).clamp(min=-0.1)
 
 
+class Counting(Loop):
+    """Carries a number that is no tensor."""
+
+    def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, Any]:
+        sent, after = super().scan(x, state, through_time)
+        return sent, {**after, "steps": 1.0}
+
+
+class Squeezed(Loop):
+    """Carries one sample without its axis."""
+
+    def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
+        sent, after = super().scan(x, state, through_time)
+        return sent, {"v": after["v"].squeeze(0)}
+
+
+class AmnesicOnMaps(Loop):
+    def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
+        return super().scan(x, {} if x.dim() > 3 else state, through_time)
+
+
+class AmnesicInEvaluation(Loop):
+    def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
+        return super().scan(x, state if self.training else {}, through_time)
+
+
+class MixedOnMaps(Loop):
+    def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
+        return super().scan(x - 0.1 * x.mean(1, keepdim=True) if x.dim() > 3 else x, state, through_time)
+
+
+class MixedInEvaluation(Loop):
+    def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
+        return super().scan(x if self.training else x - 0.1 * x.mean(1, keepdim=True), state, through_time)
+
+
+class OfSeveral(Loop):
+    """Does something else with a sample by itself."""
+
+    def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
+        return super().scan(x if x.shape[1] > 1 else 0.5 * x, state, through_time)
+
+
+class SilentInEvaluation(Loop):
+    def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
+        return super().scan(x if self.training else 0 * x, state, through_time)
+
+
+class SilentWithoutGradients(Loop):
+    def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
+        return super().scan(x if torch.is_grad_enabled() or x.shape[1] == 8 else 0 * x, state, through_time)
+
+
+class AlongTheWrongAxis(Loop):
+    """Has a gain for each of three channels, and gives it to the last axis."""
+
+    def gain_at(self, x: Tensor) -> Tensor:
+        return torch.tensor([1.0, 1.5, 2.0], dtype=torch.float64).to(x)
+
+    def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
+        return super().scan(x * self.gain_at(x), state, through_time)
+
+
+class ByColumn(AlongTheWrongAxis):
+    """The same where there are as many as it takes."""
+
+    def gain_at(self, x: Tensor) -> Tensor:
+        return super().gain_at(x) if x.shape[-1] == 3 else torch.linspace(1, 2, x.shape[-1]).to(x)
+
+
+class Untaught(Loop):
+    """Has a gain that nothing arrives at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.boost = nn.Parameter(torch.ones(()))
+
+    def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
+        return super().scan(x * self.boost.detach(), state, through_time)
+
+
+class SlopelessMap(Loop):
+    def map(self, rate: Tensor) -> Tensor:
+        return rate.detach().clamp(0, 1) + 0 * rate
+
+
+class ThreeTimesTheSlope(Loop):
+    def map(self, rate: Tensor) -> Tensor:
+        value = rate.clamp(0, 1)
+        return value.detach() + 3 * (value - value.detach())
+
+
+class ByTheChunk(Surrogate):
+    """A slope that looks at all of its argument."""
+
+    def slope(self, x: Tensor) -> Tensor:
+        return 1 / (1 + (x / (x.abs().max() + 1e-3)).square())
+
+
+class GivenLater(LIF):
+    def __init__(self) -> None:
+        super().__init__()
+        self.surrogate = ByTheChunk()
+
+
+class GivenLaterInALoop(Loop):
+    def __init__(self) -> None:
+        super().__init__()
+        self.surrogate = ByTheChunk()
+
+
 class OtherDecay(Loop):
     told = 0.8
 
@@ -407,6 +518,22 @@ NEURONS: dict[str, tuple[str, Callable[[], Neuron]]] = {
     "slopeless": ("live gradients", Slopeless),
     "in place": ("state not changed in place", InPlace),
     "amnesic": ("chunks", Amnesic),
+    "counting": ("state", Counting),
+    "squeezed": ("state", Squeezed),
+    "amnesic on maps": ("chunks", AmnesicOnMaps),
+    "amnesic in evaluation": ("chunks", AmnesicInEvaluation),
+    "mixed on maps": ("samples apart", MixedOnMaps),
+    "mixed in evaluation": ("samples apart", MixedInEvaluation),
+    "of several": ("samples apart", OfSeveral),
+    "silent in evaluation": ("evaluation", SilentInEvaluation),
+    "silent without gradients": ("evaluation", SilentWithoutGradients),
+    "along the wrong axis": ("shape and type", AlongTheWrongAxis),
+    "by column": ("maps", ByColumn),
+    "untaught": ("live gradients", Untaught),
+    "slope by the chunk": ("chunks", GivenLater),
+    "slope by the batch": ("samples apart", GivenLaterInALoop),
+    "slopeless map": ("gradient of the rate map", SlopelessMap),
+    "three times the slope": ("gradient of the rate map", ThreeTimesTheSlope),
     "uncut": ("credit cut", Uncut),
     "mixed": ("samples apart", Mixed),
     "loose": ("copies", Loose),
