@@ -82,7 +82,7 @@ class Around(Steps):
 
 class Decays(Around):
     def after(self, batch: Batch, update: Update) -> Update:
-        for p in batch.net.module.parameters():
+        for p in filter(lambda p: p.requires_grad, batch.net.module.parameters()):
             p.grad = p.detach().clone() if p.grad is None else p.grad + p.detach()
         return update
 
@@ -154,6 +154,91 @@ class Scribbles(Around):
     def after(self, batch: Batch, update: Update) -> Update:
         batch.x.zero_()
         return update
+
+
+class GradientsOff(Around):
+    """Leaves gradients off after the last update."""
+
+    def learn(self, batch: Batch) -> Iterator[Update]:
+        torch.set_grad_enabled(True)
+        yield from super().learn(batch)
+        torch.set_grad_enabled(False)
+
+
+class GradientsOffBetween(Around):
+    """Has them off while its caller has the update."""
+
+    def learn(self, batch: Batch) -> Iterator[Update]:
+        for update in super().learn(batch):
+            with torch.no_grad():
+                yield update
+
+
+class Trains(Around):
+    def before(self, batch: Batch) -> Batch:
+        batch.net.module.train()
+        return batch
+
+
+class Thaws(Around):
+    def before(self, batch: Batch) -> Batch:
+        batch.net.module.requires_grad_()
+        return batch
+
+
+class FillsIn(Around):
+    """Gives a gradient to those that ask for none."""
+
+    def after(self, batch: Batch, update: Update) -> Update:
+        for p in batch.net.module.parameters():
+            p.grad = torch.zeros_like(p) if p.grad is None else p.grad
+        return update
+
+
+class NeedsAll(Around):
+    """Takes it that every parameter has a gradient."""
+
+    def after(self, batch: Batch, update: Update) -> Update:
+        for p in batch.net.module.parameters():
+            assert p.grad is not None
+        return update
+
+
+class OnlyDouble(Around):
+    def before(self, batch: Batch) -> Batch:
+        return replace(batch, x=batch.x + torch.zeros_like(batch.x, dtype=torch.float64))
+
+
+class Rounds(Around):
+    """Underflows in single precision."""
+
+    def before(self, batch: Batch) -> Batch:
+        single = batch.x.dtype == torch.float32
+        return batch.weighted(0.0) if single else batch
+
+
+class OfSeveralSamples(Around):
+    def before(self, batch: Batch) -> Batch:
+        return batch.weighted(float(batch.x.shape[1] > 1))
+
+
+class NeedsSeveralSamples(Around):
+    def before(self, batch: Batch) -> Batch:
+        if batch.x.shape[1] == 1:
+            raise ZeroDivisionError("of its own")
+        return batch
+
+
+class Draws(Around):
+    def before(self, batch: Batch) -> Batch:
+        torch.rand(3)
+        return batch
+
+
+class Seeds(Around):
+    def before(self, batch: Batch) -> Batch:
+        torch.manual_seed(0)
+        return batch
 
 
 class SaysOften(BPTT):
@@ -245,6 +330,19 @@ RULES: dict[str, tuple[str, Callable[..., Rule], dict[str, Any]]] = {
     "marks": ("untouched network", Marks, {}),
     "moves": ("untouched network", Moves, {}),
     "scribbles": ("untouched network", Scribbles, {}),
+    "gradients off": ("settings of torch", GradientsOff, {}),
+    "gradients off between": ("settings of torch", GradientsOffBetween, {}),
+    "trains": ("modes", Trains, {}),
+    "thaws": ("frozen parameters", Thaws, {}),
+    "fills in": ("frozen parameters", FillsIn, {}),
+    "needs all": ("frozen parameters", NeedsAll, {}),
+    "only double": ("single precision", OnlyDouble, {}),
+    "rounds": ("single precision", Rounds, {}),
+    "of several samples": ("one sample", OfSeveralSamples, {}),
+    "needs several samples": ("one sample", NeedsSeveralSamples, {}),
+    "draws": ("random numbers", Draws, {}),
+    "seeds": ("random numbers", Seeds, {}),
+    "seeds, and is noisy": ("random numbers", Seeds, {"noisy": True}),
     "says constant": ("memory", SaysConstant, {}),
     "says root": ("memory", SaysRoot, {}),
     "says linear": ("memory", SaysLinear, {}),
