@@ -36,7 +36,10 @@ class Surrogate(ABC):
 
     @abstractmethod
     def slope(self, x: Tensor) -> Tensor:
-        """Return the stand-in for ds/dx at `x` = membrane - threshold, same shape as `x`."""
+        """Return the stand-in for ds/dx at `x` = membrane - threshold, same shape as `x`.
+
+        The slope at a number is the same whatever else `x` holds, which may be one step or all steps of a chunk.
+        """
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return 1 where `x` >= 0 and 0 elsewhere, in the dtype of `x`; differentiable by `slope`."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from spikewright.arguments import check_number
+from spikewright.elementwise import check_elementwise
 from spikewright.errors import ConfigError, OutsideRun, ShapeError, nearest
 from spikewright.kernels.layout import precision
 from spikewright.kernels.lif import Reset, lif_scan
@@ -46,6 +47,7 @@ class Neuron(Temporal):
             unknown, a hard reset is combined with a rest potential, the amplitude is zero, or the noise negative;
             `surrogate` is no `Surrogate`; an argument is given that a scan of the neuron's own ignores; or a subclass
             has neither `leak` nor a `scan` of its own.
+        ExtensionError: The slope of a surrogate of one's own at a number depends on other numbers, or is random.
 
     Attributes:
         in_quanta: Potentials are in units of the quantum, as they always are where it is trained: then it is trained
@@ -81,6 +83,7 @@ class Neuron(Temporal):
                 "from an object with a method slope(x). Give an instance, such as surrogate=Sigmoid(4.0), or one of a "
                 "subclass of Surrogate."
             )
+        check_elementwise(surrogate)
         if not threshold > 0:
             raise ConfigError(f"{name}(threshold={threshold}): a neuron fires at a positive threshold.")
         if reset not in get_args(Reset):

@@ -111,31 +111,6 @@ def rated(cell: Cell) -> None:
     )
 
 
-def rates(cell: Cell) -> None:
-    """The rate map is differentiable, and what the mean output tends to."""
-    neuron, contract = cell.neuron(), cell.contract("rate map")
-    dynamics = neuron.dynamics
-    if dynamics.rate_map is None:
-        return
-    current = torch.linspace(-0.25, 1.25, 16, dtype=torch.float64)[:, None].repeat(1, cell.channels) * cell.scale
-    expected = dynamics.rate_map(current.requires_grad_())
-    contract.holds(expected.requires_grad, "its rate map is not differentiable.")
-    expected, full = expected.detach(), float(expected.detach().abs().max())
-    kept = torch.as_tensor(1.0 if dynamics.decay is None else dynamics.decay, dtype=torch.float64).detach()
-    for steps in (64, 512):
-        with torch.no_grad():
-            sent, _ = run(neuron, current.detach().expand(steps, *current.shape))
-        weights = kept ** torch.arange(steps - 1, -1, -1, dtype=torch.float64).view(-1, 1)
-        mean = (sent * weights[:, None] / weights.sum(0)).sum(0)
-        error, allowed = (mean - expected).abs() / full, 1.5 / weights.sum(0) + 4 * neuron.noise / steps**0.5
-        worst = float((error - allowed).max())
-        contract.holds(
-            worst <= 0,
-            f"for constant currents over {steps} steps its mean output is up to {float(error.max()):.3g} of its range "
-            f"away from its rate map, where {float(allowed.max()):.3g} is what the rest of a potential can be.",
-        )
-
-
 def _refused(rule: Rule, net: Network, x: Tensor, y: Tensor) -> bool:
     loss = (OnRate if rule.traits.loss == "rate" else PerStep)(F.cross_entropy)
     try:

@@ -2,7 +2,7 @@
 
 import pickle
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,14 +31,26 @@ class Cell:
     make: Callable[[], Neuron]
     channels: int
 
-    def neuron(self, dtype: torch.dtype = torch.float64) -> Neuron:
+    def neuron(self, dtype: torch.dtype = torch.float64, training: bool = True) -> Neuron:
         """Return one of them, the same every time as far as it is drawn from torch's generator."""
         torch.manual_seed(1)
-        return self.make().to(dtype)
+        return self.make().to(dtype).train(training)
 
     def contract(self, name: str) -> Contract:
         """Return a contract of the neuron."""
         return Contract(name, repr(self.make()), f"currents of {self.channels} channels")
+
+    @property
+    def space(self) -> tuple[int, int]:
+        """The size of a map, none of its sides as long as there are channels."""
+        sizes = [size for size in (2, 4, 5) if size != self.channels]
+        return sizes[0], sizes[1]
+
+    def places(self) -> Iterator[tuple[Neuron, tuple[int, ...], str]]:
+        """Yield neurons on vectors and on maps, in training and in evaluation, with the sizes of a map and words."""
+        for space, where in (((), "vectors"), (self.space, "maps")):
+            for training, mode in ((True, "training"), (False, "evaluation")):
+                yield self.neuron(training=training), space, f"on {where} in {mode}"
 
     def currents(self, *space: int, steps: int = STEPS, seed: int = 0) -> Tensor:
         """Return currents `[time, batch, channel, *space]`, at which some of the neurons fire."""
@@ -100,32 +112,52 @@ def no_forward(cell: Cell) -> None:
 def shapes_and_types(cell: Cell) -> None:
     """What is sent has the shape, dtype and device of the current."""
     contract = cell.contract("shape and type")
-    for space in ((), (2, 4)):
+    for space in ((), cell.space):
         for dtype in (torch.float64, torch.float32):
             x = cell.currents(*space).to(dtype)
-            sent, _ = run(cell.neuron(dtype), x)
+            with contract.no_failure(f"with a current of {x.dtype}, {list(x.shape)},"):
+                sent, _ = run(cell.neuron(dtype), x)
             said = f"a current of {x.dtype}, {list(x.shape)} is answered by {sent.dtype}, {list(sent.shape)}"
             same = (sent.shape, sent.dtype, sent.device) == (x.shape, x.dtype, x.device)
             contract.holds(same, f"{said} on {sent.device}.")
 
 
 def live(cell: Cell) -> None:
-    """Currents get a gradient."""
-    grad = differentiated(cell.neuron(), cell.currents())["gradient of current"]
-    cell.contract("live gradients").holds(
-        grad.any() and grad.isfinite().all(), "no finite gradient arrives at currents."
-    )
+    """Currents get a gradient, and so does everything that is trained, through time or by the rate map."""
+    contract, neuron = cell.contract("live gradients"), cell.neuron()
+    found = differentiated(neuron, cell.currents())
+    grad = found["gradient of current"]
+    contract.holds(grad.any() and grad.isfinite().all(), "no finite gradient arrives at currents.")
+    by_rates = _by_rates(neuron, cell.currents()[0])
+    for name, parameter in neuron.named_parameters():
+        if parameter.requires_grad:
+            value = found[f"gradient of {name}"]
+            live = value.any() or by_rates.get(name, value).any()
+            contract.holds(live and value.isfinite().all(), f"no finite gradient arrives at its parameter '{name}'.")
+
+
+def _by_rates(neuron: Neuron, rate: Tensor) -> Table:
+    """Return the gradients of parameters by the rate map, where there are any."""
+    rate_map = neuron.dynamics.rate_map
+    sent = None if rate_map is None else rate_map(rate)
+    if sent is None or not sent.requires_grad:
+        return {}
+    wanted = {name: p for name, p in neuron.named_parameters() if p.requires_grad}
+    grads = torch.autograd.grad(sent.sum(), list(wanted.values()), allow_unused=True)
+    return {name: grad for name, grad in zip(wanted, grads) if grad is not None}
 
 
 def chunks(cell: Cell) -> None:
     """A scan of a chunk is a scan of its steps one by one."""
-    x, contract = cell.currents(), cell.contract("chunks")
-    for through_time in (True, False):
-        whole = differentiated(cell.neuron(), x, through_time=through_time)
-        for lengths in ([1] * STEPS, [3, STEPS - 3]):
-            pieces = differentiated(cell.neuron(), x, lengths, through_time)
-            what = f"a scan in pieces of {lengths} steps and at once, with through_time={through_time}"
-            contract.agree(pieces, whole, 1e-10, what)
+    contract = cell.contract("chunks")
+    for neuron, space, where in cell.places():
+        x = cell.currents(*space)
+        for through_time in (True, False):
+            whole = differentiated(neuron, x, through_time=through_time)
+            for lengths in ([1] * STEPS, [3, STEPS - 3]):
+                pieces = differentiated(neuron, x, lengths, through_time)
+                what = f"a scan in pieces of {lengths} steps and at once {where}, with through_time={through_time}"
+                contract.agree(pieces, whole, 1e-10, what)
 
 
 def state_in_place(cell: Cell) -> None:
@@ -154,15 +186,21 @@ def cut(cell: Cell) -> None:
 
 def samples(cell: Cell) -> None:
     """Samples of a batch know nothing of each other."""
-    x, contract = cell.currents(), cell.contract("samples apart")
-    other = x.clone()
-    other[:, 0] = cell.currents(seed=1)[:, 0]
-    one, two = (differentiated(cell.neuron(), value) for value in (x, other))
-    rows = [{n: v[:, 1:] for n, v in found.items() if v.shape == x.shape} for found in (one, two)]
-    contract.agree(rows[1], rows[0], 1e-12, "the other samples after and before a change of the first")
-    turned = run(cell.neuron(), x.flip(1))[0].flip(1)
-    if not cell.neuron().noise:
-        contract.agree({"output": turned}, {"output": one["output"]}, 1e-12, "samples in another order")
+    contract = cell.contract("samples apart")
+    for neuron, space, where in cell.places():
+        x = cell.currents(*space)
+        other = x.clone()
+        other[:, 0] = cell.currents(*space, seed=1)[:, 0]
+        one, two = (differentiated(neuron, value) for value in (x, other))
+        rows = [{n: v[:, 1:] for n, v in found.items() if v.shape == x.shape} for found in (one, two)]
+        contract.agree(rows[1], rows[0], 1e-12, f"the other samples after and before a change of the first {where}")
+        if neuron.noise:
+            continue
+        expected = {"output": one["output"]}
+        turned = run(neuron, x.flip(1))[0].flip(1)
+        contract.agree({"output": turned}, expected, 1e-12, f"samples in another order {where}")
+        alone = torch.cat([run(neuron, sample)[0] for sample in x.split(1, 1)], 1)
+        contract.agree({"output": alone}, expected, 1e-12, f"samples one by one and together {where}")
 
 
 def copies(cell: Cell) -> None:

@@ -1,6 +1,7 @@
 """How a broken contract is said, and how far apart tensors are."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -25,14 +26,26 @@ class Contract:
     subject: str
     place: str
 
+    def said(self, found: str) -> str:
+        """Return what is said where it is broken."""
+        return f"{self.subject} breaks the contract '{self.name}' on {self.place}: {found}"
+
     def broken(self, found: str) -> NoReturn:
         """Raise `AssertionError` that says what was found."""
-        raise AssertionError(f"{self.subject} breaks the contract '{self.name}' on {self.place}: {found}")
+        raise AssertionError(self.said(found))
 
     def holds(self, condition: object, found: str) -> None:
         """Raise `AssertionError` unless a condition is true."""
         if not condition:
             self.broken(found)
+
+    @contextmanager
+    def no_failure(self, where: str) -> Iterator[None]:
+        """Turn errors inside into an `AssertionError` that says where they arose."""
+        try:
+            yield
+        except Exception as error:
+            raise AssertionError(self.said(f"{where} it fails by {type(error).__name__}: {error}")) from error
 
     def agree(self, found: Table, expected: Table, tolerance: float, what: str) -> None:
         """Raise `AssertionError` unless two tables agree, each tensor within `tolerance` of its size or the largest's.

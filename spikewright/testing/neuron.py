@@ -5,17 +5,20 @@ from collections.abc import Callable
 import torch
 
 from spikewright.neurons import Neuron
-from spikewright.testing import _declared, _potential, _scans
+from spikewright.testing import _declared, _modes, _potential, _rates, _scans
 from spikewright.testing._scans import Cell
 
 CONTRACTS: tuple[Callable[[Cell], None], ...] = (
     _scans.no_forward,
     _scans.shapes_and_types,
+    _modes.state,
     _scans.live,
     _scans.state_in_place,
     _scans.chunks,
     _scans.cut,
     _scans.samples,
+    _modes.evaluation,
+    _modes.positions,
     _scans.copies,
     _declared.declared,
     _declared.binary,
@@ -25,7 +28,8 @@ CONTRACTS: tuple[Callable[[Cell], None], ...] = (
     _declared.decaying_gradient,
     _declared.reset,
     _declared.traceable,
-    _declared.rates,
+    _rates.rates,
+    _rates.rate_gradient,
     _declared.rated,
 )
 """Those first that others rest on."""
@@ -34,13 +38,16 @@ CONTRACTS: tuple[Callable[[Cell], None], ...] = (
 def assert_neuron(make: Callable[[], Neuron], *, channels: int = 3) -> None:
     """Hold a neuron to everything that the library takes for granted of one.
 
-    A scan of a chunk is a scan of its steps; neither the state nor the current is changed in place;
-    `through_time=False` cuts all credit between steps; samples know nothing of each other; shape, dtype and device of
-    the current are kept; a copy, a pickle and a `state_dict` do the same.  And what `dynamics` declares is what is
-    measured: zeros and ones only, a potential that is linear in the current (after weak and strong currents of both
-    signs, by the current that it still takes to fire), the decay, a soft and detached reset, the rate map; OTTT and DSR
-    refuse a neuron that does not declare what they need.  What is declared but cannot be seen from outside, such as a
-    detached reset without a decay, is not looked at.
+    On vectors and on maps, in training and in evaluation: a scan of a chunk is a scan of its steps, samples know
+    nothing of each other, and the state is of tensors.  Neither the state nor the current is changed in place;
+    `through_time=False` cuts all credit between steps; shape, dtype and device of the current are kept; evaluation does
+    what training does; all that is trained gets a gradient; a copy, a pickle and a `state_dict` do the same.
+
+    And what `dynamics` declares is what is measured: zeros and ones only, a potential that is linear in the current
+    (after weak and strong currents of both signs, by the current that it still takes to fire), the decay, a soft and
+    detached reset, the rate map and its gradient, the same channels at every position of a map; OTTT and DSR refuse a
+    neuron that does not declare what they need.  What is declared but cannot be seen from outside, such as a detached
+    reset without a decay, is not looked at.
 
     Args:
         make: Builds the neuron.

@@ -7,13 +7,16 @@ import torch
 from spikewright.errors import ConfigError, nearest
 from spikewright.losses import Loss
 from spikewright.rules import Rule
-from spikewright.testing import _keeping, _learning
+from spikewright.testing import _keeping, _learning, _outside
 from spikewright.testing._backward import backward
 from spikewright.testing._trials import Trial
 from spikewright.testing.nets import NETS
 
 EVERYWHERE: tuple[Callable[[Trial], None], ...] = (
+    _outside.settings,
     _keeping.untouched_network,
+    _outside.evaluation,
+    _outside.frozen,
     _keeping.repetition,
     _keeping.updates,
     _keeping.fresh_copies,
@@ -23,6 +26,9 @@ EVERYWHERE: tuple[Callable[[Trial], None], ...] = (
     backward,
     _learning.accumulation,
     _learning.order_of_the_batch,
+    _outside.one_sample,
+    _outside.single_precision,
+    _outside.random_state,
     _learning.chunks,
     _learning.credit_through_time,
     _learning.resumption,
@@ -46,7 +52,9 @@ def assert_rule(
     gradient; neither the chunk nor the order of the batch changes it; it is BPTT's where `exact` says so, for one step
     and for several; no error leaves none; it is added to `.grad`, and is as many times as large as `backward` makes the
     losses (in a second task too, where a rule goes around another); a sequence may be taken up in the middle; a rule
-    goes on from its `state_dict`, and a copy of it leaves it alone; two runs are the same; the network stays as it was.
+    goes on from its `state_dict`, and a copy of it leaves it alone; two runs are the same.  The network stays as it
+    was, in evaluation too, and so do frozen parameters, the settings of torch and, unless the rule is noisy, the random
+    numbers of torch.  It learns in float32, and from one sample.
     And what `traits` declare is what is measured: credit through time, updates, memory, where gradients come from.
 
     Args:
@@ -66,7 +74,7 @@ def assert_rule(
     for name in (*(nets or ()), *refuses):
         if name not in NETS:
             raise ConfigError(f"assert_rule was told of a network '{name}', which is unknown. {nearest(name, NETS)}")
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
         _keeping.traits(make)
         told = make().traits
         steps = told.loss != "rate" and not told.credit_through_time and not noisy

@@ -6,12 +6,12 @@ from functools import partial
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from spikewright.errors import IncompatibleRule
-from spikewright.neurons import Dynamics, Neuron
+from spikewright.neurons import LIF, Dynamics, Neuron
 from spikewright.rules import BPTT, Batch, OnlineRule, Rule, Update
-from spikewright.surrogate import Sigmoid
+from spikewright.surrogate import Sigmoid, Surrogate
 from spikewright.synapse import SynapticInput
 from spikewright.temporal import SiteState
 
@@ -82,7 +82,7 @@ class Around(Steps):
 
 class Decays(Around):
     def after(self, batch: Batch, update: Update) -> Update:
-        for p in batch.net.module.parameters():
+        for p in filter(lambda p: p.requires_grad, batch.net.module.parameters()):
             p.grad = p.detach().clone() if p.grad is None else p.grad + p.detach()
         return update
 
@@ -154,6 +154,91 @@ class Scribbles(Around):
     def after(self, batch: Batch, update: Update) -> Update:
         batch.x.zero_()
         return update
+
+
+class GradientsOff(Around):
+    """Leaves gradients off after the last update."""
+
+    def learn(self, batch: Batch) -> Iterator[Update]:
+        torch.set_grad_enabled(True)
+        yield from super().learn(batch)
+        torch.set_grad_enabled(False)
+
+
+class GradientsOffBetween(Around):
+    """Has them off while its caller has the update."""
+
+    def learn(self, batch: Batch) -> Iterator[Update]:
+        for update in super().learn(batch):
+            with torch.no_grad():
+                yield update
+
+
+class Trains(Around):
+    def before(self, batch: Batch) -> Batch:
+        batch.net.module.train()
+        return batch
+
+
+class Thaws(Around):
+    def before(self, batch: Batch) -> Batch:
+        batch.net.module.requires_grad_()
+        return batch
+
+
+class FillsIn(Around):
+    """Gives a gradient to those that ask for none."""
+
+    def after(self, batch: Batch, update: Update) -> Update:
+        for p in batch.net.module.parameters():
+            p.grad = torch.zeros_like(p) if p.grad is None else p.grad
+        return update
+
+
+class NeedsAll(Around):
+    """Takes it that every parameter has a gradient."""
+
+    def after(self, batch: Batch, update: Update) -> Update:
+        for p in batch.net.module.parameters():
+            assert p.grad is not None
+        return update
+
+
+class OnlyDouble(Around):
+    def before(self, batch: Batch) -> Batch:
+        return replace(batch, x=batch.x + torch.zeros_like(batch.x, dtype=torch.float64))
+
+
+class Rounds(Around):
+    """Underflows in single precision."""
+
+    def before(self, batch: Batch) -> Batch:
+        single = batch.x.dtype == torch.float32
+        return batch.weighted(0.0) if single else batch
+
+
+class OfSeveralSamples(Around):
+    def before(self, batch: Batch) -> Batch:
+        return batch.weighted(float(batch.x.shape[1] > 1))
+
+
+class NeedsSeveralSamples(Around):
+    def before(self, batch: Batch) -> Batch:
+        if batch.x.shape[1] == 1:
+            raise ZeroDivisionError("of its own")
+        return batch
+
+
+class Draws(Around):
+    def before(self, batch: Batch) -> Batch:
+        torch.rand(3)
+        return batch
+
+
+class Seeds(Around):
+    def before(self, batch: Batch) -> Batch:
+        torch.manual_seed(0)
+        return batch
 
 
 class SaysOften(BPTT):
@@ -245,6 +330,19 @@ RULES: dict[str, tuple[str, Callable[..., Rule], dict[str, Any]]] = {
     "marks": ("untouched network", Marks, {}),
     "moves": ("untouched network", Moves, {}),
     "scribbles": ("untouched network", Scribbles, {}),
+    "gradients off": ("settings of torch", GradientsOff, {}),
+    "gradients off between": ("settings of torch", GradientsOffBetween, {}),
+    "trains": ("modes", Trains, {}),
+    "thaws": ("frozen parameters", Thaws, {}),
+    "fills in": ("frozen parameters", FillsIn, {}),
+    "needs all": ("frozen parameters", NeedsAll, {}),
+    "only double": ("single precision", OnlyDouble, {}),
+    "rounds": ("single precision", Rounds, {}),
+    "of several samples": ("one sample", OfSeveralSamples, {}),
+    "needs several samples": ("one sample", NeedsSeveralSamples, {}),
+    "draws": ("random numbers", Draws, {}),
+    "seeds": ("random numbers", Seeds, {}),
+    "seeds, and is noisy": ("random numbers", Seeds, {"noisy": True}),
     "says constant": ("memory", SaysConstant, {}),
     "says root": ("memory", SaysRoot, {}),
     "says linear": ("memory", SaysLinear, {}),
@@ -368,6 +466,117 @@ class Floor(Loop):
         return super().after(u, s).clamp(min=-0.1)
 
 
+class Counting(Loop):
+    """Carries a number that is no tensor."""
+
+    def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, Any]:
+        sent, after = super().scan(x, state, through_time)
+        return sent, {**after, "steps": 1.0}
+
+
+class Squeezed(Loop):
+    """Carries one sample without its axis."""
+
+    def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
+        sent, after = super().scan(x, state, through_time)
+        return sent, {"v": after["v"].squeeze(0)}
+
+
+class AmnesicOnMaps(Loop):
+    def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
+        return super().scan(x, {} if x.dim() > 3 else state, through_time)
+
+
+class AmnesicInEvaluation(Loop):
+    def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
+        return super().scan(x, state if self.training else {}, through_time)
+
+
+class MixedOnMaps(Loop):
+    def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
+        return super().scan(x - 0.1 * x.mean(1, keepdim=True) if x.dim() > 3 else x, state, through_time)
+
+
+class MixedInEvaluation(Loop):
+    def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
+        return super().scan(x if self.training else x - 0.1 * x.mean(1, keepdim=True), state, through_time)
+
+
+class OfSeveral(Loop):
+    """Does something else with a sample by itself."""
+
+    def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
+        return super().scan(x if x.shape[1] > 1 else 0.5 * x, state, through_time)
+
+
+class SilentInEvaluation(Loop):
+    def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
+        return super().scan(x if self.training else 0 * x, state, through_time)
+
+
+class SilentWithoutGradients(Loop):
+    def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
+        return super().scan(x if torch.is_grad_enabled() or x.shape[1] == 8 else 0 * x, state, through_time)
+
+
+class AlongTheWrongAxis(Loop):
+    """Has a gain for each of three channels, and gives it to the last axis."""
+
+    def gain_at(self, x: Tensor) -> Tensor:
+        return torch.tensor([1.0, 1.5, 2.0], dtype=torch.float64).to(x)
+
+    def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
+        return super().scan(x * self.gain_at(x), state, through_time)
+
+
+class ByColumn(AlongTheWrongAxis):
+    """The same where there are as many as it takes."""
+
+    def gain_at(self, x: Tensor) -> Tensor:
+        return super().gain_at(x) if x.shape[-1] == 3 else torch.linspace(1, 2, x.shape[-1]).to(x)
+
+
+class Untaught(Loop):
+    """Has a gain that nothing arrives at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.boost = nn.Parameter(torch.ones(()))
+
+    def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
+        return super().scan(x * self.boost.detach(), state, through_time)
+
+
+class SlopelessMap(Loop):
+    def map(self, rate: Tensor) -> Tensor:
+        return rate.detach().clamp(0, 1) + 0 * rate
+
+
+class ThreeTimesTheSlope(Loop):
+    def map(self, rate: Tensor) -> Tensor:
+        value = rate.clamp(0, 1)
+        return value.detach() + 3 * (value - value.detach())
+
+
+class ByTheChunk(Surrogate):
+    """A slope that looks at all of its argument."""
+
+    def slope(self, x: Tensor) -> Tensor:
+        return 1 / (1 + (x / (x.abs().max() + 1e-3)).square())
+
+
+class GivenLater(LIF):
+    def __init__(self) -> None:
+        super().__init__()
+        self.surrogate = ByTheChunk()
+
+
+class GivenLaterInALoop(Loop):
+    def __init__(self) -> None:
+        super().__init__()
+        self.surrogate = ByTheChunk()
+
+
 class OtherDecay(Loop):
     told = 0.8
 
@@ -407,6 +616,22 @@ NEURONS: dict[str, tuple[str, Callable[[], Neuron]]] = {
     "slopeless": ("live gradients", Slopeless),
     "in place": ("state not changed in place", InPlace),
     "amnesic": ("chunks", Amnesic),
+    "counting": ("state", Counting),
+    "squeezed": ("state", Squeezed),
+    "amnesic on maps": ("chunks", AmnesicOnMaps),
+    "amnesic in evaluation": ("chunks", AmnesicInEvaluation),
+    "mixed on maps": ("samples apart", MixedOnMaps),
+    "mixed in evaluation": ("samples apart", MixedInEvaluation),
+    "of several": ("samples apart", OfSeveral),
+    "silent in evaluation": ("evaluation", SilentInEvaluation),
+    "silent without gradients": ("evaluation", SilentWithoutGradients),
+    "along the wrong axis": ("shape and type", AlongTheWrongAxis),
+    "by column": ("maps", ByColumn),
+    "untaught": ("live gradients", Untaught),
+    "slope by the chunk": ("chunks", GivenLater),
+    "slope by the batch": ("samples apart", GivenLaterInALoop),
+    "slopeless map": ("gradient of the rate map", SlopelessMap),
+    "three times the slope": ("gradient of the rate map", ThreeTimesTheSlope),
     "uncut": ("credit cut", Uncut),
     "mixed": ("samples apart", Mixed),
     "loose": ("copies", Loose),

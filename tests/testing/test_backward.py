@@ -45,7 +45,7 @@ class ModuleBackward(Whole):
 
 def add(batch: Batch, value: Tensor, factor: Tensor | float = 1.0) -> None:
     """Writes gradients of its own to `.grad`."""
-    weights = list(batch.net.module.parameters())
+    weights = [p for p in batch.net.module.parameters() if p.requires_grad]
     for p, found in zip(weights, torch.autograd.grad(value, weights)):
         p.grad = factor * found if p.grad is None else p.grad + factor * found
 

@@ -1,0 +1,56 @@
+"""The contracts of a neuron that are about what it carries, evaluation, and maps."""
+
+import torch
+
+from spikewright.errors import ExtensionError
+from spikewright.neurons import Dynamics
+from spikewright.returned import check_scan
+from spikewright.testing._scans import BATCH, STEPS, Cell, differentiated, run
+
+
+def state(cell: Cell) -> None:
+    """It carries tensors only, by name, batch first or single numbers; also of one sample."""
+    contract = cell.contract("state")
+    for _, space, where in cell.places():
+        for batch in (BATCH, 1):
+            x, neuron = cell.currents(*space)[:, :batch], cell.neuron(training="training" in where)
+            try:
+                check_scan(neuron, neuron.scan(x, {}, True), x)
+            except ExtensionError as error:
+                contract.broken(f"{error}")
+
+
+def evaluation(cell: Cell) -> None:
+    """In evaluation, and without gradients, it does what it does in training."""
+    contract = cell.contract("evaluation")
+    for neuron, space, where in cell.places():
+        if neuron.training:
+            continue
+        x = cell.currents(*space)
+        expected, found = differentiated(cell.neuron(), x), differentiated(neuron, x)
+        contract.agree(found, expected, 1e-12, f"what it does {where} and in training")
+        with torch.no_grad():
+            sent = {"output": run(neuron, x)[0]}
+        what = f"what it sends {where}, without gradients, and in training"
+        contract.agree(sent, {"output": expected["output"]}, 1e-12, what)
+
+
+def positions(cell: Cell) -> None:
+    """What it declares holds everywhere: every position of a map is a vector of its channels, apart from noise."""
+    neuron, space, contract = cell.neuron(), cell.space, cell.contract("maps")
+    if neuron.noise or _declares_nothing(neuron.dynamics):
+        return
+    x = cell.currents(*space)
+    found = differentiated(neuron, x)
+    rows = differentiated(neuron, x.flatten(3).transpose(2, 3).flatten(1, 2))
+    sent = rows["output"].view(STEPS, BATCH, -1, cell.channels).transpose(2, 3).reshape(x.shape)
+    contract.agree(
+        {"output": found["output"]},
+        {"output": sent},
+        1e-12,
+        f"a scan of maps {list(x.shape[1:])} ([batch, channel, height, width]) and of each position as a vector",
+    )
+
+
+def _declares_nothing(dynamics: Dynamics) -> bool:
+    return dynamics.decay is None and dynamics.rate_map is None and not dynamics.linear
