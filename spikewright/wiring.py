@@ -85,6 +85,8 @@ class Wiring:
         recomputed: Layers that the backward pass calls again, by name; no hook of a rule is called there.
         unvouched: Parameters whose gradients pass code of others: hooks, or a backward pass that is no derivative that
             torch knows of.  It may do with them what it likes, and something else where steps are cut otherwise.
+        read_outside: Parameters of layers of which something reads values outside of these, gradients or not: copies of
+            them, arrays and numbers too, and other parameters in the same memory.
         notes: Attributes and buffers that a forward changes and that no output depends on: (module, attribute), where
             "*" stands for all.
     """
@@ -108,6 +110,7 @@ class Wiring:
     moving: frozenset[str] = frozenset()
     recomputed: frozenset[str] = frozenset()
     unvouched: frozenset[str] = frozenset()
+    read_outside: frozenset[str] = frozenset()
     notes: frozenset[tuple[str, str]] = frozenset()
 
     def is_last(self, neuron: str) -> bool:

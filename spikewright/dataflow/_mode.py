@@ -29,6 +29,7 @@ class Dataflow(TorchDispatchMode):
 
     Args:
         write: Called with tensors that are about to be written to.
+        read: Called with tensors whose values are about to be read, and the name of the module that is running.
 
     Attributes:
         module: Name of the innermost module that is running; set by the caller.
@@ -52,9 +53,13 @@ class Dataflow(TorchDispatchMode):
 
     supports_higher_order_operators = True
 
-    def __init__(self, write: Callable[[Tensor], None] = lambda x: None) -> None:
+    def __init__(
+        self,
+        write: Callable[[Tensor], None] = lambda x: None,
+        read: Callable[[Tensor, str], None] = lambda x, module: None,
+    ) -> None:
         super().__init__()
-        self._write = write
+        self._write, self._read = write, read
         self.module = ""
         self.left: list[Bend] = []
         self.random: list[Bend] = []
@@ -99,6 +104,7 @@ class Dataflow(TorchDispatchMode):
 
     def _leave(self, op: str, values: Any) -> None:
         """Note that something other than an operator read values, if they depend on anything."""
+        self._tell(values)
         if not self._running and any(self._of(x, read=True, written=False) for x in _tensors(values)):
             _add(self.left, Bend(op, self.module))
 
@@ -115,6 +121,8 @@ class Dataflow(TorchDispatchMode):
         given = dict(zip(op.arguments, args), **kwargs) if op.arguments else {"all": _tensors((args, kwargs))}
         for x in _tensors([given.get(name) for name in op.written]):
             self._write(x)
+        if not (op.views or op.made):
+            self._tell([x for name, x in given.items() if name not in op.written])
         dependent = {} if op.made else self._dependent(op, given)
         if dependent and op.exits(given, dependent):
             _add(self.left, Bend(op.name, self.module))
@@ -131,6 +139,16 @@ class Dataflow(TorchDispatchMode):
         if dependent or draws:
             self._settle(op, given, dependent, draws, result)
         return result
+
+    def _tell(self, values: Any) -> None:
+        """Tell of tensors whose values are about to be read, unless that is for what this mode does itself."""
+        if not self._running:
+            self._running = True
+            try:
+                for x in _tensors(values):
+                    self._read(x, self.module)
+            finally:
+                self._running = False
 
     def _hook(self, x: Tensor) -> None:
         self.hooked.append(x.grad_fn)

@@ -22,6 +22,7 @@ from spikewright.probing.norms import followed
 from spikewright.probing.notes import Notes
 from spikewright.probing.passes import Pass, Passes
 from spikewright.probing.reading import read_wiring
+from spikewright.probing.reads import Reads
 from spikewright.probing.recomputation import called_again, with_recomputed
 from spikewright.probing.recorder import INPUT, Recorder
 from spikewright.probing.start import as_ordinary, undisturbed
@@ -58,7 +59,8 @@ def probe(sites: Sites, x: Tensor) -> Wiring:
         iterating = {n: m for n, m in modules.items() if _iterates(m)}
         again, iterated = random_state(), Snapshot(*iterating.values(), parameters=False)
         apart = frozenset(iterating)
-        before, flow, live = held(module, apart), Dataflow(start.write), LiveSpikes()
+        before, reads = held(module, apart), Reads(module, sites.synapses)
+        flow, live = Dataflow(start.write, reads.read), LiveSpikes(begin=reads.begin)
         trace = Trace(flow, hooked=backward)
         recorder = Recorder(modules, flow, trace)
         with torch.enable_grad(), flow:
@@ -66,7 +68,7 @@ def probe(sites: Sites, x: Tensor) -> Wiring:
             run = Run(
                 sites,
                 hooks=live,
-                observers=(recorder,),
+                observers=(recorder, reads),
                 normalise=partial(followed, flow, moving),
                 tracer=trace,
                 count=False,
@@ -104,7 +106,8 @@ def probe(sites: Sites, x: Tensor) -> Wiring:
             )
     at_every_use = frozenset(n for n, m in iterating.items() if m.training and not _by_version(m))
     noted = notes.changed | {(name, "*") for name in apart}
-    wiring = replace(wiring, moving=at_every_use, writes_input=repeated.trace.writes_input, notes=noted)
+    writes_input = repeated.trace.writes_input
+    wiring = replace(wiring, moving=at_every_use, writes_input=writes_input, notes=noted, read_outside=reads.outside)
     if not trace.suspicious:
         return wiring
     with restored(module):
