@@ -70,7 +70,9 @@ def energy(net: Network, rule: Rule, x: Tensor, y: Tensor, loss: Loss) -> Energy
 
     Spikes cost an addition per synapse they reach, real numbers a multiplication; the step-by-step backward pass of
     BPTT is dense.  Of learning, what is counted is what is needed: no gradients of parameters that are frozen, and none
-    at layers in front of which nothing learns.  See `spikewright.metrics.operations` for the constants.
+    at layers in front of which nothing learns.  A convolution is counted as dense also where it meets its
+    padding: products with those zeros count like products with inputs.  See `spikewright.metrics.operations` for the
+    constants.
 
     Args:
         net: The network.

@@ -76,8 +76,8 @@ class RateGraph:
         output: Tensor = answered(sites.module, sites.identities, answers, partial(sites.module, x.clone()))
         edges = [Edge(name, leaf, self._emitted[name]) for name, leaf in self._arrived.items()]
         if self._normed:
-            return output, Adjoint(self._cells, edges, self._norm.couples)
-        return output, Adjoint(self._cells, edges, part=partial(self._part, x))
+            return output, Adjoint(self._cells, edges, self._norm.couples, len(x))
+        return output, Adjoint(self._cells, edges, batch=len(x), part=partial(self._part, x))
 
     def _part(self, x: Tensor, samples: Tensor) -> Adjoint:
         rates = self._rates.of(samples)

@@ -65,9 +65,14 @@ def mean(x: Tensor, leak: float | Tensor) -> Tensor:
     return total.value
 
 
+def of_samples(x: Tensor, samples: Tensor) -> Tensor:
+    """Return the rows of `x`, `[batch * rows, *feature]`, that belong to the samples that a mask `[batch]` tells."""
+    return x[samples.repeat_interleave(len(x) // len(samples))]
+
+
 @dataclass(frozen=True)
 class Rate:
-    """What one neuron layer did over a sequence; every mean is `[batch, *feature]`.
+    """What one neuron layer did over a sequence; every mean is `[batch, *feature]`, or `[batch * rows, *feature]`.
 
     Attributes:
         current: Mean of what entered.
@@ -83,7 +88,8 @@ class Rate:
 
     def of(self, samples: Tensor) -> "Rate":
         """Return the rates of the samples that a mask `[batch]` tells."""
-        return Rate(self.current[samples], self.output[samples], self.plain[samples], self.steps)
+        current, output, plain = (of_samples(x, samples) for x in (self.current, self.output, self.plain))
+        return Rate(current, output, plain, self.steps)
 
 
 @dataclass(frozen=True)
@@ -104,8 +110,11 @@ class Rates:
         """Return the same for the samples that a mask `[batch]` tells."""
         return Rates(
             {site: rate.of(samples) for site, rate in self.neurons.items()},
-            {site: value[samples] for site, value in self.sent.items()},
-            {site: {name: value[samples] for name, value in masks.items()} for site, masks in self.masks.items()},
+            {site: of_samples(value, samples) for site, value in self.sent.items()},
+            {
+                site: {name: of_samples(value, samples) for name, value in masks.items()}
+                for site, masks in self.masks.items()
+            },
         )
 
 

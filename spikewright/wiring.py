@@ -87,6 +87,8 @@ class Wiring:
             torch knows of.  It may do with them what it likes, and something else where steps are cut otherwise.
         coupled: Those of them whose gradients, of what a sample returns, change with the samples beside it.
         repeated: Neurons that one place of the code calls several times in a step, with currents of the same layers.
+        read_outside: Parameters of layers of which something reads values outside of these, gradients or not: copies of
+            them, arrays and numbers too, and other parameters in the same memory.
         notes: Attributes and buffers that a forward changes and that no output depends on: (module, attribute), where
             "*" stands for all.
     """
@@ -112,6 +114,7 @@ class Wiring:
     unvouched: frozenset[str] = frozenset()
     coupled: frozenset[str] = frozenset()
     repeated: frozenset[str] = frozenset()
+    read_outside: frozenset[str] = frozenset()
     notes: frozenset[tuple[str, str]] = frozenset()
 
     def is_last(self, neuron: str) -> bool:

@@ -29,6 +29,7 @@ class Dataflow(TorchDispatchMode):
 
     Args:
         write: Called with tensors that are about to be written to.
+        read: Called with tensors whose values are about to be read, and the name of the module that is running.
 
     Attributes:
         module: Name of the innermost module that is running; set by the caller.
@@ -54,9 +55,13 @@ class Dataflow(TorchDispatchMode):
 
     supports_higher_order_operators = True
 
-    def __init__(self, write: Callable[[Tensor], None] = lambda x: None) -> None:
+    def __init__(
+        self,
+        write: Callable[[Tensor], None] = lambda x: None,
+        read: Callable[[Tensor, str], None] = lambda x, module: None,
+    ) -> None:
         super().__init__()
-        self._write = write
+        self._write, self._read = write, read
         self.module = ""
         self.left: list[Bend] = []
         self.random: list[Bend] = []
@@ -102,6 +107,7 @@ class Dataflow(TorchDispatchMode):
 
     def _leave(self, op: str, values: Any) -> None:
         """Note that something other than an operator read values, if they depend on anything."""
+        self._tell(values)
         if not self._running and any(self._of(x, read=True, written=False) for x in _tensors(values)):
             _add(self.left, Bend(op, self.module))
 
@@ -118,6 +124,8 @@ class Dataflow(TorchDispatchMode):
         given = dict(zip(op.arguments, args), **kwargs) if op.arguments else {"all": _tensors((args, kwargs))}
         for x in _tensors([given.get(name) for name in op.written]):
             self._write(x)
+        if not (op.views or op.made):
+            self._tell([x for name, x in given.items() if name not in op.written])
         dependent = {} if op.made else self._dependent(op, given)
         if (dependent and not torch.is_grad_enabled()) or given.get("scale_grad_by_freq"):
             self._cut(op.name)
@@ -139,6 +147,16 @@ class Dataflow(TorchDispatchMode):
 
     def _cut(self, what: str) -> None:
         _add(self.cuts, Bend(what, self.module))
+
+    def _tell(self, values: Any) -> None:
+        """Tell of tensors whose values are about to be read, unless that is for what this mode does itself."""
+        if not self._running:
+            self._running = True
+            try:
+                for x in _tensors(values):
+                    self._read(x, self.module)
+            finally:
+                self._running = False
 
     def _hook(self, x: Tensor) -> None:
         self.hooked.append(x.grad_fn)

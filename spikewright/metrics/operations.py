@@ -55,8 +55,8 @@ class Work:
     """What one synapse does in one step, per sample, averaged over a sequence.
 
     Attributes:
-        dense: Products of an input and a weight, zeros included; complex numbers are counted as the real ones that
-            they are made of.
+        dense: Products of an input and a weight, zeros included, those of padding too; complex numbers are counted as
+            the real ones that they are made of.
         active: Share of its input that is not zero.
         spiking: All of the rest is one value, so that a product is an addition of a weight.
         times: Steps that were seen.

@@ -1,6 +1,7 @@
 """Spikes for a probe: drawn, not computed, so that every layer of a network sees something, however deep."""
 
 import zlib
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -20,20 +21,28 @@ class LiveSpikes(Hooks):
         changed: Samples of a pass in which, for all samples but that which is compared, those neurons fire that did
             not, and the other way round.
         size: Of the spikes, beside those of the neurons.
+        begin: Called with the site and the weight of a layer right before its operation.
 
     Attributes:
         true: What the neurons emitted in truth, call by call: the module's name, and the spikes.
     """
 
-    def __init__(self, changed: Rows | None = None, size: float = 1.0) -> None:
-        self._changed, self._size = changed, size
+    def __init__(
+        self,
+        changed: Rows | None = None,
+        size: float = 1.0,
+        begin: Callable[[str, Tensor], None] = lambda site, weight: None,
+    ) -> None:
+        self._changed, self._size, self._begin = changed, size, begin
         self.true: list[tuple[str, Tensor]] = []
         self._calls: dict[str, int] = {}
 
     def on_weight(
         self, site: str, operation: Operation, x: Tensor, weight: Tensor, carried: SiteState
     ) -> tuple[SynapticInput, SiteState]:
-        return SynapticInput(_in_graph(x)), carried
+        value = _in_graph(x)
+        self._begin(site, weight)
+        return SynapticInput(value), carried
 
     def on_spikes(self, site: str, spikes: Tensor) -> Tensor:
         self.true.append((module_name(site), spikes.detach()))

@@ -23,6 +23,7 @@ from spikewright.probing.norms import followed
 from spikewright.probing.notes import Notes
 from spikewright.probing.passes import Pass, Passes
 from spikewright.probing.reading import read_wiring
+from spikewright.probing.reads import Reads
 from spikewright.probing.recomputation import called_again, with_recomputed
 from spikewright.probing.recorder import INPUT, Recorder
 from spikewright.probing.start import as_ordinary, undisturbed
@@ -59,7 +60,8 @@ def probe(sites: Sites, x: Tensor) -> Wiring:
         iterating = {n: m for n, m in modules.items() if _iterates(m)}
         again, at, iterated = random_state(), position(), Snapshot(*iterating.values(), parameters=False)
         apart = frozenset(iterating)
-        before, flow, live = held(module, apart), Dataflow(start.write), LiveSpikes()
+        before, reads = held(module, apart), Reads(module, sites.synapses)
+        flow, live = Dataflow(start.write, reads.read), LiveSpikes(begin=reads.begin)
         trace = Trace(flow, hooked=backward)
         recorder = Recorder(modules, flow, trace)
         with torch.enable_grad(), flow:
@@ -67,7 +69,7 @@ def probe(sites: Sites, x: Tensor) -> Wiring:
             run = Run(
                 sites,
                 hooks=live,
-                observers=(recorder,),
+                observers=(recorder, reads),
                 normalise=partial(followed, flow, moving),
                 tracer=trace,
                 count=False,
@@ -116,6 +118,7 @@ def probe(sites: Sites, x: Tensor) -> Wiring:
         unvouched=wiring.unvouched | together,
         coupled=together,
         repeated=frozenset(recorder.repeated),
+        read_outside=reads.outside,
         notes=noted,
     )
     if not trace.suspicious:

@@ -31,13 +31,14 @@ def protected_weights(rule: str, wiring: Wiring, sites: Sites, free: Collection[
         name, mine = names[id(weight)], [n for n, w in weights.items() if w is weight]
         if not weight.requires_grad or wiring.recomputed.intersection(mine):  # a run says of these that it cannot look
             continue
-        if name in wiring.outside:
+        if name in wiring.outside | wiring.read_outside:
             raise IncompatibleRule(
                 f"{rule} keeps '{name}' orthogonal to what arrives at its layer, but the network also uses it outside "
-                "of a layer (F.linear(x, layer.weight), a transposed or tied weight), where what arrives is not seen, "
-                "so that later tasks would move what earlier ones have learned there. Call the layer there, or one "
-                "of the same kind that shares the weight (other.weight = layer.weight); freeze the weight "
-                f"(requires_grad_(False)); or use free={_tuple(mine)}, and know that it may forget."
+                "of a layer (F.linear(x, layer.weight), a transposed or tied weight; without a gradient too, such as "
+                "layer.weight.detach(), a copy, or a number computed from it), where what arrives is not seen, so that "
+                "later tasks would move what earlier ones have learned there. Call the layer there, or one of the same "
+                "kind that shares the weight (other.weight = layer.weight); freeze the weight (requires_grad_(False)); "
+                f"or use free={_tuple(mine)}, and know that it may forget."
             )
         if id(weight) in free_ones:
             raise IncompatibleRule(

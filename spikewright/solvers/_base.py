@@ -31,7 +31,8 @@ class Edge:
 
     Attributes:
         site: Of the connection.
-        leaf: What arrives by it, `[batch, *feature]`; a leaf.
+        leaf: What arrives by it, `[batch, *feature]`, or `[batch * rows, *feature]` where the network has folded rows
+            of a sample into the batch; a leaf.
         source: What is sent, of the same shape and with its graph.
     """
 
@@ -42,7 +43,7 @@ class Edge:
 
 @dataclass(frozen=True)
 class Cell:
-    """A neuron layer at its rates, `[batch, *feature]`.
+    """A neuron layer at its rates, `[batch, *feature]`; `[batch * rows, *feature]` where rows are folded into it.
 
     Attributes:
         site: Of the neurons.
@@ -65,18 +66,25 @@ class Adjoint:
         cells: Neuron layers, in the order of the computation.
         edges: Feedback connections.
         coupled: The samples of the batch depend on each other (batch statistics).
+        batch: How many samples there are; `None`: every row of a leaf is one.
         part: Evaluates the same for the samples that a mask `[batch]` tells; `None` where that is not the same.
     """
 
     cells: Sequence[Cell]
     edges: Sequence[Edge]
     coupled: bool = False
+    batch: int | None = None
     part: "Callable[[Tensor], Adjoint] | None" = None
 
     @property
     def leaves(self) -> list[Tensor]:
         """All leaves: of neuron layers, then of feedback."""
         return [cell.leaf for cell in self.cells] + [edge.leaf for edge in self.edges]
+
+    @property
+    def samples(self) -> int:
+        """How many samples there are."""
+        return len(self.leaves[0]) if self.batch is None else self.batch
 
 
 @dataclass(frozen=True)
@@ -186,7 +194,7 @@ class Iterative(Solver):
         if not adjoint.edges:
             return value, Report()
         leaves, sources = [e.leaf for e in adjoint.edges], [e.source for e in adjoint.edges]
-        shape = (1, -1) if adjoint.coupled else (len(leaves[0]), -1)
+        shape = (1, -1) if adjoint.coupled else (adjoint.samples, -1)
         sizes = [leaf.reshape(shape).shape[1] for leaf in leaves]
 
         def joined(parts: Sequence[Tensor]) -> Tensor:

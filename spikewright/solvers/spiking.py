@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from spikewright.errors import ConfigError
 from spikewright.kernels.layout import precision
-from spikewright.rates import sum_of_weights
+from spikewright.rates import of_samples, sum_of_weights
 from spikewright.solvers._base import Adjoint, Report, Solver, gradients, pulled
 
 
@@ -70,12 +70,12 @@ class Spiking(Solver):
         return self.steps
 
     def loss(self, value: Tensor, adjoint: Adjoint) -> tuple[Tensor, Report]:
-        scale, asleep = self.loss_scale * len(adjoint.cells[0].leaf), 0
+        scale, asleep = self.loss_scale * adjoint.samples, 0
         taught = [None if g is None else scale * g for g in _gradients(value, adjoint.leaves)]
-        awake = self._awake(taught, len(adjoint.cells))
+        awake = self._awake(taught, adjoint)
         if adjoint.part is not None and 0 < int(awake.sum()) < len(awake):
-            asleep = sum(int(torch.count_nonzero(g[~awake])) for g in taught if g is not None)
-            adjoint, taught = adjoint.part(awake), [None if g is None else g[awake] for g in taught]
+            asleep = sum(int(torch.count_nonzero(of_samples(g, ~awake))) for g in taught if g is not None)
+            adjoint, taught = adjoint.part(awake), [None if g is None else of_samples(g, awake) for g in taught]
         couples = _Couples(taught, adjoint, self)
         for _ in range(self.steps):
             couples.step()
@@ -86,13 +86,14 @@ class Spiking(Solver):
         ends = [edge.leaf for edge in edges]
         direct = [g for edge, g in zip(adjoint.edges, taught[len(emitted) :]) if not edge.source.is_leaf]
         back = [b if g is None else b + g / scale for b, g in zip(gradients(emitted, ends, means), direct)]
-        report = couples.report(asleep, len(awake))
+        report = couples.report(asleep, adjoint.samples / len(awake))
         return pulled(value, [*emitted, *(edge.source for edge in edges)], [*means, *back]), report
 
-    def _awake(self, taught: Sequence[Tensor | None], cells: int) -> Tensor:
+    def _awake(self, taught: Sequence[Tensor | None], adjoint: Adjoint) -> Tensor:
         """Return which samples could make a couple fire at all, `[batch]`; for the others the answer is zero."""
-        least = [0.999 * self.threshold / self.steps] * cells + [0.0] * (len(taught) - cells)
-        reached = [g.abs().flatten(1).amax(1) > bound for g, bound in zip(taught, least) if g is not None]
+        least = [0.999 * self.threshold / self.steps] * len(adjoint.cells) + [0.0] * len(adjoint.edges)
+        given = [(g.abs().reshape(adjoint.samples, -1), bound) for g, bound in zip(taught, least) if g is not None]
+        reached = [g.amax(1) > bound for g, bound in given]
         return torch.stack(reached).any(0)
 
 
@@ -163,14 +164,14 @@ class _Couples:
             else:
                 self._sent_back[i - len(drives)] = _plus(self._sent_back[i - len(drives)], part)
 
-    def report(self, asleep: int, samples: int) -> Report:
+    def report(self, asleep: int, part: float) -> Report:
         """Return the firing of the couples, and whether any are overloaded.
 
         Args:
             asleep: Couples that are driven, of samples that were left out.
-            samples: Of the batch, those that were left out included.
+            part: Share of the samples that were not left out.
         """
-        solver, part = self._solver, len(self._leaves[0]) / samples
+        solver = self._solver
         # A couple that is given no more than it can send keeps less than its threshold.
         over = {cell.site: part * _fraction(u.abs() > solver.threshold) for cell, u in zip(self._cells, self._u)}
         driven = sum(int(torch.count_nonzero(u.abs() + total.abs())) for u, total in zip(self._u, self._sums))

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from spikewright.errors import IncompatibleRule
 from spikewright.hooks import Hooks
+from spikewright.leaves import leaves
 from spikewright.operations import Linear, Operation
-from spikewright.subspaces.leaves import leaves
 from spikewright.subspaces.mean import Mean
 from spikewright.subspaces.rest import Rest
 from spikewright.subspaces.rows import Rows

@@ -312,6 +312,20 @@ def test_memory_is_given_back() -> None:
     assert dead() is None
 
 
+def test_who_reads_is_told() -> None:
+    seen: list[tuple[list[int], str]] = []
+    with Dataflow(read=lambda x, module: seen.append((list(x.shape), module))) as flow:
+        flow.module = "a"
+        x = torch.ones(2, 3)
+        views = x.t()[1].detach(), x.data, torch.zeros_like(x)
+        assert seen == []
+        x.add(1)
+        x[0].tolist()
+        torch.zeros(2, 3).copy_(x)
+        torch.tensor([views[0][0]])
+    assert seen == [([2, 3], "a"), ([3], "a"), ([2, 3], "a"), ([], "a")]
+
+
 class Watching:
     """Declares currents and spikes as sources, and keeps what every neuron's current depends on."""
 

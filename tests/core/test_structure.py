@@ -14,7 +14,7 @@ ROOT = Path(spikewright.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
 LAYERS = [
-    ["errors", "text", "contents", "as_recorded", "uncompiled"],
+    ["errors", "text", "contents", "as_recorded", "uncompiled", "leaves"],
     ["arguments", "complaints", "snapshot", "dataflow", "returned", "real_numbers"],
     ["temporal", "trial", "surrogate", "metrics", "criterion"],
     ["kernels", "operations", "folded", "holding", "interception", "foreign", "delays"],
