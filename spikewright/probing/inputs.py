@@ -29,14 +29,18 @@ FIRST = Rows(4, (1,))
 """Of most passes: there are others on each side of the sample, which is elsewhere in reverse order."""
 MOVED = Rows(5, (0, 4))
 """Of the pass that is compared with them: a number of rows, or being the first or the last, makes a difference too."""
-MANY, FEW_NUMBERS = 36, 2**18
+MANY, FEW_NUMBERS = 36, 2**20
 """How many there are, if a step has as many, or if they are small: pieces of up to 32 rows are cut up by then."""
 
 
-def moved_rows(x: Tensor) -> Rows:
-    """Return the samples of that pass for an input `[time, batch, *feature]`."""
-    small = MANY * x[0, 0].numel() <= FEW_NUMBERS
-    count = MANY if small else min(max(x.shape[1], MOVED.count), MANY)
+def moved_rows(batch: int, numbers: int) -> Rows:
+    """Return the samples of that pass.
+
+    Args:
+        batch: Samples of a step of the run.
+        numbers: What a step of a sample brings about: entries at layers and neurons.
+    """
+    count = MANY if MANY * numbers <= FEW_NUMBERS else min(max(batch, MOVED.count), MANY)
     return Rows(count, (0, count - 1))
 
 

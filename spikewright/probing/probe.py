@@ -83,7 +83,7 @@ def probe(sites: Sites, x: Tensor) -> Wiring:
         repeated = passes.run(first, LiveSpikes(), once, keeps_state)
         rewritten = frozenset(place for place in start.rewritten if place[0] not in apart | ours)
         notes = Notes(module, before, between, held(module, apart), start.written, rewritten)
-        rows = moved_rows(x) if once.end == at else BESIDE
+        rows = moved_rows(x.shape[1], recorder.numbers) if once.end == at else BESIDE
         other = probe_inputs(x, steps, rows)[1]
         notes.check(passes, first, (other, rows), once, repeated, start.again)
         beside = passes.check_samples(first, other, once, rows)

@@ -107,7 +107,7 @@ def read_wiring(
         curves=tuple(_curves(recorder, flow.depends(output), left)),
         random=random,
         unvouched=frozenset(names.values() if hooked else graph.behind_code_of_others(ends, nodes)) | own_hooks,
-        activations=sum(s.entries for s in recorder.neurons + recorder.synapses) // (x.shape[0] * x.shape[1]),
+        activations=recorder.numbers,
     )
 
 

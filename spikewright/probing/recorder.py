@@ -106,6 +106,11 @@ class Recorder:
         if self._flow.depends(weight) or depends.keys() - given.keys():  # the latter by its bias
             self._flow.bend(current, Bend("a weight that is drawn, or computed from data", site))
 
+    @property
+    def numbers(self) -> int:
+        """What a step of a sample brings about: entries of what enters and leaves neurons and synapses."""
+        return sum(seen.entries for seen in self.neurons + self.synapses) // (FIRST.count * max(1, self._trace.steps))
+
     def _check_loop(self, name: str, current: _Current) -> None:
         earlier = self._currents.setdefault(name, [])
         behind_itself = any(source.endswith(NEURON + name) for source in current.sources)  # depth, not time

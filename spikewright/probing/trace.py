@@ -81,7 +81,8 @@ class Trace:
             Exception: As `complain` says, if something does not agree with the earlier pass.
         """
         self.steps += not name
-        index, call = len(self.calls), Call(name, _tensors((args, kwargs)))
+        keep = self._earlier is None  # to be compared with; a later pass is compared at once
+        index, call = len(self.calls), Call(name, _tensors((args, kwargs), keep or not name))
         self.calls.append(call)
         then = self._then(index, call)
         ours = name in self._answered
@@ -95,7 +96,7 @@ class Trace:
             result = self._followed(self._flow, name, partial(forward, *args, **kwargs))
             if name in self._hooked:
                 self.nodes += [x.grad_fn for x in tree_leaves(result) if isinstance(x, Tensor)]
-        call.returned = _tensors(result)
+        call.returned = _tensors(result, keep)
         if not name and self._flow is None:  # which would take a comparison for a use of the values
             self.writes_input |= args[0]._version > 0 or not torch.equal(args[0], call.given[0])
         self.running.pop()
@@ -136,8 +137,8 @@ class Trace:
         if a.shape != b.shape or a.dtype != b.dtype:
             return False
         a, b = as_real(a), as_real(b)
-        if not a.numel() or not a.dtype.is_floating_point:
-            return torch.equal(a, b)
+        if (equal := torch.equal(a, b)) or not a.dtype.is_floating_point:
+            return equal
         within = self._tolerance(a)
         a, b = a.double(), b.double()
         finite = a[torch.isfinite(a)]
@@ -164,7 +165,7 @@ class Trace:
         return 8 * self._eps > _ALLOWED
 
 
-def _tensors(values: Any) -> list[Tensor]:
-    """Return copies of the tensors in there; what a transform of torch.func has wrapped is not to be compared."""
-    found = [x for x in tree_leaves(values) if isinstance(x, Tensor)]
-    return [x.detach().clone() for x in found if not is_functorch_wrapped_tensor(x)]
+def _tensors(values: Any, copy: bool) -> list[Tensor]:
+    """Return the tensors in there, or copies; what a transform of torch.func has wrapped is not to be compared."""
+    found = [x for x in tree_leaves(values) if isinstance(x, Tensor) and not is_functorch_wrapped_tensor(x)]
+    return [x.detach().clone() if copy else x.detach() for x in found]

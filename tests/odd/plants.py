@@ -74,7 +74,7 @@ def weights_are_given(patch: Patch) -> None:
 
 def as_many_rows_in_their_places(patch: Patch) -> None:
     """What is beside a sample is changed, but neither its row nor the number of rows."""
-    patch.setattr(PROBE, "moved_rows", lambda x: PROBE.BESIDE)
+    patch.setattr(PROBE, "moved_rows", lambda batch, numbers: PROBE.BESIDE)
 
 
 def wired(change: Callable[[Wiring, Recorder, Tensor], Wiring]) -> Plant:
