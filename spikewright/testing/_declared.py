@@ -10,7 +10,7 @@ from spikewright.losses import OnRate, PerStep
 from spikewright.network import Network
 from spikewright.neurons import Dynamics
 from spikewright.rules import DSR, OTTT, Rule
-from spikewright.testing._scans import BATCH, STEPS, Cell, differentiated, run
+from spikewright.testing._cell import BATCH, STEPS, Cell, differentiated, run
 
 
 def declared(cell: Cell) -> None:

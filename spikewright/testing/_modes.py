@@ -5,7 +5,7 @@ import torch
 from spikewright.errors import ExtensionError
 from spikewright.neurons import Dynamics
 from spikewright.returned import check_scan
-from spikewright.testing._scans import BATCH, STEPS, Cell, differentiated, run
+from spikewright.testing._cell import BATCH, STEPS, Cell, differentiated, run
 
 
 def state(cell: Cell) -> None:

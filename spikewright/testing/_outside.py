@@ -16,8 +16,8 @@ from spikewright.testing.contracts import Contract
 def settings(trial: Trial) -> None:
     """Gradients stay on, or off, as they were, and the default dtype is left alone, at every update and after all."""
     contract, net, (x, y) = trial.contract("settings of torch"), trial.net, trial.data()
-    before = _settings()
     with _put_back():
+        before = _settings()
         for _ in trial.make().updates(net, x, y, trial.loss):
             _as_before(contract, before, "at an update")
         _as_before(contract, before, "after learning")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from spikewright.neurons import Neuron
 from spikewright.temporal import SiteState
-from spikewright.testing._scans import Cell, run
+from spikewright.testing._cell import Cell, run
 
 STEPS, SAMPLES = 48, 3
 SIZES = tuple(2.0**power for power in (-6, -2, 0, 3, 7, 12))

@@ -2,7 +2,7 @@
 
 import torch
 
-from spikewright.testing._scans import Cell, run
+from spikewright.testing._cell import Cell, run
 
 STEP = 2.0**-20
 """Of currents, as a share of those that the neuron fires at, by which slopes are measured."""

@@ -6,7 +6,7 @@ import torch
 
 from spikewright.neurons import Neuron
 from spikewright.testing import _declared, _modes, _potential, _rates, _scans
-from spikewright.testing._scans import Cell
+from spikewright.testing._cell import Cell
 
 CONTRACTS: tuple[Callable[[Cell], None], ...] = (
     _scans.no_forward,

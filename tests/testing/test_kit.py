@@ -8,7 +8,8 @@ from spikewright.neurons import LIF, AlphaLIF
 from spikewright.rules import BPTT, DSR, OTTT, SLTT
 from spikewright.spatial import ZO
 from spikewright.testing import NETS, assert_neuron, assert_rule, neuron, rule
-from tests.testing.planted import NEURONS, RULES, Loop, Steps
+from tests.testing.planted import RULES, GradientsOff, Steps
+from tests.testing.planted_neurons import NEURONS, Loop
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -78,6 +79,12 @@ def test_random_numbers_go_on_as_if_nothing_had_been() -> None:
     assert_rule(SLTT, nets=["mlp"])
     assert_neuron(LIF)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_gradients_are_on_after_a_rule_that_leaves_them_off() -> None:
+    with pytest.raises(AssertionError, match=r"torch.is_grad_enabled\(\) is False after learning, and was True"):
+        assert_rule(GradientsOff, nets=["mlp"])
+    assert torch.is_grad_enabled()
 
 
 @pytest.mark.parametrize("name", NETS)

@@ -10,9 +10,9 @@ from spikewright.neurons import Dynamics, Neuron
 from spikewright.surrogate import Rectangle
 from spikewright.temporal import SiteState
 from spikewright.testing import assert_neuron
+from spikewright.testing._cell import Cell
 from spikewright.testing._potential import decay, linear, soft
-from spikewright.testing._scans import Cell
-from tests.testing.planted import Loop
+from tests.testing.planted_neurons import Loop
 
 
 class Own(Loop):
