@@ -17,7 +17,7 @@ LAYERS = [
     ["errors", "text", "contents", "as_recorded", "uncompiled", "leaves"],
     ["arguments", "complaints", "snapshot", "dataflow", "returned", "real_numbers"],
     ["temporal", "trial", "surrogate", "metrics", "criterion"],
-    ["kernels", "operations", "folded", "holding", "interception", "foreign", "delays"],
+    ["elementwise", "kernels", "operations", "folded", "holding", "interception", "foreign", "delays"],
     ["answering", "neurons", "synapse", "layers", "losses"],
     ["sites", "wiring", "rates", "stacked_norms", "hooks", "matrices"],
     ["resuming", "solvers", "rate_norms"],
