@@ -8,6 +8,7 @@ from torch import Tensor
 from spikewright.probing.inputs import FIRST, Rows
 from spikewright.probing.live import LiveSpikes
 from spikewright.probing.norms import alike
+from spikewright.probing.recomputation import OtherParameters
 from spikewright.real_numbers import as_real
 from spikewright.run import Run
 from spikewright.sites import Sites
@@ -26,11 +27,15 @@ def coupled(sites: Sites, x: Tensor, other: tuple[Tensor, Rows], begin: Callable
         other: An input in which the sample is elsewhere, among others, and the samples of it.
         begin: Puts back what a pass starts from.
     """
-    named = {name: p for name, p in sites.module.named_parameters() if p.requires_grad}
+    others = OtherParameters(sites.module)
     try:
+        others.begin()
+        named = {name: p for name, p in sites.module.named_parameters() if p.requires_grad}
         first, second = (_gradients(sites, list(named.values()), *given, begin) for given in ((x, FIRST), other))
     except Exception:  # a network that cannot be differentiated is not to be judged here
         return frozenset()
+    finally:
+        others.end()
     largest = max((float(g.abs().max()) for g in first if g is not None and g.numel()), default=0.0)
     differ = (_differ(a, b, largest) for a, b in zip(first, second))
     return frozenset(name for name, other in zip(named, differ) if other)

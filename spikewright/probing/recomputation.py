@@ -62,7 +62,7 @@ class _BothWays(Run):
         return forward(*args, **kwargs)
 
 
-class _OtherParameters:
+class OtherParameters:
     """Has other parameters in the place of a module's, with the same values, so that nobody's hooks see gradients."""
 
     module = None
@@ -105,7 +105,7 @@ def called_again(sites: Sites, x: Tensor) -> frozenset[str]:
     holding, run = _holding_something(sites), _BothWays(sites)
 
     def body(turn: Turn) -> None:
-        turn.patches.append(parameters := _OtherParameters(sites.module))
+        turn.patches.append(parameters := OtherParameters(sites.module))
         parameters.begin()
         run.advance(x.detach().clone().requires_grad_(x.dtype.is_floating_point))
 

@@ -68,6 +68,14 @@ def test_told_and_not_claimed(name: str, rule: Rule) -> None:
     assert ("1.step" if name == "learned step" else "0.weight") not in promised(found)
 
 
+def test_hooks_of_parameters_do_not_see_it() -> None:
+    module, seen = around(of(with_penalty)), []
+    module[0].weight.register_hook(seen.append)  # type: ignore[index, union-attr]
+    with pytest.warns(UserWarning, match="come from one sample"):
+        Network(module).wiring(data())
+    assert seen == []
+
+
 def test_gradients_by_frequency() -> None:
     module = nn.Sequential(Frequent(), LIF(), nn.Linear(F, 4)).double()
     with pytest.warns(UserWarning, match="'0.table.weight' that come from one sample"):
