@@ -19,18 +19,16 @@ WAIT = 10.0
 class Door(nn.Module):
     """Lets the thread that comes first in only when it is opened."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.closed: list[bool] = []
-
     def forward(self, x: Tensor) -> Tensor:
-        if self.closed:
-            self.closed.clear()
+        if id(self) in closed:
+            closed.discard(id(self))
             events[id(self)][0].set()
             assert events[id(self)][1].wait(WAIT)
         return x
 
 
+closed: set[int] = set()
+"""Doors that are closed, by identity: not held by the network, which would be looked at anew."""
 events: dict[int, tuple[threading.Event, threading.Event]] = {}
 """For every door: somebody waits before it; it is open.  Apart from the doors, which are copied and pickled."""
 
@@ -46,7 +44,7 @@ def half_way(net: Network, x: Tensor, run: Callable[[], Any] | None = None) -> I
     net.wiring(x)
     door = next(m for m in net.module.modules() if isinstance(m, Door))
     inside, opened = events[id(door)] = threading.Event(), threading.Event()
-    door.closed.append(True)
+    closed.add(id(door))
     thread = threading.Thread(target=run or (lambda: net.run(x)))
     thread.start()
     try:

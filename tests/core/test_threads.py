@@ -255,18 +255,19 @@ def test_autocast_caches_again_after_a_run_that_failed() -> None:
 def test_threads_that_would_wait_for_each_other_are_told() -> None:
     barrier = threading.Barrier(2)
     outer: list[Network] = []
+    asking: set[int] = set()
 
     class Ask(nn.Module):
         """Runs another network while its own is running."""
 
         def __init__(self, other: int) -> None:
             super().__init__()
-            self.other, self.asks = other, list[bool]()
+            self.other = other
 
         def forward(self, x: Tensor) -> Tensor:
-            if self.asks:
+            if self.other in asking:
                 barrier.wait(20)
-                self.asks.clear()
+                asking.discard(self.other)
                 outer[self.other].run(torch.rand(2, 3, 8))
             return x
 
@@ -284,7 +285,7 @@ def test_threads_that_would_wait_for_each_other_are_told() -> None:
     for net in outer:
         net.wiring(x)
     for ask in asks:
-        ask.asks.append(True)
+        asking.add(ask.other)
     together(lambda: run(0), lambda: run(1))
     assert len(told) == 1 and "waits" in told[0] and "Sequential" in told[0]
     assert patched(outer[0].module) == patched(outer[1].module) == []
