@@ -18,7 +18,7 @@ from spikewright.temporal import SiteState
 from tests.core.support import CE, Lambda, lively
 from tests.nets import NETS, sample
 from tests.oracles.compare import assert_agree
-from tests.rules.support import gradients, learn, started
+from tests.rules.support import gradients, started
 
 
 def test_a_repeated_step_is_known_until_somebody_writes_to_it() -> None:
@@ -165,8 +165,10 @@ def test_bptt_keeps_spikes_as_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for as_bytes in (True, False):
         monkeypatch.setattr(Batch, "start", partialmethod(keeping, as_bytes))
+        net = Network(module)
+        net.wiring(x)
         with SavedBytes() as bytes_saved:
-            learn(BPTT(), module, x, y, CE)
+            list(BPTT().updates(net, x, y, CE))
         saved.append((bytes_saved.peak, gradients(BPTT(), module, x, y)))
     spikes = x.shape[0] * x.shape[1] * (6 + 10)
     assert saved[1][0] - saved[0][0] == spikes * (8 - 1)

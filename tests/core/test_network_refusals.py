@@ -116,12 +116,12 @@ def test_an_output_that_is_not_one_row_per_sample(found: str) -> None:
 
 def test_layers_that_are_called_for_some_data_only() -> None:
     def forward(module: nn.Module, x: Tensor) -> Tensor:
-        return module.out(module.lif(module.extra(x) if len(x) > 5 else x))
+        return module.out(module.lif(module.extra(x) if len(x) > 40 else x))
 
     module = Lambda(forward, extra=nn.Linear(8, 8), lif=LIF(), out=nn.Linear(8, 4)).double()
     with pytest.raises(NetworkError, match="'extra' was called, but not when the network was probed"):
-        learn(OTTT(), module, *sample("mlp", 0, batch=6))
-    learn(SLTT(), module, *sample("mlp", 0, batch=6))
+        learn(OTTT(), module, *sample("mlp", 0, batch=41))
+    learn(SLTT(), module, *sample("mlp", 0, batch=41))
 
 
 @pytest.mark.parametrize("source, shown", [("lif9", "'lif9'"), (LIF(), "LIF")])
