@@ -18,7 +18,7 @@ Place = tuple[str, str]
 Held = dict[Place, list[object]]
 """By place, all that is held there, in one list."""
 
-_APART = frozenset({"training", "_parameters", "_modules", "_buffers", "_non_persistent_buffers_set", "_c"})
+_APART = frozenset(vars(nn.Module())) | {"_c"}  # what every module of torch has
 
 
 def held(module: nn.Module, apart: frozenset[str] = frozenset()) -> Held:

@@ -222,9 +222,9 @@ NETS: dict[str, Callable[[], nn.Module]] = {"chain": chain, "stack": stack, "bra
 
 
 def sets(module: nn.Module) -> Iterator[tuple[str, ...]]:
-    """All sets of the first five parameters, with all others or without, to freeze."""
+    """All sets of the first four parameters, with all others or without, to freeze."""
     names = [name for name, _ in module.named_parameters()]
-    for bits in product([False, True], repeat=min(len(names), 5)):
+    for bits in product([False, True], repeat=min(len(names), 4)):
         for rest in (False, True):
             found = [n for n, bit in zip(names, [*bits, *[rest] * len(names)]) if bit]
             if len(found) < len(names):
