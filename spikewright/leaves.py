@@ -1,9 +1,20 @@
-"""What a weight is computed from."""
+"""What a tensor is computed from, read from its autograd graph."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from torch import Tensor
+
+
+def ancestors(starts: Iterable[Any]) -> Iterator[Any]:
+    """Yield graph nodes and all nodes that they compute from."""
+    todo, seen = list(starts), set()
+    while todo:
+        node = todo.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            todo.extend(parent for parent, _ in node.next_functions)
+            yield node
 
 
 def leaves(weight: Tensor) -> Iterator[Tensor]:
@@ -12,14 +23,7 @@ def leaves(weight: Tensor) -> Iterator[Tensor]:
         if weight.requires_grad:
             yield weight
         return
-    todo: list[Any] = [weight.grad_fn]
-    seen: set[Any] = set()
-    while todo:
-        node = todo.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
+    for node in ancestors([weight.grad_fn]):
         variable = getattr(node, "variable", None)
         if variable is not None:
             yield variable
-        todo.extend(parent for parent, _ in node.next_functions)

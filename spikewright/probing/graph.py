@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.autograd.function import BackwardCFunction
 from torch.utils.checkpoint import CheckpointFunction
 
+from spikewright.leaves import ancestors
 from spikewright.probing.recorder import Recorder
 
 _PRODUCTS = frozenset("Addmm Mm Bmm Baddbmm Addmv Mv Linear Convolution ConvolutionOverrideable".split())
@@ -51,14 +52,14 @@ class Graph:
 
     def behind_code_of_others(self, starts: Iterable[Any], hooked: Iterable[Any]) -> Iterator[str]:
         """Yield the names of parameters whose gradients pass hooks, or a backward pass that torch has not derived."""
-        written = filter(_is_of_others, list(_ancestors(starts)))
-        for node in _ancestors([*written, *hooked]):
+        written = filter(_is_of_others, list(ancestors(starts)))
+        for node in ancestors([*written, *hooked]):
             if (variable := getattr(node, "variable", None)) is not None:
                 yield self._names.get(id(variable), "")
 
     def weights(self, starts: Iterable[Any]) -> Iterator[str]:
         """Yield the names of parameters that a linear operation multiplies something by."""
-        for node in _ancestors(starts):
+        for node in ancestors(starts):
             parents = [parent for parent, _ in node.next_functions if parent is not None]
             while parents and _kind(node) in _PRODUCTS:
                 parent = parents.pop()
@@ -66,17 +67,6 @@ class Graph:
                     yield self._names.get(id(variable), "")
                 elif _kind(parent) in _SHAPES:
                     parents.extend(p for p, _ in parent.next_functions if p is not None)
-
-
-def _ancestors(starts: Iterable[Any]) -> Iterator[Any]:
-    """Yield graph nodes and all that they compute from."""
-    todo, seen = list(starts), set()
-    while todo:
-        node = todo.pop()
-        if node is not None and node not in seen:
-            seen.add(node)
-            todo.extend(parent for parent, _ in node.next_functions)
-            yield node
 
 
 def _is_of_others(node: Any) -> bool:
