@@ -5,17 +5,16 @@ Looked at before every run, so it is written for speed.
 
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass
 from itertools import chain, islice
 from operator import is_
-from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from spikewright.contents import classes
+from spikewright.contents import classes, contents
 from spikewright.probing.hooks_of_others import HOOKS, hooks_on_all, hooks_on_gradient
 from spikewright.wiring import Wiring
 
@@ -105,13 +104,10 @@ def _look_into(value: Any, found: list[object], depth: int = 0) -> None:
 
 
 def _inside(value: Any) -> Iterator[object] | None:
-    if isinstance(value, dict):
-        return chain.from_iterable(value.items())
-    if isinstance(value, _LISTS):
+    if isinstance(value, _LISTS):  # which may be long
         return iter(value)
-    if isinstance(value, SimpleNamespace) or (is_dataclass(value) and hasattr(value, "__dict__")):
-        return None if isinstance(value, type | nn.Module) else iter(vars(value).values())
-    return None
+    inside = None if isinstance(value, nn.Module | Tensor) else contents(value)
+    return None if inside is None else chain.from_iterable(inside.items())
 
 
 def _look_at_buffers(module: nn.Module, noted: Collection[str], found: list[object]) -> None:

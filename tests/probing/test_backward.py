@@ -3,8 +3,11 @@
 import io
 import pickle
 import threading
+from collections import UserDict
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -230,6 +233,64 @@ def test_hooks_and_flags_that_change_later() -> None:
     handle.remove()
     gate.forward = lambda x: torch.relu(x)
     assert "2.weight" not in promised(certify(net, OTTT(), *given, CE))
+
+
+@dataclass(slots=True)
+class Slots:
+    on: bool = False
+
+
+class Configured(nn.Module):
+    """A gate that is turned on somewhere in what the module holds."""
+
+    of_class = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dict, self.user, self.list = {"deep": {"on": False}}, UserDict({"on": False}), list[object]()
+        self.slots, self.space = Slots(), SimpleNamespace(on=False)
+        self.register_buffer("mask", None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        flags = self.dict["deep"]["on"], self.user["on"], self.list, self.slots.on, self.space.on, self.of_class
+        return x * (x.detach().mean(1, keepdim=True) > 0) if any(flags) or self.mask is not None else 2 * x
+
+
+TURNS: dict[str, Callable[[Any], object]] = {
+    "dictionary": lambda gate: gate.dict["deep"].update(on=True),
+    "user dictionary": lambda gate: gate.user.update(on=True),
+    "list": lambda gate: gate.list.append(torch.relu),
+    "slots": lambda gate: setattr(gate.slots, "on", True),
+    "namespace": lambda gate: setattr(gate.space, "on", True),
+    "buffer": lambda gate: setattr(gate, "mask", torch.ones(1)),
+}
+
+
+@pytest.mark.parametrize("name", TURNS)
+def test_what_is_turned_on_inside_of_something(name: str) -> None:
+    module = two_layers()
+    module.insert(3, Configured())
+    net, given = Network(module), sample("mlp", 0)
+    assert "2.weight" in promised(certify(net, OTTT(), *given, CE))
+    TURNS[name](module[3])
+    found = certify(net, OTTT(), *given, CE)
+    assert found.ok and "2.weight" not in promised(found)
+
+
+def test_an_attribute_of_the_class_and_a_hook_on_all_modules(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = two_layers()
+    module.insert(3, Configured())
+    net, given = Network(module), sample("mlp", 0)
+    assert "2.weight" in promised(certify(net, OTTT(), *given, CE))
+    with monkeypatch.context() as patch:
+        patch.setattr(Configured, "of_class", True)
+        assert "2.weight" not in promised(certify(net, OTTT(), *given, CE))
+    assert "2.weight" in promised(certify(net, OTTT(), *given, CE))
+    handle = nn.modules.module.register_module_forward_hook(lambda m, into, out: None)
+    try:
+        assert "2.weight" not in promised(certify(net, OTTT(), *given, CE))
+    finally:
+        handle.remove()
 
 
 def test_what_changes_before_every_run_is_told() -> None:
