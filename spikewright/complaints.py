@@ -65,7 +65,7 @@ def mixes_samples(name: str, module: nn.Module) -> NetworkError:
     """Return the error for a module whose output for a sample depends on the other samples, or on its row."""
     return NetworkError(
         f"{shown(name, module)} returned something else for a sample that stood in another row, among other samples, "
-        "one more: it mixes the rows of the first axis (statistics, a cumulative sum, attention or recurrence over "
+        "and more: it mixes the rows of the first axis (statistics, a cumulative sum, attention or recurrence over "
         "it), or goes by their number or order (x.size(0), positions along it). In a run that axis is time and batch, "
         "folded together, so steps and samples would leak into each other, and other chunks would give other results. "
         "Work along other axes, or use nn.BatchNorm*, whose statistics a run takes for each step."

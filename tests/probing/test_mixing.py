@@ -11,7 +11,7 @@ from tests.core.support import Lambda
 from tests.probing.mixing import APART, MODULES, GhostNorm, OwnNorm, Recurrence, statistics
 from tests.probing.support import F, N, T, around, data, refused, wired
 
-SAYS = "stood in another row, among other samples, one more: it mixes the rows"
+SAYS = "stood in another row, among other samples, and more: it mixes the rows"
 
 
 @pytest.mark.parametrize("behind", [0, 6])
