@@ -49,7 +49,11 @@ def test_a_trace_without_leak_is_sltt(name: str, leak: float) -> None:
     """With no leak there is no trace; with one that leaves nothing there is, and it holds the input of the step."""
     forgetful = OTTT(leak=leak, trace_readout=True)
     expected = gradients(SLTT(), NETS[name](0), *sample(name, 0))
-    assert_identical(gradients(forgetful, NETS[name](0), *sample(name, 0)), expected)
+    found = gradients(forgetful, NETS[name](0), *sample(name, 0))
+    if leak:  # products of more rows at a time: their last bit is the processor's
+        assert_agree(found, expected, 1e-15)
+    else:
+        assert_identical(found, expected)
 
 
 @pytest.mark.parametrize("reset", ["subtract", "zero"])
