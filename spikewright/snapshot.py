@@ -19,6 +19,8 @@ from spikewright.contents import classes, contents, of_class, scripted
 
 PutBack = Callable[[], object]
 
+_CONSTANT = frozenset({bool, int, float, complex, str, type(None)})
+
 
 def random_state() -> PutBack:
     """Return what puts the generators of torch (all devices in use), numpy and `random` back to where they are now."""
@@ -52,7 +54,7 @@ class Snapshot:
         todo: list[object] = list(modules)
         while todo:
             value = todo.pop()
-            if id(value) in seen:
+            if type(value) in _CONSTANT or id(value) in seen:
                 continue
             seen[id(value)] = value
             if isinstance(value, LazyModuleMixin):  # may become another module when it sees an input, and stays so

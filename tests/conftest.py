@@ -20,7 +20,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def fresh_torch() -> Iterator[None]:
     """One thread and one seed; the default dtype is put back whatever a test does to it."""
     torch.set_num_threads(1)
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     dtype = torch.get_default_dtype()
     yield
     torch.set_default_dtype(dtype)

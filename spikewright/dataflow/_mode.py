@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from spikewright.dataflow.dependences import RANDOM, Bend, Dependences, bent, un
 from spikewright.dataflow.exits import Exits
 from spikewright.dataflow.schemas import Operator, operator
 
+_T = TypeVar("_T")
 _NOTHING: Dependences = {}
 _KNOWN = ("torch", __name__.partition(".")[0])
 
@@ -71,7 +73,7 @@ class Dataflow(TorchDispatchMode):
         self._known: dict[int, tuple[object, Dependences]] = {}  # by storage, which is kept so that ids stay its own
         self._places: dict[int, int] = {}  # in memory, of the storages
         self._blank: dict[int, object] = {}
-        self._running = False
+        self._aside = False
         self._exits: list[Exits] = []
 
     def __enter__(self) -> "Dataflow":
@@ -107,12 +109,24 @@ class Dataflow(TorchDispatchMode):
 
     def _leave(self, op: str, values: Any) -> None:
         """Note that something other than an operator read values, if they depend on anything."""
+        if self._aside:
+            return
         self._tell(values)
-        if not self._running and any(self._of(x, read=True, written=False) for x in _tensors(values)):
+        if any(self._of(x, read=True, written=False) for x in _tensors(values)):
             _add(self.left, Bend(op, self.module))
+
+    def aside(self, function: Callable[..., _T], *args: Any) -> _T:
+        """Return what a function of an observer does, of which nothing is followed: neither what it reads nor makes."""
+        outer, self._aside = self._aside, True
+        try:
+            return function(*args)
+        finally:
+            self._aside = outer
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if self._aside:
+            return func(*args, **kwargs)
         op = operator(func)
         if saved_through_hooks():
             _add(self.saved, Bend("saved_tensors_hooks", self.module))
@@ -131,11 +145,7 @@ class Dataflow(TorchDispatchMode):
             self._cut(op.name)
         if dependent and op.exits(given, dependent):
             _add(self.left, Bend(op.name, self.module))
-        self._running = True
-        try:
-            result = func(*args, **kwargs)
-        finally:
-            self._running = False
+        result = self.aside(partial(func, *args, **kwargs))
         if op.blank:
             self._blank.update(self._key(x) for x in _tensors(result) if x.numel())
         draws = op.draws(given)
@@ -150,13 +160,8 @@ class Dataflow(TorchDispatchMode):
 
     def _tell(self, values: Any) -> None:
         """Tell of tensors whose values are about to be read, unless that is for what this mode does itself."""
-        if not self._running:
-            self._running = True
-            try:
-                for x in _tensors(values):
-                    self._read(x, self.module)
-            finally:
-                self._running = False
+        for x in () if self._aside else _tensors(values):
+            self.aside(self._read, x, self.module)
 
     def _hook(self, x: Tensor) -> None:
         self.hooked.append(x.grad_fn)
@@ -219,14 +224,11 @@ class Dataflow(TorchDispatchMode):
 
         Another storage of the same memory (of a tensor that went through an array, or DLPack) counts as the same.
         """
-        running, self._running = self._running, True
         try:
-            storage = x.untyped_storage()
+            storage = self.aside(x.untyped_storage)
             key, place = storage._cdata, storage.data_ptr()
         except (NotImplementedError, RuntimeError):  # sparse, for example
             return id(x), x
-        finally:
-            self._running = running
         if place and key not in self._known:
             other: Any = self._places.get(place, key)
             same: Any = self._known.get(other, (None,))[0]

@@ -16,6 +16,9 @@ _CUTS = {"detach", "detach_"}
 _GET_DATA: Any = Tensor.data.__get__  # type: ignore[attr-defined]
 _SET_DATA: Any = Tensor.data.__set__  # type: ignore[attr-defined]
 _HOOKS = {"register_hook", "register_post_accumulate_grad_hook"}
+_NOTED = (
+    _WATCHED | _CUTS | _HOOKS | {"set_", "__get__", "__set__"}
+)  # the last two of attributes, of which there are many
 
 
 def _is_ours(frame: FrameType | None) -> bool:
@@ -47,8 +50,12 @@ class Exits(TorchFunctionMode):
         self._leave, self._hook, self._write, self._cut = leave, hook, write, cut
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
+        if name in _NOTED:
+            self._note(func, name, args, kwargs or {})
+        return func(*args, **kwargs or {})
+
+    def _note(self, func: Any, name: str, args: Any, kwargs: Any) -> None:
         if name in _WATCHED:
             lists = [x for x in (*args, *kwargs.values()) if isinstance(x, list | tuple)]
             self._leave(name.strip("_"), args[:1] if name in _READS else lists)
@@ -56,6 +63,5 @@ class Exits(TorchFunctionMode):
             self._hook(args[0])
         elif func == _SET_DATA or name == "set_":
             self._write(args[0])
-        elif (name in _CUTS or func == _GET_DATA) and not _is_ours(sys._getframe(1)):
+        elif (name in _CUTS or func == _GET_DATA) and not _is_ours(sys._getframe(2)):
             self._cut(name)
-        return func(*args, **kwargs)

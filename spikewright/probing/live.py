@@ -22,6 +22,7 @@ class LiveSpikes(Hooks):
             not, and the other way round.
         size: Of the spikes, beside those of the neurons.
         begin: Called with the site and the weight of a layer right before its operation.
+        aside: Calls a function, with what it is given, whose operations are not to be followed.
 
     Attributes:
         true: What the neurons emitted in truth, call by call: the module's name, and the spikes.
@@ -32,8 +33,9 @@ class LiveSpikes(Hooks):
         changed: Rows | None = None,
         size: float = 1.0,
         begin: Callable[[str, Tensor], None] = lambda site, weight: None,
+        aside: Callable[..., Tensor] = lambda function, *args: function(*args),
     ) -> None:
-        self._changed, self._size, self._begin = changed, size, begin
+        self._changed, self._size, self._begin, self._aside = changed, size, begin, aside
         self.true: list[tuple[str, Tensor]] = []
         self._calls: dict[str, int] = {}
 
@@ -45,6 +47,9 @@ class LiveSpikes(Hooks):
         return SynapticInput(value), carried
 
     def on_spikes(self, site: str, spikes: Tensor) -> Tensor:
+        return self._aside(self._spikes, site, spikes)
+
+    def _spikes(self, site: str, spikes: Tensor) -> Tensor:
         self.true.append((module_name(site), spikes.detach()))
         spikes = _in_graph(spikes)
         call = self._calls[site] = self._calls.get(site, 0) + 1

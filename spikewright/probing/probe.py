@@ -61,7 +61,8 @@ def probe(sites: Sites, x: Tensor) -> Wiring:
         again, at, iterated = random_state(), position(), Snapshot(*iterating.values(), parameters=False)
         apart = frozenset(iterating)
         before, reads = held(module, apart), Reads(module, sites.synapses)
-        flow, live = Dataflow(start.write, reads.read), LiveSpikes(begin=reads.begin)
+        flow = Dataflow(start.write, reads.read)
+        live = LiveSpikes(begin=reads.begin, aside=flow.aside)
         trace = Trace(flow, hooked=backward)
         recorder = Recorder(modules, flow, trace)
         with torch.enable_grad(), flow:

@@ -91,6 +91,10 @@ class Recorder:
         self._currents: dict[str, list[_Current]] = {}
 
     def neuron(self, site: str, current: Tensor, spikes: Tensor) -> None:
+        """Note a call of a neuron."""
+        self._flow.aside(self._neuron, site, current, spikes)
+
+    def _neuron(self, site: str, current: Tensor, spikes: Tensor) -> None:
         seen = Seen(site, self._trace.steps, current, spikes, self._flow.depends(current))
         self.neurons.append(seen)
         self._flow.source(spikes, NEURON + site)
@@ -98,6 +102,10 @@ class Recorder:
         self._check_loop(module_name(site), _Current(seen.step, current.detach().clone(), sources, _places()))
 
     def synapse(self, site: str, operation: Operation, x: Tensor, weight: Tensor, current: Tensor) -> None:
+        """Note a call of a layer."""
+        self._flow.aside(self._synapse, site, x, weight, current)
+
+    def _synapse(self, site: str, x: Tensor, weight: Tensor, current: Tensor) -> None:
         given, depends = self._flow.depends(x), self._flow.depends(current)
         self.synapses.append(Seen(site, self._trace.steps, x, current, given))
         self.weights[site] = tuple(weight.shape)

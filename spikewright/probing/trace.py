@@ -82,7 +82,7 @@ class Trace:
         """
         self.steps += not name
         keep = self._earlier is None  # to be compared with; a later pass is compared at once
-        index, call = len(self.calls), Call(name, _tensors((args, kwargs), keep or not name))
+        index, call = len(self.calls), Call(name, self._tensors((args, kwargs), keep or not name))
         self.calls.append(call)
         then = self._then(index, call)
         ours = name in self._answered
@@ -96,7 +96,7 @@ class Trace:
             result = self._followed(self._flow, name, partial(forward, *args, **kwargs))
             if name in self._hooked:
                 self.nodes += [x.grad_fn for x in tree_leaves(result) if isinstance(x, Tensor)]
-        call.returned = _tensors(result, keep)
+        call.returned = self._tensors(result, keep)
         if not name and self._flow is None:  # which would take a comparison for a use of the values
             self.writes_input |= args[0]._version > 0 or not torch.equal(args[0], call.given[0])
         self.running.pop()
@@ -114,6 +114,9 @@ class Trace:
             return forward()
         finally:
             flow.module = outer
+
+    def _tensors(self, values: Any, copy: bool) -> list[Tensor]:
+        return _tensors(values, copy) if self._flow is None else self._flow.aside(_tensors, values, copy)
 
     def _then(self, index: int, call: Call) -> Call | None:
         """Return the same call of the earlier pass, if there is one."""

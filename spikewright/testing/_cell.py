@@ -28,7 +28,7 @@ class Cell:
 
     def neuron(self, dtype: torch.dtype = torch.float64, training: bool = True) -> Neuron:
         """Return one of them, the same every time as far as it is drawn from torch's generator."""
-        torch.manual_seed(1)
+        torch.default_generator.manual_seed(1)
         return self.make().to(dtype).train(training)
 
     def contract(self, name: str) -> Contract:
@@ -73,7 +73,7 @@ def run(
     neuron: Neuron, x: Tensor, lengths: Sequence[int] = (), through_time: bool = True, state: SiteState | None = None
 ) -> tuple[Tensor, SiteState]:
     """Scan a sequence, in pieces if their lengths are given; what the neuron draws is the same every time."""
-    torch.manual_seed(2)
+    torch.default_generator.manual_seed(2)
     state, sent = dict(state or {}), []
     for piece in x.split(list(lengths) or [len(x)]):
         output, state = neuron.scan(piece, state, through_time)

@@ -77,7 +77,7 @@ def reset(cell: Cell) -> None:
 
 def _learns(cell: Cell) -> tuple[Network, Tensor, Tensor]:
     """Return a network with the neurons in its last layer, and data."""
-    torch.manual_seed(4)
+    torch.default_generator.manual_seed(4)
     layer = nn.Linear(6, cell.channels).double()
     with torch.no_grad():
         layer.weight.copy_(cell.scale * torch.rand(layer.weight.shape, dtype=torch.float64) / 2)

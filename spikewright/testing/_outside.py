@@ -53,7 +53,7 @@ def random_state(trial: Trial) -> None:
     trial.learn(rule)  # what is drawn once, such as feedback weights
     ends = []
     for seed in (3, 4):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         start = torch.get_rng_state()
         _learn(trial, rule, trial.net, data)
         trial.net.zero_grad()

@@ -119,7 +119,7 @@ def samples(cell: Cell) -> None:
 def copies(cell: Cell) -> None:
     """A copy, a pickle, and another one with its `state_dict` do the same."""
     contract, neuron, x = cell.contract("copies"), cell.neuron(), cell.currents()
-    torch.manual_seed(9)
+    torch.default_generator.manual_seed(9)
     other = cell.make().double()
     with torch.no_grad():
         for parameter in other.parameters():

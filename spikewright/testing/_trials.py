@@ -94,7 +94,7 @@ class Trial:
         """Run a rule on a batch, with the same random numbers every time; what is left out is as new."""
         rule, net = rule or self.make(), net or self.net
         x, y = data or self.data()
-        torch.manual_seed(3)
+        torch.default_generator.manual_seed(3)
         updates = list(rule.updates(net, x, y, loss or self.loss, state, backward))
         return Learned(updates, gradients(net))
 

@@ -41,12 +41,12 @@ def batches() -> list[tuple[Tensor, Tensor]]:
 
 def learned(rule: Rule, net: nn.Module, data: list[tuple[Tensor, Tensor]] | None = None) -> list[Tensor]:
     """Outputs, gradients and buffers of two batches, and how often neurons fire."""
-    results = []
+    results, whole = [], Network(net)
     for x, y in data or batches():
         net.zero_grad()
         torch.manual_seed(3)
         loss = OnRate(F.cross_entropy) if rule.traits.loss == "rate" else PerStep(F.cross_entropy)
-        updates = list(rule.updates(Network(net), x, y, loss))
+        updates = list(rule.updates(whole, x, y, loss))
         grads = [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in net.parameters()]
         fired = torch.tensor([*updates[-1].rates.values()])
         assert fired.min() > 0.02

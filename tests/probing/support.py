@@ -27,7 +27,7 @@ def data(kind: str = "random", samples: int = N) -> Tensor:
 
 def around(layer: nn.Module, behind: int = 0) -> nn.Sequential:
     """A network with a layer between two linear ones, behind as many layers of neurons as asked."""
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     front = [m for _ in range(behind) for m in (nn.Linear(F, F), LIF())]
     return nn.Sequential(*front, nn.Linear(F, F), layer, nn.Linear(F, F), LIF(), nn.Linear(F, 4)).double()
 

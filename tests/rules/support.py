@@ -1,7 +1,7 @@
 """What the tests of rules share: running a rule, and a few networks beyond those of `tests/nets.py`."""
 
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, lru_cache
 
 import pytest
 import torch
@@ -26,6 +26,27 @@ from tests.oracles.machine import Params
 CE = PerStep(F.cross_entropy)
 
 
+@lru_cache(maxsize=32)
+def network(module: nn.Module) -> Network:
+    """The network around a module, the same for all its runs, so that it is looked at once."""
+    return Network(module)
+
+
+@cache
+def _built(name: str) -> tuple[nn.Module, Params]:
+    module = NETS[name](0)
+    return module, {key: value.clone() for key, value in module.state_dict().items()}
+
+
+def as_new(name: str) -> nn.Module:
+    """A network of `tests/nets.py` with its first weights: one for all rules, whatever others have run on it."""
+    module, state = _built(name)
+    module.load_state_dict(state)
+    module.zero_grad()
+    assert all(m.training for m in module.modules())
+    return module
+
+
 def collected(module: nn.Module) -> Params:
     """The gradients of a module; zero where there is none."""
     return {n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in module.named_parameters()}
@@ -46,13 +67,13 @@ def learn(
     rule: Rule, module: nn.Module, x: Tensor, y: Tensor, loss: Loss | None = None, state: State | None = None
 ) -> list[Update]:
     """Run a rule on one batch; the gradients are left in the module."""
-    return list(rule.updates(Network(module), x, y, loss or loss_for(rule), state))
+    return list(rule.updates(network(module), x, y, loss or loss_for(rule), state))
 
 
 def gradients(rule: Rule, module: nn.Module, x: Tensor, y: Tensor, loss: Loss | None = None) -> Params:
     """The gradients of a rule, summed over its updates; whatever the module held before is dropped."""
     module.zero_grad()
-    torch.manual_seed(3)
+    torch.default_generator.manual_seed(3)
     learn(rule, module, x, y, loss)
     return {name: grad.clone() for name, grad in collected(module).items()}
 
@@ -60,20 +81,20 @@ def gradients(rule: Rule, module: nn.Module, x: Tensor, y: Tensor, loss: Loss | 
 def prepared(entry: Entry, module: nn.Module, x: Tensor) -> Rule:
     """A rule that has learned nothing yet, with all that depends on the sizes of a network."""
     rule = entry.make()
-    rule.prepare(Network(module), x)
+    rule.prepare(network(module), x)
     return rule
 
 
 @cache
 def found(entry: Entry, name: str) -> Params:
     """The gradients of a rule on a network of `tests/nets.py`."""
-    return gradients(entry.make(), NETS[name](0), *sample(name, 0))
+    return gradients(entry.make(), as_new(name), *sample(name, 0))
 
 
 @cache
 def by_program(entry: Entry, name: str) -> Params:
     """The same by an explicit program."""
-    return entry.oracle(prepared(entry, NETS[name](0), case(name)[2]), case(name))
+    return entry.oracle(prepared(entry, as_new(name), case(name)[2]), case(name))
 
 
 @cache
@@ -93,7 +114,7 @@ def unless_refused(entry: Entry, name: str) -> None:
     if entry.learns_in(name):
         return
     with pytest.raises(IncompatibleRule):
-        learn(entry.make(), NETS[name](0), *sample(name, 0))
+        learn(entry.make(), as_new(name), *sample(name, 0))
     pytest.skip(f"refuses '{name}', as it has to")
 
 
@@ -103,7 +124,7 @@ def names(entries: Iterable[Entry] = RULES) -> list[str]:
 
 def dense(*, step_dropout: bool = True) -> nn.Module:
     """Per-step batch norm and both kinds of dropout between linear layers, in training mode; input `[8]`."""
-    torch.manual_seed(7)
+    torch.default_generator.manual_seed(7)
     last = StepDropout(0.3) if step_dropout else nn.Identity()
     first = [nn.Linear(8, 12, bias=False), nn.BatchNorm1d(12), LIF(), nn.Dropout(0.4)]
     return nn.Sequential(*first, nn.Linear(12, 10), last, LIF(), nn.Linear(10, 4)).double()
@@ -111,7 +132,7 @@ def dense(*, step_dropout: bool = True) -> nn.Module:
 
 def image() -> nn.Module:
     """The same between convolutions; input `[2, 8, 8]`."""
-    torch.manual_seed(8)
+    torch.default_generator.manual_seed(8)
     first = [nn.Conv2d(2, 6, 3, bias=False), nn.BatchNorm2d(6), LIF(), nn.Dropout2d(0.4), nn.AvgPool2d(2)]
     last = [nn.Conv2d(6, 8, 3, bias=False), nn.BatchNorm2d(8), LIF(), nn.Flatten(), StepDropout(0.3), nn.Linear(8, 4)]
     return nn.Sequential(*first, *last).double()

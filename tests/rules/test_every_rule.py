@@ -10,7 +10,7 @@ from spikewright.testing import different_chunks
 from tests.catalogue import CASES, Entry, everywhere
 from tests.nets import NETS, sample
 from tests.oracles.compare import assert_agree, relative
-from tests.rules.support import by_bptt, by_program, collected, found, gradients, learn
+from tests.rules.support import as_new, by_bptt, by_program, collected, found, gradients, learn, network
 
 every_case = pytest.mark.parametrize("entry, name", CASES, ids=[f"{entry}-{name}" for entry, name in CASES])
 PROBED = {name: Network(NETS[name](0)) for name in NETS}
@@ -29,7 +29,7 @@ def silent(output: Tensor, y: Tensor) -> Tensor:
 
 @every_case
 def test_is_live(entry: Entry, name: str) -> None:
-    module = NETS[name](0)
+    module = as_new(name)
     last = learn(entry.make(), module, *sample(name, 0))[-1]
     assert last.rates and all(0.01 < rate < 0.99 for rate in last.rates.values()), last.rates
     assert all(grad.any() for grad in collected(module).values())
@@ -50,7 +50,7 @@ def test_equals_bptt_where_it_claims_to_and_nowhere_else(entry: Entry, name: str
 
 @every_case
 def test_keeps_its_promises_and_makes_those_it_can(entry: Entry, name: str) -> None:
-    certificate = certify(Network(NETS[name](0)), entry.make(), *sample(name, 0), entry.loss)
+    certificate = certify(network(as_new(name)), entry.make(), *sample(name, 0), entry.loss)
     assert certificate.ok, certificate.table()
     assert {row.site for row in certificate.rows if row.exact} == (entry.promised or entry.equal)(name)
     assert {row.site for row in certificate.rows} == everywhere(name)
@@ -58,14 +58,14 @@ def test_keeps_its_promises_and_makes_those_it_can(entry: Entry, name: str) -> N
 
 @pytest.mark.parametrize("entry, name, chunk", CHUNKS, ids=["-".join(map(str, case)) for case in CHUNKS])
 def test_every_chunk_length_gives_the_same(entry: Entry, name: str, chunk: int) -> None:
-    assert_agree(gradients(entry.make(chunk=chunk), NETS[name](0), *sample(name, 0)), found(entry, name))
+    assert_agree(gradients(entry.make(chunk=chunk), as_new(name), *sample(name, 0)), found(entry, name))
 
 
 @every_case
 def test_the_order_of_the_batch_is_nothing_to_a_rule(entry: Entry, name: str) -> None:
     if entry.noisy:
         pytest.skip("noise belongs to places in the batch")
-    (x, y), order, module = sample(name, 0), [2, 0, 1], NETS[name](0)
+    (x, y), order, module = sample(name, 0), [2, 0, 1], as_new(name)
     assert_agree(gradients(entry.make(), module, x[:, order], y[order]), found(entry, name))
     straight, turned = (
         torch.cat([u.output for u in learn(entry.make(), module, x[:, o], y[o])]) for o in ([0, 1, 2], order)
@@ -75,5 +75,5 @@ def test_the_order_of_the_batch_is_nothing_to_a_rule(entry: Entry, name: str) ->
 
 @every_case
 def test_no_teaching_no_learning(entry: Entry, name: str) -> None:
-    grads = gradients(entry.make(), NETS[name](0), *sample(name, 0), type(entry.loss)(silent))
+    grads = gradients(entry.make(), as_new(name), *sample(name, 0), type(entry.loss)(silent))
     assert not any(grad.any() for grad in grads.values())

@@ -73,7 +73,7 @@ def weight_gradients(module: nn.Module, names: Mapping[str, Any]) -> Params:
 
 def run(rule: Rule, module: nn.Module, x: Tensor, y: Tensor) -> list[Update]:
     """Learn from one batch, from the same random state each time."""
-    torch.manual_seed(3)
+    torch.default_generator.manual_seed(3)
     return learn(rule, module, x, y)
 
 
