@@ -326,6 +326,25 @@ def test_who_reads_is_told() -> None:
     assert seen == [([2, 3], "a"), ([3], "a"), ([2, 3], "a"), ([], "a")]
 
 
+def test_what_is_done_aside_is_not_followed() -> None:
+    seen: list[Tensor] = []
+    with Dataflow(read=lambda x, module: seen.append(x)) as flow:
+        x = torch.ones(2, 3, requires_grad=True)
+        flow.source(x, "x")
+
+        def look() -> Tensor:
+            assert x.tolist() and x.sum().item() == 6
+            return flow.aside(torch.sin, 2 * x.detach() + torch.rand(2, 3))
+
+        found = flow.aside(look)
+        with pytest.raises(ZeroDivisionError):
+            flow.aside(lambda: 1 / 0)
+        assert flow.depends(found) == {} and seen == [] and flow.left == flow.random == flow.cuts == []
+        assert flow.depends(2 * x) == {"x": frozenset()} and len(seen) == 1
+        x.tolist()
+    assert [bend.op for bend in flow.left] == ["tolist"]
+
+
 class Watching:
     """Declares currents and spikes as sources, and keeps what every neuron's current depends on."""
 
