@@ -25,9 +25,9 @@ import torch
 from torch import Tensor
 
 from spikewright.graph import messages
+from spikewright.graph._evaluate import graph_of
 from spikewright.graph.build import Reasoning, build_reasoning
 from spikewright.graph.config import configure_reasoning
-from spikewright.graph.evaluate import graph_of
 from spikewright.graph.messages import Credit, Spikes
 from spikewright.graph.models import GRSNN, grsnn
 from spikewright.graph.questions import Questions, loss_of

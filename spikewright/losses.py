@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spikewright.criterion import Criterion, applied, check_criterion
+from spikewright._util.criterion import Criterion, applied, check_criterion
+from spikewright._util.real_numbers import real_type
+from spikewright._util.text import counted
 from spikewright.errors import ConfigError, IncompatibleRule, InputError, ShapeError
-from spikewright.real_numbers import real_type
-from spikewright.text import counted
 
 LossOf = Literal["any", "steps", "rate"]
 """What the loss of a rule may be: anything, a sum over steps, or a function of the mean output."""

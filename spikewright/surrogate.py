@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikewright.arguments import check_number
+from spikewright._util.arguments import check_number
+from spikewright._util.returned import wrong
 from spikewright.errors import ConfigError
-from spikewright.returned import wrong
 
 
 class _Spike(torch.autograd.Function):

@@ -10,14 +10,14 @@ import torch
 from spikewright import data as datasets
 from spikewright.continual import Course, build_course, configure_course
 from spikewright.data import AUGMENTATIONS, Dataset, Split
+from spikewright.graph._evaluate import graph_of
 from spikewright.graph.build import MODELS as GRAPH_MODELS
 from spikewright.graph.build import resolved
 from spikewright.graph.config import configure_reasoning
 from spikewright.graph.data import graph_names, load_graph
-from spikewright.graph.evaluate import graph_of
 from spikewright.rules import HLOP
 from spikewright.train import configure
-from spikewright.train.build import build_network, build_rule
+from spikewright.train._build import build_network, build_rule
 from spikewright.train.components import LOSSES, MODELS, OPTIMIZERS, construct, options
 from spikewright.train.schedule import SCHEDULES
 

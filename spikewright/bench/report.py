@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from spikewright._util.text import aligned
 from spikewright.bench.measure import Spread, Times
-from spikewright.text import aligned
 
 
 @dataclass(frozen=True)

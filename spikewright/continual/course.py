@@ -13,12 +13,12 @@ from spikewright.data import Batches, Dataset, Split
 from spikewright.data.selection import balanced_order
 from spikewright.losses import Loss
 from spikewright.network import Network
+from spikewright.network.wiring import Wiring, module_name
 from spikewright.rules import ContinualRule, Naive
-from spikewright.train.build import Experiment, build_network, build_rule, components, device_named, load_data
+from spikewright.train._build import Experiment, build_network, build_rule, components, device_named, load_data
 from spikewright.train.components import LOSSES, OPTIMIZERS, RULES, choose, construct, defaults
 from spikewright.train.config import Config, Presentation, Tree
 from spikewright.train.schedule import SCHEDULES
-from spikewright.wiring import Wiring, module_name
 
 
 @dataclass

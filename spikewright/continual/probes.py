@@ -9,7 +9,7 @@ from spikewright.continual.course import Course
 from spikewright.continual.monitor import ContinualMonitor, Samples
 from spikewright.data import Dataset
 from spikewright.network import Network
-from spikewright.train.evaluate import evaluate
+from spikewright.train._evaluate import evaluate
 
 
 def measure(course: Course, index: int, last: Dataset) -> list[float]:

@@ -7,7 +7,7 @@ from statistics import fmean
 from types import MappingProxyType
 from typing import Any
 
-from spikewright.text import aligned
+from spikewright._util.text import aligned
 
 Values = Mapping[str, Any]
 """One value for every hyper-parameter."""

@@ -1,5 +1,7 @@
 """Reasoning over graphs with spikes and delays, and how well it is done."""
 
+from spikewright.graph._evaluate import evaluate as evaluate
+from spikewright.graph._evaluate import graph_of as graph_of
 from spikewright.graph.classification import auroc as auroc
 from spikewright.graph.classification import average_precision as average_precision
 from spikewright.graph.data import GraphData as GraphData
@@ -7,8 +9,6 @@ from spikewright.graph.data import Split as Split
 from spikewright.graph.data import graph_names as graph_names
 from spikewright.graph.data import load_graph as load_graph
 from spikewright.graph.energy import energy_of as energy_of
-from spikewright.graph.evaluate import evaluate as evaluate
-from spikewright.graph.evaluate import graph_of as graph_of
 from spikewright.graph.known import KnownAnswers as KnownAnswers
 from spikewright.graph.models import GRSNN as GRSNN
 from spikewright.graph.models import LinkScorer as LinkScorer

@@ -13,7 +13,7 @@ from spikewright.graph.data import GraphData, load_graph
 from spikewright.graph.models import GRSNN, LinkScorer, NBFNet
 from spikewright.graph.models.grsnn import PLUS
 from spikewright.graph.questions import Asker
-from spikewright.train.build import device_named
+from spikewright.train._build import device_named
 from spikewright.train.components import OPTIMIZERS, choose, construct, defaults
 from spikewright.train.config import Tree
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from spikewright.delays import DelayGrad, kernel_slope, slope_shares
 from spikewright.kernels import native
+from spikewright.kernels.delays import DelayGrad, kernel_slope, slope_shares
 from spikewright.kernels.operators import surrogate_number
 from spikewright.surrogate import Sigmoid, Surrogate, slope_at
 

@@ -6,14 +6,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spikewright._util.trial import evaluating
+from spikewright.graph._evaluate import graph_of
 from spikewright.graph.data import GraphData
-from spikewright.graph.evaluate import graph_of
 from spikewright.graph.messages import Spikes, arriving
 from spikewright.graph.models import GRSNN, LinkScorer, NBFNet
 from spikewright.graph.questions import both_ways
 from spikewright.graph.structure import RelationalGraph
 from spikewright.metrics.operations import Operations
-from spikewright.trial import evaluating
 
 LAYERS = 6
 """Of the NBFNet that everything is compared with."""

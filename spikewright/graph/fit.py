@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from spikewright.errors import CheckpointError, NotFinite
+from spikewright.graph._evaluate import evaluate, graph_of
 from spikewright.graph.build import Reasoning
 from spikewright.graph.energy import energy_of
-from spikewright.graph.evaluate import evaluate, graph_of
 from spikewright.graph.questions import Questions, loss_of
 from spikewright.train import checkpoint
 from spikewright.train.log import Reporter, Silent, Table

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from spikewright._util.trial import evaluating
 from spikewright.errors import ConfigError, InputError
+from spikewright.graph._evaluate import graph_of
 from spikewright.graph.data import GraphData, Split
-from spikewright.graph.evaluate import graph_of
 from spikewright.graph.models import GRSNN, LinkScorer
 from spikewright.graph.structure import RelationalGraph
 from spikewright.surrogate import Surrogate
-from spikewright.trial import evaluating
 
 INVERSE = "^-1"
 """Behind the name of a relation: the same relation, from tail to head."""

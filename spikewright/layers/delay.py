@@ -6,8 +6,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from spikewright.delays import DelayGrad, check_delay_grad, delayed, kernel_slope, shares, slope, straight_through
 from spikewright.errors import ConfigError, OutsideRun, ShapeError
+from spikewright.kernels.delays import (
+    DelayGrad,
+    check_delay_grad,
+    delayed,
+    kernel_slope,
+    shares,
+    slope,
+    straight_through,
+)
 from spikewright.kernels.layout import precision
 from spikewright.temporal import SiteState, Temporal
 
@@ -17,8 +25,8 @@ class SynapticDelay(Temporal):
 
     :math:`d = \mathrm{round}(\delta)`, half to even, and :math:`\delta = \beta\,\sigma(\theta)` with a parameter
     :math:`\theta` per channel and the longest delay :math:`\beta`.  What the delays learn from stands in
-    `spikewright.delays`.  Rules that cut credit between steps let the error through where `d` is 0 only; the delays
-    themselves still learn from the error of each step.
+    `spikewright.kernels.delays`.  Rules that cut credit between steps let the error through where `d` is 0 only; the
+    delays themselves still learn from the error of each step.
 
     Args:
         shape: Number of channels (axis 1 of `[batch, channel, ...]`), or a shape that broadcasts to `[*feature]`.
@@ -28,8 +36,8 @@ class SynapticDelay(Temporal):
         delay_grad: "finite_difference" takes what one more step of delay would change, and suits every neuron; "exact"
             the derivative of the response of the `AlphaLIF` that the spikes reach; "reference" is the authors' code.
         tau: Time constant of that `AlphaLIF`, for "exact" and "reference".
-        rounding: With `False` a delay lies between two steps and is shared by both, see `spikewright.delays.shares`;
-            the gradient is then that of the forward pass.
+        rounding: With `False` a delay lies between two steps and is shared by both, see
+            `spikewright.kernels.delays.shares`; the gradient is then that of the forward pass.
 
     Raises:
         ConfigError: An argument is out of range; "exact" or "reference" have no `tau`, or another has one; or

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from spikewright.real_numbers import real_type
+from spikewright._util.real_numbers import real_type
 from spikewright.temporal import SiteState, Temporal
 
 

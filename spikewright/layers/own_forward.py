@@ -13,10 +13,10 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.dropout import _DropoutNd
 
 from spikewright.errors import NetworkError
-from spikewright.interception import Interception, Interceptions
 from spikewright.layers.batch_norm import JOINT, PER_STEP
 from spikewright.layers.calls import DROPOUT_PARSERS, NORM_PARSERS, DropoutCall, NormCall
 from spikewright.layers.dropout import SharedDropout, StepDropout
+from spikewright.synapses.interception import Interception, Interceptions
 from spikewright.temporal import Temporal
 
 Forward = Callable[[Tensor], Tensor]

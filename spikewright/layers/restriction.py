@@ -24,9 +24,9 @@ from torch.nn import functional as F
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.parametrize import register_parametrization
 
+from spikewright._util.real_numbers import real_type
 from spikewright.errors import ConfigError
 from spikewright.layers.weight_standardization import ScaledWSConv2d, ScaledWSLinear
-from spikewright.real_numbers import real_type
 
 Layer = TypeVar("Layer", bound=nn.Module)
 Size = tuple[int, ...]

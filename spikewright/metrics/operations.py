@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from spikewright.real_numbers import as_real
+from spikewright._util.real_numbers import as_real
 
 if TYPE_CHECKING:
-    from spikewright.operations import Operation
+    from spikewright.synapses.operations import Operation
 
 ADDITION_PJ = 0.9
 MULTIPLICATION_PJ = 4.6

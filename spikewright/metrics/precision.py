@@ -6,7 +6,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from spikewright.real_numbers import is_continuous, real_type
+from spikewright._util.real_numbers import is_continuous, real_type
 
 
 class Precisions(TorchDispatchMode):

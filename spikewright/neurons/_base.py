@@ -6,12 +6,12 @@ from typing import ClassVar, get_args
 import torch
 from torch import Tensor
 
-from spikewright.arguments import check_number
-from spikewright.elementwise import check_elementwise
+from spikewright._util.arguments import check_number
 from spikewright.errors import ConfigError, OutsideRun, ShapeError, nearest
 from spikewright.kernels.layout import precision
 from spikewright.kernels.lif import Reset, lif_scan
 from spikewright.neurons._dynamics import UNKNOWN, Dynamics
+from spikewright.neurons._elementwise import check_elementwise
 from spikewright.surrogate import Surrogate
 from spikewright.temporal import SiteState, Temporal, generators_by_step
 

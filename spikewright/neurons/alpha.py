@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from spikewright.arguments import check_number
+from spikewright._util.arguments import check_number
 from spikewright.errors import ConfigError
 from spikewright.kernels.layout import precision
 from spikewright.kernels.lif import Reset

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList, is_parametrized
 
-from spikewright.arguments import check_number
+from spikewright._util.arguments import check_number
 from spikewright.errors import ConfigError
 from spikewright.neurons._base import Neuron
 from spikewright.surrogate import Sigmoid, Surrogate

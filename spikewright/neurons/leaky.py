@@ -6,7 +6,7 @@ from typing import Any, Self, cast
 import torch
 from torch import Tensor, nn
 
-from spikewright.arguments import is_numeric, shown
+from spikewright._util.arguments import is_numeric, shown
 from spikewright.errors import ConfigError
 from spikewright.kernels.layout import precision
 from spikewright.kernels.lif import Reset

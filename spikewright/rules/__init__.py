@@ -1,6 +1,5 @@
 """Learning rules, one a file; the file is the paper."""
 
-from spikewright.rules._around import ContinualRule as ContinualRule
 from spikewright.rules._base import Rule as Rule
 from spikewright.rules._base import Update as Update
 from spikewright.rules._base import fresh_copy as fresh_copy
@@ -11,19 +10,20 @@ from spikewright.rules._chunk import steps_at_once as steps_at_once
 from spikewright.rules._cost import Cost as Cost
 from spikewright.rules._cost import Done as Done
 from spikewright.rules._online import OnlineRule as OnlineRule
-from spikewright.rules._projected import ProjectedRule as ProjectedRule
-from spikewright.rules._rate import RateRule as RateRule
 from spikewright.rules._traits import Traits as Traits
 from spikewright.rules.bptt import BPTT as BPTT
-from spikewright.rules.dsr import DSR as DSR
-from spikewright.rules.ewc import EWC as EWC
-from spikewright.rules.gpm import GPM as GPM
-from spikewright.rules.hlop import HLOP as HLOP
-from spikewright.rules.ide import IDE as IDE
-from spikewright.rules.lwf import LwF as LwF
-from spikewright.rules.naive import Naive as Naive
+from spikewright.rules.continual._around import ContinualRule as ContinualRule
+from spikewright.rules.continual._projected import ProjectedRule as ProjectedRule
+from spikewright.rules.continual.ewc import EWC as EWC
+from spikewright.rules.continual.gpm import GPM as GPM
+from spikewright.rules.continual.hlop import HLOP as HLOP
+from spikewright.rules.continual.lwf import LwF as LwF
+from spikewright.rules.continual.naive import Naive as Naive
+from spikewright.rules.continual.replay import Replay as Replay
 from spikewright.rules.opzo import OPZO as OPZO
 from spikewright.rules.ottt import OTTT as OTTT
-from spikewright.rules.replay import Replay as Replay
+from spikewright.rules.rates._rate import RateRule as RateRule
+from spikewright.rules.rates.dsr import DSR as DSR
+from spikewright.rules.rates.ide import IDE as IDE
+from spikewright.rules.rates.spide import SPIDE as SPIDE
 from spikewright.rules.sltt import SLTT as SLTT
-from spikewright.rules.spide import SPIDE as SPIDE

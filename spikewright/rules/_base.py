@@ -8,20 +8,20 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
+from spikewright._util.returned import wrong
 from spikewright.errors import ConfigError
 from spikewright.losses import Loss
 from spikewright.network import Network
-from spikewright.returned import wrong
+from spikewright.network.run import Run
+from spikewright.network.sites import Sites
+from spikewright.network.wiring import Wiring
 from spikewright.rules._batch import Backward, Batch, differentiable, plain_backward
 from spikewright.rules._check import check
 from spikewright.rules._chunk import Chunk, check_chunk
 from spikewright.rules._cost import Cost, Done
 from spikewright.rules._traits import Traits
-from spikewright.run import Run
-from spikewright.sites import Sites
 from spikewright.solvers import Report
 from spikewright.temporal import State
-from spikewright.wiring import Wiring
 
 
 @dataclass(frozen=True)

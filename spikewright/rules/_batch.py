@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from spikewright._util.returned import described
 from spikewright.errors import ExtensionError, IncompatibleRule, InputError
-from spikewright.hooks import Hooks
 from spikewright.losses import Loss
 from spikewright.network import Network
-from spikewright.returned import described
+from spikewright.network.hooks import Hooks
+from spikewright.network.run import Run
+from spikewright.network.wiring import Wiring
 from spikewright.rules._check import check
-from spikewright.run import Run
 from spikewright.temporal import State
-from spikewright.wiring import Wiring
 
 if TYPE_CHECKING:
     from spikewright.rules._base import Rule, Update

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from spikewright.arguments import check_tensor
+from spikewright._util.arguments import check_tensor
+from spikewright._util.real_numbers import is_continuous
 from spikewright.errors import ConfigError, IncompatibleRule, InputError
-from spikewright.holding import exclusively
 from spikewright.losses import Loss
 from spikewright.network import Network
-from spikewright.real_numbers import is_continuous
-from spikewright.resuming import check_state
+from spikewright.network.holding import exclusively
+from spikewright.network.resuming import check_state
 from spikewright.rules._chunk import steps_at_once
 from spikewright.temporal import State, is_static
 

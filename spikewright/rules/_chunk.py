@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from spikewright._util.text import size_in_bytes
 from spikewright.errors import ConfigError
-from spikewright.text import size_in_bytes
-from spikewright.wiring import Wiring
+from spikewright.network.wiring import Wiring
 
 if TYPE_CHECKING:
     from spikewright.rules._base import Rule

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from spikewright.metrics.operations import Operations, Work
+from spikewright.network.wiring import Wiring
 from spikewright.solvers import Report
-from spikewright.wiring import Wiring
 
 
 @dataclass(frozen=True)

@@ -8,25 +8,25 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from spikewright._util.real_numbers import is_continuous, real_type
 from spikewright.errors import ConfigError
-from spikewright.hooks import Hooks
 from spikewright.metrics.operations import Operations
 from spikewright.network import Network
-from spikewright.real_numbers import is_continuous, real_type
+from spikewright.network.hooks import Hooks
+from spikewright.network.sites import Sites
+from spikewright.network.wiring import Synapse, Wiring
 from spikewright.rules._base import Rule, Update
 from spikewright.rules._batch import Batch
 from spikewright.rules._chunk import Chunk, steps_at_once
 from spikewright.rules._cost import Cost, Done
 from spikewright.rules._traits import Traits
 from spikewright.rules._weight_hooks import WeightHooks
-from spikewright.sites import Sites
 from spikewright.spatial import BP, Local, Spatial
 from spikewright.spatial._credit import Credit
 from spikewright.spatial._targets import reached
 from spikewright.spatial.direct import Direct
-from spikewright.synapse import SynapticInput
+from spikewright.synapses.synapse import SynapticInput
 from spikewright.temporal import SiteState
-from spikewright.wiring import Synapse, Wiring
 
 
 @dataclass(frozen=True)

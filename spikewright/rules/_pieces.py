@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from spikewright.real_numbers import is_continuous
+from spikewright._util.real_numbers import is_continuous
+from spikewright._util.snapshot import PutBack, Snapshot, random_state
+from spikewright._util.trial import own_weights
+from spikewright.network.run import Run
 from spikewright.rules._batch import Batch, nothing_moves
-from spikewright.run import Run
-from spikewright.snapshot import PutBack, Snapshot, random_state
 from spikewright.temporal import State
-from spikewright.trial import own_weights
 
 
 @dataclass(frozen=True)

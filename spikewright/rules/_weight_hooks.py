@@ -5,11 +5,11 @@ from collections.abc import Callable
 from torch import Tensor
 
 from spikewright.errors import NetworkError
-from spikewright.hooks import Hooks
-from spikewright.operations import Operation
-from spikewright.synapse import SynapticInput, check_arrival
+from spikewright.network.hooks import Hooks
+from spikewright.network.wiring import Synapse, Wiring
+from spikewright.synapses.operations import Operation
+from spikewright.synapses.synapse import SynapticInput, check_arrival
 from spikewright.temporal import SiteState
-from spikewright.wiring import Synapse, Wiring
 
 OnWeight = Callable[[Synapse, Tensor, SiteState], tuple[SynapticInput, SiteState]]
 """(layer, its input `[time, batch, *feature]`, carried) -> what is transmitted, and what is carried on."""

@@ -6,13 +6,13 @@ from dataclasses import replace
 import torch
 
 from spikewright.metrics.operations import Operations
+from spikewright.network.wiring import Wiring
 from spikewright.rules._base import Rule, Update
 from spikewright.rules._batch import Batch
 from spikewright.rules._chunk import Chunk, steps_at_once
 from spikewright.rules._cost import Cost, Done
 from spikewright.rules._pieces import Pieces
 from spikewright.rules._traits import Traits
-from spikewright.wiring import Wiring
 
 
 class BPTT(Rule):

@@ -7,15 +7,15 @@ from torch import Tensor
 from spikewright.errors import IncompatibleRule
 from spikewright.kernels.trace import trace_scan
 from spikewright.metrics.operations import Operations
+from spikewright.network.sites import Sites
+from spikewright.network.wiring import Synapse, Wiring
 from spikewright.neurons import Dynamics, Neuron
 from spikewright.rules._chunk import Chunk
 from spikewright.rules._cost import Cost, Done
 from spikewright.rules._online import OnlineRule
-from spikewright.sites import Sites
 from spikewright.spatial import BP, Local, Spatial
-from spikewright.synapse import SynapticInput
+from spikewright.synapses.synapse import SynapticInput
 from spikewright.temporal import SiteState
-from spikewright.wiring import Synapse, Wiring
 
 
 class OTTT(OnlineRule):

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from spikewright.errors import ConfigError
+from spikewright.network.wiring import Wiring
 from spikewright.rules._base import Update
 from spikewright.rules._batch import Batch
 from spikewright.rules._chunk import Chunk
 from spikewright.rules._cost import Cost, Done
 from spikewright.rules._online import OnlineRule, Segment
 from spikewright.spatial import BP, Local, Spatial
-from spikewright.wiring import Wiring
 
 
 class SLTT(OnlineRule):

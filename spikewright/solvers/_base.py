@@ -18,8 +18,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from spikewright._util.returned import wrong
 from spikewright.errors import ConfigError
-from spikewright.returned import wrong
 
 Map = Callable[[Tensor], Tensor]
 """A linear map of `[problem, size]`, which leaves problems apart."""

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from spikewright.errors import ConfigError
 from spikewright.kernels.layout import precision
-from spikewright.rates import of_samples, sum_of_weights
+from spikewright.network.rates import of_samples, sum_of_weights
 from spikewright.solvers._base import Adjoint, Report, Solver, gradients, pulled
 
 

@@ -7,9 +7,9 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
-from spikewright.real_numbers import as_real, is_continuous
+from spikewright._util.real_numbers import as_real, is_continuous
+from spikewright.network.wiring import Synapse, Wiring
 from spikewright.spatial._noise import Noise
-from spikewright.wiring import Synapse, Wiring
 
 Route = Literal["output", "penultimate"]
 """Where errors start from: the output, or what arrives at the readout, which matters where there are many outputs."""

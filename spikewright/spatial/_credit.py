@@ -9,21 +9,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spikewright._util.real_numbers import check_real, real_type
+from spikewright._util.returned import wrong
 from spikewright.errors import IncompatibleRule, NetworkError
-from spikewright.hooks import Hooks
-from spikewright.operations import Operation
-from spikewright.real_numbers import check_real, real_type
-from spikewright.returned import wrong
-from spikewright.run import Run
+from spikewright.network.hooks import Hooks
+from spikewright.network.run import Run
+from spikewright.network.wiring import Wiring
 from spikewright.spatial import _dual as dual
 from spikewright.spatial._base import Lesson, Reach, Spatial, Target
 from spikewright.spatial._noise import Draws, Position, joined
 from spikewright.spatial._rows import by_sample
 from spikewright.spatial._targets import OUTPUT, PENULTIMATE
 from spikewright.spatial.local import Local
-from spikewright.synapse import SynapticInput
+from spikewright.synapses.operations import Operation
+from spikewright.synapses.synapse import SynapticInput
 from spikewright.temporal import SiteState
-from spikewright.wiring import Wiring
 
 
 class Credit(Hooks):

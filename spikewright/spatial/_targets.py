@@ -3,9 +3,9 @@
 import math
 
 from spikewright.errors import IncompatibleRule
+from spikewright.network.wiring import Wiring
 from spikewright.spatial._base import Reach, Route
 from spikewright.spatial.local import Local
-from spikewright.wiring import Wiring
 
 OUTPUT, PENULTIMATE = "output", "penultimate"
 """Names among targets: the network's output, and what arrives at its readout."""

@@ -10,12 +10,12 @@ from typing import Any, ClassVar, get_args
 import torch
 from torch import Tensor
 
+from spikewright._util.matrices import Matrices
+from spikewright._util.returned import wrong
 from spikewright.errors import ConfigError, nearest
-from spikewright.matrices import Matrices
-from spikewright.returned import wrong
+from spikewright.network.wiring import Wiring
 from spikewright.spatial._base import Lesson, Reach, Route, Spatial
 from spikewright.spatial._noise import keyed_generator, one_block
-from spikewright.wiring import Wiring
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ import math
 import torch
 from torch import Tensor
 
-from spikewright.matrices import Matrices
+from spikewright._util.matrices import Matrices
+from spikewright.network.wiring import Synapse, Wiring, module_name
 from spikewright.spatial._base import Reach, Spatial
 from spikewright.spatial._noise import keyed_generator
-from spikewright.wiring import Synapse, Wiring, module_name
 
 
 class BP(Spatial):

@@ -6,9 +6,9 @@ from typing import Literal, get_args
 
 from torch import Tensor, nn
 
+from spikewright._util.text import as_key
 from spikewright.errors import ConfigError, IncompatibleRule, nearest
-from spikewright.text import as_key
-from spikewright.wiring import Wiring
+from spikewright.network.wiring import Wiring
 
 Below = Literal["both", "only"]
 

@@ -7,12 +7,12 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from spikewright._util.matrices import Matrices
 from spikewright.errors import ConfigError, nearest
-from spikewright.matrices import Matrices
+from spikewright.network.wiring import Wiring
 from spikewright.spatial._base import Lesson, Reach, Route, Spatial
 from spikewright.spatial._noise import Law, Noise, Position
 from spikewright.spatial.direct import DFA, Direct, Moment
-from spikewright.wiring import Wiring
 
 
 class ZO(Spatial):

@@ -4,11 +4,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spikewright.certify import certify
 from spikewright.errors import IncompatibleRule
 from spikewright.losses import OnRate, PerStep
 from spikewright.network import Network
 from spikewright.neurons import Dynamics
+from spikewright.reports.gradient_check import certify
 from spikewright.rules import DSR, OTTT, Rule
 from spikewright.testing._cell import BATCH, STEPS, Cell, differentiated, run
 

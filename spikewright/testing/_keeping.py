@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from spikewright.errors import SpikewrightError
-from spikewright.plan import plan
+from spikewright.reports.memory_profile import plan
 from spikewright.rules import Rule, Traits, fresh_copy
 from spikewright.testing._trials import Trial, copied
 from spikewright.testing.contracts import Contract

@@ -5,10 +5,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from spikewright.certify import certify
 from spikewright.errors import SpikewrightError
-from spikewright.hooks import Hooks
 from spikewright.losses import Loss
+from spikewright.network.hooks import Hooks
+from spikewright.reports.gradient_check import certify
 from spikewright.rules import HLOP, Batch, ContinualRule
 from spikewright.testing._trials import Trial, different_chunks
 from spikewright.testing.contracts import Contract

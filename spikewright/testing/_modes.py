@@ -2,9 +2,9 @@
 
 import torch
 
+from spikewright._util.returned import check_scan
 from spikewright.errors import ExtensionError
 from spikewright.neurons import Dynamics
-from spikewright.returned import check_scan
 from spikewright.testing._cell import BATCH, STEPS, Cell, differentiated, run
 
 

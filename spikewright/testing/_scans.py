@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from spikewright.errors import NetworkError
+from spikewright.network.sites import check_forward
 from spikewright.neurons import Neuron
-from spikewright.sites import check_forward
 from spikewright.testing._cell import STEPS, Cell, differentiated, run
 from spikewright.testing.contracts import Table
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from spikewright.errors import NotFinite
-from spikewright.train.build import Experiment
+from spikewright.train._build import Experiment
 from spikewright.train.diagnose import finite, first_not_finite
 from spikewright.train.distributed import Ranks, average_buffers, average_gradients
 

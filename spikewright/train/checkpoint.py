@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spikewright._util.real_numbers import as_real
 from spikewright.errors import CheckpointError, ConfigError
-from spikewright.real_numbers import as_real
 
 FORMAT = "spikewright-checkpoint-1"
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from spikewright.network import Network
-from spikewright.operations import Operation
+from spikewright.synapses.operations import Operation
 
 
 class _FirstBad:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, distributed, nn
 
-from spikewright.real_numbers import as_real, is_continuous
+from spikewright._util.real_numbers import as_real, is_continuous
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from spikewright.errors import CheckpointError
-from spikewright.train.build import Experiment
+from spikewright.train._build import Experiment
 from spikewright.train.log import Row
 
 

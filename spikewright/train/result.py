@@ -7,9 +7,9 @@ import numpy
 import torch
 
 import spikewright
-from spikewright.energy import Energy
-from spikewright.train.build import Experiment
-from spikewright.train.evaluate import Score
+from spikewright.reports.energy_estimate import Energy
+from spikewright.train._build import Experiment
+from spikewright.train._evaluate import Score
 from spikewright.train.progress import Progress
 
 

@@ -8,7 +8,7 @@ from spikewright.bench.contenders import Step
 from spikewright.bench.measure import ChildFailed
 from spikewright.bench.settings import Settings
 from spikewright.bench.task import Task
-from spikewright.bench.workloads.memory import table
+from spikewright.bench.workloads._memory import table
 from tests.bench.fakes import Fake, Hungry, Keeping, Nothing
 
 QUICK = Settings(quick=True)

@@ -50,7 +50,7 @@ def copied(trial: Trial) -> Trial:
 def test_every_workload_runs_and_is_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys.modules["spikewright.bench.workloads.memory"], "measure_apart", one_apart)
+    monkeypatch.setattr(sys.modules["spikewright.bench.workloads._memory"], "measure_apart", one_apart)
     file, state = tmp_path / "bench.json", torch.get_rng_state()
     assert main(["bench", "--quick", "--seed", "3", "--json", str(file)]) == 0
     assert torch.equal(torch.get_rng_state(), state)

@@ -7,17 +7,17 @@ import pytest
 import torch
 from torch import nn
 
+from spikewright.bench._run import run
 from spikewright.bench.contenders import FLOOR, OURS, PeerBPTT, Ruled
 from spikewright.bench.peers import EVERYONE, Peer
 from spikewright.bench.report import Table
-from spikewright.bench.run import run
 from spikewright.bench.settings import Settings
 from spikewright.bench.task import Spikes, Task, calibrate
 from spikewright.rules import BPTT
 from tests.bench.fakes import Twin
 
-layer_module: ModuleType = import_module("spikewright.bench.workloads.layer")
-linear_module: ModuleType = import_module("spikewright.bench.workloads.linear")
+layer_module: ModuleType = import_module("spikewright.bench.workloads._layer")
+linear_module: ModuleType = import_module("spikewright.bench.workloads._linear")
 
 
 def tables(*workloads: str, **settings: object) -> list[Table]:

@@ -13,7 +13,7 @@ import pytest
 from spikewright.cli.__main__ import main
 from tests.train.support import SHORT, files, same, weights
 
-COMMAND = importlib.import_module("spikewright.cli.compare")
+COMMAND = importlib.import_module("spikewright.cli._compare")
 FLAGS = [*SHORT, "--rules", "bptt, sltt:k=2", "--seeds", "2", "--set", "optimizer.lr=0.02"]
 FOLDERS = ["bptt-seed0", "bptt-seed1", "sltt-k-2-seed0", "sltt-k-2-seed1"]
 

@@ -10,8 +10,8 @@ import torch
 from spikewright.cli import explain
 from spikewright.cli.__main__ import main
 from spikewright.graph import load_graph
+from spikewright.graph._evaluate import graph_of
 from spikewright.graph.data import GraphData
-from spikewright.graph.evaluate import graph_of
 from spikewright.graph.models import NBFNet
 from spikewright.graph.paths import explain as paths_of
 from spikewright.train.checkpoint import load

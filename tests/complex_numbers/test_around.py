@@ -10,7 +10,7 @@ from spikewright.layers import Feedback, operator_norm, restrict_frobenius, rest
 from spikewright.metrics.operations import SynapseCounter
 from spikewright.network import Network
 from spikewright.neurons import LIF
-from spikewright.plan import plan
+from spikewright.reports.memory_profile import plan
 from spikewright.rules import BPTT, EWC, OTTT, SLTT
 from spikewright.rules._cost import Done
 from spikewright.spatial import FA

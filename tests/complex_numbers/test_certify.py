@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from spikewright.certify import certify
+from spikewright._util.real_numbers import in_double
 from spikewright.metrics.precision import Precisions
 from spikewright.network import Network
 from spikewright.neurons import LIF
-from spikewright.real_numbers import in_double
+from spikewright.reports.gradient_check import certify
 from spikewright.rules import BPTT
 from tests.complex_numbers.support import CE, CLASSES, INPUTS, WIDTH, C, data, deep, drawn, read, turned
 

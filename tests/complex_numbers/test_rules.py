@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spikewright.certify import certify
 from spikewright.errors import IncompatibleRule, InputError, NetworkError
 from spikewright.layers import Feedback
 from spikewright.layers.delay import SynapticDelay
 from spikewright.losses import OnRate, PerStep
 from spikewright.network import Network
 from spikewright.neurons import IF, LIF
+from spikewright.reports.gradient_check import certify
 from spikewright.rules import BPTT, DSR, EWC, GPM, HLOP, IDE, OPZO, OTTT, SLTT, SPIDE, LwF, Replay, Rule
 from spikewright.spatial import DFA, DKP, FA, ZO, Local, SignSymmetric
 from tests.complex_numbers.support import (

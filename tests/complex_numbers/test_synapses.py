@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spikewright.errors import ExtensionError
-from spikewright.operations import Operation
-from spikewright.synapse import Intercept, SynapticInput, check_arrival, transmit
+from spikewright.synapses.operations import Operation
+from spikewright.synapses.synapse import Intercept, SynapticInput, check_arrival, transmit
 
 STEPS, BATCH = 3, 2
 Call = Callable[[Tensor, Tensor, Tensor], Tensor]

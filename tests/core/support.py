@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spikewright.certify import Certificate, certify
 from spikewright.losses import PerStep
 from spikewright.network import Network
 from spikewright.neurons import LIF
+from spikewright.reports.gradient_check import Certificate, certify
 from spikewright.rules import OTTT, Rule
 from tests.oracles.draw import sample
 

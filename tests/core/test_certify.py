@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spikewright.certify import certify
 from spikewright.errors import IncompatibleRule, InputError
 from spikewright.losses import OnRate
 from spikewright.network import Network
+from spikewright.network.wiring import Wiring
 from spikewright.neurons import LIF
+from spikewright.reports.gradient_check import certify
 from spikewright.rules import BPTT, OTTT, SLTT
-from spikewright.wiring import Wiring
 from tests.catalogue import STEPWISE, Entry
 from tests.core.support import CE, Lambda, certificate, lively, two_layers
 from tests.nets import sample

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from spikewright.certify import Certificate, certify
 from spikewright.metrics.precision import Precisions
 from spikewright.network import Network
+from spikewright.network.wiring import Wiring
 from spikewright.neurons import LIF
+from spikewright.reports.gradient_check import Certificate, certify
 from spikewright.rules import BPTT, OTTT, SLTT, Rule
-from spikewright.wiring import Wiring
 from tests.core.support import CE
 
 LOW = [torch.float16, torch.bfloat16]

@@ -12,9 +12,9 @@ from torch.nn import functional as F
 
 import spikewright as sw
 from spikewright.dataflow import RANDOM, Bend, Dataflow
-from spikewright.operations import Operation
-from spikewright.run import Run
-from spikewright.sites import find_sites
+from spikewright.network.run import Run
+from spikewright.network.sites import find_sites
+from spikewright.synapses.operations import Operation
 from tests.core.support import Doubled, Lambda, lively
 
 W = torch.linspace(-1, 1, 15, dtype=torch.float64).view(3, 5)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from spikewright.delays import kernel_slope
 from spikewright.errors import ConfigError, IncompatibleRule, OutsideRun, ShapeError
+from spikewright.kernels.delays import kernel_slope
 from spikewright.layers import Feedback, SynapticDelay
 from spikewright.network import Network
 from spikewright.neurons import IF, LIF, AlphaLIF

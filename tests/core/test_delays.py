@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from spikewright.delays import check_delay_grad, delayed, kernel_slope, shares, slope, straight_through
 from spikewright.errors import ConfigError
+from spikewright.kernels.delays import check_delay_grad, delayed, kernel_slope, shares, slope, straight_through
 from tests.oracles.delay import epsilon, kappa, slope_at
 
 PAST, STEPS = 5, 9

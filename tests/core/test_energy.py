@@ -5,12 +5,12 @@ import torch
 from torch import Tensor, nn
 
 import spikewright as sw
-from spikewright.energy import energy
 from spikewright.losses import OnRate
 from spikewright.metrics import Operations, SynapseCounter
 from spikewright.network import Network
 from spikewright.neurons import IF
-from spikewright.operations import Convolution, Linear
+from spikewright.reports.energy_estimate import energy
+from spikewright.synapses.operations import Convolution, Linear
 from tests.core.support import CE
 
 X = torch.tensor([[[1.0, 0.5, 0.0]], [[0.25, 0.5, 1.0]]], dtype=torch.float64)

@@ -12,11 +12,11 @@ from torch.nn.utils.parametrizations import weight_norm
 from torch.utils.flop_counter import FlopCounterMode
 
 from spikewright import rules
-from spikewright.energy import Energy, energy
 from spikewright.losses import OnRate, PerStep
 from spikewright.metrics import Operations
 from spikewright.network import Network
 from spikewright.neurons import LIF
+from spikewright.reports.energy_estimate import Energy, energy
 from spikewright.rules import BPTT, DSR, EWC, GPM, IDE, OTTT, SLTT, SPIDE, Rule
 from spikewright.spatial import DFA, DKP, OPZO, ZO, Local, SignSymmetric
 from spikewright.surrogate import Sigmoid

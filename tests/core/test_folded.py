@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from spikewright.folded import Folded
 from spikewright.metrics import SavedBytes
 from spikewright.network import Network
+from spikewright.network.folded import Folded
+from spikewright.network.run import Run
 from spikewright.neurons import LIF
 from spikewright.rules import BPTT, OTTT, SLTT, Batch, Rule
-from spikewright.run import Run
 from spikewright.temporal import SiteState
 from tests.core.support import CE, Lambda, lively
 from tests.nets import NETS, sample

@@ -12,7 +12,7 @@ from spikewright.losses import CrossEntropyMSE, Loss, OnRate, PerStep
 from spikewright.network import Network
 from spikewright.neurons import IF, LIF
 from spikewright.rules import BPTT, SLTT
-from spikewright.train.evaluate import evaluate
+from spikewright.train._evaluate import evaluate
 from tests.core.support import two_layers
 from tests.nets import sample
 from tests.rules.support import learn

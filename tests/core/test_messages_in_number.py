@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from spikewright._util.text import counted, kind_of
 from spikewright.errors import InputError
 from spikewright.network import Network
 from spikewright.neurons import LIF
 from spikewright.rules import OTTT
-from spikewright.text import counted, kind_of
 from tests.core.support import CE
 
 

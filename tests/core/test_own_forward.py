@@ -11,8 +11,8 @@ from spikewright.errors import IncompatibleRule, NetworkError
 from spikewright.losses import OnRate, PerStep
 from spikewright.network import Network
 from spikewright.neurons import LIF
-from spikewright.rate_norms import NormName
 from spikewright.rules import BPTT, DSR, OTTT, SLTT, Rule
+from spikewright.rules.rates.norms import NormName
 from tests.core.own_forwards import (
     JOINT,
     NATIVE,

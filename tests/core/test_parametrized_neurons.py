@@ -11,11 +11,11 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrizations, prune, weight_norm
 from torch.nn.utils.parametrize import register_parametrization, remove_parametrizations
 
-from spikewright.certify import certify
 from spikewright.layers import SynapticDelay
 from spikewright.losses import OnRate, PerStep
 from spikewright.network import Network
 from spikewright.neurons import DSRIF, DSRLIF, LIF
+from spikewright.reports.gradient_check import certify
 from spikewright.rules import BPTT, DSR, OTTT, SLTT, Rule
 from tests.oracles.machine import Params, Spike
 

@@ -21,14 +21,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
-from spikewright import holding
 from spikewright.errors import NetworkError
 from spikewright.layers import Feedback
 from spikewright.losses import PerStep
-from spikewright.network import Network
+from spikewright.network import Network, holding
+from spikewright.network.run import Run
 from spikewright.neurons import LIF
 from spikewright.rules import BPTT, OTTT
-from spikewright.run import Run
 from tests.core.running import WAIT, half_way, patched, sample, with_door
 from tests.core.support import Lambda, lively
 
@@ -87,7 +86,7 @@ def interrupted(at: int, body: Callable[[], Any]) -> bool:
     """Raise KeyboardInterrupt at the `at`-th place at which Python looks for signals; whether there are so many."""
     left, files = (
         at,
-        (holding.__file__, sys.modules["spikewright.answering"].__file__, sys.modules[Run.__module__].__file__),
+        (holding.__file__, sys.modules["spikewright.network.answering"].__file__, sys.modules[Run.__module__].__file__),
     )
 
     def profile(frame: FrameType, event: str, arg: object) -> None:

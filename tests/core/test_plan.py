@@ -7,7 +7,7 @@ from torch import nn
 from spikewright.errors import ConfigError
 from spikewright.metrics import SavedBytes
 from spikewright.network import Network
-from spikewright.plan import plan
+from spikewright.reports.memory_profile import plan
 from spikewright.rules import BPTT, DSR, OTTT, SLTT
 from tests.catalogue import RULES, Entry
 from tests.core.support import two_layers

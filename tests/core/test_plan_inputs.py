@@ -11,7 +11,7 @@ from spikewright.errors import ConfigError, InputError, ShapeError
 from spikewright.metrics import SavedBytes
 from spikewright.network import Network
 from spikewright.neurons import IF, LIF
-from spikewright.plan import plan
+from spikewright.reports.memory_profile import plan
 from spikewright.rules import BPTT, OTTT, SLTT, Rule, fresh_copy
 from tests.core.support import two_layers
 from tests.rules.support import loss_for

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from spikewright.network import Network
+from spikewright.network.rates import Mean, Record, mean, sum_of_weights
 from spikewright.neurons import IF, LIF, Neuron
 from spikewright.neurons.dsr import DSRLIF
-from spikewright.rates import Mean, Record, mean, sum_of_weights
 from tests.nets import NETS, sample
 
 CHANNELS = torch.tensor([0.0, 0.5, 1.0]).view(-1, 1, 1)

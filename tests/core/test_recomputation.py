@@ -11,12 +11,12 @@ from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 from torch.utils.checkpoint import checkpoint, checkpoint_sequential
 
 from spikewright import spatial
-from spikewright.certify import certify
 from spikewright.errors import IncompatibleRule, NetworkError
 from spikewright.losses import OnRate, PerStep
 from spikewright.network import Network
+from spikewright.network.probing import recomputation
 from spikewright.neurons import LIF
-from spikewright.probing import recomputation
+from spikewright.reports.gradient_check import certify
 from spikewright.rules import BPTT, DSR, GPM, HLOP, OTTT, SLTT, Rule
 from tests.core.support import lively
 

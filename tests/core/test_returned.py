@@ -9,15 +9,15 @@ from torch import Tensor, nn
 
 import spikewright as sw
 from spikewright.errors import ExtensionError, SpikewrightError
-from spikewright.hooks import Hooks
 from spikewright.losses import Loss
+from spikewright.network.hooks import Hooks
 from spikewright.neurons import LIF, Neuron
 from spikewright.rules import BPTT, IDE, OTTT, Naive, OnlineRule, RateRule, Rule, Traits, Update
 from spikewright.solvers import Iterative
 from spikewright.spatial import Spatial
 from spikewright.spatial.direct import Direct
 from spikewright.surrogate import Sigmoid, Surrogate
-from spikewright.synapse import SynapticInput
+from spikewright.synapses.synapse import SynapticInput
 from spikewright.temporal import SiteState, Temporal
 from tests.rules.support import loss_for
 
@@ -44,7 +44,10 @@ class Own(OnlineRule):
 ON_WEIGHT: dict[str, tuple[Callable[..., Any], str]] = {
     "a tensor": (lambda w, x, c: x, r"a SynapticInput and what it carries on.*returned a tensor \[1, 2, 4\]"),
     "nothing": (lambda w, x, c: None, "returned None"),
-    "no state": (lambda w, x, c: SynapticInput(x), r"returned a spikewright.synapse.SynapticInput\. Return both"),
+    "no state": (
+        lambda w, x, c: SynapticInput(x),
+        r"returned a spikewright.*\.SynapticInput\. Return both",
+    ),
     "in reverse": (lambda w, x, c: (c, SynapticInput(x)), r"returned \({}, a spikewright"),
     "a tensor and a state": (lambda w, x, c: (x, c), r"returned \(a tensor \[1, 2, 4\] of float64, {}\)"),
     "no dictionary": (lambda w, x, c: (SynapticInput(x), x[-1]), "returned"),

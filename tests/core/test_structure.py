@@ -5,6 +5,8 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from importlib import import_module
 from pathlib import Path
 
 import spikewright
@@ -14,28 +16,22 @@ ROOT = Path(spikewright.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
 LAYERS = [
-    ["errors", "text", "contents", "as_recorded", "uncompiled", "leaves"],
-    ["arguments", "complaints", "snapshot", "dataflow", "returned", "real_numbers"],
-    ["temporal", "trial", "surrogate", "metrics", "criterion"],
-    ["elementwise", "kernels", "operations", "folded", "holding", "interception", "foreign", "delays"],
-    ["answering", "neurons", "synapse", "layers", "losses"],
-    ["sites", "wiring", "rates", "stacked_norms", "hooks", "matrices"],
-    ["resuming", "solvers", "rate_norms"],
-    ["run"],
-    ["rate_graph"],
-    ["probing"],
+    ["errors", "temporal", "dataflow"],
+    ["_util"],
+    ["losses", "metrics", "surrogate", "synapses"],
+    ["kernels"],
+    ["layers", "neurons"],
     ["network"],
-    ["spatial", "subspaces"],
+    ["solvers", "spatial"],
     ["rules"],
-    ["certify", "plan", "energy"],
+    ["reports"],
     ["testing"],
-    ["bench"],
-    ["train"],
+    ["bench", "train"],
     ["continual", "graph"],
     ["plots"],
     ["cli"],
 ]
-"""Parts of the core from the ground up; a part imports what stands below it, or itself."""
+"""Rooms and loose files from the ground up; each imports what stands below it, or itself."""
 RANK = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 
 
@@ -79,16 +75,35 @@ def test_every_part_of_the_core_has_its_place() -> None:
     assert {part_of(name) for name in IMPORTS} - RANK.keys() <= {"", "data", "models", "__main__"}
 
 
+def test_the_loose_files_are_those_that_belong_to_no_room() -> None:
+    loose = {file.stem for file in ROOT.glob("*.py")}
+    assert loose == {"__init__", "__main__", "errors", "losses", "surrogate", "temporal"}
+
+
+def test_files_import_each_other_in_one_direction_too() -> None:
+    files = {name: {to if to in IMPORTS else to.rpartition(".")[0] for to in found} for name, found in IMPORTS.items()}
+    order = TopologicalSorter({name: found & IMPORTS.keys() - {name} for name, found in files.items()})
+    assert len(list(order.static_order())) == len(IMPORTS)
+
+
+def test_no_module_is_hidden_by_what_its_package_exports() -> None:
+    for name in IMPORTS:
+        package, _, own = name.rpartition(".")
+        if package and own not in ("__main__", "child") and "gpu" not in name:
+            module = import_module(name)
+            assert getattr(sys.modules[package], own) is module, name
+
+
 def test_imports_point_downwards() -> None:
     between = {(name, to) for name, to in INNER if part_of(name) in RANK and to in RANK and part_of(name) != to}
     assert {(name, to) for name, to in between if RANK[to] >= RANK[part_of(name)]} == set()
 
 
 def test_models_and_data_stand_beside_the_core() -> None:
-    below_network = {part for part in RANK if RANK[part] < RANK["run"]}
+    below_network = {part for part in RANK if RANK[part] < RANK["network"]}
     models = {(name, to) for name, to in INNER if part_of(name) == "models" and to != "models"}
     assert {to for _, to in models} <= below_network
-    assert {to for name, to in INNER if part_of(name) == "data"} <= {"data", "errors", "text"}
+    assert {to for name, to in INNER if part_of(name) == "data"} <= {"data", "errors", "_util"}
     core = {part for part in RANK if RANK[part] < RANK["train"]}
     assert {
         (name, to) for name, to in INNER if part_of(name) in core and to in ("data", "models", "cli", "plots")

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from spikewright.operations import Operation
-from spikewright.synapse import Intercept, SynapticInput, transmit
+from spikewright.synapses.operations import Operation
+from spikewright.synapses.synapse import Intercept, SynapticInput, transmit
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same'")  # torch, of its own copy of the input
 STEPS, BATCH = 2, 2

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
-from spikewright.certify import certify
 from spikewright.network import Network
 from spikewright.neurons import LIF
+from spikewright.reports.gradient_check import certify
 from spikewright.rules import OTTT
 from tests.core.support import CE, lively
 

@@ -13,12 +13,12 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
+from spikewright._util.uncompiled import uncompiled
 from spikewright.errors import NetworkError
 from spikewright.losses import OnRate, PerStep
 from spikewright.network import Network
 from spikewright.neurons import LIF
 from spikewright.rules import BPTT, DSR, OPZO, OTTT, Rule
-from spikewright.uncompiled import uncompiled
 from tests.core.running import half_way, patched, sample, together, with_door
 from tests.core.support import Lambda, two_layers
 

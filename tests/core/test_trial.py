@@ -15,16 +15,16 @@ from torch import Tensor, nn
 from torch.nn.utils import spectral_norm as spectral_norm_by_hook
 from torch.nn.utils.parametrizations import spectral_norm
 
-from spikewright.certify import certify
-from spikewright.energy import energy
+from spikewright._util.trial import restored, untouched
 from spikewright.errors import IncompatibleRule
 from spikewright.losses import OnRate
 from spikewright.network import Network
 from spikewright.neurons import DSRIF, LIF
-from spikewright.plan import plan
+from spikewright.reports.energy_estimate import energy
+from spikewright.reports.gradient_check import certify
+from spikewright.reports.memory_profile import plan
 from spikewright.rules import BPTT, DSR, EWC, IDE, OTTT, SLTT, Rule
 from spikewright.spatial import DFA, OPZO, Local
-from spikewright.trial import restored, untouched
 from tests.catalogue import RULES, Entry
 from tests.core.support import CE, lively
 from tests.nets import NETS, sample

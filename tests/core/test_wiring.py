@@ -5,9 +5,9 @@ import torch
 from torch import Tensor, nn
 
 from spikewright.network import Network
+from spikewright.network.wiring import Wiring
 from spikewright.neurons import LIF
 from spikewright.rules import BPTT, OTTT, SLTT
-from spikewright.wiring import Wiring
 from tests.core.support import Lambda, certificate, lively, promised
 from tests.nets import NETS, sample
 from tests.oracles.compare import assert_agree

@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from spikewright.graph._evaluate import graph_of
 from spikewright.graph.data.family import family
 from spikewright.graph.energy import cost_of_layers, cost_of_spikes, energy_of
-from spikewright.graph.evaluate import graph_of
 from spikewright.graph.models import GRSNN, NBFNet
 from spikewright.graph.structure import RelationalGraph
 from tests.graph.test_questions import citations

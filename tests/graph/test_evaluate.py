@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from spikewright.data.randomness import keyed_generator
+from spikewright.graph._evaluate import evaluate, graph_of
 from spikewright.graph.data import GraphData, Split, load_graph
 from spikewright.graph.data.family import family
-from spikewright.graph.evaluate import evaluate, graph_of
 from spikewright.graph.models import GRSNN, LinkScorer
 from spikewright.graph.open_world import KINDS
 from spikewright.graph.questions import known_answers, pairs

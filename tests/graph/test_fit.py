@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from spikewright.errors import CheckpointError, ConfigError, NotFinite
+from spikewright.graph._evaluate import evaluate, graph_of
 from spikewright.graph.build import Reasoning, build_reasoning
 from spikewright.graph.config import configure_reasoning
-from spikewright.graph.evaluate import evaluate, graph_of
 from spikewright.graph.fit import fit
 from spikewright.graph.questions import loss_of
 from spikewright.train.checkpoint import load

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from spikewright.errors import ConfigError, InputError
+from spikewright.graph._evaluate import graph_of
 from spikewright.graph.data import GraphData, Split
-from spikewright.graph.evaluate import graph_of
 from spikewright.graph.models import GRSNN, LinkScorer, NBFNet
 from spikewright.graph.paths import Path, WhereFired, edges_but_own, explain, relation_names
 from spikewright.graph.structure import RelationalGraph

@@ -9,18 +9,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from spikewright._util.trial import restored, untouched
 from spikewright.layers.restriction import SpectralRestriction
 from spikewright.losses import Loss
 from spikewright.network import Network
 from spikewright.neurons import LIF
-from spikewright.operations import Convolution, Linear, Operation
 from spikewright.rules import Rule, fresh_copy, ottt
 from spikewright.rules._online import OnlineRule
 from spikewright.spatial import _credit
-from spikewright.trial import restored, untouched
+from spikewright.synapses.operations import Convolution, Linear, Operation
 
 Patch = pytest.MonkeyPatch
-CERTIFY = import_module("spikewright.certify")
+CERTIFY = import_module("spikewright.reports.gradient_check")
 """The module: the package exports a function of that name."""
 
 

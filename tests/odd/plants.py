@@ -10,17 +10,17 @@ from torch import Tensor, nn
 
 from spikewright.dataflow import RANDOM, Dataflow, Dependences
 from spikewright.dataflow.schemas import Operator
+from spikewright.network.probing.reading import read_wiring
+from spikewright.network.probing.recorder import INPUT, NEURON, Recorder
+from spikewright.network.wiring import Wiring
 from spikewright.neurons import Neuron
-from spikewright.probing.reading import read_wiring
-from spikewright.probing.recorder import INPUT, NEURON, Recorder
-from spikewright.rules._around import ContinualRule
-from spikewright.rules._projected import ProjectedRule
-from spikewright.wiring import Wiring
+from spikewright.rules.continual._around import ContinualRule
+from spikewright.rules.continual._projected import ProjectedRule
 
 Patch = pytest.MonkeyPatch
 Plant = Callable[[Patch], None]
 
-PROBE = import_module("spikewright.probing.probe")
+PROBE = import_module("spikewright.network.probing._probe")
 """The module: the package exports a function of that name."""
 
 
@@ -57,7 +57,7 @@ def values_that_leave(patch: Patch) -> None:
 
 def every_backward_is_known(patch: Patch) -> None:
     """No backward pass in a graph is taken for one of others."""
-    patch.setattr(import_module("spikewright.probing.graph"), "_is_of_others", lambda node: False)
+    patch.setattr(import_module("spikewright.network.probing.graph"), "_is_of_others", lambda node: False)
 
 
 def no_hooks_on_gradients(patch: Patch) -> None:

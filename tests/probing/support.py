@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from spikewright.errors import NetworkError
 from spikewright.network import Network
+from spikewright.network.wiring import Wiring
 from spikewright.neurons import LIF
-from spikewright.wiring import Wiring
 
 F, T, N = 12, 4, 5
 """Features, steps and samples of the inputs here."""

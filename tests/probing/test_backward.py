@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from spikewright.certify import Certificate, certify
 from spikewright.network import Network
 from spikewright.neurons import LIF
+from spikewright.reports.gradient_check import Certificate, certify
 from spikewright.rules import BPTT, OTTT, SLTT, Rule
 from tests.core.support import CE, Lambda, promised, two_layers
 from tests.nets import sample

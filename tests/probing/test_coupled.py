@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from spikewright.certify import certify
 from spikewright.network import Network
 from spikewright.neurons import LIF
+from spikewright.reports.gradient_check import certify
 from spikewright.rules import BPTT, OTTT, SLTT, Rule
 from tests.core.support import CE, Lambda, promised
 from tests.probing.mixing import of

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as f
 
 from spikewright.layers import StepDropout
+from spikewright.network.probing.draws import Draws
 from spikewright.neurons import LIF
-from spikewright.probing.draws import Draws
 from tests.core.support import Lambda
 from tests.probing.mixing import of
 from tests.probing.support import F, around, wired

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from spikewright.certify import certify
 from spikewright.network import Network
+from spikewright.reports.gradient_check import certify
 from spikewright.rules import BPTT, OTTT, SLTT, Rule
 from tests.core.support import CE, promised, two_layers
 from tests.nets import sample

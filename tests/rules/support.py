@@ -12,10 +12,10 @@ from spikewright.errors import IncompatibleRule
 from spikewright.layers import StepDropout
 from spikewright.losses import Loss, OnRate, PerStep
 from spikewright.network import Network
+from spikewright.network.run import Run
 from spikewright.neurons import LIF
 from spikewright.rules import OnlineRule, Rule, Update
 from spikewright.rules._weight_hooks import WeightHooks
-from spikewright.run import Run
 from spikewright.temporal import State
 from tests.catalogue import RULES, Entry
 from tests.nets import NETS, sample

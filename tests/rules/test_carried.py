@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from spikewright.certify import certify
 from spikewright.layers import Feedback, JointBatchNorm1d, StepDropout, SynapticDelay
 from spikewright.network import Network
+from spikewright.reports.gradient_check import certify
 from spikewright.rules import OTTT, SLTT, OnlineRule
 from spikewright.spatial import DFA
 from spikewright.temporal import SiteState, Temporal

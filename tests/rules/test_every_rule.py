@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from spikewright.certify import certify
 from spikewright.network import Network
+from spikewright.reports.gradient_check import certify
 from spikewright.testing import different_chunks
 from tests.catalogue import CASES, Entry, everywhere
 from tests.nets import NETS, sample

@@ -9,7 +9,7 @@ from torch import distributed, nn
 
 from spikewright.network import Network
 from spikewright.neurons import LIF
-from spikewright.plan import plan
+from spikewright.reports.memory_profile import plan
 from tests.catalogue import RULES, Entry
 from tests.nets import NETS, sample
 from tests.oracles.compare import assert_agree

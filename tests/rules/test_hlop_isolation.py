@@ -10,7 +10,7 @@ from spikewright.errors import InputError
 from spikewright.network import Network
 from spikewright.rules import BPTT, DSR, HLOP, OTTT, SLTT, Batch, Rule
 from spikewright.rules._weight_hooks import WeightHooks
-from spikewright.subspaces.watch import Watch
+from spikewright.rules.continual.subspaces.watch import Watch
 from tests.nets import sample
 from tests.oracles.machine import Params
 from tests.rules.support import CE, assert_identical, collected

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from spikewright.network import Network
 from spikewright.rules import BPTT, DSR, HLOP, IDE, OTTT, SLTT, Rule
-from spikewright.subspaces import Lateral
+from spikewright.rules.continual.subspaces import Lateral
 from tests.nets import sample
 from tests.oracles.hlop import learned, patches
 from tests.oracles.machine import Params

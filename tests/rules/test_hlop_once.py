@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from spikewright.network import Network
 from spikewright.neurons import LIF
 from spikewright.rules import BPTT, DSR, GPM, HLOP, OTTT, SLTT, Rule
-from spikewright.subspaces import Subspace
+from spikewright.rules.continual.subspaces import Subspace
 from tests.nets import sample
 from tests.oracles.hlop import learned
 from tests.rules.support import CE, collected

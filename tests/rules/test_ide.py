@@ -17,8 +17,8 @@ from spikewright.models.feedback import FeedbackNet, Restriction
 from spikewright.network import Network
 from spikewright.neurons import IF, Neuron
 from spikewright.neurons.dsr import DSRIF
-from spikewright.rate_norms import NormName
 from spikewright.rules import DSR, IDE
+from spikewright.rules.rates.norms import NormName
 from spikewright.solvers import Anderson, Broyden, FixedPoint, Report
 from tests.nets import NETS, lif, sample
 from tests.oracles import rate

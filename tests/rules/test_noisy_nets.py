@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spikewright.certify import certify
 from spikewright.network import Network
+from spikewright.reports.gradient_check import certify
 from tests.catalogue import STEPWISE, Entry
 from tests.nets import sample
 from tests.oracles.compare import assert_agree

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from spikewright.certify import certify
 from spikewright.network import Network
 from spikewright.neurons import LIF
+from spikewright.reports.gradient_check import certify
 from spikewright.rules import BPTT, DSR, HLOP, IDE, OTTT, SLTT, SPIDE, Rule
 from tests.core.support import lively
 from tests.nets import sample

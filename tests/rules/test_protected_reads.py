@@ -18,7 +18,7 @@ from spikewright.layers.weight_standardization import ScaledWSLinear
 from spikewright.network import Network
 from spikewright.neurons import LIF
 from spikewright.rules import BPTT, GPM, HLOP
-from spikewright.rules._projected import ProjectedRule
+from spikewright.rules.continual._projected import ProjectedRule
 from tests.core.support import Lambda
 from tests.rules.support import learn, loss_for
 

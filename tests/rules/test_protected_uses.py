@@ -14,7 +14,7 @@ from spikewright.errors import IncompatibleRule
 from spikewright.network import Network
 from spikewright.neurons import LIF
 from spikewright.rules import BPTT, DSR, GPM, HLOP, OTTT, ContinualRule
-from spikewright.rules._projected import ProjectedRule
+from spikewright.rules.continual._projected import ProjectedRule
 from tests.core.support import Lambda
 from tests.rules.support import learn, loss_for
 from tests.subspaces.wrapping import inputs

@@ -11,16 +11,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from spikewright.certify import certify
-from spikewright.energy import energy
 from spikewright.layers import JointBatchNorm1d
 from spikewright.losses import OnRate
 from spikewright.network import Network
 from spikewright.neurons import IF, LIF, Neuron
 from spikewright.neurons.dsr import DSRIF, DSRLIF
-from spikewright.plan import plan
-from spikewright.rate_norms import NormName
+from spikewright.reports.energy_estimate import energy
+from spikewright.reports.gradient_check import certify
+from spikewright.reports.memory_profile import plan
 from spikewright.rules import DSR, IDE, SPIDE, Rule
+from spikewright.rules.rates.norms import NormName
 from spikewright.temporal import State
 from tests.nets import sample
 from tests.oracles.compare import relative

@@ -17,8 +17,8 @@ from spikewright.errors import NotConverged
 from spikewright.losses import OnRate
 from spikewright.metrics.memory import SavedBytes
 from spikewright.network import Network
+from spikewright.network.rates import Rate, Record
 from spikewright.neurons import IF, LIF, Neuron
-from spikewright.rates import Rate, Record
 from spikewright.rules import IDE, SPIDE
 from spikewright.solvers import Adjoint, Broyden, Report, Spiking
 from tests.oracles import spide

@@ -16,11 +16,11 @@ from spikewright.layers import JointBatchNorm1d
 from spikewright.losses import OnRate
 from spikewright.metrics import SavedBytes
 from spikewright.network import Network
+from spikewright.network.run import Run
 from spikewright.neurons.dsr import DSRIF
-from spikewright.rate_norms import Again, Joint
 from spikewright.rules import DSR, IDE, SPIDE
-from spikewright.run import Run
-from spikewright.stacked_norms import BetweenNorms
+from spikewright.rules.rates.norms import Again, Joint
+from spikewright.rules.rates.stacked_norms import BetweenNorms
 from tests.core.support import Lambda
 from tests.oracles.compare import relative
 from tests.oracles.shifted import Shifted, slopes

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spikewright.network import Network
-from spikewright.operations import Operation
 from spikewright.rules import OTTT, SLTT, OnlineRule
 from spikewright.spatial import BP, DFA, DKP, OPZO, Local, Spatial
 from spikewright.surrogate import Sigmoid
+from spikewright.synapses.operations import Operation
 from tests.nets import NETS, sample
 from tests.oracles.compare import assert_agree
 from tests.oracles.machine import Params

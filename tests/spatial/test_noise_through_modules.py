@@ -12,7 +12,7 @@ from spikewright.errors import IncompatibleRule
 from spikewright.metrics import SavedBytes
 from spikewright.network import Network
 from spikewright.neurons import LIF
-from spikewright.plan import plan
+from spikewright.reports.memory_profile import plan
 from spikewright.rules import OTTT, SLTT
 from spikewright.spatial import OPZO
 from tests.core.support import Doubled, Lambda

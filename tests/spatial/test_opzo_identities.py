@@ -8,13 +8,13 @@ from torch import Tensor, nn
 
 from spikewright.network import Network
 from spikewright.neurons import LIF
-from spikewright.operations import Operation
 from spikewright.rules import OTTT, SLTT, OnlineRule
 from spikewright.spatial import DFA, OPZO, Spatial
 from spikewright.spatial._base import Lesson
 from spikewright.spatial._noise import Position
 from spikewright.spatial.direct import Direct, Moment
 from spikewright.surrogate import Sigmoid
+from spikewright.synapses.operations import Operation
 from tests.nets import NETS, sample
 from tests.oracles.compare import assert_agree
 from tests.oracles.machine import surrogate

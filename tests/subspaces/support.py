@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from spikewright.subspaces import Lateral, Rows, Subspace
+from spikewright.rules.continual.subspaces import Lateral, Rows, Subspace
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:

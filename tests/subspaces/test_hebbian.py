@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from spikewright.errors import ConfigError
-from spikewright.subspaces import Hebbian, Lateral, Subspace
+from spikewright.rules.continual.subspaces import Hebbian, Lateral, Subspace
 from tests.oracles.hlop import learned
 from tests.subspaces.support import arrived, basis, drawn, holding
 

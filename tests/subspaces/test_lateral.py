@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from spikewright.errors import ConfigError
-from spikewright.subspaces import Lateral
+from spikewright.rules.continual.subspaces import Lateral
 from tests.subspaces.support import basis, drawn, holding
 
 SCALE = 3.0

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from spikewright.subspaces import Lateral, Subspace
+from spikewright.rules.continual.subspaces import Lateral, Subspace
 from tests.oracles.hlop import rest
 from tests.subspaces.support import basis, drawn, holding
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from spikewright.subspaces import Hebbian, Subspace
+from spikewright.rules.continual.subspaces import Hebbian, Subspace
 from tests.subspaces.support import arrived, basis, drawn, holding, projector
 
 SIZE = 12

@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spikewright.errors import IncompatibleRule
-from spikewright.operations import Convolution, Linear, Operation
-from spikewright.subspaces import Hebbian
-from spikewright.synapse import Intercept
+from spikewright.rules.continual.subspaces import Hebbian
+from spikewright.synapses.operations import Convolution, Linear, Operation
+from spikewright.synapses.synapse import Intercept
 from tests.oracles.hlop import patches, weight_gradient
 from tests.subspaces.support import arrived, basis, drawn, holding
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from spikewright.subspaces import Hebbian, Rows, Subspace
-from spikewright.subspaces.rest import Rest
+from spikewright.rules.continual.subspaces import Hebbian, Rows, Subspace
+from spikewright.rules.continual.subspaces.rest import Rest
 from tests.oracles.hlop import learned, rest
 from tests.subspaces.support import basis, drawn, holding
 

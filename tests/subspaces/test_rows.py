@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from spikewright.subspaces import Rows
+from spikewright.rules.continual.subspaces import Rows
 from tests.subspaces.support import arrived, drawn
 
 SIZE = 5

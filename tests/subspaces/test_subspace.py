@@ -5,7 +5,7 @@ import io
 import pytest
 import torch
 
-from spikewright.subspaces import Hebbian, Subspace
+from spikewright.rules.continual.subspaces import Hebbian, Subspace
 from tests.oracles.hlop import rest
 from tests.subspaces.support import arrived, basis, drawn, holding, projector
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from spikewright.network import Network
-from spikewright.operations import Operation
 from spikewright.rules import BPTT, DSR, HLOP, IDE, OPZO, OTTT, SLTT, Rule, Update
 from spikewright.spatial import DFA
+from spikewright.synapses.operations import Operation
 from tests.nets import NETS
 from tests.oracles.machine import Params
 from tests.rules.support import learn, loss_for

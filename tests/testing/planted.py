@@ -10,7 +10,7 @@ from torch import Tensor
 
 from spikewright.errors import IncompatibleRule
 from spikewright.rules import BPTT, Batch, OnlineRule, Rule, Update
-from spikewright.synapse import SynapticInput
+from spikewright.synapses.synapse import SynapticInput
 from spikewright.temporal import SiteState
 
 

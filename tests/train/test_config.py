@@ -8,7 +8,7 @@ import pytest
 from spikewright.errors import ConfigError
 from spikewright.surrogate import ATan, Rectangle
 from spikewright.train import Config, build, configure
-from spikewright.train.build import build_network, build_rule
+from spikewright.train._build import build_network, build_rule
 from spikewright.train.config import DEFAULTS, rule_table
 from tests.train.support import tiny
 

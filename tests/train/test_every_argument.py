@@ -16,7 +16,7 @@ from torch.optim import SGD
 from spikewright.losses import PerStep
 from spikewright.train import Config, configure
 from spikewright.train import components as c
-from spikewright.train.build import build_network, build_rule
+from spikewright.train._build import build_network, build_rule
 from spikewright.train.components import construct, options
 from spikewright.train.schedule import SCHEDULES
 

@@ -16,7 +16,7 @@ from spikewright.train.checkpoint import load
 from spikewright.train.log import Silent
 from tests.train.support import Tree, experiment, history, same, trained, weights
 
-LOOP = importlib.import_module("spikewright.train.fit")
+LOOP = importlib.import_module("spikewright.train._fit")
 
 
 def test_the_same_seed_gives_the_same_weights(tmp_path: Path) -> None:

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 from spikewright.bench.measure import Tell
 from spikewright.bench.report import Table
 from spikewright.bench.settings import Settings
-from spikewright.bench.workloads.layer import layer
-from spikewright.bench.workloads.linear import linear
-from spikewright.bench.workloads.memory import memory
+from spikewright.bench.workloads._layer import layer
+from spikewright.bench.workloads._linear import linear
+from spikewright.bench.workloads._memory import memory
 from spikewright.bench.workloads.training import conv, mlp
 
 Workload = Callable[[Settings, Tell], Iterator[Table]]

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from spikewright.delays import DelayGrad
 from spikewright.errors import ConfigError
 from spikewright.graph.dynamics import Dynamics
 from spikewright.graph.models._by_relation import ByRelation
@@ -14,6 +13,7 @@ from spikewright.graph.models._scorer import LinkScorer
 from spikewright.graph.models.aggregation import FEATURES, Aggregate, principal
 from spikewright.graph.propagation import LONGEST, Journey, propagate, spikes
 from spikewright.graph.structure import RelationalGraph
+from spikewright.kernels.delays import DelayGrad
 from spikewright.surrogate import Sigmoid, Surrogate
 
 PLUS = {"weighted": True, "own": True, "layer_norm": True}

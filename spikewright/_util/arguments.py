@@ -1,0 +1,89 @@
+"""Arguments that are plain numbers, or tensors, and what is said to anything else."""
+
+import math
+from numbers import Real
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from spikewright._util.text import kind_of
+from spikewright.errors import ConfigError, ShapeError
+
+
+def check_number(owner: str, name: str, value: object, trained: str = "", finite: bool = True) -> None:
+    """Raise `ConfigError` unless an argument is one plain number.
+
+    Args:
+        owner: Class that takes the argument, for the message.
+        name: Name of the argument.
+        value: What was given.
+        trained: What to use to have it trained, or for each channel, for the message; may be empty.
+        finite: Refuse infinities and NaN too.
+    """
+    if isinstance(value, Real) and not isinstance(value, bool):
+        if finite and not math.isfinite(value):
+            raise ConfigError(
+                f"{owner}({name}={value}): {name} enters every step, so all that is computed from it would be infinite "
+                f"or NaN. Give a finite number."
+            )
+        return
+    if isinstance(value, Tensor):
+        kind = "a parameter" if isinstance(value, nn.Parameter) else "a tensor"
+        raise ConfigError(
+            f"{owner}({name}={shown(value)}) was given {kind} of shape {list(value.shape)}, but {name} is a constant, "
+            "one number for all neurons of the layer: a tensor would neither be trained nor move with the module. "
+            f"{trained or 'Leave training it to the weights in front.'} For a constant, give a float, such as "
+            f"{name}={1.0}{' or value.item()' if value.numel() == 1 else ''}."
+        )
+    if isinstance(value, bool):
+        raise ConfigError(
+            f"{owner}({name}={value}): {name} is a number, and it was given a value of type bool, which would "
+            f"stand for {float(value)}, but {name} is one number for all neurons. Give a float, such as {name}=1.0. "
+            f"A library that calls act_layer({value}) means inplace, which neurons ignore: give it "
+            f"act_layer=lambda *_: {owner}()."
+        )
+    raise ConfigError(
+        f"{owner}({name}={shown(value)}) was given {_kind(value)}, but {name} is one number for all neurons of the "
+        f"layer. Give a float, such as {name}=1.0{'; None does not stand for a default' if value is None else ''}."
+    )
+
+
+def check_tensor(name: str, value: object, layout: str) -> None:
+    """Raise `ShapeError` unless an argument is a tensor.
+
+    Args:
+        name: The argument's name.
+        value: What was given.
+        layout: The axes that are asked for, for the message.
+    """
+    if isinstance(value, Tensor):
+        return
+    advice = "Give one tensor."
+    if isinstance(value, list | tuple) and any(isinstance(part, Tensor) for part in value):
+        advice = f"Give one tensor, such as torch.stack({name})."
+    elif isinstance(value, np.ndarray | list | tuple | Real):
+        advice = f"Give torch.as_tensor({name})."
+    raise ShapeError(f"{name} has to be a tensor, {layout}, but it is {kind_of(value)}. {advice}")
+
+
+def shown(value: object) -> str:
+    """Return how an argument is shown in a message: tensors by their shape."""
+    if isinstance(value, Tensor):
+        return f"<{'Parameter' if isinstance(value, nn.Parameter) else 'Tensor'} {list(value.shape)}>"
+    return repr(value)
+
+
+def is_numeric(value: object) -> bool:
+    """Whether a value is a real number, a tensor of them, or a sequence of such; booleans and text are not."""
+    if isinstance(value, Tensor):
+        return not (value.dtype == torch.bool or value.is_complex())
+    if isinstance(value, list | tuple):
+        return all(map(is_numeric, value))
+    if isinstance(value, np.ndarray):
+        return value.dtype.kind in "iuf"
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else f"a value of type {type(value).__name__}"

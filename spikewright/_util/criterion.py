@@ -1,0 +1,114 @@
+"""A criterion at its call: what it must be, what it must return, and what is said where it refuses its targets."""
+
+import warnings
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from spikewright._util.returned import described
+from spikewright._util.text import kind_of
+from spikewright.errors import ConfigError, InputError, ShapeError
+
+Criterion = Callable[[Tensor, Tensor], Tensor]
+
+_REFUSALS = (RuntimeError, ValueError, TypeError, IndexError, AssertionError, NotImplementedError)
+"""How torch refuses targets; subclasses are for somebody else (out of memory, an error of the user's own)."""
+
+
+def check_criterion(owner: str, criterion: object) -> None:
+    """Raise `ConfigError` unless a criterion can be called with outputs and targets."""
+    if isinstance(criterion, type):
+        raise ConfigError(
+            f"{owner} was given the class {criterion.__name__}, which would be called with outputs and targets. Give "
+            f"an instance: {owner}({criterion.__name__}())."
+        )
+    if not callable(criterion):
+        raise ConfigError(
+            f"{owner}({criterion!r}) was given {kind_of(criterion)}, but a criterion is called with outputs "
+            f"and targets and returns one number. Give one, such as {owner}(nn.CrossEntropyLoss())."
+        )
+
+
+def applied(loss: object, criterion: Criterion, output: Tensor, y: Tensor) -> Tensor:
+    """Return what a criterion makes of outputs and targets.
+
+    Args:
+        loss: That it belongs to, for messages.
+        criterion: What is called.
+        output: Of one step, or the mean of several, `[batch, *feature]`.
+        y: Target, `[batch, ...]`.
+
+    Raises:
+        ShapeError: The criterion refuses the shape or the type of the targets.
+        InputError: It refuses their values.
+        ConfigError: It does not return one number.
+    """
+    try:
+        value = criterion(output, y)
+    except _REFUSALS as error:
+        if type(error) not in _REFUSALS:
+            raise
+        kind = InputError if type(error) is IndexError else ShapeError
+        raise kind(
+            f"{loss} calls its criterion with outputs {_described(output)} and targets {_described(y)}, which it "
+            f"refuses: {_sentence(error)} {_advice(criterion, output, y)}"
+        ) from error
+    if isinstance(value, Tensor) and value.numel() == 1:
+        return value if value.dim() == 0 else value.reshape(())
+    advice = "Give the criterion reduction='mean'." if hasattr(criterion, "reduction") else "Return the mean."
+    raise ConfigError(
+        f"{loss} needs one number for outputs {_described(output)} and targets {_described(y)}, but its criterion "
+        f"returned {described(value)}, which cannot be differentiated as a loss. {advice}"
+    )
+
+
+def _described(x: Tensor) -> str:
+    return f"{list(x.shape)} ({str(x.dtype).removeprefix('torch.')})"
+
+
+def _sentence(error: Exception) -> str:
+    text = str(error).strip().partition("\n")[0] or type(error).__name__
+    return text if text.endswith(".") else f"{text}."
+
+
+def _advice(criterion: Criterion, output: Tensor, y: Tensor) -> str:
+    """Say which other forms of the targets the criterion takes, as far as it takes any."""
+    taken = [form for form, other in _forms(output.detach(), y) if _takes(criterion, output.detach(), other)]
+    if taken:
+        return f"It takes {' or '.join(taken)}."
+    return "Give it the targets it is made for, or another criterion."
+
+
+def _forms(output: Tensor, y: Tensor) -> Iterator[tuple[str, Tensor]]:
+    kind, one_number = output.dtype, y.dim() > 1 and y.shape[-1] == 1
+    if y.is_complex():
+        return
+    if y.dtype != torch.int64:
+        yield "y.long()", y.long()
+    if one_number:
+        yield "y.squeeze(-1)", y.squeeze(-1)
+        if y.dtype != torch.int64:
+            yield "y.squeeze(-1).long()", y.squeeze(-1).long()
+    if y.dim() < output.dim():
+        yield f"y.unsqueeze(-1).to({kind})", y.unsqueeze(-1).to(kind)
+    if y.dtype != kind:
+        yield f"y.to({kind})", y.to(kind)
+    if y.dim() > 1 and not one_number:
+        yield "y.argmax(-1)", y.argmax(-1)
+    if y.dim() > 1 and y.shape[1] == len(output):
+        yield "the targets of one step, for which there is PerStep(criterion, timed=True)", y[0]
+    if y.dtype == torch.int64 and y.dim() == 1 and output.dim() == 2 and bool(((y >= 0) & (y < output.shape[1])).all()):
+        yield f"F.one_hot(y, {output.shape[1]}).to({kind})", F.one_hot(y, output.shape[1]).to(kind)
+
+
+@torch.no_grad()
+def _takes(criterion: Criterion, output: Tensor, y: Tensor) -> bool:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # of shapes that are made to fit
+        try:
+            value = criterion(output, y)
+        except Exception:
+            return False
+    return isinstance(value, Tensor) and value.numel() == 1

@@ -1,0 +1,163 @@
+"""`spikewright compare`."""
+
+import json as json_format
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from spikewright._util.text import readable
+from spikewright.cli.common import check_writable, contents, print_table, read_flags, write_json
+from spikewright.errors import ConfigError
+from spikewright.train import Config, build, fit
+from spikewright.train.checkpoint import write_atomically
+from spikewright.train.log import Bar, Reporter, Silent
+
+
+def compare(
+    recipe: Path | None = None,
+    rules: str = "bptt,sltt,ottt",
+    model: str | None = None,
+    neuron: str | None = None,
+    data: str | None = None,
+    data_dir: Path | None = None,
+    steps: int | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    seeds: int = 3,
+    device: str | None = None,
+    overrides: Sequence[str] | None = None,
+    out: Path | None = None,
+    json: Path | None = None,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Train the same network with several rules and seeds, and put them side by side.
+
+    Every run is kept in a folder of its own under --out; runs that are finished there are not repeated, and one that
+    was interrupted goes on where it stopped.
+
+    Args:
+        recipe: TOML file to start from; its rule is left aside.
+        rules: Rules separated by commas, each `name[:key=value]...`, e.g. bptt,sltt,sltt:k=2,ottt:online=true.
+        model: Model by name.
+        neuron: Neuron by name.
+        data: Data set by name.
+        data_dir: Folder with the files of the data set.
+        steps: Time steps T of a sequence.
+        epochs: Passes over the training data.
+        batch_size: Samples per batch.
+        lr: Learning rate.
+        seeds: Number of seeds per rule, counted from 0.
+        device: cpu, cuda or auto.
+        overrides: Any other key, as section.key=value; may be given several times.
+        out: Folder of the comparison; by default runs/compare-MODEL-DATA.
+        json: Also write the result to this file.
+        quiet: Print nothing.
+
+    Returns:
+        By rule: mean and standard deviation of test accuracy and seconds, saved bytes, the accuracies by seed, and what
+        learning costs: numbers that carry errors back through layers, operations per sample, and spikes times fan-out
+        of the forward pass.
+    """
+    check_writable(json)
+    names = [name.strip() for name in rules.split(",") if name.strip()]
+    if not names or seeds < 1:
+        raise ConfigError(f"compare needs at least one rule and one seed, but got --rules '{rules}' --seeds {seeds}.")
+    common = {section: table for section, table in contents(recipe).items() if section != "rule"}
+    plans = {
+        (name, seed): read_flags(
+            common, name, model, neuron, data, data_dir, overrides, lr,
+            steps=steps, epochs=epochs, batch_size=batch_size, seed=seed, device=device,
+        )
+        for name in names
+        for seed in range(seeds)
+    }  # fmt: skip
+    first = plans[names[0], 0]
+    folder = out or Path("runs") / f"compare-{first.model['name']}-{first.data['name']}"
+    results: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    for (name, seed), config in plans.items():
+        if not quiet:
+            print(f"{name}, seed {seed}", flush=True)
+        run = folder / f"{name.replace(':', '-').replace('=', '-')}-seed{seed}"
+        results[name].append(_finish(config, run, Silent() if quiet else Bar()))
+    summary = {name: _summary(runs) for name, runs in results.items()}
+    write_atomically(folder / "compare.json", json_format.dumps(summary, indent=2).encode())
+    write_json(json, summary)
+    plotted = _plot(summary, folder / "compare.png")
+    if not quiet:
+        _show(summary, first, seeds)
+        print(
+            f"written to {folder}" + (f", plot in {plotted}" if plotted else "; install spikewright[plots] for a plot")
+        )
+    return summary
+
+
+def _finish(config: Config, run: Path, reporter: Reporter) -> dict[str, Any]:
+    """Train, or continue, or just read what is there if it is the same experiment and done."""
+    experiment = build(config)
+    finished = run / "result.json"
+    if finished.exists():
+        result = json_format.loads(finished.read_text())
+        if result["config"] == experiment.config:
+            return result
+        raise ConfigError(
+            f"{run} holds a finished run with another configuration. Choose another --out, or remove that folder."
+        )
+    return fit(experiment, run, resume=(run / "last.safetensors").exists(), reporter=reporter)
+
+
+def _summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    accuracies = [run["test_accuracy"] for run in runs]
+    seconds = [run["seconds"] for run in runs]
+    return {
+        "test_accuracy": statistics.mean(accuracies),
+        "test_accuracy_std": statistics.pstdev(accuracies),
+        "test_accuracies": accuracies,
+        "seconds": statistics.mean(seconds),
+        "seconds_std": statistics.pstdev(seconds),
+        "saved_bytes": max(run["saved_bytes"] for run in runs),
+        "firing_rate": statistics.mean(run["mean_firing_rate"] for run in runs),
+        **{key: _mean([run["energy"][key] for run in runs]) for key in _COST},
+    }
+
+
+def _mean(values: list[float | None]) -> float | None:
+    stated = [value for value in values if value is not None]
+    return statistics.mean(stated) if stated else None
+
+
+_COST = ("feedback_parameters", "learning_operations", "spike_operations")
+
+
+def _plot(summary: dict[str, Any], path: Path) -> Path | None:
+    try:
+        from spikewright.plots import comparison
+    except ImportError:
+        return None
+    comparison(summary).savefig(path, dpi=150)
+    return path
+
+
+def _show(summary: dict[str, Any], config: Config, seeds: int) -> None:
+    rows = [
+        (
+            name,
+            f"{entry['test_accuracy']:.2%} ± {entry['test_accuracy_std']:.2%}",
+            f"{entry['seconds']:.1f} ± {entry['seconds_std']:.1f}",
+            readable(entry["saved_bytes"]),
+            f"{entry['firing_rate']:.1%}",
+        )
+        for name, entry in summary.items()
+    ]
+    title = (
+        f"{config.model['name']} on {config.data['name']}, T = {config.train.steps}, {config.train.epochs} epochs, "
+        f"mean ± standard deviation of {seeds} seeds"
+    )
+    print_table(title, ("rule", "test accuracy", "seconds", "saved for backward", "firing rate"), rows)
+    costs = [
+        (name, *("not stated" if entry[key] is None else f"{entry[key]:.3g}" for key in _COST))
+        for name, entry in summary.items()
+    ]
+    head = ("rule", "numbers that carry errors back", "operations to learn", "spikes x fan-out")
+    print_table("what learning costs, operations per sample", head, costs)

@@ -1,0 +1,90 @@
+"""`spikewright plan`."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from spikewright.cli.common import check_writable, read_flags, write_json
+from spikewright.errors import ConfigError
+from spikewright.reports.memory_profile import plan as plan_memory
+from spikewright.train._build import build_network, build_rule, data_shape
+
+_UNITS = {"": 1, "b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+
+
+def plan(
+    recipe: Path | None = None,
+    rule: str | None = None,
+    model: str | None = None,
+    neuron: str | None = None,
+    data: str | None = None,
+    data_dir: Path | None = None,
+    steps: int | None = None,
+    batch_size: int | None = None,
+    shape: str | None = None,
+    classes: int = 10,
+    budget: str | None = None,
+    measure: str | None = None,
+    overrides: Sequence[str] | None = None,
+    json: Path | None = None,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Measure the bytes a training step keeps for backward, by number of time steps.
+
+    Args:
+        recipe: TOML file, or the folder of a run.
+        rule: Learning rule, `name[:key=value]...`.
+        model: Model by name.
+        neuron: Neuron by name.
+        data: Data set by name, for the shape of a sample.
+        data_dir: Folder with the files of the data set.
+        steps: Time steps of a sequence.
+        batch_size: Samples per batch.
+        shape: Shape of a sample as C,H,W; then no data set is needed.
+        classes: Number of outputs, with --shape.
+        budget: Memory, e.g. 8GB; the plan says how many steps fit.
+        measure: Lengths that are run, separated by commas, e.g. 4,1024; by default three short ones.
+        overrides: Any other key, as section.key=value; may be given several times.
+        json: Also write the plan to this file.
+        quiet: Print nothing.
+
+    Returns:
+        `rows` with steps and saved_bytes, `bytes_per_step`, `budget` and `largest`.
+    """
+    check_writable(json)
+    config = read_flags(recipe, rule, model, neuron, data, data_dir, overrides, steps=steps, batch_size=batch_size)
+    sample, outputs = (_shape(shape), classes) if shape is not None else data_shape(config)
+    net = build_network(config, sample, outputs)
+    size = (config.train.steps, config.train.batch_size, *sample)
+    limit = None if budget is None else _bytes(budget)
+    lengths = None if measure is None else _lengths(measure)
+    found = plan_memory(net, build_rule(config), size, budget=limit, measure=lengths)
+    result = asdict(found)
+    write_json(json, result)
+    if not quiet:
+        print(found.table())
+    return result
+
+
+def _shape(text: str) -> tuple[int, int, int]:
+    numbers = text.split(",")
+    if len(numbers) != 3 or not all(n.strip().isdigit() for n in numbers):
+        raise ConfigError(f"--shape {text} cannot be read. Write channels, height, width: --shape 3,32,32.")
+    c, h, w = map(int, numbers)
+    return c, h, w
+
+
+def _lengths(text: str) -> list[int]:
+    numbers = text.split(",")
+    if not all(n.strip().isdigit() for n in numbers):
+        raise ConfigError(f"--measure {text} cannot be read. Write numbers of steps: --measure 4,1024.")
+    return [int(n) for n in numbers]
+
+
+def _bytes(text: str) -> int:
+    match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([a-zA-Z]*)\s*", text)
+    if not match or match[2].lower() not in _UNITS:
+        raise ConfigError(f"--budget {text} cannot be read. Write a number and a unit, e.g. 8GB or 512MiB.")
+    return int(float(match[1]) * _UNITS[match[2].lower()])

@@ -1,0 +1,73 @@
+"""`spikewright plot`."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from spikewright.cli.common import open_run
+from spikewright.errors import ConfigError, InputError
+from spikewright.synapses.operations import Operation
+
+
+class _Spikes:
+    """An observer that keeps the spikes of every neuron."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self.by_site: dict[str, Tensor] = {}
+
+    def neuron(self, site: str, current: Tensor, spikes: Tensor) -> None:
+        self.by_site[site] = spikes.unflatten(0, (self.steps, -1))
+
+    def synapse(self, site: str, operation: Operation, x: Tensor, weight: Tensor, current: Tensor) -> None: ...
+
+
+def plot(
+    run: Path,
+    sample: int = 0,
+    steps: int | None = None,
+    neurons: int = 80,
+    data_dir: Path | None = None,
+    out: Path | None = None,
+) -> list[Path]:
+    """Draw a trained network at work: who spikes when, and how training went.
+
+    Args:
+        run: Folder of the run.
+        sample: Index of the test sample that is shown to the network.
+        steps: Run this many time steps instead of those it was trained with.
+        neurons: Show at most so many neurons of each layer.
+        data_dir: Folder of the data set, if it has moved.
+        out: Folder for the figures; by default that of the run.
+
+    Returns:
+        The files: `raster.png` and `curves.png`; `alignment.png` too, if gradients were compared while it trained.
+    """
+    try:
+        from spikewright.plots import alignment, curves, raster
+    except ImportError as error:
+        raise ConfigError(f"plot needs the extra [plots]: {error}. pip install 'spikewright[plots]'") from error
+    experiment, saved = open_run(run, data_dir=data_dir, steps=steps)
+    if not 0 <= sample < len(experiment.dataset.test):
+        raise InputError(
+            f"--sample {sample} was asked for, but the test set has {len(experiment.dataset.test)} samples."
+        )
+    batches = experiment.measuring(experiment.dataset.test.subset(torch.tensor([sample])))
+    x, _ = next(batches.epoch(0))
+    observer = _Spikes(len(x))
+    experiment.net.eval()
+    with torch.no_grad():
+        experiment.net.run(x, observers=(observer,))
+    folder = out or run
+    folder.mkdir(parents=True, exist_ok=True)
+    figures = {
+        "raster.png": raster({site: spikes[:, 0] for site, spikes in observer.by_site.items()}, neurons),
+        "curves.png": curves(saved["progress"]["rows"]),
+    }
+    if saved["progress"]["alignment"]:
+        figures["alignment.png"] = alignment(saved["progress"]["alignment"])
+    for name, figure in figures.items():
+        figure.savefig(folder / name, dpi=150)
+        print(folder / name)
+    return [folder / name for name in figures]

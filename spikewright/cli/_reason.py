@@ -1,0 +1,113 @@
+"""`spikewright reason`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from spikewright.cli.common import check_writable, contents, new_folder, print_table, recipe_or_run, write_json
+from spikewright.graph._evaluate import graph_of
+from spikewright.graph.build import Reasoning, build_reasoning
+from spikewright.graph.config import ReasoningConfig, configure_reasoning
+from spikewright.graph.fit import fit
+from spikewright.graph.models import GRSNN
+from spikewright.graph.tell import Bar
+from spikewright.train.log import Silent
+
+
+def reason(
+    recipe: Path | None = None,
+    data: str | None = None,
+    model: str | None = None,
+    data_dir: Path | None = None,
+    steps: int | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    overrides: Sequence[str] | None = None,
+    out: Path | None = None,
+    json: Path | None = None,
+    resume: Path | None = None,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Learn to complete a graph, and rank the answers to its test questions.
+
+    For instance: spikewright reason --data umls --model grsnn; without a name it takes the graph that is made up.
+
+    Args:
+        recipe: TOML file to start from; flags and --set change what it says.
+        data: Graph by name: family (made up, needs no files), nations, umls, kinships (these come with
+            spikewright[graph]), wn18rr, fb15k-237, fb237_v1 ... WN18RR_v4 (inductive), cora, citeseer, or folder (any
+            with train.txt, valid.txt and test.txt).
+        model: grsnn, grsnn+ (weights by relation, connections of nodes to themselves, layer normalisation) or nbfnet
+            (no spikes).
+        data_dir: Folder with the files of the graph.
+        steps: Time steps T of a spiking model.
+        epochs: Passes over the training facts.
+        batch_size: Facts per batch.
+        lr: Learning rate.
+        seed: Seed of everything random.
+        device: cpu, cuda or auto.
+        overrides: Any other key, as section.key=value; may be given several times.
+        out: Folder of the run; by default a new one under runs/.
+        json: Also write the result to this file.
+        resume: Folder of a run to continue, to exactly the weights an uninterrupted run would reach.
+        quiet: Show no progress and no table.
+
+    Returns:
+        What `result.json` in the folder holds.
+    """
+    check_writable(json)
+    recipe = recipe_or_run(recipe, resume, "run", out=out)
+    config = configure_reasoning(
+        contents(recipe),
+        overrides or (),
+        data={"name": data, "dir": None if data_dir is None else str(data_dir)},
+        model={"name": model, "steps": steps},
+        optimizer={"lr": lr},
+        train={"epochs": epochs, "batch_size": batch_size, "seed": seed, "device": device},
+    )
+    reasoning = build_reasoning(config)
+    folder = resume or out or _new_folder(config)
+    result = fit(reasoning, folder, resume=resume is not None, reporter=Silent() if quiet else Bar())
+    write_json(json, result)
+    _plot(reasoning, result, folder)
+    if not quiet:
+        _show(result, folder)
+    return result
+
+
+def _new_folder(config: ReasoningConfig) -> Path:
+    return new_folder(f"{config.model['name']}-{config.data['name']}-seed{config.train.seed}")
+
+
+def _plot(reasoning: Reasoning, result: dict[str, Any], folder: Path) -> None:
+    """Draw what is to be seen, if plots are installed."""
+    try:
+        from spikewright.plots import arrivals, learning
+    except ImportError:
+        return
+    data, model = reasoning.data, reasoning.model
+    learning(result["history"], "AUROC" if data.homogeneous else "MRR").savefig(folder / "learning.png", dpi=150)
+    if isinstance(model, GRSNN):
+        head, relation, tail = data.test.queries[:1].to(reasoning.device).T
+        spikes = model.spikes(graph_of(data, data.test).to(reasoning.device), head, relation)
+        arrivals(spikes[:, :, 0].cpu(), int(tail)).savefig(folder / "arrivals.png", dpi=150)
+
+
+def _show(result: dict[str, Any], folder: Path) -> None:
+    energy = result["energy"]
+    if "auroc" in result:
+        rows = [("AUROC", f"{result['auroc']:.4f}"), ("average precision", f"{result['average_precision']:.4f}")]
+    else:
+        rows = [("MRR", f"{result['mrr']:.4f}"), ("mean rank", f"{result['mr']:.1f}")]
+        rows += [(f"Hits@{k}", f"{result[f'hits_at_{k}']:.4f}") for k in (1, 3, 10)]
+        if "hits_at_10_50" in result:
+            rows.append(("Hits@10 of 50", f"{result['hits_at_10_50']:.4f}"))
+    rows.append(("energy of a question", f"{energy['nanojoules']:.4g} nJ, NBFNet {energy['nbfnet_nanojoules']:.4g} nJ"))
+    if "firing_rate" in energy:
+        rows.append(("mean firing rate", f"{energy['firing_rate']:.2%} per neuron and step"))
+    rows += [("parameters", f"{result['parameters']:,}"), ("training time", f"{result['seconds']:.1f} s")]
+    title = f"{result['model']} · {result['data']} · {result['epochs']} epochs, the best was {result['best_epoch']}"
+    print_table(title, ("", ""), [*rows, ("run", str(folder))])

@@ -1,0 +1,127 @@
+"""`spikewright train`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from spikewright._util.text import readable
+from spikewright.cli.common import check_writable, new_folder, print_table, read_flags, recipe_or_run, write_json
+from spikewright.train import Config, build, fit
+from spikewright.train.distributed import agreed, join, leave
+from spikewright.train.log import Bar, Silent
+
+
+def train(
+    recipe: Path | None = None,
+    rule: str | None = None,
+    model: str | None = None,
+    neuron: str | None = None,
+    data: str | None = None,
+    data_dir: Path | None = None,
+    steps: int | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    certify_every: int | None = None,
+    overrides: Sequence[str] | None = None,
+    out: Path | None = None,
+    json: Path | None = None,
+    resume: Path | None = None,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Train a spiking network and keep the run in a folder.
+
+    Without any argument it trains a small network on the 1,797 handwritten digits that scikit-learn bundles.
+
+    Args:
+        recipe: TOML file to start from; flags and --set change what it says.
+        rule: Learning rule, `name[:key=value]...`, e.g. ottt, sltt:k=2, ottt:online=true.
+        model: Model by name; `spikewright list models` shows them with their arguments.
+        neuron: Neuron by name.
+        data: Data set by name.
+        data_dir: Folder with the files of the data set.
+        steps: Time steps T of a sequence.
+        epochs: Passes over the training data.
+        batch_size: Samples per batch.
+        lr: Learning rate.
+        seed: Seed of everything random.
+        device: cpu, cuda or auto.
+        certify_every: Compare the gradient with that of backpropagation every so many batches: per parameter in
+            alignment.csv of the run, and in a plot.
+        overrides: Any other key, as section.key=value; may be given several times.
+        out: Folder of the run; by default a new one under runs/.
+        json: Also write the result to this file.
+        resume: Folder of a run to continue, to exactly the weights an uninterrupted run would reach.
+        quiet: Show no progress and no table.
+
+    Returns:
+        What `result.json` in the folder holds.
+    """
+    check_writable(json)
+    recipe = recipe_or_run(recipe, resume, "run", out=out)
+    config = read_flags(
+        recipe, rule, model, neuron, data, data_dir, overrides, lr,
+        steps=steps, epochs=epochs, batch_size=batch_size, seed=seed, device=device, certify_every=certify_every,
+    )  # fmt: skip
+    ranks = join()
+    try:
+        experiment = build(config, ranks)
+        folder = Path(agreed(str(resume or out or _new_folder(config)), ranks))
+        shown = not quiet and ranks.first
+        result = fit(experiment, folder, resume=resume is not None, reporter=Bar() if shown else Silent(), ranks=ranks)
+    finally:
+        leave()
+    if ranks.first:
+        write_json(json, result)
+        _plot_alignment(result, folder)
+    if shown:
+        _show(result, folder)
+    return result
+
+
+def _new_folder(config: Config) -> Path:
+    name = f"{config.rule['name']}-{config.model['name']}-{config.data['name']}-seed{config.train.seed}"
+    return new_folder(name)
+
+
+def _plot_alignment(result: dict[str, Any], folder: Path) -> None:
+    """Draw how gradients compared with those of backpropagation, if they were compared and plots are installed."""
+    if not result["alignment"]:
+        return
+    try:
+        from spikewright.plots import alignment
+    except ImportError:
+        return
+    alignment(result["alignment"]).savefig(folder / "alignment.png", dpi=150)
+
+
+def _show(result: dict[str, Any], folder: Path) -> None:
+    rows = [
+        ("test accuracy", f"{result['test_accuracy']:.2%}"),
+        ("train loss", f"{result['train_loss']:.4f}"),
+        ("mean firing rate", f"{result['mean_firing_rate']:.1%} per neuron and step"),
+        ("energy per sample", _energy(result["energy"])),
+        ("saved for backward", f"{readable(result['saved_bytes'])} ({result['saved_bytes']:,} bytes)"),
+        ("training time", f"{result['seconds']:.1f} s"),
+        ("run", str(folder)),
+    ]
+    if result["alignment"]:
+        last = [row for row in result["alignment"] if row["batch"] == result["alignment"][-1]["batch"]]
+        cosines = [f"{row['site']} {row['cosine']:.2f}" for row in last if row["site"].endswith("weight")]
+        rows.insert(2, ("cosine to backprop", ", ".join(cosines)))
+    rates = result["energy"]["second_phase_rates"].values()
+    if rates:
+        rows.insert(3, ("second phase", f"{sum(rates) / len(rates):.1%} per couple and step"))
+    if result["unsolved_batches"]:
+        rows.append(("not solved", f"{result['unsolved_batches']} batches; the last: {result['trouble']}"))
+    title = (
+        f"{result['rule']} · {result['model']} · {result['data']} · T = {result['steps']} · {result['epochs']} epochs"
+    )
+    print_table(title, ("", ""), rows)
+
+
+def _energy(energy: dict[str, Any]) -> str:
+    parts = f"{energy['simulation_nj']:.4g} nJ simulation + {energy['learning_nj']:.4g} nJ learning"
+    return f"{parts} = {energy['ratio']:.2g} x BPTT (operations at 45 nm)"

@@ -1,0 +1,191 @@
+"""Learning one task after another."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from spikewright.continual.course import Course
+from spikewright.continual.matrix import AccuracyMatrix
+from spikewright.continual.probes import measure, monitor_of
+from spikewright.continual.rehearse import rehearse
+from spikewright.continual.tell import Mute, Teller
+from spikewright.errors import CheckpointError
+from spikewright.rules import ContinualRule, ProjectedRule
+from spikewright.train import checkpoint
+from spikewright.train._build import Experiment
+from spikewright.train.batch import BatchLearner
+from spikewright.train.distributed import Ranks
+
+
+def learn(course: Course, out: Path, *, resume: bool = False, teller: Teller = Mute()) -> dict[str, Any]:  # noqa: B008
+    """Learn every task of a course, and keep everything in a folder.
+
+    Writes `config.json`, `last.safetensors` after every epoch, and `result.json`.
+
+    Args:
+        course: What learns what.
+        out: The folder.
+        resume: Go on from `last.safetensors`, to exactly the weights that an uninterrupted course ends with.
+        teller: Told about progress.
+
+    Returns:
+        The contents of `result.json`: among others `acc`, `bwt`, `forgetting`, `accuracy_matrix` and `seconds`.
+
+    Raises:
+        NotFinite: The loss or a gradient stopped being finite.
+        CheckpointError: The folder cannot be written, or there is nothing sound to resume from.
+        ConfigError: The folder already holds a run, and `resume` is not set.
+    """
+    student = _Student(course, out, teller)
+    if resume:
+        student.restore(checkpoint.load(out / "last.safetensors"))
+    else:
+        checkpoint.begin(out, course.config)
+    try:
+        while student.index < course.tasks:
+            student.task()
+    finally:
+        teller.stop()
+    result = student.result()
+    checkpoint.write_atomically(out / "result.json", json.dumps(result, indent=2).encode())
+    return result
+
+
+class _Student:
+    def __init__(self, course: Course, out: Path, teller: Teller) -> None:
+        self.course, self.out, self.teller = course, out, teller
+        self.matrix, self.monitor = AccuracyMatrix(), monitor_of(course)
+        self.index = self.epochs = self.updates = 0  # tasks, epochs of the one under way, and updates that are done
+        self.seconds: list[float] = []
+        self._pending: dict[str, Any] = {}
+
+    def task(self) -> None:
+        """Learn the task under way to its end."""
+        course, index, monitor = self.course, self.index, self.monitor
+        task = course.scenario.task(index)
+        experiment = course.experiment(index, task)
+        learner = BatchLearner(experiment, Ranks())
+        if self._pending:
+            self._take_up(experiment, learner)
+        else:
+            self.seconds.append(0.0)
+            if monitor is not None:
+                monitor.begin_task(index, course.net, self.updates)
+        epochs, batches = course.config["train"]["epochs"], len(experiment.training)
+        self.teller.begin(index, task.name, batches, epochs, self.epochs * batches)
+        while self.epochs < epochs:
+            self._epoch(experiment, learner)
+            if self.epochs < epochs:
+                self._save(experiment, learner)
+        if index and course.settings.rehearse_samples:
+            began = time.perf_counter()
+            rehearse(course, index, task)
+            self.seconds[-1] += time.perf_counter() - began
+        if monitor is not None:
+            monitor.end_task(course.net, self.updates)
+        row = measure(course, index, task)
+        self.matrix.add(row)
+        if index + 1 < course.tasks:
+            course.rule.next_task(course.net, *course.some(index, task, course.rule.samples), course.loss)
+        self.teller.end(index, row, self.seconds[-1])
+        self.index, self.epochs = index + 1, 0
+        self._save()
+
+    def _epoch(self, experiment: Experiment, learner: BatchLearner) -> None:
+        net, rule = self.course.net, self.course.rule
+        net.train()
+        rule.freeze(net)
+        lost, correct, seen, began = 0.0, 0, 0, time.perf_counter()
+        for x, y in experiment.training.epoch(self.epochs):
+            learned = learner(x, y)
+            experiment.schedule.after_batch()
+            self.updates += 1
+            lost, correct, seen = lost + learned.loss * len(y), correct + learned.correct, seen + len(y)
+            self.teller.batch(lost / seen, correct / seen)
+            if self.monitor is not None:
+                paused = time.perf_counter()
+                self.monitor.after_step(net, self.updates)
+                began += time.perf_counter() - paused
+        self.seconds[-1] += time.perf_counter() - began
+        experiment.schedule.after_epoch(lost / seen)
+        self.epochs += 1
+
+    def result(self) -> dict[str, Any]:
+        """Return what `result.json` holds."""
+        course, matrix, monitor = self.course, self.matrix, self.monitor
+        return {
+            "scenario": course.scenario.name,
+            "rule": _short(course.config["rule"]),
+            "seed": course.config["train"]["seed"],
+            "tasks": course.tasks,
+            "acc": matrix.acc,
+            "bwt": matrix.bwt,
+            "forgetting": matrix.forgetting,
+            "accuracy_matrix": matrix.rows,
+            "seconds": sum(self.seconds),
+            "seconds_by_task": self.seconds,
+            "subspaces": subspaces_of(course.rule),
+            "monitor": None if monitor is None else monitor.summary(),
+            "trajectory": None if monitor is None else monitor.trajectory.tree(),
+            "config": course.config,
+        }
+
+    def restore(self, tree: dict[str, Any]) -> None:
+        """Go on where a checkpoint was made."""
+        if tree.get("config") != self.course.config:
+            raise CheckpointError(
+                f"The checkpoint in {self.out} is of another course. A course is resumed as it was begun: give the "
+                "same recipe and flags, or none."
+            )
+        self.index, self.epochs, self.updates = tree["index"], tree["epochs"], tree["updates"]
+        self.seconds, self.matrix = list(tree["seconds"]), AccuracyMatrix.from_tree(tree["matrix"])
+        self.course.net.module.load_state_dict(tree["parts"]["model"])
+        self.course.rule.load_state_dict(tree["parts"]["rule"])
+        if self.monitor is not None:
+            self.monitor.load_state_dict(tree["monitor"])
+        torch.set_rng_state(tree["random"])
+        self._pending = tree["parts"] if self.epochs else {}
+
+    def _take_up(self, experiment: Experiment, learner: BatchLearner) -> None:
+        experiment.optimizer.load_state_dict(self._pending["optimizer"])
+        experiment.schedule.scheduler.load_state_dict(self._pending["schedule"])
+        learner.scaler.load_state_dict(self._pending["scaler"])
+        self._pending = {}
+
+    def _save(self, experiment: Experiment | None = None, learner: BatchLearner | None = None) -> None:
+        """Write a checkpoint, inside a task with what learns it."""
+        parts = {"model": self.course.net.module.state_dict(), "rule": self.course.rule.state_dict()}
+        if experiment is not None and learner is not None:
+            parts["optimizer"] = experiment.optimizer.state_dict()
+            parts["schedule"] = experiment.schedule.scheduler.state_dict()
+            parts["scaler"] = learner.scaler.state_dict()
+        tree = {
+            "config": self.course.config,
+            "index": self.index,
+            "epochs": self.epochs,
+            "updates": self.updates,
+            "seconds": self.seconds,
+            "matrix": self.matrix.tree(),
+            "monitor": None if self.monitor is None else self.monitor.state_dict(),
+            "random": torch.get_rng_state(),
+            "parts": parts,
+        }
+        checkpoint.save(self.out / "last.safetensors", tree)
+
+
+def subspaces_of(rule: ContinualRule) -> dict[str, dict[str, float]]:
+    """Return by weight how many directions there are, how many are taken, and how far rows are from orthonormal."""
+    if not isinstance(rule, ProjectedRule):
+        return {}
+    return {
+        name: {"size": s.size, "rows": len(s.old) + len(s.new), "skew": s.skew}
+        for name, s in rule.subspaces.by_name().items()
+    }
+
+
+def _short(rule: dict[str, Any]) -> str:
+    """Return the names of a rule and of what is inside, as in `hlop:dsr`."""
+    return rule["name"] + (f":{_short(rule['rule'])}" if "rule" in rule else "")

@@ -1,0 +1,166 @@
+"""Error messages for a forward that raises at the first wiring; running it otherwise tells the cause."""
+
+import dis
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map
+
+from spikewright.errors import ShapeError, SpikewrightError
+from spikewright.network.complaints import LOOP, shown
+from spikewright.network.probing.inputs import MOVED, probe_inputs
+from spikewright.network.probing.live import LiveSpikes
+from spikewright.network.probing.passes import one_pass
+from spikewright.network.probing.start import undisturbed
+from spikewright.network.probing.trace import Trace
+from spikewright.network.sites import Sites
+
+_ADVICE = (
+    "Layout is [time, batch, *feature]: repeat a static input with x.expand(steps, *x.shape), swap a batch-first one "
+    "with x.transpose(0, 1)."
+)
+
+
+def explained(error: Exception, sites: Sites, x: Tensor) -> Exception:
+    """Return what to raise: an error of shape, type or device is put in terms of `x`, any other gets a note.
+
+    Args:
+        error: Raised while the network was wired.
+        sites: The places of the network that a run answers for.
+        x: Input, `[time, batch, *feature]`.
+    """
+    if isinstance(error, SpikewrightError) and not isinstance(error, ShapeError):
+        return error
+    read = f"[time={x.shape[0]}, batch={x.shape[1]}, feature={list(x.shape[2:])}]"
+    given = f"The network was given x of dtype {x.dtype}, shape {list(x.shape)}, read as {read}."
+    with undisturbed(sites.module):
+        again = _Attempt(sites, x)
+        found = "" if again.error is None else _other_type(sites, x) or _missing_axis(sites, x)
+        looping = isinstance(error, ShapeError) and again.sees_one_row(_Attempt(sites, x, more=True))
+    where = shown(*again.innermost)
+    if looping:
+        return ShapeError(f"{error} {where} is given one row at a time, however many there are: {LOOP}")
+    if isinstance(error, ShapeError) or (not _is_said(error) and not found and again.is_of_shape):
+        return ShapeError(f"{error} ({given} {found or _ADVICE})")
+    if found and not _is_said(error):
+        return ShapeError(f"{given} {found} ({error})")
+    near = "x[0, 0]" if again.error else "those near x[0, 0]"
+    error.add_note(
+        f"{where} raised this when the network was wired, which runs its forward on four samples like {near}, "
+        f"with gradients. {given} {found}".strip()
+    )
+    return error
+
+
+class _Attempt:
+    """One pass of a step like `x`, and how it ended.
+
+    Args:
+        sites: The places of the network that a run answers for.
+        x: `[time, batch, *feature]`.
+        more: With one row more, and other rows around that of the sample, which is elsewhere.
+    """
+
+    def __init__(self, sites: Sites, x: Tensor, more: bool = False) -> None:
+        self.error: Exception | None = None
+        self._trace, self._last, self._module = Trace(), _LastCall(), sites.module
+        try:
+            step = probe_inputs(x, 2 if sites.recurrent else 1)[more]
+            with self._last:
+                one_pass(sites, step, LiveSpikes(MOVED if more else None), self._trace)
+        except Exception as error:
+            self.error = error
+
+    @property
+    def innermost(self) -> tuple[str, nn.Module]:
+        """The module in which it failed."""
+        return self._trace.running[-1] if self._trace.running else ("", self._module)
+
+    @property
+    def is_of_shape(self) -> bool:
+        """Whether the operation that failed also fails for tensors that have nothing but a shape."""
+        return self._last.fails_on_shapes()
+
+    def sees_one_row(self, other: "_Attempt") -> bool:
+        """Whether the module in which it failed was given as much, but something else, in one with more rows."""
+        if self.error is None or other.error is None:
+            return False
+        pairs = list(zip(self._given(), other._given()))
+        return all(a.shape == b.shape for a, b in pairs) and any(not torch.equal(a, b) for a, b in pairs)
+
+    def _given(self) -> list[Tensor]:
+        name, _ = self.innermost
+        return next((call.given for call in reversed(self._trace.calls) if call.name == name), [])
+
+
+class _LastCall(TorchFunctionMode):
+    """While active, keeps the first function of torch that raises, with its arguments and the error."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._failed: tuple[Any, Any, Any, Exception] | None = None
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        try:
+            return func(*args, **kwargs)
+        except Exception as error:
+            self._failed = self._failed or (func, args, kwargs, error)
+            raise
+
+    def fails_on_shapes(self) -> bool:
+        if self._failed is None:
+            return False
+        func, args, kwargs, before = self._failed
+        try:
+            func(*tree_map(_only_shape, args), **tree_map(_only_shape, kwargs))
+        except Exception as error:
+            return type(error) is type(before)  # not that it needs values
+        return False
+
+
+def _only_shape(value: Any) -> Any:
+    if not isinstance(value, Tensor):
+        return value
+    return torch.empty_like(value, device="meta", dtype=torch.float32 if value.is_floating_point() else value.dtype)
+
+
+def _other_type(sites: Sites, x: Tensor) -> str:
+    """Return what to do if the network runs on the same numbers, of another type or on another device."""
+    held = [p for p in (*sites.module.parameters(), *sites.module.buffers()) if p.is_floating_point()]
+    for dtype, device in dict.fromkeys([(p.dtype, p.device) for p in held] + [(torch.long, x.device)]):
+        if (dtype, device) == (x.dtype, x.device) or x.is_complex():
+            continue
+        if device.type != "meta" and _Attempt(sites, x.to(device, dtype)).error is not None:
+            continue
+        if device != x.device:
+            return f"Its layers are on {device}, and x is on {x.device}: bring both to one device."
+        if not dtype.is_floating_point:
+            return f"It runs on indices: give it x.to({dtype})."
+        convert = f", or convert the network with net.to({x.dtype})" if x.is_floating_point() else ""
+        return f"Its layers compute in {dtype}: give it x.to({dtype}){convert}."
+    return ""
+
+
+def _missing_axis(sites: Sites, x: Tensor) -> str:
+    """Return what to do if the network runs on samples with one axis more."""
+    if _Attempt(sites, x[None]).error is not None:
+        return ""
+    return (
+        f"It runs on samples of shape {list(x.shape[1:])}, so an axis seems to be missing: give a batch without time "
+        "as x.expand(steps, *x.shape), and one sequence without a batch as x.unsqueeze(1)."
+    )
+
+
+def _is_said(error: Exception) -> bool:
+    """Whether code outside of torch and this library said `raise`, or `assert`; else an operation has failed."""
+    trace = error.__traceback__
+    if trace is None:
+        return False
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    package = str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
+    said = trace.tb_frame.f_code.co_code[trace.tb_lasti] == dis.opmap["RAISE_VARARGS"]
+    return said and package not in ("torch", __name__.partition(".")[0])

@@ -1,0 +1,141 @@
+"""Passes of a probe that are repeated and compared."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spikewright.errors import NetworkError, SpikewrightError
+from spikewright.network.complaints import counts_rows, loops, mixes_samples
+from spikewright.network.probing.draws import Draws
+from spikewright.network.probing.generators import Movers, Position, position
+from spikewright.network.probing.inputs import MOVED, Rows
+from spikewright.network.probing.live import LiveSpikes
+from spikewright.network.probing.norms import alike
+from spikewright.network.probing.trace import Complain, Trace
+from spikewright.network.run import Run
+from spikewright.network.sites import Sites
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A pass: the calls of modules, what neurons emitted in truth, and where generators stood at the end."""
+
+    trace: Trace
+    live: LiveSpikes
+    end: Position
+
+
+def one_pass(sites: Sites, x: Tensor, live: LiveSpikes, tracer: Callable[..., Any]) -> None:
+    """Run a network over steps, from rest, in a way in which nothing that samples share changes them.
+
+    Args:
+        sites: The places of the network that a run answers for.
+        x: Input, `[time, batch, *feature]`.
+        live: Takes the place of what neurons emit.
+        tracer: Calls the forwards of modules, see `Run`.
+    """
+    with torch.enable_grad():  # as some modules take another way without
+        Run(sites, hooks=live, tracer=tracer, normalise=alike, count=False, writes_input=True).advance(x)
+
+
+class Passes:
+    """Repeats passes from the same random numbers.
+
+    Args:
+        sites: Of the network.
+        answered: Names of modules that a run answers for.
+        begin: Puts back what a pass starts from.
+    """
+
+    def __init__(self, sites: Sites, answered: frozenset[str], begin: Callable[[], object]) -> None:
+        self._sites, self._answered, self.begin = sites, answered, begin
+
+    def run(
+        self,
+        x: Tensor,
+        live: LiveSpikes,
+        then: Pass | None = None,
+        complain: Complain | None = None,
+    ) -> Pass:
+        """Run a pass, and compare it with an earlier one, if there is one; see `Trace`."""
+        self.begin()
+        trace = Trace(None, then.trace if then else None, None, complain, self._answered)
+        one_pass(self._sites, x, live, trace)
+        return Pass(trace, live, position())
+
+    def draws(self, x: Tensor, start: Position, *passes: Pass) -> frozenset[str]:
+        """Return the modules that draw random numbers past the operators of torch.
+
+        What another thread draws meanwhile is not taken for theirs: it leaves the generators elsewhere every time.
+
+        Args:
+            x: Input of another pass, if there is something to be found.
+            start: Where the generators stood before every pass.
+            passes: So far.
+        """
+        ends = {each.end for each in passes}
+        if ends == {start} or len(ends) > 1:
+            return frozenset()
+        self.begin()
+        movers = Movers()
+        one_pass(self._sites, x, LiveSpikes(), movers)
+        return movers.innermost
+
+    def check_samples(self, x: Tensor, other: Tensor, first: Pass, rows: Rows = MOVED) -> Pass:
+        """Put a sample elsewhere, among others: nothing of it may change; return the pass.
+
+        Args:
+            x: Input of the first pass.
+            other: Input of this one.
+            first: The first pass.
+            rows: Samples of `other`.
+
+        Raises:
+            NetworkError: A module mixes samples, or goes through them one by one.
+        """
+        blamed: list[str] = []
+
+        def complain(name: str, module: nn.Module) -> NetworkError:
+            blamed.append(name)
+            return mixes_samples(name, module)
+
+        try:
+            return self._elsewhere(other, rows, first, complain)
+        except NetworkError:
+            if not blamed:
+                raise
+            self._check_loop(x, first, blamed[0])
+            with Draws() as drawn:
+                again = self.run(x, LiveSpikes())
+            if not drawn.kept:
+                raise
+            with Draws(drawn, rows):
+                return self._elsewhere(other, rows, again, complain)
+
+    def _elsewhere(self, other: Tensor, rows: Rows, first: Pass, complain: Complain) -> Pass:
+        self.begin()
+        trace = Trace(None, first.trace, rows, complain, self._answered, trusted=True)
+        live = LiveSpikes(rows)
+        try:
+            one_pass(self._sites, other, live, trace)
+        except SpikewrightError:
+            raise
+        except Exception as error:
+            raise counts_rows(*trace.running[-1], error) from error
+        return Pass(trace, live, position())
+
+    def _check_loop(self, x: Tensor, first: Pass, within: str) -> None:
+        """Refuse a module inside another that is called more often if there are more rows."""
+        try:
+            more = self.run(torch.cat([x, x[:, :1]], 1), LiveSpikes())
+        except Exception:  # of a module that takes no such number
+            return
+        before, after = (Counter(call.name for call in seen.trace.calls) for seen in (first, more))
+        for name in before:
+            if name.startswith(f"{within}." if within else "") and after[name] > before[name]:
+                found = f"was called {before[name]} times for {x.shape[1]} rows, and {after[name]} times for one more"
+                raise loops(name, self._sites.module.get_submodule(name), found)

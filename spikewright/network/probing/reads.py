@@ -1,0 +1,89 @@
+"""Which weights something reads outside of their layers, with a graph or without: copies, arrays, numbers, no_grad."""
+
+from collections.abc import Collection, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from spikewright._util.leaves import leaves
+from spikewright.network.wiring import module_name
+from spikewright.synapses.operations import Operation
+
+_Span = tuple[int, int]
+
+
+class Reads:
+    """An observer that tells reads of a weight by the operation of its layer from all others.
+
+    What a layer reads on the way to the weight that its operation is given is left to those who look at operations: its
+    own weight if the operation is given another one, and those of other layers that gradients reach from there.
+
+    Args:
+        module: The network's module.
+        layers: Names of its layers.
+    """
+
+    def __init__(self, module: nn.Module, layers: Collection[str]) -> None:
+        self._owners: dict[str, set[str]] = {}
+        self._places: dict[int, list[tuple[_Span, str]]] = {}
+        names = {id(p): name for name, p in module.named_parameters()}
+        for owner in layers:
+            for p in module.get_submodule(owner).parameters(recurse=False):
+                self._owners.setdefault(names[id(p)], set()).add(owner)
+        self._names = {id(p): name for name, p in module.named_parameters() if name in self._owners}
+        for name in self._owners:
+            for place, span in _where(module.get_parameter(name)):
+                self._places.setdefault(place, []).append((span, name))
+        self._layer: str | None = None
+        self._read: set[tuple[str, str]] = set()  # what was read, and in which layer or other module
+        self._left: set[tuple[str, str]] = set()
+        self._learning: set[str] = set()
+        self._resting: set[str] = set()
+
+    @property
+    def outside(self) -> frozenset[str]:
+        """Weights that learn at a layer, and that something reads outside of their layers."""
+        return frozenset((self._resting | {name for name, _ in self._read - self._left}) & self._learning)
+
+    def begin(self, site: str, weight: Tensor) -> None:
+        """Note that the operation of a layer comes next, and which weight it is given."""
+        self._layer = layer = module_name(site)
+        own = {name for name in self._at(weight) if layer in self._owners[name]}
+        if not own:
+            self._left.update((name, layer) for name, owners in self._owners.items() if layer in owners)
+        reached = {self._names[id(p)] for p in leaves(weight) if id(p) in self._names}
+        self._left.update((name, layer) for name in reached - own)
+        if torch.is_grad_enabled():
+            self._learning |= reached
+        else:  # which a rule takes for a simulation, and learns nothing from
+            self._resting |= own
+
+    def neuron(self, site: str, current: Tensor, spikes: Tensor) -> None: ...
+
+    def synapse(self, site: str, operation: Operation, x: Tensor, weight: Tensor, current: Tensor) -> None:
+        """Note that the operation of a layer is over."""
+        self._layer = None
+
+    def read(self, x: Tensor, module: str) -> None:
+        """Note that values of a tensor are read while a module runs."""
+        where = module.partition(".parametrizations.")[0] if self._layer is None else self._layer
+        self._read.update((name, where) for name in self._at(x) if self._layer not in self._owners[name])
+
+    def _at(self, x: Tensor) -> Iterator[str]:
+        """Yield the parameters that a tensor shares memory with."""
+        for place, (first, end) in _where(x):
+            for (start, last), name in self._places.get(place, ()):
+                if first < last and start < end:
+                    yield name
+
+
+def _where(x: Tensor) -> Iterator[tuple[int, _Span]]:
+    """Yield what tells the memory of a tensor from others, and which bytes of it are used; nothing if it has none."""
+    try:
+        place = x.untyped_storage().data_ptr()
+        first = int(x.storage_offset()) * x.element_size()
+        reach = int(sum((size - 1) * step for size, step in zip(x.shape, x.stride()))) + 1
+    except (NotImplementedError, RuntimeError):  # sparse, for example
+        return
+    if place and x.numel():
+        yield place, (first, first + reach * x.element_size())

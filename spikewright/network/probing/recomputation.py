@@ -1,0 +1,176 @@
+"""Forwards that run again in the backward pass (`torch.utils.checkpoint`, reversible blocks), measured in the probe.
+
+The second call meets the plain modules: neurons without a state, layers without the hooks of a rule.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import disable_saved_tensors_hooks
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+
+from spikewright._util.trial import untouched
+from spikewright.errors import NetworkError, SpikewrightError
+from spikewright.network.answering import answered
+from spikewright.network.holding import Turn, exclusively
+from spikewright.network.run import Run
+from spikewright.network.sites import Sites
+from spikewright.network.wiring import Wiring
+
+Answers = Iterator[tuple[nn.Module, Callable[..., Any]]]
+
+
+class _BothWays(Run):
+    """A forward and a backward pass under the same answers, which notes what the backward pass calls."""
+
+    def __init__(self, sites: Sites) -> None:
+        super().__init__(sites, count=False, writes_input=True)
+        self.again: set[str] = set()
+        self._is_backward = False
+
+    def advance(self, x: Tensor) -> Tensor:
+        sites = self._sites
+        answers = self._interceptions.apart(self._answers(False))
+        return answered(sites.module, sites.identities, answers, partial(self._both_ways, x), everywhere=True)
+
+    def _both_ways(self, x: Tensor) -> Tensor:
+        output = self._steps(x)
+        if output.requires_grad:
+            self._is_backward = True
+            try:
+                output.sum().backward()
+            except SpikewrightError:
+                raise
+            except Exception:  # the network cannot be differentiated: not to be judged here
+                pass
+        return output.detach()
+
+    def _answers(self, static: bool) -> Answers:
+        return _around_all(self._sites, super()._answers(static), self._note)
+
+    def _note(
+        self, name: str, forward: Callable[..., Any], answer: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> Any:
+        if not self._is_backward:
+            return answer(*args, **kwargs)
+        self.again.add(name)
+        return forward(*args, **kwargs)
+
+
+class OtherParameters:
+    """Has other parameters in the place of a module's, with the same values, so that nobody's hooks see gradients."""
+
+    module = None
+
+    def __init__(self, module: nn.Module) -> None:
+        own = [m.__dict__["_parameters"] for m in module.modules()]
+        self._before = [(of, name, p) for of in own for name, p in of.items() if type(p) is nn.Parameter]
+
+    def begin(self) -> None:
+        """Put them in place."""
+        others = {id(p): nn.Parameter(p.detach(), p.requires_grad) for _, _, p in self._before}
+        for of, name, p in self._before:
+            of[name] = others[id(p)]
+
+    def end(self) -> None:
+        """Put the parameters back."""
+        for of, name, p in self._before:
+            of[name] = p
+
+
+def _holding_something(sites: Sites) -> frozenset[str]:
+    """Return the names of modules of which a second call is another one: they hold a state, statistics or a mask."""
+    parametrizations = sites.parametrizations.items()
+    return frozenset(
+        [name for name, m in sites.temporal.items() if m.training or not isinstance(m, _BatchNorm | _DropoutNd)]
+        + [name for name, m in parametrizations if m.training and any(True for _ in m.buffers())]
+    )
+
+
+def called_again(sites: Sites, x: Tensor) -> frozenset[str]:
+    """Run forward and backward once, and return the names of the modules that the backward pass calls.
+
+    Args:
+        sites: Of the network.
+        x: Of a probe, `[time, batch, *feature]`.
+
+    Raises:
+        NetworkError: One of them holds a state, statistics or a mask.
+    """
+    holding, run = _holding_something(sites), _BothWays(sites)
+
+    def body(turn: Turn) -> None:
+        turn.patches.append(parameters := OtherParameters(sites.module))
+        parameters.begin()
+        run.advance(x.detach().clone().requires_grad_(x.dtype.is_floating_point))
+
+    with untouched(sites.module), torch.inference_mode(False), torch.enable_grad():
+        try:
+            exclusively(sites.module, sites.identities, body)
+        except SpikewrightError:
+            if not run.again & holding:
+                raise
+    wrong = sorted(run.again & holding)
+    if not wrong:
+        return frozenset(run.again)
+    shown = ", ".join(f"'{name}' ({type(sites.module.get_submodule(name)).__name__})" for name in wrong)
+    raise NetworkError(
+        f"The backward pass calls {shown} a second time: the network recomputes parts of its forward, as "
+        "torch.utils.checkpoint does. In a run they hold the state, the statistics or the mask of a sequence, of which "
+        "a second call knows nothing. Leave them out of what is recomputed. To save memory, let the library "
+        "recompute: rules.BPTT(checkpoint=True), or any rule with a smaller chunk."
+    )
+
+
+def with_recomputed(wiring: Wiring, sites: Sites, again: frozenset[str]) -> Wiring:
+    """Return the wiring of a network whose backward pass calls some modules again.
+
+    What a part computed without a graph is not in the graph that was read: its parameters may reach all neurons.
+
+    Args:
+        wiring: As the graph shows it.
+        sites: Of the network.
+        again: Names of the modules.
+    """
+    if not again:
+        return wiring
+    hidden = {name for name, neurons in wiring.receivers.items() if not neurons}
+    everywhere = dict.fromkeys(hidden, frozenset(wiring.neurons))
+    return replace(
+        wiring,
+        recomputed=again & sites.synapses.keys(),
+        receivers={**wiring.receivers, **everywhere},
+        carried=wiring.carried | hidden,
+        unvouched=wiring.unvouched | hidden,
+    )
+
+
+def _around_all(sites: Sites, answers: Answers, watch: Callable[..., Any]) -> Answers:
+    """Have `watch` called around the answer, or the forward, of every module."""
+    names = {id(m): name for name, m in sites.module.named_modules()}
+    seen: set[int] = set()
+    for module, answer in answers:
+        seen.add(id(module))
+        yield module, partial(watch, names[id(module)], module.forward, answer)
+    for module in sites.module.modules():
+        if id(module) not in seen:
+            yield module, partial(watch, names[id(module)], module.forward, module.forward)
+
+
+def may_run_again() -> bool:
+    """Whether what runs now may run again in the backward pass, given that gradients were on when the pass began.
+
+    Somebody has turned them off, or has hooks that take the tensors that are saved.
+    """
+    if not torch.is_grad_enabled():
+        return True
+    try:
+        with disable_saved_tensors_hooks("hooks are in use"):
+            return False
+    except RuntimeError:
+        return True

@@ -1,0 +1,139 @@
+"""What a probe sees at every layer and neuron: graph nodes, and what everything depends on."""
+
+import sys
+from dataclasses import dataclass
+from types import FrameType
+
+import torch
+from torch import Tensor, nn
+
+from spikewright.dataflow import Bend, Dataflow, Dependences
+from spikewright.network.complaints import AGAIN, loops
+from spikewright.network.probing.inputs import FIRST
+from spikewright.network.probing.trace import Trace
+from spikewright.network.wiring import module_name
+from spikewright.synapses.operations import Operation
+
+INPUT, LAYER, NEURON = "input", "layer:", "neuron:"
+"""Names of sources: the network's input, and prefixes of the names of layers and neurons."""
+THROUGH = "through:"
+"""Prefix of a source that is seen through a layer."""
+
+
+class Seen:
+    """What a probe saw at one call.  Graph nodes are noted at once: what is written in place later gets another one.
+
+    Args:
+        site: Name of the call.
+        step: Number of the step it belongs to.
+        entering: Its input, with its graph.
+        leaving: Its output, with its graph.
+        depends: What its input depends on.
+    """
+
+    def __init__(self, site: str, step: int, entering: Tensor, leaving: Tensor, depends: Dependences) -> None:
+        self.site, self.step, self.depends = site, step, depends
+        self.entering, self._leaving = entering, leaving
+        self.before = entering.grad_fn
+        whole = leaving if leaving._base is None else leaving._base  # what is written to a view changes its base's node
+        self.after = {leaving.grad_fn, whole.grad_fn} - {None}
+        self.entries = sum(x.numel() * (1 + x.is_complex()) for x in (entering, leaving))
+        rows = len(leaving) // FIRST.count
+        self.shape = (*((rows,) if rows > 1 else ()), *leaving.shape[1:])
+        self._versions = entering._version, leaving._version
+
+    @property
+    def overwritten(self) -> bool:
+        """Whether the input has been written to since."""
+        return self.entering._version > self._versions[0]
+
+    @property
+    def rewritten(self) -> bool:
+        """Whether the output has been written to since."""
+        return self._leaving._version > self._versions[1]
+
+
+@dataclass(frozen=True)
+class _Current:
+    """A current of a neuron module: its value, the modules it depends on, and where in the code the neuron was called.
+
+    A loop comes back to the same place; two places in the code are two places in the network.
+    """
+
+    step: int
+    value: Tensor
+    sources: frozenset[str]
+    places: frozenset[tuple[int, int]]
+
+    def is_repeated(self, earlier: "_Current") -> bool:
+        return self.step == earlier.step and self.sources == earlier.sources and self.places == earlier.places
+
+    def is_again(self, earlier: "_Current") -> bool:
+        same = self.value.shape == earlier.value.shape and torch.equal(self.value, earlier.value)
+        return same and self.is_repeated(earlier)
+
+
+class Recorder:
+    """An observer that keeps what is needed to read the wiring, and declares sources of the dataflow.
+
+    Args:
+        modules: Of the network, by name.
+        flow: Watches the operations.
+        trace: Of the pass.
+    """
+
+    def __init__(self, modules: dict[str, nn.Module], flow: Dataflow, trace: Trace) -> None:
+        self.neurons: list[Seen] = []
+        self.synapses: list[Seen] = []
+        self.repeated: set[str] = set()
+        self.weights: dict[str, tuple[int, ...]] = {}
+        self._modules, self._flow, self._trace = modules, flow, trace
+        self._currents: dict[str, list[_Current]] = {}
+
+    def neuron(self, site: str, current: Tensor, spikes: Tensor) -> None:
+        """Note a call of a neuron."""
+        self._flow.aside(self._neuron, site, current, spikes)
+
+    def _neuron(self, site: str, current: Tensor, spikes: Tensor) -> None:
+        seen = Seen(site, self._trace.steps, current, spikes, self._flow.depends(current))
+        self.neurons.append(seen)
+        self._flow.source(spikes, NEURON + site)
+        sources = frozenset(module_name(name) for name in seen.depends)
+        self._check_loop(module_name(site), _Current(seen.step, current.detach().clone(), sources, _places()))
+
+    def synapse(self, site: str, operation: Operation, x: Tensor, weight: Tensor, current: Tensor) -> None:
+        """Note a call of a layer."""
+        self._flow.aside(self._synapse, site, x, weight, current)
+
+    def _synapse(self, site: str, x: Tensor, weight: Tensor, current: Tensor) -> None:
+        given, depends = self._flow.depends(x), self._flow.depends(current)
+        self.synapses.append(Seen(site, self._trace.steps, x, current, given))
+        self.weights[site] = tuple(weight.shape)
+        also = {n if n.startswith((LAYER, THROUGH)) else THROUGH + n: bends for n, bends in depends.items()}
+        self._flow.source(current, LAYER + site, also=also)
+        if self._flow.depends(weight) or depends.keys() - given.keys():  # the latter by its bias
+            self._flow.bend(current, Bend("a weight that is drawn, or computed from data", site))
+
+    @property
+    def numbers(self) -> int:
+        """What a step of a sample brings about: entries of what enters and leaves neurons and synapses."""
+        return sum(seen.entries for seen in self.neurons + self.synapses) // (FIRST.count * max(1, self._trace.steps))
+
+    def _check_loop(self, name: str, current: _Current) -> None:
+        earlier = self._currents.setdefault(name, [])
+        behind_itself = any(source.endswith(NEURON + name) for source in current.sources)  # depth, not time
+        if not behind_itself and any(map(current.is_repeated, earlier)):
+            self.repeated.add(name)
+        if bool(current.value.any()) and any(map(current.is_again, earlier)):
+            raise loops(name, self._modules[name], f"was called {len(earlier) + 1} times with the same current", AGAIN)
+        earlier.append(current)
+
+
+def _places() -> frozenset[tuple[int, int]]:
+    """Return the places in the code that are being executed."""
+    frame: FrameType | None = sys._getframe()
+    places = set()
+    while frame is not None:
+        places.add((id(frame.f_code), frame.f_lasti))
+        frame = frame.f_back
+    return frozenset(places)

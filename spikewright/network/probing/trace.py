@@ -1,0 +1,174 @@
+"""What every module of a network is given and returns in one pass, compared with an earlier pass."""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._C._functorch import is_functorch_wrapped_tensor
+from torch.utils._pytree import tree_leaves
+
+from spikewright._util.real_numbers import as_real
+from spikewright.dataflow import Dataflow
+from spikewright.network.probing.inputs import FIRST, Rows, same_sample
+from spikewright.network.probing.recomputation import may_run_again
+
+_DOUBLE, _ALLOWED, _ALLOWED_IN_DOUBLE = torch.finfo(torch.float64).eps, 1e-4, 1e-9
+Complain = Callable[[str, nn.Module], Exception]
+"""(name of a module, the module) -> the error that says what is wrong with it."""
+
+
+@dataclass
+class Call:
+    """One call of a module: what it was given and what it returned."""
+
+    name: str
+    given: list[Tensor]
+    returned: list[Tensor] = field(default_factory=list)
+
+
+class Trace:
+    """Calls of all modules in one pass, in the order in which they begin.
+
+    In a later pass, the same modules have to be called, in the same order.  What they are given and return may differ
+    only as long as it reaches neither what a run answers for (neurons, norms, masks) nor the output of the whole.
+
+    Args:
+        flow: Is told which module runs.
+        earlier: The trace of an earlier pass, which this one has to agree with.
+        rows: Samples of this pass, if it has to agree in one of them only; `None`: in all that there is.
+        complain: Makes the error, for the first module that agrees in what it was given, but not in what it returned.
+        answered: Names of modules that a run answers for.
+        trusted: Whether what these return is not compared.
+        hooked: Names of modules with hooks on gradients.
+
+    Attributes:
+        calls: So far.
+        running: Modules that have not returned yet, from the outermost inwards; an error leaves them there.
+        steps: How often the whole network was called.
+        suspicious: Some module may be called again in the backward pass.
+        writes_input: The whole network has written to its input in place.
+        nodes: Graph nodes of what modules with hooks on gradients returned.
+    """
+
+    def __init__(
+        self,
+        flow: Dataflow | None = None,
+        earlier: "Trace | None" = None,
+        rows: Rows | None = None,
+        complain: Complain | None = None,
+        answered: frozenset[str] = frozenset(),
+        trusted: bool = False,
+        hooked: Collection[str] = (),
+    ) -> None:
+        self.calls: list[Call] = []
+        self.steps = 0
+        self.suspicious = self.writes_input = False
+        self.nodes: list[Any] = []
+        self._hooked = hooked
+        self._flow, self._earlier, self._rows = flow, earlier, rows
+        self._complain, self._answered, self._trusted = complain, answered, trusted
+        self.running: list[tuple[str, nn.Module]] = []
+        self._eps = 0.0
+        self._first: tuple[str, nn.Module] | None = None  # that does not agree
+
+    def __call__(self, name: str, module: nn.Module, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Run the forward of a module, in its place.
+
+        Raises:
+            Exception: As `complain` says, if something does not agree with the earlier pass.
+        """
+        self.steps += not name
+        keep = self._earlier is None  # to be compared with; a later pass is compared at once
+        index, call = len(self.calls), Call(name, self._tensors((args, kwargs), keep or not name))
+        self.calls.append(call)
+        then = self._then(index, call)
+        ours = name in self._answered
+        fits = then is None or self._same(then.given, call.given)
+        if not fits and ours:
+            raise self._error()
+        self.running.append((name, module))
+        if self._flow is None:
+            result = forward(*args, **kwargs)
+        else:
+            result = self._followed(self._flow, name, partial(forward, *args, **kwargs))
+            if name in self._hooked:
+                self.nodes += [x.grad_fn for x in tree_leaves(result) if isinstance(x, Tensor)]
+        call.returned = self._tensors(result, keep)
+        if not name and self._flow is None:  # which would take a comparison for a use of the values
+            self.writes_input |= args[0]._version > 0 or not torch.equal(args[0], call.given[0])
+        self.running.pop()
+        if then is not None and not (ours and self._trusted) and not self._same(then.returned, call.returned):
+            if fits and self._first is None:
+                self._first = name, module
+            if not name:
+                raise self._error()
+        return result
+
+    def _followed(self, flow: Dataflow, name: str, forward: Callable[[], Any]) -> Any:
+        self.suspicious = self.suspicious or may_run_again()
+        outer, flow.module = flow.module, name
+        try:
+            return forward()
+        finally:
+            flow.module = outer
+
+    def _tensors(self, values: Any, copy: bool) -> list[Tensor]:
+        return _tensors(values, copy) if self._flow is None else self._flow.aside(_tensors, values, copy)
+
+    def _then(self, index: int, call: Call) -> Call | None:
+        """Return the same call of the earlier pass, if there is one."""
+        if self._earlier is None or self._complain is None:
+            return None
+        if index >= len(self._earlier.calls) or self._earlier.calls[index].name != call.name:
+            raise self._error()
+        return self._earlier.calls[index]
+
+    def _error(self) -> Exception:
+        assert self._complain is not None
+        return self._complain(*(self._first or self.running[-1]))
+
+    def _same(self, then: list[Tensor], now: list[Tensor]) -> bool:
+        return len(then) == len(now) and all(map(self._equal, then, now))
+
+    def _equal(self, a: Tensor, b: Tensor) -> bool:
+        return all(self._close(*pair) for pair in ([(a, b)] if self._rows is None else same_sample(a, b, self._rows)))
+
+    def _close(self, a: Tensor, b: Tensor) -> bool:
+        if a.shape != b.shape or a.dtype != b.dtype:
+            return False
+        a, b = as_real(a), as_real(b)
+        if (equal := torch.equal(a, b)) or not a.dtype.is_floating_point:
+            return equal
+        within = self._tolerance(a)
+        a, b = a.double(), b.double()
+        finite = a[torch.isfinite(a)]
+        size = float(finite.abs().max()) if finite.numel() else 0.0
+        return torch.allclose(a, b, rtol=0.0, atol=within * size, equal_nan=True)
+
+    def _tolerance(self, x: Tensor) -> float:
+        """Return the difference that rounding makes, relative to the largest entry of a tensor.
+
+        What is rounded to half precision on the way may be of full precision later.
+        """
+        kind, cast = x.device.type, [x.dtype]
+        if torch.is_autocast_enabled(kind):
+            cast.append(torch.get_autocast_dtype(kind))
+        self._eps = max(self._eps, *(torch.finfo(dtype).eps for dtype in cast))
+        others = self._rows not in (None, FIRST)  # then operations may be cut up in another way
+        if self._first is not None:  # what it does to others may be small beside what they add
+            return (1024 if others else 32) * self._eps
+        return max(_ALLOWED if self._eps > _DOUBLE else _ALLOWED_IN_DOUBLE, 8 * self._eps if others else 0.0)
+
+    @property
+    def rough(self) -> bool:
+        """Whether more was allowed for rounding than between equal rows."""
+        return 8 * self._eps > _ALLOWED
+
+
+def _tensors(values: Any, copy: bool) -> list[Tensor]:
+    """Return the tensors in there, or copies; what a transform of torch.func has wrapped is not to be compared."""
+    found = [x for x in tree_leaves(values) if isinstance(x, Tensor) and not is_functorch_wrapped_tensor(x)]
+    return [x.detach().clone() if copy else x.detach() for x in found]

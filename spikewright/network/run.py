@@ -1,0 +1,371 @@
+"""One pass over one sequence: it holds the state and answers for neurons and synapses while their network runs."""
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from itertools import chain
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch._C._functorch import is_functorch_wrapped_tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.utils import parametrize
+
+from spikewright._util.returned import check_scan, wrong
+from spikewright.errors import NetworkError, ShapeError
+from spikewright.layers.batch_norm import Normalise, as_it_says
+from spikewright.layers.calls import DropoutCall, NormCall
+from spikewright.layers.dropout import scan_shared
+from spikewright.layers.own_forward import has_own_forward, intercept_dropout, intercept_norm
+from spikewright.network.answering import Calls, Weights, answered
+from spikewright.network.complaints import is_transformed, splits_rows, takes_one
+from spikewright.network.folded import Folded
+from spikewright.network.hooks import Hooks
+from spikewright.network.rates import Record
+from spikewright.network.resuming import Resumed
+from spikewright.network.sites import Sites
+from spikewright.neurons import Neuron
+from spikewright.synapses.interception import Interceptions
+from spikewright.synapses.operations import Operation
+from spikewright.synapses.synapse import Intercept, SynapticInput, check_arrival, check_input, transmit
+from spikewright.temporal import SiteState, State, Temporal, detach, is_static
+
+
+class Observer(Protocol):
+    """Sees every site as it runs; must not change what it is given."""
+
+    def neuron(self, site: str, current: Tensor, spikes: Tensor) -> None:
+        """See a neuron: both `[time * batch, *feature]`."""
+
+    def synapse(self, site: str, operation: Operation, x: Tensor, weight: Tensor, current: Tensor) -> None:
+        """See a synapse: `x` and `current` are `[time * batch, *feature]`."""
+
+
+class Run:
+    """The state of one sequence on its way through a network.
+
+    Args:
+        sites: Of the network that runs.
+        state: Where an earlier run of the same batch ended; empty or `None` starts at rest.  Without `through_time` it
+            is cut from its graph.
+        hooks: Called at every layer, neuron and output; `None` leaves all to autograd.
+        through_time: Whether credit may flow from one step to the next.
+        spikes_as_bytes: Have synapses keep spikes as bytes for the backward pass.
+        overwritten: Neurons that need a current of their own, because the network writes to it afterwards.
+        writes_input: Whether the network writes to its input in place, so that it needs one of its own.
+        recomputed: Layers that the backward pass calls again, which are left to themselves unless somebody listens.
+        observers: See every site as it runs.
+        count: Count spikes, for `rates`.
+        record: Takes what enters and leaves neurons.
+        cut: Keep the graph out of neurons.
+        normalise: What batch norm does to a chunk.
+        tracer: Calls the forward of every module in its place: (name, module, forward, *arguments) -> result.
+
+    A site that is called several times in one forward (a shared layer) has one state per call: `name`, `name#2`, ...
+    """
+
+    def __init__(
+        self,
+        sites: Sites,
+        state: State | None = None,
+        *,
+        hooks: Hooks | None = None,
+        through_time: bool = True,
+        spikes_as_bytes: bool = False,
+        overwritten: Collection[str] = (),
+        writes_input: bool = False,
+        recomputed: Collection[str] = (),
+        observers: Sequence[Observer] = (),
+        count: bool = True,
+        record: Record | None = None,
+        cut: bool = False,
+        normalise: Normalise = as_it_says,
+        tracer: Callable[..., Any] | None = None,
+    ) -> None:
+        self._sites = sites
+        self.state: State = dict(state or {}) if through_time else detach(state or {})
+        self._first = True
+        self._resumed = Resumed(self.state, sites) if state else None
+        self._hooks = hooks
+        self._through_time = through_time
+        self._spikes_as_bytes = spikes_as_bytes
+        self._overwritten, self._recomputed = overwritten, recomputed
+        self._writes_input = writes_input
+        self._observers = observers
+        self._count = count
+        self._record, self._cut = record, cut
+        self._normalise, self._tracer = normalise, tracer
+        self._folded, self._batch = Folded(0), 1
+        self._calls = Calls()
+        self._weights = Weights()
+        self._keeps_weights = False
+        self._interceptions = Interceptions()
+        self._emitted: dict[str, Tensor] = {}
+        self._fired: dict[str, Tensor] = {}
+        self._seen = 0
+
+    @property
+    def module(self) -> nn.Module:
+        """The network's module."""
+        return self._sites.module
+
+    def advance(self, x: Tensor) -> Tensor:
+        """Run the next steps of the sequence.
+
+        Args:
+            x: `[time, batch, *feature]`.
+
+        Returns:
+            The network's output, `[time, batch, *output]`.
+        """
+        sites = self._sites
+        answers = self._interceptions.apart(self._answers(is_static(x)))
+        if self._tracer is not None:
+            answers = chain(answers, self._traced(self._tracer))
+        return answered(sites.module, sites.identities, answers, partial(self._steps, x))
+
+    def detach(self) -> None:
+        """Cut the state from the graph of the steps so far."""
+        self.state = detach(self.state)
+
+    def keep_weights(self, keep: bool) -> None:
+        """Set whether parametrized weights are computed once for the steps to come, in which nothing is learned."""
+        self._keeps_weights = keep
+        self._weights.clear()
+
+    def rates(self) -> dict[str, float]:
+        """Return spikes per neuron and step since the start of this run, by site; of a run that counts."""
+        return {site: (fired / self._seen).item() for site, fired in self._fired.items()}
+
+    def _steps(self, x: Tensor) -> Tensor:
+        self.state = dict(self.state)  # what was handed out stays as it is
+        if not self._keeps_weights:
+            self._weights.clear()
+        if self._sites.recurrent:
+            output = torch.cat([self._pass(step) for step in x.split(1)])
+        else:
+            output = self._pass(x)
+        if not self._keeps_weights:
+            self._weights.clear()
+        return output
+
+    def _pass(self, x: Tensor) -> Tensor:
+        self._folded, self._batch = Folded(len(x)), x.shape[1]
+        self._calls.clear()
+        output: Any = self._sites.module(self._folded.fold(x.clone() if self._writes_input else x))
+        if not isinstance(output, Tensor) or output.dim() == 0 or len(output) != x.shape[0] * x.shape[1]:
+            found = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
+            raise NetworkError(
+                f"{type(self._sites.module).__name__}.forward returned {found} for {x.shape[0] * x.shape[1]} rows "
+                f"({x.shape[0]} steps of {x.shape[1]} samples, folded). A network maps one tensor to one tensor and "
+                "keeps the first axis. Select the output inside forward, and do not reduce over the batch."
+            )
+        for site, value in self._emitted.items():
+            self.state[site] = {"last": value if self._through_time else value.detach()}
+            if self._record is not None:
+                self._record.source(site, self._sites.sources[site], value.unflatten(0, (len(x), -1)))
+        self._emitted.clear()
+        self._folded = Folded(0)  # which lets go of what it has seen
+        self._seen += len(x)
+        output = output.unflatten(0, x.shape[:2])
+        if self._hooks is not None:
+            output = self._sent("on_output", self._hooks.on_output(output), output)
+        self._first, self._resumed = False, None  # methods of others are checked once per run
+        return output
+
+    def _answers(self, static: bool) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
+        """Pair every module the run speaks for with what answers in its place."""
+        if not torch.compiler.is_compiling():
+            yield from self._weights.answers(self._sites.parametrizations.values())
+        for name, module in self._sites.temporal.items():
+            own = has_own_forward(module, module.forward, default=self._normalise is as_it_says)
+            yield module, partial(self._at_own if own else self._at_temporal, name, module, module.forward)
+        listens = self._hooks is not None or self._observers
+        if listens or self._spikes_as_bytes or static:
+            for name, module in self._sites.synapses.items():
+                if listens or name not in self._recomputed:
+                    yield module, partial(self._at_synapse, name, module.forward)
+        # Last, so that `source.forward` is already the answer of a source that is itself a neuron or a synapse.
+        for name, source in self._sites.sources.items():
+            yield source, partial(self._at_source, name, source.forward)
+
+    def _traced(self, tracer: Callable[..., Any]) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
+        for name, module in self._sites.module.named_modules():
+            if not isinstance(module, parametrize.ParametrizationList):
+                yield module, partial(tracer, name, module, module.forward)
+
+    def _unfolded(self, name: str, module: nn.Module, x: Tensor) -> Tensor:
+        """Return the rows that a module was given, `[time * batch, *feature]`, as a chunk `[time, batch, *feature]`."""
+        _check_plain(name, module, x)
+        found = x.shape[0] if x.dim() else 0
+        if not found or found % (self._folded.steps * self._batch):
+            raise splits_rows(name, module, found, self._folded.steps, self._batch)
+        return self._folded.unfold(x)
+
+    def _carried(self, site: str, chunk: Tensor) -> SiteState:
+        """Return what a site carries into a chunk `[time, batch, *feature]`."""
+        carried = self.state.get(site, {})
+        for name, value in carried.items():
+            if value.dim() and value.shape[0] != chunk.shape[1]:
+                raise ShapeError(
+                    f"'{site}' carries a {name} of shape {list(value.shape)}, but a batch of {chunk.shape[1]} samples "
+                    "arrived. A sequence keeps its batch from the first step to the last: start a new one with "
+                    "state=None, or drop the same samples from the state."
+                )
+        return carried
+
+    def _at_temporal(
+        self, name: str, module: nn.Module, forward: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any
+    ) -> Tensor:
+        x, site = _one(name, module, args, kwargs), self._calls.site(name)
+        binary = isinstance(module, Neuron) and module.binary
+        x = x if binary else _in_full(x)
+        chunk = self._unfolded(name, module, x.clone() if site in self._overwritten else x)
+        fed_back = name in self._sites.sources  # the same at all of its places
+        state = self._carried(name if fed_back else site, chunk)
+        if isinstance(module, _BatchNorm):
+            y = self._normalise(site, module, forward, chunk)
+        elif isinstance(module, Temporal):
+            y, state = self._scan(site, module, chunk, state)
+        else:
+            assert isinstance(module, _DropoutNd)  # Sites.temporal holds nothing else
+            y, state = scan_shared(module, chunk, state)
+        if self._resumed is not None:
+            self._resumed.check(site, chunk, state)
+        if state and not fed_back:
+            self.state[site] = state
+        sent = y
+        if self._hooks is not None and isinstance(module, Neuron):
+            sent = self._sent("on_spikes", self._hooks.on_spikes(site, y), y)
+        folded = self._folded.fold(sent, spikes=binary and self._spikes_as_bytes)
+        if isinstance(module, Neuron):
+            if self._record is not None:
+                self._record.neuron(site, module, chunk, y)
+            if self._count:
+                with torch.no_grad():
+                    fired = y.mean(dtype=torch.float32) * (len(y) / module.spike)
+                self._fired[site] = self._fired[site] + fired if site in self._fired else fired
+            for observer in self._observers:
+                observer.neuron(site, x, folded)
+        return folded
+
+    def _at_own(
+        self, name: str, module: nn.Module, forward: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any
+    ) -> Tensor:
+        """Run the forward of a batch norm or dropout once, with its operation done for every step."""
+
+        def normalise(call: NormCall, rows: Tensor) -> Tensor:
+            chunk = self._unfolded(name, module, rows)
+            return self._folded.fold(self._normalise(self._calls.site(name), call, call, chunk))
+
+        def drop(call: DropoutCall, rows: Tensor) -> Tensor:
+            site, chunk = self._calls.site(name), self._unfolded(name, module, rows)
+            carried = self._carried(site, chunk)
+            if isinstance(module, Temporal):
+                y, state = module.scan(chunk, carried, self._through_time)
+            else:
+                y, state = scan_shared(call, chunk, carried)
+            self.state[site] = state
+            return self._folded.fold(y)
+
+        x = _in_full(_one(name, module, args, kwargs))
+        if isinstance(module, _BatchNorm):
+            return intercept_norm(self._interceptions, name, module, forward, x, normalise)
+        assert isinstance(module, _DropoutNd)  # has_own_forward says so of nothing else
+        return intercept_dropout(self._interceptions, name, module, forward, x, drop)
+
+    def _scan(self, site: str, module: Temporal, chunk: Tensor, state: SiteState) -> tuple[Tensor, SiteState]:
+        grads = torch.is_grad_enabled()
+        if isinstance(module, Neuron):
+            grads = grads and not self._cut
+            if self._hooks is not None:
+                chunk = self._sent("on_current", self._hooks.on_current(site, chunk), chunk)
+        with torch.set_grad_enabled(grads), _as_real(site, module, chunk):
+            answer = self._going_on(site, chunk, module.scan, chunk, state, self._through_time)
+        return check_scan(module, answer, chunk) if self._first and type(module).scan is not Neuron.scan else answer
+
+    def _sent(self, method: str, answer: Tensor, given: Tensor) -> Tensor:
+        """Return what a hook made of a tensor, which keeps its shape."""
+        if self._first and not (isinstance(answer, Tensor) and answer.shape == given.shape):
+            raise wrong(self._hooks, method, f"a tensor of the shape of what it is given, {list(given.shape)}", answer)
+        return answer
+
+    def _going_on(self, site: str, chunk: Tensor, function: Callable[..., Any], *args: Any) -> Any:
+        """Call a function of a layer; an error says so where the layer goes on from a state that was given."""
+        if self._resumed is None:
+            return function(*args)
+        with self._resumed.at(site, chunk):
+            return function(*args)
+
+    def _at_synapse(self, name: str, forward: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+        listens = self._hooks is not None or self._observers
+        if not listens and not any(isinstance(x, Tensor) and self._is_special(x) for x in args):
+            return forward(*args, **kwargs)
+        with self._interceptions.active(Intercept(partial(self._transmit, name))):
+            return forward(*args, **kwargs)
+
+    def _transmit(self, name: str, operation: Operation, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        site = self._calls.site(name)
+        module = self._sites.synapses[name]
+        _check_plain(name, module, x)
+        check_input(site, operation, x, weight)
+        chunk = self._unfolded(name, module, x)
+        arrival = SynapticInput(chunk)
+        if self._hooks is not None:
+            carried = self._carried(site, chunk)
+            answer = self._going_on(site, chunk, self._hooks.on_weight, site, operation, chunk, weight, carried)
+            arrival, carried = check_arrival(self._hooks, answer, operation, chunk, weight) if self._first else answer
+            if self._resumed is not None:
+                self._resumed.check(site, chunk, carried)
+            if carried:
+                self.state[site] = carried
+        current = transmit(operation, arrival, weight, bias, as_bytes=self._folded.holds_spikes(x))
+        current = self._folded.fold(current)
+        for observer in self._observers:
+            observer.synapse(site, operation, x, weight, current)
+        return current
+
+    def _is_special(self, x: Tensor) -> bool:
+        """Whether something is to be gained at a synapse that sees `x`."""
+        return self._folded.repeats(x) or self._folded.holds_spikes(x)
+
+    def _at_source(self, name: str, forward: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+        self._emitted[name] = forward(*args, **kwargs)
+        return self._emitted[name]
+
+
+@contextmanager
+def _as_real(site: str, module: Temporal, x: Tensor) -> Iterator[None]:
+    """Say of an error of a layer that it is given complex numbers, if torch does not know what to do with them."""
+    try:
+        yield
+    except NotImplementedError as error:
+        if not x.is_complex():
+            raise
+        raise NetworkError(
+            f"'{site}' ({type(module).__name__}) was given complex numbers, with which it does something that is known "
+            f"for real ones only: {str(error).partition(chr(10))[0]}. Read them as real in front of it, such as "
+            "z.real, z.abs(), or torch.view_as_real(z).flatten(-2)."
+        ) from error
+
+
+def _one(name: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """Return the one tensor that a module was called with, by whatever name."""
+    given = [*args, *kwargs.values()]
+    if len(given) != 1 or not isinstance(given[0], Tensor):
+        raise takes_one(name, module, [type(value).__name__ for value in given])
+    return given[0]
+
+
+def _check_plain(name: str, module: nn.Module, x: Tensor) -> None:
+    """Raise `NetworkError` for what a transform of torch.func hands a module."""
+    if not torch.compiler.is_compiling() and is_functorch_wrapped_tensor(x):
+        raise is_transformed(name, module)
+
+
+def _in_full(x: Tensor) -> Tensor:
+    """Undo autocast: statistics, and states of a scan that may not keep them in full precision by itself."""
+    half = x.dtype in (torch.float16, torch.bfloat16) and torch.is_autocast_enabled(x.device.type)
+    return x.float() if half else x

@@ -1,0 +1,8 @@
+"""What is found about a rule on a network: its gradient beside that of BPTT, its memory, its energy."""
+
+from spikewright.reports.energy_estimate import Energy as Energy
+from spikewright.reports.energy_estimate import energy as energy
+from spikewright.reports.gradient_check import Certificate as Certificate
+from spikewright.reports.gradient_check import certify as certify
+from spikewright.reports.memory_profile import Plan as Plan
+from spikewright.reports.memory_profile import plan as plan

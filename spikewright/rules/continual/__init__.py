@@ -1,0 +1,1 @@
+"""Rules around rules, for one task after another."""

@@ -1,0 +1,117 @@
+"""Learning without forgetting: the network of the last task says what its outputs should stay."""
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from spikewright._util.matrices import Matrices
+from spikewright._util.real_numbers import check_real
+from spikewright._util.trial import evaluating
+from spikewright.errors import ConfigError
+from spikewright.losses import Loss
+from spikewright.network import Network
+from spikewright.network.wiring import Wiring
+from spikewright.rules._base import Rule, Update
+from spikewright.rules._batch import Batch, learn_together
+from spikewright.rules._cost import Cost, Done
+from spikewright.rules.continual._around import ContinualRule
+
+
+class LwF(ContinualRule):
+    r"""Learning without forgetting, around another rule.
+
+    With :math:`q = \mathrm{softmax}(o_{old} / \tau)` from the mean output of the network that the last task left, for
+    the samples of the batch, the gradient is that of :math:`\ell(o, y) + \alpha \tau^2\, \mathrm{CE}(o / \tau, q)`, the
+    second term taken over time as the loss says.
+
+    Exact when: in the first task where the rule is; later nowhere, since two things are learned.
+    Cost: twice that of the rule and a forward pass, from the second task on.
+    Carried: nothing of its own.  Checkpointed: the parameters and buffers that the last task left.
+
+    Args:
+        rule: The rule; one that updates once per sequence.
+        strength: :math:`\alpha`.
+        temperature: :math:`\tau`.
+        hold: See `Naive`.
+        free: See `Naive`.
+
+    Raises:
+        ConfigError: `strength` or `temperature` is not positive.
+
+    Reference:
+        Li and Hoiem, Learning without Forgetting, TPAMI 2017, arXiv 1606.09282, equation 3.
+    """
+
+    def __init__(
+        self,
+        rule: Rule,
+        strength: float = 1.0,
+        temperature: float = 2.0,
+        hold: bool = True,
+        free: Collection[str] = (),
+    ) -> None:
+        super().__init__(rule, hold, free)
+        if not strength > 0 or not temperature > 0:
+            raise ConfigError(f"LwF(strength={strength}, temperature={temperature}): both have to be positive.")
+        self.strength, self.temperature = strength, temperature
+        self.left = Matrices()
+
+    def end_task(self, net: Network, x: Tensor, y: Tensor, loss: Loss) -> None:
+        for name, value in net.module.state_dict().items():
+            self.left[name] = value.clone()
+
+    def learn(self, batch: Batch) -> Iterator[Update]:
+        if not len(self.left):
+            return self.rule.learn(batch)
+        loss = batch.loss
+        with torch.no_grad(), self._as_left(batch.net):
+            said = loss.mean(batch.net.run(batch.x, batch.state)[0])
+        why, advice = "distils outputs by their softmax", "Have the network return real numbers, such as z.abs()."
+        check_real(self, "the output of the network", said, why, advice)
+        heads = None if loss.head is None else (int(self.task) - 1, loss.head)
+        target = (_by_head(said, heads) / self.temperature).softmax(-1).view(len(said), -1)
+        old = replace(batch, y=target, loss=loss.by(partial(_distill, self.temperature, heads)))
+        return learn_together(self.rule, [batch, old.weighted(self.strength)])
+
+    @contextmanager
+    def _as_left(self, net: Network) -> Iterator[None]:
+        """Give a network what the last task left, in evaluation mode, for a while."""
+        now = {name: value.clone() for name, value in net.module.state_dict().items()}
+        try:
+            net.module.load_state_dict({name: self.left[name] for name in now})
+            with evaluating(net):
+                yield
+        finally:
+            net.module.load_state_dict(now)
+
+    def exact(self, parameter: str, wiring: Wiring, steps: int) -> bool:
+        return not len(self.left) and super().exact(parameter, wiring, steps)
+
+    def cost(self, done: Done) -> Cost | None:
+        inner = self.rule.cost(done)
+        if inner is None or not len(self.left):
+            return inner
+        # The network that was left runs too, and the one that learns runs twice.
+        return inner + inner + Cost(2 * done.simulation, 0)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, strength={self.strength}, temperature={self.temperature}"
+
+
+Heads = tuple[int, int] | None
+"""How many heads there are to keep, and of how many outputs; `None` for one head of all outputs."""
+
+
+def _by_head(output: Tensor, heads: Heads) -> Tensor:
+    """Return outputs `[batch, class]` as `[batch * head, class]`."""
+    return output if heads is None else output[:, : heads[0] * heads[1]].reshape(-1, heads[1])
+
+
+def _distill(temperature: float, heads: Heads, output: Tensor, target: Tensor) -> Tensor:
+    output = _by_head(output, heads)
+    return temperature**2 * F.cross_entropy(output / temperature, target.view(output.shape))

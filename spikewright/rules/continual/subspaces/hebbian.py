@@ -1,0 +1,90 @@
+"""The local rule by which lateral weights find the directions that activity takes."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from spikewright.errors import ConfigError
+from spikewright.rules.continual.subspaces.rows import Rows
+from spikewright.rules.continual.subspaces.subspace import Subspace
+
+
+@dataclass(frozen=True)
+class Hebbian:
+    r"""Hebbian and anti-Hebbian learning, Oja's subspace rule, of the rows of the task under way.
+
+    With :math:`y = H x` from all rows, old and new, and the mean over activities x,
+
+    .. math::
+        D = \mathrm{clamp}\bigl(\langle y_{new} (x - H^\top y)^\top \rangle, \pm c\bigr), \qquad
+        m \leftarrow \mu m + (1 - \mu) D, \qquad H_{new} \leftarrow H_{new} + \eta\, m.
+
+    Its stable fixed point has orthonormal rows that span the directions with the largest second moment, beside those
+    of the old rows.
+
+    Args:
+        rate: Learning rate :math:`\eta`; stable below about the inverse of the largest mean square of a direction.
+        iterations: Steps on the same activity.
+        momentum: :math:`\mu`.
+        clamp: :math:`c`.
+
+    Raises:
+        ConfigError: An argument is out of its range.
+
+    Reference:
+        Xiao et al., Hebbian Learning based Orthogonal Projection for Continual Learning of Spiking Neural Networks,
+        ICLR 2024, arXiv 2402.11984.
+    """
+
+    rate: float = 0.01
+    iterations: int = 5
+    momentum: float = 0.9
+    clamp: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not self.rate > 0 or self.iterations < 1 or not 0 <= self.momentum < 1 or not self.clamp > 0:
+            raise ConfigError(
+                f"{self}: the rate and the clamp are positive, there is at least one iteration, and the momentum is "
+                "from 0 to below 1."
+            )
+
+    @torch.no_grad()
+    def __call__(self, subspace: Subspace, rows: Rows) -> None:
+        """Let a subspace learn from what arrived at its weight."""
+        if not len(subspace.new) or not rows.count:
+            return
+        with torch.autocast(subspace.new.device.type, enabled=False):
+            kept = rows.kept
+            if kept is not None and (not subspace.lateral.linear or self._is_short(subspace, len(kept))):
+                x = kept.to(subspace.new.dtype)
+                self._from_rows(subspace, x, subspace.project(x) if rows.rest is None else rows.rest, rows.count)
+            else:
+                self._from_moment(subspace, rows.moment.to(subspace.new.dtype))
+
+    def _from_rows(self, subspace: Subspace, x: Tensor, rest: Tensor, count: int) -> None:
+        """Learn from rows, given what the old rows leave of them: these do not change meanwhile."""
+        new, lateral = subspace.new, subspace.lateral
+        for _ in range(self.iterations):
+            y = lateral(x @ new.T)
+            mean = y.T / count
+            if len(new) < len(x):
+                self._step(subspace, (mean @ rest).addmm_(mean @ y, new, alpha=-1))
+            else:
+                self._step(subspace, mean @ torch.addmm(rest, y, new, alpha=-1))
+
+    def _from_moment(self, subspace: Subspace, moment: Tensor) -> None:
+        new = subspace.new
+        for _ in range(self.iterations):
+            seen = new @ moment
+            self._step(subspace, torch.addmm(subspace.project(seen), seen @ new.T, new, alpha=-1))
+
+    def _step(self, subspace: Subspace, change: Tensor) -> None:
+        subspace.momentum.lerp_(change.clamp_(-self.clamp, self.clamp), 1 - self.momentum)
+        subspace.new.add_(subspace.momentum, alpha=self.rate)
+
+    def _is_short(self, subspace: Subspace, rows: int) -> bool:
+        """Whether so many rows as they are cost fewer multiplications than their second moment."""
+        new, size, products = len(subspace.new), subspace.size, subspace.products
+        by_row = self.iterations * new * (2 * rows + min(rows, new)) + rows * products
+        return by_row < rows * size + self.iterations * new * (size + products + 2 * new)

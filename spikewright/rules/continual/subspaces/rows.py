@@ -1,0 +1,81 @@
+"""What arrived at a weight: its rows, or all that a sum over rows has to know of them."""
+
+import torch
+from torch import Tensor
+
+from spikewright._util.real_numbers import check_real
+
+
+class Rows:
+    """Rows of presynaptic activity that come in pieces.
+
+    Where linear neurons look on, everything learned from rows depends on their second moment alone.  So they are kept
+    as they are while they are few, and summed up as `[size, size]` from then on: memory does not grow with their
+    number.
+
+    Args:
+        size: Length of a row.
+        whole: Keep them as they are, however many.
+    """
+
+    def __init__(self, size: int, whole: bool = False) -> None:
+        self._size, self._whole = size, whole
+        self._kept: list[Tensor] = []
+        self._rests: list[Tensor] = []
+        self._moment: Tensor | None = None
+        self.count = 0
+
+    @torch.no_grad()
+    def add(self, rows: Tensor, times: int = 1, rest: Tensor | None = None) -> None:
+        """Take in `[row, size]`, each of which has come so many times.
+
+        Args:
+            rows: The rows.
+            times: How often each has come.
+            rest: What old rows leave of rows that have come once, `[row, size]`, if somebody has found it already.
+        """
+        why, advice = "learns directions of real inputs", "Leave the layer unprotected with free=(its name,)."
+        check_real("A rule that projects gradients", "what arrives at a layer that it protects", rows, why, advice)
+        rows = rows.float() if rows.dtype.itemsize < 4 else rows
+        self.count += times * len(rows)
+        if self._whole:
+            rows = rows.repeat(times, 1)
+        else:  # as far as their second moment goes, longer rows are more rows
+            rows = rows * times**0.5  # a copy: whoever gave them may write to them
+        self._kept.append(rows.detach())
+        if rest is not None:
+            self._rests.append(rest)
+        if not self._whole and sum(map(len, self._kept)) > 2 * self._size:
+            self._sum_up()
+
+    @property
+    def kept(self) -> Tensor | None:
+        """Rows with the same sum of outer products, `[any, size]`; `None` if they have been summed up."""
+        if self._moment is not None:
+            return None
+        return _joined(self._kept)
+
+    @property
+    def rest(self) -> Tensor | None:
+        """What old rows leave of those in `kept`, row by row; `None` if that is not known of all."""
+        return _joined(self._rests) if 0 < len(self._kept) == len(self._rests) else None
+
+    @property
+    def moment(self) -> Tensor:
+        """The mean over rows of their outer product with themselves, `[size, size]`, not centred."""
+        if self._kept:
+            self._sum_up()
+        assert self._moment is not None  # there was a row
+        return self._moment / self.count
+
+    def _sum_up(self) -> None:
+        rows = _joined(self._kept)
+        self._kept, self._rests = [], []
+        if self._moment is None:
+            self._moment = rows.T @ rows
+        else:
+            self._moment.addmm_(rows.T, rows)
+
+
+def _joined(pieces: list[Tensor]) -> Tensor:
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)

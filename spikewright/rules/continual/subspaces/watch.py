@@ -1,0 +1,161 @@
+"""What looks on at weights while a rule learns: it takes down what arrives, and keeps gradients out of subspaces."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from spikewright._util.leaves import leaves
+from spikewright.errors import IncompatibleRule
+from spikewright.network.hooks import Hooks
+from spikewright.network.wiring import module_name
+from spikewright.rules.continual.subspaces.mean import Mean
+from spikewright.rules.continual.subspaces.rest import Rest
+from spikewright.rules.continual.subspaces.rows import Rows
+from spikewright.rules.continual.subspaces.subspace import Subspace
+from spikewright.synapses.operations import Linear, Operation
+from spikewright.synapses.synapse import SynapticInput
+from spikewright.temporal import SiteState, is_static
+
+Observe = Literal["mean", "steps"]
+Form = Literal["auto", "inputs", "gradient"]
+
+
+class Watch:
+    """Looks on while gradients of one update are taken.
+
+    Args:
+        subspaces: Of the weights to look at, by the name of their module.
+        weights: These weights, as far as they learn.
+        owners: By the name of every module that has one of them, under which name that is.
+        observe: What rows are: the mean over time of what weight gradients are taken at ("mean"), or what is
+            transmitted and what gradients are taken at, at every step ("steps").
+        form: Project what gradients are taken at ("inputs"), leave that to who has the finished gradient ("gradient"),
+            or whatever takes fewer multiplications ("auto").
+        per_sample: How many rows of every sample a gradient is taken at, at a linear map of vectors.
+        whole: Keep all rows.
+    """
+
+    def __init__(
+        self,
+        subspaces: Mapping[str, Subspace],
+        weights: Mapping[str, nn.Parameter],
+        owners: Mapping[str, str],
+        observe: Observe,
+        form: Form,
+        per_sample: int,
+        whole: bool,
+    ) -> None:
+        self._subspaces, self._weights, self._owners = subspaces, weights, owners
+        self._observe, self._form, self._per_sample, self._whole = observe, form, per_sample, whole
+        self._rows: dict[str, Rows] = {}
+        self._means: dict[str, Mean] = {}
+        self._rests: dict[str, Rest] = {}
+        self._by_inputs: dict[str, bool] = {}
+
+    @property
+    def by_inputs(self) -> set[str]:
+        """Names of the weights whose gradients have been projected already."""
+        return {name for name, done in self._by_inputs.items() if done}
+
+    def __call__(self, word: Hooks) -> Hooks:
+        """Return what takes part when this looks on."""
+        return _Watched(self, word)
+
+    def see(self, site: str, operation: Operation, arrival: SynapticInput, weight: Tensor) -> SynapticInput:
+        """Take down what arrives at a synapse; return it such that the gradient is projected, if that is how."""
+        name = self._owners.get(module_name(site), "")
+        if not torch.is_grad_enabled():
+            return arrival
+        if name not in self._weights:
+            self._check_apart(site, weight)
+            return arrival
+        if weight is not self._weights[name]:
+            raise IncompatibleRule(
+                f"'{name}' computes its weight from parameters (weight standardisation, or another parametrisation). A "
+                "step of these that is orthogonal to old inputs is not a step of the weight that is. Use plain layers, "
+                f"or leave '{name}' unprotected with free=('{name}',)."
+            )
+        subspace = self._subspaces[name]
+        if len(subspace.new):
+            self._take_down(site, name, operation, arrival, weight)
+        if name not in self._by_inputs:  # the same at all calls
+            self._by_inputs[name] = bool(len(subspace.old)) and self._projects_inputs(operation, arrival.value, weight)
+        if not self._by_inputs[name]:
+            return arrival
+        if not (isinstance(operation, Linear) and subspace.lateral.linear):
+            return replace(arrival, project=subspace.project)
+        rest = self._rest(site, subspace, _factor(arrival))
+        if site in self._means:
+            self._means[site].follow(rest, len(arrival.value))
+        return replace(arrival, project=rest)
+
+    def _check_apart(self, site: str, weight: Tensor) -> None:
+        """Raise `IncompatibleRule` if the weight of a layer that is not looked at is computed from one that is."""
+        found = {id(leaf) for leaf in leaves(weight)}
+        for name, kept in self._weights.items():
+            if id(kept) in found:
+                raise IncompatibleRule(
+                    f"'{module_name(site)}' is not protected, but its weight is computed from that of '{name}', which "
+                    "is, and so would move it along what nobody looks at. Give it a weight of its own, freeze that of "
+                    f"'{name}' (requires_grad_(False)), or leave '{name}' unprotected too, with free=('{name}', ...)."
+                )
+
+    def arrived(self) -> dict[str, Rows]:
+        """Return what arrived at each weight since this was asked last."""
+        for site, mean in self._means.items():
+            self._of(self._owners[module_name(site)], mean.weight).add(mean.patches, rest=mean.rest)
+        rows, self._rows, self._means = self._rows, {}, {}
+        return rows
+
+    def _take_down(self, site: str, name: str, operation: Operation, arrival: SynapticInput, weight: Tensor) -> None:
+        with torch.no_grad():
+            value, factor = arrival.value.detach(), _factor(arrival)
+            if self._observe == "mean":
+                self._means.setdefault(site, Mean(operation, weight)).add(factor)
+                return
+            rows = self._of(name, weight)
+            for x in (value,) if arrival.presynaptic is None else (value, factor):
+                once = x[:1] if is_static(x) else x
+                rows.add(operation.patches(once.flatten(0, 1), weight), len(x) // len(once))
+
+    def _rest(self, site: str, subspace: Subspace, x: Tensor) -> Rest:
+        """Return what projects `x`: what did so at the last call, if this is the same step once more."""
+        x = x[:1] if is_static(x) else x
+        rest = self._rests.get(site)
+        if rest is None or not rest.serves(x):
+            rest = self._rests[site] = Rest(subspace, x)
+        return rest
+
+    def _of(self, name: str, weight: Tensor) -> Rows:
+        return self._rows.setdefault(name, Rows(weight[0].numel(), self._whole))
+
+    def _projects_inputs(self, operation: Operation, value: Tensor, weight: Tensor) -> bool:
+        if self._form != "auto":
+            return self._form == "inputs"
+        if self._whole:
+            return True
+        exact = not torch.is_autocast_enabled(value.device.type)  # finished gradients are in full precision
+        vectors = value[0].numel() // weight.shape[1]
+        return exact and isinstance(operation, Linear) and vectors * self._per_sample < len(weight)
+
+
+def _factor(arrival: SynapticInput) -> Tensor:
+    """Return what the weight gradient is taken at, without graph."""
+    return (arrival.value if arrival.presynaptic is None else arrival.presynaptic).detach()
+
+
+class _Watched(Hooks):
+    """Takes part as another does, with somebody looking on."""
+
+    def __init__(self, watch: Watch, word: Hooks) -> None:
+        self._watch, self._word = watch, word
+        self.on_current, self.on_spikes, self.on_output = word.on_current, word.on_spikes, word.on_output
+
+    def on_weight(
+        self, site: str, operation: Operation, x: Tensor, weight: Tensor, carried: SiteState
+    ) -> tuple[SynapticInput, SiteState]:
+        arrival, carried = self._word.on_weight(site, operation, x, weight, carried)
+        return self._watch.see(site, operation, arrival, weight), carried

@@ -1,0 +1,186 @@
+"""The course of every rule that learns from rates: simulate without a graph, then differentiate at the rates."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from spikewright._util.real_numbers import check_real, is_continuous
+from spikewright._util.returned import wrong
+from spikewright.errors import ConfigError, nearest
+from spikewright.layers.batch_norm import Normalise
+from spikewright.network.rates import Rate, Rates, Record, mean
+from spikewright.network.run import Run
+from spikewright.network.sites import Sites
+from spikewright.network.wiring import NORM, Wiring
+from spikewright.neurons import Neuron
+from spikewright.rules._base import Rule, Update
+from spikewright.rules._batch import Batch
+from spikewright.rules._chunk import Chunk, steps_at_once
+from spikewright.rules._cost import Cost, Done
+from spikewright.rules._traits import Traits
+from spikewright.rules.rates._checks import check_curves, check_neurons, check_parts, clips_drive, leak_at_input
+from spikewright.rules.rates.graph import RateGraph
+from spikewright.rules.rates.norms import NORMS, Again, Joint, NormName, RateNorm
+from spikewright.solvers import Adjoint, Report
+from spikewright.temporal import is_static
+
+Mask = Literal["input", "output"]
+
+
+class RateRule(Rule):
+    r"""A rule that sees a neuron layer as a map of rates, :math:`o = A \min(1, \max(0, k r / R))`.
+
+    The network is run over the sequence without a graph; of every neuron layer only its mean current and mean output
+    are kept.  Then it is evaluated once, with these means in the place of the sequence, and that is differentiated:
+    the cost of one backward pass of an ordinary network, and memory that does not depend on the number of steps.
+
+    Args:
+        batch_norm: What batch norm means: "rate", "running" or "joint", see `spikewright.rules.rates.norms`.
+        mask: Where the rate map has a slope: where the recorded mean current is in its closed linear range ("input"),
+            or where the recorded output is strictly between none and all ("output").
+        chunk: See `Rule`; with joint batch norm all steps run together, whatever it is.
+
+    Raises:
+        ConfigError: `batch_norm` or `mask` is unknown.
+    """
+
+    traits: Traits = Traits(
+        loss="rate",
+        credit_through_time=False,
+        gradients="layer hook",
+        memory="constant",
+        grows_with_chunk=False,
+        gradient_rows=1,
+    )
+
+    def __init__(self, batch_norm: NormName, mask: Mask, chunk: Chunk) -> None:
+        super().__init__(chunk)
+        for key, value, known in (("batch_norm", batch_norm, NORMS), ("mask", mask, get_args(Mask))):
+            if value not in known:
+                raise ConfigError(f"{type(self).__name__}({key}={value!r}) is unknown. {nearest(value, known)}")
+        self.batch_norm: NormName = batch_norm
+        self.traits = replace(self.traits, whole_sequence=NORMS[batch_norm].whole_sequence)
+        self.mask: Mask = mask
+
+    @property
+    def cuts_layers(self) -> bool:
+        """Whether the graph at rates is cut between layers."""
+        return False
+
+    @property
+    def plain_means(self) -> bool:
+        """Whether weights see plain means, also behind leaky neurons."""
+        return False
+
+    def value(self, wiring: Wiring, site: str, recorded: Rate) -> Tensor:
+        """Return the mean output of a neuron layer that the layers after it see, `[batch, *feature]`."""
+        return recorded.output
+
+    def rate_map(self, wiring: Wiring, site: str, neuron: Neuron, recorded: Rate, rate: Tensor) -> Tensor:
+        """Return the mean output as a function of the mean current; what counts is the derivative.
+
+        Args:
+            wiring: Of the network.
+            site: Of the neurons.
+            neuron: The neurons.
+            recorded: What the simulation recorded there.
+            rate: Mean current, of the value that was recorded, `[batch, *feature]`.
+        """
+        rate_map = neuron.dynamics.rate_map
+        assert rate_map is not None  # see `check`
+        if self.mask == "input":
+            return rate_map(rate)
+        share = (recorded.output / neuron.spike).detach()
+        some = (share > 0) & (share < 1 - 8 * torch.finfo(share.dtype).eps)  # a weighted mean of ones is rounded
+        inside = neuron.spike * neuron.drive(rate) if clips_drive(neuron) else rate_map(rate)
+        return torch.where(some, inside, neuron.spike * share)
+
+    @abstractmethod
+    def adjoint_loss(self, value: Tensor, adjoint: Adjoint) -> tuple[Tensor, Report | None]:
+        """Return what is to be differentiated for a loss `value`, and how it was found."""
+
+    def check(self, wiring: Wiring, sites: Sites) -> None:
+        check_neurons(type(self).__name__, wiring)
+        check_parts(type(self).__name__, self.batch_norm, sites)
+        check_curves(type(self).__name__, (c for c in wiring.curves if c.source), sites)
+
+    def cost(self, done: Done) -> Cost | None:
+        if self.batch_norm == "joint" and any(curve.bend.op == NORM for curve in done.wiring.curves):
+            return None  # the simulations with a graph are not counted
+        return Cost(done.backward, done.weights_crossed)
+
+    def learn(self, batch: Batch) -> Iterator[Update]:
+        net, x, wiring, norm = batch.net, batch.x, batch.wiring, NORMS[self.batch_norm]()
+        for neuron in wiring.neurons.values():
+            neuron.project()
+        leak = 1.0 if self.plain_means else leak_at_input(type(self).__name__, wiring, x)
+        if not is_static(x) and len(x) > 1:
+            check_curves(type(self).__name__, wiring.curves, net.sites)
+        record = Record(leak, self.plain_means)
+        run, outputs = self._simulate(batch, record, norm)
+        rates = record.rates(run.state)
+        graph = RateGraph(net.sites, rates, partial(self._emit, wiring), norm, self.cuts_layers, batch.hooks(None))
+        with torch.enable_grad():
+            # Integers are not averaged: they mean something, and do not move here (`check_curves`).
+            at = mean(x.detach(), leak).to(x.dtype) if is_continuous(x) else x[0]
+            output, adjoint = graph(at)
+            for edge in adjoint.edges:
+                why = "solves an equation of the rates that are sent back, which are real numbers"
+                advice = "Send back what is real, such as z.real, or what neurons emit."
+                check_real(self, f"what '{edge.site}' sends back", edge.leaf, why, advice)
+            if isinstance(norm, Joint) and norm.stacked.in_front:
+                self._once_more(batch, rates, norm.stacked.between.simulate)
+            value = batch.loss(output.unsqueeze(0), batch.y, 1)
+            answer: Any = self.adjoint_loss(value, adjoint)
+            if not (isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[1], Report | None)):
+                asked = "what is to be differentiated and a Report, or None in its place"
+                raise wrong(self, "adjoint_loss", asked, answer, "Return both: `return value, None`.")
+            total, report = answer
+            batch.backward(total)
+        if isinstance(norm, Joint) and norm.in_time:
+            norm.stacked.between.clear()
+            grads = {site: c.grad for site, c in norm.in_time.items() if c.grad is not None}
+            self._once_more(batch, rates, Again(grads, norm.stacked.in_front).simulate)
+        yield Update(value.detach(), outputs, run.state, run, report)
+
+    @torch.enable_grad()
+    def _once_more(self, batch: Batch, rates: Rates, normalise: Normalise) -> None:
+        before = {**(batch.state or {}), **rates.masks}
+        batch.net.start(batch.x, before, count=False, cut=True, normalise=normalise).advance(batch.x)
+
+    def _emit(
+        self, wiring: Wiring, site: str, neuron: Neuron, recorded: Rate
+    ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        def mapped(rate: Tensor) -> Tensor:
+            output: Any = self.rate_map(wiring, site, neuron, recorded, rate)
+            if not (isinstance(output, Tensor) and output.shape == rate.shape and output.requires_grad):
+                asked = f"a function of the mean current at '{site}' ({type(neuron).__name__}), of its shape"
+                advice = "The same holds for the rate_map that neurons declare; a constant map has no derivative."
+                raise wrong(self, "rate_map", f"{asked}, {list(rate.shape)}", output, advice)
+            return output
+
+        return self.value(wiring, site, recorded), mapped
+
+    @torch.no_grad()
+    def _simulate(self, batch: Batch, record: Record, norm: RateNorm) -> tuple[Run, Tensor]:
+        x = batch.x
+        run = batch.start(through_time=False, record=record, normalise=norm.simulate)
+        run.keep_weights(True)
+        first, *rest = x.split(steps_at_once(self, batch.wiring, x))
+        output = run.advance(first)
+        outputs = output.new_empty(len(x), *output.shape[1:])  # in one block, not many that split up the memory
+        outputs[: len(first)] = output
+        done = len(first)
+        for chunk in rest:
+            outputs[done : done + len(chunk)] = run.advance(chunk)
+            done += len(chunk)
+        run.keep_weights(False)
+        return run, outputs
+
+    def extra_repr(self) -> str:
+        return f"batch_norm={self.batch_norm!r}, mask={self.mask!r}, {super().extra_repr()}"

@@ -1,0 +1,99 @@
+"""Differentiation on spike representation: spike trains as rates, and neurons as clipped linear maps of them."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from spikewright.errors import IncompatibleRule
+from spikewright.network.rates import Rate, sum_of_weights
+from spikewright.network.sites import Sites
+from spikewright.network.wiring import Wiring
+from spikewright.neurons import Neuron
+from spikewright.rules._chunk import Chunk
+from spikewright.rules.rates._checks import clips_drive
+from spikewright.rules.rates._rate import RateRule
+from spikewright.rules.rates.norms import NormName
+from spikewright.solvers import Adjoint, Report
+
+
+class DSR(RateRule):
+    r"""Differentiation on spike representation.
+
+    With :math:`r_l` the mean current and :math:`o_l` the mean output of layer l, both as the simulation recorded them,
+
+    .. math::
+        r_l = W_l\,o_{l-1} + b_l, \qquad o_l \approx A \min(1, \max(0, k r_l / R)), \qquad
+        \nabla W_l = \delta_l \otimes o_{l-1}, \qquad
+        \delta_l = \tfrac{A k}{R}\,[0 \le k r_l \le R] \odot W_{l+1}^\top \delta_{l+1}.
+
+    Exact when: nowhere promised; it is the gradient of the rate map, which spikes follow up to the charge left over,
+    of the order 1/T.  At readouts behind neurons without leak it is that of BPTT.
+    Cost: a simulation without a graph, and one forward and backward pass of an ordinary network.
+    Carried: nothing.  Checkpointed: nothing (trained thresholds are parameters of their neurons).
+
+    Args:
+        batch_norm: What batch norm means: "rate" (statistics of the mean currents), "running", or "joint" (over all
+            steps and samples, as published; needs all steps of a layer at once and a second simulation, and a third,
+            in memory that grows with the number of steps, where norms follow each other with no neurons in between).
+        reference: Do as the authors' code for leaky neurons: slope 1/tau on the open range, plain means into weights,
+            and the weights of the mean applied twice at the last layer.
+        chunk: See `Rule`.
+
+    Raises:
+        IncompatibleRule: The loss is per step; there is feedback (see `IDE`); a hard reset; a layer that means nothing
+            at rates.
+
+    Reference:
+        Meng et al., Training High-Performance Low-Latency Spiking Neural Networks by Differentiation on Spike
+        Representation, CVPR 2022, arXiv 2205.00459, section 4.
+    """
+
+    def __init__(self, batch_norm: NormName = "rate", reference: bool = False, chunk: Chunk = "auto") -> None:
+        super().__init__(batch_norm, "input", chunk)
+        self.reference = reference
+
+    def adjoint_loss(self, value: Tensor, adjoint: Adjoint) -> tuple[Tensor, Report | None]:
+        return value, None
+
+    @property
+    def plain_means(self) -> bool:
+        return self.reference
+
+    def value(self, wiring: Wiring, site: str, recorded: Rate) -> Tensor:
+        return recorded.plain if self.reference and wiring.is_sender(site) else recorded.output
+
+    def rate_map(self, wiring: Wiring, site: str, neuron: Neuron, recorded: Rate, rate: Tensor) -> Tensor:
+        leak = neuron.dynamics.decay
+        if not self.reference or leak == 1:
+            return super().rate_map(wiring, site, neuron, recorded, rate)
+        assert isinstance(leak, float)  # see `check`
+        share = neuron.drive(rate) * (-math.log(leak) / (1 - leak))
+        y = neuron.spike * torch.where((share > 0) & (share < 1), share, (share > 1).to(share))
+        if wiring.is_sender(site):
+            return y
+        steps = recorded.steps
+        return y * (steps * sum_of_weights(leak**2, steps) / sum_of_weights(leak, steps) ** 2)
+
+    def check(self, wiring: Wiring, sites: Sites) -> None:
+        super().check(wiring, sites)
+        if sites.recurrent:
+            raise IncompatibleRule(
+                f"DSR differentiates layer after layer, but '{next(iter(sites.sources))}' feeds back, so that rates "
+                "are the solution of an equation. Use IDE, which is DSR with feedback, or SPIDE."
+            )
+        for site, neuron in wiring.neurons.items():
+            decay = neuron.dynamics.decay
+            if self.reference and not clips_drive(neuron):
+                raise IncompatibleRule(
+                    f"DSR(reference=True) has a slope of its own for neurons that clip their drive, but '{site}' "
+                    f"({type(neuron).__name__}) declares another rate map. Use reference=False."
+                )
+            if self.reference and (not isinstance(decay, float) or decay == 0):
+                raise IncompatibleRule(
+                    f"DSR(reference=True) has a slope of -log(leak) / dt, but '{site}' has a leak of "
+                    f"{decay}. Use one leak between 0 and 1 for the layer, or reference=False."
+                )
+
+    def extra_repr(self) -> str:
+        return f"batch_norm={self.batch_norm!r}, reference={self.reference}, chunk={self.chunk!r}"

@@ -1,0 +1,154 @@
+"""The network evaluated once, at the rates that a simulation recorded, with a graph."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+
+from spikewright.layers.calls import DropoutCall, NormCall
+from spikewright.layers.dropout import scan_shared
+from spikewright.layers.feedback import Feedback
+from spikewright.layers.own_forward import has_own_forward, intercept_dropout, intercept_norm
+from spikewright.network.answering import Calls, Weights, answered
+from spikewright.network.hooks import Hooks
+from spikewright.network.rates import Rate, Rates
+from spikewright.network.sites import Sites
+from spikewright.neurons import Neuron
+from spikewright.rules.rates.as_recorded import AsRecorded
+from spikewright.rules.rates.norms import RateNorm
+from spikewright.solvers import Adjoint, Cell, Edge
+from spikewright.synapses.interception import Interceptions
+from spikewright.synapses.operations import Operation
+from spikewright.synapses.synapse import Intercept, transmit
+
+Emit = Callable[[str, Neuron, Rate], tuple[Tensor, Callable[[Tensor], Tensor]]]
+"""What a neuron layer emits at rates: (site, neuron, recorded) -> its value, and the map of currents to be derived."""
+
+
+class RateGraph:
+    """One evaluation of a network at recorded rates.
+
+    Args:
+        sites: Of the network.
+        rates: Of a simulation.
+        emit: What neurons make of a mean current.
+        norm: What batch norm does to mean currents.
+        cuts_layers: Cut the graph between neuron layers.
+        hooks: Called at every layer, which sees a sequence of one step.
+        weights: What computes parametrized weights; `None` computes them for this evaluation.
+    """
+
+    def __init__(
+        self,
+        sites: Sites,
+        rates: Rates,
+        emit: Emit,
+        norm: RateNorm,
+        cuts_layers: bool = False,
+        hooks: Hooks | None = None,
+        weights: Weights | None = None,
+    ) -> None:
+        self._weights = Weights() if weights is None else weights
+        self._sites, self._rates, self._hooks = sites, rates, hooks
+        self._emit, self._norm, self._cuts_layers = emit, norm, cuts_layers
+        self._normed = False
+        self._calls = Calls()
+        self._interceptions = Interceptions()
+        self._cells: list[Cell] = []
+        self._arrived: dict[str, Tensor] = {}
+        self._emitted: dict[str, Tensor] = {}
+
+    def __call__(self, x: Tensor) -> tuple[Tensor, Adjoint]:
+        """Evaluate at the mean input.
+
+        Args:
+            x: `[batch, *feature]`.
+
+        Returns:
+            The mean output `[batch, *output]`, and what a solver has to know of the network.
+        """
+        sites = self._sites
+        answers = self._interceptions.apart(self._answers())
+        output: Tensor = answered(sites.module, sites.identities, answers, partial(sites.module, x.clone()))
+        edges = [Edge(name, leaf, self._emitted[name]) for name, leaf in self._arrived.items()]
+        if self._normed:
+            return output, Adjoint(self._cells, edges, self._norm.couples, len(x))
+        return output, Adjoint(self._cells, edges, batch=len(x), part=partial(self._part, x))
+
+    def _part(self, x: Tensor, samples: Tensor) -> Adjoint:
+        rates = self._rates.of(samples)
+        return RateGraph(self._sites, rates, self._emit, self._norm, self._cuts_layers, weights=self._weights)(
+            x[samples]
+        )[1]
+
+    def _answers(self) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
+        yield from self._weights.answers(self._sites.parametrizations.values())
+        for name, module in self._sites.temporal.items():
+            own = has_own_forward(module, module.forward, default=False)
+            yield module, partial(self._at_own if own else self._at_temporal, name, module, module.forward)
+        if self._hooks is not None:
+            for name, module in self._sites.synapses.items():
+                yield module, partial(self._at_synapse, name, module.forward, self._hooks)
+        # Last, so that `source.forward` is already the answer of a source that is itself a neuron.
+        for name, source in self._sites.sources.items():
+            yield source, partial(self._at_source, name, source.forward)
+
+    def _at_temporal(self, name: str, module: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        site = self._calls.site(name)
+        if isinstance(module, Neuron):
+            return self._fire(site, module, x)
+        step = x.unsqueeze(0)
+        if isinstance(module, _BatchNorm):
+            self._normed |= module.training
+            return self._norm.at_rates(site, module, forward, step).squeeze(0)
+        if isinstance(module, Feedback):
+            return module.scan(step, {"last": self._send_back(name)}, True)[0].squeeze(0)
+        assert isinstance(module, _DropoutNd)  # a rule refuses networks with anything else
+        return scan_shared(module, step, self._rates.masks.get(site, {}))[0].squeeze(0)
+
+    def _at_own(self, name: str, module: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        def normalise(call: NormCall, rows: Tensor) -> Tensor:
+            return self._norm.at_rates(self._calls.site(name), call, call, rows.unsqueeze(0)).squeeze(0)
+
+        def drop(call: DropoutCall, rows: Tensor) -> Tensor:
+            masks = self._rates.masks.get(self._calls.site(name), {})
+            return scan_shared(call, rows.unsqueeze(0), masks)[0].squeeze(0)
+
+        if isinstance(module, _BatchNorm):
+            self._normed |= module.training
+            return intercept_norm(self._interceptions, name, module, forward, x, normalise)
+        assert isinstance(module, _DropoutNd)  # has_own_forward says so of nothing else
+        return intercept_dropout(self._interceptions, name, module, forward, x, drop)
+
+    def _at_synapse(self, name: str, forward: Callable[..., Tensor], hooks: Hooks, *args: Any, **kwargs: Any) -> Tensor:
+        def handle(operation: Operation, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+            arrival, _ = hooks.on_weight(self._calls.site(name), operation, x.unsqueeze(0), weight, {})
+            return transmit(operation, arrival, weight, bias).squeeze(0)
+
+        with self._interceptions.active(Intercept(handle)):
+            return forward(*args, **kwargs)
+
+    def _fire(self, site: str, neuron: Neuron, current: Tensor) -> Tensor:
+        recorded = self._rates.neurons[site]
+        value, rate_map = self._emit(site, neuron, recorded)
+        if not torch.is_autocast_enabled(value.device.type):
+            value = value.to(current.dtype)  # in which neurons emit spikes; rates are recorded in 32 bits or more
+        emitted = AsRecorded.apply(current, recorded.current, value, rate_map, *neuron.parameters())
+        leaf = emitted.detach().requires_grad_() if self._cuts_layers else emitted
+        decay = neuron.decay_at(current.unsqueeze(0))
+        leak = 1.0 if decay is None else decay
+        self._cells.append(Cell(site, emitted, leaf, leak.detach() if isinstance(leak, Tensor) else leak))
+        return leaf
+
+    def _send_back(self, name: str) -> Tensor:
+        if name not in self._arrived:
+            self._arrived[name] = self._rates.sent[name].detach().requires_grad_()
+        return self._arrived[name]
+
+    def _at_source(self, name: str, forward: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+        self._emitted[name] = forward(*args, **kwargs)
+        return self._emitted[name]

@@ -1,0 +1,1 @@
+"""Layers with weights: their operations, and the one autograd function that transmits spikes through them."""
