@@ -107,6 +107,7 @@ class Network(nn.Module):
         record: Record | None = None,
         cut: bool = False,
         normalise: Normalise = as_it_says,
+        wiring: Wiring | None = None,
     ) -> Run:
         """Return a run that is about to see `x`.
 
@@ -122,13 +123,14 @@ class Network(nn.Module):
             record: Takes what enters and leaves neurons.
             cut: Keep the graph out of neurons.
             normalise: What batch norm does to a chunk.
+            wiring: Of the network for such an input, if it has just been looked up.
 
         Raises:
             IncompatibleRule: There are hooks at layers that the backward pass calls a second time.
         """
-        wiring, sites = self.wiring(x), self.sites
+        wiring = wiring or self.wiring(x)
         if state is not None:
-            check_state(state, sites)
+            check_state(state, wiring.sites)
         if hooks is not None and wiring.recomputed and type(hooks).on_weight is not Hooks.on_weight:
             raise IncompatibleRule(
                 f"This rule has hooks at layers, but the backward pass calls {', '.join(sorted(wiring.recomputed))} a "
@@ -137,7 +139,7 @@ class Network(nn.Module):
                 "rules.BPTT(checkpoint=True)."
             )
         return Run(
-            sites,
+            wiring.sites,
             state,
             hooks=hooks,
             through_time=through_time,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from spikewright.dataflow import Bend
+from spikewright.network.sites import Sites
 from spikewright.neurons import Neuron
 
 NORM = "statistics of a batch"
@@ -62,6 +63,7 @@ class Wiring:
     """The network's graph between neurons.
 
     Attributes:
+        sites: The places of the module that a run answers for.
         neurons: Every neuron call, by site.
         synapses: Every synapse call, by site.
         receivers: For every parameter, the neurons it reaches before any other neuron.
@@ -93,6 +95,7 @@ class Wiring:
             "*" stands for all.
     """
 
+    sites: Sites
     neurons: dict[str, Neuron]
     synapses: dict[str, Synapse]
     receivers: dict[str, frozenset[str]]

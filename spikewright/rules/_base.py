@@ -106,9 +106,9 @@ class Rule(nn.Module, ABC):
             ConfigError: The criterion does not return one number, or the network or the loss was not wrapped.
             ExtensionError: A method of a class of one's own returned something else than it has to.
         """
-        check(self, net, loss, x, y, state)
+        wiring = check(self, net, loss, x, y, state)
         self.prepare(net, x)
-        learned: Any = self.learn(Batch(net, x, y, loss, state, differentiable(backward)))
+        learned: Any = self.learn(Batch(net, x, y, loss, state, differentiable(backward), known=wiring))
         if not isinstance(learned, Iterable):
             raise wrong(self, "learn", "an iterator of updates", learned, "Write it as a generator: yield Update(...).")
         for update in learned:

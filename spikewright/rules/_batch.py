@@ -65,6 +65,7 @@ class Batch:
         state: Where an earlier run of the same sequences ended; `None` starts at rest.
         backward: Differentiates a scalar and accumulates the gradients at parameters.
         around: What a rule around this one does to the hooks of its runs; `None` leaves them as they are.
+        known: The wiring of the network for inputs like `x`, if it has been looked up.
     """
 
     net: Network
@@ -74,11 +75,12 @@ class Batch:
     state: State | None = None
     backward: Backward = plain_backward
     around: Callable[[Hooks], Hooks] | None = None
+    known: Wiring | None = None
 
     @property
     def wiring(self) -> Wiring:
         """Who feeds whom in the network, for inputs like `x`."""
-        return self.net.wiring(self.x)
+        return self.known or self.net.wiring(self.x)
 
     def hooks(self, own: Hooks | None) -> Hooks | None:
         """Return the hooks that a run of this batch has, given those of the rule; `None` if there are none."""
@@ -92,7 +94,8 @@ class Batch:
             state: Where the run starts; `None` is the state of the batch.
             **options: See `Network.start`.
         """
-        return self.net.start(self.x, self.state if state is None else state, hooks=self.hooks(own), **options)
+        before = self.state if state is None else state
+        return self.net.start(self.x, before, hooks=self.hooks(own), wiring=self.known, **options)
 
     def weighted(self, weight: float) -> "Batch":
         """Return the same batch, with gradients that many times as large."""

@@ -13,6 +13,7 @@ from spikewright.losses import Loss
 from spikewright.network import Network
 from spikewright.network.holding import exclusively
 from spikewright.network.resuming import check_state
+from spikewright.network.wiring import Wiring
 from spikewright.rules._chunk import steps_at_once
 from spikewright.temporal import State, is_static
 
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from spikewright.rules._base import Rule
 
 
-def check(rule: "Rule", net: Network, loss: Loss, x: Tensor, y: Tensor, state: State | None = None) -> None:
-    """Raise unless `rule` can learn from `x` and `y` by `loss` in a network; says what to do instead.
+def check(rule: "Rule", net: Network, loss: Loss, x: Tensor, y: Tensor, state: State | None = None) -> Wiring:
+    """Return the wiring of a network in which `rule` can learn from `x` and `y` by `loss`, or say what to do instead.
 
     Args:
         rule: The learning rule.
@@ -52,7 +53,8 @@ def check(rule: "Rule", net: Network, loss: Loss, x: Tensor, y: Tensor, state: S
         )
     check_tensor("x", x, "[time, batch, *feature]")
     check_tensor("y", y, "[batch, ...], with the target of every sample")
-    wiring, sites = net.wiring(x), net.sites
+    wiring = net.wiring(x)
+    sites = wiring.sites
     steps, batch = x.shape[:2]
     if state is not None:
         check_state(state, sites)
@@ -87,6 +89,7 @@ def check(rule: "Rule", net: Network, loss: Loss, x: Tensor, y: Tensor, state: S
             "own that calls F.linear, or a matrix product), and given the ordinary gradient of each step there. Use "
             "nn.Linear or nn.Conv*; or, if that is meant, Network(module, known=[...]) with what is named here.",
         )
+    return wiring
 
 
 def _check_moves(rule: "Rule", net: Network, x: Tensor, state: State | None) -> None:

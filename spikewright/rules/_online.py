@@ -143,7 +143,7 @@ class OnlineRule(Rule):
 
     def learn(self, batch: Batch) -> Iterator[Update]:
         x, loss, wiring = batch.x, batch.loss, batch.wiring
-        hooks = self._hooks(batch.net, wiring, x)
+        hooks = self._hooks(wiring)
         credit = hooks if isinstance(hooks, Credit) else None
         run = batch.start(hooks, through_time=False)
         total = outputs = None
@@ -172,12 +172,12 @@ class OnlineRule(Rule):
         if total is not None and outputs is not None:
             yield Update(total, outputs, run.state, run)
 
-    def _hooks(self, net: Network, wiring: Wiring, x: Tensor) -> Hooks | None:
+    def _hooks(self, wiring: Wiring) -> Hooks | None:
         own = None if type(self).on_weight is OnlineRule.on_weight else WeightHooks(self.on_weight, wiring)
         if self._plain:
             return own
         targets = reached(wiring, self.local, self.spatial.route)
-        return Credit(self.spatial, self.local, targets, own or Hooks(), wiring, net.sites.recurrent)
+        return Credit(self.spatial, self.local, targets, own or Hooks(), wiring, wiring.sites.recurrent)
 
     def extra_repr(self) -> str:
         shown = "" if isinstance(self.spatial, BP) else f"spatial={self.spatial}, "

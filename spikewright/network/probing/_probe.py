@@ -99,7 +99,7 @@ def probe(sites: Sites, x: Tensor) -> Wiring:
             together = coupled(sites, first, (other, rows), passes.begin)
         with torch.enable_grad():
             wiring = read_wiring(
-                module,
+                sites,
                 recorder,
                 first,
                 output,

@@ -10,6 +10,7 @@ from spikewright.dataflow import Bend, Dataflow
 from spikewright.network.probing.graph import Graph
 from spikewright.network.probing.hooks_of_others import hooks_on_gradient
 from spikewright.network.probing.recorder import INPUT, LAYER, NEURON, THROUGH, Recorder
+from spikewright.network.sites import Sites
 from spikewright.network.wiring import Curve, Synapse, Wiring, module_name
 from spikewright.temporal import State
 
@@ -17,7 +18,7 @@ _UNSEEN = (Bend("something past the dispatcher", ""),)
 
 
 def read_wiring(
-    module: nn.Module,
+    sites: Sites,
     recorder: Recorder,
     x: Tensor,
     output: Tensor,
@@ -31,7 +32,7 @@ def read_wiring(
     """Read who feeds whom.
 
     Args:
-        module: The network's module.
+        sites: Of the network.
         recorder: What the probe saw.
         x: The probe's input, a leaf, `[time, batch, *feature]`.
         output: The probe's output, `[time, batch, *feature]`.
@@ -42,6 +43,7 @@ def read_wiring(
         hooked: Modules with hooks of somebody's, which a probe does not call: no claim is made near them.
         nodes: Graph nodes whose gradients go through hooks.
     """
+    module = sites.module
     modules = dict(module.named_modules())
     names = {id(p): name for name, p in module.named_parameters()}
     neurons = {seen.site: modules[module_name(seen.site)] for seen in recorder.neurons}
@@ -92,6 +94,7 @@ def read_wiring(
         for seen in recorder.synapses
     }
     return Wiring(
+        sites=sites,
         neurons=neurons,  # type: ignore[arg-type]
         synapses=synapses,
         receivers={name: frozenset(sites) for name, sites in receivers.items()},

@@ -75,7 +75,8 @@ class ProjectedRule(ContinualRule):
 
     def protected(self, net: Network, x: Tensor) -> dict[str, nn.Parameter]:
         """Return the weights that subspaces protect, by the name of their module, the first if several share it."""
-        return {name: weight for weight, name in _first(self._weights(net.wiring(x), net.sites)).items()}
+        wiring = net.wiring(x)
+        return {name: weight for weight, name in _first(self._weights(wiring, wiring.sites)).items()}
 
     def owners(self, sites: Sites) -> dict[str, str]:
         """Return, for every module that has a protected weight, the name of that weight's subspace."""
@@ -119,9 +120,9 @@ class ProjectedRule(ContinualRule):
             )
 
     def learn(self, batch: Batch) -> Iterator[Update]:
-        net, x = batch.net, batch.x
-        modules = self.owners(net.sites)
-        kept = {name: net.sites.synapses[name].weight for name in dict.fromkeys(modules.values())}
+        x, sites = batch.x, batch.wiring.sites
+        modules = self.owners(sites)
+        kept = {name: sites.synapses[name].weight for name in dict.fromkeys(modules.values())}
         weights = {name: w for name, w in kept.items() if isinstance(w, nn.Parameter) and w.requires_grad}
         watch = Watch(
             self.subspaces.by_name(),

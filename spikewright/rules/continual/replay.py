@@ -89,7 +89,7 @@ class Replay(ContinualRule):
         if "y" not in self.memory:
             return self.rule.learn(batch)
         x, y = self.recall(len(batch.y), len(batch.x))
-        old = replace(batch, x=x, y=y, state=None)
+        old = replace(batch, x=x, y=y, state=None, known=None)
         return learn_together(self.rule, [batch.weighted(self.new_share), old.weighted(1 - self.new_share)])
 
     def exact(self, parameter: str, wiring: Wiring, steps: int) -> bool:

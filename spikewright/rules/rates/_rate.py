@@ -115,16 +115,16 @@ class RateRule(Rule):
         return Cost(done.backward, done.weights_crossed)
 
     def learn(self, batch: Batch) -> Iterator[Update]:
-        net, x, wiring, norm = batch.net, batch.x, batch.wiring, NORMS[self.batch_norm]()
+        x, wiring, norm = batch.x, batch.wiring, NORMS[self.batch_norm]()
         for neuron in wiring.neurons.values():
             neuron.project()
         leak = 1.0 if self.plain_means else leak_at_input(type(self).__name__, wiring, x)
         if not is_static(x) and len(x) > 1:
-            check_curves(type(self).__name__, wiring.curves, net.sites)
+            check_curves(type(self).__name__, wiring.curves, wiring.sites)
         record = Record(leak, self.plain_means)
         run, outputs = self._simulate(batch, record, norm)
         rates = record.rates(run.state)
-        graph = RateGraph(net.sites, rates, partial(self._emit, wiring), norm, self.cuts_layers, batch.hooks(None))
+        graph = RateGraph(wiring.sites, rates, partial(self._emit, wiring), norm, self.cuts_layers, batch.hooks(None))
         with torch.enable_grad():
             # Integers are not averaged: they mean something, and do not move here (`check_curves`).
             at = mean(x.detach(), leak).to(x.dtype) if is_continuous(x) else x[0]
@@ -151,7 +151,9 @@ class RateRule(Rule):
     @torch.enable_grad()
     def _once_more(self, batch: Batch, rates: Rates, normalise: Normalise) -> None:
         before = {**(batch.state or {}), **rates.masks}
-        batch.net.start(batch.x, before, count=False, cut=True, normalise=normalise).advance(batch.x)
+        batch.net.start(batch.x, before, count=False, cut=True, normalise=normalise, wiring=batch.known).advance(
+            batch.x
+        )
 
     def _emit(
         self, wiring: Wiring, site: str, neuron: Neuron, recorded: Rate
