@@ -76,8 +76,11 @@ def lif_scan(
         membrane: After the last step, `[batch, *feature]`; in float32 for currents of half precision.
     """
     usual = type(surrogate).__call__ is Surrogate.__call__
-    wide = current if usual and fused(current) else current.to(precision(current))
-    scan = _lif_fused if usual and fused(wide) else lif_naive
+    fits, wide = usual and fused(current), current
+    if not fits:
+        wide = current.to(precision(current))
+        fits = usual and fused(wide)
+    scan = _lif_fused if fits else lif_naive
     spikes, membrane = scan(
         wide,
         None if membrane is None else membrane.to(precision(current)),  # which an earlier chunk may have had otherwise

@@ -30,9 +30,10 @@ def trace_scan(x: Tensor, trace: Tensor | None, leak: float | Tensor) -> tuple[T
     Returns:
         `[time, *shape]`, and the last of them in memory of its own; in float32 for inputs of half precision.
     """
-    if not fused(x):
-        x = x.to(precision(x))  # a long sum of small terms
-        trace = None if trace is None else trace.to(x.dtype)
+    if fused(x):
+        return _trace_fused(x, trace, leak)
+    x = x.to(precision(x))  # a long sum of small terms
+    trace = None if trace is None else trace.to(x.dtype)
     return (_trace_fused if fused(x) else trace_naive)(x, trace, leak)
 
 
