@@ -94,7 +94,8 @@ def splits_rows(name: str, module: nn.Module, found: int, steps: int, batch: int
     return NetworkError(
         f"{shown(name, module)} was called with {found} rows of a run that has {steps * batch} ({steps} steps of "
         f"{batch} samples, folded). Neurons, norms, dropout and layers have to be given all of them at every call: do "
-        "not split, pick or route rows inside forward (chunk, split, a mask). Or " + LOOP
+        "not split, pick or route rows inside forward (chunk, split, a mask); and what does not depend on the input, "
+        "such as a table of positions, is given as one for every row (table.expand(len(x), ...)). Or " + LOOP
     )
 
 

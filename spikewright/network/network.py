@@ -183,11 +183,13 @@ class Network(nn.Module):
             return known.wiring
 
         def find(turn: Turn) -> Wiring:
+            before = parts.settings()
             wiring = self._probe(x)
+            moved = [place for place, found in parts.settings().items() if before.get(place, self) != found]
             for names, warning in zip((wiring.random, wiring.coupled, wiring.repeated), WARNINGS):
                 self.tell(names, warning)
             times = 0 if known is None else known.times + 1
-            self._probed[key] = Reading.of(self.module, parts, wiring, times)
+            self._probed[key] = Reading.of(self.module, parts, wiring, times, moved)
             if known is not None and times == OFTEN:
                 self.tell(
                     [known.changed_attribute(self.module)],

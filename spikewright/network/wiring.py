@@ -91,6 +91,8 @@ class Wiring:
         repeated: Neurons that one place of the code calls several times in a step, with currents of the same layers.
         read_outside: Parameters of layers of which something reads values outside of these, gradients or not: copies of
             them, arrays and numbers too, and other parameters in the same memory.
+        disordered: Layers whose rows are not those of steps and samples in order: rows folded in another order, put
+            side by side or reversed, or not of the input at all.
         notes: Attributes and buffers that a forward changes and that no output depends on: (module, attribute), where
             "*" stands for all.
     """
@@ -118,6 +120,7 @@ class Wiring:
     coupled: frozenset[str] = frozenset()
     repeated: frozenset[str] = frozenset()
     read_outside: frozenset[str] = frozenset()
+    disordered: frozenset[str] = frozenset()
     notes: frozenset[tuple[str, str]] = frozenset()
 
     def is_last(self, neuron: str) -> bool:

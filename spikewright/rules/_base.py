@@ -15,7 +15,7 @@ from spikewright.network import Network
 from spikewright.network.run import Run
 from spikewright.network.sites import Sites
 from spikewright.network.wiring import Wiring
-from spikewright.rules._batch import Backward, Batch, differentiable, plain_backward
+from spikewright.rules._batch import Backward, Batch, cut, differentiable, plain_backward, send_back
 from spikewright.rules._check import check
 from spikewright.rules._chunk import Chunk, check_chunk
 from spikewright.rules._cost import Cost, Done
@@ -92,7 +92,7 @@ class Rule(nn.Module, ABC):
 
         Args:
             net: The network.
-            x: Input, `[time, batch, *feature]`.
+            x: Input, `[time, batch, *feature]`.  If it is computed with a graph, the gradient goes back along that too.
             y: Target, `[batch, ...]`.
             loss: The loss.
             state: Where an earlier run of the same sequences ended; `None` starts at rest.
@@ -108,12 +108,14 @@ class Rule(nn.Module, ABC):
         """
         wiring = check(self, net, loss, x, y, state)
         self.prepare(net, x)
-        learned: Any = self.learn(Batch(net, x, y, loss, state, differentiable(backward), known=wiring))
+        given = cut(x)
+        learned: Any = self.learn(Batch(net, given, y, loss, state, differentiable(backward), known=wiring))
         if not isinstance(learned, Iterable):
             raise wrong(self, "learn", "an iterator of updates", learned, "Write it as a generator: yield Update(...).")
         for update in learned:
             if not (isinstance(update, Update) and isinstance(update.loss, Tensor)):
                 raise wrong(self, "learn", "an iterator of updates, with tensors", update, "Yield Update(...).")
+            send_back(x, given, again=self.traits.updates == "every step")
             yield update
 
     @abstractmethod

@@ -43,6 +43,24 @@ def differentiable(backward: Backward) -> Backward:
     return differentiate
 
 
+def cut(x: Tensor) -> Tensor:
+    """Return an input that is computed with a graph as a leaf, so that every piece of a run may go back to it."""
+    return x.detach().requires_grad_() if x.requires_grad and not x.is_leaf else x
+
+
+def send_back(x: Tensor, leaf: Tensor, again: bool) -> None:
+    """Carry the gradient that has arrived at the leaf that stands for an input back along the graph of the input.
+
+    Args:
+        x: The input.
+        leaf: What `cut` returned for it.
+        again: Keep the graph, as there is more to come.
+    """
+    if leaf is not x and leaf.grad is not None:
+        gradient, leaf.grad = leaf.grad, None
+        x.backward(gradient, retain_graph=again)
+
+
 def nothing_moves() -> InputError:
     """Return the error for a loss that depends on nothing that asks for a gradient."""
     return InputError(

@@ -72,6 +72,12 @@ def check(rule: "Rule", net: Network, loss: Loss, x: Tensor, y: Tensor, state: S
             f"{name} learns from rates, the means over a sequence, but the loss is {loss}, which needs the output of "
             f"each step. Use OnRate({criterion}."
         )
+    if rule.traits.loss == "rate" and x.requires_grad and not x.is_leaf:
+        raise IncompatibleRule(
+            f"{name} learns from rates and has no gradient for its input, but x is computed with a graph, which would "
+            "be left without one. Put what computes x into the network, give x.detach(), or use a rule that goes back "
+            "to the input (BPTT)."
+        )
     at_once = 1 if sites.recurrent else steps_at_once(rule, wiring, x)
     whole = exclusively(sites.module, sites.identities, lambda turn: sites.whole_sequence)  # a probe changes modes
     for layer, module in whole.items():

@@ -31,7 +31,12 @@ def check_chunk(caller: str, chunk: Chunk) -> None:
 
 
 def steps_at_once(rule: "Rule", wiring: Wiring, x: Tensor) -> int:
-    """Return how many steps of `x` `[time, batch, *feature]` a rule runs together."""
+    """Return how many steps of `x` `[time, batch, *feature]` a rule runs together.
+
+    One, if it looks at layers, and one of these has its rows in an order that only a single step tells.
+    """
+    if wiring.disordered and rule.traits.by_layer:
+        return 1
     chunk = None if rule.traits.whole_sequence else rule.chunk
     if chunk == "root":
         return math.isqrt(len(x) - 1) + 1

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from spikewright._util.real_numbers import is_continuous
 from spikewright._util.snapshot import PutBack, Snapshot, random_state
 from spikewright._util.trial import own_weights
+from spikewright.errors import IncompatibleRule
 from spikewright.network.run import Run
 from spikewright.rules._batch import Batch, nothing_moves
 from spikewright.temporal import State
@@ -51,6 +53,7 @@ class Pieces:
 
     def __init__(self, batch: Batch, size: int, keep: bool) -> None:
         self._batch, x = batch, batch.x
+        self._begun = _count()
         self.run = batch.start(spikes_as_bytes=True)
         self._pieces: list[_Piece] = []
         for steps in x.split(size):
@@ -66,6 +69,25 @@ class Pieces:
             self._pieces.append(_Piece(steps, before, output, self.run.state, start))
         self.output = torch.cat([piece.output.detach() for piece in self._pieces]).requires_grad_()
         """Of the whole sequence, `[time, batch, *output]`, a leaf."""
+
+    def loss(self) -> Tensor:
+        """Return the loss of the batch, which may read of the run what it has returned, and nothing else.
+
+        Raises:
+            IncompatibleRule: The criterion reads something that the network has computed beside its output.
+        """
+        ended = _count()
+        with torch.enable_grad():
+            value = self._batch.loss(self.output, self._batch.y, len(self._batch.x))
+        if not torch.compiler.is_compiling() and _reaches(value, self._begun, ended):
+            raise IncompatibleRule(
+                "The loss reads something that the network computed beside its output: an activation that forward "
+                "leaves on a module, or that a hook keeps, for a penalty on firing, for example. Rules of BPTT "
+                "differentiate the loss by the output, and pieces of the run after it, so that the rest would be lost, "
+                "or come from the last piece alone. Return it as part of the output (torch.cat([output, penalty], 1)) "
+                "and take it apart in the criterion."
+            )
+        return value
 
     def backward(self) -> None:
         """Carry the gradient at `output` back to the parameters; can be done once."""
@@ -112,6 +134,30 @@ class Pieces:
         finally:
             end.network.put_back()
             end.random()
+
+
+def _count() -> int:
+    """Return how many nodes the graphs of this thread have had so far."""
+    if torch.compiler.is_compiling():
+        return 0
+    with torch.enable_grad():
+        node: Any = torch.empty(0, requires_grad=True).view(0).grad_fn
+    return node._sequence_nr()
+
+
+def _reaches(value: Tensor, begun: int, ended: int) -> bool:
+    """Whether the graph of a value has a node that was made between two counts."""
+    todo: list[Any] = [value.grad_fn]
+    seen: set[Any] = set()
+    while todo:
+        node = todo.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if begun < node._sequence_nr() < ended:
+            return True
+        todo += [inner for inner, _ in node.next_functions]
+    return False
 
 
 def _leaves(state: State) -> State:

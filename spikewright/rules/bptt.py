@@ -3,8 +3,6 @@ r"""Backpropagation through time with surrogate slopes: the baseline, and what `
 from collections.abc import Iterator
 from dataclasses import replace
 
-import torch
-
 from spikewright.metrics.operations import Operations
 from spikewright.network.wiring import Wiring
 from spikewright.rules._base import Rule, Update
@@ -67,8 +65,7 @@ class BPTT(Rule):
     def learn(self, batch: Batch) -> Iterator[Update]:
         size = steps_at_once(self, batch.wiring, batch.x)
         pieces = Pieces(batch, size, keep=not self.checkpoint)
-        with torch.enable_grad():
-            value = batch.loss(pieces.output, batch.y, len(batch.x))
+        value = pieces.loss()
         batch.backward(value)
         pieces.backward()
         pieces.run.detach()

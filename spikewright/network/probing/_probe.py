@@ -6,7 +6,6 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.utils.parametrizations import _SpectralNorm
 from torch.nn.utils.spectral_norm import SpectralNorm as _OldSpectralNorm
 
@@ -20,6 +19,7 @@ from spikewright.network.probing.gradients import coupled
 from spikewright.network.probing.held import held
 from spikewright.network.probing.hooks_of_others import BACKWARD, FORWARD, hooks_on, hooks_on_all, unhook
 from spikewright.network.probing.inputs import BESIDE, moved_rows, probe_inputs
+from spikewright.network.probing.lazy import give_sizes
 from spikewright.network.probing.live import LiveSpikes
 from spikewright.network.probing.norms import followed
 from spikewright.network.probing.notes import Notes
@@ -51,12 +51,10 @@ def probe(sites: Sites, x: Tensor) -> Wiring:
     hooked = [Bend("a hook", n) for n, m in modules.items() if any(hooks_on(m, FORWARD))]
     hooked += [Bend("a hook on all modules", "") for _ in hooks_on_all()]
     backward = [n for n, m in modules.items() if any(hooks_on(m, BACKWARD))]
+    steps = 2 if sites.recurrent else 1
+    first, _ = probe_inputs(x, steps)
+    give_sizes(sites, first)
     with undisturbed(module) as start:
-        steps = 2 if sites.recurrent else 1
-        first, _ = probe_inputs(x, steps)
-        if any(isinstance(m, LazyModuleMixin) for m in modules.values()):
-            with torch.no_grad():  # which gives them their sizes
-                Run(sites, count=False, writes_input=True).advance(first)
         iterating = {n: m for n, m in modules.items() if _iterates(m)}
         again, at, iterated = random_state(), position(), Snapshot(*iterating.values(), parameters=False)
         apart = frozenset(iterating)
@@ -120,6 +118,7 @@ def probe(sites: Sites, x: Tensor) -> Wiring:
         coupled=together,
         repeated=frozenset(recorder.repeated),
         read_outside=reads.outside,
+        disordered=frozenset() if drew else frozenset(beside.trace.disordered),
         notes=noted,
     )
     if not trace.suspicious:

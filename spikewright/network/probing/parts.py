@@ -4,10 +4,11 @@ Looked at before every run, so it is written for speed.
 """
 
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from operator import is_
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -53,6 +54,16 @@ class Parts:
             parameters = list(dict.fromkeys([p for m in modules for p in m._parameters.values() if p is not None]))
         return cls(modules, modes, [*parameters, *[p.requires_grad for p in parameters]])
 
+    def settings(self) -> dict[tuple[int, str], object]:
+        """Return what objects hold that modules have as attributes, by the module's identity and "attribute.name"."""
+        return {
+            (id(m), f"{key}.{name}"): x
+            for m in self.modules
+            for key, value in m.__dict__.items()
+            if key not in _INNER
+            for name, x in _settings_of(value).items()
+        }
+
     def attributes(self, notes: Mapping[int, Collection[str]]) -> list[object]:
         """Return the hooks, buffers and attributes of modules and their classes, with what is in their containers.
 
@@ -80,6 +91,7 @@ class Parts:
                 for key, value in own.items():
                     if key not in _INNER and key not in noted:
                         _look_into(value, found)
+                        found += [x for name, x in _settings_of(value).items() if f"{key}.{name}" not in noted]
                 _look_at_buffers(m, noted, found)
         for kind, noted in kinds.items():
             for base in classes(kind):
@@ -106,8 +118,18 @@ def _look_into(value: Any, found: list[object], depth: int = 0) -> None:
 def _inside(value: Any) -> Iterator[object] | None:
     if isinstance(value, _LISTS):  # which may be long
         return iter(value)
-    inside = None if isinstance(value, nn.Module | Tensor) else contents(value)
+    if isinstance(value, nn.Module | Tensor):
+        return None
+    inside = contents(value)
     return None if inside is None else chain.from_iterable(inside.items())
+
+
+def _settings_of(value: Any) -> dict[str, object]:
+    """Return the plain values that an object of a class of somebody's holds, by name."""
+    if isinstance(value, type | ModuleType | nn.Module | Tensor) or callable(value):
+        return {}
+    held = islice(getattr(value, "__dict__", {}).items(), _ENTRIES)
+    return {key: x for key, x in held if type(x) in _PLAIN or x is None}
 
 
 def _look_at_buffers(module: nn.Module, noted: Collection[str], found: list[object]) -> None:
@@ -139,9 +161,13 @@ class Reading:
     times: int
 
     @classmethod
-    def of(cls, module: nn.Module, parts: Parts, wiring: Wiring, times: int) -> "Reading":
-        """Note down what a wiring was read from."""
+    def of(
+        cls, module: nn.Module, parts: Parts, wiring: Wiring, times: int, moved: Iterable[tuple[int, str]]
+    ) -> "Reading":
+        """Note down what a wiring was read from; `moved` are attributes that a forward changed besides."""
         notes: dict[int, set[str]] = {}
+        for owner, key in moved:
+            notes.setdefault(owner, set()).add(key)
         for name, key in wiring.notes:
             notes.setdefault(id(module.get_submodule(name)), set()).add(key)
         return cls(wiring, parts, notes, parts.attributes(notes), times)

@@ -118,7 +118,8 @@ class Passes:
 
     def _elsewhere(self, other: Tensor, rows: Rows, first: Pass, complain: Complain) -> Pass:
         self.begin()
-        trace = Trace(None, first.trace, rows, complain, self._answered, trusted=True)
+        layers = self._sites.synapses
+        trace = Trace(None, first.trace, rows, complain, self._answered, trusted=True, layers=layers)
         live = LiveSpikes(rows)
         try:
             one_pass(self._sites, other, live, trace)

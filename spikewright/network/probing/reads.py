@@ -26,13 +26,14 @@ class Reads:
     def __init__(self, module: nn.Module, layers: Collection[str]) -> None:
         self._owners: dict[str, set[str]] = {}
         self._places: dict[int, list[tuple[_Span, str]]] = {}
-        names = {id(p): name for name, p in module.named_parameters()}
+        parameters = dict(module.named_parameters())
+        names = {id(p): name for name, p in parameters.items()}
         for owner in layers:
             for p in module.get_submodule(owner).parameters(recurse=False):
                 self._owners.setdefault(names[id(p)], set()).add(owner)
         self._names = {id(p): name for name, p in module.named_parameters() if name in self._owners}
         for name in self._owners:
-            for place, span in _where(module.get_parameter(name)):
+            for place, span in _where(parameters[name]):
                 self._places.setdefault(place, []).append((span, name))
         self._layer: str | None = None
         self._read: set[tuple[str, str]] = set()  # what was read, and in which layer or other module

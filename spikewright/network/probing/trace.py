@@ -43,6 +43,7 @@ class Trace:
         answered: Names of modules that a run answers for.
         trusted: Whether what these return is not compared.
         hooked: Names of modules with hooks on gradients.
+        layers: Names of layers that are looked at as said below.
 
     Attributes:
         calls: So far.
@@ -51,6 +52,7 @@ class Trace:
         suspicious: Some module may be called again in the backward pass.
         writes_input: The whole network has written to its input in place.
         nodes: Graph nodes of what modules with hooks on gradients returned.
+        disordered: Layers that were given other rows in the place of the sample than in the earlier pass.
     """
 
     def __init__(
@@ -62,12 +64,14 @@ class Trace:
         answered: frozenset[str] = frozenset(),
         trusted: bool = False,
         hooked: Collection[str] = (),
+        layers: Collection[str] = (),
     ) -> None:
         self.calls: list[Call] = []
         self.steps = 0
         self.suspicious = self.writes_input = False
         self.nodes: list[Any] = []
-        self._hooked = hooked
+        self.disordered: set[str] = set()
+        self._hooked, self._layers = hooked, layers
         self._flow, self._earlier, self._rows = flow, earlier, rows
         self._complain, self._answered, self._trusted = complain, answered, trusted
         self.running: list[tuple[str, nn.Module]] = []
@@ -89,6 +93,8 @@ class Trace:
         fits = then is None or self._same(then.given, call.given)
         if not fits and ours:
             raise self._error()
+        if not fits and name in self._layers:
+            self.disordered.add(name)
         self.running.append((name, module))
         if self._flow is None:
             result = forward(*args, **kwargs)

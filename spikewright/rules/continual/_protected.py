@@ -40,6 +40,14 @@ def protected_weights(rule: str, wiring: Wiring, sites: Sites, free: Collection[
                 "kind that shares the weight (other.weight = layer.weight); freeze the weight (requires_grad_(False)); "
                 f"or use free={_tuple(mine)}, and know that it may forget."
             )
+        if disordered := sorted(wiring.disordered.intersection(mine)):
+            raise IncompatibleRule(
+                f"{rule} keeps '{name}' orthogonal to the mean over time of what arrives at its layer, but the rows "
+                f"that '{disordered[0]}' is given are not those of steps and samples in order (another axis first, "
+                "rows side by side or reversed, or none of the input), so that the steps of a sample cannot be told "
+                "apart. Keep the first axis first, and fold others behind it (flatten(0, 1)); or use "
+                f"free={_tuple(mine)}, and know that it may forget."
+            )
         if id(weight) in free_ones:
             raise IncompatibleRule(
                 f"{rule} keeps '{name}' orthogonal to what arrives at '{mine[0]}', but '{free_ones[id(weight)]}', "
