@@ -22,8 +22,8 @@ from spikewright.rules._base import Rule, Update
 from spikewright.rules._batch import Batch
 from spikewright.rules._chunk import Chunk, steps_at_once
 from spikewright.rules._cost import Cost, Done
+from spikewright.rules._rate_checks import check_curves, check_neurons, check_parts, clips_drive, leak_at_input
 from spikewright.rules._traits import Traits
-from spikewright.rules.rates._checks import check_curves, check_neurons, check_parts, clips_drive, leak_at_input
 from spikewright.rules.rates.graph import RateGraph
 from spikewright.rules.rates.norms import NORMS, Again, Joint, NormName, RateNorm
 from spikewright.solvers import Adjoint, Report

@@ -11,7 +11,7 @@ from spikewright.network.sites import Sites
 from spikewright.network.wiring import Wiring
 from spikewright.neurons import Neuron
 from spikewright.rules._chunk import Chunk
-from spikewright.rules.rates._checks import clips_drive
+from spikewright.rules._rate_checks import clips_drive
 from spikewright.rules.rates._rate import RateRule
 from spikewright.rules.rates.norms import NormName
 from spikewright.solvers import Adjoint, Report

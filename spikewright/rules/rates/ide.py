@@ -10,7 +10,7 @@ from spikewright.network.sites import Sites
 from spikewright.network.wiring import Wiring
 from spikewright.rules._chunk import Chunk
 from spikewright.rules._cost import Cost, Done
-from spikewright.rules.rates._checks import check_feedback
+from spikewright.rules._rate_checks import check_feedback
 from spikewright.rules.rates._rate import Mask, RateRule
 from spikewright.rules.rates.norms import NormName
 from spikewright.solvers import Adjoint, Broyden, Report, Solver
