@@ -1,1 +1,1 @@
-"""What any room may use: checks of arguments, words, sizes, snapshots of modules."""
+"""Helpers for every package: argument checks, formatting of text and sizes, snapshots of modules."""

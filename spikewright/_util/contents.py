@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.jit._script import RecursiveScriptModule
 
 _LIBRARIES = frozenset({"torch", "spikewright", "builtins", "abc", "typing"})
-_PLAIN = (bool, int, float, complex, str, type(None))
+PLAIN = (bool, int, float, complex, str, type(None))
+"""Types of values that hold nothing and cannot change."""
 _FOLLOWED = (dict, list, set, deque, Tensor, np.ndarray, np.random.Generator, torch.Generator)
 
 
@@ -69,5 +70,5 @@ def of_class(kind: type) -> dict[str, Any]:
     return {
         name: x
         for name, x in vars(kind).items()
-        if isinstance(x, _PLAIN + _FOLLOWED) and not (name.startswith("__") and name.endswith("__"))
+        if isinstance(x, PLAIN + _FOLLOWED) and not (name.startswith("__") and name.endswith("__"))
     }

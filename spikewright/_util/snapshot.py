@@ -15,11 +15,9 @@ from torch.jit._script import RecursiveScriptModule
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.parameter import is_lazy
 
-from spikewright._util.contents import classes, contents, of_class, scripted
+from spikewright._util.contents import PLAIN, classes, contents, of_class, scripted
 
 PutBack = Callable[[], object]
-
-_CONSTANT = frozenset({bool, int, float, complex, str, type(None)})
 
 
 def random_state() -> PutBack:
@@ -54,7 +52,7 @@ class Snapshot:
         todo: list[object] = list(modules)
         while todo:
             value = todo.pop()
-            if type(value) in _CONSTANT or id(value) in seen:
+            if type(value) in PLAIN or id(value) in seen:
                 continue
             seen[id(value)] = value
             if isinstance(value, LazyModuleMixin):  # may become another module when it sees an input, and stays so

@@ -16,9 +16,8 @@ _CUTS = {"detach", "detach_"}
 _GET_DATA: Any = Tensor.data.__get__  # type: ignore[attr-defined]
 _SET_DATA: Any = Tensor.data.__set__  # type: ignore[attr-defined]
 _HOOKS = {"register_hook", "register_post_accumulate_grad_hook"}
-_NOTED = (
-    _WATCHED | _CUTS | _HOOKS | {"set_", "__get__", "__set__"}
-)  # the last two of attributes, of which there are many
+_NOTED = _WATCHED | _CUTS | _HOOKS | {"set_", "__get__", "__set__"}
+"""All names that may matter; the last two are those of attributes, `data` among them."""
 
 
 def _is_ours(frame: FrameType | None) -> bool:

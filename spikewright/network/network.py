@@ -123,7 +123,7 @@ class Network(nn.Module):
             record: Takes what enters and leaves neurons.
             cut: Keep the graph out of neurons.
             normalise: What batch norm does to a chunk.
-            wiring: Of the network for such an input, if it has just been looked up.
+            wiring: The network's wiring for such an input, if it has just been looked up.
 
         Raises:
             IncompatibleRule: There are hooks at layers that the backward pass calls a second time.

@@ -121,7 +121,7 @@ class Run:
             The network's output, `[time, batch, *output]`.
         """
         sites = self._sites
-        answers = ((m, partial(self._interceptions.apart, answer)) for m, answer in self._answers(is_static(x)))
+        answers = self._interceptions.apart(self._answers(is_static(x)))
         if self._tracer is not None:
             answers = chain(answers, self._traced(self._tracer))
         return answered(sites.module, sites.identities, answers, partial(self._steps, x))

@@ -1,4 +1,4 @@
-"""Who feeds whom: read once from a short probe, so any topology works without tracing code."""
+"""The wiring of a network: which neurons each layer feeds, read from one probe, whatever the topology."""
 
 from dataclasses import dataclass
 

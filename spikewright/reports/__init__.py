@@ -1,4 +1,4 @@
-"""What is found about a rule on a network: its gradient beside that of BPTT, its memory, its energy."""
+"""Gradient check, memory profile and energy estimate of a rule on a network."""
 
 from spikewright.reports.energy_estimate import Energy as Energy
 from spikewright.reports.energy_estimate import energy as energy

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spikewright._util.leaves import ancestors
 from spikewright._util.real_numbers import is_continuous
 from spikewright._util.snapshot import PutBack, Snapshot, random_state
 from spikewright._util.trial import own_weights
@@ -147,17 +148,7 @@ def _count() -> int:
 
 def _reaches(value: Tensor, begun: int, ended: int) -> bool:
     """Whether the graph of a value has a node that was made between two counts."""
-    todo: list[Any] = [value.grad_fn]
-    seen: set[Any] = set()
-    while todo:
-        node = todo.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if begun < node._sequence_nr() < ended:
-            return True
-        todo += [inner for inner, _ in node.next_functions]
-    return False
+    return any(begun < node._sequence_nr() < ended for node in ancestors([value.grad_fn]))
 
 
 def _leaves(state: State) -> State:

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 Handler = Callable[..., Tensor]
@@ -50,6 +51,13 @@ class Interceptions:
     def __init__(self) -> None:
         self._innermost: Interception | None = None
 
+    def apart(
+        self, answers: Iterator[tuple[nn.Module, Callable[..., Any]]]
+    ) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
+        """Let each answer run outside the interception of the module that calls it."""
+        for module, answer in answers:
+            yield module, partial(self._call, answer)
+
     @contextmanager
     def active(self, interception: Interception) -> Iterator[None]:
         """Activate an interception while the forward of its module runs."""
@@ -60,8 +68,7 @@ class Interceptions:
         finally:
             self._innermost = outer
 
-    def apart(self, answer: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Return what an answer returns, run outside the interception of the module that calls it."""
+    def _call(self, answer: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         outer = self._innermost
         if outer is None:
             return answer(*args, **kwargs)

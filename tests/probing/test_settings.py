@@ -1,4 +1,4 @@
-"""What plain objects hold that modules have as attributes is part of what a wiring was read from."""
+"""A wiring is read anew when a plain value changes in an object that is an attribute of a module."""
 
 import argparse
 from typing import Any

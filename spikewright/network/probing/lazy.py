@@ -14,7 +14,7 @@ def give_sizes(sites: Sites, x: Tensor) -> None:
     """Show lazy layers an input, so that they are ordinary ones; in their modes, with their hooks, and uncalled.
 
     Args:
-        sites: Of the network.
+        sites: The sites of the network.
         x: Input, `[time, batch, *feature]`.
     """
     lazy = [m for m in sites.module.modules() if isinstance(m, LazyModuleMixin)]

@@ -125,11 +125,11 @@ def _inside(value: Any) -> Iterator[object] | None:
 
 
 def _settings_of(value: Any) -> dict[str, object]:
-    """Return the plain values that an object of a class of somebody's holds, by name."""
-    if isinstance(value, type | ModuleType | nn.Module | Tensor) or callable(value):
+    """Return the plain values that an object holds, by name, unless `_look_into` finds them by itself."""
+    held = getattr(value, "__dict__", None)
+    if not held or callable(value) or isinstance(value, ModuleType) or contents(value) is not None:
         return {}
-    held = islice(getattr(value, "__dict__", {}).items(), _ENTRIES)
-    return {key: x for key, x in held if type(x) in _PLAIN or x is None}
+    return {name: x for name, x in islice(held.items(), _ENTRIES) if type(x) in _PLAIN or x is None}
 
 
 def _look_at_buffers(module: nn.Module, noted: Collection[str], found: list[object]) -> None:

@@ -32,7 +32,7 @@ def read_wiring(
     """Read who feeds whom.
 
     Args:
-        sites: Of the network.
+        sites: The sites of the network.
         recorder: What the probe saw.
         x: The probe's input, a leaf, `[time, batch, *feature]`.
         output: The probe's output, `[time, batch, *feature]`.

@@ -35,7 +35,7 @@ class _BothWays(Run):
 
     def advance(self, x: Tensor) -> Tensor:
         sites = self._sites
-        answers = ((m, partial(self._interceptions.apart, answer)) for m, answer in self._answers(False))
+        answers = self._interceptions.apart(self._answers(False))
         return answered(sites.module, sites.identities, answers, partial(self._both_ways, x), everywhere=True)
 
     def _both_ways(self, x: Tensor) -> Tensor:

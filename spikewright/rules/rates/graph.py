@@ -72,7 +72,7 @@ class RateGraph:
             The mean output `[batch, *output]`, and what a solver has to know of the network.
         """
         sites = self._sites
-        answers = ((m, partial(self._interceptions.apart, answer)) for m, answer in self._answers())
+        answers = self._interceptions.apart(self._answers())
         output: Tensor = answered(sites.module, sites.identities, answers, partial(sites.module, x.clone()))
         edges = [Edge(name, leaf, self._emitted[name]) for name, leaf in self._arrived.items()]
         if self._normed:
