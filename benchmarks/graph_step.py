@@ -30,7 +30,7 @@ from spikewright.graph.build import Reasoning, build_reasoning
 from spikewright.graph.config import configure_reasoning
 from spikewright.graph.messages import Credit, Spikes
 from spikewright.graph.models import GRSNN, grsnn
-from spikewright.graph.questions import Questions, loss_of
+from spikewright.graph.negative_sampling import TripleBatch, loss_of
 from spikewright.graph.structure import RelationalGraph
 from spikewright.kernels import native
 from spikewright.train.result import versions
@@ -88,7 +88,7 @@ def main() -> None:
         options.json.write_text(json.dumps(report, indent=1))
 
 
-def prepared(options: argparse.Namespace) -> tuple[Reasoning, RelationalGraph, Questions]:
+def prepared(options: argparse.Namespace) -> tuple[Reasoning, RelationalGraph, TripleBatch]:
     """Return what learns with the usual settings of the graph, the graph of its training facts, and a batch."""
     config = configure_reasoning(
         data={"name": options.data} | ({"dir": str(options.data_dir)} if options.data_dir else {}),
@@ -111,7 +111,7 @@ def as_form(form: str) -> Iterator[None]:
 class Step:
     """The messages of one step, forward and backward."""
 
-    def __init__(self, model: GRSNN, graph: RelationalGraph, questions: Questions, dtype: torch.dtype) -> None:
+    def __init__(self, model: GRSNN, graph: RelationalGraph, questions: TripleBatch, dtype: torch.dtype) -> None:
         spikes = model.spikes(graph, questions.sources, questions.relations).flatten(2)
         self.graph, self.longest, self.slopes = graph, model.max_delay, model.dynamics.slopes
         delays = model.delays(questions.relations).detach().flatten(1).round().to(torch.uint8)
@@ -160,7 +160,7 @@ def check_messages(found: list[tuple[tuple[float, float], Tensor, Tensor, Tensor
 class Learner:
     """A training step, by the form of its messages."""
 
-    def __init__(self, reasoning: Reasoning, graph: RelationalGraph, questions: Questions) -> None:
+    def __init__(self, reasoning: Reasoning, graph: RelationalGraph, questions: TripleBatch) -> None:
         self.model, self.optimizer, self.graph, self.questions = reasoning.model, reasoning.optimizer, graph, questions
         self.settings = reasoning.config["train"]
 
@@ -183,10 +183,10 @@ class Learner:
         return time.perf_counter() - began
 
 
-def check_training(reasoning: Reasoning, graph: RelationalGraph, questions: Questions) -> None:
+def check_training(reasoning: Reasoning, graph: RelationalGraph, questions: TripleBatch) -> None:
     """Assert in float64 that all forms have the same loss and gradients, for the first and the last question."""
     ends = torch.tensor([0, -1])
-    few = Questions(*(t[ends] for t in vars(questions).values()))
+    few = TripleBatch(*(t[ends] for t in vars(questions).values()))
     reasoning.model.double()
     found: list[list[Tensor]] = []
     for form in FORMS:

@@ -12,8 +12,8 @@ import time
 
 import torch
 
-from spikewright.continual import build_course, configure_course
-from spikewright.continual.course import Course
+from spikewright.continual import build_continual, configure_continual
+from spikewright.continual.course import ContinualExperiment
 from spikewright.rules import HLOP, Rule
 from spikewright.train.config import rule_table
 from spikewright.train.result import versions
@@ -44,14 +44,14 @@ def main() -> None:
                 print(profile.key_averages().table(sort_by="self_cpu_time_total", row_limit=12))
 
 
-def at_task(name: str, task: int, observe: str) -> tuple[Course, torch.Tensor, torch.Tensor]:
+def at_task(name: str, task: int, observe: str) -> tuple[ContinualExperiment, torch.Tensor, torch.Tensor]:
     """Return the course as it is in a task, and a batch; `synthetic` images stand for MNIST's."""
-    config = configure_course(
+    config = configure_continual(
         name="pmnist",
         rule=rule_table(f"hlop:observe={observe}:{name}"),
         data={"name": "synthetic", "classes": 10, "size": 200, "features": (1, 28, 28)},
     )
-    course = build_course(config)
+    course = build_continual(config)
     rule = course.rule
     assert isinstance(rule, HLOP)
     x = torch.rand(1, 64, *course.scenario.shape).expand(config.config.train.steps, -1, -1, -1, -1)
@@ -64,7 +64,7 @@ def at_task(name: str, task: int, observe: str) -> tuple[Course, torch.Tensor, t
     return course, x, y
 
 
-def step(course: Course, rule: Rule, x: torch.Tensor, y: torch.Tensor) -> float:
+def step(course: ContinualExperiment, rule: Rule, x: torch.Tensor, y: torch.Tensor) -> float:
     """Return the seconds of one step."""
     course.net.zero_grad()
     began = time.perf_counter()
@@ -73,7 +73,9 @@ def step(course: Course, rule: Rule, x: torch.Tensor, y: torch.Tensor) -> float:
     return time.perf_counter() - began
 
 
-def compare(course: Course, x: torch.Tensor, y: torch.Tensor, repeats: int) -> tuple[list[float], list[float]]:
+def compare(
+    course: ContinualExperiment, x: torch.Tensor, y: torch.Tensor, repeats: int
+) -> tuple[list[float], list[float]]:
     """Return the seconds of the rule inside, and of HLOP, taken in turn."""
     for rule in (course.rule.rule, course.rule):
         step(course, rule, x, y)

@@ -79,7 +79,7 @@ class Count:
         self.refused += bool(verdict.refused)
         self.failed += not verdict.ok
         self.rows += len(rows)
-        self.silent += sum(row.silent for row in rows)
+        self.silent += sum(row.vanishing for row in rows)
         self.equal += sum(row.equal for row in rows)
         self.claimed += sum(row.claimed for row in rows)
         self.claimed_equal += sum(row.claimed and row.equal for row in rows)

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from spikewright.graph.data import load_graph
 from spikewright.graph.known import KnownAnswers
-from spikewright.graph.questions import both_ways
+from spikewright.graph.negative_sampling import both_ways
 from spikewright.graph.ranking import RankingEvaluator
 from spikewright.train.result import versions
 

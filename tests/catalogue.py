@@ -114,7 +114,7 @@ def where_the_reference_is_equal(name: str) -> set[str]:
 
 def drawn_steps(rule: Rule, steps: int) -> list[int]:
     """Return the steps that the next sequence of a rule will be learned at; the rule itself draws nothing."""
-    segments = deepcopy(rule).segments(steps, 1)  # type: ignore[operator]
+    segments = deepcopy(rule).chunks(steps, 1)  # type: ignore[operator]
     return [t for segment in segments if segment.learn for t in range(segment.start, segment.stop)]
 
 
@@ -249,7 +249,7 @@ RULES = [
     _credit(SLTT, ZO, alpha=0.5, position="pre", antithetic=True),
     _credit(OTTT, OPZO, alpha=0.5, momentum=0.8),
     _credit(OTTT, OPZO, alpha=1.0, momentum=0.8, position="pre", antithetic=False),
-    _credit(SLTT, OPZO, alpha=0.5, momentum=0.8, law="rademacher"),
+    _credit(SLTT, OPZO, alpha=0.5, momentum=0.8, distribution="rademacher"),
     Entry(
         partial(rules.OPZO, alpha=0.5, momentum=0.8),
         _direct,

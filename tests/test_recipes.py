@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from spikewright import data as datasets
-from spikewright.continual import Course, build_course, configure_course
+from spikewright.continual import ContinualExperiment, build_continual, configure_continual
 from spikewright.data import AUGMENTATIONS, Dataset, Split
 from spikewright.graph._evaluate import graph_of
 from spikewright.graph.build import MODELS as GRAPH_MODELS
@@ -53,7 +53,7 @@ def test_a_recipe_trains_a_step_of_its_own_network(path):
 
 @pytest.mark.parametrize("path", [*RECIPES, *COURSES], ids=lambda path: path.stem)
 def test_a_recipe_names_known_data(path):
-    config = configure_course(path).config if path in COURSES else configure(path)
+    config = configure_continual(path).config if path in COURSES else configure(path)
     assert config.data["name"] in datasets.names()
     assert config.data.get("augment", "none") in AUGMENTATIONS
     assert path.name in path.read_text(), "the command in the comment is the file's own"
@@ -73,7 +73,7 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets, "load", load)
 
 
-def learn(course: Course, index: int) -> set[str]:
+def learn(course: ContinualExperiment, index: int) -> set[str]:
     """Learn one batch of a task; return what has moved."""
     parameters = dict(course.net.module.named_parameters())
     before = {name: p.detach().clone() for name, p in parameters.items()}
@@ -88,12 +88,12 @@ def learn(course: Course, index: int) -> set[str]:
 @pytest.mark.parametrize("path", COURSES, ids=lambda path: path.stem)
 def test_a_course_learns_a_batch_of_two_tasks(path, made_up):
     overrides = ["train.steps=4", "train.batch_size=6", "rule.rows=0.3"]
-    if "width" in options(MODELS[configure_course(path).config.model["name"]]):
+    if "width" in options(MODELS[configure_continual(path).config.model["name"]]):
         overrides.append("model.width=0.2")
-    course = build_course(configure_course(path, overrides))
+    course = build_continual(configure_continual(path, overrides))
     synapses = {f"{name}.weight" for name in course.net.sites.synapses}
     assert learn(course, 0) >= synapses
-    x, y = course.some(0, course.scenario.task(0), course.rule.samples)
+    x, y = course.sample(0, course.scenario.task(0), course.rule.samples)
     course.rule.next_task(course.net, x, y, course.loss)
     assert learn(course, 1) == synapses, "all else is held still"
 
@@ -141,7 +141,7 @@ PUBLISHED: dict[str, dict[int, dict[str, int]]] = {
 @pytest.mark.parametrize("path", COURSES, ids=lambda path: path.stem)
 def test_lateral_weights_have_the_published_rows(path, made_up):
     expected = PUBLISHED[path.stem.removeprefix("continual-")]
-    course = build_course(configure_course(path))
+    course = build_continual(configure_continual(path))
     rule, x = course.rule, torch.zeros(1, 1, *course.scenario.shape)
     assert isinstance(rule, HLOP) and not rule.orthonormal
     for task in range(1, max(expected) + 1):
@@ -160,8 +160,8 @@ def test_a_course_is_as_long_and_as_fast_as_published(path, made_up):
         "5-datasets-domain": (5, 100, (0.1, 0.01), 0.9),
         "miniimagenet": (20, 100, (0.1, 0.01), 0.9),
     }[kind]
-    given = configure_course(path)
-    course, train = build_course(given), given.config.train
+    given = configure_continual(path)
+    course, train = build_continual(given), given.config.train
     assert (len(course.scenario), train.epochs, train.batch_size) == (tasks, epochs, 64)
     optimizer, schedule, loss = (course.config[section] for section in ("optimizer", "schedule", "loss"))
     if "dsr" in path.stem:

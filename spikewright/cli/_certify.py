@@ -67,5 +67,5 @@ def certify(
     write_json(json, result)
     if not quiet:
         print(certificate.table())
-        print("every promise of equality holds" if certificate.ok else "A PROMISE OF EQUALITY IS BROKEN")
+        print("every claimed equality holds" if certificate.ok else "A CLAIMED EQUALITY DOES NOT HOLD")
     return result

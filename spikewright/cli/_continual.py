@@ -6,9 +6,9 @@ from typing import Any
 
 from spikewright.cli.common import check_writable, contents, new_folder, print_table, recipe_or_run, write_json
 from spikewright.continual._learn import learn
-from spikewright.continual.config import CourseConfig, configure_course
-from spikewright.continual.course import build_course
-from spikewright.continual.tell import Bar, Mute
+from spikewright.continual.config import ContinualConfig, configure_continual
+from spikewright.continual.course import build_continual
+from spikewright.continual.reporting import Bar, Silent
 from spikewright.train.config import rule_table
 
 
@@ -61,7 +61,7 @@ def continual(
     """
     check_writable(json)
     recipe = recipe_or_run(recipe, resume, "course", benchmark=benchmark, out=out)
-    config = configure_course(
+    config = configure_continual(
         contents(recipe),
         overrides or (),
         benchmark,
@@ -72,9 +72,9 @@ def continual(
         continual={"probe_every": probe_every},
         train={"steps": steps, "epochs": epochs, "batch_size": batch_size, "seed": seed, "device": device},
     )
-    course = build_course(config)
+    course = build_continual(config)
     folder = resume or out or _new_folder(config, benchmark)
-    result = learn(course, folder, resume=resume is not None, teller=Mute() if quiet else Bar())
+    result = learn(course, folder, resume=resume is not None, reporter=Silent() if quiet else Bar())
     write_json(json, result)
     _plot(result, folder)
     if not quiet:
@@ -82,7 +82,7 @@ def continual(
     return result
 
 
-def _new_folder(config: CourseConfig, benchmark: str | None) -> Path:
+def _new_folder(config: ContinualConfig, benchmark: str | None) -> Path:
     rule = config.config.rule
     inside = rule.get("rule", {})
     names = [

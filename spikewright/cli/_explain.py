@@ -14,7 +14,7 @@ from spikewright.graph import paths
 from spikewright.graph._evaluate import graph_of
 from spikewright.graph.build import Reasoning, build_reasoning
 from spikewright.graph.config import configure_reasoning
-from spikewright.graph.questions import known_answers
+from spikewright.graph.negative_sampling import known_answers
 from spikewright.graph.ranking import RankingEvaluator
 from spikewright.train.checkpoint import load
 

@@ -10,7 +10,7 @@ from spikewright.graph.build import Reasoning, build_reasoning
 from spikewright.graph.config import ReasoningConfig, configure_reasoning
 from spikewright.graph.fit import fit
 from spikewright.graph.models import GRSNN
-from spikewright.graph.tell import Bar
+from spikewright.graph.reporting import Bar
 from spikewright.train.log import Silent
 
 

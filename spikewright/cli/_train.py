@@ -113,7 +113,7 @@ def _show(result: dict[str, Any], folder: Path) -> None:
         rows.insert(2, ("cosine to backprop", ", ".join(cosines)))
     rates = result["energy"]["second_phase_rates"].values()
     if rates:
-        rows.insert(3, ("second phase", f"{sum(rates) / len(rates):.1%} per couple and step"))
+        rows.insert(3, ("second phase", f"{sum(rates) / len(rates):.1%} per pair and step"))
     if result["unsolved_batches"]:
         rows.append(("not solved", f"{result['unsolved_batches']} batches; the last: {result['trouble']}"))
     title = (

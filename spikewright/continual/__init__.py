@@ -1,9 +1,9 @@
 """Learning one task after another, and what is forgotten meanwhile."""
 
 from spikewright.continual._learn import learn as learn
-from spikewright.continual.config import configure_course as configure_course
-from spikewright.continual.course import Course as Course
-from spikewright.continual.course import build_course as build_course
+from spikewright.continual.config import configure_continual as configure_continual
+from spikewright.continual.course import ContinualExperiment as ContinualExperiment
+from spikewright.continual.course import build_continual as build_continual
 from spikewright.continual.matrix import AccuracyMatrix as AccuracyMatrix
 from spikewright.continual.monitor import ContinualMonitor as ContinualMonitor
 from spikewright.continual.protocol import TwoPhaseProtocol as TwoPhaseProtocol

@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from spikewright.continual.course import Course
+from spikewright.continual.course import ContinualExperiment
 from spikewright.continual.matrix import AccuracyMatrix
 from spikewright.continual.probes import measure, monitor_of
 from spikewright.continual.rehearse import rehearse
-from spikewright.continual.tell import Mute, Teller
+from spikewright.continual.reporting import Reporter, Silent
 from spikewright.errors import CheckpointError
 from spikewright.rules import ContinualRule, ProjectedRule
 from spikewright.train import checkpoint
@@ -20,7 +20,9 @@ from spikewright.train.batch import BatchLearner
 from spikewright.train.distributed import Ranks
 
 
-def learn(course: Course, out: Path, *, resume: bool = False, teller: Teller = Mute()) -> dict[str, Any]:  # noqa: B008
+def learn(
+    course: ContinualExperiment, out: Path, *, resume: bool = False, reporter: Reporter | None = None
+) -> dict[str, Any]:
     """Learn every task of a course, and keep everything in a folder.
 
     Writes `config.json`, `last.safetensors` after every epoch, and `result.json`.
@@ -29,7 +31,7 @@ def learn(course: Course, out: Path, *, resume: bool = False, teller: Teller = M
         course: What learns what.
         out: The folder.
         resume: Go on from `last.safetensors`, to exactly the weights that an uninterrupted course ends with.
-        teller: Told about progress.
+        reporter: Told about progress; nobody by default.
 
     Returns:
         The contents of `result.json`: among others `acc`, `bwt`, `forgetting`, `accuracy_matrix` and `seconds`.
@@ -39,7 +41,7 @@ def learn(course: Course, out: Path, *, resume: bool = False, teller: Teller = M
         CheckpointError: The folder cannot be written, or there is nothing sound to resume from.
         ConfigError: The folder already holds a run, and `resume` is not set.
     """
-    student = _Student(course, out, teller)
+    student = _Trainer(course, out, reporter or Silent())
     if resume:
         student.restore(checkpoint.load(out / "last.safetensors"))
     else:
@@ -48,15 +50,15 @@ def learn(course: Course, out: Path, *, resume: bool = False, teller: Teller = M
         while student.index < course.tasks:
             student.task()
     finally:
-        teller.stop()
+        student.reporter.stop()
     result = student.result()
     checkpoint.write_atomically(out / "result.json", json.dumps(result, indent=2).encode())
     return result
 
 
-class _Student:
-    def __init__(self, course: Course, out: Path, teller: Teller) -> None:
-        self.course, self.out, self.teller = course, out, teller
+class _Trainer:
+    def __init__(self, course: ContinualExperiment, out: Path, reporter: Reporter) -> None:
+        self.course, self.out, self.reporter = course, out, reporter
         self.matrix, self.monitor = AccuracyMatrix(), monitor_of(course)
         self.index = self.epochs = self.updates = 0  # tasks, epochs of the one under way, and updates that are done
         self.seconds: list[float] = []
@@ -75,7 +77,7 @@ class _Student:
             if monitor is not None:
                 monitor.begin_task(index, course.net, self.updates)
         epochs, batches = course.config["train"]["epochs"], len(experiment.training)
-        self.teller.begin(index, task.name, batches, epochs, self.epochs * batches)
+        self.reporter.begin(index, task.name, batches, epochs, self.epochs * batches)
         while self.epochs < epochs:
             self._epoch(experiment, learner)
             if self.epochs < epochs:
@@ -89,8 +91,8 @@ class _Student:
         row = measure(course, index, task)
         self.matrix.add(row)
         if index + 1 < course.tasks:
-            course.rule.next_task(course.net, *course.some(index, task, course.rule.samples), course.loss)
-        self.teller.end(index, row, self.seconds[-1])
+            course.rule.next_task(course.net, *course.sample(index, task, course.rule.samples), course.loss)
+        self.reporter.end(index, row, self.seconds[-1])
         self.index, self.epochs = index + 1, 0
         self._save()
 
@@ -104,7 +106,7 @@ class _Student:
             experiment.schedule.after_batch()
             self.updates += 1
             lost, correct, seen = lost + learned.loss * len(y), correct + learned.correct, seen + len(y)
-            self.teller.batch(lost / seen, correct / seen)
+            self.reporter.batch(lost / seen, correct / seen)
             if self.monitor is not None:
                 paused = time.perf_counter()
                 self.monitor.after_step(net, self.updates)
@@ -181,7 +183,7 @@ def subspaces_of(rule: ContinualRule) -> dict[str, dict[str, float]]:
     if not isinstance(rule, ProjectedRule):
         return {}
     return {
-        name: {"size": s.size, "rows": len(s.old) + len(s.new), "skew": s.skew}
+        name: {"size": s.size, "rows": len(s.old) + len(s.new), "orthogonality_error": s.orthogonality_error}
         for name, s in rule.subspaces.by_name().items()
     }
 

@@ -38,7 +38,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class CourseConfig:
+class ContinualConfig:
     """A complete configuration.
 
     Attributes:
@@ -56,12 +56,12 @@ class CourseConfig:
         return {**self.config.tree(), "scenario": self.scenario, "continual": asdict(self.settings)}
 
 
-def configure_course(
+def configure_continual(
     recipe: Path | str | Mapping[str, Any] | None = None,
     overrides: Sequence[str] = (),
     name: str | None = None,
     **sections: Mapping[str, Any] | str | None,
-) -> CourseConfig:
+) -> ContinualConfig:
     """Put a configuration together: a benchmark, then the recipe, then `sections`, then `overrides`.
 
     Args:
@@ -88,4 +88,4 @@ def configure_course(
     check_keys("continual", continual, Settings)
     settings = Settings(**continual)
     check_counts("continual", settings, "only", "rehearse_epochs", "probe_every", "probe_samples")
-    return CourseConfig(settled(tree), scenario, settings)
+    return ContinualConfig(settled(tree), scenario, settings)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikewright.continual.config import CourseConfig, Settings
+from spikewright.continual.config import ContinualConfig, Settings
 from spikewright.continual.heads import OfTask
 from spikewright.continual.scenario import SCENARIOS, Scenario
 from spikewright.data import Batches, Dataset, Split
@@ -22,7 +22,7 @@ from spikewright.train.schedule import SCHEDULES
 
 
 @dataclass
-class Course:
+class ContinualExperiment:
     """Everything that learning one task after another consists of.
 
     Attributes:
@@ -116,7 +116,7 @@ class Course:
             self._tests[index] = self.batches(task, task.test, index, batch_size=256, shuffle=False)
         return self._tests[index]
 
-    def some(self, index: int, task: Dataset, per_class: int) -> tuple[Tensor, Tensor]:
+    def sample(self, index: int, task: Dataset, per_class: int) -> tuple[Tensor, Tensor]:
         """Return training samples of a task, `[time, batch, C, H, W]`, so many of each class as far as there are."""
         few = task.train.subset(chosen(task, per_class, self.scenario.classes))
         return next(self.batches(task, few, index, batch_size=len(few), shuffle=False).epoch(0))
@@ -131,7 +131,7 @@ def chosen(task: Dataset, per_class: int, classes: int) -> Tensor:
     return balanced_order(task.train.labels, seed=0)[: per_class * classes]
 
 
-def build_course(config: CourseConfig) -> Course:
+def build_continual(config: ContinualConfig) -> ContinualExperiment:
     """Build what a configuration names; seeds the global generator of torch.
 
     A plain rule learns as `Naive` has it.  Where tasks have heads of their own, these are the readouts, which are left
@@ -160,7 +160,7 @@ def build_course(config: CourseConfig) -> Course:
     tree["data"] = {**tree["data"], **asdict(presentation)}
     tree["scenario"] = defaults("scenario", SCENARIOS, config.scenario)
     tree["continual"] = asdict(config.settings)
-    return Course(
+    return ContinualExperiment(
         config=tree,
         settings=config.settings,
         scenario=scenario,

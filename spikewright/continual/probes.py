@@ -5,20 +5,20 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from spikewright.continual.course import Course
+from spikewright.continual.course import ContinualExperiment
 from spikewright.continual.monitor import ContinualMonitor, Samples
 from spikewright.data import Dataset
 from spikewright.network import Network
 from spikewright.train._evaluate import evaluate
 
 
-def measure(course: Course, index: int, last: Dataset) -> list[float]:
+def measure(course: ContinualExperiment, index: int, last: Dataset) -> list[float]:
     """Return the accuracy on the test data of every task up to number `index`, whose data are `last`."""
     tests = [*(course.test(i) for i in range(index)), course.test(index, last)]
     return [evaluate(course.net, test, course.loss).accuracy for test in tests]
 
 
-def monitor_of(course: Course) -> ContinualMonitor | None:
+def monitor_of(course: ContinualExperiment) -> ContinualMonitor | None:
     """Return what probes all tasks while one is learned, if the settings ask for it."""
     settings = course.settings
     if settings.probe_every is None and not settings.probe_dense:
@@ -33,12 +33,12 @@ def monitor_of(course: Course) -> ContinualMonitor | None:
     )
 
 
-def _samples(course: Course, index: int) -> Samples:
+def _samples(course: ContinualExperiment, index: int) -> Samples:
     task = course.scenario.task(index)
     return next(course.batches(task, task.test, index, batch_size=len(task.test), shuffle=False).epoch(0))
 
 
-def _predict(course: Course, net: Network, x: Tensor, task: int) -> Tensor:
+def _predict(course: ContinualExperiment, net: Network, x: Tensor, task: int) -> Tensor:
     logits, head = course.loss.mean(net(x)), course.loss.head
     if head is None:
         return logits

@@ -2,11 +2,11 @@
 
 import torch
 
-from spikewright.continual.course import Course, chosen
+from spikewright.continual.course import ContinualExperiment, chosen
 from spikewright.data import Dataset
 
 
-def rehearse(course: Course, index: int, last: Dataset) -> None:
+def rehearse(course: ContinualExperiment, index: int, last: Dataset) -> None:
     """Learn by the rule inside, which protects nothing: a batch of every task so far in each step.
 
     Args:

@@ -10,8 +10,8 @@ from spikewright.data.randomness import keyed_generator
 from spikewright.graph.classification import auroc, average_precision
 from spikewright.graph.data import GraphData, Split
 from spikewright.graph.models import LinkScorer
+from spikewright.graph.negative_sampling import both_ways, known_answers, pairs
 from spikewright.graph.open_world import rank_metrics
-from spikewright.graph.questions import both_ways, known_answers, pairs
 from spikewright.graph.ranking import RankingEvaluator, Ties
 from spikewright.graph.structure import RelationalGraph
 

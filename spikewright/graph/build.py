@@ -12,7 +12,7 @@ from spikewright.graph.config import ReasoningConfig
 from spikewright.graph.data import GraphData, load_graph
 from spikewright.graph.models import GRSNN, LinkScorer, NBFNet
 from spikewright.graph.models.grsnn import PLUS
-from spikewright.graph.questions import Asker
+from spikewright.graph.negative_sampling import NegativeSampler
 from spikewright.train._build import device_named
 from spikewright.train.components import OPTIMIZERS, choose, construct, defaults
 from spikewright.train.config import Tree
@@ -31,7 +31,7 @@ class Reasoning:
         data: The graph.
         model: What answers, on its device.
         optimizer: What it learns with.
-        asker: What it is asked while it learns.
+        sampler: What it is asked while it learns.
         device: Where the model lives.
     """
 
@@ -39,7 +39,7 @@ class Reasoning:
     data: GraphData
     model: LinkScorer
     optimizer: Optimizer
-    asker: Asker
+    sampler: NegativeSampler
     device: torch.device
 
 
@@ -61,14 +61,14 @@ def build_reasoning(config: ReasoningConfig) -> Reasoning:
     chosen = resolved(config.model)
     model: LinkScorer = construct("model", MODELS, chosen, relations).to(device)
     optimizer = construct("optimizer", OPTIMIZERS, config.optimizer, model.parameters())
-    asker = Asker(data, settings.batch_size, settings.negatives, settings.seed, device)
+    sampler = NegativeSampler(data, settings.batch_size, settings.negatives, settings.seed, device)
     tree = {
         "data": config.data,
         "model": {**defaults("model", MODELS, chosen), "name": config.model["name"]},
         "optimizer": defaults("optimizer", OPTIMIZERS, config.optimizer),
         "train": asdict(settings),
     }
-    return Reasoning(tree, data, model, optimizer, asker, device)
+    return Reasoning(tree, data, model, optimizer, sampler, device)
 
 
 def resolved(table: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from spikewright.graph._evaluate import graph_of
 from spikewright.graph.data import GraphData
 from spikewright.graph.messages import Spikes, arriving
 from spikewright.graph.models import GRSNN, LinkScorer, NBFNet
-from spikewright.graph.questions import both_ways
+from spikewright.graph.negative_sampling import both_ways
 from spikewright.graph.structure import RelationalGraph
 from spikewright.metrics.operations import Operations
 

@@ -12,7 +12,7 @@ from spikewright.errors import CheckpointError, NotFinite
 from spikewright.graph._evaluate import evaluate, graph_of
 from spikewright.graph.build import Reasoning
 from spikewright.graph.energy import energy_of
-from spikewright.graph.questions import Questions, loss_of
+from spikewright.graph.negative_sampling import TripleBatch, loss_of
 from spikewright.train import checkpoint
 from spikewright.train.log import Reporter, Silent, Table
 
@@ -55,7 +55,7 @@ class _Learner:
         self.reasoning, self.out, self.reporter = reasoning, out, reporter
         self.settings = reasoning.config["train"]
         self.graph = graph_of(reasoning.data, reasoning.data.train).to(reasoning.device)
-        self.batches = min(len(reasoning.asker), self.settings["limit_batches"] or len(reasoning.asker))
+        self.batches = min(len(reasoning.sampler), self.settings["limit_batches"] or len(reasoning.sampler))
         self.main = "auroc" if reasoning.data.homogeneous else "mrr"
         self.table = Table(out / "log.csv")
         self.epoch = self.batch = 0
@@ -68,7 +68,7 @@ class _Learner:
         self.reporter.start(self.batches, epochs, self.epoch, self.batch)
         while self.epoch < epochs:
             began = time.perf_counter()
-            for questions in self.reasoning.asker.epoch(self.epoch, self.batch):
+            for questions in self.reasoning.sampler.epoch(self.epoch, self.batch):
                 if self.batch == self.batches:
                     break
                 self._learn_from(questions)
@@ -81,7 +81,7 @@ class _Learner:
             self.seconds += time.perf_counter() - began
             self._end_epoch()
 
-    def _learn_from(self, questions: Questions) -> None:
+    def _learn_from(self, questions: TripleBatch) -> None:
         model, optimizer, settings = self.reasoning.model.train(), self.reasoning.optimizer, self.settings
         pairs, every = self.reasoning.data.homogeneous, settings["accumulate"]
         kept = self.graph.without(questions.facts, settings["between"])

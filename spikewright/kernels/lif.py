@@ -4,7 +4,7 @@ r"""The neuron scan: charge, fire, reset, for every step of a chunk.
     u[t] = \lambda v[t-1] + I[t], \qquad s[t] = \Theta(u[t] - V_{th}), \qquad
     v[t] = u[t] - R s[t] \ \text{(subtract)} \quad\text{or}\quad v[t] = u[t](1 - s[t]) \ \text{(zero)}
 
-The quantum :math:`R` is the threshold :math:`V_{th}` unless it is given.
+The reset amount :math:`R` is the threshold :math:`V_{th}` unless it is given.
 """
 
 from typing import Any, Literal
@@ -25,20 +25,20 @@ def lif_naive(
     *,
     leak: float | Tensor,
     threshold: float,
-    quantum: float | None = None,
+    reset_amount: float | None = None,
     reset: Reset,
     detach_reset: bool,
     surrogate: Surrogate,
     through_time: bool,
 ) -> tuple[Tensor, Tensor]:
     """Step by step, differentiated by autograd: what `lif_scan` means."""
-    quantum = threshold if quantum is None else quantum
+    reset_amount = threshold if reset_amount is None else reset_amount
     spikes = []
     for step in current:
         u = step if membrane is None else leak * membrane + step
         s = surrogate(u - threshold)
         r = s.detach() if detach_reset else s
-        membrane = u - quantum * r if reset == "subtract" else u * (1 - r)
+        membrane = u - reset_amount * r if reset == "subtract" else u * (1 - r)
         if not through_time:
             membrane = membrane.detach()
         spikes.append(s)
@@ -52,7 +52,7 @@ def lif_scan(
     *,
     leak: float | Tensor,
     threshold: float,
-    quantum: float | None = None,
+    reset_amount: float | None = None,
     reset: Reset,
     detach_reset: bool,
     surrogate: Surrogate,
@@ -65,8 +65,8 @@ def lif_scan(
         membrane: Potential after the last reset, `[batch, *feature]`; `None` is rest (0).
         leak: Retained fraction per step; 1 integrates without loss.  A tensor must broadcast to `[batch, *feature]`.
         threshold: Firing threshold.
-        quantum: What a soft reset takes off the potential; `None` is the threshold.  A hard reset ignores it.
-        reset: Subtract the quantum, or return to zero.
+        reset_amount: What a soft reset takes off the potential; `None` is the threshold.  A hard reset ignores it.
+        reset: Subtract the reset amount, or return to zero.
         detach_reset: Keep the backward pass out of the reset.
         surrogate: The step function with its slope, applied to `u - threshold`.
         through_time: Keep the backward path from one step to the next; `False` cuts it at every charge.
@@ -86,7 +86,7 @@ def lif_scan(
         None if membrane is None else membrane.to(precision(current)),  # which an earlier chunk may have had otherwise
         leak=leak,
         threshold=threshold,
-        quantum=quantum,
+        reset_amount=reset_amount,
         reset=reset,
         detach_reset=detach_reset,
         surrogate=surrogate,
@@ -101,7 +101,7 @@ def _lif_fused(
     *,
     leak: float | Tensor,
     threshold: float,
-    quantum: float | None = None,
+    reset_amount: float | None = None,
     reset: Reset,
     detach_reset: bool,
     surrogate: Surrogate,
@@ -109,14 +109,24 @@ def _lif_fused(
 ) -> tuple[Tensor, Tensor]:
     layout = Layout.of(current)
     current, membrane, leaks, leak = operands(layout, current, membrane, leak)
-    quantum = threshold if quantum is None else quantum
+    reset_amount = threshold if reset_amount is None else reset_amount
     subtract = reset == "subtract"
     if torch.is_grad_enabled():
         spikes, after = _Scan.apply(  # type: ignore[misc]
-            current, membrane, leaks, leak, threshold, quantum, subtract, detach_reset, through_time, surrogate, layout
+            current,
+            membrane,
+            leaks,
+            leak,
+            threshold,
+            reset_amount,
+            subtract,
+            detach_reset,
+            through_time,
+            surrogate,
+            layout,
         )
     else:
-        neuron = (leaks, leak, threshold, quantum, subtract)
+        neuron = (leaks, leak, threshold, reset_amount, subtract)
         spikes, _, after = torch.ops.spikewright.lif(current, membrane, *neuron, False)
     return layout.undo_steps(spikes), layout.undo_one(after)
 
@@ -136,7 +146,7 @@ class _Scan(torch.autograd.Function):
         leaks: Tensor | None,
         leak: float,
         threshold: float,
-        quantum: float,
+        reset_amount: float,
         subtract: bool,
         detach_reset: bool,
         through_time: bool,
@@ -148,11 +158,11 @@ class _Scan(torch.autograd.Function):
         little = membrane is None or len(current) > 3  # to keep the membrane beside the current
         again = wanted and known and not for_leaks and little and kernels(current).RUNS_AGAIN
         spikes, potential, after = torch.ops.spikewright.lif(
-            current, membrane, leaks, leak, threshold, quantum, subtract, wanted and not again
+            current, membrane, leaks, leak, threshold, reset_amount, subtract, wanted and not again
         )
         ctx.again = again
         ctx.save_for_backward(current if again else potential, membrane if again or for_leaks else None, leaks)
-        ctx.neuron = leak, threshold, quantum, subtract, detach_reset, through_time
+        ctx.neuron = leak, threshold, reset_amount, subtract, detach_reset, through_time
         ctx.surrogate, ctx.layout = surrogate, layout
         ctx.set_materialize_grads(False)
         if not through_time:
@@ -169,7 +179,7 @@ class _Scan(torch.autograd.Function):
             )
         grad_spikes, grad_after = grads
         x, membrane, leaks = ctx.saved_tensors
-        _, threshold, quantum, subtract, *_ = ctx.neuron
+        _, threshold, reset_amount, subtract, *_ = ctx.neuron
         number, parameter = surrogate_number(ctx.surrogate)
         slopes = None
         if not number:  # one of the user's, which may know its axes
@@ -189,7 +199,7 @@ class _Scan(torch.autograd.Function):
         grad_leaks = None
         if ctx.needs_input_grad[2]:  # u[t] = leak * v[t-1] + current[t]
             s = (x >= threshold).to(x.dtype)
-            v = x - quantum * s if subtract else x * (1 - s)
+            v = x - reset_amount * s if subtract else x * (1 - s)
             grad_leaks = (grad_current[1:] * v[:-1]).sum(0)
             if membrane is not None:
                 grad_leaks = grad_leaks + grad_current[0] * membrane

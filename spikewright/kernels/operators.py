@@ -19,13 +19,13 @@ from spikewright.surrogate import ATan, Rectangle, Sigmoid, Surrogate, Triangle
 
 _LIBRARY = torch.library.Library("spikewright", "DEF")
 _LIBRARY.define(
-    "lif(Tensor current, Tensor? membrane, Tensor? leaks, float leak, float threshold, float quantum,"
+    "lif(Tensor current, Tensor? membrane, Tensor? leaks, float leak, float threshold, float reset_amount,"
     " bool subtract, bool keep)"
     " -> (Tensor spikes, Tensor potential, Tensor after)"
 )
 _LIBRARY.define(
     "lif_backward(Tensor x, bool again, Tensor? membrane, Tensor? grad_spikes, Tensor? grad_after,"
-    " Tensor? slopes, Tensor? leaks, float leak, float threshold, float quantum, bool subtract, bool detach_reset,"
+    " Tensor? slopes, Tensor? leaks, float leak, float threshold, float reset_amount, bool subtract, bool detach_reset,"
     " bool through_time, int surrogate, float parameter)"
     " -> (Tensor grad_current, Tensor grad_membrane)"
 )
@@ -63,13 +63,13 @@ def _lif(
     leaks: Tensor | None,
     leak: float,
     threshold: float,
-    quantum: float,
+    reset_amount: float,
     subtract: bool,
     keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     spikes, potential, after = _lif_outputs(current, keep)
     kept = potential if keep else None
-    kernels(current).call("lif", current, membrane, leaks, leak, threshold, quantum, subtract, spikes, kept, after)
+    kernels(current).call("lif", current, membrane, leaks, leak, threshold, reset_amount, subtract, spikes, kept, after)
     return spikes, potential, after
 
 
@@ -83,7 +83,7 @@ def _lif_backward(
     leaks: Tensor | None,
     leak: float,
     threshold: float,
-    quantum: float,
+    reset_amount: float,
     subtract: bool,
     detach_reset: bool,
     through_time: bool,
@@ -92,7 +92,7 @@ def _lif_backward(
 ) -> tuple[Tensor, Tensor]:
     grads = _gradients(x, grad_spikes)
     states = (membrane, grad_spikes, grad_after, slopes)
-    neuron = (leaks, leak, threshold, quantum, subtract, detach_reset, through_time, surrogate, parameter)
+    neuron = (leaks, leak, threshold, reset_amount, subtract, detach_reset, through_time, surrogate, parameter)
     kernels(x).call("lif_backward", x, again, *states, *neuron, *grads)
     return grads
 

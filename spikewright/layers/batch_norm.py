@@ -22,7 +22,7 @@ Normalise = Callable[[str, Norm, Callable[[Tensor], Tensor], Tensor], Tensor]
 """What batch norm does to a chunk: (site, norm, its forward for one batch, x [time, batch, channel, ...]) -> y."""
 
 
-def as_it_says(site: str, module: Norm, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+def default_norm(site: str, module: Norm, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """Normalise a chunk as the module's own name says; a plain module by the statistics of each step."""
     if isinstance(module, Temporal):
         return module.scan(x, {}, True)[0]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from spikewright._util.arguments import check_tensor
 from spikewright.dataflow import saved_through_hooks
 from spikewright.errors import IncompatibleRule, ShapeError
-from spikewright.layers.batch_norm import Normalise, as_it_says
+from spikewright.layers.batch_norm import Normalise, default_norm
 from spikewright.network.holding import Turn, every_module, exclusively
 from spikewright.network.hooks import Hooks
 from spikewright.network.probing import Parts, Reading, explained, probe
@@ -106,7 +106,7 @@ class Network(nn.Module):
         count: bool = True,
         record: Record | None = None,
         cut: bool = False,
-        normalise: Normalise = as_it_says,
+        normalise: Normalise = default_norm,
         wiring: Wiring | None = None,
     ) -> Run:
         """Return a run that is about to see `x`.

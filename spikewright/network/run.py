@@ -15,14 +15,14 @@ from torch.nn.utils import parametrize
 
 from spikewright._util.returned import check_scan, wrong
 from spikewright.errors import NetworkError, ShapeError
-from spikewright.layers.batch_norm import Normalise, as_it_says
+from spikewright.layers.batch_norm import Normalise, default_norm
 from spikewright.layers.calls import DropoutCall, NormCall
 from spikewright.layers.dropout import scan_shared
 from spikewright.layers.own_forward import has_own_forward, intercept_dropout, intercept_norm
-from spikewright.network.answering import Calls, Weights, answered
 from spikewright.network.complaints import is_transformed, splits_rows, takes_one
-from spikewright.network.folded import Folded
+from spikewright.network.folded_time import FoldedTime
 from spikewright.network.hooks import Hooks
+from spikewright.network.patched_forwards import CallCounter, Weights, run_patched
 from spikewright.network.rates import Record
 from spikewright.network.resuming import Resumed
 from spikewright.network.sites import Sites
@@ -81,7 +81,7 @@ class Run:
         count: bool = True,
         record: Record | None = None,
         cut: bool = False,
-        normalise: Normalise = as_it_says,
+        normalise: Normalise = default_norm,
         tracer: Callable[..., Any] | None = None,
     ) -> None:
         self._sites = sites
@@ -97,8 +97,8 @@ class Run:
         self._count = count
         self._record, self._cut = record, cut
         self._normalise, self._tracer = normalise, tracer
-        self._folded, self._batch = Folded(0), 1
-        self._calls = Calls()
+        self._folded, self._batch = FoldedTime(0), 1
+        self._calls = CallCounter()
         self._weights = Weights()
         self._keeps_weights = False
         self._interceptions = Interceptions()
@@ -124,7 +124,7 @@ class Run:
         answers = self._interceptions.apart(self._answers(is_static(x)))
         if self._tracer is not None:
             answers = chain(answers, self._traced(self._tracer))
-        return answered(sites.module, sites.identities, answers, partial(self._steps, x))
+        return run_patched(sites.module, sites.identities, answers, partial(self._steps, x))
 
     def detach(self) -> None:
         """Cut the state from the graph of the steps so far."""
@@ -152,7 +152,7 @@ class Run:
         return output
 
     def _pass(self, x: Tensor) -> Tensor:
-        self._folded, self._batch = Folded(len(x)), x.shape[1]
+        self._folded, self._batch = FoldedTime(len(x)), x.shape[1]
         self._calls.clear()
         output: Any = self._sites.module(self._folded.fold(x.clone() if self._writes_input else x))
         if not isinstance(output, Tensor) or output.dim() == 0 or len(output) != x.shape[0] * x.shape[1]:
@@ -167,7 +167,7 @@ class Run:
             if self._record is not None:
                 self._record.source(site, self._sites.sources[site], value.unflatten(0, (len(x), -1)))
         self._emitted.clear()
-        self._folded = Folded(0)  # which lets go of what it has seen
+        self._folded = FoldedTime(0)  # which lets go of what it has seen
         self._seen += len(x)
         output = output.unflatten(0, x.shape[:2])
         if self._hooks is not None:
@@ -180,7 +180,7 @@ class Run:
         if not torch.compiler.is_compiling():
             yield from self._weights.answers(self._sites.parametrizations.values())
         for name, module in self._sites.temporal.items():
-            own = has_own_forward(module, module.forward, default=self._normalise is as_it_says)
+            own = has_own_forward(module, module.forward, default=self._normalise is default_norm)
             yield module, partial(self._at_own if own else self._at_temporal, name, module, module.forward)
         listens = self._hooks is not None or self._observers
         if listens or self._spikes_as_bytes or static:
@@ -245,7 +245,7 @@ class Run:
                 self._record.neuron(site, module, chunk, y)
             if self._count:
                 with torch.no_grad():
-                    fired = y.mean(dtype=torch.float32) * (len(y) / module.spike)
+                    fired = y.mean(dtype=torch.float32) * (len(y) / module.spike_amplitude)
                 self._fired[site] = self._fired[site] + fired if site in self._fired else fired
             for observer in self._observers:
                 observer.neuron(site, x, folded)

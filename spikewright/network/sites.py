@@ -15,8 +15,8 @@ from spikewright.errors import NetworkError
 from spikewright.layers.delay import SynapticDelay
 from spikewright.layers.feedback import Feedback
 from spikewright.layers.own_forward import PLAIN, has_own_forward
-from spikewright.network.answering import unanswered
 from spikewright.network.foreign import check_foreign
+from spikewright.network.patched_forwards import unpatched
 from spikewright.neurons import Dynamics, Neuron
 from spikewright.temporal import Temporal
 
@@ -119,7 +119,7 @@ def check_forward(name: str, module: nn.Module) -> None:
     """
     if not isinstance(module, Temporal):
         return
-    forward = unanswered(module)
+    forward = unpatched(module)
     if has_own_forward(module, forward, default=True):  # which is run, once
         return
     if isinstance(forward, MethodType) and forward.__func__ in _BESIDE_SCAN:

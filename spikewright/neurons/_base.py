@@ -19,7 +19,7 @@ from spikewright.temporal import SiteState, Temporal, generators_by_step
 class Neuron(Temporal):
     r"""A population of spiking neurons; it takes the shape of whatever current arrives.
 
-    With gain :math:`k`, threshold :math:`V_{th}`, quantum :math:`R = V_{th} - V_{rest}` and amplitude :math:`A`,
+    With gain :math:`k`, threshold :math:`V_{th}`, reset amount :math:`R = V_{th} - V_{rest}` and amplitude :math:`A`,
 
     .. math::
         u[t] = \lambda v[t-1] + k I[t], \qquad s[t] = \Theta(u[t] - V_{th}), \qquad v[t] = u[t] - R s[t], \qquad
@@ -35,7 +35,7 @@ class Neuron(Temporal):
             (Xiao et al., arXiv 2302.00232).
         gain: Factor of the current.
         amplitude: What a spike carries.
-        reset: "subtract" takes the quantum off the potential (soft), "zero" returns it to zero (hard).
+        reset: "subtract" takes the reset amount off the potential (soft), "zero" returns it to zero (hard).
         detach_reset: Keep the backward pass out of the reset.  Only BPTT can tell the difference.
         surrogate: Slope used in place of the derivative of a spike.
         inplace: Accepted and ignored, so that `act_layer=LIF` works in libraries that build activations with it.
@@ -50,13 +50,14 @@ class Neuron(Temporal):
         ExtensionError: The slope of a surrogate of one's own at a number depends on other numbers, or is random.
 
     Attributes:
-        in_quanta: Potentials are in units of the quantum, as they always are where it is trained: then it is trained
+        threshold_units: Potentials are in units of the reset amount, as they always are where it is trained: then it
+            is trained
             through the current and not inside the scan.
         scan_uses: Of the arguments `rest`, `gain`, `amplitude` and `noise`, those that a scan of a subclass's own
             makes use of; the others are refused there.
     """
 
-    in_quanta: ClassVar[bool] = False
+    threshold_units: ClassVar[bool] = False
     scan_uses: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(
@@ -127,17 +128,17 @@ class Neuron(Temporal):
         )
 
     @property
-    def quantum(self) -> float | Tensor:
+    def reset_amount(self) -> float | Tensor:
         """What a soft reset takes off the potential; a tensor of no axes if it is trained."""
         return self.threshold - self.rest
 
     @property
     def firing_fraction(self) -> float:
-        """Share of the quantum at which a neuron fires."""
+        """Share of the reset amount at which a neuron fires."""
         return self.threshold / (self.threshold - self.rest)
 
     @property
-    def spike(self) -> float | Tensor:
+    def spike_amplitude(self) -> float | Tensor:
         """What a spike carries."""
         return self.amplitude
 
@@ -146,7 +147,7 @@ class Neuron(Temporal):
         """Whether all it emits is zeros and ones; not taken for granted of a step of somebody else's."""
         if not self._plain_scan:
             return self.dynamics.binary
-        return type(self.surrogate).__call__ is Surrogate.__call__ and _is_one(self.spike) and self.noise == 0
+        return type(self.surrogate).__call__ is Surrogate.__call__ and _is_one(self.spike_amplitude) and self.noise == 0
 
     @property
     def _plain_scan(self) -> bool:
@@ -166,38 +167,38 @@ class Neuron(Temporal):
                 )
 
     def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
-        threshold, quantum, gain = self.threshold, self.quantum, self.gain
-        if self.in_quanta or isinstance(quantum, Tensor):
-            threshold, quantum, gain = self.firing_fraction, 1.0, gain / quantum
+        threshold, reset_amount, gain = self.threshold, self.reset_amount, self.gain
+        if self.threshold_units or isinstance(reset_amount, Tensor):
+            threshold, reset_amount, gain = self.firing_fraction, 1.0, gain / reset_amount
         leak = self._per_channel(self.leak, x)
         spikes, membrane = lif_scan(
             x if _is_one(gain) else x * gain,
             state.get("membrane"),
             leak=leak,
             threshold=threshold,
-            quantum=quantum,
+            reset_amount=reset_amount,
             reset=self.reset,
             detach_reset=self.detach_reset,
             surrogate=self.surrogate,
             through_time=through_time,
         )
-        sent = spikes if _is_one(self.spike) else spikes * self.spike
+        sent = spikes if _is_one(self.spike_amplitude) else spikes * self.spike_amplitude
         if self.noise == 0:
             return sent, {"membrane": membrane}
         generators, seed = generators_by_step(state.get("seed"), sent)
         drawn = torch.stack([torch.empty_like(sent[0]).normal_(generator=g) for g in generators]).detach()
         return sent + self.noise * drawn, {"membrane": membrane, "seed": seed}
 
-    def drive(self, rate: Tensor) -> Tensor:
+    def normalised_rate(self, rate: Tensor) -> Tensor:
         r"""Return the share of steps a mean current would make a neuron fire at, if it could be any number.
 
         Over any sequence from rest, with the means weighted by :math:`\lambda^{T-t}` and :math:`Z` the sum of these
-        weights, the share of spikes is exactly `drive - v[T] / (quantum Z)`.
+        weights, the share of spikes is exactly `normalised_rate - v[T] / (R Z)`.
 
         Args:
             rate: Mean current, `[batch, *feature]`.
         """
-        return rate * (self.gain / self.quantum)
+        return rate * (self.gain / self.reset_amount)
 
     def transfer(self, rate: Tensor) -> Tensor:
         r"""Map a mean current to a mean output: :math:`A\,\min(1, \max(0, k r / R))`.
@@ -208,7 +209,7 @@ class Neuron(Temporal):
         Args:
             rate: Mean current, `[batch, *feature]`.
         """
-        return self.spike * self.drive(rate).clamp(0, 1)
+        return self.spike_amplitude * self.normalised_rate(rate).clamp(0, 1)
 
     def project(self) -> None:
         """Bring trained constants back into their range; rules that train them call it before every sequence."""

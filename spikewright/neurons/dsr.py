@@ -20,7 +20,7 @@ from spikewright.surrogate import Sigmoid, Surrogate
 class _Weighted(Neuron):
     """Neurons whose spikes carry `per_threshold` times their threshold; one number, trained, serves the layer."""
 
-    in_quanta: ClassVar[bool] = True
+    threshold_units: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class _Weighted(Neuron):
             self.threshold = nn.Parameter(torch.tensor(float(threshold)))  # type: ignore[assignment]
 
     @property
-    def quantum(self) -> float | Tensor:
+    def reset_amount(self) -> float | Tensor:
         threshold: float | Tensor = self.threshold
         if not isinstance(threshold, Tensor):
             return threshold
@@ -72,8 +72,8 @@ class _Weighted(Neuron):
         return self._fraction
 
     @property
-    def spike(self) -> float | Tensor:
-        return self._per_threshold * self.quantum
+    def spike_amplitude(self) -> float | Tensor:
+        return self._per_threshold * self.reset_amount
 
     @torch.no_grad()
     def project(self) -> None:
@@ -92,7 +92,7 @@ class _Weighted(Neuron):
 
     def extra_repr(self) -> str:
         learned = ", learn_threshold=True" if isinstance(self.threshold, Tensor) else ""
-        value = torch.as_tensor(self.quantum).item()
+        value = torch.as_tensor(self.reset_amount).item()
         return f"threshold={value:.4g}{learned}, firing_fraction={self._fraction}, floor={self.floor}"
 
 

@@ -26,7 +26,7 @@ class Energy:
         backward: Of the rule's way back and its weight gradients; `None` if the rule does not state them.
         bptt: What BPTT needs for the same, simulation included.
         rates: Spikes per neuron and step of the simulation, by site.
-        back_rates: Spikes per couple and step of a second, spiking phase, by site.
+        back_rates: Spikes per pair and step of a second, spiking phase, by site.
         feedback_parameters: Numbers kept, or transported, to carry errors back through layers; `None` if not stated.
     """
 

@@ -1,4 +1,4 @@
-"""The gradient certificate: is this the gradient the rule claims to be, and how far is it from BPTT."""
+"""The gradient check: is this the gradient the rule claims to be, and how far is it from BPTT."""
 
 import math
 from collections.abc import Mapping
@@ -33,11 +33,12 @@ class GradientRow:
         cosine: Of the angle between the two; 1 is the same direction.
         norm_ratio: Norm of the rule's gradient over BPTT's.
         relative_error: Norm of the difference over the norm of BPTT's.
-        exact: Whether the rule promises equality here.
-        kept: Whether the promise, if any, holds within the tolerance of the lowest precision that the network computes
+        exact: True if the rule claims equality with BPTT here.
+        match: True if the claim, if any, holds within the tolerance of the lowest precision that the network computes
             in (under autocast, that of its products), or up to the rounding of the largest gradient.
-        seam: Whether the parameter belongs to a recognised synapse; if not, it gets the ordinary gradient of its step.
-        silent: BPTT's gradient is zero, or nothing but rounding, so the comparison means little.
+        is_layer: True if the parameter belongs to a recognised layer; otherwise it gets the ordinary gradient of its
+            step.
+        vanishing: True if BPTT's gradient is zero, or nothing but rounding, so that the comparison means little.
     """
 
     site: str
@@ -45,9 +46,9 @@ class GradientRow:
     norm_ratio: float
     relative_error: float
     exact: bool
-    kept: bool
-    seam: bool
-    silent: bool
+    match: bool
+    is_layer: bool
+    vanishing: bool
 
 
 @dataclass(frozen=True)
@@ -61,25 +62,25 @@ class Certificate:
 
     @property
     def ok(self) -> bool:
-        """Whether every promise of equality holds."""
-        return all(row.kept for row in self.rows)
+        """Whether every claimed equality holds."""
+        return all(row.match for row in self.rows)
 
     def table(self) -> str:
         """Return the rows as aligned text."""
-        head = ("site", "cosine", "norm ratio", "rel. error", "promise")
+        head = ("parameter", "cosine", "norm ratio", "rel. error", "claim")
         body = [
-            (row.site, f"{row.cosine:.4f}", f"{row.norm_ratio:.4f}", f"{row.relative_error:.2e}", _promise(row))
+            (row.site, f"{row.cosine:.4f}", f"{row.norm_ratio:.4f}", f"{row.relative_error:.2e}", _claim(row))
             for row in self.rows
         ]
         return f"{self.rule} beside {self.reference}, {self.steps} steps\n" + aligned([head, *body])
 
 
-def _promise(row: GradientRow) -> str:
-    if row.silent:
+def _claim(row: GradientRow) -> str:
+    if row.vanishing:
         return "no gradient arrives"
     if row.exact:
-        return "exact, kept" if row.kept else "exact, BROKEN"
-    return "-" if row.seam else "- (not a synapse)"
+        return "exact, match" if row.match else "exact, MISMATCH"
+    return "-" if row.is_layer else "- (not a layer)"
 
 
 def certify(net: Network, rule: Rule, x: Tensor, y: Tensor, loss: Loss, reference: Rule | None = None) -> Certificate:
@@ -126,9 +127,9 @@ def certify(net: Network, rule: Rule, x: Tensor, y: Tensor, loss: Loss, referenc
             norm_ratio=_ratio(a.norm().item(), size, nothing=1.0),
             relative_error=_ratio(difference, size),
             exact=exact,
-            kept=not exact or difference <= allowed,
-            seam=bool(wiring.synapse_of(name)),
-            silent=size <= rounding,
+            match=not exact or difference <= allowed,
+            is_layer=bool(wiring.synapse_of(name)),
+            vanishing=size <= rounding,
         )
         rows.append(row)
     return Certificate(repr(rule), len(x), rows, "BPTT" if reference is None else repr(reference))

@@ -1,4 +1,4 @@
-"""The memory certificate: how many bytes a step keeps for backward, and whether that grows with time."""
+"""The memory profile: how many bytes a step keeps for backward, and whether that grows with time."""
 
 import math
 import operator
@@ -60,7 +60,9 @@ class Plan:
 
     def table(self) -> str:
         """Return the rows as aligned text, and what fits the budget."""
-        body = [(str(r.steps), readable(r.saved_bytes), "measured" if r.measured else "on the line") for r in self.rows]
+        body = [
+            (str(r.steps), readable(r.saved_bytes), "measured" if r.measured else "extrapolated") for r in self.rows
+        ]
         lines = [f"{self.rule}, input {list(self.shape)}", aligned([("steps", "saved for backward", ""), *body])]
         if self.budget is not None:
             fits = "every length fits" if self.largest is None else f"at most {self.largest} steps fit"

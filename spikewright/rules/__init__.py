@@ -6,7 +6,7 @@ from spikewright.rules._base import fresh_copy as fresh_copy
 from spikewright.rules._base import reference_rule as reference_rule
 from spikewright.rules._batch import Batch as Batch
 from spikewright.rules._check import check as check
-from spikewright.rules._chunk import steps_at_once as steps_at_once
+from spikewright.rules._chunk_size import steps_at_once as steps_at_once
 from spikewright.rules._cost import Cost as Cost
 from spikewright.rules._cost import Done as Done
 from spikewright.rules._online import OnlineRule as OnlineRule

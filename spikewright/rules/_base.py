@@ -17,7 +17,7 @@ from spikewright.network.sites import Sites
 from spikewright.network.wiring import Wiring
 from spikewright.rules._batch import Backward, Batch, cut, differentiable, plain_backward, send_back
 from spikewright.rules._check import check
-from spikewright.rules._chunk import Chunk, check_chunk
+from spikewright.rules._chunk_size import Chunk, check_chunk
 from spikewright.rules._cost import Cost, Done
 from spikewright.rules._traits import Traits
 from spikewright.solvers import Report

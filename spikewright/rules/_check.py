@@ -14,7 +14,7 @@ from spikewright.network import Network
 from spikewright.network.holding import exclusively
 from spikewright.network.resuming import check_state
 from spikewright.network.wiring import Wiring
-from spikewright.rules._chunk import steps_at_once
+from spikewright.rules._chunk_size import steps_at_once
 from spikewright.temporal import State, is_static
 
 if TYPE_CHECKING:

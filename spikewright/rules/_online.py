@@ -17,20 +17,20 @@ from spikewright.network.sites import Sites
 from spikewright.network.wiring import Synapse, Wiring
 from spikewright.rules._base import Rule, Update
 from spikewright.rules._batch import Batch
-from spikewright.rules._chunk import Chunk, steps_at_once
+from spikewright.rules._chunk_size import Chunk, steps_at_once
 from spikewright.rules._cost import Cost, Done
 from spikewright.rules._traits import Traits
 from spikewright.rules._weight_hooks import WeightHooks
 from spikewright.spatial import BP, Local, Spatial
-from spikewright.spatial._credit import Credit
-from spikewright.spatial._targets import reached
+from spikewright.spatial._hooks import SpatialHooks
+from spikewright.spatial._targets import target_specs
 from spikewright.spatial.direct import Direct
 from spikewright.synapses.synapse import SynapticInput
 from spikewright.temporal import SiteState
 
 
 @dataclass(frozen=True)
-class Segment:
+class ChunkSpan:
     """Steps that run together: `start` to `stop`, with a graph if `learn`."""
 
     start: int
@@ -76,10 +76,10 @@ class OnlineRule(Rule):
         """
         return SynapticInput(x), carried
 
-    def segments(self, steps: int, size: int) -> Iterator[Segment]:
+    def chunks(self, steps: int, size: int) -> Iterator[ChunkSpan]:
         """Cut a sequence into pieces of at most `size` steps that run together."""
         for start in range(0, steps, size):
-            yield Segment(start, min(start + size, steps))
+            yield ChunkSpan(start, min(start + size, steps))
 
     def check(self, wiring: Wiring, sites: Sites) -> None:
         if self.local is not None:
@@ -91,13 +91,13 @@ class OnlineRule(Rule):
                     "*rule.parameters()]."
                 )
         if not self._plain:
-            reached(wiring, self.local, self.spatial.route)
+            target_specs(wiring, self.local, self.spatial.route)
 
     def prepare(self, net: Network, x: Tensor) -> None:
         if self._plain:
             return
         wiring = net.wiring(x)
-        targets = reached(wiring, self.local, self.spatial.route)
+        targets = target_specs(wiring, self.local, self.spatial.route)
         kinds = (real_type(p.dtype) for p in net.module.parameters() if is_continuous(p))
         widest = max(kinds, key=_width, default=real_type(x.dtype))
         like = torch.empty(0, device=x.device, dtype=torch.float64 if widest == torch.float64 else torch.float32)
@@ -144,20 +144,20 @@ class OnlineRule(Rule):
     def learn(self, batch: Batch) -> Iterator[Update]:
         x, loss, wiring = batch.x, batch.loss, batch.wiring
         hooks = self._hooks(wiring)
-        credit = hooks if isinstance(hooks, Credit) else None
+        credit = hooks if isinstance(hooks, SpatialHooks) else None
         run = batch.start(hooks, through_time=False)
         total = outputs = None
-        for segment in self.segments(len(x), steps_at_once(self, wiring, x)):
-            start, steps = segment.start, x[segment.start : segment.stop]
+        for chunk in self.chunks(len(x), steps_at_once(self, wiring, x)):
+            start, steps = chunk.start, x[chunk.start : chunk.stop]
             value_of = partial(loss, y=batch.y, steps=len(x), start=start)
-            if credit is not None and segment.learn:
+            if credit is not None and chunk.learn:
                 terms_of = partial(loss.terms, y=batch.y, steps=len(x), start=start)
                 value, output = credit.learn(run, steps, start, value_of, terms_of, batch.backward)
             else:
-                with torch.set_grad_enabled(segment.learn):
+                with torch.set_grad_enabled(chunk.learn):
                     output = run.advance(steps)
                     value = value_of(output)
-                if segment.learn:
+                if chunk.learn:
                     batch.backward(value)
             run.detach()
             value, output = value.detach(), output.detach()
@@ -168,7 +168,7 @@ class OnlineRule(Rule):
                 # All of them at once: many small blocks that stay would keep the freed ones between them from use.
                 total, outputs = torch.zeros_like(value), output.new_empty(len(x), *output.shape[1:])
             total += value
-            outputs[segment.start : segment.stop] = output
+            outputs[chunk.start : chunk.stop] = output
         if total is not None and outputs is not None:
             yield Update(total, outputs, run.state, run)
 
@@ -176,8 +176,8 @@ class OnlineRule(Rule):
         own = None if type(self).on_weight is OnlineRule.on_weight else WeightHooks(self.on_weight, wiring)
         if self._plain:
             return own
-        targets = reached(wiring, self.local, self.spatial.route)
-        return Credit(self.spatial, self.local, targets, own or Hooks(), wiring, wiring.sites.recurrent)
+        targets = target_specs(wiring, self.local, self.spatial.route)
+        return SpatialHooks(self.spatial, self.local, targets, own or Hooks(), wiring, wiring.sites.recurrent)
 
     def extra_repr(self) -> str:
         shown = "" if isinstance(self.spatial, BP) else f"spatial={self.spatial}, "

@@ -33,7 +33,7 @@ def check_neurons(rule: str, wiring: Wiring) -> None:
             )
 
 
-def clips_drive(neuron: Neuron) -> bool:
+def clips_rate(neuron: Neuron) -> bool:
     """Whether the declared rate map is the one every neuron inherits: its drive, between none and all."""
     return neuron.dynamics.rate_map == neuron.transfer and type(neuron).transfer is Neuron.transfer
 

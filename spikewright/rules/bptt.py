@@ -7,9 +7,9 @@ from spikewright.metrics.operations import Operations
 from spikewright.network.wiring import Wiring
 from spikewright.rules._base import Rule, Update
 from spikewright.rules._batch import Batch
-from spikewright.rules._chunk import Chunk, steps_at_once
+from spikewright.rules._chunk_size import Chunk, steps_at_once
 from spikewright.rules._cost import Cost, Done
-from spikewright.rules._pieces import Pieces
+from spikewright.rules._kept_chunks import KeptChunks
 from spikewright.rules._traits import Traits
 
 
@@ -64,12 +64,12 @@ class BPTT(Rule):
 
     def learn(self, batch: Batch) -> Iterator[Update]:
         size = steps_at_once(self, batch.wiring, batch.x)
-        pieces = Pieces(batch, size, keep=not self.checkpoint)
-        value = pieces.loss()
+        chunks = KeptChunks(batch, size, keep=not self.checkpoint)
+        value = chunks.loss()
         batch.backward(value)
-        pieces.backward()
-        pieces.run.detach()
-        yield Update(value.detach(), pieces.output.detach(), pieces.run.state, pieces.run)
+        chunks.backward()
+        chunks.run.detach()
+        yield Update(value.detach(), chunks.output.detach(), chunks.run.state, chunks.run)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, checkpoint={self.checkpoint}"

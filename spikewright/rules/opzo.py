@@ -2,12 +2,12 @@ r"""Online pseudo-zeroth order: OTTT whose errors reach every layer directly, th
 
 from typing import Literal
 
-from spikewright.rules._chunk import Chunk
+from spikewright.rules._chunk_size import Chunk
 from spikewright.rules.ottt import OTTT
 from spikewright.spatial import OPZO as Feedback
 from spikewright.spatial import Local
 from spikewright.spatial._base import Route
-from spikewright.spatial._noise import Law, Position
+from spikewright.spatial._noise import Distribution, Position
 
 
 class OPZO(OTTT):
@@ -30,7 +30,7 @@ class OPZO(OTTT):
     Args:
         momentum: See `spikewright.spatial.OPZO`.
         alpha: See there.
-        law: See there.
+        distribution: See there.
         position: See there.
         antithetic: See there.
         scale_by_alpha: See there.
@@ -56,7 +56,7 @@ class OPZO(OTTT):
         self,
         momentum: float = 0.9999,
         alpha: float = 0.2,
-        law: Law = "gaussian",
+        distribution: Distribution = "gaussian",
         position: Position = "post",
         antithetic: bool = True,
         scale_by_alpha: bool = True,
@@ -70,6 +70,16 @@ class OPZO(OTTT):
         chunk: Chunk = 1,
     ) -> None:
         feedback = Feedback(
-            momentum, alpha, law, position, antithetic, scale_by_alpha, init, debias, center_output, seed, route
+            momentum,
+            alpha,
+            distribution,
+            position,
+            antithetic,
+            scale_by_alpha,
+            init,
+            debias,
+            center_output,
+            seed,
+            route,
         )
         super().__init__(online=online, chunk=chunk, spatial=feedback, local=local)

@@ -10,7 +10,7 @@ from spikewright.metrics.operations import Operations
 from spikewright.network.sites import Sites
 from spikewright.network.wiring import Synapse, Wiring
 from spikewright.neurons import Dynamics, Neuron
-from spikewright.rules._chunk import Chunk
+from spikewright.rules._chunk_size import Chunk
 from spikewright.rules._cost import Cost, Done
 from spikewright.rules._online import OnlineRule
 from spikewright.spatial import BP, Local, Spatial

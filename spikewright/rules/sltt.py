@@ -10,9 +10,9 @@ from spikewright.errors import ConfigError
 from spikewright.network.wiring import Wiring
 from spikewright.rules._base import Update
 from spikewright.rules._batch import Batch
-from spikewright.rules._chunk import Chunk
+from spikewright.rules._chunk_size import Chunk
 from spikewright.rules._cost import Cost, Done
-from spikewright.rules._online import OnlineRule, Segment
+from spikewright.rules._online import ChunkSpan, OnlineRule
 from spikewright.spatial import BP, Local, Spatial
 
 
@@ -66,16 +66,16 @@ class SLTT(OnlineRule):
         self.traits = replace(self.traits, least_steps=k or 1)
         self.register_buffer("draws", torch.zeros((), dtype=torch.int64))
 
-    def segments(self, steps: int, size: int) -> Iterator[Segment]:
+    def chunks(self, steps: int, size: int) -> Iterator[ChunkSpan]:
         if self.k is None:
-            yield from super().segments(steps, size)
+            yield from super().chunks(steps, size)
             return
         drawn = self._draw(steps)
-        for segment in super().segments(steps, size):
-            start = segment.start
-            for stop in range(start + 1, segment.stop + 1):
-                if stop == segment.stop or (stop in drawn) != (start in drawn):
-                    yield Segment(start, stop, start in drawn)
+        for chunk in super().chunks(steps, size):
+            start = chunk.start
+            for stop in range(start + 1, chunk.stop + 1):
+                if stop == chunk.stop or (stop in drawn) != (start in drawn):
+                    yield ChunkSpan(start, stop, start in drawn)
                     start = stop
 
     def learn(self, batch: Batch) -> Iterator[Update]:

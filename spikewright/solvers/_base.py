@@ -96,9 +96,9 @@ class Report:
         residual: Norm of what the equation is off by, relative to its right-hand side; NaN where it was not computed.
         converged: Whether the result is as good as was asked for.
         reason: Why not, and what to do; empty if it is.
-        saturated: Share of couples of a spiking phase, where it is largest, that were given more than they could send.
-        silent: Share of couples of a spiking phase that were driven and never fired.
-        rates: Mean spikes per couple and step of a spiking phase, by site.
+        saturated: Share of pairs of a spiking phase, where it is largest, that were given more than they could send.
+        silent: Share of pairs of a spiking phase that were driven and never fired.
+        rates: Mean spikes per pair and step of a spiking phase, by site.
     """
 
     iterations: int = 0

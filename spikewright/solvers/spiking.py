@@ -14,9 +14,9 @@ from spikewright.solvers._base import Adjoint, Report, Solver, gradients, pulled
 
 
 class Spiking(Solver):
-    r"""Ternary neuron couples integrate the error and pass it on as spikes, layer by layer from the top.
+    r"""Ternary neuron pairs integrate the error and pass it on as spikes, layer by layer from the top.
 
-    Couple l has the potential :math:`u_l`, threshold :math:`V_b` and quantum :math:`R_b = 2 V_b`.  At every step
+    Pair l has the potential :math:`u_l`, threshold :math:`V_b` and quantum :math:`R_b = 2 V_b`.  At every step
 
     .. math::
         u_l \mathrel{+}= S g_l + \textstyle\sum_k J_{kl}^\top R_b o_k, \qquad
@@ -34,10 +34,10 @@ class Spiking(Solver):
         steps: Of the second phase.
         threshold: :math:`V_b`.
         loss_scale: :math:`S` is this times the number of samples, so that it scales the gradient of each sample, for a
-            loss that is their mean.  Drive below about `threshold / steps` never fires, above `2 * threshold` couples
+            loss that is their mean.  Drive below about `threshold / steps` never fires, above `2 * threshold` pairs
             are saturated.  The authors' 100 to 500 at 128 samples are 0.8 to 4.
         leaky: Couples leak like the neurons they belong to, and weigh steps by their age as rates of these do.
-        saturation: Share of saturated couples up to which the result counts as converged.
+        saturation: Share of saturated pairs up to which the result counts as converged.
 
     Raises:
         ConfigError: An argument is out of range.
@@ -76,28 +76,28 @@ class Spiking(Solver):
         if adjoint.part is not None and 0 < int(awake.sum()) < len(awake):
             asleep = sum(int(torch.count_nonzero(of_samples(g, ~awake))) for g in taught if g is not None)
             adjoint, taught = adjoint.part(awake), [None if g is None else of_samples(g, awake) for g in taught]
-        couples = _Couples(taught, adjoint, self)
+        pairs = _TernaryPairs(taught, adjoint, self)
         for _ in range(self.steps):
-            couples.step()
+            pairs.step()
         emitted = [cell.emitted for cell in adjoint.cells]
-        means = [mean / scale for mean in couples.means]
+        means = [mean / scale for mean in pairs.means]
         # A source that is no neuron layer may learn from what came back to it.
         edges = [edge for edge in adjoint.edges if not edge.source.is_leaf]
         ends = [edge.leaf for edge in edges]
         direct = [g for edge, g in zip(adjoint.edges, taught[len(emitted) :]) if not edge.source.is_leaf]
         back = [b if g is None else b + g / scale for b, g in zip(gradients(emitted, ends, means), direct)]
-        report = couples.report(asleep, adjoint.samples / len(awake))
+        report = pairs.report(asleep, adjoint.samples / len(awake))
         return pulled(value, [*emitted, *(edge.source for edge in edges)], [*means, *back]), report
 
     def _awake(self, taught: Sequence[Tensor | None], adjoint: Adjoint) -> Tensor:
-        """Return which samples could make a couple fire at all, `[batch]`; for the others the answer is zero."""
+        """Return which samples could make a pair fire at all, `[batch]`; for the others the answer is zero."""
         least = [0.999 * self.threshold / self.steps] * len(adjoint.cells) + [0.0] * len(adjoint.edges)
         given = [(g.abs().reshape(adjoint.samples, -1), bound) for g, bound in zip(taught, least) if g is not None]
         reached = [g.amax(1) > bound for g, bound in given]
         return torch.stack(reached).any(0)
 
 
-class _Couples:
+class _TernaryPairs:
     """The second phase of one batch.
 
     Args:
@@ -120,12 +120,12 @@ class _Couples:
 
     @property
     def means(self) -> list[Tensor]:
-        """Of what each couple sent, by layer."""
+        """Of what each pair sent, by layer."""
         steps = self._solver.steps
         return [total / sum_of_weights(leak, steps) for total, leak in zip(self._sums, self._leaks)]
 
     def step(self) -> None:
-        """Let every couple charge and fire once, from the top down."""
+        """Let every pair charge and fire once, from the top down."""
         drives = list(self._taught)
         back = [_plus(sent, taught) for sent, taught in zip(self._sent_back, self._taught_back)]
         self._sent_back = [None for _ in self._ends]
@@ -165,14 +165,14 @@ class _Couples:
                 self._sent_back[i - len(drives)] = _plus(self._sent_back[i - len(drives)], part)
 
     def report(self, asleep: int, part: float) -> Report:
-        """Return the firing of the couples, and whether any are overloaded.
+        """Return the firing of the pairs, and whether any are overloaded.
 
         Args:
             asleep: Couples that are driven, of samples that were left out.
             part: Share of the samples that were not left out.
         """
         solver = self._solver
-        # A couple that is given no more than it can send keeps less than its threshold.
+        # A pair that is given no more than it can send keeps less than its threshold.
         over = {cell.site: part * _fraction(u.abs() > solver.threshold) for cell, u in zip(self._cells, self._u)}
         driven = sum(int(torch.count_nonzero(u.abs() + total.abs())) for u, total in zip(self._u, self._sums))
         silent = sum(int(torch.count_nonzero((total == 0) & (u != 0))) for u, total in zip(self._u, self._sums))
@@ -182,7 +182,7 @@ class _Couples:
         reason = ""
         if not converged:
             reason = (
-                f"{over[worst]:.1%} of the couples at '{worst}' are saturated: they are driven by more than the "
+                f"{over[worst]:.1%} of the pairs at '{worst}' are saturated: they are driven by more than the "
                 f"{2 * solver.threshold:g} they can send per step, so the gradient is clipped there. Lower loss_scale "
                 f"({solver.loss_scale:g}), or restrict the feedback if it does not contract."
             )

@@ -16,7 +16,7 @@ Route = Literal["output", "penultimate"]
 
 
 @dataclass(frozen=True)
-class Reach:
+class TargetSpec:
     """Who is taught by a target.
 
     Attributes:
@@ -29,12 +29,12 @@ class Reach:
 
 
 @dataclass(frozen=True)
-class Target:
+class TargetError:
     """Something with an error of its own: the output of the network, or of a readout on the way.
 
     Attributes:
         vector: What it was, `[time, batch, component]`, without graph.
-        error: Derivative of the loss by it, times the scale of the lesson, same shape.
+        error: Derivative of the loss by it, times the scale of the chunk, same shape.
         reaches: Sites of the neurons that it teaches directly.
     """
 
@@ -44,7 +44,7 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class ChunkSample:
     """What layers that are cut from each other learn from in a chunk.
 
     Attributes:
@@ -56,7 +56,7 @@ class Lesson:
         terms: Returns what every step and sample added to the loss, `[time, batch]`.
     """
 
-    targets: dict[str, Target]
+    targets: dict[str, TargetError]
     activity: dict[str, Tensor]
     noise: dict[str, Tensor]
     scale: Tensor
@@ -82,7 +82,7 @@ class Spatial(nn.Module, ABC):
         """What perturbs neurons while they learn."""
         self.route: Route = "output"
 
-    def prepare(self, wiring: Wiring, like: Tensor, targets: dict[str, Reach]) -> None:
+    def prepare(self, wiring: Wiring, like: Tensor, targets: dict[str, TargetSpec]) -> None:
         """Make what depends on the sizes of a network; what is there already stays.
 
         Args:
@@ -99,10 +99,10 @@ class Spatial(nn.Module, ABC):
         """Whether errors cross a layer by other weights than its own; a way with `back` does, until it says more."""
         return type(self).back is not Spatial.back
 
-    def signals(self, lesson: Lesson) -> dict[str, Tensor]:
-        """Return the error that arrives at every neuron, by site, `[time, batch, *feature]`; learn from the lesson.
+    def signals(self, chunk: ChunkSample) -> dict[str, Tensor]:
+        """Return the error that arrives at every neuron, by site, `[time, batch, *feature]`; learn from the chunk.
 
-        What is returned is in the scale of the lesson, as errors are.
+        What is returned is in the scale of the chunk, as errors are.
         """
         return {}
 

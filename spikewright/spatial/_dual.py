@@ -60,12 +60,12 @@ def level() -> Iterator[None]:
         yield
 
 
-def beside(x: Tensor, noise: Tensor) -> Tensor:
+def attach_noise(x: Tensor, noise: Tensor) -> Tensor:
     """Return `x` with noise of the same shape beside it."""
     return forward_ad.make_dual(x, noise)
 
 
-def told_apart(x: Tensor) -> tuple[Tensor, Tensor | None]:
+def split_noise(x: Tensor) -> tuple[Tensor, Tensor | None]:
     """Return `x` without its noise, and with it if there is any.
 
     The noise comes without the graph of what it has passed: parameters there learn from what is clean, as weights do.
@@ -87,7 +87,7 @@ def place_of(error: BaseException, module: nn.Module) -> str:
     return f"'{name}' ({kind})" if name else f"the forward of {kind}"
 
 
-def summed(x: Tensor) -> Tensor:
+def add_noise(x: Tensor) -> Tensor:
     """Return `x` with its noise, if there is any."""
-    clean, noisy = told_apart(x)
+    clean, noisy = split_noise(x)
     return clean if noisy is None else noisy

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from spikewright.errors import ConfigError, nearest
 
-Law = Literal["gaussian", "rademacher", "sphere"]
+Distribution = Literal["gaussian", "rademacher", "sphere"]
 Position = Literal["post", "pre"]
 
 
@@ -19,27 +19,38 @@ class Noise(nn.Module):
 
     Args:
         alpha: Size of the noise.
-        law: Of every entry: "gaussian" or "rademacher" (plus or minus 1); or "sphere", each sample's noise uniform on
-            the sphere of the radius that gives every entry the variance 1.
+        distribution: Of every entry: "gaussian" or "rademacher" (plus or minus 1); or "sphere", each sample's noise
+            uniform on the sphere of the radius that gives every entry the variance 1.
         position: "post": what is emitted is perturbed, and layers behind see it; "pre": the current, so that spikes
             stay spikes.
         antithetic: The second step of every pair takes the noise of the first with the other sign.
         seed: Of all draws.
 
     Raises:
-        ConfigError: `alpha` is not positive, `law` or `position` is unknown.
+        ConfigError: `alpha` is not positive, `distribution` or `position` is unknown.
     """
 
     count: Tensor
 
-    def __init__(self, alpha: float, law: Law, position: Position, antithetic: bool, seed: int) -> None:
+    def __init__(
+        self, alpha: float, distribution: Distribution, position: Position, antithetic: bool, seed: int
+    ) -> None:
         super().__init__()
         if not alpha > 0:
             raise ConfigError(f"alpha={alpha}: without noise nothing is learned about the network. Give > 0.")
-        for key, value, known in (("law", law, get_args(Law)), ("position", position, get_args(Position))):
+        for key, value, known in (
+            ("distribution", distribution, get_args(Distribution)),
+            ("position", position, get_args(Position)),
+        ):
             if value not in known:
                 raise ConfigError(f"{key}={value!r} is unknown. {nearest(value, known)}")
-        self.alpha, self.law, self.position, self.antithetic, self.seed = alpha, law, position, antithetic, seed
+        self.alpha, self.distribution, self.position, self.antithetic, self.seed = (
+            alpha,
+            distribution,
+            position,
+            antithetic,
+            seed,
+        )
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
 
     def begin(self) -> int:
@@ -60,17 +71,17 @@ class Noise(nn.Module):
         generator = keyed_generator(self.seed, site, _rank(), count, drawn, device=like.device)
         # Not `empty_like`: what is drawn must not depend on how memory is laid out.
         z = torch.empty(like.shape, dtype=torch.promote_types(like.dtype, torch.float32), device=like.device)
-        if self.law == "rademacher":
+        if self.distribution == "rademacher":
             bits = torch.empty(like.shape, dtype=torch.int8, device=like.device).random_(0, 2, generator=generator)
             return z.copy_(bits).mul_(2 * sign * self.alpha).sub_(sign * self.alpha)
         z.normal_(0, self.alpha, generator=generator)
-        if self.law == "sphere":
+        if self.distribution == "sphere":
             flat = z.flatten(1)
             z *= (self.alpha * flat.shape[1] ** 0.5 / flat.norm(dim=1)).view(-1, *[1] * (z.dim() - 1))
         return z if sign > 0 else z.neg_()
 
     def extra_repr(self) -> str:
-        names = ("alpha", "law", "position", "antithetic", "seed")
+        names = ("alpha", "distribution", "position", "antithetic", "seed")
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
 
 

@@ -4,14 +4,14 @@ import math
 
 from spikewright.errors import IncompatibleRule
 from spikewright.network.wiring import Wiring
-from spikewright.spatial._base import Reach, Route
+from spikewright.spatial._base import Route, TargetSpec
 from spikewright.spatial.local import Local
 
 OUTPUT, PENULTIMATE = "output", "penultimate"
 """Names among targets: the network's output, and what arrives at its readout."""
 
 
-def reached(wiring: Wiring, local: Local | None, route: Route) -> dict[str, Reach]:
+def target_specs(wiring: Wiring, local: Local | None, route: Route) -> dict[str, TargetSpec]:
     """Return which neurons every target teaches directly, by the name of the target.
 
     Args:
@@ -35,10 +35,10 @@ def reached(wiring: Wiring, local: Local | None, route: Route) -> dict[str, Reac
         components = readouts[0].weight[1]
         taught -= readouts[0].senders.keys()
     if local is None or local.intermediate is None:
-        return {route: Reach(components, taught)}
+        return {route: TargetSpec(components, taught)}
     sites, middle = list(wiring.shapes), local.middle(wiring)
     below = frozenset(sites[: sites.index(middle)]) & taught
     return {
-        route: Reach(components, taught - below if local.below == "only" else taught),
-        middle: Reach(outputs, below),
+        route: TargetSpec(components, taught - below if local.below == "only" else taught),
+        middle: TargetSpec(outputs, below),
     }

@@ -14,12 +14,12 @@ from spikewright._util.matrices import Matrices
 from spikewright._util.returned import wrong
 from spikewright.errors import ConfigError, nearest
 from spikewright.network.wiring import Wiring
-from spikewright.spatial._base import Lesson, Reach, Route, Spatial
+from spikewright.spatial._base import ChunkSample, Route, Spatial, TargetSpec
 from spikewright.spatial._noise import keyed_generator, one_block
 
 
 @dataclass(frozen=True)
-class Moment:
+class StepSample:
     """One layer and one target at one step; all without graph, `[batch, neuron]` or `[batch, component]`.
 
     Attributes:
@@ -65,15 +65,15 @@ class Direct(Spatial):
         """Return the matrix that a layer begins with."""
 
     @abstractmethod
-    def signal(self, key: str, moment: Moment) -> Tensor:
-        """Return the error that arrives at a layer, `[batch, neuron]`; learn from the moment.
+    def signal(self, key: str, sample: StepSample) -> Tensor:
+        """Return the error that arrives at a layer, `[batch, neuron]`; learn from the sample.
 
         Args:
             key: Of the matrix.
-            moment: What there is to learn from.
+            sample: What there is to learn from.
         """
 
-    def prepare(self, wiring: Wiring, like: Tensor, targets: dict[str, Reach]) -> None:
+    def prepare(self, wiring: Wiring, like: Tensor, targets: dict[str, TargetSpec]) -> None:
         for name, reach in targets.items():
             for site, shape in wiring.shapes.items():  # in an order that all processes share
                 key, neurons = _key(name, site), math.prod(shape)
@@ -84,31 +84,31 @@ class Direct(Spatial):
                     self.matrices[key] = drawn.to(like)
 
     @torch.no_grad()
-    def signals(self, lesson: Lesson) -> dict[str, Tensor]:
-        steps: dict[str, list[Tensor]] = {site: [] for site in lesson.activity}
-        for step in range(len(next(iter(lesson.targets.values())).vector)):
+    def signals(self, chunk: ChunkSample) -> dict[str, Tensor]:
+        steps: dict[str, list[Tensor]] = {site: [] for site in chunk.activity}
+        for step in range(len(next(iter(chunk.targets.values())).vector)):
             for site, arrived in steps.items():
                 signals = [
-                    self.signal(_key(name, site), self._moment(lesson, name, site, step))
-                    for name, target in lesson.targets.items()
+                    self.signal(_key(name, site), self._moment(chunk, name, site, step))
+                    for name, target in chunk.targets.items()
                     if site in target.reaches
                 ]
-                shape = lesson.activity[site][step].flatten(1).shape
+                shape = chunk.activity[site][step].flatten(1).shape
                 for signal in signals if step == 0 else ():
                     if not isinstance(signal, Tensor) or signal.shape != shape:
                         raise wrong(self, "signal", f"an error for every neuron, {list(shape)}", signal)
                 arrived.append(reduce(Tensor.add_, signals))
-            self.taught(step, lesson)
-        return {site: one_block(s).view(lesson.activity[site].shape) for site, s in steps.items()}
+            self.taught(step, chunk)
+        return {site: one_block(s).view(chunk.activity[site].shape) for site, s in steps.items()}
 
-    def _moment(self, lesson: Lesson, name: str, site: str, step: int) -> Moment:
-        like, target, noise = self.matrices[_key(name, site)], lesson.targets[name], lesson.noise.get(site)
-        return Moment(
-            activity=lesson.activity[site][step].flatten(1).to(like),
+    def _moment(self, chunk: ChunkSample, name: str, site: str, step: int) -> StepSample:
+        like, target, noise = self.matrices[_key(name, site)], chunk.targets[name], chunk.noise.get(site)
+        return StepSample(
+            activity=chunk.activity[site][step].flatten(1).to(like),
             noise=None if noise is None else noise[step].flatten(1).to(like),
             vector=target.vector[step].to(like),
             error=target.error[step].to(like),
-            scale=lesson.scale.to(like),
+            scale=chunk.scale.to(like),
         )
 
     def products(self, wiring: Wiring, taught: Collection[str]) -> int:
@@ -118,8 +118,8 @@ class Direct(Spatial):
     def floats(self) -> int:
         return sum(self.matrices[key].numel() for key in self.matrices)
 
-    def taught(self, step: int, lesson: Lesson) -> None:
-        """Note that a step of a lesson has been taught to all layers."""
+    def taught(self, step: int, chunk: ChunkSample) -> None:
+        """Note that a step of a chunk has been taught to all layers."""
 
 
 def _key(target: str, site: str) -> str:
@@ -148,8 +148,8 @@ class DFA(Direct):
         drawn = torch.randn(neurons, components, generator=generator, dtype=torch.float64)
         return drawn * (self.scale / math.sqrt(components))
 
-    def signal(self, key: str, moment: Moment) -> Tensor:
-        return moment.error @ self.matrices[key].T
+    def signal(self, key: str, sample: StepSample) -> Tensor:
+        return sample.error @ self.matrices[key].T
 
     def extra_repr(self) -> str:
         return f"scale={self.scale}, seed={self.seed}, route={self.route!r}"
@@ -182,10 +182,10 @@ class DKP(DFA):
             raise ConfigError(f"DKP(lr={lr}, decay={decay}): the rate is not negative, and the decay lies in [0, 1).")
         self.lr, self.decay = lr, decay
 
-    def signal(self, key: str, moment: Moment) -> Tensor:
-        arrived = super().signal(key, moment)
-        error = moment.error / moment.scale
-        self.matrices[key].addmm_(moment.activity.T, error, beta=1 - self.decay, alpha=-self.lr)
+    def signal(self, key: str, sample: StepSample) -> Tensor:
+        arrived = super().signal(key, sample)
+        error = sample.error / sample.scale
+        self.matrices[key].addmm_(sample.activity.T, error, beta=1 - self.decay, alpha=-self.lr)
         return arrived
 
     def products(self, wiring: Wiring, taught: Collection[str]) -> int:

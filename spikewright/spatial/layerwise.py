@@ -7,7 +7,7 @@ from torch import Tensor
 
 from spikewright._util.matrices import Matrices
 from spikewright.network.wiring import Synapse, Wiring, module_name
-from spikewright.spatial._base import Reach, Spatial
+from spikewright.spatial._base import Spatial, TargetSpec
 from spikewright.spatial._noise import keyed_generator
 
 
@@ -55,7 +55,7 @@ class FA(Spatial):
         self.seed = seed
         self.weights = Matrices()
 
-    def prepare(self, wiring: Wiring, like: Tensor, targets: dict[str, Reach]) -> None:
+    def prepare(self, wiring: Wiring, like: Tensor, targets: dict[str, TargetSpec]) -> None:
         for site, synapse in wiring.synapses.items():
             name = module_name(site)  # at all of its places a layer sends errors back by the same weights
             if synapse.senders and not self.weights.holds(name, synapse.weight):

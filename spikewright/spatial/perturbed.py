@@ -10,9 +10,9 @@ from torch import Tensor
 from spikewright._util.matrices import Matrices
 from spikewright.errors import ConfigError, nearest
 from spikewright.network.wiring import Wiring
-from spikewright.spatial._base import Lesson, Reach, Route, Spatial
-from spikewright.spatial._noise import Law, Noise, Position
-from spikewright.spatial.direct import DFA, Direct, Moment
+from spikewright.spatial._base import ChunkSample, Route, Spatial, TargetSpec
+from spikewright.spatial._noise import Distribution, Noise, Position
+from spikewright.spatial.direct import DFA, Direct, StepSample
 
 
 class ZO(Spatial):
@@ -23,7 +23,7 @@ class ZO(Spatial):
 
     Args:
         alpha: Size of the noise.
-        law: Of the noise: "gaussian", "rademacher" or "sphere".
+        distribution: Of the noise: "gaussian", "rademacher" or "sphere".
         position: "post": layers behind see spikes plus noise; "pre": neurons see currents plus noise.
         antithetic: Pairs of steps share their noise, with opposite signs.
         seed: Of the noise.
@@ -37,19 +37,19 @@ class ZO(Spatial):
     def __init__(
         self,
         alpha: float = 0.2,
-        law: Law = "gaussian",
+        distribution: Distribution = "gaussian",
         position: Position = "post",
         antithetic: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.noise = Noise(alpha, law, position, antithetic, seed)
+        self.noise = Noise(alpha, distribution, position, antithetic, seed)
 
     @torch.no_grad()
-    def signals(self, lesson: Lesson) -> dict[str, Tensor]:
+    def signals(self, chunk: ChunkSample) -> dict[str, Tensor]:
         assert self.noise is not None
-        terms = lesson.terms() * lesson.scale / self.noise.alpha**2  # noise comes in its size, alpha z
-        return {site: z * terms.view(*terms.shape, *[1] * (z.dim() - 2)) for site, z in lesson.noise.items()}
+        terms = chunk.terms() * chunk.scale / self.noise.alpha**2  # noise comes in its size, alpha z
+        return {site: z * terms.view(*terms.shape, *[1] * (z.dim() - 2)) for site, z in chunk.noise.items()}
 
     def products(self, wiring: Wiring, taught: Collection[str]) -> int:
         return sum(math.prod(wiring.shapes[site]) for site in taught if wiring.is_sender(site))
@@ -79,7 +79,7 @@ class OPZO(Direct):
     Args:
         momentum: The factor :math:`\lambda`, per step; averages reach back 1 / (1 - momentum) steps.
         alpha: Size of the noise.
-        law: Of the noise: "gaussian", "rademacher" or "sphere".
+        distribution: Of the noise: "gaussian", "rademacher" or "sphere".
         position: "post": layers behind see spikes plus noise; "pre": neurons see currents plus noise.
         antithetic: Pairs of steps share their noise, with opposite signs, which takes out what outputs have in common,
             and biases M below the last layer where neurons leak, see above.
@@ -105,7 +105,7 @@ class OPZO(Direct):
         self,
         momentum: float = 0.9999,
         alpha: float = 0.2,
-        law: Law = "gaussian",
+        distribution: Distribution = "gaussian",
         position: Position = "post",
         antithetic: bool = True,
         scale_by_alpha: bool = True,
@@ -116,7 +116,7 @@ class OPZO(Direct):
         route: Route = "output",
     ) -> None:
         super().__init__(seed, route)
-        self.noise = Noise(alpha, law, position, antithetic, seed)
+        self.noise = Noise(alpha, distribution, position, antithetic, seed)
         if not 0 <= momentum <= 1:
             raise ConfigError(f"OPZO(momentum={momentum}): the share of M that is kept per step lies in [0, 1].")
         if init not in ("zero", "dfa"):
@@ -132,28 +132,28 @@ class OPZO(Direct):
             return DFA().first(neurons, components, generator)
         return torch.zeros(neurons, components)
 
-    def prepare(self, wiring: Wiring, like: Tensor, targets: dict[str, Reach]) -> None:
+    def prepare(self, wiring: Wiring, like: Tensor, targets: dict[str, TargetSpec]) -> None:
         super().prepare(wiring, like, targets)
         for name, reach in targets.items():
             if self.center_output and name not in self.means:
                 self.means[name] = like.new_zeros(reach.components)
 
-    def taught(self, step: int, lesson: Lesson) -> None:
+    def taught(self, step: int, chunk: ChunkSample) -> None:
         self.steps += 1
-        for name, target in lesson.targets.items():
+        for name, target in chunk.targets.items():
             if self.center_output:
                 self.means[name].lerp_(target.vector[step].mean(0), _CENTRE)
 
-    def signal(self, key: str, moment: Moment) -> Tensor:
-        assert moment.noise is not None and self.noise is not None  # it asks for it
-        m, vector = self.matrices[key], moment.vector
+    def signal(self, key: str, sample: StepSample) -> Tensor:
+        assert sample.noise is not None and self.noise is not None  # it asks for it
+        m, vector = self.matrices[key], sample.vector
         if self.center_output:
             vector = vector - self.means[key.partition(" ")[0]]
         size = self.noise.alpha  # of the noise, which is alpha z
         share = (1 - self.momentum) / len(vector) / (size**2 if self.scale_by_alpha else size)
-        m.addmm_(moment.noise.T, vector, beta=self.momentum, alpha=share)
+        m.addmm_(sample.noise.T, vector, beta=self.momentum, alpha=share)
         weight = 1 - self.momentum ** (self.steps + 1).double() if self.debias and self.momentum < 1 else 1.0
-        return (moment.error / weight).to(m) @ m.T  # `weight` is in 64 bits: nearly nothing at first
+        return (sample.error / weight).to(m) @ m.T  # `weight` is in 64 bits: nearly nothing at first
 
     def products(self, wiring: Wiring, taught: Collection[str]) -> int:
         return 2 * super().products(wiring, taught)

@@ -98,7 +98,7 @@ def traceable(cell: Cell) -> None:
     for name in ("0.weight", "0.bias"):
         contract.holds(rows[name].exact, f"OTTT does not promise '{name}' in front of it to be that of BPTT.")
         error = rows[name].relative_error
-        contract.holds(rows[name].kept or error < 1e-9, f"OTTT's gradient in front of it is {error:.3g} off BPTT's.")
+        contract.holds(rows[name].match or error < 1e-9, f"OTTT's gradient in front of it is {error:.3g} off BPTT's.")
 
 
 def rated(cell: Cell) -> None:

@@ -22,7 +22,7 @@ def read(path: Path) -> Any:
 
 def test_certifying_uses_trained_weights(says: Any, run: Path, tmp_path: Path) -> None:
     status, out, _ = says("certify", run, "--double", "--json", tmp_path / "trained.json")
-    assert status == 0 and "every promise of equality holds" in out
+    assert status == 0 and "every claimed equality holds" in out
     built = build(configure(read(run / "config.json")))
     built.net.module.load_state_dict(weights(run))
     x, y = next(built.training.epoch(0))
@@ -47,7 +47,7 @@ def test_certifying_another_rule(says: Any, run: Path, tmp_path: Path) -> None:
 def test_a_broken_promise_is_shouted(says: Any, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RULES["sltt"], "exact", lambda *arguments: True)
     out = says("certify", run, "--rule", "sltt")[1]
-    assert "A PROMISE OF EQUALITY IS BROKEN" in out and "exact, BROKEN" in out
+    assert "A CLAIMED EQUALITY DOES NOT HOLD" in out and "exact, MISMATCH" in out
 
 
 def test_a_plan_says_how_many_steps_fit(says: Any, tmp_path: Path) -> None:

@@ -41,9 +41,9 @@ CHANGES: dict[str, Callable[[Tensor], Tensor]] = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_wrong_imaginary_part_breaks_a_promise(change: str) -> None:
     found = certify(deep("imag"), Changed(CHANGES[change]), *data(), CE)
-    broken = {row.site for row in found.rows if not row.kept}
+    broken = {row.site for row in found.rows if not row.match}
     assert broken == {f"{layer}.{kind}" for layer in (3, 4, 8, 9) for kind in ("weight", "bias")}
-    assert not any(row.silent for row in found.rows)
+    assert not any(row.vanishing for row in found.rows)
 
 
 def test_what_is_said_of_complex_gradients() -> None:

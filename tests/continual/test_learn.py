@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from spikewright.continual import build_course, configure_course, learn
-from spikewright.continual.tell import Mute
+from spikewright.continual import build_continual, configure_continual, learn
+from spikewright.continual.reporting import Silent
 from spikewright.errors import CheckpointError, ConfigError, DatasetMissing, IncompatibleRule
 from spikewright.rules import HLOP, Naive
 from spikewright.train import checkpoint
@@ -24,14 +24,14 @@ SHORT = {
 
 
 def course_of(rule: str = "hlop:ottt", *overrides: str, **changes: Any) -> Any:
-    return build_course(configure_course({**SHORT, **changes}, overrides, rule=rule_table(rule)))
+    return build_continual(configure_continual({**SHORT, **changes}, overrides, rule=rule_table(rule)))
 
 
 class Stop(Exception):
     """The power is cut."""
 
 
-class Cut(Mute):
+class Cut(Silent):
     """Stops a course after so many batches."""
 
     def __init__(self, batches: int) -> None:
@@ -46,8 +46,8 @@ class Cut(Mute):
 def test_hlop_keeps_what_naive_learning_forgets(tmp_path: Path) -> None:
     found = {}
     for rule in ("hlop:bptt", "naive:bptt"):
-        config = configure_course(name="split-digits", rule=rule_table(rule), overrides=["train.epochs=10"])
-        found[rule] = learn(build_course(config), tmp_path / rule.replace(":", "-"))
+        config = configure_continual(name="split-digits", rule=rule_table(rule), overrides=["train.epochs=10"])
+        found[rule] = learn(build_continual(config), tmp_path / rule.replace(":", "-"))
     assert found["hlop:bptt"]["forgetting"] < 0.02
     assert found["naive:bptt"]["forgetting"] > 0.15
     assert found["hlop:bptt"]["acc"] > 0.93
@@ -77,7 +77,7 @@ def test_a_course_that_is_cut_ends_with_the_weights_of_one_that_is_not(rule: str
     whole = course_of(rule, *changes)
     expected = learn(whole, tmp_path / "whole")
     with pytest.raises(Stop):
-        learn(course_of(rule, *changes), tmp_path / "cut", teller=Cut(batches))
+        learn(course_of(rule, *changes), tmp_path / "cut", reporter=Cut(batches))
     course, resume = course_of(rule, *changes), (tmp_path / "cut" / "last.safetensors").exists()
     result = learn(course, tmp_path / "cut", resume=resume)
     for part, other in ((course.net, whole.net), (course.rule, whole.rule)):
@@ -110,7 +110,7 @@ def test_a_course_in_a_shared_head_projects_the_readout_too(tmp_path: Path) -> N
     course = course_of("hlop:bptt", "scenario.heads=false", "model.bias=false")
     result = learn(course, tmp_path)
     assert set(result["subspaces"]) == {"features.1", "readout"}
-    assert all(0 < s["rows"] <= s["size"] and s["skew"] < 1 for s in result["subspaces"].values())
+    assert all(0 < s["rows"] <= s["size"] and s["orthogonality_error"] < 1 for s in result["subspaces"].values())
 
 
 def test_the_learning_rate_may_change_from_the_second_task_on() -> None:
@@ -140,15 +140,15 @@ def test_another_course_is_not_continued(tmp_path: Path) -> None:
 
 
 def test_a_benchmark_brings_what_its_authors_used() -> None:
-    config = configure_course(name="pmnist", rule=rule_table("hlop:dsr"))
+    config = configure_continual(name="pmnist", rule=rule_table("hlop:dsr"))
     assert config.config.rule["rows"]["features.3"][:2] == [200, 70]
     assert (config.config.train.steps, config.config.neuron["name"], config.config.loss["name"]) == (
         20, "dsrlif", "on_rate",
     )  # fmt: skip
-    other = configure_course(name="pmnist", rule=rule_table("naive:ottt"))
+    other = configure_continual(name="pmnist", rule=rule_table("naive:ottt"))
     assert (other.config.train.steps, other.config.neuron["name"], other.config.loss["name"]) == (6, "lif", "per_step")
     assert "rows" not in other.config.rule
-    changed = configure_course({"benchmark": "pmnist", "train": {"epochs": 3}}, rule=rule_table("hlop:rows=7:bptt"))
+    changed = configure_continual({"benchmark": "pmnist", "train": {"epochs": 3}}, rule=rule_table("hlop:rows=7:bptt"))
     assert (changed.config.rule["rows"], changed.config.train.epochs, changed.config.train.batch_size) == (7, 3, 64)
 
 
@@ -164,12 +164,12 @@ def test_a_benchmark_brings_what_its_authors_used() -> None:
 )
 def test_mistakes_in_a_configuration_are_named(given: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        configure_course(**given)
+        configure_continual(**given)
 
 
 def test_missing_data_are_named_before_anything_is_learned() -> None:
     with pytest.raises(DatasetMissing, match="mnist"):
-        build_course(configure_course(name="pmnist", data={"dir": "/nowhere"}))
+        build_continual(configure_continual(name="pmnist", data={"dir": "/nowhere"}))
 
 
 def test_a_checkpoint_of_a_task_that_is_done_needs_no_optimizer(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_measures_the_distance_to_bptt() -> None:
         assert row.relative_error == pytest.approx(relative(ours, theirs)[row.site], abs=1e-14)
         assert row.cosine == pytest.approx(float(F.cosine_similarity(a, b, dim=0)), rel=1e-12)
         assert row.norm_ratio == pytest.approx(float(a.norm() / b.norm()), rel=1e-12)
-        assert row.seam and not row.silent
+        assert row.is_layer and not row.vanishing
         assert row.exact == row.site.startswith("4")
 
 
@@ -74,12 +74,12 @@ def test_a_multiple_of_the_gradient_has_its_direction_only() -> None:
 def test_a_broken_promise_is_shown() -> None:
     found = certificate(two_layers(), Boastful())
     assert not found.ok
-    assert {row.site for row in found.rows if not row.kept} == {"0.weight", "0.bias", "2.weight", "2.bias"}
+    assert {row.site for row in found.rows if not row.match} == {"0.weight", "0.bias", "2.weight", "2.bias"}
     lines = found.table().splitlines()
     assert lines[0] == f"{Boastful()!r} beside BPTT, 6 steps"
-    assert lines[1].split() == ["site", "cosine", "norm", "ratio", "rel.", "error", "promise"]
+    assert lines[1].split() == ["parameter", "cosine", "norm", "ratio", "rel.", "error", "claim"]
     ends = {line.split()[0]: line.split("  ")[-1].strip() for line in lines[2:]}
-    broken, kept = "exact, BROKEN", "exact, kept"
+    broken, kept = "exact, MISMATCH", "exact, match"
     assert ends == {row.site: broken if row.site[0] in "02" else kept for row in found.rows}
 
 
@@ -88,9 +88,9 @@ def test_the_table_says_where_there_is_no_promise_no_gradient_and_no_synapse() -
     module = lively(Lambda(lambda m, x: m.out(m.lif(m.norm(m.fc(x)))), lif=LIF(), **layers))
     found = certificate(module)
     ends = {line.split()[0]: line.split("  ")[-1].strip() for line in found.table().splitlines()[2:]}
-    assert ends["fc.weight"] == "-" and ends["norm.weight"] == "- (not a synapse)"
-    assert ends["out.weight"] == "exact, kept" and ends["idle.weight"] == "no gradient arrives"
-    assert {row.site for row in found.rows if row.silent} == {"idle.weight", "idle.bias"}
+    assert ends["fc.weight"] == "-" and ends["norm.weight"] == "- (not a layer)"
+    assert ends["out.weight"] == "exact, match" and ends["idle.weight"] == "no gradient arrives"
+    assert {row.site for row in found.rows if row.vanishing} == {"idle.weight", "idle.bias"}
 
 
 @pytest.mark.parametrize("rule", [BPTT(), BPTT(chunk=2), SLTT(), OTTT()], ids=repr)

@@ -68,14 +68,14 @@ HOW = [(dtype, how) for dtype in LOW for how in ("cast", "autocast")] + [(torch.
 def test_a_promise_is_kept_up_to_the_lowest_precision(rule: Callable[[], Rule], dtype: torch.dtype, how: str) -> None:
     found = checked(rule(), dtype, how)
     assert found.ok, found.table()
-    assert not any(row.silent for row in found.rows)
+    assert not any(row.vanishing for row in found.rows)
     errors = [row.relative_error for row in found.rows if row.exact]
     assert errors and max(errors) > 1e-6  # which full precision would not allow for
 
 
 @pytest.mark.parametrize("dtype, how", HOW, ids=str)
 def test_a_broken_promise_is_still_found(dtype: torch.dtype, how: str) -> None:
-    assert {row.site for row in checked(Boastful(), dtype, how).rows if not row.kept} >= {"0.weight", "0.bias"}
+    assert {row.site for row in checked(Boastful(), dtype, how).rows if not row.match} >= {"0.weight", "0.bias"}
 
 
 @pytest.mark.parametrize("dtype, how", HOW, ids=str)
@@ -83,7 +83,7 @@ def test_rounding_alone_is_silent_and_nothing_else(dtype: torch.dtype, how: str)
     """A batch norm takes the mean away, and with it the gradient of the bias before it."""
     found = checked(BPTT(chunk=2), dtype, how, normed=True)
     assert found.ok, found.table()
-    assert {row.site for row in found.rows if row.silent} == {"0.bias"}
+    assert {row.site for row in found.rows if row.vanishing} == {"0.bias"}
 
 
 def test_the_precision_is_measured() -> None:

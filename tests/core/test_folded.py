@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from spikewright.metrics import SavedBytes
 from spikewright.network import Network
-from spikewright.network.folded import Folded
+from spikewright.network.folded_time import FoldedTime
 from spikewright.network.run import Run
 from spikewright.neurons import LIF
 from spikewright.rules import BPTT, OTTT, SLTT, Batch, Rule
@@ -22,7 +22,7 @@ from tests.rules.support import gradients, started
 
 
 def test_a_repeated_step_is_known_until_somebody_writes_to_it() -> None:
-    folded, x = Folded(3), torch.rand(2, 4).expand(3, 2, 4)
+    folded, x = FoldedTime(3), torch.rand(2, 4).expand(3, 2, 4)
     rows = folded.fold(x)
     assert folded.unfold(rows) is x and folded.repeats(rows)
     assert not folded.repeats(rows[:2]) and not folded.repeats(rows.clone())
@@ -36,14 +36,14 @@ def test_a_repeated_step_is_known_until_somebody_writes_to_it() -> None:
 
 
 def test_what_is_not_repeated_is_unfolded_in_place() -> None:
-    folded, x = Folded(3), torch.rand(3, 2, 4)
+    folded, x = FoldedTime(3), torch.rand(3, 2, 4)
     rows = folded.fold(x)
     assert not folded.repeats(rows) and folded.unfold(rows).data_ptr() == x.data_ptr()
-    assert not Folded(1).repeats(Folded(1).fold(x[:1]))
+    assert not FoldedTime(1).repeats(FoldedTime(1).fold(x[:1]))
 
 
 def test_spikes_are_known_through_views_of_all_of_them() -> None:
-    folded = Folded(3)
+    folded = FoldedTime(3)
     spikes, others = folded.fold(torch.ones(3, 2, 4, 4), spikes=True), folded.fold(torch.ones(3, 2, 4, 4))
     assert folded.holds_spikes(spikes) and folded.holds_spikes(spikes.flatten(1))
     assert not folded.holds_spikes(others) and not folded.holds_spikes(spikes[:, :2]) and not folded.repeats(spikes)

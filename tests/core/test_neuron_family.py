@@ -43,12 +43,12 @@ class Member:
     @property
     def unit(self) -> float:
         """What a potential in the state counts; those of DSR are in units of the threshold."""
-        return 1.0 if isinstance(self.make(), DSRIF | DSRLIF) else self.cell.quantum
+        return 1.0 if isinstance(self.make(), DSRIF | DSRLIF) else self.cell.reset_amount
 
     @property
     def full(self) -> float:
         """The mean current at which it fires at every step."""
-        return self.cell.quantum / self.cell.gain
+        return self.cell.reset_amount / self.cell.gain
 
 
 BETA, SLOW = math.exp(-0.05), math.exp(-0.1 / 1.5)
@@ -98,8 +98,8 @@ def by_hand(x: list[float], leak: float, cell: Cell) -> tuple[list[float], float
     potential, sent = 0.0, []
     for current in x:
         potential = leak * potential + cell.gain * current
-        fires = potential >= cell.fraction * cell.quantum
-        potential -= cell.quantum * fires
+        fires = potential >= cell.fraction * cell.reset_amount
+        potential -= cell.reset_amount * fires
         sent.append(cell.amplitude * fires)
     return sent, potential
 
@@ -113,7 +113,7 @@ def test_fires_as_by_hand(member: Member) -> None:
         for c, leak in enumerate(member.leaks):
             expected, potential = by_hand(x[:, b, c].tolist(), leak, member.cell)
             assert sent[:, b, c].tolist() == pytest.approx(expected, rel=1e-15)
-            left = float(state["0"]["membrane"][b, c]) * member.cell.quantum / member.unit
+            left = float(state["0"]["membrane"][b, c]) * member.cell.reset_amount / member.unit
             assert left == pytest.approx(potential, rel=1e-9, abs=1e-12)
 
 
@@ -127,7 +127,7 @@ def test_the_share_of_spikes_is_the_drive_less_what_is_left_over(member: Member,
     assert torch.equal(rest[1]["0"]["membrane"], state["0"]["membrane"])
     for c, leak in enumerate(member.leaks):
         left = state["0"]["membrane"][:, c] / member.unit
-        drive = neuron.drive(mean(x[..., c], leak)).detach()
+        drive = neuron.normalised_rate(mean(x[..., c], leak)).detach()
         share = mean(sent[..., c], leak) / member.cell.amplitude
         torch.testing.assert_close(share, drive - left / total(steps, leak), rtol=1e-12, atol=1e-12)
 
@@ -148,12 +148,12 @@ def test_rates_around_a_loop(neuron: Callable[..., Neuron]) -> None:
         sent, state = Network(Lambda(forward, enter=enter, arrive=arrive, first=first, forth=forth, last=last)).run(x)
         one, two = sent.split(6, dim=2)
         assert 0.05 < one.mean() < 0.95 and 0.05 < two.mean() < 0.95
-        leak, quantum = float(first.leak), float(first.quantum)
+        leak, reset_amount = float(first.leak), float(first.reset_amount)
         z, z_before = total(steps, leak), total(steps - 1, leak)
         drive = enter(mean(x, leak)) + z_before / z * back(mean(two[:-1], leak)) - state["first"]["membrane"] / z
-        torch.testing.assert_close(quantum * mean(one, leak), drive, rtol=1e-13, atol=1e-13)
+        torch.testing.assert_close(reset_amount * mean(one, leak), drive, rtol=1e-13, atol=1e-13)
         drive = forth(mean(one, leak)) - state["last"]["membrane"] / z
-        torch.testing.assert_close(quantum * mean(two, leak), drive, rtol=1e-13, atol=1e-13)
+        torch.testing.assert_close(reset_amount * mean(two, leak), drive, rtol=1e-13, atol=1e-13)
 
 
 @every_member
@@ -171,7 +171,7 @@ def test_the_rate_map_is_a_clipped_line(member: Member) -> None:
     if member.factor is None:
         assert not found
     else:  # the share of spikes above the range is one, whatever the threshold; what they carry grows with it
-        expected = member.factor * (7 + 11) * cell.amplitude / cell.quantum
+        expected = member.factor * (7 + 11) * cell.amplitude / cell.reset_amount
         assert found == {"threshold": pytest.approx(expected, rel=1e-13)}
 
 
@@ -219,13 +219,13 @@ def unrolled(member: Member, params: Params, x: Tensor, y: Tensor) -> Params:
     cell, leak, potentials, losses = member.cell, member.leaks[0], {}, []
     for s in x:
         for synapse, site in (("0", "1"), ("2", "3")):
-            threshold = leaves.get(f"{site}.threshold", torch.tensor(cell.quantum))
+            threshold = leaves.get(f"{site}.threshold", torch.tensor(cell.reset_amount))
             current = F.linear(s, leaves[f"{synapse}.weight"], leaves[f"{synapse}.bias"])
             u = leak * potentials.get(site, 0.0) + cell.gain * current
             distance = u - cell.fraction * threshold
             fired = Spike.apply(distance if member.unit != 1 else distance / threshold)
             potentials[site] = u - threshold * fired.detach()
-            s = cell.amplitude / cell.quantum * threshold * fired
+            s = cell.amplitude / cell.reset_amount * threshold * fired
         losses.append(F.cross_entropy(F.linear(s, leaves["4.weight"], leaves["4.bias"]), y))
     found = torch.autograd.grad(torch.stack(losses).mean(), list(leaves.values()))
     factors = [member.factor or 1.0 if name.endswith("threshold") else 1.0 for name in leaves]
@@ -259,7 +259,7 @@ def test_promises_are_kept(member: Member) -> None:
         assert found.ok, found.table()
         assert promised(found) == expected
         assert all(row.exact or row.relative_error > 1e-3 for row in found.rows), found.table()
-        assert not any(row.silent for row in found.rows)
+        assert not any(row.vanishing for row in found.rows)
 
 
 @pytest.mark.parametrize("name", ["if, low rest", "lif", "dsr if", "dsr lif"])
@@ -310,8 +310,11 @@ def test_spikes_of_amplitude_one_are_known_to_be_binary() -> None:
 @every_member
 def test_says_what_it_is(member: Member) -> None:
     neuron, cell = member.make(), member.cell
-    found = [torch.as_tensor(v).item() for v in (neuron.quantum, neuron.firing_fraction, neuron.gain, neuron.spike)]
-    assert found == pytest.approx([cell.quantum, cell.fraction, cell.gain, cell.amplitude], rel=1e-14)
+    found = [
+        torch.as_tensor(v).item()
+        for v in (neuron.reset_amount, neuron.firing_fraction, neuron.gain, neuron.spike_amplitude)
+    ]
+    assert found == pytest.approx([cell.reset_amount, cell.fraction, cell.gain, cell.amplitude], rel=1e-14)
     assert torch.as_tensor(neuron.leak).expand(3).tolist() == pytest.approx(list(member.leaks), rel=1e-14)
     assert [name for name, _ in neuron.named_parameters()] == ([] if member.factor is None else ["threshold"])
     assert ("learn_threshold=True" in repr(neuron)) == (member.factor is not None)
@@ -330,7 +333,7 @@ def test_a_threshold_is_a_parameter_like_any_other(make: Callable[..., Neuron]) 
     neuron, other = make(), make()
     neuron.get_parameter("threshold").data.fill_(0.5)
     other.load_state_dict(neuron.state_dict())
-    assert torch.as_tensor(other.quantum).item() == 0.5 and list(neuron.state_dict()) == ["threshold"]
+    assert torch.as_tensor(other.reset_amount).item() == 0.5 and list(neuron.state_dict()) == ["threshold"]
     fixed = make(learn_threshold=False)
     assert not fixed.state_dict() and fixed.threshold == make().get_parameter("threshold").item()
     for dtype in (torch.float16, torch.float32):
@@ -355,7 +358,7 @@ def test_a_threshold_does_not_fall_below_its_floor(kind: type[DSRIF | DSRLIF], f
     assert threshold == 7.0
     fixed = kind(learn_threshold=False)
     fixed.project()
-    assert fixed.quantum == kind().quantum
+    assert fixed.reset_amount == kind().reset_amount
 
 
 def test_a_fixed_threshold_leaves_the_gradients_of_weights_as_they_are() -> None:

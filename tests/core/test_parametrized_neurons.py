@@ -153,7 +153,7 @@ def test_gradients_are_those_of_single_steps(name: str, rule: Rule) -> None:
 def test_what_rules_claim_of_them_is_true(name: str) -> None:
     x, y = data()
     rows = certify(Network(network(CASES[name])), OTTT(), x, y, PerStep(F.cross_entropy)).rows
-    assert all(row.kept or row.relative_error < 1e-9 for row in rows)
+    assert all(row.match or row.relative_error < 1e-9 for row in rows)
     assert {row.site for row in rows if row.exact} >= {"0.weight", "2.weight"}
 
 
@@ -187,14 +187,14 @@ def test_a_threshold_that_is_computed_is_kept_above_its_floor(kind: type[DSRIF |
     parametrized(neuron, "threshold", Scaled())
     with torch.no_grad():
         neuron.threshold = torch.tensor(-0.5)  # type: ignore[assignment]
-    assert torch.as_tensor(neuron.quantum).item() == pytest.approx(0.1)
+    assert torch.as_tensor(neuron.reset_amount).item() == pytest.approx(0.1)
     neuron.project()
     assert torch.as_tensor(neuron.threshold).item() == pytest.approx(0.1)
     assert neuron.get_parameter("parametrizations.threshold.original").item() == pytest.approx(0.1 / 1.5)
     other = kind(threshold=0.3, floor=0.2)
     parametrized(other, "threshold", Halved())  # nothing can be assigned to it
     other.project()
-    assert torch.as_tensor(other.quantum).item() == pytest.approx(0.2)
+    assert torch.as_tensor(other.reset_amount).item() == pytest.approx(0.2)
 
 
 def test_rules_of_rates_train_such_a_threshold() -> None:

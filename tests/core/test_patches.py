@@ -86,7 +86,11 @@ def interrupted(at: int, body: Callable[[], Any]) -> bool:
     """Raise KeyboardInterrupt at the `at`-th place at which Python looks for signals; whether there are so many."""
     left, files = (
         at,
-        (holding.__file__, sys.modules["spikewright.network.answering"].__file__, sys.modules[Run.__module__].__file__),
+        (
+            holding.__file__,
+            sys.modules["spikewright.network.patched_forwards"].__file__,
+            sys.modules[Run.__module__].__file__,
+        ),
     )
 
     def profile(frame: FrameType, event: str, arg: object) -> None:

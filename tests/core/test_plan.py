@@ -61,7 +61,7 @@ def test_the_table() -> None:
     assert lines[0] == "BPTT(chunk=None, checkpoint=False), input [6, 3, 8]"
     assert [line.split()[0] for line in lines[2:-1]] == ["2", "4", "6", "8", "16"]
     ends = [line.split("  ")[-1].strip() for line in lines[2:-1]]
-    assert ends == ["measured", "measured", "on the line", "measured", "on the line"]
+    assert ends == ["measured", "measured", "extrapolated", "measured", "extrapolated"]
     assert lines[-1] == f"In 97.66 KiB: at most {found.largest} steps fit."
 
 

@@ -115,7 +115,7 @@ def test_a_gain_and_a_constant_factor() -> None:
 
     found = certificate(lively(Scaled()))
     assert found.ok, found.table()
-    assert [row.seam for row in found.rows if row.site == "gain"] == [False]
+    assert [row.is_layer for row in found.rows if row.site == "gain"] == [False]
 
 
 def test_a_weight_that_two_modules_share() -> None:
@@ -146,7 +146,7 @@ def test_a_functional_layer_gets_the_gradient_of_its_step() -> None:
     pair = ("fc.weight", "fc.bias")
     assert_agree({name: found[name] for name in pair}, {name: by_step[name] for name in pair})
     rows = certificate(module).rows
-    assert {row.site for row in rows if not row.seam} == {"fc.weight", "fc.bias"}
+    assert {row.site for row in rows if not row.is_layer} == {"fc.weight", "fc.bias"}
     assert not any(row.exact for row in rows if row.site.startswith("fc"))
 
 

@@ -162,7 +162,7 @@ def test_what_is_built(name: str, kind: type, own: bool | None) -> None:
             model.scale == preset("family")["model"]["scale"] and model.own is own and (model.weight is not None) is own
         )
         assert (model.norm is not None) is own
-    assert isinstance(reasoning.data, GraphData) and reasoning.asker.seed == 3
+    assert isinstance(reasoning.data, GraphData) and reasoning.sampler.seed == 3
     # What is stored says everything, and builds the same again.
     again = build_reasoning(configure_reasoning(json.loads(json.dumps(reasoning.config))))
     assert again.config == reasoning.config and reasoning.config["model"]["name"] == name

@@ -14,8 +14,8 @@ from spikewright.graph._evaluate import evaluate, graph_of
 from spikewright.graph.data import GraphData, Split, load_graph
 from spikewright.graph.data.family import family
 from spikewright.graph.models import GRSNN, LinkScorer
+from spikewright.graph.negative_sampling import known_answers, pairs
 from spikewright.graph.open_world import KINDS
-from spikewright.graph.questions import known_answers, pairs
 from tests.graph.data.writing import write
 from tests.graph.test_questions import citations
 

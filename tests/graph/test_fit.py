@@ -12,7 +12,7 @@ from spikewright.graph._evaluate import evaluate, graph_of
 from spikewright.graph.build import Reasoning, build_reasoning
 from spikewright.graph.config import configure_reasoning
 from spikewright.graph.fit import fit
-from spikewright.graph.questions import loss_of
+from spikewright.graph.negative_sampling import loss_of
 from spikewright.train.checkpoint import load
 from spikewright.train.log import Silent
 from tests.graph.data.writing import write
@@ -150,7 +150,7 @@ def test_an_epoch_by_hand(tmp_path: Path, clip: float | None) -> None:
     graph = graph_of(reasoning.data, reasoning.data.train)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     losses, right, asked = [], 0, 0
-    batches = list(reasoning.asker.epoch(0))[:7]
+    batches = list(reasoning.sampler.epoch(0))[:7]
     for group in (batches[0:2], batches[2:4], batches[4:6], batches[6:7]):
         optimizer.zero_grad()
         for batch in group:

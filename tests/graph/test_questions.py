@@ -10,7 +10,7 @@ from spikewright.errors import ConfigError
 from spikewright.graph.data import GraphData, Split
 from spikewright.graph.data.family import family
 from spikewright.graph.known import KnownAnswers
-from spikewright.graph.questions import Asker, Questions, both_ways, known_answers, loss_of
+from spikewright.graph.negative_sampling import NegativeSampler, TripleBatch, both_ways, known_answers, loss_of
 
 CPU = torch.device("cpu")
 DATA = family(trees=2, generations=3)
@@ -24,11 +24,11 @@ def citations(nodes: int = 9) -> GraphData:
     return GraphData("ring", ("link",), *[Split(links, links, links, names)] * 3, homogeneous=True)
 
 
-def asker(data: GraphData = DATA, batch: int = 10, negatives: int = 4, seed: int = 0) -> Asker:
-    return Asker(data, batch, negatives, seed, CPU)
+def sampler(data: GraphData = DATA, batch: int = 10, negatives: int = 4, seed: int = 0) -> NegativeSampler:
+    return NegativeSampler(data, batch, negatives, seed, CPU)
 
 
-def rows(batch: Questions) -> list[list]:
+def rows(batch: TripleBatch) -> list[list]:
     return [t.tolist() for t in (batch.facts, batch.sources, batch.relations, batch.candidates)]
 
 
@@ -41,8 +41,8 @@ def test_every_fact_is_asked_once_an_epoch() -> None:
     facts = sorted(DATA.train.queries.tolist())
     orders = []
     for epoch in range(2):
-        batches = list(asker().epoch(epoch))
-        assert len(batches) == len(asker()) == math.ceil(len(facts) / 10)
+        batches = list(sampler().epoch(epoch))
+        assert len(batches) == len(sampler()) == math.ceil(len(facts) / 10)
         assert [len(b.facts) for b in batches[:-1]] == [10] * (len(batches) - 1)
         orders.append(torch.cat([b.facts for b in batches]).tolist())
         assert sorted(orders[-1]) == facts
@@ -51,7 +51,7 @@ def test_every_fact_is_asked_once_an_epoch() -> None:
 
 @pytest.mark.parametrize("size", [10, 7, 1])
 def test_the_first_half_of_a_batch_asks_for_tails(size: int) -> None:
-    for batch in asker(batch=size).epoch(0):
+    for batch in sampler(batch=size).epoch(0):
         for row, (head, kind, tail) in enumerate(batch.facts.tolist()):
             asked = (int(batch.sources[row]), int(batch.relations[row]), int(batch.candidates[row, 0]))
             tails = row < len(batch.facts) // 2
@@ -62,7 +62,7 @@ def test_wrong_answers_are_no_known_ones() -> None:
     true = {(h, r, t) for h, r, t in DATA.train.known.tolist()}
     true |= {(t, r + RELATIONS, h) for h, r, t in true}
     seen = set()
-    for batch in asker(negatives=40).epoch(0):
+    for batch in sampler(negatives=40).epoch(0):
         assert batch.candidates.shape == (len(batch.facts), 41)
         for source, kind, (right, *wrong) in zip(
             batch.sources.tolist(), batch.relations.tolist(), batch.candidates.tolist()
@@ -73,18 +73,18 @@ def test_wrong_answers_are_no_known_ones() -> None:
 
 
 def test_the_seed_and_the_epoch_decide_everything() -> None:
-    one = [rows(b) for b in asker(seed=5).epoch(3)]
+    one = [rows(b) for b in sampler(seed=5).epoch(3)]
     torch.manual_seed(99)
-    assert one == [rows(b) for b in asker(seed=5).epoch(3)]
-    assert one != [rows(b) for b in asker(seed=6).epoch(3)] and one != [rows(b) for b in asker(seed=5).epoch(4)]
+    assert one == [rows(b) for b in sampler(seed=5).epoch(3)]
+    assert one != [rows(b) for b in sampler(seed=6).epoch(3)] and one != [rows(b) for b in sampler(seed=5).epoch(4)]
     assert len({str(row[3]) for row in one}) == len(one)  # each batch has negatives of its own
 
 
 @pytest.mark.parametrize("data", [DATA, citations()], ids=["ranked", "pairs"])
 def test_an_epoch_can_be_gone_on_with(data: GraphData) -> None:
-    whole = [rows(b) for b in asker(data, batch=3).epoch(1)]
+    whole = [rows(b) for b in sampler(data, batch=3).epoch(1)]
     for start in (0, 1, len(whole) - 1, len(whole)):
-        assert [rows(b) for b in asker(data, batch=3).epoch(1, start)] == whole[start:]
+        assert [rows(b) for b in sampler(data, batch=3).epoch(1, start)] == whole[start:]
 
 
 def test_a_link_comes_with_a_pair_that_is_not_linked() -> None:
@@ -93,7 +93,7 @@ def test_a_link_comes_with_a_pair_that_is_not_linked() -> None:
     linked = links | {(t, h) for h, t in links}
     asked, others = [], set()
     for epoch in range(20):
-        for batch in asker(data, batch=4).epoch(epoch):
+        for batch in sampler(data, batch=4).epoch(epoch):
             number = len(batch.facts)
             assert batch.sources.shape == (2 * number,) and batch.candidates.shape == (2 * number, 1)
             assert not batch.relations.any()
@@ -111,7 +111,7 @@ def test_what_everything_answers_is_not_asked() -> None:
     facts = torch.tensor([[0, 0, 0], [0, 0, 1], [0, 0, 2], [1, 0, 2], [2, 1, 0]])
     split = Split(facts, facts, facts, ("a", "b", "c"))
     data = GraphData("star", ("r", "s"), split, split, split)
-    batches = list(Asker(data, 8, 3, 0, CPU).epoch(0))
+    batches = list(NegativeSampler(data, 8, 3, 0, CPU).epoch(0))
     assert sorted(torch.cat([b.facts for b in batches]).tolist()) == [[1, 0, 2], [2, 1, 0]]
 
 
@@ -123,7 +123,7 @@ def test_a_graph_in_which_nothing_is_false_is_refused(facts: Tensor) -> None:
     with pytest.raises(
         ConfigError, match=f"'full' has no training fact that could be asked for: there are {len(facts)}"
     ):
-        Asker(GraphData("full", ("r",), split, split, split), 8, 3, 0, CPU)
+        NegativeSampler(GraphData("full", ("r",), split, split, split), 8, 3, 0, CPU)
 
 
 def test_a_link_is_known_in_both_directions() -> None:

@@ -74,11 +74,17 @@ def leaks(*shape: int, dtype: torch.dtype) -> dict[str, float | Tensor]:
 def test_every_kind_of_operand(options: dict[str, Any], dtype: torch.dtype) -> None:
     x, before = draw(4, 3, 5, 2, dtype=dtype), draw(3, 5, 2, dtype=dtype, seed=1)
     for kind, leak in leaks(3, 5, 2, dtype=dtype).items():
-        for membrane, (threshold, quantum) in product((None, before), ((1.0, None), (0.75, None), (0.75, 0.5))):
+        for membrane, (threshold, reset_amount) in product((None, before), ((1.0, None), (0.75, None), (0.75, 0.5))):
             for arriving in (at_both, at_spikes, at_membrane):
                 rest = "rest" if membrane is None else "membrane"
-                case = f"leak {kind}, {rest}, {threshold}, {quantum}, {arriving.__name__}"
-                given = {"leak": leak, "threshold": threshold, "quantum": quantum, "arriving": arriving, **options}
+                case = f"leak {kind}, {rest}, {threshold}, {reset_amount}, {arriving.__name__}"
+                given = {
+                    "leak": leak,
+                    "threshold": threshold,
+                    "reset_amount": reset_amount,
+                    "arriving": arriving,
+                    **options,
+                }
                 assert_twins(x, membrane, case=case, **given)
 
 

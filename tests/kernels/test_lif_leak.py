@@ -15,13 +15,17 @@ def test_threshold_keeps_its_digits() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reset", "quantum"), [("subtract", None), ("subtract", 0.3), ("subtract", 1.8), ("zero", None)]
+    ("reset", "reset_amount"), [("subtract", None), ("subtract", 0.3), ("subtract", 1.8), ("zero", None)]
 )
-def test_is_what_finite_differences_say(reset: str, quantum: float | None) -> None:
+def test_is_what_finite_differences_say(reset: str, reset_amount: float | None) -> None:
     """Where nothing fires while the leak moves: membranes are then polynomials in the leak."""
     x, before = draw(5, 2, 3, dtype=torch.float64), draw(2, 3, dtype=torch.float64, seed=1)
     leak, step = torch.tensor([0.3, 0.5, 0.8], dtype=torch.float64), 1e-6
-    options = {"reset": reset, "quantum": quantum, "arriving": lambda _, membrane: (None, torch.ones_like(membrane))}
+    options = {
+        "reset": reset,
+        "reset_amount": reset_amount,
+        "arriving": lambda _, membrane: (None, torch.ones_like(membrane)),
+    }
     found = run(lif_scan, x, before, leak=leak, **options)
     above, below = (run(lif_naive, x, before, leak=leak + e, **options) for e in (step, -step))
     assert torch.equal(above.spikes, below.spikes) and found.spikes.any()

@@ -58,10 +58,10 @@ every_surrogate = pytest.mark.parametrize(
 def test_every_slope(surrogate: Surrogate, dtype: torch.dtype) -> None:
     x, before = draw(6, 3, 47, dtype=dtype), draw(3, 47, dtype=dtype, seed=1)
     leak = draw(47, dtype=dtype, low=0.2, high=1.0, seed=2)
-    for reset, quantum in (("subtract", None), ("subtract", 0.6), ("zero", None)):
+    for reset, reset_amount in (("subtract", None), ("subtract", 0.6), ("zero", None)):
         for detached in (True, False):
-            options: dict[str, Any] = {"reset": reset, "quantum": quantum, "detach_reset": detached}
-            case = f"{reset}, {quantum}, {detached}"
+            options: dict[str, Any] = {"reset": reset, "reset_amount": reset_amount, "detach_reset": detached}
+            case = f"{reset}, {reset_amount}, {detached}"
             assert_twins(x, before, surrogate=surrogate, case=case, threshold=0.75, leak=leak, **options)
 
 

@@ -60,8 +60,8 @@ def test_compiled_scans_are_one_graph_and_the_same_numbers() -> None:
     x, before, leak = draw(3, 2, 5), draw(2, 5, seed=1), draw(5, low=0.2, high=1.0)
     attached: dict[str, Any] = {"leak": leak, "detach_reset": False}
     cut: dict[str, Any] = {"leak": 0.9, "reset": "zero", "through_time": False}
-    quantum: dict[str, Any] = attached | {"quantum": 0.7}
-    for options in (attached, quantum, cut):
+    reset_amount: dict[str, Any] = attached | {"reset_amount": 0.7}
+    for options in (attached, reset_amount, cut):
         for membrane in (None, before):
             expected, found = (run(f, x, membrane, **options) for f in (lif_scan, scan))
             assert_identical(found.spikes, expected.spikes)

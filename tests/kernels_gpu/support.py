@@ -34,17 +34,17 @@ def lif(
     leaks: Tensor | None,
     leak: float,
     threshold: float,
-    quantum: float,
+    reset_amount: float,
     subtract: bool,
     keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     if current.is_cuda:
-        return torch.ops.spikewright.lif(current, membrane, leaks, leak, threshold, quantum, subtract, keep)
+        return torch.ops.spikewright.lif(current, membrane, leaks, leak, threshold, reset_amount, subtract, keep)
     spikes = current.new_full(current.shape, 7)
     potential = current.new_full(current.shape, 7, dtype=wide(current.dtype))
     after = torch.full_like(potential[0], 7)
     kept = potential if keep else None
-    gpu.call("lif", current, membrane, leaks, leak, threshold, quantum, subtract, spikes, kept, after)
+    gpu.call("lif", current, membrane, leaks, leak, threshold, reset_amount, subtract, spikes, kept, after)
     return spikes, potential, after
 
 
@@ -82,7 +82,7 @@ def naive(
     grad_after: Tensor | None,
     surrogate: Surrogate,
     threshold: float,
-    quantum: float,
+    reset_amount: float,
     subtract: bool,
     detach_reset: bool,
     through_time: bool,
@@ -96,7 +96,7 @@ def naive(
         first,
         leak=leak if leaks is None else leaks,
         threshold=threshold,
-        quantum=quantum,
+        reset_amount=reset_amount,
         reset="subtract" if subtract else "zero",
         detach_reset=detach_reset,
         surrogate=surrogate,

@@ -27,10 +27,12 @@ OPTIONS: dict[str, Any] = {
 }
 
 
-def run(scan: Callable[..., Any], x: Tensor, membrane: Tensor, leak: Tensor, quantum: float | None) -> list[Tensor]:
+def run(
+    scan: Callable[..., Any], x: Tensor, membrane: Tensor, leak: Tensor, reset_amount: float | None
+) -> list[Tensor]:
     """Return spikes, membrane and the gradients of all three operands."""
     operands = [operand.detach().requires_grad_() for operand in (x, membrane, leak)]
-    spikes, after = scan(*operands[:2], leak=operands[2], quantum=quantum, **OPTIONS)
+    spikes, after = scan(*operands[:2], leak=operands[2], reset_amount=reset_amount, **OPTIONS)
     arriving = [draw(*y.shape, dtype=y.dtype, low=-1, seed=7) for y in (spikes, after)]
     return [spikes, after, *torch.autograd.grad([spikes, after], operands, arriving)]
 
@@ -42,12 +44,12 @@ def naive(x: Tensor, membrane: Tensor, **options: Any) -> tuple[Tensor, Tensor]:
 
 @every_dtype
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize("quantum", [None, 0.7])
-def test_the_neuron_scan(quantum: float | None, dtype: torch.dtype, memory_format: torch.memory_format) -> None:
+@pytest.mark.parametrize("reset_amount", [None, 0.7])
+def test_the_neuron_scan(reset_amount: float | None, dtype: torch.dtype, memory_format: torch.memory_format) -> None:
     x = draw(5 * 3, 4, 7, 6, dtype=dtype).to(memory_format=memory_format).unflatten(0, (5, 3))
     assert fused(x)
     operands = x, draw(3, 4, 7, 6, dtype=wide(dtype), seed=1), draw(4, 1, 1, dtype=wide(dtype), low=0.2, seed=2)
-    found, expected = (run(scan, *operands, quantum) for scan in (lif_scan, naive))
+    found, expected = (run(scan, *operands, reset_amount) for scan in (lif_scan, naive))
     assert torch.equal(found[0], expected[0]) and torch.equal(found[1], expected[1])
     for name, gradient, other in zip(("current", "membrane", "leak"), found[2:], expected[2:]):
         assert gradient.dtype == other.dtype

@@ -37,7 +37,7 @@ def test_the_programs_round_every_product_load_ahead_and_serve_every_number_of_s
         assert found["contracted"] == 0 or name == "lif_backward fp64", name
         assert found["loads ahead"] >= 4, name
     assert all("steps" in names and "leak" in names for names in report["general"].values())
-    assert all({"threshold", "quantum"} <= {*report["general"][name]} for name in ("lif", "lif_backward"))
+    assert all({"threshold", "reset_amount"} <= {*report["general"][name]} for name in ("lif", "lif_backward"))
 
 
 def test_every_launch_forbids_contraction_and_covers_every_neuron() -> None:

@@ -29,14 +29,14 @@ def assert_twins(
     detach_reset: bool,
     through_time: bool,
     *,
-    quantum: float = THRESHOLD,
+    reset_amount: float = THRESHOLD,
     spikes_give: bool = True,
     membrane_gives: bool = True,
     slopes_given: bool = False,
     case: object = "",
 ) -> None:
     leak, threshold = 0.7, THRESHOLD
-    neuron = (leak, threshold, quantum, subtract)
+    neuron = (leak, threshold, reset_amount, subtract)
     states = wide(current.dtype)
     spikes, potential, after = lif(current, membrane, leaks, *neuron, True)
     assert (spikes.dtype, potential.dtype, after.dtype) == (current.dtype, states, states), case
@@ -59,7 +59,7 @@ def assert_twins(
         grad_after=grad_after,
         surrogate=surrogate,
         threshold=threshold,
-        quantum=quantum,
+        reset_amount=reset_amount,
         subtract=subtract,
         detach_reset=detach_reset,
         through_time=through_time,
@@ -90,17 +90,19 @@ def test_every_option(subtract: bool, detach_reset: bool, through_time: bool, dt
 
 @every_dtype
 @every_option
-@pytest.mark.parametrize("quantum", [0.0, 0.3, 1.7])
+@pytest.mark.parametrize("reset_amount", [0.0, 0.3, 1.7])
 def test_a_reset_by_another_quantum(
-    quantum: float, subtract: bool, detach_reset: bool, through_time: bool, dtype: torch.dtype
+    reset_amount: float, subtract: bool, detach_reset: bool, through_time: bool, dtype: torch.dtype
 ) -> None:
     states, options = wide(dtype), (subtract, detach_reset, through_time)
     x, membrane = draw(4, 2, 67, dtype=dtype), draw(2, 67, dtype=states, seed=1)
     leaks = draw(2, 67, dtype=states, low=0.2, high=1, seed=2)
     for before, each in ((membrane, leaks), (None, None)):
-        assert_twins(x, before, each, Sigmoid(4.0), *options, quantum=quantum, membrane_gives=through_time)
-    assert_twins(x, membrane, None, ATan(2.0), *options, quantum=quantum, membrane_gives=False, slopes_given=True)
-    own, other = (lif(x, membrane, None, 0.7, THRESHOLD, q, subtract, True) for q in (THRESHOLD, quantum))
+        assert_twins(x, before, each, Sigmoid(4.0), *options, reset_amount=reset_amount, membrane_gives=through_time)
+    assert_twins(
+        x, membrane, None, ATan(2.0), *options, reset_amount=reset_amount, membrane_gives=False, slopes_given=True
+    )
+    own, other = (lif(x, membrane, None, 0.7, THRESHOLD, q, subtract, True) for q in (THRESHOLD, reset_amount))
     assert torch.equal(own[2], other[2]) != subtract
 
 

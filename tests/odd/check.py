@@ -169,7 +169,7 @@ def check(sample: Sample, name: str) -> Verdict:
         untraced = _untraced(sample, name)
         if untraced:  # then the gradient is that of the step, as SLTT takes it
             beside = sw.certify(net, rule, sample.x, y, entry.loss, reference=SLTT())
-            rows = [row for row in beside.rows if row.site in untraced and not row.silent]
+            rows = [row for row in beside.rows if row.site in untraced and not row.vanishing]
             verdict.traced = [row.site for row in rows if not row.relative_error <= TOLERANCE]
         verdict.marks = [what for what, value in _marks_of(net).items() if not torch.equal(value, before[what])]
     except SpikewrightError as error:
@@ -182,8 +182,8 @@ def check(sample: Sample, name: str) -> Verdict:
         errors = against_reference(sample, rule)
     for row in certificate.rows:
         error = errors[row.site]
-        off = row.exact and (not row.kept if row.silent else not error <= TOLERANCE)
-        verdict.rows.append(Row(row.site, row.exact, error, row.silent, off))
+        off = row.exact and (not row.match if row.vanishing else not error <= TOLERANCE)
+        verdict.rows.append(Row(row.site, row.exact, error, row.vanishing, off))
     return verdict
 
 

@@ -74,7 +74,7 @@ def _one_in_a_list(draw: Draw, channels: int) -> nn.Module:
 
 def _scaled(draw: Draw, channels: int) -> nn.Module:
     neuron = LIF(tau=3.0, threshold=0.8, rest=-0.2, gain=1.2, amplitude=0.7)
-    return noted(neuron, Equation(1 - 1 / 3.0, threshold=0.8, quantum=1.0, gain=1.2, amplitude=0.7))
+    return noted(neuron, Equation(1 - 1 / 3.0, threshold=0.8, reset_amount=1.0, gain=1.2, amplitude=0.7))
 
 
 NEURONS: dict[str, Callable[[Draw, int], nn.Module]] = {

@@ -26,13 +26,13 @@ class Equation:
     Attributes:
         leak: Share of the potential that is left after a step; a tuple has one per channel, and `None` is the logistic
             function of the parameter `leak_logit`.
-        soft: A spike takes `quantum` off the potential instead of returning it to zero.
+        soft: A spike takes `reset_amount` off the potential instead of returning it to zero.
         detached: The reset is left out of the derivative.
         threshold: Potential at which it fires.
-        quantum: What a soft reset takes off.
+        reset_amount: What a soft reset takes off.
         gain: Factor of the current.
         amplitude: What a spike carries.
-        floor: The quantum is the parameter `threshold`, kept above this, and potentials are in units of it.
+        floor: The reset amount is the parameter `threshold`, kept above this, and potentials are in units of it.
         kind: "leaky"; "alpha" has a leaky current too; "adaptive" a threshold that rises with every spike.
     """
 
@@ -40,7 +40,7 @@ class Equation:
     soft: bool = True
     detached: bool = True
     threshold: float = 1.0
-    quantum: float = 1.0
+    reset_amount: float = 1.0
     gain: float = 1.0
     amplitude: float = 1.0
     floor: float | None = None
@@ -117,7 +117,7 @@ class Cell(Stateful):
         u = self._leak(x) * state.get("v", torch.zeros_like(x)) + e.gain * x / unit
         s = Spike.apply(u - e.threshold)
         reset = s.detach() if e.detached else s
-        state["v"] = u - e.quantum * reset if e.soft else u * (1 - reset)
+        state["v"] = u - e.reset_amount * reset if e.soft else u * (1 - reset)
         return e.amplitude * s * unit
 
     def _alpha(self, x: Tensor, state: dict[str, Any]) -> Tensor:

@@ -10,7 +10,7 @@ from tests.oracles.rate_machine import Cell, Cells
 
 
 class RateMap(Machine):
-    """Every neuron layer is `amplitude * clip(gain * current / quantum, 0, 1)`, plus a constant from `offsets`.
+    """Every neuron layer is `amplitude * clip(gain * current / reset_amount, 0, 1)`, plus a constant from `offsets`.
 
     `last` is the output rate of one iteration ago. Plain autograd through one iteration gives its gradient.
     """

@@ -25,24 +25,24 @@ def loop(x: Tensor, net: Machine, depth: int = 2, tau: float = math.inf, closed:
     return net.syn("out", s, pre=str(depth))
 
 
-def settled(seed: int, depth: int = 2, quantum: float = 1.0, batch: int = 4) -> tuple[Params, Tensor, Tensor]:
-    """Parameters of a `loop` that contracts with a reset of `quantum`, constant input `[batch, feature]`, classes."""
+def settled(seed: int, depth: int = 2, reset_amount: float = 1.0, batch: int = 4) -> tuple[Params, Tensor, Tensor]:
+    """Parameters of a `loop` that contracts, with its reset amount, constant input `[batch, feature]`, classes."""
     forth = [f"forth{layer}" for layer in range(1, depth)]
     shapes = {"in": (UNITS, INPUTS), "back": (UNITS, UNITS), **{name: (UNITS, UNITS) for name in forth}}
     params = draw({**shapes, "out": (CLASSES, UNITS)}, seed)
     for name, gain in {"in": 1.5, "back": 0.7, **dict.fromkeys(forth, 1.0)}.items():
         weight = params[f"{name}.weight"]
-        params[f"{name}.weight"] = quantum * gain * weight / torch.linalg.matrix_norm(weight, 2)
-        params[f"{name}.bias"] *= quantum
-    params["back.bias"] -= 0.45 * quantum
+        params[f"{name}.weight"] = reset_amount * gain * weight / torch.linalg.matrix_norm(weight, 2)
+        params[f"{name}.bias"] *= reset_amount
+    params["back.bias"] -= 0.45 * reset_amount
     source = torch.Generator().manual_seed(seed)
     x = torch.rand(batch, INPUTS, generator=source, dtype=torch.float64)
     return params, x, torch.randint(CLASSES, (batch,), generator=source)
 
 
-def clearance(rates: RateMap, quantum: float = 1.0) -> float:
-    """Distance of the units from the kinks of their rate maps, the smallest, in units of `quantum`."""
-    drive = torch.stack(list(rates.currents.values())) / quantum
+def clearance(rates: RateMap, reset_amount: float = 1.0) -> float:
+    """Distance of the units from the kinks of their rate maps, the smallest, in units of `reset_amount`."""
+    drive = torch.stack(list(rates.currents.values())) / reset_amount
     return float(torch.minimum(drive.abs(), (drive - 1).abs()).min())
 
 

@@ -1,8 +1,8 @@
 """The first phase of the methods on rates: a simulation without gradients that keeps the rates of every neuron layer.
 
 With the weights `leak^(T-t)` and their sum `Z`, the input rate `r` and the output rate `o` of a layer obey
-`o = amplitude * (gain * r - v[T] / Z) / quantum` exactly, whatever came in. Gradients forget the membrane `v[T]`: they
-are those of `amplitude * clip(gain * r / quantum, 0, 1)`.
+`o = amplitude * (gain * r - v[T] / Z) / reset_amount` exactly, whatever came in. Gradients forget the membrane `v[T]`:
+they are those of `amplitude * clip(gain * r / reset_amount, 0, 1)`.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,23 +20,23 @@ Mask = Literal["input", "output"]
 
 @dataclass(frozen=True)
 class Cell:
-    """Charge `u = leak * v + gain * I`, spike where `u >= fraction * quantum`, then `v = u - quantum * s`.
+    """Charge `u = leak * v + gain * I`, spike where `u >= fraction * reset_amount`, then `v = u - reset_amount * s`.
 
     What is sent on is `amplitude * s`. By default the neuron of `Machine`.
     """
 
-    quantum: float = 1.0
+    reset_amount: float = 1.0
     fraction: float = 1.0
     gain: float = 1.0
     amplitude: float = 1.0
 
     @property
     def slope(self) -> float:
-        return self.amplitude * self.gain / self.quantum
+        return self.amplitude * self.gain / self.reset_amount
 
     def clip(self, current: Tensor) -> Tensor:
         """Output rate of a constant current in the limit of many steps."""
-        return self.amplitude * (self.gain * current / self.quantum).clamp(0, 1)
+        return self.amplitude * (self.gain * current / self.reset_amount).clamp(0, 1)
 
 
 Cells = Mapping[str, Cell]
@@ -67,7 +67,7 @@ class Layer:
 
     def slope(self, mask: Mask) -> Tensor:
         """Derivative of the output rate by the input rate."""
-        charge = self.cell.gain * self.input / self.cell.quantum
+        charge = self.cell.gain * self.input / self.cell.reset_amount
         seen = self.spikes[powers(len(self.spikes), self.leak) > 0]
         passes = {"input": (charge >= 0) & (charge <= 1), "output": seen.amax(0) > seen.amin(0)}[mask]
         return passes.to(self.input) * self.cell.slope
@@ -94,8 +94,8 @@ class RateMachine(Machine):
             raise ValueError(f"Neuron layer {name!r} resets to zero, so its rates are not linear. Use a soft reset.")
         cell, self.leaks[name] = self.cells.get(name, Cell()), 1 - 1 / tau
         charged = cell.gain * current + self.leaks[name] * self.membranes.get(name, torch.zeros_like(current))
-        spikes = (charged >= cell.fraction * cell.quantum).to(charged.dtype)
-        self.membranes[name] = charged - cell.quantum * spikes
+        spikes = (charged >= cell.fraction * cell.reset_amount).to(charged.dtype)
+        self.membranes[name] = charged - cell.reset_amount * spikes
         self.currents.setdefault(name, []).append(current)
         self.spikes.setdefault(name, []).append(spikes)
         self.now[name] = cell.amplitude * spikes

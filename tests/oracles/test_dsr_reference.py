@@ -117,7 +117,9 @@ def program(x: Tensor, net: Machine, tau: float = math.inf) -> Tensor:
 def cells(kind: Kind) -> dict[str, Cell]:
     gain, dt = (1.0, 1.0) if kind.dt is None else (1 - kind.leak, kind.dt)
     return {
-        name.removesuffix(".threshold"): Cell(quantum=value, fraction=kind.fraction, gain=gain, amplitude=value / dt)
+        name.removesuffix(".threshold"): Cell(
+            reset_amount=value, fraction=kind.fraction, gain=gain, amplitude=value / dt
+        )
         for name, value in thresholds(kind).items()
     }
 

@@ -19,7 +19,7 @@ from tests.oracles.rate_machine import Cell, Layer, Mask, RateMachine
 
 pytestmark = pytest.mark.timeout(30)
 CE = F.cross_entropy
-ODD = Cell(quantum=1.25, fraction=0.6, gain=0.75, amplitude=1.5)
+ODD = Cell(reset_amount=1.25, fraction=0.6, gain=0.75, amplitude=1.5)
 SOFT = [name for name in PROGRAMS if name != "hard_reset"]
 
 
@@ -44,7 +44,7 @@ def total(steps: int, leak: float) -> float:
 @pytest.mark.parametrize("steps", [1, 7, 20])
 def test_a_constant_current_is_rounded_to_a_count(fraction: float, steps: int) -> None:
     x = 4 * torch.rand(500, dtype=torch.float64) - 1
-    layer = alone(x.expand(steps, -1), Cell(quantum=1.75, fraction=fraction, amplitude=1.75))
+    layer = alone(x.expand(steps, -1), Cell(reset_amount=1.75, fraction=fraction, amplitude=1.75))
     count = (steps * x / 1.75 + 1 - fraction).floor().clamp(0, steps)
     assert torch.equal(layer.spikes.sum(0), count)
     error = (layer.output - x.clamp(0, 1.75)).abs().max()
@@ -69,7 +69,7 @@ def test_output_rate_is_input_rate_less_the_membrane(name: str, cell: Cell) -> N
     _, layers = RateMachine(weights(name, 0), dict.fromkeys(names, cell)).simulate(PROGRAMS[name], sample(name, 0)[0])
     for layer in layers.values():
         charge = cell.gain * layer.input - layer.membrane / total(6, layer.leak)
-        torch.testing.assert_close(layer.output, cell.amplitude * charge / cell.quantum, rtol=1e-13, atol=1e-13)
+        torch.testing.assert_close(layer.output, cell.amplitude * charge / cell.reset_amount, rtol=1e-13, atol=1e-13)
         assert 0.05 < layer.spikes.mean() < 0.95
 
 
@@ -77,7 +77,7 @@ def test_output_rate_is_input_rate_less_the_membrane(name: str, cell: Cell) -> N
 @pytest.mark.parametrize("cell", [Cell(2.0), Cell(2.0, fraction=0.5)])
 def test_rates_around_a_loop(tau: float, cell: Cell) -> None:
     """`R a_1 = x1 + Z[T-1] / Z[T] (W a'_2 + c) - v_1 / Z[T]`, with `a'` up to one step before the last."""
-    params, x, _ = settled(1, quantum=2.0)
+    params, x, _ = settled(1, reset_amount=2.0)
     machine, steps, leak = RateMachine(params, {"1": cell, "2": cell}), 12, 1 - 1 / tau
     _, layers = machine.simulate(partial(loop, tau=tau), x.expand(steps, -1, -1))
     first, second = layers["1"], layers["2"]
@@ -95,7 +95,7 @@ def test_a_rest_below_zero_removes_the_bias_of_the_rates() -> None:
     for name, cell in {"zero": Cell(1.0), "lowered": Cell(2.0, fraction=0.5)}.items():
         cells, found = dict.fromkeys("123", cell), []
         for seed in range(30):
-            params, x, _ = settled(seed, depth=3, quantum=cell.quantum, batch=16)
+            params, x, _ = settled(seed, depth=3, reset_amount=cell.reset_amount, batch=16)
             mean, layers = RateMachine(params, cells).simulate(partial(loop, depth=3), x.expand(30, -1, -1))
             settles = equilibrium(partial(loop, depth=3), params, mean, cells)[1].now
             found.append(torch.stack([(layers[key].output - settles[key]).mean() for key in "123"]))
@@ -134,9 +134,9 @@ def by_hand(params: Params, x: Tensor, y: Tensor, taus: tuple[float, float], mas
     for name, source, below in (("4", sources[2], "3"), ("2", sources[1], "1"), ("0", sources[0], None)):
         found |= {f"{name}.weight": g.T @ source, f"{name}.bias": g.sum(0)}
         if below is not None:
-            drive, fired = cell.gain * layers[below].input / cell.quantum, layers[below].output / cell.amplitude
+            drive, fired = cell.gain * layers[below].input / cell.reset_amount, layers[below].output / cell.amplitude
             passes = (drive >= 0) & (drive <= 1) if mask == "input" else (fired > 1e-9) & (fired < 1 - 1e-9)
-            g = g @ params[f"{name}.weight"] * passes * cell.amplitude * cell.gain / cell.quantum
+            g = g @ params[f"{name}.weight"] * passes * cell.amplitude * cell.gain / cell.reset_amount
     return {name: found[name] for name in params}
 
 

@@ -18,12 +18,12 @@ from tests.oracles.spide import Couples, Severed, sever, spide, ternary
 
 pytestmark = pytest.mark.timeout(30)
 CE = F.cross_entropy
-CELL = Cell(quantum=2.0, fraction=0.5, gain=1.25, amplitude=0.75)
+CELL = Cell(reset_amount=2.0, fraction=0.5, gain=1.25, amplitude=0.75)
 ACYCLIC = [name for name in PROGRAMS if name not in ("feedback", "hard_reset", "delayed")]
 
 
 def first_phase(seed: int, depth: int, tau: float = math.inf) -> tuple[Severed, Tensor, Params]:
-    params, x, y = settled(seed, depth, quantum=2.0)
+    params, x, y = settled(seed, depth, reset_amount=2.0)
     cells = {str(layer): CELL for layer in range(1, depth + 1)}
     return *sever(partial(loop, depth=depth, tau=tau), params, x.expand(25, -1, -1), y, CE, cells), params
 
@@ -34,7 +34,7 @@ def test_the_means_of_the_couples_obey_their_identities(depth: int, tau: float, 
     """`beta_N = g + k W^T m_1 beta'_1 - u_N / Z` and `beta_l = k F_l^T m_(l+1) beta_(l+1) - u_l / Z`.
 
     What comes over the feedback, `beta'_1`, lacks the last step: `(beta_1 - s_1[T] / Z) / leak`. The slope `k` is
-    `amplitude * gain / quantum`.
+    `amplitude * gain / reset_amount`.
     """
     steps, leak = 40, 0.8 if leaky else 1.0
     graph, loss, params = first_phase(2, depth, tau)
@@ -99,7 +99,7 @@ def test_a_leaky_couple_has_a_dead_zone() -> None:
 def test_the_error_to_the_dense_solution_falls_with_the_steps(depth: int) -> None:
     steps, errors = (32, 100, 316, 1000), []
     for seed in range(2):
-        params, x, y = settled(seed, depth, quantum=2.0, batch=16)
+        params, x, y = settled(seed, depth, reset_amount=2.0, batch=16)
         cells = {str(layer): Cell(2.0, fraction=0.5) for layer in range(1, depth + 1)}
         run = partial(loop, depth=depth), params, x.expand(25, -1, -1), y, CE
         expected = rate.gradients(*run, "output", cells)
@@ -112,7 +112,7 @@ def test_the_error_to_the_dense_solution_falls_with_the_steps(depth: int) -> Non
 
 
 def test_a_saturated_second_phase_stays_wrong() -> None:
-    params, x, y = settled(31, quantum=2.0)
+    params, x, y = settled(31, reset_amount=2.0)
     cells = dict.fromkeys("12", Cell(2.0, fraction=0.5))
     run = loop, params, x.expand(25, -1, -1), y, CE
     expected = rate.gradients(*run, "output", cells)

@@ -154,7 +154,7 @@ def test_parameters_that_a_rule_does_not_see_are_named_once() -> None:
     list(OTTT().updates(sw.Network(module, known=["2.kernel"]), x, y, CE))
     gradients(BPTT(), module, x, y)  # sees everything
     rows = sw.certify(net, OTTT(), x, y, CE).rows
-    assert [row.seam for row in rows if row.site == "2.kernel"] == [False]
+    assert [row.is_layer for row in rows if row.site == "2.kernel"] == [False]
 
 
 def test_a_stated_cost_adds_up() -> None:

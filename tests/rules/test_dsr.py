@@ -45,8 +45,8 @@ class Thresholds(AtRates):
     def lif(self, name: str, current: Tensor, tau: float, hard: bool = False, attached: bool = False) -> Tensor:
         rates, layer = super().lif(name, current, tau), self.layers[name]
         threshold = self.params[f"{self.owners.get(name, name)}.threshold"]
-        above = layer.cell.gain * layer.input > layer.cell.quantum
-        step = self.factor * layer.cell.amplitude / layer.cell.quantum * (threshold - threshold.detach())
+        above = layer.cell.gain * layer.input > layer.cell.reset_amount
+        step = self.factor * layer.cell.amplitude / layer.cell.reset_amount * (threshold - threshold.detach())
         self.now[name] = rates + above * step
         return self.now[name]
 

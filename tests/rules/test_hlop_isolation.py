@@ -10,7 +10,7 @@ from spikewright.errors import InputError
 from spikewright.network import Network
 from spikewright.rules import BPTT, DSR, HLOP, OTTT, SLTT, Batch, Rule
 from spikewright.rules._weight_hooks import WeightHooks
-from spikewright.rules.continual.subspaces.watch import Watch
+from spikewright.rules.continual.subspaces.input_recorder import InputRecorder
 from tests.nets import sample
 from tests.oracles.machine import Params
 from tests.rules.support import CE, assert_identical, collected
@@ -125,14 +125,14 @@ def test_a_watch_sees_nothing_without_gradients(rule: Rule) -> None:
     around = settled(module, x, y, OTTT())
     weights = {n: module.get_submodule(n).weight for n in around.subspaces.by_name()}
     owners = {name: name for name in weights}
-    watch = Watch(around.subspaces.by_name(), weights, owners, "mean", "inputs", 6, whole=False)  # type: ignore[arg-type]
+    watch = InputRecorder(around.subspaces.by_name(), weights, owners, "mean", "inputs", 6, whole=False)  # type: ignore[arg-type]
     batch = Batch(Network(module), x, y, CE, around=watch)
     own = WeightHooks(rule.on_weight, batch.wiring) if isinstance(rule, OTTT) else None
     with torch.no_grad():
         output = batch.start(own).advance(x)
-    assert torch.equal(output, Network(module)(x)) and watch.arrived() == {} and not watch.by_inputs
+    assert torch.equal(output, Network(module)(x)) and watch.arrived() == {} and not watch.projected_inputs
     batch.start(own).advance(x)
-    assert watch.arrived().keys() == weights.keys() == watch.by_inputs
+    assert watch.arrived().keys() == weights.keys() == watch.projected_inputs
     assert watch.arrived() == {}  # they are given out once
 
 
@@ -142,7 +142,7 @@ def test_steps_without_a_graph_teach_nothing(k: int) -> None:
     for other in (0.0, 1.0):
         module, (x, y) = net("mlp"), sample("mlp", 0)
         rule = SLTT(k=k)
-        drawn_steps = [t for s in deepcopy(rule).segments(len(x), 1) if s.learn for t in range(s.start, s.stop)]
+        drawn_steps = [t for s in deepcopy(rule).chunks(len(x), 1) if s.learn for t in range(s.start, s.stop)]
         assert len(drawn_steps) == k
         x[max(drawn_steps) + 1 :] += other  # what comes after the last of them
         around = HLOP(rule, rows=0.3, rate=0.3)

@@ -83,10 +83,10 @@ def ring(
     seed: int = 2,
     batch: int = 16,
     neuron: Callable[[], Neuron] = WITHOUT_LEAK,
-    quantum: float = 2.0,
+    reset_amount: float = 2.0,
 ) -> tuple[nn.Module, Params, Tensor, Tensor]:
     """A chain whose last layer feeds back to the first: module, parameters, 25 equal steps of input, classes."""
-    params, x, y = settled(seed, depth, quantum, batch)
+    params, x, y = settled(seed, depth, reset_amount, batch)
     return load(chained(depth, {"back": (depth, 1)}, neuron), params), params, x.expand(25, *x.shape), y
 
 
@@ -357,12 +357,12 @@ def test_memory_depends_on_neither_number_of_steps() -> None:
 
 def test_a_rest_below_zero_removes_the_bias_of_the_rates() -> None:
     bias = {}
-    for rest, quantum in ((-1.0, 2.0), (0.0, 1.0)):
+    for rest, reset_amount in ((-1.0, 2.0), (0.0, 1.0)):
         found = []
         for seed in range(10):
-            module, params, x, _ = ring(3, seed, 48, partial(IF, rest=rest), quantum)
+            module, params, x, _ = ring(3, seed, 48, partial(IF, rest=rest), reset_amount)
             rates, _ = recorded(module, x[:1].expand(30, -1, -1), 3)
-            program, cells = partial(chain, depth=3, backs={"back": (3, 1)}), dict.fromkeys("123", Cell(quantum))
+            program, cells = partial(chain, depth=3, backs={"back": (3, 1)}), dict.fromkeys("123", Cell(reset_amount))
             settles = equilibrium(program, params, x[0], cells)[1].now
             found.append(torch.stack([(rates[key].output - settles[key]).mean() for key in "123"]))
         bias[rest] = 30 * torch.stack(found).mean(0)

@@ -30,10 +30,10 @@ def weight(leak: float, steps: int) -> float:
 @pytest.mark.parametrize("threshold", [0.5, 2.0])
 @pytest.mark.parametrize("loss_scale", [1.0, 3.0])
 def test_a_constant_error_is_rounded_to_a_count(threshold: float, loss_scale: float) -> None:
-    quantum = 2 * threshold
-    mean, report = layer(quantum * DRIVES.view(4, 6), Spiking(30, threshold, loss_scale))
+    reset_amount = 2 * threshold
+    mean, report = layer(reset_amount * DRIVES.view(4, 6), Spiking(30, threshold, loss_scale))
     counts = (30 * DRIVES).round().clamp(-30, 30)
-    torch.testing.assert_close(30 * mean / quantum, counts.view(4, 6), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(30 * mean / reset_amount, counts.view(4, 6), rtol=1e-12, atol=1e-12)
     assert report.iterations == 30 and math.isnan(report.residual)
     assert report.rates == {"1": pytest.approx(counts.abs().mean().item() / 30)}
 
@@ -62,7 +62,7 @@ def test_saturation_is_counted_and_said() -> None:
     solver.saturation = 0.16
     report = layer(DRIVES.view(1, 24), solver)[1]
     assert not report.converged and report.saturated == pytest.approx(4 / 24)
-    assert report.reason.startswith("16.7% of the couples at '1' are saturated: they are driven by more than the 1 ")
+    assert report.reason.startswith("16.7% of the pairs at '1' are saturated: they are driven by more than the 1 ")
     assert "Lower loss_scale (1), or restrict the feedback" in report.reason
 
 
@@ -71,7 +71,7 @@ def test_the_layer_that_is_worst_is_named() -> None:
     drives = torch.tensor([[0.5, 0.5, 0.5, 3.0], [0.5, 3.0, -3.0, 3.0], [0.5, 0.5, 3.0, 3.0]])
     value = torch.stack([(drive * cell.leaf).sum() for drive, cell in zip(drives, cells)]).sum()
     report = Spiking(20).loss(value, Adjoint(cells, [], False))[1]
-    assert report.saturated == 0.75 and "75.0% of the couples at '1'" in report.reason
+    assert report.saturated == 0.75 and "75.0% of the pairs at '1'" in report.reason
     assert report.rates == {"0": (0.5 * 3 + 1) / 4, "1": (0.5 + 3) / 4, "2": (0.5 * 2 + 2) / 4}
 
 
@@ -112,7 +112,7 @@ def test_every_couple_has_the_leak_of_its_neuron() -> None:
 
 
 def chained(depth: int, steps: int, feedback: bool) -> list[Tensor]:
-    """The means of a chain of single couples, taught at the top by one quantum at every step."""
+    """The means of a chain of single couples, taught at the top by one reset_amount at every step."""
     leaves = [torch.zeros(1, 1, requires_grad=True) for _ in range(depth)]
     end = torch.zeros(1, 1, requires_grad=True)
     roots = [torch.zeros(1, 1, requires_grad=True) for _ in range(depth)]
@@ -123,7 +123,7 @@ def chained(depth: int, steps: int, feedback: bool) -> list[Tensor]:
 
 
 def test_errors_pass_all_layers_in_one_step_and_feedback_in_the_next() -> None:
-    """The feedback of a quantum cancels the quantum that is taught in the next step, but not in the same."""
+    """The feedback of a reset amount cancels the reset amount that is taught in the next step, but not in the same."""
     for depth in (1, 3):
         assert [mean.item() for mean in chained(depth, 4, False)] == [1] * depth
         for steps, expected in ((1, 1.0), (2, 0.5), (3, 2 / 3), (4, 0.5), (100, 0.5)):

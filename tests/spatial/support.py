@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from spikewright.network import Network
 from spikewright.rules import OnlineRule
 from spikewright.spatial import Local, Spatial
-from spikewright.spatial._base import Lesson, Reach, Target
+from spikewright.spatial._base import ChunkSample, TargetError, TargetSpec
 from spikewright.spatial.direct import Direct
 from tests.nets import NETS, sample
 from tests.oracles.compare import case
@@ -28,7 +28,7 @@ def on_paper(way: Way, components: int, **neurons: int) -> Way:
     """The way, ready for layers of so many neurons, all taught by an output of so many components."""
     real = Network(NETS["mlp"](0)).wiring(sample("mlp", 0)[0])
     wiring = replace(real, shapes={site: (number,) for site, number in neurons.items()}, output=(components,))
-    way.prepare(wiring, torch.empty(0), {"output": Reach(components, frozenset(neurons))})
+    way.prepare(wiring, torch.empty(0), {"output": TargetSpec(components, frozenset(neurons))})
     return way
 
 
@@ -41,11 +41,11 @@ def drawn(way: Spatial, steps: int, batch: int, neurons: int, site: str = "h") -
     return pairs.flatten(0, 1) / noise.alpha
 
 
-def lesson(way: Spatial, output: Tensor, error: Tensor, terms: Tensor | None = None, **noise: Tensor) -> Lesson:
+def chunk(way: Spatial, output: Tensor, error: Tensor, terms: Tensor | None = None, **noise: Tensor) -> ChunkSample:
     """What silent layers learn from, given noise of unit size; everything is `[time, batch, *]`."""
     size = 1.0 if way.noise is None else way.noise.alpha
-    return Lesson(
-        targets={"output": Target(output, error, frozenset(noise))},
+    return ChunkSample(
+        targets={"output": TargetError(output, error, frozenset(noise))},
         activity={site: torch.zeros_like(z) for site, z in noise.items()},
         noise={site: size * z for site, z in noise.items()},
         scale=torch.ones(()),
@@ -59,14 +59,14 @@ def learned(way: Direct, output: Tensor, **noise: Tensor) -> dict[str, Tensor]:
     assert output.shape[1] >= components
     error = torch.zeros_like(output)
     error[:, range(components), range(components)] = 1
-    found = way.signals(lesson(way, output, error, **noise))
+    found = way.signals(chunk(way, output, error, **noise))
     return {site: signal[:, :components].transpose(1, 2) for site, signal in found.items()}
 
 
-def watched(way: Spatial, monkeypatch: pytest.MonkeyPatch) -> list[Lesson]:
+def watched(way: Spatial, monkeypatch: pytest.MonkeyPatch) -> list[ChunkSample]:
     """The lessons that a way is going to be given."""
     seen, signals = [], way.signals
-    monkeypatch.setattr(way, "signals", lambda lesson: (seen.append(lesson), signals(lesson))[1])
+    monkeypatch.setattr(way, "signals", lambda chunk: (seen.append(chunk), signals(chunk))[1])
     return seen
 
 

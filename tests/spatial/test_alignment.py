@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spikewright.spatial import DFA, OPZO, ZO, Spatial
-from spikewright.spatial._noise import Law
-from tests.spatial.support import drawn, lesson, on_paper
+from spikewright.spatial._noise import Distribution
+from tests.spatial.support import chunk, drawn, on_paper
 
 NEURONS, COMPONENTS, BATCH, ALPHA = 40, 5, 16, 0.2
 J = torch.randn(COMPONENTS, NEURONS, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
@@ -20,7 +20,7 @@ def cosine(way: Spatial, steps: int) -> Tensor:
     on_paper(way, COMPONENTS, h=NEURONS)
     z = drawn(OPZO(), steps, BATCH, NEURONS)
     output, error = ALPHA * z @ J.T, torch.randn(steps, BATCH, COMPONENTS)
-    found = way.signals(lesson(way, output, error, h=z))["h"]
+    found = way.signals(chunk(way, output, error, h=z))["h"]
     return F.cosine_similarity(found[-1], error[-1] @ J, dim=1)
 
 
@@ -48,13 +48,13 @@ def squared(z: Tensor, jacobian: Tensor, off: Tensor) -> tuple[Tensor, Tensor]:
     return error.square().sum(2) / 2, error
 
 
-@pytest.mark.parametrize("law", get_args(Law))
-def test_the_zeroth_order_is_the_true_error_on_average(law: Law) -> None:
+@pytest.mark.parametrize("distribution", get_args(Distribution))
+def test_the_zeroth_order_is_the_true_error_on_average(distribution: Distribution) -> None:
     samples, jacobian, off = 40_000, J[:, :6], torch.tensor([1.0, -2.0, 0.5, 0.0, 1.5])
-    way = ZO(ALPHA, law=law)
+    way = ZO(ALPHA, distribution=distribution)
     z = drawn(way, 2, samples // 2, 6)
     terms, error = squared(z, jacobian, off)
-    found = way.signals(lesson(way, error, error, terms, h=z))["h"].flatten(0, 1)
+    found = way.signals(chunk(way, error, error, terms, h=z))["h"].flatten(0, 1)
     deviations = (found.mean(0) - off @ jacobian) / (found.std(0) / samples**0.5)
     assert 0.1 < float(deviations.square().mean()) < 2.5, deviations
 
@@ -66,7 +66,7 @@ def test_the_zeroth_order_falls_behind_as_layers_grow() -> None:
         way = on_paper(OPZO(0.99, ALPHA), COMPONENTS, h=neurons)
         z = drawn(way, steps, batch, neurons)
         terms, error = squared(z, jacobian, torch.full((COMPONENTS,), 0.2))
-        taught = lesson(way, error, error, terms, h=z)
+        taught = chunk(way, error, error, terms, h=z)
         variances = [w.signals(taught)["h"][200:].mean(1).var(0).mean() for w in (ZO(ALPHA), way)]
         ratios.append(float(variances[0] / variances[1]))
     assert ratios[0] > 2

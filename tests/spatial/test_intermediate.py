@@ -70,11 +70,11 @@ def test_noise_teaches_how_the_intermediate_readout_depends_on_what_is_in_front(
     rule.chunk = 6
     seen = watched(way, monkeypatch)
     gradients(rule, module, x, y)
-    (lesson,) = seen
-    vector = lesson.targets["3"].vector
-    torch.testing.assert_close(vector, local.readouts["3"](lesson.activity["3"]).detach())
+    (chunk,) = seen
+    vector = chunk.targets["3"].vector
+    torch.testing.assert_close(vector, local.readouts["3"](chunk.activity["3"]).detach())
     matrix, mean = torch.zeros(12, 4), torch.zeros(4)
-    for z, said in zip(lesson.noise["1"], vector):
+    for z, said in zip(chunk.noise["1"], vector):
         matrix = momentum * matrix + (1 - momentum) * z.T @ (said - mean) / (len(y) * alpha**2)  # noise is alpha z
         mean = 0.99 * mean + 0.01 * said.mean(0)
     torch.testing.assert_close(way.matrices["3 1"], matrix)

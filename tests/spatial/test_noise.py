@@ -6,22 +6,22 @@ from torch import Tensor
 
 from spikewright.rules import OTTT
 from spikewright.spatial import OPZO, ZO
-from spikewright.spatial._noise import Law, Noise, Position
+from spikewright.spatial._noise import Distribution, Noise, Position
 from tests.nets import NETS, sample
 from tests.rules.support import learn
 from tests.spatial.support import watched
 
-LAWS: tuple[Law, ...] = ("gaussian", "rademacher", "sphere")
+DISTRIBUTIONS: tuple[Distribution, ...] = ("gaussian", "rademacher", "sphere")
 LIKE = torch.zeros(3, 4, 5, dtype=torch.float64)
 
 
-def made(law: Law = "gaussian", antithetic: bool = False, seed: int = 0, alpha: float = 1.0) -> Noise:
-    return Noise(alpha, law, "post", antithetic, seed)
+def made(distribution: Distribution = "gaussian", antithetic: bool = False, seed: int = 0, alpha: float = 1.0) -> Noise:
+    return Noise(alpha, distribution, "post", antithetic, seed)
 
 
-@pytest.mark.parametrize("law", LAWS)
-def test_every_law_has_mean_0_variance_1_and_independent_entries(law: Law) -> None:
-    z = made(law).draw(torch.empty(40_000, 2, 3), "site", 1, 0).flatten(1)
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_every_law_has_mean_0_variance_1_and_independent_entries(distribution: Distribution) -> None:
+    z = made(distribution).draw(torch.empty(40_000, 2, 3), "site", 1, 0).flatten(1)
     assert z.shape == (40_000, 6)
     covariance = z.T @ z / len(z)
     torch.testing.assert_close(z.mean(0), torch.zeros(6), rtol=0, atol=4 / len(z) ** 0.5)
@@ -29,56 +29,60 @@ def test_every_law_has_mean_0_variance_1_and_independent_entries(law: Law) -> No
 
 
 def test_laws_are_what_they_are_called() -> None:
-    gaussian, rademacher, sphere = (made(law).draw(torch.empty(5000, 2, 3), "site", 1, 0) for law in LAWS)
+    gaussian, rademacher, sphere = (
+        made(distribution).draw(torch.empty(5000, 2, 3), "site", 1, 0) for distribution in DISTRIBUTIONS
+    )
     assert float(gaussian.pow(4).mean()) == pytest.approx(3, rel=0.05)
     assert set(rademacher.unique().tolist()) == {-1.0, 1.0}
     torch.testing.assert_close(sphere.flatten(1).square().sum(1), torch.full((5000,), 6.0))
     assert float(sphere.pow(4).mean()) == pytest.approx(3 * 6 / 8, rel=0.05)
 
 
-@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 @pytest.mark.parametrize("step", [0, 1])
-def test_noise_comes_in_its_size(law: Law, step: int) -> None:
-    one, less = (made(law, step == 1, alpha=alpha).draw(LIKE, "site", 1, step) for alpha in (1.0, 0.2))
+def test_noise_comes_in_its_size(distribution: Distribution, step: int) -> None:
+    one, less = (made(distribution, step == 1, alpha=alpha).draw(LIKE, "site", 1, step) for alpha in (1.0, 0.2))
     torch.testing.assert_close(less, 0.2 * one)
 
 
-@pytest.mark.parametrize("law", LAWS)
-def test_a_draw_depends_on_its_key_and_on_nothing_else(law: Law, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = made(law).draw(LIKE, "a.0", 1, 2)
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_a_draw_depends_on_its_key_and_on_nothing_else(
+    distribution: Distribution, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = made(distribution).draw(LIKE, "a.0", 1, 2)
     before = torch.get_rng_state()
-    made(law).draw(LIKE, "b", 7, 5)
+    made(distribution).draw(LIKE, "b", 7, 5)
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(99)
-    assert torch.equal(made(law).draw(LIKE + 1, "a.0", 1, 2), first)
+    assert torch.equal(made(distribution).draw(LIKE + 1, "a.0", 1, 2), first)
     others = [
-        made(law).draw(LIKE, "a.1", 1, 2),
-        made(law).draw(LIKE, "a.0", 2, 2),
-        made(law).draw(LIKE, "a.0", 2, 1),
-        made(law).draw(LIKE, "a.0", 1, 3),
-        made(law, seed=1).draw(LIKE, "a.0", 1, 2),
+        made(distribution).draw(LIKE, "a.1", 1, 2),
+        made(distribution).draw(LIKE, "a.0", 2, 2),
+        made(distribution).draw(LIKE, "a.0", 2, 1),
+        made(distribution).draw(LIKE, "a.0", 1, 3),
+        made(distribution, seed=1).draw(LIKE, "a.0", 1, 2),
     ]
     monkeypatch.setattr("spikewright.spatial._noise._rank", lambda: 1)
-    others.append(made(law).draw(LIKE, "a.0", 1, 2))
+    others.append(made(distribution).draw(LIKE, "a.0", 1, 2))
     drawn = [first, *others]
     assert not any(torch.equal(a, b) for k, a in enumerate(drawn) for b in drawn[:k])
 
 
-@pytest.mark.parametrize("law", LAWS)
-def test_the_second_step_of_a_pair_has_the_noise_of_the_first_with_the_other_sign(law: Law) -> None:
-    noise = made(law, antithetic=True)
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_the_second_step_of_a_pair_has_the_noise_of_the_first_with_the_other_sign(distribution: Distribution) -> None:
+    noise = made(distribution, antithetic=True)
     z = [noise.draw(LIKE, "site", 1, step) for step in range(5)]
     assert torch.equal(z[1], -z[0]) and torch.equal(z[3], -z[2])
-    apart = [made(law).draw(LIKE, "site", 1, step) for step in range(2)]
+    apart = [made(distribution).draw(LIKE, "site", 1, step) for step in range(2)]
     for one, other in ((z[2], z[1]), (z[4], z[3]), (z[2], z[0]), (z[4], z[0]), (apart[0], apart[1])):
         assert not torch.equal(one, other) and not torch.equal(one, -other)
 
 
 @pytest.mark.parametrize("dtype, expected", [(torch.bfloat16, torch.float32), (torch.float16, torch.float32)])
-@pytest.mark.parametrize("law", LAWS)
-def test_noise_has_32_bits_or_more(law: Law, dtype: torch.dtype, expected: torch.dtype) -> None:
-    assert made(law).draw(LIKE.to(dtype), "site", 1, 0).dtype == expected
-    assert made(law).draw(LIKE, "site", 1, 0).dtype == torch.float64
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_noise_has_32_bits_or_more(distribution: Distribution, dtype: torch.dtype, expected: torch.dtype) -> None:
+    assert made(distribution).draw(LIKE.to(dtype), "site", 1, 0).dtype == expected
+    assert made(distribution).draw(LIKE, "site", 1, 0).dtype == torch.float64
 
 
 def lessons(way: OPZO | ZO, monkeypatch: pytest.MonkeyPatch, times: int = 1) -> list[dict[str, Tensor]]:
@@ -86,7 +90,7 @@ def lessons(way: OPZO | ZO, monkeypatch: pytest.MonkeyPatch, times: int = 1) -> 
     seen = watched(way, monkeypatch)
     for _ in range(times):
         learn(OTTT(spatial=way, chunk=6), NETS["deep"](0), *sample("deep", 0))
-    return [lesson.noise for lesson in seen]
+    return [chunk.noise for chunk in seen]
 
 
 @pytest.mark.parametrize("position", ["post", "pre"])
@@ -102,10 +106,10 @@ def test_every_layer_and_every_sequence_has_noise_of_its_own(
     assert not torch.equal(first["1"][0, 0], first["1"][0, 1])
 
 
-@pytest.mark.parametrize("law", LAWS)
-def test_learning_leaves_the_random_state_of_torch_alone(law: Law) -> None:
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_learning_leaves_the_random_state_of_torch_alone(distribution: Distribution) -> None:
     module = NETS["deep"](0)
     before = torch.get_rng_state()
-    for way in (ZO(law=law), OPZO(law=law, init="dfa")):
+    for way in (ZO(distribution=distribution), OPZO(distribution=distribution, init="dfa")):
         learn(OTTT(spatial=way), module, *sample("deep", 0))
     assert torch.equal(torch.get_rng_state(), before)

@@ -10,16 +10,16 @@ from spikewright.network import Network
 from spikewright.neurons import LIF
 from spikewright.rules import OTTT, SLTT, OnlineRule
 from spikewright.spatial import DFA, OPZO, Spatial
-from spikewright.spatial._base import Lesson
+from spikewright.spatial._base import ChunkSample
 from spikewright.spatial._noise import Position
-from spikewright.spatial.direct import Direct, Moment
+from spikewright.spatial.direct import Direct, StepSample
 from spikewright.surrogate import Sigmoid
 from spikewright.synapses.operations import Operation
 from tests.nets import NETS, sample
 from tests.oracles.compare import assert_agree
 from tests.oracles.machine import surrogate
 from tests.rules.support import gradients
-from tests.spatial.support import drawn, lesson, on_paper
+from tests.spatial.support import chunk, drawn, on_paper
 
 
 class Scale(nn.Module):
@@ -73,10 +73,10 @@ class Exact(Direct):
     def first(self, neurons: int, components: int, generator: torch.Generator) -> Tensor:
         return torch.zeros(neurons, components)
 
-    def signal(self, key: str, moment: Moment) -> Tensor:
+    def signal(self, key: str, moment: StepSample) -> Tensor:
         return moment.error @ self.exact[key][self.step].T
 
-    def taught(self, step: int, lesson: Lesson) -> None:
+    def taught(self, step: int, chunk: ChunkSample) -> None:
         self.step += 1
 
 
@@ -96,7 +96,7 @@ def signals(way: Spatial, z: dict[str, Tensor]) -> list[Tensor]:
     found = []
     for _ in range(2):
         output, error = (torch.randn(8, 3, 4, generator=source) for _ in range(2))
-        found += way.signals(lesson(way, output, error, **z)).values()
+        found += way.signals(chunk(way, output, error, **z)).values()
     return found
 
 

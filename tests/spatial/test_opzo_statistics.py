@@ -9,7 +9,7 @@ from torch import Tensor
 from spikewright.spatial import OPZO
 from tests.spatial.support import drawn, learned, on_paper
 
-LAWS = ("gaussian", "rademacher", "sphere")
+DISTRIBUTIONS = ("gaussian", "rademacher", "sphere")
 NEURONS, COMPONENTS, BATCH, STEPS, ALPHA = 6, 4, 4, 4000, 0.2
 J = torch.randn(COMPONENTS, NEURONS, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 B = torch.tensor([0.5, -1.0, 0.0, 0.3], dtype=torch.float64)
@@ -28,14 +28,14 @@ def estimates(antithetic: bool, others: Tensor | float = 0.0, **options: Any) ->
     return found.unflatten(0, (-1, 2)).mean(1) if antithetic else found
 
 
-def variance(law: str, antithetic: bool) -> Tensor:
+def variance(distribution: str, antithetic: bool) -> Tensor:
     """Of one sample's estimate, `[neuron, component]`: that of the noise, and that of the output as it is anyway."""
     own, norm = J.T.square(), J.square().sum(1)
     spread = {
         "gaussian": norm + own,
         "rademacher": norm - own,
         "sphere": (norm + 2 * own) * NEURONS / (NEURONS + 2) - own,
-    }[law]
+    }[distribution]
     return spread if antithetic else spread + (norm + B.square()) / ALPHA**2
 
 
@@ -46,9 +46,9 @@ def assert_has_mean(found: Tensor, expected: Tensor, deviation: Tensor) -> None:
 
 
 @pytest.mark.parametrize("antithetic", [False, True])
-@pytest.mark.parametrize("law", LAWS)
-def test_the_mean_is_the_transposed_jacobian_and_the_variance_as_computed(law: str, antithetic: bool) -> None:
-    found, expected = estimates(antithetic, law=law), variance(law, antithetic) / BATCH
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_the_mean_is_the_transposed_jacobian_and_the_variance_as_computed(distribution: str, antithetic: bool) -> None:
+    found, expected = estimates(antithetic, distribution=distribution), variance(distribution, antithetic) / BATCH
     assert_has_mean(found, J.T, expected.sqrt())
     ratio = found.var(0) / expected
     assert float(ratio.mean()) == pytest.approx(1, abs=0.03)

@@ -11,7 +11,7 @@ from spikewright.network import Network
 from spikewright.rules import OPZO as PseudoZerothOrder
 from spikewright.rules import OTTT, SLTT, OnlineRule
 from spikewright.spatial import DFA, DKP, OPZO, ZO, Local, Spatial
-from spikewright.spatial._base import Lesson
+from spikewright.spatial._base import ChunkSample
 from tests.nets import NETS, sample
 from tests.oracles.compare import assert_agree
 from tests.oracles.machine import Params
@@ -21,7 +21,7 @@ from tests.spatial.support import watched
 X, Y = sample("mlp", 0)
 
 
-def lesson(rule: OnlineRule, module: nn.Module, monkeypatch: pytest.MonkeyPatch) -> Lesson:
+def chunk(rule: OnlineRule, module: nn.Module, monkeypatch: pytest.MonkeyPatch) -> ChunkSample:
     """What the layers of a network learn from in a sequence that runs as one chunk."""
     seen = watched(rule.spatial, monkeypatch)
     learn(rule, module, X, Y)
@@ -32,7 +32,7 @@ def lesson(rule: OnlineRule, module: nn.Module, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("make", [OPZO, ZO])
 def test_behind_neurons_it_is_added_to_what_they_send(make: type[OPZO | ZO], monkeypatch: pytest.MonkeyPatch) -> None:
     module, alpha = NETS["mlp"](0), 0.3
-    seen = lesson(SLTT(chunk=6, spatial=make(alpha=alpha)), module, monkeypatch)
+    seen = chunk(SLTT(chunk=6, spatial=make(alpha=alpha)), module, monkeypatch)
     assert all(((s == 0) | (s == 1)).all() for s in seen.activity.values())
     noisy = seen.activity["3"] + seen.noise["3"]
     assert float(seen.noise["3"].std()) == pytest.approx(alpha, rel=0.2)
@@ -44,7 +44,7 @@ def test_behind_neurons_it_is_added_to_what_they_send(make: type[OPZO | ZO], mon
 @pytest.mark.parametrize("make", [OPZO, ZO])
 def test_in_front_it_is_added_to_their_current(make: type[OPZO | ZO], monkeypatch: pytest.MonkeyPatch) -> None:
     module, alpha = NETS["mlp"](0), 0.3
-    seen = lesson(SLTT(chunk=6, spatial=make(alpha=alpha, position="pre")), module, monkeypatch)
+    seen = chunk(SLTT(chunk=6, spatial=make(alpha=alpha, position="pre")), module, monkeypatch)
     assert float(seen.noise["1"].std()) == pytest.approx(alpha, rel=0.2)
     rest = torch.zeros(3, 12)
     for x, z, spikes in zip(X, seen.noise["1"], seen.activity["1"]):
@@ -80,7 +80,7 @@ def test_traces_are_those_of_spikes_without_it(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_errors_are_those_of_the_perturbed_output(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = lesson(OTTT(chunk=6, spatial=OPZO(alpha=0.5)), NETS["mlp"](0), monkeypatch)
+    seen = chunk(OTTT(chunk=6, spatial=OPZO(alpha=0.5)), NETS["mlp"](0), monkeypatch)
     output = seen.targets["output"]
     expected = (output.vector.softmax(2) - nn.functional.one_hot(Y, 4)) / (len(X) * len(Y))
     torch.testing.assert_close(output.error, expected, rtol=1e-12, atol=1e-12)

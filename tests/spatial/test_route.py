@@ -63,18 +63,18 @@ def test_matrices_learn_from_what_arrives_there(
     matrix = way.matrices["penultimate 1"].clone()
     seen = watched(way, monkeypatch)
     gradients(OTTT(spatial=way, chunk=6), module, x, y)
-    (lesson,) = seen
-    (target,) = lesson.targets.values()
-    assert target.reaches == lesson.activity.keys() == {"1", "3"}
+    (chunk,) = seen
+    (target,) = chunk.targets.values()
+    assert target.reaches == chunk.activity.keys() == {"1", "3"}
     assert set(target.vector.unique().tolist()) == {0.0, 1.0}  # spikes of neurons that nothing perturbs
     output = module.get_submodule("6")(target.vector)
     expected = (output.softmax(2) - nn.functional.one_hot(y, 4)) / (len(x) * len(y)) @ module.get_submodule("6").weight
     torch.testing.assert_close(target.error, expected.detach(), rtol=1e-12, atol=1e-12)
     for step, (vector, error) in enumerate(zip(target.vector, target.error)):
         if isinstance(way, OPZO):
-            matrix = 0.6 * matrix + 0.4 * lesson.noise["1"][step].T @ vector / (len(y) * 0.4**2)  # noise is 0.4 z
+            matrix = 0.6 * matrix + 0.4 * chunk.noise["1"][step].T @ vector / (len(y) * 0.4**2)  # noise is 0.4 z
         else:
-            matrix = 0.9 * matrix - lesson.activity["1"][step].T @ error
+            matrix = 0.9 * matrix - chunk.activity["1"][step].T @ error
     torch.testing.assert_close(way.matrices["penultimate 1"], matrix)
 
 

@@ -91,7 +91,7 @@ WAYS: dict[str, Callable[[], Spatial]] = {
     "ZO, pre": lambda: ZO(alpha=0.5, position="pre"),
     "OPZO": lambda: OPZO(alpha=0.5, momentum=0.8),
     "OPZO, pre": lambda: OPZO(alpha=0.5, momentum=0.8, position="pre"),
-    "OPZO, sphere": lambda: OPZO(alpha=0.5, momentum=0.8, law="sphere", center_output=True),
+    "OPZO, sphere": lambda: OPZO(alpha=0.5, momentum=0.8, distribution="sphere", center_output=True),
 }
 LOCALS: dict[str, Callable[[], Local | None]] = {"": lambda: None, "local": Local, "local, pool": lambda: Local(0.5, 2)}
 

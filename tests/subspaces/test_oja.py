@@ -37,7 +37,7 @@ def iterated(subspace: Subspace, x: Tensor, updates: int) -> Subspace:
 
 def test_small_batches_find_the_leading_directions_up_to_their_noise() -> None:
     subspace = taught(holding(drawn(0, SIZE), basis(3, SIZE)), updates=600)
-    assert subspace.skew < 6e-3
+    assert subspace.orthogonality_error < 6e-3
     assert distance(subspace.new, [0, 1, 2]) < 0.17
 
 
@@ -46,7 +46,7 @@ def test_all_rows_at_once_find_them_to_rounding() -> None:
     moment = x.T @ x / len(x)
     leading = torch.linalg.eigh(moment).eigenvectors.flip(1).T
     subspace = iterated(holding(drawn(0, SIZE), 0.2 * drawn(3, SIZE)), x, updates=100)
-    assert subspace.skew < 1e-12
+    assert subspace.orthogonality_error < 1e-12
     torch.testing.assert_close(projector(subspace.new), projector(leading[:3]), rtol=0, atol=1e-10)
 
 
@@ -59,14 +59,14 @@ def test_further_rows_find_the_next_directions_beside_settled_ones() -> None:
     taught(subspace, updates=1500)
     assert torch.equal(subspace.old, old)
     assert (subspace.new @ old.T).abs().max() < 6e-3
-    assert subspace.skew < 6e-3 and distance(subspace.new, [3, 4]) < 0.17
+    assert subspace.orthogonality_error < 6e-3 and distance(subspace.new, [3, 4]) < 0.17
 
 
 def test_further_rows_find_them_to_rounding_with_all_rows_at_once() -> None:
     x = activity(500, seed=0)
     leading = torch.linalg.eigh(x.T @ x).eigenvectors.flip(1).T
     subspace = iterated(holding(leading[:3].contiguous(), basis(2, SIZE)), x, updates=150)
-    assert torch.equal(subspace.old, leading[:3]) and subspace.skew < 1e-10
+    assert torch.equal(subspace.old, leading[:3]) and subspace.orthogonality_error < 1e-10
     torch.testing.assert_close(projector(subspace.new), projector(leading[3:5]), rtol=0, atol=1e-10)
 
 

@@ -61,13 +61,13 @@ def test_settled_rows_may_be_made_orthonormal() -> None:
     rows = drawn(4, SIZE)
     subspace = holding(0.9 * basis(2, SIZE, seed=3), rows)
     expected = projector(torch.cat([subspace.old, rows]))
-    assert subspace.skew > 0.1
+    assert subspace.orthogonality_error > 0.1
     subspace.merge(orthonormal=True)
-    assert subspace.skew < 1e-12 and len(subspace.old) == 6
+    assert subspace.orthogonality_error < 1e-12 and len(subspace.old) == 6
     torch.testing.assert_close(subspace.old.T @ subspace.old, expected, rtol=0, atol=1e-12)
     nothing = empty()
     nothing.merge(orthonormal=True)
-    assert nothing.skew == 0 and nothing.old.shape == (0, SIZE)
+    assert nothing.orthogonality_error == 0 and nothing.old.shape == (0, SIZE)
 
 
 def test_rows_may_be_settled_at_once() -> None:
@@ -95,8 +95,8 @@ def test_projection_ends_what_lies_in_orthonormal_rows() -> None:
 def test_skew_is_the_largest_entry_that_is_off() -> None:
     rows = torch.zeros(2, SIZE)
     rows[0, 0], rows[1, :2] = 1.0, torch.tensor([0.25, 1.0])
-    assert holding(rows[:1], rows[1:]).skew == 0.25
-    assert holding(rows[:0], 0.5 * rows[:1]).skew == 0.75
+    assert holding(rows[:1], rows[1:]).orthogonality_error == 0.25
+    assert holding(rows[:0], 0.5 * rows[:1]).orthogonality_error == 0.75
 
 
 @pytest.mark.parametrize("through_file", [False, True])

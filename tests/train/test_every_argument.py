@@ -34,7 +34,7 @@ VALUES: dict[str, Any] = {
     "intermediate": "middle",
     "kernel": 5,
     "lateral_steps": 40,
-    "law": "rademacher",
+    "distribution": "rademacher",
     "layers": [4, "P", 4],
     "leak": 0.25,
     "learn_tau": True,

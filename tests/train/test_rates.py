@@ -25,7 +25,7 @@ def test_says_what_it_could_not_solve(tmp_path: Path) -> None:
     rule = {"name": "spide", "loss_scale": 1000.0}
     result = trained(tmp_path / "run", *FEEDBACK, "train.epochs=1", rule=rule)
     assert result["unsolved_batches"] == 4
-    assert "of the couples at" in result["trouble"] and "Lower loss_scale" in result["trouble"]
+    assert "of the pairs at" in result["trouble"] and "Lower loss_scale" in result["trouble"]
     assert trained(tmp_path / "other", *FEEDBACK, "train.epochs=1", rule="ide")["unsolved_batches"] == 0
 
 

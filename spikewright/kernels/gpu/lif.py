@@ -25,7 +25,7 @@ def lif(
     leaks: Tensor | None,
     leak: float,
     threshold: float,
-    quantum: float,
+    reset_amount: float,
     subtract: bool,
     spikes: Tensor,
     potential: Tensor | None,
@@ -35,7 +35,7 @@ def lif(
 
     The current may be one repeated step.
     """
-    numbers = (bits(leak), bits(threshold), bits(quantum))
+    numbers = (bits(leak), bits(threshold), bits(reset_amount))
     arrays = (current, membrane, leaks, *numbers, spikes, potential, after)
     start(_lif, current, *arrays, SUBTRACT=bool(subtract), REPEATED=is_static(current), REAL=real(after))
 
@@ -50,7 +50,7 @@ def lif_backward(
     leaks: Tensor | None,
     leak: float,
     threshold: float,
-    quantum: float,
+    reset_amount: float,
     subtract: bool,
     detach_reset: bool,
     through_time: bool,
@@ -61,7 +61,7 @@ def lif_backward(
 ) -> None:
     """Fill `grad_current` `[time, ...]` and `grad_membrane` `[...]`, given the potential of every step."""
     assert not again  # RUNS_AGAIN is False
-    numbers = (bits(leak), bits(threshold), bits(quantum), bits(parameter))
+    numbers = (bits(leak), bits(threshold), bits(reset_amount), bits(parameter))
     arrays = (potential, grad_spikes, grad_after, slopes, leaks, *numbers)
     neuron = {"SUBTRACT": bool(subtract), "DETACH_RESET": bool(detach_reset), "THROUGH_TIME": bool(through_time)}
     outputs = (grad_current, grad_membrane)
@@ -73,14 +73,14 @@ def real(state: Tensor) -> tl.dtype:
     return tl.float64 if state.dtype == float64 else tl.float32
 
 
-@triton.jit(do_not_specialize=["leak", "threshold", "quantum", "steps"])
+@triton.jit(do_not_specialize=["leak", "threshold", "reset_amount", "steps"])
 def _lif(
     current,
     membrane,
     leaks,
     leak,
     threshold,
-    quantum,
+    reset_amount,
     spikes,
     potential,
     after,
@@ -94,7 +94,7 @@ def _lif(
     neurons = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = neurons < width
     threshold = number(threshold, REAL)
-    quantum = number(quantum, REAL)
+    reset_amount = number(reset_amount, REAL)
     leak = each(leaks, number(leak, REAL), neurons, inside, REAL, BLOCK)
     v = each(membrane, 0, neurons, inside, REAL, BLOCK)
     for _ in tl.range(steps, num_stages=AHEAD):
@@ -105,7 +105,7 @@ def _lif(
             tl.store(potential + neurons, u, inside)
             potential += width
         if SUBTRACT:
-            v = u - quantum * s
+            v = u - reset_amount * s
         else:
             v = u * (1 - s)
         if not REPEATED:
@@ -114,9 +114,9 @@ def _lif(
     tl.store(after + neurons, v, inside)
 
 
-# `g` is dL/dv[t] on its way back.  dv/du = 1 - quantum ds/du (subtract) or (1 - s) - u ds/du (zero), where ds/du is
-# the slope, or 0 if the reset is detached.
-@triton.jit(do_not_specialize=["leak", "threshold", "quantum", "parameter", "steps"])
+# `g` is dL/dv[t] on its way back.  dv/du = 1 - reset_amount ds/du (subtract) or (1 - s) - u ds/du (zero), where ds/du
+# is the slope, or 0 if the reset is detached.
+@triton.jit(do_not_specialize=["leak", "threshold", "reset_amount", "parameter", "steps"])
 def _lif_backward(
     potential,
     grad_spikes,
@@ -125,7 +125,7 @@ def _lif_backward(
     leaks,
     leak,
     threshold,
-    quantum,
+    reset_amount,
     parameter,
     grad_current,
     grad_membrane,
@@ -141,7 +141,7 @@ def _lif_backward(
     neurons = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = neurons < width
     threshold = number(threshold, REAL)
-    quantum = number(quantum, REAL)
+    reset_amount = number(reset_amount, REAL)
     parameter = number(parameter, REAL)
     leak = each(leaks, number(leak, REAL), neurons, inside, REAL, BLOCK)
     g = each(grad_after, 0, neurons, inside, REAL, BLOCK)
@@ -165,7 +165,7 @@ def _lif_backward(
             if DETACH_RESET:
                 du = g
             else:
-                du = g * (1 - quantum * slope)
+                du = g * (1 - reset_amount * slope)
         else:
             dv = tl.where(u >= threshold, 0.0, 1.0).to(REAL)
             if not DETACH_RESET:

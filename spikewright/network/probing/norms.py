@@ -7,14 +7,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spikewright.dataflow import Bend, Dataflow
-from spikewright.layers.batch_norm import as_it_says
+from spikewright.layers.batch_norm import default_norm
 from spikewright.network.wiring import NORM, module_name
 
 
 def alike(site: str, module: Any, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """Normalise by running statistics, or by none where there are none."""
     if module.running_mean is not None:
-        return as_it_says(site, module, forward, x)
+        return default_norm(site, module, forward, x)
     rows, weight, bias = x.flatten(0, 1), module.weight, module.bias
     mean, variance = rows.new_zeros(rows.shape[1]), rows.new_ones(rows.shape[1])
     return F.batch_norm(rows, mean, variance, weight, bias, False, 0.0, module.eps).unflatten(0, x.shape[:2])

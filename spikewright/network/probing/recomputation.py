@@ -16,8 +16,8 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from spikewright._util.trial import untouched
 from spikewright.errors import NetworkError, SpikewrightError
-from spikewright.network.answering import answered
 from spikewright.network.holding import Turn, exclusively
+from spikewright.network.patched_forwards import run_patched
 from spikewright.network.run import Run
 from spikewright.network.sites import Sites
 from spikewright.network.wiring import Wiring
@@ -36,7 +36,7 @@ class _BothWays(Run):
     def advance(self, x: Tensor) -> Tensor:
         sites = self._sites
         answers = self._interceptions.apart(self._answers(False))
-        return answered(sites.module, sites.identities, answers, partial(self._both_ways, x), everywhere=True)
+        return run_patched(sites.module, sites.identities, answers, partial(self._both_ways, x), everywhere=True)
 
     def _both_ways(self, x: Tensor) -> Tensor:
         output = self._steps(x)

@@ -20,7 +20,7 @@ from spikewright.rules.continual._around import ContinualRule, is_in
 from spikewright.rules.continual._kept import Aside, Subspaces
 from spikewright.rules.continual._protected import owners, protected_weights
 from spikewright.rules.continual.subspaces import Lateral, Rows, Subspace
-from spikewright.rules.continual.subspaces.watch import Form, Observe, Watch
+from spikewright.rules.continual.subspaces.input_recorder import Form, InputRecorder, Observe
 
 
 class ProjectedRule(ContinualRule):
@@ -32,8 +32,8 @@ class ProjectedRule(ContinualRule):
     Args:
         rule: The rule.
         free: Names of modules whose weights are not protected, such as heads that serve one task.
-        observe: See `Watch`.
-        project: See `Watch`.
+        observe: See `InputRecorder`.
+        project: See `InputRecorder`.
         lateral: The neurons that stand for directions.
 
     Raises:
@@ -124,7 +124,7 @@ class ProjectedRule(ContinualRule):
         modules = self.owners(sites)
         kept = {name: sites.synapses[name].weight for name in dict.fromkeys(modules.values())}
         weights = {name: w for name, w in kept.items() if isinstance(w, nn.Parameter) and w.requires_grad}
-        watch = Watch(
+        recorder = InputRecorder(
             self.subspaces.by_name(),
             weights,
             modules,
@@ -135,9 +135,9 @@ class ProjectedRule(ContinualRule):
         )
         grads = Aside(weights, self.subspaces)
         try:
-            for update in self.rule.learn(replace(batch, around=watch)):
-                grads.bring_back(watch.by_inputs)
-                self.learn_rows(watch.arrived())
+            for update in self.rule.learn(replace(batch, around=recorder)):
+                grads.bring_back(recorder.projected_inputs)
+                self.learn_rows(recorder.arrived())
                 yield update
                 grads = Aside(weights, self.subspaces)
         finally:

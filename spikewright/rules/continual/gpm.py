@@ -14,7 +14,7 @@ from spikewright.network.wiring import module_name
 from spikewright.rules._base import Rule
 from spikewright.rules.continual._projected import ProjectedRule
 from spikewright.rules.continual.subspaces import Rows
-from spikewright.rules.continual.subspaces.watch import Form
+from spikewright.rules.continual.subspaces.input_recorder import Form
 from spikewright.synapses.operations import Operation
 
 

@@ -13,7 +13,7 @@ from spikewright.network import Network
 from spikewright.rules._base import Rule
 from spikewright.rules.continual._projected import ProjectedRule
 from spikewright.rules.continual.subspaces import Hebbian, Lateral, Rows, Subspace
-from spikewright.rules.continual.subspaces.watch import Form, Observe
+from spikewright.rules.continual.subspaces.input_recorder import Form, Observe
 
 Growth = float | Sequence[int]
 """Rows per task: a share of the inputs, a number, or a number for every task, of which the last holds from there on."""

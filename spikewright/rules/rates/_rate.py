@@ -20,12 +20,12 @@ from spikewright.network.wiring import NORM, Wiring
 from spikewright.neurons import Neuron
 from spikewright.rules._base import Rule, Update
 from spikewright.rules._batch import Batch
-from spikewright.rules._chunk import Chunk, steps_at_once
+from spikewright.rules._chunk_size import Chunk, steps_at_once
 from spikewright.rules._cost import Cost, Done
-from spikewright.rules._rate_checks import check_curves, check_neurons, check_parts, clips_drive, leak_at_input
+from spikewright.rules._rate_checks import check_curves, check_neurons, check_parts, clips_rate, leak_at_input
 from spikewright.rules._traits import Traits
 from spikewright.rules.rates.graph import RateGraph
-from spikewright.rules.rates.norms import NORMS, Again, Joint, NormName, RateNorm
+from spikewright.rules.rates.norms import NORMS, Joint, NormName, RateNorm, SecondPass
 from spikewright.solvers import Adjoint, Report
 from spikewright.temporal import is_static
 
@@ -95,10 +95,10 @@ class RateRule(Rule):
         assert rate_map is not None  # see `check`
         if self.mask == "input":
             return rate_map(rate)
-        share = (recorded.output / neuron.spike).detach()
+        share = (recorded.output / neuron.spike_amplitude).detach()
         some = (share > 0) & (share < 1 - 8 * torch.finfo(share.dtype).eps)  # a weighted mean of ones is rounded
-        inside = neuron.spike * neuron.drive(rate) if clips_drive(neuron) else rate_map(rate)
-        return torch.where(some, inside, neuron.spike * share)
+        inside = neuron.spike_amplitude * neuron.normalised_rate(rate) if clips_rate(neuron) else rate_map(rate)
+        return torch.where(some, inside, neuron.spike_amplitude * share)
 
     @abstractmethod
     def adjoint_loss(self, value: Tensor, adjoint: Adjoint) -> tuple[Tensor, Report | None]:
@@ -145,7 +145,7 @@ class RateRule(Rule):
         if isinstance(norm, Joint) and norm.in_time:
             norm.stacked.between.clear()
             grads = {site: c.grad for site, c in norm.in_time.items() if c.grad is not None}
-            self._once_more(batch, rates, Again(grads, norm.stacked.in_front).simulate)
+            self._once_more(batch, rates, SecondPass(grads, norm.stacked.in_front).simulate)
         yield Update(value.detach(), outputs, run.state, run, report)
 
     @torch.enable_grad()

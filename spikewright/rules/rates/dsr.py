@@ -10,8 +10,8 @@ from spikewright.network.rates import Rate, sum_of_weights
 from spikewright.network.sites import Sites
 from spikewright.network.wiring import Wiring
 from spikewright.neurons import Neuron
-from spikewright.rules._chunk import Chunk
-from spikewright.rules._rate_checks import clips_drive
+from spikewright.rules._chunk_size import Chunk
+from spikewright.rules._rate_checks import clips_rate
 from spikewright.rules.rates._rate import RateRule
 from spikewright.rules.rates.norms import NormName
 from spikewright.solvers import Adjoint, Report
@@ -68,8 +68,8 @@ class DSR(RateRule):
         if not self.reference or leak == 1:
             return super().rate_map(wiring, site, neuron, recorded, rate)
         assert isinstance(leak, float)  # see `check`
-        share = neuron.drive(rate) * (-math.log(leak) / (1 - leak))
-        y = neuron.spike * torch.where((share > 0) & (share < 1), share, (share > 1).to(share))
+        share = neuron.normalised_rate(rate) * (-math.log(leak) / (1 - leak))
+        y = neuron.spike_amplitude * torch.where((share > 0) & (share < 1), share, (share > 1).to(share))
         if wiring.is_sender(site):
             return y
         steps = recorded.steps
@@ -84,7 +84,7 @@ class DSR(RateRule):
             )
         for site, neuron in wiring.neurons.items():
             decay = neuron.dynamics.decay
-            if self.reference and not clips_drive(neuron):
+            if self.reference and not clips_rate(neuron):
                 raise IncompatibleRule(
                     f"DSR(reference=True) has a slope of its own for neurons that clip their drive, but '{site}' "
                     f"({type(neuron).__name__}) declares another rate map. Use reference=False."

@@ -13,8 +13,8 @@ from spikewright.layers.calls import DropoutCall, NormCall
 from spikewright.layers.dropout import scan_shared
 from spikewright.layers.feedback import Feedback
 from spikewright.layers.own_forward import has_own_forward, intercept_dropout, intercept_norm
-from spikewright.network.answering import Calls, Weights, answered
 from spikewright.network.hooks import Hooks
+from spikewright.network.patched_forwards import CallCounter, Weights, run_patched
 from spikewright.network.rates import Rate, Rates
 from spikewright.network.sites import Sites
 from spikewright.neurons import Neuron
@@ -56,7 +56,7 @@ class RateGraph:
         self._sites, self._rates, self._hooks = sites, rates, hooks
         self._emit, self._norm, self._cuts_layers = emit, norm, cuts_layers
         self._normed = False
-        self._calls = Calls()
+        self._calls = CallCounter()
         self._interceptions = Interceptions()
         self._cells: list[Cell] = []
         self._arrived: dict[str, Tensor] = {}
@@ -73,7 +73,7 @@ class RateGraph:
         """
         sites = self._sites
         answers = self._interceptions.apart(self._answers())
-        output: Tensor = answered(sites.module, sites.identities, answers, partial(sites.module, x.clone()))
+        output: Tensor = run_patched(sites.module, sites.identities, answers, partial(sites.module, x.clone()))
         edges = [Edge(name, leaf, self._emitted[name]) for name, leaf in self._arrived.items()]
         if self._normed:
             return output, Adjoint(self._cells, edges, self._norm.couples, len(x))

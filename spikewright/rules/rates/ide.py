@@ -8,7 +8,7 @@ from spikewright.errors import NotConverged
 from spikewright.metrics.operations import Operations
 from spikewright.network.sites import Sites
 from spikewright.network.wiring import Wiring
-from spikewright.rules._chunk import Chunk
+from spikewright.rules._chunk_size import Chunk
 from spikewright.rules._cost import Cost, Done
 from spikewright.rules._rate_checks import check_feedback
 from spikewright.rules.rates._rate import Mask, RateRule

@@ -84,7 +84,7 @@ class Joint(RateNorm):
     Their variance is that of the mean currents plus the mean :math:`c` of the variances in time.  The second part is
     recorded here.  At rates it is a leaf, or a function of the variances of joint norms in front, where there are some
     with no neurons in between (`stacked_norms`).  Its gradient at the weights between the last neurons and the norm
-    needs the steps once more, see `Again`.  All of it is exact without leak.
+    needs the steps once more, see `SecondPass`.  All of it is exact without leak.
     """
 
     couples: ClassVar[bool] = True
@@ -113,7 +113,7 @@ class Joint(RateNorm):
         return y
 
 
-class Again:
+class SecondPass:
     """The joint norm in a second simulation, with a graph from one neuron layer to the next and no further.
 
     Each norm differentiates the part of its variance that is in time as soon as it is known: the gradient of the loss

@@ -21,7 +21,7 @@ class Rows:
     def __init__(self, size: int, whole: bool = False) -> None:
         self._size, self._whole = size, whole
         self._kept: list[Tensor] = []
-        self._rests: list[Tensor] = []
+        self._projected: list[Tensor] = []
         self._moment: Tensor | None = None
         self.count = 0
 
@@ -44,7 +44,7 @@ class Rows:
             rows = rows * times**0.5  # a copy: whoever gave them may write to them
         self._kept.append(rows.detach())
         if rest is not None:
-            self._rests.append(rest)
+            self._projected.append(rest)
         if not self._whole and sum(map(len, self._kept)) > 2 * self._size:
             self._sum_up()
 
@@ -58,7 +58,7 @@ class Rows:
     @property
     def rest(self) -> Tensor | None:
         """What old rows leave of those in `kept`, row by row; `None` if that is not known of all."""
-        return _joined(self._rests) if 0 < len(self._kept) == len(self._rests) else None
+        return _joined(self._projected) if 0 < len(self._kept) == len(self._projected) else None
 
     @property
     def moment(self) -> Tensor:
@@ -70,7 +70,7 @@ class Rows:
 
     def _sum_up(self) -> None:
         rows = _joined(self._kept)
-        self._kept, self._rests = [], []
+        self._kept, self._projected = [], []
         if self._moment is None:
             self._moment = rows.T @ rows
         else:

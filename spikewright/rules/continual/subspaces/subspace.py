@@ -90,7 +90,7 @@ class Subspace(nn.Module):
         return self._made[2]
 
     @property
-    def skew(self) -> float:
+    def orthogonality_error(self) -> float:
         r"""Largest entry of :math:`|H H^\top - 1|`, over all rows: 0 where the projection is one."""
         rows = torch.cat([self.old, self.new]).double()
         gram = rows @ rows.T

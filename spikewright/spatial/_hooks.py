@@ -16,7 +16,7 @@ from spikewright.network.hooks import Hooks
 from spikewright.network.run import Run
 from spikewright.network.wiring import Wiring
 from spikewright.spatial import _dual as dual
-from spikewright.spatial._base import Lesson, Reach, Spatial, Target
+from spikewright.spatial._base import ChunkSample, Spatial, TargetError, TargetSpec
 from spikewright.spatial._noise import Draws, Position, joined
 from spikewright.spatial._rows import by_sample
 from spikewright.spatial._targets import OUTPUT, PENULTIMATE
@@ -26,7 +26,7 @@ from spikewright.synapses.synapse import SynapticInput
 from spikewright.temporal import SiteState
 
 
-class Credit(Hooks):
+class SpatialHooks(Hooks):
     """Takes part in a run for a way of spatial credit.
 
     Where neurons are perturbed behind, the noise travels beside the spikes, as the tangent of a dual number: what lies
@@ -46,7 +46,7 @@ class Credit(Hooks):
         self,
         spatial: Spatial,
         local: Local | None,
-        targets: dict[str, Reach],
+        targets: dict[str, TargetSpec],
         word: Hooks,
         wiring: Wiring,
         recurrent: bool,
@@ -119,9 +119,9 @@ class Credit(Hooks):
             roots = []
         if self._cut:
             vectors = {OUTPUT: [leaf], **{name: [v] for name, v in read.items()}, PENULTIMATE: self._penultimate}
-            lesson = Lesson(
+            chunk = ChunkSample(
                 targets={
-                    name: Target(
+                    name: TargetError(
                         vector=_full(joined([v.detach() for v in vectors[name]])).flatten(2),
                         error=_full(joined([_grad(v) for v in vectors[name]])).flatten(2),
                         reaches=reach.sites,
@@ -134,7 +134,7 @@ class Credit(Hooks):
                 terms=partial(terms_of, leaf.detach()),
             )
             with torch.autocast(x.device.type, enabled=False):
-                arrived = self._checked(self._spatial.signals(lesson), lesson)
+                arrived = self._checked(self._spatial.signals(chunk), chunk)
             by_row = {site: a.reshape(spikes[site].shape) for site, a in arrived.items()}
             roots += [(spikes[site], a + local[site] if site in local else a) for site, a in by_row.items()]
         _backward(roots)
@@ -150,23 +150,23 @@ class Credit(Hooks):
         if self._local is not None and target == OUTPUT:
             check_real(self._local, what, value, "teaches layers by readouts with real outputs", advice)
 
-    def _checked(self, arrived: Any, lesson: Lesson) -> dict[str, Tensor]:
-        """Return what `signals` returned: an error for neurons that learn from the lesson."""
+    def _checked(self, arrived: Any, chunk: ChunkSample) -> dict[str, Tensor]:
+        """Return what `signals` returned: an error for neurons that learn from the chunk."""
         if not self._first:
             return arrived
         self._first = False
-        shapes = {site: s.shape for site, s in lesson.activity.items()}
+        shapes = {site: s.shape for site, s in chunk.activity.items()}
         if isinstance(arrived, dict) and all(
             isinstance(a, Tensor) and site in shapes and a.shape == shapes[site] for site, a in arrived.items()
         ):
             return arrived
-        asked = "a dictionary {site: error [time, batch, *feature]}, of the sites and shapes of lesson.activity"
+        asked = "a dictionary {site: error [time, batch, *feature]}, of the sites and shapes of chunk.activity"
         raise wrong(self._spatial, "signals", asked, arrived)
 
     def on_weight(
         self, site: str, operation: Operation, x: Tensor, weight: Tensor, carried: SiteState
     ) -> tuple[SynapticInput, SiteState]:
-        clean, noisy = dual.told_apart(x)
+        clean, noisy = dual.split_noise(x)
         if noisy is None and self._draws_for("post") and self._expects_noise(site):
             raise NetworkError(
                 f"The noise that perturbs the neurons in front of '{site}' did not arrive there: something between "
@@ -185,7 +185,7 @@ class Credit(Hooks):
         return arrival if back is None else replace(arrival, back=back), carried
 
     def on_current(self, site: str, current: Tensor) -> Tensor:
-        arrived, draws = dual.summed(current), self._draws_for("pre")
+        arrived, draws = dual.add_noise(current), self._draws_for("pre")
         return arrived + self._drawn(draws, site, arrived) if draws and site in self._cut else arrived
 
     def on_spikes(self, site: str, spikes: Tensor) -> Tensor:
@@ -198,11 +198,11 @@ class Credit(Hooks):
             return spikes
         if draws := self._draws_for("post"):
             noise = self._drawn(draws, site, spikes)
-            return dual.beside(spikes.detach(), noise.clone() if rewritten else noise)
+            return dual.attach_noise(spikes.detach(), noise.clone() if rewritten else noise)
         return spikes.detach()
 
     def on_output(self, output: Tensor) -> Tensor:
-        return dual.summed(output)
+        return dual.add_noise(output)
 
     def _at_readout(self, site: str, arrived: Tensor) -> Tensor:
         """Return what arrives at the readout, such that its gradient can be read."""

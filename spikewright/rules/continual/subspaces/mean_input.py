@@ -3,12 +3,12 @@
 import torch
 from torch import Tensor
 
-from spikewright.rules.continual.subspaces.rest import Rest
+from spikewright.rules.continual.subspaces.projected_rows import ProjectedRows
 from spikewright.synapses.operations import Operation
 from spikewright.temporal import is_static
 
 
-class Mean:
+class MeanInput:
     """The mean over time of what arrives at one synapse, and of what old rows leave of it.
 
     Args:
@@ -21,7 +21,7 @@ class Mean:
         self._total: Tensor | None = None
         self._left: Tensor | None = None
         self._steps = self._steps_left = 0
-        self._last: tuple[Rest, int] | None = None
+        self._last: tuple[ProjectedRows, int] | None = None
 
     @torch.no_grad()
     def add(self, x: Tensor) -> None:
@@ -33,7 +33,7 @@ class Mean:
             self._total = _added(self._total, x.sum(0), 1)
         self._steps += steps
 
-    def follow(self, rest: Rest, steps: int) -> None:
+    def follow(self, rest: ProjectedRows, steps: int) -> None:
         """Say what projects the last steps that were added; the gradient at those before has been taken, or counts not.
 
         Args:

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from spikewright.rules.continual.subspaces import Hebbian, Rows, Subspace
-from spikewright.rules.continual.subspaces.rest import Rest
+from spikewright.rules.continual.subspaces.projected_rows import ProjectedRows
 from tests.oracles.hlop import learned, rest
 from tests.subspaces.support import basis, drawn, holding
 
@@ -28,7 +28,7 @@ def assert_close(found: Tensor | None, expected: Tensor) -> None:
 @pytest.mark.parametrize("shape", [(3, BATCH, SIZE), (1, BATCH, SIZE), (3, BATCH, 2, SIZE)], ids=str)
 def test_the_mean_over_time_of_what_is_left(shape: tuple[int, ...]) -> None:
     x, space = drawn(*shape), subspace()
-    once = Rest(space, x)
+    once = ProjectedRows(space, x)
     assert once.mean is None  # no gradient has been taken
     rows = x.reshape(-1, SIZE)
     assert_close(once(rows), left(rows, space.old))
@@ -37,14 +37,14 @@ def test_the_mean_over_time_of_what_is_left(shape: tuple[int, ...]) -> None:
 
 def test_one_step_stands_for_all() -> None:
     x, space = drawn(1, BATCH, SIZE).expand(5, -1, -1), subspace()
-    once = Rest(space, x)
+    once = ProjectedRows(space, x)
     assert_close(once(x[0]), left(x[0], space.old))
     assert_close(once.mean, left(x[0], space.old))
 
 
 def test_steps_are_projected_at_every_call() -> None:
     x, space = drawn(3, BATCH, SIZE), subspace()
-    once = Rest(space, x)
+    once = ProjectedRows(space, x)
     for factor in (1, 2):
         assert_close(once(factor * x.flatten(0, 1)), factor * left(x.flatten(0, 1), space.old))
 
@@ -52,24 +52,24 @@ def test_steps_are_projected_at_every_call() -> None:
 def test_the_same_step_is_recognised_in_its_memory() -> None:
     still = drawn(1, BATCH, SIZE)
     x = still.expand(5, -1, -1)
-    once = Rest(subspace(), x[2:3])
+    once = ProjectedRows(subspace(), x[2:3])
     assert once.serves(x[3:4]) and once.serves(still) and once.serves(x[:1].detach())
     assert not once.serves(still.clone())
     assert not once.serves(still.view(1, 2, 2, SIZE)) and not once.serves(still.view(BATCH, 1, SIZE)[:1])
-    assert not Rest(subspace(), drawn(2, BATCH, SIZE)[:1]).serves(drawn(2, BATCH, SIZE)[1:])
+    assert not ProjectedRows(subspace(), drawn(2, BATCH, SIZE)[:1]).serves(drawn(2, BATCH, SIZE)[1:])
     still.mul_(2)
     assert not once.serves(x[3:4])
-    assert Rest(subspace(), still).serves(x[:1])
+    assert ProjectedRows(subspace(), still).serves(x[:1])
 
 
 def test_several_steps_serve_once() -> None:
     x = drawn(3, BATCH, SIZE)
-    assert not Rest(subspace(), x).serves(x)
+    assert not ProjectedRows(subspace(), x).serves(x)
 
 
 def test_low_precision_teaches_nothing() -> None:
     x, space = drawn(2, BATCH, SIZE), subspace()
-    once = Rest(space, x)
+    once = ProjectedRows(space, x)
     rows = once(x.flatten(0, 1).float())
     assert rows.dtype == torch.float32 and once.mean is None
     torch.testing.assert_close(rows.double(), left(x.flatten(0, 1), space.old), rtol=0, atol=1e-5)

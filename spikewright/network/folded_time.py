@@ -34,7 +34,7 @@ def _can_be_marked(x: Tensor) -> bool:
     return not torch.compiler.is_compiling() and not x.is_inference() and x.numel() == _root(x).numel()
 
 
-class Folded:
+class FoldedTime:
     """Folds and unfolds the tensors of one pass, and remembers of each whether it repeats one step or holds spikes.
 
     Args:

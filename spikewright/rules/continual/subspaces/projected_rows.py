@@ -6,7 +6,7 @@ from torch import Tensor
 from spikewright.rules.continual.subspaces.subspace import Subspace
 
 
-class Rest:
+class ProjectedRows:
     """Projects the rows that a gradient is taken at in one call of a linear map, and keeps their mean over time.
 
     Rows of one step are kept as they are: where the same input comes step by step, they are projected once.

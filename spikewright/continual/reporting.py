@@ -3,7 +3,7 @@
 from typing import Protocol
 
 
-class Teller(Protocol):
+class Reporter(Protocol):
     """Where a course reports to."""
 
     def begin(self, task: int, name: str, batches: int, epochs: int, done: int) -> None:
@@ -19,7 +19,7 @@ class Teller(Protocol):
         """The course is over, or was broken off."""
 
 
-class Mute:
+class Silent:
     """Tells nothing."""
 
     def begin(self, task: int, name: str, batches: int, epochs: int, done: int) -> None: ...

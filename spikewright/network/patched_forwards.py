@@ -16,7 +16,7 @@ from spikewright.network.holding import HERE, Turn, exclusively
 T = TypeVar("T")
 
 
-class Calls:
+class CallCounter:
     """Counts the calls of modules in one pass: a module that is called again is another site."""
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class Weights:
         return self._found[key]
 
 
-class Answer:
+class PatchedForward:
     """Stands in for the forward of a module, for one run and in its thread.
 
     For other threads, and when the run is over, it is the forward that was there before: whoever keeps it keeps that.
@@ -96,7 +96,7 @@ class Answer:
         state = type(self.module).__getstate__(self.module)
         if isinstance(state, dict):
             state, standing = state.copy(), self
-            while isinstance(standing, Answer):  # there are two at a module that feeds back
+            while isinstance(standing, PatchedForward):  # there are two at a module that feeds back
                 standing._remove(state)
                 standing = state.get("forward")
         return state
@@ -123,10 +123,10 @@ class Answer:
         return _itself, (self._forward,)
 
 
-def unanswered(module: nn.Module) -> Callable[..., Any]:
+def unpatched(module: nn.Module) -> Callable[..., Any]:
     """Return the forward of a module as it is outside of runs, in whatever thread one is under way."""
     forward: Callable[..., Any] = module.forward
-    while isinstance(forward, Answer):
+    while isinstance(forward, PatchedForward):
         forward = forward._forward
     return forward
 
@@ -145,7 +145,7 @@ def _itself(forward: Callable[..., Any]) -> Callable[..., Any]:
     return forward
 
 
-def answered(
+def run_patched(
     root: nn.Module,
     modules: frozenset[int],
     answers: Iterator[tuple[nn.Module, Callable[..., Any]]],
@@ -172,7 +172,7 @@ def answered(
 
     def alone(turn: Turn) -> T:
         for module, answer in answers:
-            standing = Answer(module, answer, everywhere)
+            standing = PatchedForward(module, answer, everywhere)
             turn.patches.append(standing)
             standing.begin()
         return body()

@@ -11,8 +11,8 @@ from spikewright._util.leaves import leaves
 from spikewright.errors import IncompatibleRule
 from spikewright.network.hooks import Hooks
 from spikewright.network.wiring import module_name
-from spikewright.rules.continual.subspaces.mean import Mean
-from spikewright.rules.continual.subspaces.rest import Rest
+from spikewright.rules.continual.subspaces.mean_input import MeanInput
+from spikewright.rules.continual.subspaces.projected_rows import ProjectedRows
 from spikewright.rules.continual.subspaces.rows import Rows
 from spikewright.rules.continual.subspaces.subspace import Subspace
 from spikewright.synapses.operations import Linear, Operation
@@ -23,7 +23,7 @@ Observe = Literal["mean", "steps"]
 Form = Literal["auto", "inputs", "gradient"]
 
 
-class Watch:
+class InputRecorder:
     """Looks on while gradients of one update are taken.
 
     Args:
@@ -51,18 +51,18 @@ class Watch:
         self._subspaces, self._weights, self._owners = subspaces, weights, owners
         self._observe, self._form, self._per_sample, self._whole = observe, form, per_sample, whole
         self._rows: dict[str, Rows] = {}
-        self._means: dict[str, Mean] = {}
-        self._rests: dict[str, Rest] = {}
-        self._by_inputs: dict[str, bool] = {}
+        self._means: dict[str, MeanInput] = {}
+        self._projected: dict[str, ProjectedRows] = {}
+        self._projected_inputs: dict[str, bool] = {}
 
     @property
-    def by_inputs(self) -> set[str]:
+    def projected_inputs(self) -> set[str]:
         """Names of the weights whose gradients have been projected already."""
-        return {name for name, done in self._by_inputs.items() if done}
+        return {name for name, done in self._projected_inputs.items() if done}
 
     def __call__(self, word: Hooks) -> Hooks:
         """Return what takes part when this looks on."""
-        return _Watched(self, word)
+        return _RecordingHooks(self, word)
 
     def see(self, site: str, operation: Operation, arrival: SynapticInput, weight: Tensor) -> SynapticInput:
         """Take down what arrives at a synapse; return it such that the gradient is projected, if that is how."""
@@ -81,9 +81,11 @@ class Watch:
         subspace = self._subspaces[name]
         if len(subspace.new):
             self._take_down(site, name, operation, arrival, weight)
-        if name not in self._by_inputs:  # the same at all calls
-            self._by_inputs[name] = bool(len(subspace.old)) and self._projects_inputs(operation, arrival.value, weight)
-        if not self._by_inputs[name]:
+        if name not in self._projected_inputs:  # the same at all calls
+            self._projected_inputs[name] = bool(len(subspace.old)) and self._projects_inputs(
+                operation, arrival.value, weight
+            )
+        if not self._projected_inputs[name]:
             return arrival
         if not (isinstance(operation, Linear) and subspace.lateral.linear):
             return replace(arrival, project=subspace.project)
@@ -114,19 +116,19 @@ class Watch:
         with torch.no_grad():
             value, factor = arrival.value.detach(), _factor(arrival)
             if self._observe == "mean":
-                self._means.setdefault(site, Mean(operation, weight)).add(factor)
+                self._means.setdefault(site, MeanInput(operation, weight)).add(factor)
                 return
             rows = self._of(name, weight)
             for x in (value,) if arrival.presynaptic is None else (value, factor):
                 once = x[:1] if is_static(x) else x
                 rows.add(operation.patches(once.flatten(0, 1), weight), len(x) // len(once))
 
-    def _rest(self, site: str, subspace: Subspace, x: Tensor) -> Rest:
+    def _rest(self, site: str, subspace: Subspace, x: Tensor) -> ProjectedRows:
         """Return what projects `x`: what did so at the last call, if this is the same step once more."""
         x = x[:1] if is_static(x) else x
-        rest = self._rests.get(site)
+        rest = self._projected.get(site)
         if rest is None or not rest.serves(x):
-            rest = self._rests[site] = Rest(subspace, x)
+            rest = self._projected[site] = ProjectedRows(subspace, x)
         return rest
 
     def _of(self, name: str, weight: Tensor) -> Rows:
@@ -147,15 +149,15 @@ def _factor(arrival: SynapticInput) -> Tensor:
     return (arrival.value if arrival.presynaptic is None else arrival.presynaptic).detach()
 
 
-class _Watched(Hooks):
+class _RecordingHooks(Hooks):
     """Takes part as another does, with somebody looking on."""
 
-    def __init__(self, watch: Watch, word: Hooks) -> None:
-        self._watch, self._word = watch, word
+    def __init__(self, recorder: InputRecorder, word: Hooks) -> None:
+        self._recorder, self._word = recorder, word
         self.on_current, self.on_spikes, self.on_output = word.on_current, word.on_spikes, word.on_output
 
     def on_weight(
         self, site: str, operation: Operation, x: Tensor, weight: Tensor, carried: SiteState
     ) -> tuple[SynapticInput, SiteState]:
         arrival, carried = self._word.on_weight(site, operation, x, weight, carried)
-        return self._watch.see(site, operation, arrival, weight), carried
+        return self._recorder.see(site, operation, arrival, weight), carried

@@ -14,7 +14,7 @@ from spikewright.graph.known import KnownAnswers
 
 
 @dataclass(frozen=True)
-class Questions:
+class TripleBatch:
     """A batch.
 
     Attributes:
@@ -36,7 +36,7 @@ def both_ways(facts: Tensor, relations: int) -> tuple[Tensor, Tensor, Tensor]:
     return torch.cat([heads, tails]), torch.cat([kinds, kinds + relations]), torch.cat([tails, heads])
 
 
-class Asker:
+class NegativeSampler:
     """Asks for every training fact once an epoch, in an order that only seed and epoch decide.
 
     In a batch the first half of the facts is asked for its tails, the rest for their heads.  In a homogeneous graph
@@ -69,13 +69,13 @@ class Asker:
         """Batches per epoch."""
         return -(-len(self.facts) // self.batch_size)
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Questions]:
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[TripleBatch]:
         """Yield the batches of an epoch, from number `start` on."""
         order = torch.randperm(len(self.facts), generator=keyed_generator(self.seed, epoch))
         for number, chosen in list(enumerate(order.split(self.batch_size)))[start:]:
             facts, generator = self.facts[chosen], keyed_generator(self.seed, epoch, number)
             asked = pairs(facts, self.known, generator) if self.data.homogeneous else self._ranked(facts, generator)
-            yield Questions(facts.to(self.device), *(t.to(self.device) for t in asked))
+            yield TripleBatch(facts.to(self.device), *(t.to(self.device) for t in asked))
 
     def _ranked(self, facts: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         half = len(facts) // 2

@@ -27,7 +27,7 @@ class _Start:
 
 
 @dataclass(frozen=True)
-class _Piece:
+class _KeptChunk:
     """Some steps, the state they start from (leaves of its graph), what came out, and what it takes to run them again.
 
     The output and the state after it are without a graph where the piece is run again; `start` is `None` otherwise.
@@ -40,7 +40,7 @@ class _Piece:
     start: _Start | None
 
 
-class Pieces:
+class KeptChunks:
     """The forward pass of a sequence in pieces.
 
     A piece that is run again starts from the buffers, attributes and random numbers that it started from at first; in
@@ -56,9 +56,9 @@ class Pieces:
         self._batch, x = batch, batch.x
         self._begun = _count()
         self.run = batch.start(spikes_as_bytes=True)
-        self._pieces: list[_Piece] = []
+        self._kept: list[_KeptChunk] = []
         for steps in x.split(size):
-            if self._pieces:
+            if self._kept:
                 self.run.state = _leaves(self.run.state)
             before, start = self.run.state, None if keep else _Start(self._snapshot(), random_state())
             with torch.enable_grad(), own_weights():
@@ -67,8 +67,8 @@ class Pieces:
                 start.network.forget_unchanged()
                 output = output.detach()
                 self.run.detach()
-            self._pieces.append(_Piece(steps, before, output, self.run.state, start))
-        self.output = torch.cat([piece.output.detach() for piece in self._pieces]).requires_grad_()
+            self._kept.append(_KeptChunk(steps, before, output, self.run.state, start))
+        self.output = torch.cat([piece.output.detach() for piece in self._kept]).requires_grad_()
         """Of the whole sequence, `[time, batch, *output]`, a leaf."""
 
     def loss(self) -> Tensor:
@@ -93,11 +93,11 @@ class Pieces:
     def backward(self) -> None:
         """Carry the gradient at `output` back to the parameters; can be done once."""
         assert self.output.grad is not None  # the caller has differentiated a loss of it
-        grads = list(self.output.grad.split([len(piece.x) for piece in self._pieces]))
+        grads = list(self.output.grad.split([len(piece.x) for piece in self._kept]))
         following: State = {}
         with self._put_back():
-            while self._pieces:
-                piece = self._pieces.pop()
+            while self._kept:
+                piece = self._kept.pop()
                 output, after = (piece.output, piece.after) if piece.start is None else self._again(piece, piece.start)
                 carried = [
                     (value, following[site][name].grad)
@@ -113,7 +113,7 @@ class Pieces:
                     piece.start.network.put_back()  # where the piece before it ended
                 following = piece.before
 
-    def _again(self, piece: _Piece, start: _Start) -> tuple[Tensor, State]:
+    def _again(self, piece: _KeptChunk, start: _Start) -> tuple[Tensor, State]:
         start.network.put_back()
         start.random()
         run: Run = self._batch.start(state=piece.before, spikes_as_bytes=True)
@@ -126,7 +126,7 @@ class Pieces:
     @contextmanager
     def _put_back(self) -> Iterator[None]:
         """Put all back to where the first pass has left it, if there is a second."""
-        if self._pieces[-1].start is None:
+        if self._kept[-1].start is None:
             yield
             return
         end = _Start(self._snapshot(), random_state())
