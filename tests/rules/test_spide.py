@@ -314,12 +314,12 @@ def test_saturation_is_reported_and_does_not_go_away() -> None:
         (update,) = learn(SPIDE(steps, loss_scale=4.0), module, x, y)
         report = update.report
         assert report is not None and not report.converged and report.iterations == steps
-        assert report.saturated > 0.1 and "couples at '2' are saturated" in report.reason
+        assert report.saturated > 0.1 and "pairs at '2' are saturated" in report.reason
         assert "Lower loss_scale (4), or restrict the feedback if it does not contract." in report.reason
         errors.append(distance(collected(module), expected))
     assert errors[0] > 0.1 and errors[1] == pytest.approx(errors[0], rel=0.1)
     module.zero_grad()
-    message = r"SPIDE\(strict=True\): \d+.\d% of the couples at '2' are saturated: .* more than the 1 they can send"
+    message = r"SPIDE\(strict=True\): \d+.\d% of the pairs at '2' are saturated: .* more than the 1 they can send"
     with pytest.raises(NotConverged, match=message):
         learn(SPIDE(100, loss_scale=4.0, strict=True), module, x, y)
     assert all(parameter.grad is None for parameter in module.parameters())
