@@ -9,6 +9,7 @@ A change of file is a call whose file is not that of the call before it.
 import argparse
 import sys
 from collections import Counter
+from itertools import groupby, pairwise
 from pathlib import Path
 from types import FrameType
 
@@ -18,7 +19,13 @@ from torch import nn
 import spikewright as sw
 
 ROOT = Path(sw.__file__).parent
-RULES = {"bptt": sw.rules.BPTT, "sltt": sw.rules.SLTT, "ottt": sw.rules.OTTT, "opzo": sw.rules.OPZO, "dsr": sw.rules.DSR}
+RULES = {
+    "bptt": sw.rules.BPTT,
+    "sltt": sw.rules.SLTT,
+    "ottt": sw.rules.OTTT,
+    "opzo": sw.rules.OPZO,
+    "dsr": sw.rules.DSR,
+}
 
 
 def calls_of(rule: str, steps: int) -> list[tuple[str, str]]:
@@ -52,14 +59,9 @@ def main() -> None:
     options = parser.parse_args()
     calls = calls_of(options.rule, options.steps)
     files = [file for file, _ in calls]
-    changes = sum(a != b for a, b in zip(files, files[1:], strict=False))
-    if options.list:
-        stay: list[str] = []
-        for number, (file, name) in enumerate(calls):
-            stay.append(name)
-            if number + 1 == len(calls) or files[number + 1] != file:
-                print(f"{file:36} {' '.join(stay)}")
-                stay = []
+    changes = sum(a != b for a, b in pairwise(files))
+    for file, stay in groupby(calls, lambda call: call[0]) if options.list else ():
+        print(f"{file:36} {' '.join(name for _, name in stay)}")
     for (file, name), count in Counter(calls).most_common(options.top):
         print(f"{count:5} {file}: {name}")
     print(f"{options.rule}: {len(calls)} calls in {len(set(files))} files, {changes} changes of file")

@@ -5,6 +5,7 @@ the forward does, neurons included, runs as it would outside the module.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from types import MethodType
 
 from torch import Tensor, nn
@@ -16,10 +17,11 @@ from spikewright.errors import NetworkError
 from spikewright.layers.batch_norm import JOINT, PER_STEP
 from spikewright.layers.calls import DROPOUT_PARSERS, NORM_PARSERS, DropoutCall, NormCall
 from spikewright.layers.dropout import SharedDropout, StepDropout
-from spikewright.synapses.interception import Interception, Interceptions
+from spikewright.synapses.interception import Interception
 from spikewright.temporal import Temporal
 
 Forward = Callable[[Tensor], Tensor]
+Activate = Callable[[Interception], AbstractContextManager[None]]
 
 PLAIN = {
     _BatchNorm.forward,
@@ -58,7 +60,7 @@ def has_own_forward(module: nn.Module, forward: Forward, default: bool) -> bool:
 
 
 def intercept_norm(
-    interceptions: Interceptions,
+    active: Activate,
     name: str,
     module: _BatchNorm,
     forward: Forward,
@@ -68,7 +70,7 @@ def intercept_norm(
     """Run the forward of a batch norm once, with `normalise` in the place of its operation.
 
     Args:
-        interceptions: Of the run.
+        active: Activates an interception while the forward runs.
         name: Of the module.
         module: The batch norm.
         forward: Its forward.
@@ -95,7 +97,7 @@ def intercept_norm(
             before = count.clone()
         return y
 
-    with interceptions.active(Interception(NORM_PARSERS, handle)):
+    with active(Interception(NORM_PARSERS, handle)):
         y = forward(x)
     if not found and module.training:
         raise _cannot_run(name, module, "does not call F.batch_norm in training mode")
@@ -103,7 +105,7 @@ def intercept_norm(
 
 
 def intercept_dropout(
-    interceptions: Interceptions,
+    active: Activate,
     name: str,
     module: _DropoutNd,
     forward: Forward,
@@ -113,7 +115,7 @@ def intercept_dropout(
     """Run the forward of a dropout module once, with `drop` in the place of its operation.
 
     Args:
-        interceptions: Of the run.
+        active: Activates an interception while the forward runs.
         name: Of the module.
         module: The dropout module.
         forward: Its forward.
@@ -132,7 +134,7 @@ def intercept_dropout(
             raise _cannot_run(name, module, f"calls F.{call.function.__name__} with {len(rows)} of {len(x)} rows")
         return drop(call, rows) if call.training and call.p else rows
 
-    with interceptions.active(Interception(DROPOUT_PARSERS, handle)):
+    with active(Interception(DROPOUT_PARSERS, handle)):
         y = forward(x)
     if not found and module.training:
         raise _cannot_run(name, module, "calls no dropout function of torch in training mode")

@@ -49,7 +49,7 @@ class FoldedTime:
     def fold(self, x: Tensor, spikes: bool = False) -> Tensor:
         """Fold `x` `[time, batch, *feature]`; `spikes` says that it holds zeros and ones."""
         folded = x.flatten(0, 1)
-        if is_static(x) and _can_be_marked(folded):
+        if self.steps > 1 and is_static(x) and _can_be_marked(folded):
             self._repeated.append((_Mark(folded), x))
         if spikes and _can_be_marked(folded):
             self._spikes.append(_Mark(folded))

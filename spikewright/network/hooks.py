@@ -1,5 +1,7 @@
 """Hooks into a run: called at the weight of every layer, at every neuron, and at the output."""
 
+from typing import ClassVar
+
 from torch import Tensor
 
 from spikewright.synapses.operations import Operation
@@ -8,7 +10,13 @@ from spikewright.temporal import SiteState
 
 
 class Hooks:
-    """Identity by default: a rule overrides the hooks it needs and starts its run with them."""
+    """Identity by default: a rule overrides the hooks it needs and starts its run with them.
+
+    Attributes:
+        checks_answers: True if `on_weight` returns only what it has checked; a run checks the others once.
+    """
+
+    checks_answers: ClassVar[bool] = False
 
     def on_weight(
         self, site: str, operation: Operation, x: Tensor, weight: Tensor, carried: SiteState

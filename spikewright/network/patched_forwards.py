@@ -1,7 +1,6 @@
-"""Speaking for the modules of a network while their network runs."""
+"""Replace the forwards of modules during a run."""
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from functools import partial
@@ -12,24 +11,45 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from spikewright.network.holding import HERE, Turn, exclusively
+from spikewright.synapses.interception import Interception
 
 T = TypeVar("T")
+Forward = Callable[..., Any]
+Replacements = Sequence[tuple[nn.Module, Forward]]
+"""Pairs of a module and what is called in place of its forward."""
 
 
-class CallCounter:
-    """Counts the calls of modules in one pass: a module that is called again is another site."""
+class Interceptions:
+    """The interceptions of one run, of which the innermost alone is active.
+
+    A layer may hold other layers and neurons (a convolution with an activation, a batch norm with an activation).
+    While the inner one runs, the interception of the outer one is paused.
+    """
 
     def __init__(self) -> None:
-        self._calls: Counter[str] = Counter()
+        self._innermost: Interception | None = None
 
-    def site(self, name: str) -> str:
-        """Return the site of the next call of a module: `name`, `name#2`, ..."""
-        self._calls[name] += 1
-        return name if self._calls[name] == 1 else f"{name}#{self._calls[name]}"
+    @contextmanager
+    def active(self, interception: Interception) -> Iterator[None]:
+        """Activate an interception while the forward of its module runs."""
+        outer, self._innermost = self._innermost, interception
+        try:
+            with interception:
+                yield
+        finally:
+            self._innermost = outer
 
-    def clear(self) -> None:
-        """Start another pass."""
-        self._calls.clear()
+    def call(self, replacement: Forward, *args: Any, **kwargs: Any) -> Any:
+        """Call a replacement outside the interception of the module that calls it."""
+        outer = self._innermost
+        if outer is None:
+            return replacement(*args, **kwargs)
+        self._innermost, paused = None, outer.paused
+        outer.paused = True
+        try:
+            return replacement(*args, **kwargs)
+        finally:
+            self._innermost, outer.paused = outer, paused
 
 
 class Weights:
@@ -42,10 +62,9 @@ class Weights:
     def __init__(self) -> None:
         self._found: dict[tuple[int, bool], Tensor] = {}
 
-    def answers(self, lists: Iterable[nn.Module]) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
-        """Pair every list of parametrizations with what answers in its place."""
-        for parametrizations in lists:
-            yield parametrizations, partial(self._once, id(parametrizations), parametrizations.forward)
+    def replacements(self, lists: Iterable[nn.Module]) -> Replacements:
+        """Return the replacement of every list of parametrizations."""
+        return [(each, partial(self._once, id(each), each.forward)) for each in lists]
 
     def clear(self) -> None:
         """Compute them again from now on."""
@@ -59,29 +78,32 @@ class Weights:
 
 
 class PatchedForward:
-    """Stands in for the forward of a module, for one run and in its thread.
+    """Replaces the forward of a module, for one run and in its thread.
 
     For other threads, and when the run is over, it is the forward that was there before: whoever keeps it keeps that.
     While it is there, copies and pickles of the module are made without it.
 
     Args:
         module: The module.
-        answer: What is called in place of its forward.
-        everywhere: In all threads: the backward pass of a GPU has its own.
+        replacement: Called in place of its forward.
+        interceptions: Those of the run.
+        everywhere: True replaces it in all threads: the backward pass of a GPU has its own.
     """
 
-    __slots__ = ("_answer", "_before", "_forward", "_thread", "module")
+    __slots__ = ("_before", "_forward", "_interceptions", "_replacement", "_thread", "module")
 
-    def __init__(self, module: nn.Module, answer: Callable[..., Any], everywhere: bool = False) -> None:
-        self.module = module
-        self._answer: Callable[..., Any] | None = answer
+    def __init__(
+        self, module: nn.Module, replacement: Forward, interceptions: Interceptions, everywhere: bool = False
+    ) -> None:
+        self.module, self._interceptions = module, interceptions
+        self._replacement: Forward | None = replacement
         self._thread = None if everywhere else HERE.thread
-        self._forward: Callable[..., Any] = module.forward
+        self._forward: Forward = module.forward
         own = module.__dict__
         self._before = own.get("forward", _NOTHING), own.get("__getstate__", _NOTHING)
 
     def begin(self) -> None:
-        """Stand in."""
+        """Put it in place."""
         own = self.module.__dict__
         own["__getstate__"] = self.state
         own["forward"] = self
@@ -89,16 +111,14 @@ class PatchedForward:
     def end(self) -> None:
         """Put back what was there, except where somebody else has changed it meanwhile."""
         self._remove(self.module.__dict__)
-        self._answer = None
+        self._replacement = None
 
     def state(self) -> Any:
         """Return what a copy of the module is made from, as it is without this."""
         state = type(self.module).__getstate__(self.module)
         if isinstance(state, dict):
-            state, standing = state.copy(), self
-            while isinstance(standing, PatchedForward):  # there are two at a module that feeds back
-                standing._remove(state)
-                standing = state.get("forward")
+            state = state.copy()
+            self._remove(state)
         return state
 
     def _remove(self, attributes: dict[str, Any]) -> None:
@@ -109,10 +129,10 @@ class PatchedForward:
             _put(attributes, "__getstate__", state)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        answer = self._answer
-        if answer is None or (self._thread is not None and HERE.thread is not self._thread):
+        replacement = self._replacement
+        if replacement is None or (self._thread is not None and HERE.thread is not self._thread):
             return self._forward(*args, **kwargs)
-        return answer(*args, **kwargs)
+        return self._interceptions.call(replacement, *args, **kwargs)
 
     # For modules that copy or pickle their attributes in a way of their own:
 
@@ -123,9 +143,9 @@ class PatchedForward:
         return _itself, (self._forward,)
 
 
-def unpatched(module: nn.Module) -> Callable[..., Any]:
+def unpatched(module: nn.Module) -> Forward:
     """Return the forward of a module as it is outside of runs, in whatever thread one is under way."""
-    forward: Callable[..., Any] = module.forward
+    forward: Forward = module.forward
     while isinstance(forward, PatchedForward):
         forward = forward._forward
     return forward
@@ -141,40 +161,43 @@ def _put(attributes: dict[str, Any], key: str, value: Any) -> None:
         attributes[key] = value
 
 
-def _itself(forward: Callable[..., Any]) -> Callable[..., Any]:
+def _itself(forward: Forward) -> Forward:
     return forward
 
 
 def run_patched(
     root: nn.Module,
     modules: frozenset[int],
-    answers: Iterator[tuple[nn.Module, Callable[..., Any]]],
+    replacements: Callable[[], Replacements],
+    interceptions: Interceptions,
     body: Callable[[], T],
     everywhere: bool = False,
 ) -> T:
-    """Return what `body` returns, while each answer stands in for the forward of its module.
+    """Return what `body` returns, called while the forwards of modules are replaced.
 
-    Other threads wait until it is over if they need one of the modules; what stood in is gone then, whatever happens.
+    Other threads wait until it is over if they need one of the modules; what was replaced is put back, whatever
+    happens.
 
     Args:
         root: The network's module.
         modules: Identities of all its modules.
-        answers: Pairs of a module and what is called in place of its forward.
+        replacements: Returns the replacements; called when no other thread uses the modules.
+        interceptions: Those of the run.
         body: What is to be run.
-        everywhere: Answer in all threads, not just in this one.
+        everywhere: True replaces forwards in all threads, not just in this one.
 
     Raises:
-        NetworkError: This thread is inside a run that already answers for one of the modules.
+        NetworkError: This thread is inside a run that already replaces the forward of one of the modules.
     """
     if torch.compiler.is_compiling():  # where nothing is replaced in earnest
-        with _answering(answers), _uncached_casts(), parametrize.cached():
+        with _replaced(replacements(), interceptions), _uncached_casts(), parametrize.cached():
             return body()
 
     def alone(turn: Turn) -> T:
-        for module, answer in answers:
-            standing = PatchedForward(module, answer, everywhere)
-            turn.patches.append(standing)
-            standing.begin()
+        for module, replacement in replacements():
+            patch = PatchedForward(module, replacement, interceptions, everywhere)
+            turn.patches.append(patch)
+            patch.begin()
         return body()
 
     cached = torch.is_autocast_cache_enabled()
@@ -188,13 +211,13 @@ def run_patched(
 
 
 @contextmanager
-def _answering(answers: Iterator[tuple[nn.Module, Callable[..., Any]]]) -> Iterator[None]:
-    """Let each answer stand in for the forward of its module, as a compiler can follow it."""
+def _replaced(replacements: Replacements, interceptions: Interceptions) -> Iterator[None]:
+    """Replace the forwards of modules in a way that a compiler can follow."""
     before: list[tuple[nn.Module, Any]] = []
     try:
-        for module, answer in answers:
+        for module, replacement in replacements:
             before.append((module, module.__dict__.get("forward")))
-            module.__dict__["forward"] = answer
+            module.__dict__["forward"] = partial(interceptions.call, replacement)
         yield
     finally:
         for module, forward in reversed(before):

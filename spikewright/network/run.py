@@ -1,9 +1,9 @@
-"""One pass over one sequence: it holds the state and answers for neurons and synapses while their network runs."""
+"""A run over one sequence: it holds the state, and replaces the forwards of neurons and layers meanwhile."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from itertools import chain
 from typing import Any, Protocol
 
 import torch
@@ -22,14 +22,13 @@ from spikewright.layers.own_forward import has_own_forward, intercept_dropout, i
 from spikewright.network.complaints import is_transformed, splits_rows, takes_one
 from spikewright.network.folded_time import FoldedTime
 from spikewright.network.hooks import Hooks
-from spikewright.network.patched_forwards import CallCounter, Weights, run_patched
+from spikewright.network.patched_forwards import Forward, Interceptions, Replacements, Weights, run_patched
 from spikewright.network.rates import Record
 from spikewright.network.resuming import Resumed
 from spikewright.network.sites import Sites
 from spikewright.neurons import Neuron
-from spikewright.synapses.interception import Interceptions
 from spikewright.synapses.operations import Operation
-from spikewright.synapses.synapse import Intercept, SynapticInput, check_arrival, check_input, transmit
+from spikewright.synapses.synapse import Intercept, SynapticInput, check_arrival, transmit
 from spikewright.temporal import SiteState, State, Temporal, detach, is_static
 
 
@@ -41,6 +40,22 @@ class Observer(Protocol):
 
     def synapse(self, site: str, operation: Operation, x: Tensor, weight: Tensor, current: Tensor) -> None:
         """See a synapse: `x` and `current` are `[time * batch, *feature]`."""
+
+
+class CallCounter:
+    """Counts the calls of modules in one pass: every call of a module has a state of its own."""
+
+    def __init__(self) -> None:
+        self._calls: Counter[str] = Counter()
+
+    def site(self, name: str) -> str:
+        """Return the name of the next call of a module: `name`, `name#2`, ..."""
+        self._calls[name] += 1
+        return name if self._calls[name] == 1 else f"{name}#{self._calls[name]}"
+
+    def clear(self) -> None:
+        """Start another pass."""
+        self._calls.clear()
 
 
 class Run:
@@ -89,6 +104,9 @@ class Run:
         self._first = True
         self._resumed = Resumed(self.state, sites) if state else None
         self._hooks = hooks
+        self._on_current, self._on_spikes, self._on_output = (
+            _overridden(hooks, name) for name in ("on_current", "on_spikes", "on_output")
+        )
         self._through_time = through_time
         self._spikes_as_bytes = spikes_as_bytes
         self._overwritten, self._recomputed = overwritten, recomputed
@@ -102,6 +120,8 @@ class Run:
         self._weights = Weights()
         self._keeps_weights = False
         self._interceptions = Interceptions()
+        self._places: dict[bool, list[tuple[nn.Module, Forward, tuple[Any, ...]]]] = {}  # without this run: no cycle
+        self._binary: dict[str, bool] = {}
         self._emitted: dict[str, Tensor] = {}
         self._fired: dict[str, Tensor] = {}
         self._seen = 0
@@ -121,10 +141,8 @@ class Run:
             The network's output, `[time, batch, *output]`.
         """
         sites = self._sites
-        answers = self._interceptions.apart(self._answers(is_static(x)))
-        if self._tracer is not None:
-            answers = chain(answers, self._traced(self._tracer))
-        return run_patched(sites.module, sites.identities, answers, partial(self._steps, x))
+        replacements = partial(self._replaced, is_static(x))
+        return run_patched(sites.module, sites.identities, replacements, self._interceptions, partial(self._steps, x))
 
     def detach(self) -> None:
         """Cut the state from the graph of the steps so far."""
@@ -170,35 +188,49 @@ class Run:
         self._folded = FoldedTime(0)  # which lets go of what it has seen
         self._seen += len(x)
         output = output.unflatten(0, x.shape[:2])
-        if self._hooks is not None:
-            output = self._sent("on_output", self._hooks.on_output(output), output)
+        if self._on_output is not None:
+            output = self._sent("on_output", self._on_output(output), output)
         self._first, self._resumed = False, None  # methods of others are checked once per run
         return output
 
-    def _answers(self, static: bool) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
-        """Pair every module the run speaks for with what answers in its place."""
-        if not torch.compiler.is_compiling():
-            yield from self._weights.answers(self._sites.parametrizations.values())
+    def _replaced(self, static: bool) -> Replacements:
+        """Return what replaces the forwards of modules, for an input that repeats one step or one that does not."""
+        layers = self._listens or self._spikes_as_bytes or static
+        if layers not in self._places:
+            self._places[layers] = list(self._find_places(layers))
+        found: dict[int, tuple[nn.Module, Forward]] = {}
+        for module, replacement, names in self._places[layers]:
+            forward = found[id(module)][1] if id(module) in found else module.forward
+            found[id(module)] = module, partial(replacement, self, *names, forward)
+        if torch.compiler.is_compiling():
+            return list(found.values())
+        return [*self._weights.replacements(self._sites.parametrizations.values()), *found.values()]
+
+    def _find_places(self, layers: bool) -> Iterator[tuple[nn.Module, Forward, tuple[Any, ...]]]:
+        """Yield the modules whose forward is replaced, the method that does so, and its first arguments.
+
+        A module that comes twice is replaced twice: the source of a feedback connection may be a neuron or a layer.
+        """
         for name, module in self._sites.temporal.items():
             own = has_own_forward(module, module.forward, default=self._normalise is default_norm)
-            yield module, partial(self._at_own if own else self._at_temporal, name, module, module.forward)
-        listens = self._hooks is not None or self._observers
-        if listens or self._spikes_as_bytes or static:
-            for name, module in self._sites.synapses.items():
-                if listens or name not in self._recomputed:
-                    yield module, partial(self._at_synapse, name, module.forward)
-        # Last, so that `source.forward` is already the answer of a source that is itself a neuron or a synapse.
+            yield module, Run._at_own if own else Run._at_temporal, (name, module)
+        for name, module in self._sites.synapses.items() if layers else ():
+            if self._listens or name not in self._recomputed:
+                yield module, Run._at_layer, (name,)
         for name, source in self._sites.sources.items():
-            yield source, partial(self._at_source, name, source.forward)
-
-    def _traced(self, tracer: Callable[..., Any]) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
-        for name, module in self._sites.module.named_modules():
+            yield source, Run._at_source, (name,)
+        for name, module in self._sites.module.named_modules() if self._tracer is not None else ():
             if not isinstance(module, parametrize.ParametrizationList):
-                yield module, partial(tracer, name, module, module.forward)
+                yield module, Run._at_any, (name, module)
+
+    @property
+    def _listens(self) -> bool:
+        return self._hooks is not None or bool(self._observers)
 
     def _unfolded(self, name: str, module: nn.Module, x: Tensor) -> Tensor:
         """Return the rows that a module was given, `[time * batch, *feature]`, as a chunk `[time, batch, *feature]`."""
-        _check_plain(name, module, x)
+        if not torch.compiler.is_compiling() and is_functorch_wrapped_tensor(x):
+            raise is_transformed(name, module)
         found = x.shape[0] if x.dim() else 0
         if not found or found % (self._folded.steps * self._batch):
             raise splits_rows(name, module, found, self._folded.steps, self._batch)
@@ -219,8 +251,7 @@ class Run:
     def _at_temporal(
         self, name: str, module: nn.Module, forward: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any
     ) -> Tensor:
-        x, site = _one(name, module, args, kwargs), self._calls.site(name)
-        binary = isinstance(module, Neuron) and module.binary
+        x, site, binary = _one(name, module, args, kwargs), self._calls.site(name), self._is_binary(name, module)
         x = x if binary else _in_full(x)
         chunk = self._unfolded(name, module, x.clone() if site in self._overwritten else x)
         fed_back = name in self._sites.sources  # the same at all of its places
@@ -237,19 +268,27 @@ class Run:
         if state and not fed_back:
             self.state[site] = state
         sent = y
-        if self._hooks is not None and isinstance(module, Neuron):
-            sent = self._sent("on_spikes", self._hooks.on_spikes(site, y), y)
+        if self._on_spikes is not None and isinstance(module, Neuron):
+            sent = self._sent("on_spikes", self._on_spikes(site, y), y)
         folded = self._folded.fold(sent, spikes=binary and self._spikes_as_bytes)
         if isinstance(module, Neuron):
             if self._record is not None:
                 self._record.neuron(site, module, chunk, y)
             if self._count:
-                with torch.no_grad():
-                    fired = y.mean(dtype=torch.float32) * (len(y) / module.spike_amplitude)
-                self._fired[site] = self._fired[site] + fired if site in self._fired else fired
+                self._count_spikes(site, y, 1.0 if binary else module.spike_amplitude)
             for observer in self._observers:
                 observer.neuron(site, x, folded)
         return folded
+
+    def _is_binary(self, name: str, module: nn.Module) -> bool:
+        if name not in self._binary:
+            self._binary[name] = isinstance(module, Neuron) and module.binary
+        return self._binary[name]
+
+    def _count_spikes(self, site: str, spikes: Tensor, amplitude: float | Tensor) -> None:
+        with torch.no_grad():
+            fired = spikes.mean(dtype=torch.float32) * (len(spikes) / amplitude)
+        self._fired[site] = self._fired[site] + fired if site in self._fired else fired
 
     def _at_own(
         self, name: str, module: nn.Module, forward: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any
@@ -272,16 +311,16 @@ class Run:
 
         x = _in_full(_one(name, module, args, kwargs))
         if isinstance(module, _BatchNorm):
-            return intercept_norm(self._interceptions, name, module, forward, x, normalise)
+            return intercept_norm(self._interceptions.active, name, module, forward, x, normalise)
         assert isinstance(module, _DropoutNd)  # has_own_forward says so of nothing else
-        return intercept_dropout(self._interceptions, name, module, forward, x, drop)
+        return intercept_dropout(self._interceptions.active, name, module, forward, x, drop)
 
     def _scan(self, site: str, module: Temporal, chunk: Tensor, state: SiteState) -> tuple[Tensor, SiteState]:
         grads = torch.is_grad_enabled()
         if isinstance(module, Neuron):
             grads = grads and not self._cut
-            if self._hooks is not None:
-                chunk = self._sent("on_current", self._hooks.on_current(site, chunk), chunk)
+            if self._on_current is not None:
+                chunk = self._sent("on_current", self._on_current(site, chunk), chunk)
         with torch.set_grad_enabled(grads), _as_real(site, module, chunk):
             answer = self._going_on(site, chunk, module.scan, chunk, state, self._through_time)
         return check_scan(module, answer, chunk) if self._first and type(module).scan is not Neuron.scan else answer
@@ -299,37 +338,44 @@ class Run:
         with self._resumed.at(site, chunk):
             return function(*args)
 
-    def _at_synapse(self, name: str, forward: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
-        listens = self._hooks is not None or self._observers
-        if not listens and not any(isinstance(x, Tensor) and self._is_special(x) for x in args):
+    def _at_layer(self, name: str, forward: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+        if not self._listens and not any(isinstance(x, Tensor) and self._is_special(x) for x in args):
             return forward(*args, **kwargs)
         with self._interceptions.active(Intercept(partial(self._transmit, name))):
             return forward(*args, **kwargs)
 
+    def _is_special(self, x: Tensor) -> bool:
+        """True if a layer that sees `x` has something to gain: `x` repeats a step, or is kept as bytes."""
+        return self._folded.repeats(x) or self._folded.holds_spikes(x)
+
     def _transmit(self, name: str, operation: Operation, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         site = self._calls.site(name)
-        module = self._sites.synapses[name]
-        _check_plain(name, module, x)
-        check_input(site, operation, x, weight)
-        chunk = self._unfolded(name, module, x)
-        arrival = SynapticInput(chunk)
-        if self._hooks is not None:
-            carried = self._carried(site, chunk)
-            answer = self._going_on(site, chunk, self._hooks.on_weight, site, operation, chunk, weight, carried)
-            arrival, carried = check_arrival(self._hooks, answer, operation, chunk, weight) if self._first else answer
-            if self._resumed is not None:
-                self._resumed.check(site, chunk, carried)
-            if carried:
-                self.state[site] = carried
-        current = transmit(operation, arrival, weight, bias, as_bytes=self._folded.holds_spikes(x))
-        current = self._folded.fold(current)
+        chunk = self._unfolded(name, self._sites.synapses[name], x)
+        operation.check(site, x, weight)
+        arrival = SynapticInput(chunk) if self._hooks is None else self._at_hook(site, operation, chunk, weight)
+        as_bytes = self._spikes_as_bytes and self._folded.holds_spikes(x)
+        current = self._folded.fold(transmit(operation, arrival, weight, bias, as_bytes))
         for observer in self._observers:
             observer.synapse(site, operation, x, weight, current)
         return current
 
-    def _is_special(self, x: Tensor) -> bool:
-        """Whether something is to be gained at a synapse that sees `x`."""
-        return self._folded.repeats(x) or self._folded.holds_spikes(x)
+    def _at_hook(self, site: str, operation: Operation, chunk: Tensor, weight: Tensor) -> SynapticInput:
+        """Return what the hooks make of the input of a layer, and keep what they carry on."""
+        assert self._hooks is not None
+        carried = self._carried(site, chunk)
+        answer = self._going_on(site, chunk, self._hooks.on_weight, site, operation, chunk, weight, carried)
+        if self._first and not self._hooks.checks_answers:
+            answer = check_arrival(self._hooks, answer, operation, chunk, weight)
+        arrival, carried = answer
+        if self._resumed is not None:
+            self._resumed.check(site, chunk, carried)
+        if carried:
+            self.state[site] = carried
+        return arrival
+
+    def _at_any(self, name: str, module: nn.Module, forward: Forward, *args: Any, **kwargs: Any) -> Any:
+        assert self._tracer is not None
+        return self._tracer(name, module, forward, *args, **kwargs)
 
     def _at_source(self, name: str, forward: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         self._emitted[name] = forward(*args, **kwargs)
@@ -359,10 +405,10 @@ def _one(name: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, 
     return given[0]
 
 
-def _check_plain(name: str, module: nn.Module, x: Tensor) -> None:
-    """Raise `NetworkError` for what a transform of torch.func hands a module."""
-    if not torch.compiler.is_compiling() and is_functorch_wrapped_tensor(x):
-        raise is_transformed(name, module)
+def _overridden(hooks: Hooks | None, name: str) -> Callable[..., Any] | None:
+    """Return a hook, or `None` if it is the identity that hooks have by default."""
+    hook = getattr(hooks, name, None)
+    return None if getattr(hook, "__func__", None) is getattr(Hooks, name) else hook
 
 
 def _in_full(x: Tensor) -> Tensor:

@@ -23,6 +23,8 @@ class WeightHooks(Hooks):
         wiring: Of the network.
     """
 
+    checks_answers = True
+
     def __init__(self, on_weight: OnWeight, wiring: Wiring) -> None:
         self._on_weight, self._wiring = on_weight, wiring
         self._seen: set[str] = set()

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from spikewright.errors import IncompatibleRule
@@ -87,7 +88,8 @@ class OTTT(OnlineRule):
         after = {"trace": trace}
         presynaptic_bias = None
         if self.trace_bias:
-            presynaptic_bias, after["bias_trace"] = trace_scan(x.new_ones(len(x)), carried.get("bias_trace"), leak)
+            presynaptic_bias = _trace_of_ones(len(x), carried.get("bias_trace"), leak, traces)
+            after["bias_trace"] = presynaptic_bias[-1]
         return SynapticInput(x, presynaptic=traces, presynaptic_bias=presynaptic_bias), after
 
     def cost(self, done: Done) -> Cost | None:
@@ -145,8 +147,10 @@ class OTTT(OnlineRule):
             return 0.0
         if self.fixed_leak is not None:
             return self.fixed_leak.reshape(()) if isinstance(self.fixed_leak, Tensor) else self.fixed_leak
-        decays = [_one(neuron.dynamics.decay) for neuron in self._neurons(synapse).values()]
-        return decays[0] if decays and decays[0] is not None else 0.0
+        for neuron in self._neurons(synapse).values():  # all of one decay, as `check` has seen to
+            decay = neuron.dynamics.decay
+            return 0.0 if decay is None else decay.reshape(()) if isinstance(decay, Tensor) else decay
+        return 0.0
 
     def _neurons(self, synapse: Synapse) -> dict[str, Neuron]:
         """Return the neurons whose leak the trace at a synapse takes."""
@@ -168,6 +172,14 @@ class OTTT(OnlineRule):
 def _traceable(dynamics: Dynamics) -> bool:
     """Whether a trace with the neuron's decay is the derivative of its potential by the weight."""
     return dynamics.linear and dynamics.decay is not None and dynamics.soft_reset and dynamics.detached_reset
+
+
+@torch.no_grad()
+def _trace_of_ones(steps: int, before: Tensor | None, leak: float | Tensor, like: Tensor) -> Tensor:
+    """Return the trace of a bias, whose input is 1 at every step, `[time]`, after what it was before these steps."""
+    powers = torch.as_tensor(leak).to(like) ** torch.arange(steps + 1, device=like.device)
+    trace = powers[:-1].cumsum(0)
+    return trace if before is None else trace + powers[1:] * before
 
 
 def _one(decay: float | Tensor | None) -> float | Tensor | None:

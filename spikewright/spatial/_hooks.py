@@ -1,8 +1,8 @@
 """One sequence under a way of spatial credit: perturb, cut, and bring every layer its error."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -83,6 +83,23 @@ class SpatialHooks(Hooks):
         Returns:
             What the chunk adds to the loss, and the output.
         """
+        output = self._run(run, x, start)
+        spikes = {site: joined(parts) for site, parts in self._spikes.items()}
+        errors = self._errors(output, spikes, value_of, backward)
+        # From all of these at once: a current that reaches the output past its neurons has one graph with theirs.
+        roots = [(output, _grad(errors.output))]
+        roots += [(spikes[site], error) for site, error in errors.local.items() if site not in self._cut]
+        if self._penultimate:
+            _backward(roots, retain_graph=True)  # which finds the errors that signals are made of
+            roots = []
+        if self._cut:
+            roots += self._signals(spikes, errors, terms_of)
+        _backward(roots)
+        self._spikes, self._penultimate = {}, []
+        return errors.loss, output.detach()
+
+    def _run(self, run: Run, x: Tensor, start: int) -> Tensor:
+        """Run a chunk, and keep what neurons emit and what arrives at the readout."""
         self._learning, self._spikes, self._penultimate, self._batch = True, {}, [], x.shape[1]
         if self._draws is not None:
             self._draws.begin_chunk(start)
@@ -101,45 +118,44 @@ class SpatialHooks(Hooks):
         finally:
             self._learning = False
         self._check_real(OUTPUT, output)
-        spikes = {site: joined(parts) for site, parts in self._spikes.items()}
-        with torch.enable_grad():
-            leaf = output.detach().requires_grad_()
-            kind = torch.promote_types(real_type(output.dtype), torch.float32)
-            unit = output.new_zeros((), dtype=kind).requires_grad_()
-            value = value_of(leaf)
-            own, read = self._read(spikes)
-            backward(value + unit + sum(value_of(vector) for vector in read.values()))
-        scale = _grad(unit)  # of the loss, where precision asks for one
+        return output
+
+    @torch.enable_grad()
+    def _errors(
+        self,
+        output: Tensor,
+        spikes: dict[str, Tensor],
+        value_of: Callable[[Tensor], Tensor],
+        backward: Callable[[Tensor], None],
+    ) -> "_Errors":
+        """Differentiate the loss by the output, and the losses of local readouts by the spikes they read."""
+        leaf = output.detach().requires_grad_()
+        kind = torch.promote_types(real_type(output.dtype), torch.float32)
+        unit = output.new_zeros((), dtype=kind).requires_grad_()
+        value = value_of(leaf)
+        own, read = self._read(spikes)
+        backward(value + unit + sum(value_of(vector) for vector in read.values()))
         local = {site: self._local.weight * _grad(s) for site, s in own.items()} if self._local else {}
-        whole = {site: s for site, s in spikes.items() if site not in self._cut}
-        # From all of these at once: a current that reaches the output past its neurons has one graph with theirs.
-        roots = [(output, _grad(leaf)), *((s, local[site]) for site, s in whole.items())]
-        if self._penultimate:
-            _backward(roots, retain_graph=True)  # which finds the errors that signals are made of
-            roots = []
-        if self._cut:
-            vectors = {OUTPUT: [leaf], **{name: [v] for name, v in read.items()}, PENULTIMATE: self._penultimate}
-            chunk = ChunkSample(
-                targets={
-                    name: TargetError(
-                        vector=_full(joined([v.detach() for v in vectors[name]])).flatten(2),
-                        error=_full(joined([_grad(v) for v in vectors[name]])).flatten(2),
-                        reaches=reach.sites,
-                    )
-                    for name, reach in self._targets.items()
-                },
-                activity={site: self._by_sample(site, s.detach()) for site, s in spikes.items() if site in self._cut},
-                noise={} if self._draws is None else self._draws.chunk,
-                scale=scale,
-                terms=partial(terms_of, leaf.detach()),
-            )
-            with torch.autocast(x.device.type, enabled=False):
-                arrived = self._checked(self._spatial.signals(chunk), chunk)
-            by_row = {site: a.reshape(spikes[site].shape) for site, a in arrived.items()}
-            roots += [(spikes[site], a + local[site] if site in local else a) for site, a in by_row.items()]
-        _backward(roots)
-        self._spikes, self._penultimate = {}, []
-        return value.detach(), output.detach()
+        return _Errors(value.detach(), leaf, read, local, scale=_grad(unit))
+
+    def _signals(
+        self, spikes: dict[str, Tensor], errors: "_Errors", terms_of: Callable[[Tensor], Tensor]
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the spikes of neurons that the graph is cut at, and the error that arrives at them."""
+        vectors = {OUTPUT: [errors.output], **{name: [v] for name, v in errors.read.items()}}
+        vectors[PENULTIMATE] = self._penultimate
+        chunk = ChunkSample(
+            targets={name: _target(vectors[name], target.sites) for name, target in self._targets.items()},
+            activity={site: self._by_sample(site, s.detach()) for site, s in spikes.items() if site in self._cut},
+            noise={} if self._draws is None else self._draws.chunk,
+            scale=errors.scale,
+            terms=partial(terms_of, errors.output.detach()),
+        )
+        with torch.autocast(errors.output.device.type, enabled=False):
+            arrived = self._checked(self._spatial.signals(chunk), chunk)
+        for site, error in arrived.items():
+            error = error.reshape(spikes[site].shape)
+            yield spikes[site], error + errors.local[site] if site in errors.local else error
 
     def _check_real(self, target: str, value: Tensor) -> None:
         """Raise `IncompatibleRule` if errors would start from complex numbers that somebody has real ones for."""
@@ -242,6 +258,33 @@ class SpatialHooks(Hooks):
         for vector in read.values():
             vector.retain_grad()
         return own, read
+
+
+@dataclass(frozen=True)
+class _Errors:
+    """Where errors of a chunk start from.
+
+    Attributes:
+        loss: What the chunk adds to the loss.
+        output: The output as a leaf, whose gradient is its error.
+        read: What local readouts made of spikes, by site, with the same gradient.
+        local: Errors of the spikes that local readouts read, by site.
+        scale: Of the gradients, where low precision asks for one; else 1.
+    """
+
+    loss: Tensor
+    output: Tensor
+    read: dict[str, Tensor]
+    local: dict[str, Tensor]
+    scale: Tensor
+
+
+def _target(vectors: list[Tensor], sites: frozenset[str]) -> TargetError:
+    return TargetError(
+        vector=_full(joined([v.detach() for v in vectors])).flatten(2),
+        error=_full(joined([_grad(v) for v in vectors])).flatten(2),
+        reaches=sites,
+    )
 
 
 def _full(x: Tensor) -> Tensor:

@@ -1,11 +1,9 @@
 """Interception of operations: each belongs to the innermost module of a run that is replaced and calls it."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 Handler = Callable[..., Tensor]
@@ -39,42 +37,3 @@ class Interception(TorchFunctionMode):
             return self._handler(*parsed)
         finally:
             self.paused = False
-
-
-class Interceptions:
-    """The interceptions of one run, of which the innermost alone is active.
-
-    A layer may hold other layers and neurons (a convolution with an activation, a batch norm with an activation).
-    While the inner one runs, the interception of the outer one is paused.
-    """
-
-    def __init__(self) -> None:
-        self._innermost: Interception | None = None
-
-    def apart(
-        self, answers: Iterator[tuple[nn.Module, Callable[..., Any]]]
-    ) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
-        """Let each answer run outside the interception of the module that calls it."""
-        for module, answer in answers:
-            yield module, partial(self._call, answer)
-
-    @contextmanager
-    def active(self, interception: Interception) -> Iterator[None]:
-        """Activate an interception while the forward of its module runs."""
-        outer, self._innermost = self._innermost, interception
-        try:
-            with interception:
-                yield
-        finally:
-            self._innermost = outer
-
-    def _call(self, answer: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        outer = self._innermost
-        if outer is None:
-            return answer(*args, **kwargs)
-        self._innermost, paused = None, outer.paused
-        outer.paused = True
-        try:
-            return answer(*args, **kwargs)
-        finally:
-            self._innermost, outer.paused = outer, paused

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from spikewright.errors import IncompatibleRule
+from spikewright.errors import IncompatibleRule, ShapeError
 
 Needed = tuple[bool, bool, bool]
 """Which of the gradients at x, weight and bias are asked for."""
@@ -49,6 +49,13 @@ class Operation(ABC):
     @abstractmethod
     def accepts(self, x: Tensor, weight: Tensor) -> bool:
         """Whether `x` has that layout."""
+
+    def check(self, site: str, x: Tensor, weight: Tensor) -> None:
+        """Raise `ShapeError` if `x`, with time folded into the batch, cannot enter the operation of a layer."""
+        if not self.accepts(x, weight):
+            raise ShapeError(
+                f"'{site}' expects {self.expects(weight)} once time is folded into the batch, but got {list(x.shape)}."
+            )
 
     @abstractmethod
     def rows(self, grad: Tensor) -> Tensor:

@@ -14,7 +14,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spikewright._util.returned import is_carried, wrong
-from spikewright.errors import ShapeError
 from spikewright.synapses.interception import Interception
 from spikewright.synapses.operations import Convolution, Linear, Operation
 from spikewright.temporal import is_static
@@ -41,8 +40,8 @@ class SynapticInput:
 
     @property
     def plain(self) -> bool:
-        """Whether ordinary autograd already does what is asked."""
-        return all(x is None for x in (self.presynaptic, self.presynaptic_bias, self.back, self.project))
+        """True if ordinary autograd already does what is asked."""
+        return self.presynaptic is self.presynaptic_bias is self.back is self.project is None
 
 
 def check_arrival(
@@ -160,7 +159,7 @@ def transmit(
         as_bytes: The value holds zeros and ones; keep it as bytes for the backward pass.
     """
     value = arrival.value
-    if is_static(value) and (arrival.presynaptic is not None or arrival.presynaptic_bias is None):
+    if len(value) > 1 and is_static(value) and (arrival.presynaptic is not None or arrival.presynaptic_bias is None):
         value = value[:1]
     value = value.flatten(0, 1)
     as_bytes = as_bytes and arrival.presynaptic is None and weight.requires_grad and torch.is_grad_enabled()
@@ -199,11 +198,3 @@ _KINDS: dict[Any, Callable[..., tuple[Operation, Tensor, Tensor, Tensor | None]]
         for d, f in ((1, F.conv_transpose1d), (2, F.conv_transpose2d), (3, F.conv_transpose3d))
     },
 }
-
-
-def check_input(site: str, operation: Operation, x: Tensor, weight: Tensor) -> None:
-    """Raise `ShapeError` if `x`, with time folded into the batch, cannot enter the operation."""
-    if not operation.accepts(x, weight):
-        raise ShapeError(
-            f"'{site}' expects {operation.expects(weight)} once time is folded into the batch, but got {list(x.shape)}."
-        )

@@ -67,16 +67,16 @@ def test_an_exception_in_a_forward(error: type[BaseException]) -> None:
     net.run(x)
 
 
-def test_an_error_while_answers_are_put_in_place() -> None:
+def test_an_error_while_forwards_are_replaced() -> None:
     net, (x, _) = Network(outer(nn.Linear(16, 16), LIF())), sample()
     run = net.start(x)
-    answers = run._answers(False)
+    first = run._replaced(False)[0]
 
     def broken() -> Iterator[Any]:
-        yield next(answers)
+        yield first
         raise KeyError
 
-    run._answers = lambda static: broken()  # type: ignore[method-assign]
+    run._replaced = lambda static: broken()  # type: ignore[method-assign, assignment]
     with pytest.raises(KeyError):
         run.advance(x)
     assert patched(net.module) == []

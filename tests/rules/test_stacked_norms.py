@@ -19,7 +19,7 @@ from spikewright.network import Network
 from spikewright.network.run import Run
 from spikewright.neurons.dsr import DSRIF
 from spikewright.rules import DSR, IDE, SPIDE
-from spikewright.rules.rates.norms import Again, Joint
+from spikewright.rules.rates.norms import Joint, SecondPass
 from spikewright.rules.rates.stacked_norms import BetweenNorms
 from tests.core.support import Lambda
 from tests.oracles.compare import relative
@@ -219,7 +219,7 @@ def test_a_second_phase_of_spikes_tends_to_it() -> None:
 def test_simulations_with_a_graph_are_the_same_bit_for_bit() -> None:
     x, module = data("inverted")[0].float(), training(NETS["inverted"]).float()
     in_front = {"7": ("3",), "10": ("3", "7")}
-    norms = (Joint(), Again({}, in_front), BetweenNorms(in_front))
+    norms = (Joint(), SecondPass({}, in_front), BetweenNorms(in_front))
     first, *others = (Network(module).start(x, cut=True, normalise=norm.simulate).advance(x) for norm in norms)
     assert all(torch.equal(first, other) for other in others)
 

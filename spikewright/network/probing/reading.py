@@ -1,6 +1,7 @@
 """The wiring of a network, read from the graph and the dataflow of a probe."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
@@ -43,68 +44,30 @@ def read_wiring(
         hooked: Modules with hooks of somebody's, which a probe does not call: no claim is made near them.
         nodes: Graph nodes whose gradients go through hooks.
     """
-    module = sites.module
-    modules = dict(module.named_modules())
-    names = {id(p): name for name, p in module.named_parameters()}
-    neurons = {seen.site: modules[module_name(seen.site)] for seen in recorder.neurons}
+    names = {id(p): name for name, p in sites.module.named_parameters()}
+    modules = {seen.site: sites.module.get_submodule(module_name(seen.site)) for seen in recorder.calls}
+    owned = {site: tuple(names[id(p)] for p in _own(module)) for site, module in modules.items()}
     graph = Graph(recorder, names, x)
-    receivers: dict[str, set[str]] = {name: set() for name in names.values()}
-    successors: dict[str, set[str]] = {site: set() for site in neurons}
-    fed: dict[str, set[str]] = {seen.site: set() for seen in recorder.synapses}
-    bends: dict[str, set[Bend]] = {seen.site: {*left, *hooked} for seen in recorder.synapses}
-    for seen in recorder.neurons:
-        for p in _own(modules[module_name(seen.site)]):
-            receivers[names[id(p)]].add(seen.site)
-        for kind, name, step in graph.walk(seen.before):
-            if kind == "neuron":
-                successors[name].add(seen.site)
-            elif kind == "synapse" and step == seen.step:
-                fed[name].add(seen.site)
-                bends[name].update(seen.depends.get(LAYER + name, _UNSEEN))
-            elif kind == "parameter" and name:
-                receivers[name].add(seen.site)
-    direct = {name for kind, name, _ in graph.walk(output.grad_fn) if kind == "synapse"}
-    kept = [value for site, values in state.items() if site not in neurons for value in values.values()]
-    held = {name for value in kept for _, name, _ in graph.walk(value.grad_fn)}
-
-    owned = {
-        seen.site: tuple(names[id(p)] for p in _own(modules[module_name(seen.site)])) for seen in recorder.synapses
-    }
-    passes: dict[str, set[str]] = {name: set() for name in names.values()}
-    for seen in recorder.synapses:
-        for kind, name, _ in graph.walk(seen.before):
-            for crossed in owned[name] if kind == "synapse" else (name,) if kind == "parameter" and name else ():
-                passes[crossed].add(seen.site)
-    own_hooks = {name for name, p in module.named_parameters() if any(hooks_on_gradient(p))}
-    ends = [output.grad_fn, *(seen.before for seen in (*recorder.neurons, *recorder.synapses))]
+    neurons: Any = {seen.site: modules[seen.site] for seen in recorder.neurons}
+    ways = _ways(recorder, graph, owned, names.values(), {*left, *hooked})
+    synapses = _synapses(recorder, graph, output, neurons, owned, ways)
+    inside = {name for synapse in synapses.values() for name in synapse.parameters}
+    ends = [output.grad_fn, *(seen.before for seen in recorder.calls)]
     loose = {name for end in ends for kind, name, _ in graph.walk(end, False) if kind == "parameter"}
-    inside = {name for parameters in owned.values() for name in parameters}
-    synapses = {
-        seen.site: Synapse(
-            name=seen.site,
-            parameters=owned[seen.site],
-            weight=recorder.weights[seen.site],
-            receivers={n: neurons[n] for n in sorted(fed[seen.site])},  # type: ignore[misc]
-            senders={n: neurons[n] for n in sorted(_named(seen.depends, NEURON)) if n in neurons},  # type: ignore[misc]
-            reads_input=INPUT in seen.depends,
-            reads_currents=any(True for _ in _named(seen.depends, LAYER)),
-            bends=frozenset(bends[seen.site]),
-            direct=seen.site in direct,
-        )
-        for seen in recorder.synapses
-    }
+    own_hooks = {name for name, p in sites.module.named_parameters() if any(hooks_on_gradient(p))}
+    held = _held(graph, state, neurons)
     return Wiring(
         sites=sites,
-        neurons=neurons,  # type: ignore[arg-type]
+        neurons=neurons,
         synapses=synapses,
-        receivers={name: frozenset(sites) for name, sites in receivers.items()},
-        successors={site: frozenset(sites) for site, sites in successors.items()},
-        carried=frozenset(name for name, sites in receivers.items() if held & {name, *sites}),
+        receivers=_frozen(ways.receivers),
+        successors=_frozen(ways.successors),
+        carried=frozenset(name for name, reached in ways.receivers.items() if held & {name, *reached}),
         shapes={seen.site: seen.shape for seen in recorder.neurons},
         output=tuple(output.shape[2:]),
         overwritten=frozenset(seen.site for seen in recorder.neurons if seen.overwritten),
         rewritten=frozenset(seen.site for seen in recorder.neurons if seen.rewritten),
-        passes={name: frozenset(sites) for name, sites in passes.items()},
+        passes=_frozen(_passes(recorder, graph, owned, names.values())),
         outside=frozenset(loose & inside),
         unseen=frozenset(graph.weights(ends)) - inside - {""},
         curves=tuple(_curves(recorder, flow.depends(output), left)),
@@ -112,6 +75,98 @@ def read_wiring(
         unvouched=frozenset(names.values() if hooked else graph.behind_code_of_others(ends, nodes)) | own_hooks,
         activations=recorder.numbers,
     )
+
+
+@dataclass(frozen=True)
+class _Ways:
+    """Who reaches which neurons in the same step, before any other neuron.
+
+    Attributes:
+        receivers: Neurons that each parameter reaches.
+        successors: Neurons that each neuron reaches, in a later step too.
+        fed: Neurons that each layer feeds.
+        bends: Where what these neurons get is not linear in the current of the layer.
+    """
+
+    receivers: dict[str, set[str]]
+    successors: dict[str, set[str]]
+    fed: dict[str, set[str]]
+    bends: dict[str, set[Bend]]
+
+
+def _ways(
+    recorder: Recorder,
+    graph: Graph,
+    owned: Mapping[str, tuple[str, ...]],
+    parameters: Iterable[str],
+    everywhere: Collection[Bend],
+) -> _Ways:
+    """Walk back from the current of every neuron to what it comes from."""
+    ways = _Ways(
+        receivers={name: set() for name in parameters},
+        successors={seen.site: set() for seen in recorder.neurons},
+        fed={seen.site: set() for seen in recorder.synapses},
+        bends={seen.site: set(everywhere) for seen in recorder.synapses},
+    )
+    for seen in recorder.neurons:
+        for name in owned[seen.site]:
+            ways.receivers[name].add(seen.site)
+        for kind, name, step in graph.walk(seen.before):
+            if kind == "neuron":
+                ways.successors[name].add(seen.site)
+            elif kind == "synapse" and step == seen.step:
+                ways.fed[name].add(seen.site)
+                ways.bends[name].update(seen.depends.get(LAYER + name, _UNSEEN))
+            elif kind == "parameter" and name:
+                ways.receivers[name].add(seen.site)
+    return ways
+
+
+def _synapses(
+    recorder: Recorder,
+    graph: Graph,
+    output: Tensor,
+    neurons: Mapping[str, Any],
+    owned: Mapping[str, tuple[str, ...]],
+    ways: _Ways,
+) -> dict[str, Synapse]:
+    direct = {name for kind, name, _ in graph.walk(output.grad_fn) if kind == "synapse"}
+    return {
+        seen.site: Synapse(
+            name=seen.site,
+            parameters=owned[seen.site],
+            weight=recorder.weights[seen.site],
+            receivers={n: neurons[n] for n in sorted(ways.fed[seen.site])},
+            senders={n: neurons[n] for n in sorted(_named(seen.depends, NEURON)) if n in neurons},
+            reads_input=INPUT in seen.depends,
+            reads_currents=any(True for _ in _named(seen.depends, LAYER)),
+            bends=frozenset(ways.bends[seen.site]),
+            direct=seen.site in direct,
+        )
+        for seen in recorder.synapses
+    }
+
+
+def _passes(
+    recorder: Recorder, graph: Graph, owned: Mapping[str, tuple[str, ...]], parameters: Iterable[str]
+) -> dict[str, set[str]]:
+    """Return the layers that the signal of each parameter crosses."""
+    passes: dict[str, set[str]] = {name: set() for name in parameters}
+    for seen in recorder.synapses:
+        for kind, name, _ in graph.walk(seen.before):
+            for crossed in owned[name] if kind == "synapse" else (name,) if kind == "parameter" and name else ():
+                passes[crossed].add(seen.site)
+    return passes
+
+
+def _held(graph: Graph, state: State, neurons: Collection[str]) -> set[str]:
+    """Return the names of what a delay or a feedback connection carries to later steps."""
+    kept = [value for site, values in state.items() if site not in neurons for value in values.values()]
+    return {name for value in kept for _, name, _ in graph.walk(value.grad_fn)}
+
+
+def _frozen(sets: Mapping[str, set[str]]) -> dict[str, frozenset[str]]:
+    return {name: frozenset(found) for name, found in sets.items()}
 
 
 def _curves(recorder: Recorder, output: Any, left: Iterable[Bend]) -> Iterator[Curve]:

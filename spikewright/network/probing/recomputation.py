@@ -3,7 +3,7 @@
 The second call meets the plain modules: neurons without a state, layers without the hooks of a rule.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -17,16 +17,14 @@ from torch.nn.modules.dropout import _DropoutNd
 from spikewright._util.trial import untouched
 from spikewright.errors import NetworkError, SpikewrightError
 from spikewright.network.holding import Turn, exclusively
-from spikewright.network.patched_forwards import run_patched
+from spikewright.network.patched_forwards import Replacements, run_patched
 from spikewright.network.run import Run
 from spikewright.network.sites import Sites
 from spikewright.network.wiring import Wiring
 
-Answers = Iterator[tuple[nn.Module, Callable[..., Any]]]
-
 
 class _BothWays(Run):
-    """A forward and a backward pass under the same answers, which notes what the backward pass calls."""
+    """A forward and a backward pass with the same replacements, which notes what the backward pass calls."""
 
     def __init__(self, sites: Sites) -> None:
         super().__init__(sites, count=False, writes_input=True)
@@ -35,8 +33,8 @@ class _BothWays(Run):
 
     def advance(self, x: Tensor) -> Tensor:
         sites = self._sites
-        answers = self._interceptions.apart(self._answers(False))
-        return run_patched(sites.module, sites.identities, answers, partial(self._both_ways, x), everywhere=True)
+        replacements, body = partial(self._replaced, False), partial(self._both_ways, x)
+        return run_patched(sites.module, sites.identities, replacements, self._interceptions, body, everywhere=True)
 
     def _both_ways(self, x: Tensor) -> Tensor:
         output = self._steps(x)
@@ -50,8 +48,8 @@ class _BothWays(Run):
                 pass
         return output.detach()
 
-    def _answers(self, static: bool) -> Answers:
-        return _around_all(self._sites, super()._answers(static), self._note)
+    def _replaced(self, static: bool) -> Replacements:
+        return _around_all(self._sites, super()._replaced(static), self._note)
 
     def _note(
         self, name: str, forward: Callable[..., Any], answer: Callable[..., Any], *args: Any, **kwargs: Any
@@ -150,16 +148,12 @@ def with_recomputed(wiring: Wiring, sites: Sites, again: frozenset[str]) -> Wiri
     )
 
 
-def _around_all(sites: Sites, answers: Answers, watch: Callable[..., Any]) -> Answers:
-    """Have `watch` called around the answer, or the forward, of every module."""
+def _around_all(sites: Sites, replacements: Replacements, note: Callable[..., Any]) -> Replacements:
+    """Have `note` called around the replacement, or the forward, of every module."""
     names = {id(m): name for name, m in sites.module.named_modules()}
-    seen: set[int] = set()
-    for module, answer in answers:
-        seen.add(id(module))
-        yield module, partial(watch, names[id(module)], module.forward, answer)
-    for module in sites.module.modules():
-        if id(module) not in seen:
-            yield module, partial(watch, names[id(module)], module.forward, module.forward)
+    by_module = {id(m): replacement for m, replacement in replacements}
+    modules = [*(m for m, _ in replacements), *(m for m in sites.module.modules() if id(m) not in by_module)]
+    return [(m, partial(note, names[id(m)], m.forward, by_module.get(id(m), m.forward))) for m in modules]
 
 
 def may_run_again() -> bool:

@@ -115,9 +115,14 @@ class Recorder:
             self._flow.bend(current, Bend("a weight that is drawn, or computed from data", site))
 
     @property
+    def calls(self) -> list[Seen]:
+        """All calls of neurons and layers."""
+        return self.neurons + self.synapses
+
+    @property
     def numbers(self) -> int:
         """What a step of a sample brings about: entries of what enters and leaves neurons and synapses."""
-        return sum(seen.entries for seen in self.neurons + self.synapses) // (FIRST.count * max(1, self._trace.steps))
+        return sum(seen.entries for seen in self.calls) // (FIRST.count * max(1, self._trace.steps))
 
     def _check_loop(self, name: str, current: _Current) -> None:
         earlier = self._currents.setdefault(name, [])

@@ -1,6 +1,6 @@
 """The network evaluated once, at the rates that a simulation recorded, with a graph."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -14,14 +14,14 @@ from spikewright.layers.dropout import scan_shared
 from spikewright.layers.feedback import Feedback
 from spikewright.layers.own_forward import has_own_forward, intercept_dropout, intercept_norm
 from spikewright.network.hooks import Hooks
-from spikewright.network.patched_forwards import CallCounter, Weights, run_patched
+from spikewright.network.patched_forwards import Forward, Interceptions, Replacements, Weights, run_patched
 from spikewright.network.rates import Rate, Rates
+from spikewright.network.run import CallCounter
 from spikewright.network.sites import Sites
 from spikewright.neurons import Neuron
 from spikewright.rules.rates.as_recorded import AsRecorded
 from spikewright.rules.rates.norms import RateNorm
 from spikewright.solvers import Adjoint, Cell, Edge
-from spikewright.synapses.interception import Interceptions
 from spikewright.synapses.operations import Operation
 from spikewright.synapses.synapse import Intercept, transmit
 
@@ -72,8 +72,8 @@ class RateGraph:
             The mean output `[batch, *output]`, and what a solver has to know of the network.
         """
         sites = self._sites
-        answers = self._interceptions.apart(self._answers())
-        output: Tensor = run_patched(sites.module, sites.identities, answers, partial(sites.module, x.clone()))
+        body = partial(sites.module, x.clone())
+        output: Tensor = run_patched(sites.module, sites.identities, self._replace, self._interceptions, body)
         edges = [Edge(name, leaf, self._emitted[name]) for name, leaf in self._arrived.items()]
         if self._normed:
             return output, Adjoint(self._cells, edges, self._norm.couples, len(x))
@@ -85,17 +85,19 @@ class RateGraph:
             x[samples]
         )[1]
 
-    def _answers(self) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
-        yield from self._weights.answers(self._sites.parametrizations.values())
+    def _replace(self) -> Replacements:
+        found: dict[int, tuple[nn.Module, Forward]] = {}
         for name, module in self._sites.temporal.items():
             own = has_own_forward(module, module.forward, default=False)
-            yield module, partial(self._at_own if own else self._at_temporal, name, module, module.forward)
-        if self._hooks is not None:
+            at = self._at_own if own else self._at_temporal
+            found[id(module)] = module, partial(at, name, module, module.forward)
+        if (hooks := self._hooks) is not None:
             for name, module in self._sites.synapses.items():
-                yield module, partial(self._at_synapse, name, module.forward, self._hooks)
-        # Last, so that `source.forward` is already the answer of a source that is itself a neuron.
-        for name, source in self._sites.sources.items():
-            yield source, partial(self._at_source, name, source.forward)
+                found[id(module)] = module, partial(self._at_layer, name, module.forward, hooks)
+        for name, source in self._sites.sources.items():  # which may be a neuron or a layer that is replaced already
+            forward = found[id(source)][1] if id(source) in found else source.forward
+            found[id(source)] = source, partial(self._at_source, name, forward)
+        return [*self._weights.replacements(self._sites.parametrizations.values()), *found.values()]
 
     def _at_temporal(self, name: str, module: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         site = self._calls.site(name)
@@ -120,11 +122,11 @@ class RateGraph:
 
         if isinstance(module, _BatchNorm):
             self._normed |= module.training
-            return intercept_norm(self._interceptions, name, module, forward, x, normalise)
+            return intercept_norm(self._interceptions.active, name, module, forward, x, normalise)
         assert isinstance(module, _DropoutNd)  # has_own_forward says so of nothing else
-        return intercept_dropout(self._interceptions, name, module, forward, x, drop)
+        return intercept_dropout(self._interceptions.active, name, module, forward, x, drop)
 
-    def _at_synapse(self, name: str, forward: Callable[..., Tensor], hooks: Hooks, *args: Any, **kwargs: Any) -> Tensor:
+    def _at_layer(self, name: str, forward: Callable[..., Tensor], hooks: Hooks, *args: Any, **kwargs: Any) -> Tensor:
         def handle(operation: Operation, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
             arrival, _ = hooks.on_weight(self._calls.site(name), operation, x.unsqueeze(0), weight, {})
             return transmit(operation, arrival, weight, bias).squeeze(0)
