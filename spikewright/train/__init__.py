@@ -7,3 +7,9 @@ from spikewright.train._evaluate import evaluate as evaluate
 from spikewright.train._fit import fit as fit
 from spikewright.train.config import Config as Config
 from spikewright.train.config import configure as configure
+
+__all__ = ["Config", "Experiment", "Score", "build", "configure", "evaluate", "fit"]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -7,7 +7,7 @@ import pytest
 
 FAULTS = """
 import resource, sys, torch
-from spikewright.train.allocator import reuse_freed_memory
+from spikewright._util.allocator import reuse_freed_memory
 if sys.argv[1] == "keep" and not reuse_freed_memory():
     print("unsupported")
     sys.exit()
