@@ -31,14 +31,14 @@ class Entry(TypedDict):
     arguments: dict[str, str]
 
 
-def entries(kind: Kind) -> dict[str, Entry]:
-    """Return all components of a kind, by name; those of torch are looked up anew if its version is another."""
-    stored = _stored()
-    if kind in OF_TORCH and stored["torch"] != torch_version():
-        from spikewright.cli._components import described
+def stored(kind: Kind) -> dict[str, Entry]:
+    """Return what is stored of a kind, by name."""
+    return _contents()["components"][kind]
 
-        return described(kind)
-    return stored["components"][kind]
+
+def is_outdated(kind: Kind) -> bool:
+    """Whether the components of a kind are those of another version of torch than the installed one."""
+    return kind in OF_TORCH and _contents()["torch"] != torch_version()
 
 
 def torch_version() -> str:
@@ -57,17 +57,17 @@ def check_names(options: Mapping[str, Any]) -> None:
         _check_name("rule", "rules", rule.partition(":")[0])
     _check_name("model", "models", options.get("model"))
     _check_name("neuron", "neurons", options.get("neuron"))
-    name, known = options.get("data"), entries("data")
+    name, known = options.get("data"), stored("data")
     if name is not None and name not in known:
         raise ConfigError(f"The data set '{name}' is unknown. {nearest(name, known)}")
 
 
 def _check_name(section: str, kind: Kind, name: str | None) -> None:
-    known = entries(kind)
+    known = stored(kind)
     if name is not None and name.lower() not in known:
         raise ConfigError(f"{section}.name = '{name}' is unknown. {nearest(name.lower(), known)}")
 
 
 @cache
-def _stored() -> dict[str, Any]:
+def _contents() -> dict[str, Any]:
     return json.loads(FILE.read_text(encoding="utf-8"))

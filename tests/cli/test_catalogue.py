@@ -12,7 +12,8 @@ import torch
 
 from spikewright.cli import catalogue
 from spikewright.cli._components import COMPONENTS, described
-from spikewright.cli.catalogue import FILE, OF_TORCH, Kind, entries, torch_version
+from spikewright.cli._list import entries
+from spikewright.cli.catalogue import FILE, OF_TORCH, Kind, torch_version
 from spikewright.errors import ConfigError
 from spikewright.train import build, configure
 
@@ -50,7 +51,7 @@ def test_no_markup_is_shown() -> None:
 
 def test_under_another_version_of_torch_its_components_are_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
     stale = {"torch": "1.0", "components": {kind: {} for kind in KINDS}}
-    monkeypatch.setattr(catalogue, "_stored", lambda: stale)
+    monkeypatch.setattr(catalogue, "_contents", lambda: stale)
     for kind in KINDS:
         assert entries(kind) == (described(kind) if kind in OF_TORCH else {})
 
