@@ -50,6 +50,19 @@ class Parser(argparse.ArgumentParser):
         self.error(f"unknown argument {flag}. {nearest(flag, known) if flag.startswith('-') else ''}")
 
 
+class Overview(Parser):
+    """Its help lists the commands, which are imported for it alone."""
+
+    def format_help(self) -> str:
+        width = max(map(len, COMMANDS))
+        listed = "\n".join(f"  {name:{width}}  {_summary(_function(name))}" for name in COMMANDS)
+        self.description = (
+            f"Train spiking networks with interchangeable learning rules.\n\ncommands:\n{listed}\n\n"
+            "`spikewright COMMAND --help` explains one."
+        )
+        return super().format_help()
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command, and return its exit status.
 
@@ -91,25 +104,19 @@ def _function(name: str) -> Callable[..., Any]:
     return getattr(cli, COMMANDS[name])
 
 
-def _overview() -> Parser:
-    width = max(map(len, COMMANDS))
-    listed = "\n".join(f"  {name:{width}}  {_summary(_function(name))}" for name in COMMANDS)
-    parser = Parser(
-        prog="spikewright",
-        usage="spikewright COMMAND ...",
-        description=f"Train spiking networks with interchangeable learning rules.\n\ncommands:\n{listed}\n\n"
-        "`spikewright COMMAND --help` explains one.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=__version__)
-    return parser
-
-
 def _how_to_continue(name: str, options: Mapping[str, Any]) -> str:
     if "resume" in options:
         run = options["resume"] or options["out"] or "RUN"
         return f"; continue from the last checkpoint with: spikewright {name} --resume {run}"
     return "; the same command continues it" if name == "compare" else ""
+
+
+def _overview() -> Overview:
+    parser = Overview(
+        prog="spikewright", usage="spikewright COMMAND ...", formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    return parser
 
 
 def _parser(name: str, function: Callable[..., Any]) -> Parser:

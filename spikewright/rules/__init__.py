@@ -2,6 +2,7 @@
 
 from spikewright.rules._base import Rule as Rule
 from spikewright.rules._base import Update as Update
+from spikewright.rules._base import reference_rule as reference_rule
 from spikewright.rules._batch import Batch as Batch
 from spikewright.rules._check import check as check
 from spikewright.rules._cost import Cost as Cost
@@ -50,6 +51,7 @@ __all__ = [
     "Traits",
     "Update",
     "check",
+    "reference_rule",
 ]
 
 

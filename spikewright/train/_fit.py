@@ -14,7 +14,7 @@ from spikewright.errors import NotFinite
 from spikewright.metrics.memory import SavedBytes
 from spikewright.reports.energy_estimate import Energy, energy
 from spikewright.reports.gradient_check import certify
-from spikewright.rules._base import reference_rule
+from spikewright.rules import reference_rule
 from spikewright.train import checkpoint
 from spikewright.train._build import Experiment
 from spikewright.train._evaluate import Score, evaluate
