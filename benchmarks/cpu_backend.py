@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spikewright._util.allocator import reuse_freed_memory
 from spikewright._util.text import aligned
 from spikewright.bench.measure import Spread, interleave
 from spikewright.kernels.lif import lif_naive, lif_scan
 from spikewright.surrogate import Sigmoid
-from spikewright.train.allocator import reuse_freed_memory
 
 LEAK, THRESHOLD, ALPHA = 0.5, 1.0, 4.0
 NEURON: dict[str, Any] = {

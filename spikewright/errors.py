@@ -3,8 +3,23 @@
 A message has four parts: what was asked, what was found, why that cannot work, and what to do.
 """
 
-import difflib
 from collections.abc import Iterable
+
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "DatasetCorrupt",
+    "DatasetMissing",
+    "ExtensionError",
+    "IncompatibleRule",
+    "InputError",
+    "NetworkError",
+    "NotConverged",
+    "NotFinite",
+    "OutsideRun",
+    "ShapeError",
+    "SpikewrightError",
+]
 
 
 class SpikewrightError(Exception):
@@ -65,7 +80,13 @@ def nearest(name: str, known: Iterable[str]) -> str:
     >>> nearest("oott", ["bptt", "ottt", "sltt"])
     "Did you mean 'ottt'? Known: bptt, ottt, sltt."
     """
+    from difflib import get_close_matches  # takes longer to import than all of this file
+
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    close = get_close_matches(name, known, n=1, cutoff=0.5)
     guess = f"Did you mean '{close[0]}'? " if close else ""
     return f"{guess}Known: {', '.join(known)}."
+
+
+def __dir__() -> list[str]:
+    return __all__

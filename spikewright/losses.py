@@ -16,6 +16,8 @@ from spikewright._util.real_numbers import real_type
 from spikewright._util.text import counted
 from spikewright.errors import ConfigError, IncompatibleRule, InputError, ShapeError
 
+__all__ = ["CrossEntropyMSE", "Loss", "LossOf", "OnRate", "PerStep"]
+
 LossOf = Literal["any", "steps", "rate"]
 """What the loss of a rule may be: anything, a sum over steps, or a function of the mean output."""
 
@@ -258,3 +260,7 @@ class OnRate(Loss):
 def standard_loss(loss_of: LossOf) -> type[PerStep] | type[OnRate]:
     """Return the kind of loss for a rule of which nothing else is said: per step, unless it learns from rates only."""
     return OnRate if loss_of == "rate" else PerStep
+
+
+def __dir__() -> list[str]:
+    return __all__

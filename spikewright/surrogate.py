@@ -17,6 +17,8 @@ from spikewright._util.arguments import check_number
 from spikewright._util.returned import wrong
 from spikewright.errors import ConfigError
 
+__all__ = ["ATan", "Rectangle", "Sigmoid", "Surrogate", "Triangle"]
+
 
 class _Spike(torch.autograd.Function):
     @staticmethod
@@ -123,3 +125,7 @@ class Rectangle(Surrogate):
 
     def slope(self, x: Tensor) -> Tensor:
         return (x.abs() <= self.width / 2).to(x.dtype) / self.width
+
+
+def __dir__() -> list[str]:
+    return __all__

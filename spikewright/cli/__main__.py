@@ -1,38 +1,41 @@
-"""Entry point: a dictionary of commands, each an ordinary function whose signature and docstring are its help."""
+"""Entry point: each command is an ordinary function whose signature and docstring are its help.
+
+Help, the version, `list` and errors in the arguments are answered without torch, which the commands import themselves.
+"""
 
 import argparse
 import inspect
+import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn, get_args, get_origin
 
-from spikewright import __version__
+from spikewright import __version__, cli
+from spikewright._util.allocator import reuse_freed_memory
+from spikewright.cli.catalogue import check_names
 from spikewright.errors import SpikewrightError, nearest
-from spikewright.train.allocator import reuse_freed_memory
 
-try:
-    from spikewright import cli
-except ImportError as error:
-    sys.exit(f"The command line needs the extra [cli] ({error}). Install it with: pip install 'spikewright[cli]'")
-
-COMMANDS: dict[str, Callable[..., Any]] = {
-    "train": cli.train,
-    "evaluate": cli.evaluate,
-    "compare": cli.compare,
-    "continual": cli.continual,
-    "reason": cli.reason,
-    "explain": cli.explain,
-    "certify": cli.certify,
-    "plan": cli.plan,
-    "plot": cli.plot,
-    "bench": cli.bench,
-    "list": cli.list_components,
+COMMANDS = {
+    "train": "train",
+    "evaluate": "evaluate",
+    "compare": "compare",
+    "continual": "continual",
+    "reason": "reason",
+    "explain": "explain",
+    "certify": "certify",
+    "plan": "plan",
+    "plot": "plot",
+    "bench": "bench",
+    "list": "list_components",
 }
+"""The function of each command, by its name in `spikewright.cli`."""
 POSITIONAL = ("recipe", "run", "kind")
 SUMMED = {"overrides": ("--set", "SECTION.KEY=VALUE")}
 """Parameters that are given by repeating a flag of another name."""
+OF_GRAPHS = ("reason", "explain")
+"""Commands whose models and data sets are other ones."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -47,51 +50,73 @@ class Parser(argparse.ArgumentParser):
         self.error(f"unknown argument {flag}. {nearest(flag, known) if flag.startswith('-') else ''}")
 
 
+class Overview(Parser):
+    """Its help lists the commands, which are imported for it alone."""
+
+    def format_help(self) -> str:
+        width = max(map(len, COMMANDS))
+        listed = "\n".join(f"  {name:{width}}  {_summary(_function(name))}" for name in COMMANDS)
+        self.description = (
+            f"Train spiking networks with interchangeable learning rules.\n\ncommands:\n{listed}\n\n"
+            "`spikewright COMMAND --help` explains one."
+        )
+        return super().format_help()
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; errors of use are one message and exit status 2, a broken promise of `certify` is status 1."""
+    """Run a command, and return its exit status.
+
+    Errors of use are one message and status 2; a claim that `certify` finds broken is status 1.
+    """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    parsers = _parsers()
     if not arguments or arguments[0].startswith("-"):
         _overview().parse_args(arguments or ["--help"])
     name, *rest = arguments
     if name not in COMMANDS:
         _overview().error(f"there is no command '{name}'. {nearest(name, COMMANDS)}")
-    options, unknown = parsers[name].parse_known_args(rest)
+    command = _function(name)
+    parser = _parser(name, command)
+    options, unknown = parser.parse_known_args(rest)
     if unknown:
-        parsers[name].unknown(unknown[0])
-    reuse_freed_memory()
+        parser.unknown(unknown[0])
     try:
-        answer = COMMANDS[name](**vars(options))
+        if name not in OF_GRAPHS:
+            check_names(vars(options))
+        reuse_freed_memory()
+        answer = command(**vars(options))
+        sys.stdout.flush()
     except SpikewrightError as error:
         sys.stderr.write(f"spikewright {name}: {type(error).__name__}: {error}\n")
         return 2
     except ImportError as error:
         sys.stderr.write(f"spikewright {name}: {error}. It is part of an extra: pip install 'spikewright[cli]'\n")
         return 2
+    except BrokenPipeError:  # whoever reads the output has seen enough of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
-        sys.stderr.write(
-            "\ninterrupted; a run continues from its last checkpoint with: spikewright train --resume RUN\n"
-        )
+        sys.stderr.write(f"\ninterrupted{_how_to_continue(name, vars(options))}\n")
         return 130
     return 1 if isinstance(answer, dict) and answer.get("ok") is False else 0
 
 
-def _overview() -> Parser:
-    width = max(map(len, COMMANDS))
-    listed = "\n".join(f"  {name:{width}}  {_summary(function)}" for name, function in COMMANDS.items())
-    parser = Parser(
-        prog="spikewright",
-        usage="spikewright COMMAND ...",
-        description=f"Train spiking networks with interchangeable learning rules.\n\ncommands:\n{listed}\n\n"
-        "`spikewright COMMAND --help` explains one.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def _function(name: str) -> Callable[..., Any]:
+    return getattr(cli, COMMANDS[name])
+
+
+def _how_to_continue(name: str, options: Mapping[str, Any]) -> str:
+    if "resume" in options:
+        run = options["resume"] or options["out"] or "RUN"
+        return f"; continue from the last checkpoint with: spikewright {name} --resume {run}"
+    return "; the same command continues it" if name == "compare" else ""
+
+
+def _overview() -> Overview:
+    parser = Overview(
+        prog="spikewright", usage="spikewright COMMAND ...", formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--version", action="version", version=__version__)
     return parser
-
-
-def _parsers() -> dict[str, Parser]:
-    return {name: _parser(name, function) for name, function in COMMANDS.items()}
 
 
 def _parser(name: str, function: Callable[..., Any]) -> Parser:
@@ -129,7 +154,7 @@ def _flag(key: str) -> str:
 
 
 def _kind(annotation: Any) -> tuple[Any, tuple[str, ...] | None]:
-    """Return what converts a flag's text, and what it may be."""
+    """Return what converts a flag's text, and the values it may have."""
     kinds = [a for a in get_args(annotation) if a is not type(None)] or [annotation]
     if get_origin(annotation) is Literal:
         return str, get_args(annotation)

@@ -6,10 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from spikewright._util.text import aligned, size_in_bytes
-from spikewright.bench import Settings, environment, run
 from spikewright.cli.common import check_writable, write_json
 from spikewright.errors import ConfigError
 
@@ -47,6 +44,8 @@ def bench(
         `environment`, `settings`, `tables`, and `ok`, false if a workload failed or the run was interrupted; what was
         finished is kept.
     """
+    from spikewright.bench import Settings, environment, run
+
     settings = Settings(
         tuple(name.strip() for name in workloads.split(",") if name.strip()),
         None if repeats is None else _positive("repeats", repeats),
@@ -98,6 +97,8 @@ class _Progress:
 
 @contextmanager
 def _threads(count: int | None) -> Iterator[None]:
+    import torch
+
     before = torch.get_num_threads()
     if count is not None:
         torch.set_num_threads(_positive("threads", count))

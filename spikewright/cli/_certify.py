@@ -5,11 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from spikewright._util.real_numbers import in_double
 from spikewright.cli.common import check_writable, read_flags, take_weights, write_json
-from spikewright.reports.gradient_check import certify as certify_gradient
-from spikewright.train import build
-from spikewright.train.checkpoint import load
 
 
 def certify(
@@ -47,6 +43,11 @@ def certify(
     Returns:
         `ok`, and `rows` with site, cosine, norm_ratio, relative_error and exact per parameter.
     """
+    from spikewright._util.real_numbers import in_double
+    from spikewright.reports import certify as certify_gradient
+    from spikewright.train import build
+    from spikewright.train.checkpoint import load
+
     check_writable(json)
     config = read_flags(
         recipe, rule, model, neuron, data, data_dir, overrides, steps=steps, batch_size=batch_size, seed=seed

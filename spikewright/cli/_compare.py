@@ -1,17 +1,18 @@
 """`spikewright compare`."""
 
 import json as json_format
-import statistics
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from spikewright._util.files import write_atomically
 from spikewright._util.text import readable
 from spikewright.cli.common import check_writable, contents, print_table, read_flags, write_json
 from spikewright.errors import ConfigError
-from spikewright.train import Config, build, fit
-from spikewright.train.checkpoint import write_atomically
-from spikewright.train.log import Bar, Reporter, Silent
+
+if TYPE_CHECKING:
+    from spikewright.train import Config
+    from spikewright.train.log import Reporter
 
 
 def compare(
@@ -60,6 +61,8 @@ def compare(
         learning costs: numbers that carry errors back through layers, operations per sample, and spikes times fan-out
         of the forward pass.
     """
+    from spikewright.train.log import Bar, Silent
+
     check_writable(json)
     names = [name.strip() for name in rules.split(",") if name.strip()]
     if not names or seeds < 1:
@@ -93,8 +96,10 @@ def compare(
     return summary
 
 
-def _finish(config: Config, run: Path, reporter: Reporter) -> dict[str, Any]:
+def _finish(config: "Config", run: Path, reporter: "Reporter") -> dict[str, Any]:
     """Train, or continue, or just read what is there if it is the same experiment and done."""
+    from spikewright.train import build, fit
+
     experiment = build(config)
     finished = run / "result.json"
     if finished.exists():
@@ -108,23 +113,25 @@ def _finish(config: Config, run: Path, reporter: Reporter) -> dict[str, Any]:
 
 
 def _summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    from statistics import mean, pstdev
+
     accuracies = [run["test_accuracy"] for run in runs]
     seconds = [run["seconds"] for run in runs]
     return {
-        "test_accuracy": statistics.mean(accuracies),
-        "test_accuracy_std": statistics.pstdev(accuracies),
+        "test_accuracy": mean(accuracies),
+        "test_accuracy_std": pstdev(accuracies),
         "test_accuracies": accuracies,
-        "seconds": statistics.mean(seconds),
-        "seconds_std": statistics.pstdev(seconds),
+        "seconds": mean(seconds),
+        "seconds_std": pstdev(seconds),
         "saved_bytes": max(run["saved_bytes"] for run in runs),
-        "firing_rate": statistics.mean(run["mean_firing_rate"] for run in runs),
+        "firing_rate": mean(run["mean_firing_rate"] for run in runs),
         **{key: _mean([run["energy"][key] for run in runs]) for key in _COST},
     }
 
 
 def _mean(values: list[float | None]) -> float | None:
     stated = [value for value in values if value is not None]
-    return statistics.mean(stated) if stated else None
+    return sum(stated) / len(stated) if stated else None
 
 
 _COST = ("feedback_parameters", "learning_operations", "spike_operations")
@@ -139,7 +146,7 @@ def _plot(summary: dict[str, Any], path: Path) -> Path | None:
     return path
 
 
-def _show(summary: dict[str, Any], config: Config, seeds: int) -> None:
+def _show(summary: dict[str, Any], config: "Config", seeds: int) -> None:
     rows = [
         (
             name,

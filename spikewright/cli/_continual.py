@@ -2,14 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spikewright.cli.common import check_writable, contents, new_folder, print_table, recipe_or_run, write_json
-from spikewright.continual._learn import learn
-from spikewright.continual.config import ContinualConfig, configure_continual
-from spikewright.continual.course import build_continual
-from spikewright.continual.reporting import Bar, Silent
-from spikewright.train.config import rule_table
+
+if TYPE_CHECKING:
+    from spikewright.continual.config import ContinualConfig
 
 
 def continual(
@@ -59,6 +57,10 @@ def continual(
     Returns:
         What `result.json` in the folder holds.
     """
+    from spikewright.continual import build_continual, configure_continual, learn
+    from spikewright.continual.reporting import Bar, Silent
+    from spikewright.train.config import rule_table
+
     check_writable(json)
     recipe = recipe_or_run(recipe, resume, "course", benchmark=benchmark, out=out)
     config = configure_continual(
@@ -82,7 +84,7 @@ def continual(
     return result
 
 
-def _new_folder(config: ContinualConfig, benchmark: str | None) -> Path:
+def _new_folder(config: "ContinualConfig", benchmark: str | None) -> Path:
     rule = config.config.rule
     inside = rule.get("rule", {})
     names = [

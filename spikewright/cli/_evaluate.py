@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from spikewright.cli.common import check_writable, open_run, print_table, write_json
-from spikewright.train import evaluate as measure
 
 
 def evaluate(
@@ -31,6 +30,8 @@ def evaluate(
     Returns:
         accuracy, loss, rates by site, and the number of samples.
     """
+    from spikewright.train import evaluate as measure
+
     check_writable(json)
     experiment, _ = open_run(run, checkpoint, data_dir, steps=steps, device=device)
     score = measure(experiment.net, experiment.measuring(experiment.dataset.test), experiment.loss)

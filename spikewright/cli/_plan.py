@@ -8,8 +8,6 @@ from typing import Any
 
 from spikewright.cli.common import check_writable, read_flags, write_json
 from spikewright.errors import ConfigError
-from spikewright.reports.memory_profile import plan as plan_memory
-from spikewright.train._build import build_network, build_rule, data_shape
 
 _UNITS = {"": 1, "b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
@@ -53,6 +51,9 @@ def plan(
     Returns:
         `rows` with steps and saved_bytes, `bytes_per_step`, `budget` and `largest`.
     """
+    from spikewright.reports import plan as plan_memory
+    from spikewright.train._build import build_network, build_rule, data_shape
+
     check_writable(json)
     config = read_flags(recipe, rule, model, neuron, data, data_dir, overrides, steps=steps, batch_size=batch_size)
     sample, outputs = (_shape(shape), classes) if shape is not None else data_shape(config)

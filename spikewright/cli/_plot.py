@@ -1,13 +1,15 @@
 """`spikewright plot`."""
 
 from pathlib import Path
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from spikewright.cli.common import open_run
 from spikewright.errors import ConfigError, InputError
-from spikewright.synapses.operations import Operation
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from spikewright.synapses.operations import Operation
 
 
 class _Spikes:
@@ -17,10 +19,10 @@ class _Spikes:
         self.steps = steps
         self.by_site: dict[str, Tensor] = {}
 
-    def neuron(self, site: str, current: Tensor, spikes: Tensor) -> None:
+    def neuron(self, site: str, current: "Tensor", spikes: "Tensor") -> None:
         self.by_site[site] = spikes.unflatten(0, (self.steps, -1))
 
-    def synapse(self, site: str, operation: Operation, x: Tensor, weight: Tensor, current: Tensor) -> None: ...
+    def synapse(self, site: str, operation: "Operation", x: "Tensor", weight: "Tensor", current: "Tensor") -> None: ...
 
 
 def plot(
@@ -44,6 +46,8 @@ def plot(
     Returns:
         The files: `raster.png` and `curves.png`; `alignment.png` too, if gradients were compared while it trained.
     """
+    import torch
+
     try:
         from spikewright.plots import alignment, curves, raster
     except ImportError as error:

@@ -2,16 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spikewright.cli.common import check_writable, contents, new_folder, print_table, recipe_or_run, write_json
-from spikewright.graph._evaluate import graph_of
-from spikewright.graph.build import Reasoning, build_reasoning
-from spikewright.graph.config import ReasoningConfig, configure_reasoning
-from spikewright.graph.fit import fit
-from spikewright.graph.models import GRSNN
-from spikewright.graph.reporting import Bar
-from spikewright.train.log import Silent
+
+if TYPE_CHECKING:
+    from spikewright.graph.build import Reasoning
+    from spikewright.graph.config import ReasoningConfig
 
 
 def reason(
@@ -58,6 +55,12 @@ def reason(
     Returns:
         What `result.json` in the folder holds.
     """
+    from spikewright.graph.build import build_reasoning
+    from spikewright.graph.config import configure_reasoning
+    from spikewright.graph.fit import fit
+    from spikewright.graph.reporting import Bar
+    from spikewright.train.log import Silent
+
     check_writable(json)
     recipe = recipe_or_run(recipe, resume, "run", out=out)
     config = configure_reasoning(
@@ -78,12 +81,14 @@ def reason(
     return result
 
 
-def _new_folder(config: ReasoningConfig) -> Path:
+def _new_folder(config: "ReasoningConfig") -> Path:
     return new_folder(f"{config.model['name']}-{config.data['name']}-seed{config.train.seed}")
 
 
-def _plot(reasoning: Reasoning, result: dict[str, Any], folder: Path) -> None:
+def _plot(reasoning: "Reasoning", result: dict[str, Any], folder: Path) -> None:
     """Draw what is to be seen, if plots are installed."""
+    from spikewright.graph import GRSNN, graph_of
+
     try:
         from spikewright.plots import arrivals, learning
     except ImportError:

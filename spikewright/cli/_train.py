@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spikewright._util.text import readable
 from spikewright.cli.common import check_writable, new_folder, print_table, read_flags, recipe_or_run, write_json
-from spikewright.train import Config, build, fit
-from spikewright.train.distributed import agreed, join, leave
-from spikewright.train.log import Bar, Silent
+
+if TYPE_CHECKING:
+    from spikewright.train import Config
 
 
 def train(
@@ -59,6 +59,10 @@ def train(
     Returns:
         What `result.json` in the folder holds.
     """
+    from spikewright.train import build, fit
+    from spikewright.train.distributed import agreed, join, leave
+    from spikewright.train.log import Bar, Silent
+
     check_writable(json)
     recipe = recipe_or_run(recipe, resume, "run", out=out)
     config = read_flags(
@@ -81,7 +85,7 @@ def train(
     return result
 
 
-def _new_folder(config: Config) -> Path:
+def _new_folder(config: "Config") -> Path:
     name = f"{config.rule['name']}-{config.model['name']}-{config.data['name']}-seed{config.train.seed}"
     return new_folder(name)
 

@@ -3,12 +3,13 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from spikewright._util.files import write_atomically
 from spikewright.errors import CheckpointError, ConfigError
-from spikewright.train import Config, Experiment, build, configure
-from spikewright.train.checkpoint import load, write_atomically
-from spikewright.train.config import read_recipe, rule_table
+
+if TYPE_CHECKING:
+    from spikewright.train import Config, Experiment
 
 
 def read_flags(
@@ -21,7 +22,7 @@ def read_flags(
     overrides: Sequence[str] | None,
     lr: float | None = None,
     **settings: Any,
-) -> Config:
+) -> "Config":
     """Put flags over a recipe; flags that were not given leave it alone.
 
     Args:
@@ -35,6 +36,9 @@ def read_flags(
         lr: Learning rate.
         **settings: Entries of the section `train`.
     """
+    from spikewright.train import configure
+    from spikewright.train.config import rule_table
+
     table = {} if rule is None else rule_table(rule)
     nothing = [f"rule.{key}=none" for key, value in table.items() if value is None]
     return configure(
@@ -51,6 +55,8 @@ def read_flags(
 
 def contents(recipe: Path | None) -> dict[str, Any]:
     """Read a recipe, the stored configuration of a run, or nothing."""
+    from spikewright.train.config import read_recipe
+
     if recipe is None:
         return {}
     return stored_config(recipe) if recipe.is_dir() or recipe.suffix == ".json" else read_recipe(recipe)
@@ -100,7 +106,7 @@ def recipe_or_run(recipe: Path | None, resume: Path | None, what: str, **others:
 
 def open_run(
     run: Path, checkpoint: str = "last", data_dir: Path | None = None, **settings: Any
-) -> tuple[Experiment, Any]:
+) -> "tuple[Experiment, Any]":
     """Build the experiment of a run with its trained weights.
 
     Args:
@@ -115,6 +121,9 @@ def open_run(
     Raises:
         CheckpointError: There is no sound checkpoint there.
     """
+    from spikewright.train import build, configure
+    from spikewright.train.checkpoint import load
+
     saved = load(run / f"{checkpoint}.safetensors")
     if missing := {"rule", "data", "model"} - saved["config"].keys():
         raise CheckpointError(
@@ -127,7 +136,7 @@ def open_run(
     return experiment, saved
 
 
-def take_weights(experiment: Experiment, saved: Mapping[str, Any]) -> None:
+def take_weights(experiment: "Experiment", saved: Mapping[str, Any]) -> None:
     """Give an experiment the trained weights of a checkpoint."""
     experiment.net.module.load_state_dict(saved["parts"]["model"])
 

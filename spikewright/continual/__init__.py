@@ -12,3 +12,22 @@ from spikewright.continual.scenario import permuted as permuted
 from spikewright.continual.scenario import sequence as sequence
 from spikewright.continual.scenario import split as split
 from spikewright.continual.trajectory import Trajectory as Trajectory
+
+__all__ = [
+    "AccuracyMatrix",
+    "ContinualExperiment",
+    "ContinualMonitor",
+    "Scenario",
+    "Trajectory",
+    "TwoPhaseProtocol",
+    "build_continual",
+    "configure_continual",
+    "learn",
+    "permuted",
+    "sequence",
+    "split",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__

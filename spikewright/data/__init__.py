@@ -12,3 +12,22 @@ from spikewright.data.registry import load as load
 from spikewright.data.registry import loader as loader
 from spikewright.data.registry import names as names
 from spikewright.data.transforms import AUGMENTATIONS as AUGMENTATIONS
+
+__all__ = [
+    "AUGMENTATIONS",
+    "ENCODINGS",
+    "Batches",
+    "Dataset",
+    "Direct",
+    "Encoding",
+    "Latency",
+    "Poisson",
+    "Split",
+    "load",
+    "loader",
+    "names",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__

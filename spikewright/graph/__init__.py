@@ -18,3 +18,28 @@ from spikewright.graph.paths import explain as explain
 from spikewright.graph.ranking import RankingEvaluator as RankingEvaluator
 from spikewright.graph.simulation import OpenWorld as OpenWorld
 from spikewright.graph.structure import RelationalGraph as RelationalGraph
+
+__all__ = [
+    "GRSNN",
+    "GraphData",
+    "KnownAnswers",
+    "LinkScorer",
+    "NBFNet",
+    "OpenWorld",
+    "RankingEvaluator",
+    "RelationalGraph",
+    "Split",
+    "auroc",
+    "average_precision",
+    "energy_of",
+    "evaluate",
+    "explain",
+    "graph_names",
+    "graph_of",
+    "load_graph",
+    "rank_metrics",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__

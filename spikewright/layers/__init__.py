@@ -15,3 +15,25 @@ from spikewright.layers.restriction import restrict_spectral as restrict_spectra
 from spikewright.layers.scale import Scale as Scale
 from spikewright.layers.weight_standardization import ScaledWSConv2d as ScaledWSConv2d
 from spikewright.layers.weight_standardization import ScaledWSLinear as ScaledWSLinear
+
+__all__ = [
+    "Feedback",
+    "JointBatchNorm1d",
+    "JointBatchNorm2d",
+    "PerStepBatchNorm1d",
+    "PerStepBatchNorm2d",
+    "Scale",
+    "ScaledWSConv2d",
+    "ScaledWSLinear",
+    "SharedDropout",
+    "StepDropout",
+    "SynapticDelay",
+    "operator_norm",
+    "power_iteration",
+    "restrict_frobenius",
+    "restrict_spectral",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__

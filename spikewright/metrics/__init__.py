@@ -4,3 +4,9 @@ from spikewright.metrics.memory import SavedBytes as SavedBytes
 from spikewright.metrics.operations import Operations as Operations
 from spikewright.metrics.operations import SynapseCounter as SynapseCounter
 from spikewright.metrics.operations import Work as Work
+
+__all__ = ["Operations", "SavedBytes", "SynapseCounter", "Work"]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -27,3 +27,37 @@ from spikewright.models.vgg import conv9 as conv9
 from spikewright.models.vgg import vgg_f as vgg_f
 from spikewright.models.vgg_bn import VGG11BN as VGG11BN
 from spikewright.models.vgg_bn import vgg_dsr as vgg_dsr
+
+__all__ = [
+    "MLP",
+    "VGG",
+    "VGG11BN",
+    "Conv",
+    "FeedbackNet",
+    "NFResNet",
+    "PreActResNet18",
+    "ResNet18",
+    "SpideLeNet",
+    "StreamResNet18",
+    "alexnet_f",
+    "cifarnet_f",
+    "conv5",
+    "conv9",
+    "conv_f",
+    "create_model",
+    "dvs_conv_f",
+    "list_models",
+    "mlp_f",
+    "model_class",
+    "nf_resnet18",
+    "nf_resnet34",
+    "nf_resnet50",
+    "nf_resnet101",
+    "spide_conv_f",
+    "vgg_dsr",
+    "vgg_f",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__

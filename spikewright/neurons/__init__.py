@@ -7,3 +7,9 @@ from spikewright.neurons.dsr import DSRIF as DSRIF
 from spikewright.neurons.dsr import DSRLIF as DSRLIF
 from spikewright.neurons.integrate_fire import IF as IF
 from spikewright.neurons.leaky import LIF as LIF
+
+__all__ = ["DSRIF", "DSRLIF", "IF", "LIF", "AlphaLIF", "Dynamics", "Neuron"]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -9,3 +9,19 @@ from spikewright.plots.continual import accuracy_matrix as accuracy_matrix
 from spikewright.plots.continual import stability_gap as stability_gap
 from spikewright.plots.reasoning import arrivals as arrivals
 from spikewright.plots.reasoning import learning as learning
+
+__all__ = [
+    "accuracies",
+    "accuracy_matrix",
+    "alignment",
+    "arrivals",
+    "comparison",
+    "curves",
+    "learning",
+    "raster",
+    "stability_gap",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__

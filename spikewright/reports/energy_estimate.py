@@ -12,7 +12,8 @@ from spikewright._util.trial import untouched
 from spikewright.losses import Loss
 from spikewright.metrics.operations import Operations, SynapseCounter
 from spikewright.network import Network
-from spikewright.rules import BPTT, Done, Rule, Update, fresh_copy
+from spikewright.rules import BPTT, Done, Rule, Update
+from spikewright.rules._base import fresh_copy
 
 
 @dataclass(frozen=True)

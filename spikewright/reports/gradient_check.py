@@ -16,7 +16,8 @@ from spikewright.errors import InputError
 from spikewright.losses import Loss
 from spikewright.metrics.precision import Precisions
 from spikewright.network import Network
-from spikewright.rules import BPTT, Rule, fresh_copy
+from spikewright.rules import BPTT, Rule
+from spikewright.rules._base import fresh_copy
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4, torch.float16: 5e-2, torch.bfloat16: 2e-1}
 """Relative error up to which a gradient counts as equal to BPTT, by the lowest precision on the way to it."""

@@ -18,7 +18,9 @@ from spikewright.losses import standard_loss
 from spikewright.metrics.memory import SavedBytes
 from spikewright.network import Network
 from spikewright.network.wiring import Wiring
-from spikewright.rules import Rule, fresh_copy, steps_at_once
+from spikewright.rules import Rule
+from spikewright.rules._base import fresh_copy
+from spikewright.rules._chunk_size import steps_at_once
 from spikewright.temporal import is_static
 
 

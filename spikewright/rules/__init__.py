@@ -2,11 +2,9 @@
 
 from spikewright.rules._base import Rule as Rule
 from spikewright.rules._base import Update as Update
-from spikewright.rules._base import fresh_copy as fresh_copy
 from spikewright.rules._base import reference_rule as reference_rule
 from spikewright.rules._batch import Batch as Batch
 from spikewright.rules._check import check as check
-from spikewright.rules._chunk_size import steps_at_once as steps_at_once
 from spikewright.rules._cost import Cost as Cost
 from spikewright.rules._cost import Done as Done
 from spikewright.rules._online import OnlineRule as OnlineRule
@@ -27,3 +25,35 @@ from spikewright.rules.rates.dsr import DSR as DSR
 from spikewright.rules.rates.ide import IDE as IDE
 from spikewright.rules.rates.spide import SPIDE as SPIDE
 from spikewright.rules.sltt import SLTT as SLTT
+
+__all__ = [
+    "BPTT",
+    "DSR",
+    "EWC",
+    "GPM",
+    "HLOP",
+    "IDE",
+    "OPZO",
+    "OTTT",
+    "SLTT",
+    "SPIDE",
+    "Batch",
+    "ContinualRule",
+    "Cost",
+    "Done",
+    "LwF",
+    "Naive",
+    "OnlineRule",
+    "ProjectedRule",
+    "RateRule",
+    "Replay",
+    "Rule",
+    "Traits",
+    "Update",
+    "check",
+    "reference_rule",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -10,3 +10,9 @@ from spikewright.solvers.anderson import Anderson as Anderson
 from spikewright.solvers.broyden import Broyden as Broyden
 from spikewright.solvers.fixed_point import FixedPoint as FixedPoint
 from spikewright.solvers.spiking import Spiking as Spiking
+
+__all__ = ["Adjoint", "Anderson", "Broyden", "Cell", "Edge", "FixedPoint", "Iterative", "Report", "Solver", "Spiking"]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -9,3 +9,9 @@ from spikewright.spatial.layerwise import SignSymmetric as SignSymmetric
 from spikewright.spatial.local import Local as Local
 from spikewright.spatial.perturbed import OPZO as OPZO
 from spikewright.spatial.perturbed import ZO as ZO
+
+__all__ = ["BP", "DFA", "DKP", "FA", "OPZO", "ZO", "Local", "SignSymmetric", "Spatial"]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -5,7 +5,8 @@ from torch import Tensor
 
 from spikewright.errors import SpikewrightError
 from spikewright.network import Network
-from spikewright.rules import ContinualRule, Rule, fresh_copy
+from spikewright.rules import ContinualRule, Rule
+from spikewright.rules._base import fresh_copy
 from spikewright.testing._trials import Trial
 
 FACTOR = 3.0

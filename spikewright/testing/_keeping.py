@@ -8,7 +8,8 @@ from torch import nn
 
 from spikewright.errors import SpikewrightError
 from spikewright.reports.memory_profile import plan
-from spikewright.rules import Rule, Traits, fresh_copy
+from spikewright.rules import Rule, Traits
+from spikewright.rules._base import fresh_copy
 from spikewright.testing._trials import Trial, copied
 from spikewright.testing.contracts import Contract
 

@@ -10,8 +10,9 @@ from torch.nn import functional as F
 
 from spikewright.losses import Loss, PerStep, standard_loss
 from spikewright.network import Network
-from spikewright.rules import ContinualRule, Rule, Update, steps_at_once
+from spikewright.rules import ContinualRule, Rule, Update
 from spikewright.rules._batch import Backward, plain_backward
+from spikewright.rules._chunk_size import steps_at_once
 from spikewright.temporal import State
 from spikewright.testing.contracts import Contract, Table
 from spikewright.testing.nets import NETS

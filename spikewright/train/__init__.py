@@ -1,5 +1,6 @@
 """Training from a configuration: one readable loop, and what it needs around it."""
 
+from spikewright._util.allocator import reuse_freed_memory as reuse_freed_memory
 from spikewright.train._build import Experiment as Experiment
 from spikewright.train._build import build as build
 from spikewright.train._evaluate import Score as Score
@@ -7,3 +8,9 @@ from spikewright.train._evaluate import evaluate as evaluate
 from spikewright.train._fit import fit as fit
 from spikewright.train.config import Config as Config
 from spikewright.train.config import configure as configure
+
+__all__ = ["Config", "Experiment", "Score", "build", "configure", "evaluate", "fit", "reuse_freed_memory"]
+
+
+def __dir__() -> list[str]:
+    return __all__

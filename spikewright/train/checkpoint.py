@@ -6,8 +6,6 @@ never runs code from it.  A digest over everything tells a damaged or edited fil
 
 import hashlib
 import json
-import os
-import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spikewright._util.files import write_atomically as write_atomically
 from spikewright._util.real_numbers import as_real
 from spikewright.errors import CheckpointError, ConfigError
 
@@ -106,20 +105,6 @@ def load(path: Path) -> dict[str, Any]:
             "was loaded. Use another checkpoint of the run, or start again."
         )
     return _put_together(json.loads(metadata["rest"]), tensors)
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that a reader sees either the old contents or all of the new."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _digest(rest: str, tensors: Mapping[str, Tensor]) -> str:

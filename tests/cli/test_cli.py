@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 import spikewright
+from spikewright import cli
 from spikewright.cli import __main__ as entry
-from spikewright.cli.__main__ import COMMANDS, SUMMED, main
+from spikewright.cli.__main__ import SUMMED, main
 from tests.train.support import SHORT
 
 ROOT = Path(__file__).parents[2]
+COMMANDS = {name: getattr(cli, function) for name, function in entry.COMMANDS.items()}
 PARAMETERS = [(name, key) for name, command in COMMANDS.items() for key in inspect.signature(command).parameters]
 
 
@@ -102,21 +104,33 @@ def test_errors_of_use_are_one_message(says: Any, line: str, tmp_path: Path) -> 
     assert not (tmp_path / "runs").exists()
 
 
-def test_an_interruption_says_how_to_go_on(says: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+INTERRUPTED = {
+    "train": "; continue from the last checkpoint with: spikewright train --resume RUN",
+    "train --out x": "; continue from the last checkpoint with: spikewright train --resume x",
+    "reason --resume y": "; continue from the last checkpoint with: spikewright reason --resume y",
+    "continual": "; continue from the last checkpoint with: spikewright continual --resume RUN",
+    "compare": "; the same command continues it",
+    "certify": "",
+}
+
+
+@pytest.mark.parametrize("line", INTERRUPTED)
+def test_an_interruption_says_how_to_go_on(says: Any, monkeypatch: pytest.MonkeyPatch, line: str) -> None:
+    command, *rest = line.split()
+
     def interrupted(**options: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(COMMANDS, "train", interrupted)
-    monkeypatch.setattr(entry, "_parser", lambda name, function: entry.Parser())
-    status, _, err = says("train")
-    assert status == 130 and "--resume RUN" in err
+    monkeypatch.setattr(interrupted, "__signature__", inspect.signature(COMMANDS[command]), raising=False)
+    monkeypatch.setattr(cli, command, interrupted)
+    assert says(command, *rest) == (130, "", f"\ninterrupted{INTERRUPTED[line]}\n")
 
 
 def test_other_errors_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(**options: Any) -> None:
+    def broken() -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setitem(COMMANDS, "list", broken)
+    monkeypatch.setattr(cli, "list_components", broken)
     with pytest.raises(ZeroDivisionError):
         main(["list"])
 
@@ -152,7 +166,7 @@ def test_without_the_extra_the_message_names_it(tmp_path: Path) -> None:
 
 
 LACKING = {
-    "rich": ["list", "rules"],
+    "rich": ["train", *SHORT, "--out", "run"],
     "safetensors": ["train", *SHORT, "--quiet", "--out", "run"],
     "sklearn": ["train", "--quiet", "--out", "run"],
 }

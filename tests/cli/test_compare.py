@@ -1,6 +1,5 @@
 """Rules side by side: the runs are real ones, and none is made twice."""
 
-import importlib
 import json
 import shutil
 import statistics
@@ -10,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from spikewright import train
 from spikewright.cli.__main__ import main
 from tests.train.support import SHORT, files, same, weights
 
-COMMAND = importlib.import_module("spikewright.cli._compare")
 FLAGS = [*SHORT, "--rules", "bptt, sltt:k=2", "--seeds", "2", "--set", "optimizer.lr=0.02"]
 FOLDERS = ["bptt-seed0", "bptt-seed1", "sltt-k-2-seed0", "sltt-k-2-seed1"]
 
@@ -32,7 +31,7 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     def refused(*arguments: Any, **options: Any) -> None:
         raise AssertionError("a run was made again")
 
-    monkeypatch.setattr(COMMAND, "fit", refused)
+    monkeypatch.setattr(train, "fit", refused)
     yield
 
 

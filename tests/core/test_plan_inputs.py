@@ -12,7 +12,8 @@ from spikewright.metrics import SavedBytes
 from spikewright.network import Network
 from spikewright.neurons import IF, LIF
 from spikewright.reports.memory_profile import plan
-from spikewright.rules import BPTT, OTTT, SLTT, Rule, fresh_copy
+from spikewright.rules import BPTT, OTTT, SLTT, Rule
+from spikewright.rules._base import fresh_copy
 from tests.core.support import two_layers
 from tests.rules.support import loss_for
 

@@ -127,7 +127,8 @@ def test_training_names_no_rule() -> None:
 
 def test_the_core_imports_torch_and_numpy_only() -> None:
     optional = "rich safetensors sklearn PIL matplotlib jsonargparse tensorboard yaml"
-    program = f"import sys, spikewright; print([name for name in {optional.split()} if name in sys.modules])"
+    used = "import sys, spikewright as sw; [getattr(sw, name) for name in sw.__all__]"
+    program = f"{used}; print([name for name in {optional.split()} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", program], cwd=ROOT.parent, capture_output=True, text=True)
     assert (found.returncode, found.stdout, found.stderr) == (0, "[]\n", "")
 

@@ -14,7 +14,8 @@ from spikewright.layers.restriction import SpectralRestriction
 from spikewright.losses import Loss
 from spikewright.network import Network
 from spikewright.neurons import LIF
-from spikewright.rules import Rule, fresh_copy, ottt
+from spikewright.rules import Rule, ottt
+from spikewright.rules._base import fresh_copy
 from spikewright.rules._online import OnlineRule
 from spikewright.spatial import _credit
 from spikewright.synapses.operations import Convolution, Linear, Operation

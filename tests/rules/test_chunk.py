@@ -6,7 +6,8 @@ from torch import nn
 
 import spikewright as sw
 from spikewright.errors import ConfigError
-from spikewright.rules import BPTT, OTTT, SLTT, Rule, steps_at_once
+from spikewright.rules import BPTT, OTTT, SLTT, Rule
+from spikewright.rules._chunk_size import steps_at_once
 from tests.nets import NETS, sample
 from tests.oracles.compare import assert_agree
 from tests.rules.support import gradients

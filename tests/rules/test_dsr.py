@@ -15,7 +15,8 @@ from spikewright.losses import OnRate, PerStep
 from spikewright.network import Network
 from spikewright.neurons import IF, LIF, Dynamics, Neuron
 from spikewright.neurons.dsr import DSRIF, DSRLIF
-from spikewright.rules import DSR, steps_at_once
+from spikewright.rules import DSR
+from spikewright.rules._chunk_size import steps_at_once
 from spikewright.temporal import SiteState, Temporal
 from tests.core.support import Lambda
 from tests.core.test_neuron_family import UNIFORM, Member

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from spikewright.network import Network
 from spikewright.reports.gradient_check import certify
-from spikewright.testing import different_chunks
+from spikewright.testing._trials import different_chunks
 from tests.catalogue import CASES, Entry, everywhere
 from tests.nets import NETS, sample
 from tests.oracles.compare import assert_agree, relative

@@ -6,11 +6,12 @@ import sys
 import pytest
 
 FAULTS = """
-import resource, sys, torch
-from spikewright.train.allocator import reuse_freed_memory
+import resource, sys
+from spikewright._util.allocator import reuse_freed_memory
 if sys.argv[1] == "keep" and not reuse_freed_memory():
     print("unsupported")
     sys.exit()
+import torch, spikewright.train
 for _ in range(3):
     torch.ones(16 << 20)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -1,8 +1,5 @@
 """What the C library does with memory that was freed."""
 
-import ctypes
-import platform
-
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 _NEVER = 2**31 - 1
 
@@ -17,6 +14,9 @@ def reuse_freed_memory() -> bool:
     Returns:
         Whether it took effect.
     """
+    import ctypes
+    import platform
+
     if platform.libc_ver()[0] != "glibc":
         return False
     libc = ctypes.CDLL(None)

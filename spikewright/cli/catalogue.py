@@ -1,0 +1,73 @@
+"""The catalogue of what a configuration can name, stored so that it is read without torch."""
+
+import json
+import re
+from collections.abc import Mapping
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal, TypedDict
+
+from spikewright.errors import ConfigError, nearest
+
+Kind = Literal[
+    "rules", "spatial", "models", "data", "neurons", "surrogates", "solvers", "losses", "criteria", "optimizers",
+    "schedules", "scenarios", "graphs", "reasoners",
+]  # fmt: skip
+OF_TORCH = ("criteria", "optimizers", "schedules")
+"""Kinds whose components differ from one version of torch to the next."""
+FILE = Path(__file__).with_name("catalogue.json")
+
+
+class Entry(TypedDict):
+    """A component.
+
+    Attributes:
+        summary: What it is.
+        arguments: What `--set` reaches, with the defaults.
+    """
+
+    summary: str
+    arguments: dict[str, str]
+
+
+def stored(kind: Kind) -> dict[str, Entry]:
+    """Return what is stored of a kind, by name."""
+    return _contents()["components"][kind]
+
+
+def is_outdated(kind: Kind) -> bool:
+    """Whether the components of a kind are those of another version of torch than the installed one."""
+    return kind in OF_TORCH and _contents()["torch"] != torch_version()
+
+
+def torch_version() -> str:
+    """Return the version of the installed torch, without the build behind its `+`."""
+    spec = find_spec("torch")
+    if spec is None or spec.origin is None:
+        return ""
+    found = re.search(r"__version__ = '([^'+]+)", Path(spec.origin).with_name("version.py").read_text())
+    return found[1] if found else ""
+
+
+def check_names(options: Mapping[str, Any]) -> None:
+    """Raise `ConfigError` if flags name a rule, model, neuron or data set that is not in the catalogue."""
+    rules = [options.get("rule") or "", *(options.get("rules") or "").split(",")]
+    for rule in filter(None, map(str.strip, rules)):
+        _check_name("rule", "rules", rule.partition(":")[0])
+    _check_name("model", "models", options.get("model"))
+    _check_name("neuron", "neurons", options.get("neuron"))
+    name, known = options.get("data"), stored("data")
+    if name is not None and name not in known:
+        raise ConfigError(f"The data set '{name}' is unknown. {nearest(name, known)}")
+
+
+def _check_name(section: str, kind: Kind, name: str | None) -> None:
+    known = stored(kind)
+    if name is not None and name.lower() not in known:
+        raise ConfigError(f"{section}.name = '{name}' is unknown. {nearest(name.lower(), known)}")
+
+
+@cache
+def _contents() -> dict[str, Any]:
+    return json.loads(FILE.read_text(encoding="utf-8"))
