@@ -79,7 +79,6 @@ def operands(
     Returns:
         `x`, `carried`, one leak per entry or `None`, and the leak that holds without them.
     """
-
     leaks = leak if isinstance(leak, Tensor) else None
     number = 0.0 if isinstance(leak, Tensor) else leak
     return layout.steps(x), aligned(layout, x, carried), aligned(layout, x, leaks), number
