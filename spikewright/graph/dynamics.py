@@ -13,7 +13,7 @@ from spikewright.surrogate import Sigmoid, Surrogate, slope_at
 
 
 @dataclass(frozen=True)
-class Dynamics:
+class AlphaDynamics:
     """Of all neurons, and how a run is read and differentiated.
 
     Attributes:
@@ -45,9 +45,10 @@ class Dynamics:
 
     @property
     def shares(self) -> list[float]:
-        """What a spike at each step counts."""
+        """Share of a spike at each step in what is read."""
         powers = [self.decay**t for t in range(self.steps)]
-        return [p / sum(powers) for p in powers]
+        total = sum(powers)
+        return [p / total for p in powers]
 
     @property
     def slopes(self) -> tuple[float, float]:

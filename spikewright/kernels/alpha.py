@@ -91,7 +91,7 @@ def alpha_scan(
     wide = x.to(precision(x))  # a long sum of small terms
     usual = type(surrogate).__call__ is Surrogate.__call__
     scan = _alpha_fused if usual and x.device.type == "cpu" and fused(wide) else alpha_naive
-    spikes, *after = scan(
+    spikes, after_current, after_membrane = scan(
         wide,
         *(None if carried is None else carried.to(wide.dtype) for carried in (current, membrane)),
         tau=tau,
@@ -101,7 +101,7 @@ def alpha_scan(
         surrogate=surrogate,
         through_time=through_time,
     )
-    return spikes.to(x.dtype), *after
+    return spikes.to(x.dtype), after_current, after_membrane
 
 
 def _alpha_fused(
@@ -121,10 +121,10 @@ def _alpha_fused(
     neuron = (*constants(tau), threshold, reset == "subtract")
     if torch.is_grad_enabled():
         operands = layout.steps(x), *carried, neuron, detach_reset, through_time, surrogate, layout
-        spikes, *after = _Scan.apply(*operands)  # type: ignore[misc]
+        spikes, after_current, after_membrane = _Scan.apply(*operands)  # type: ignore[misc]
     else:
-        spikes, _, *after = torch.ops.spikewright.alpha(layout.steps(x), *carried, *neuron, False)
-    return layout.undo_steps(spikes), *map(layout.undo_one, after)
+        spikes, _, after_current, after_membrane = torch.ops.spikewright.alpha(layout.steps(x), *carried, *neuron, False)
+    return layout.undo_steps(spikes), layout.undo_one(after_current), layout.undo_one(after_membrane)
 
 
 class _Scan(torch.autograd.Function):
@@ -145,16 +145,17 @@ class _Scan(torch.autograd.Function):
         wanted = any(ctx.needs_input_grad)
         carried = [c for c in (current, membrane) if c is not None]
         again = wanted and known(surrogate) and (not carried or len(x) > 3)  # little to keep beside the input
-        spikes, potential, *after = torch.ops.spikewright.alpha(x, current, membrane, *neuron, wanted and not again)
+        outputs = torch.ops.spikewright.alpha(x, current, membrane, *neuron, wanted and not again)
+        spikes, potential, after_current, after_membrane = outputs
         ctx.save_for_backward(*(x, current, membrane) if again else (potential, None, None))
         ctx.again, ctx.options = again, (*neuron, detach_reset, through_time)
         ctx.surrogate, ctx.layout = surrogate, layout
         ctx.set_materialize_grads(False)
         if not through_time:
-            ctx.mark_non_differentiable(*after)
+            ctx.mark_non_differentiable(after_current, after_membrane)
         elif not any(ctx.needs_input_grad[:2]):  # the potential has no part in the current
-            ctx.mark_non_differentiable(after[0])
-        return spikes, *after
+            ctx.mark_non_differentiable(after_current)
+        return spikes, after_current, after_membrane
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
