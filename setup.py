@@ -31,8 +31,8 @@ class BuildKernels(build_ext):
 CPP = "spikewright/kernels/cpp"
 KERNELS = Extension(
     "spikewright.kernels._native",
-    [f"{CPP}/lif.cpp", f"{CPP}/trace.cpp", f"{CPP}/messages.cpp", f"{CPP}/alpha.cpp"],
-    depends=[f"{CPP}/scan.h", f"{CPP}/slopes.h"],
+    [f"{CPP}/{name}.cpp" for name in ("lif", "alpha", "alpha_step", "trace", "messages")],
+    depends=[f"{CPP}/{name}.h" for name in ("scan", "slopes", "neuron", "alpha")],
     language="c++",
     optional=True,
 )

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spikewright.graph.propagation import Journey
+from spikewright.graph.forward import Propagation
 
 
 def indices(edges: Tensor, delays: Tensor, nodes: int, longest: int) -> Tensor:
@@ -72,7 +72,7 @@ class _Arriving(torch.autograd.Function):
 
 
 def propagate(
-    journey: Journey,
+    propagation: Propagation,
     drive: Tensor,
     delays: Tensor,
     weights: Tensor | None = None,
@@ -80,11 +80,11 @@ def propagate(
     parameters: Sequence[nn.Parameter] = (),
 ) -> Tensor:
     """Run the network as `spikewright.graph.propagation.propagate` does, neurons left to autograd; without weights."""
-    assert weights is None and journey.dynamics.delay_grad != "reference"
-    edges, dynamics, reach = journey.graph.edges, journey.dynamics, journey.longest + 1
+    assert weights is None and propagation.dynamics.delay_grad != "reference"
+    edges, dynamics, reach = propagation.graph.edges, propagation.dynamics, propagation.longest + 1
     kept = drive.new_ones(len(edges)) if kept is None else kept.to(drive.dtype)
-    current = membrane = read = drive.new_zeros(journey.graph.nodes, *drive.shape)
-    injected = current.index_put((journey.sources, torch.arange(len(drive))), drive, accumulate=True)
+    current = membrane = read = drive.new_zeros(propagation.graph.nodes, *drive.shape)
+    injected = current.index_put((propagation.sources, torch.arange(len(drive))), drive, accumulate=True)
     here, before = dynamics.slopes
     silent = torch.zeros_like(current).flatten(1)
     spikes: list[Tensor] = []
@@ -94,7 +94,9 @@ def propagate(
             recent = [s.flatten(1) for s in spikes[: -reach - 1 : -1]]
             past = torch.stack(sent[-reach:]), torch.stack(traces[-reach:])
             x = _Arriving.apply(edges, kept, *past, delays.flatten(1), *recent).view_as(current)  # type: ignore[union-attr]
-            current = dynamics.rho * current + dynamics.gain * journey.synapses(x, spikes[-1] if journey.own else None)
+            current = dynamics.rho * current + dynamics.gain * propagation.synapses(
+                x, spikes[-1] if propagation.self_loops else None
+            )
             membrane = dynamics.rho * membrane + current
         membrane = membrane + injected
         spikes.append(dynamics.surrogate(membrane - dynamics.threshold))

@@ -28,7 +28,7 @@ from spikewright.graph import messages
 from spikewright.graph._evaluate import graph_of
 from spikewright.graph.build import Reasoning, build_reasoning
 from spikewright.graph.config import configure_reasoning
-from spikewright.graph.messages import Credit, Spikes
+from spikewright.graph.messages import EdgeGradients, EdgeSpikes
 from spikewright.graph.models import GRSNN, grsnn
 from spikewright.graph.negative_sampling import TripleBatch, loss_of
 from spikewright.graph.structure import RelationalGraph
@@ -118,7 +118,7 @@ class Step:
         self.kept = graph.without(questions.facts).to(dtype)
         latest = spikes[:-1].flip(0)[:7]  # before the last step, the last one first
         history = sum((s.to(torch.uint8) << ago for ago, s in enumerate(latest)), torch.zeros_like(delays[:1]))
-        self.spikes = Spikes(history, delays)
+        self.spikes = EdgeSpikes(history, delays)
         values = latest[: self.longest + 2].flip(0).to(dtype)
         self.edges, self.window = graph.edges, values[1:].contiguous()
         here, before = self.slopes
@@ -143,8 +143,8 @@ class Step:
         arrived = messages.arriving(self.graph, self.spikes, self.kept, self.grad.dtype)
         middle = time.perf_counter()
         ring, delays = torch.zeros_like(self.window), torch.zeros_like(self.spikes.delays, dtype=self.grad.dtype)
-        to = Credit(ring, self.longest, self.longest, delays, None, *self.slopes)
-        messages.credit(self.graph, self.spikes, self.kept, self.grad, to)
+        to = EdgeGradients(ring, self.longest, self.longest, delays, None, *self.slopes)
+        messages.add_gradients(self.graph, self.spikes, self.kept, self.grad, to)
         return (middle - began, time.perf_counter() - middle), arrived, ring, delays
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from spikewright._util.randomness import keyed_generator
 from spikewright._util.trial import evaluating, untouched
 from spikewright.continual.trajectory import Trajectory
-from spikewright.data.randomness import keyed_generator
 from spikewright.errors import CheckpointError, ConfigError, InputError, ShapeError
 from spikewright.network import Network
 from spikewright.temporal import is_static

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from spikewright._util.randomness import keyed_generator
 from spikewright.data.dataset import Split
 from spikewright.data.encoding import encoding as encoding_named
-from spikewright.data.randomness import keyed_generator
 from spikewright.data.transforms import augmentation
 from spikewright.errors import InputError, ShapeError
 

@@ -1,21 +1,25 @@
-"""Reading pickled arrays of bytes without running what a pickle may ask for.
+"""Read pickled files without running what a pickle may ask for.
 
-A pickle is a program, and an ordinary unpickler calls whatever it names.  This one knows containers, text, numbers and
-NumPy arrays of unsigned bytes.  It never calls NumPy: the recipe of an array is only recorded, then checked and carried
-out here.
+A pickle is a program, and an ordinary unpickler calls whatever it names.  `read_restricted` calls what its caller
+allows; `read_pickle` reads containers, text, numbers and NumPy arrays of unsigned bytes.  It never calls NumPy: the
+recipe of an array is only recorded, then checked and carried out here.
 """
 
 import math
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from spikewright.errors import DatasetCorrupt
+
+T = TypeVar("T")
+Allowed = Mapping[tuple[str, str], Callable[..., Any]]
+"""What to call in the place of objects that a pickle may name, by module and name."""
 
 
 class _DType:
@@ -57,7 +61,7 @@ def _encode(text: str, encoding: str) -> bytes:
 
 
 # NumPy 2 moved its inner modules; files of either age are in circulation.
-_ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
+_ALLOWED: Allowed = {
     ("numpy", "ndarray"): _Array,
     ("numpy", "dtype"): _DType,
     ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
@@ -69,10 +73,49 @@ _ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
 
 
 class _Unpickler(pickle.Unpickler):
+    """Calls what is allowed in the place of what a pickle names, and nothing else."""
+
+    def __init__(self, content: bytes, allowed: Allowed, encoding: str) -> None:
+        super().__init__(BytesIO(content), encoding=encoding)
+        self._allowed = allowed
+
     def find_class(self, module: str, name: str, /) -> Callable[..., Any]:
-        if (module, name) not in _ALLOWED:
+        if (module, name) not in self._allowed:
             raise pickle.UnpicklingError(f"it asks for the forbidden object '{module}.{name}'")
-        return _ALLOWED[module, name]
+        return self._allowed[module, name]
+
+
+def read_restricted(
+    content: bytes,
+    path: Path,
+    take: Callable[[Any], T],
+    *,
+    allowed: Allowed,
+    encoding: str,
+    what: str,
+    readable: str,
+) -> T:
+    """Return what `take` makes of the object pickled in `content`, without executing what the pickle asks for.
+
+    Args:
+        content: A whole pickle file, written by Python 2 or 3.
+        path: Where it came from, for messages.
+        take: Checks the object and returns what is wanted of it; what it raises is told as damage.
+        allowed: What to call in the place of each object that a pickle may name, by its module and name.
+        encoding: Encoding of the text of Python 2; "bytes" leaves it as it is.
+        what: What the file should hold, for messages.
+        readable: What such a file may consist of, for messages.
+
+    Raises:
+        DatasetCorrupt: The pickle is damaged, asks for anything else, or holds something else.
+    """
+    try:
+        return take(_Unpickler(content, allowed, encoding).load())
+    except Exception as cause:  # a damaged pickle can raise nearly anything
+        raise DatasetCorrupt(
+            f"{path} was read as {what} ({len(content)} bytes), but {cause}. Only {readable} are read, because a "
+            "pickle can otherwise run any program. Fetch the published file again."
+        ) from cause
 
 
 def read_pickle(content: bytes, path: Path) -> dict[str, Any]:
@@ -90,14 +133,19 @@ def read_pickle(content: bytes, path: Path) -> dict[str, Any]:
     Raises:
         DatasetCorrupt: The pickle is damaged, asks for anything else, or is no dictionary.
     """
-    try:
-        entries = dict(_Unpickler(BytesIO(content), encoding="bytes").load()).items()
-        return {_text(key): value.tensor() if isinstance(value, _Array) else value for key, value in entries}
-    except Exception as cause:  # a damaged pickle can raise nearly anything
-        raise DatasetCorrupt(
-            f"{path} was read as pickled data ({len(content)} bytes), but {cause}. Only plain containers and arrays of "
-            "bytes are read, because a pickle can otherwise run any program. Fetch the published file again."
-        ) from cause
+    return read_restricted(
+        content,
+        path,
+        _tensors,
+        allowed=_ALLOWED,
+        encoding="bytes",
+        what="pickled data",
+        readable="plain containers and arrays of bytes",
+    )
+
+
+def _tensors(found: Any) -> dict[str, Any]:
+    return {_text(key): value.tensor() if isinstance(value, _Array) else value for key, value in dict(found).items()}
 
 
 def _text(key: str | bytes) -> str:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from spikewright.data.randomness import keyed_generator
+from spikewright._util.randomness import keyed_generator
 from spikewright.errors import InputError
 
 

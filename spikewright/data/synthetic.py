@@ -2,9 +2,9 @@
 
 import torch
 
+from spikewright._util.randomness import keyed_generator
 from spikewright.data.dataset import Dataset, Split
 from spikewright.data.moments import channel_statistics
-from spikewright.data.randomness import keyed_generator
 from spikewright.errors import InputError
 
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from spikewright._util.randomness import keyed_generator
 from spikewright._util.trial import evaluating
-from spikewright.data.randomness import keyed_generator
 from spikewright.graph.classification import auroc, average_precision
 from spikewright.graph.data import GraphData, Split
 from spikewright.graph.models import LinkScorer

@@ -13,7 +13,7 @@ from spikewright.surrogate import Sigmoid, Surrogate, slope_at
 
 
 @dataclass(frozen=True)
-class Dynamics:
+class AlphaDynamics:
     """Of all neurons, and how a run is read and differentiated.
 
     Attributes:
@@ -45,9 +45,10 @@ class Dynamics:
 
     @property
     def shares(self) -> list[float]:
-        """What a spike at each step counts."""
+        """Share of a spike at each step in what is read."""
         powers = [self.decay**t for t in range(self.steps)]
-        return [p / sum(powers) for p in powers]
+        total = sum(powers)
+        return [p / total for p in powers]
 
     @property
     def slopes(self) -> tuple[float, float]:
@@ -72,7 +73,7 @@ class Dynamics:
         if native.available(x):
             constants = self.rho, self.gain
             native.invoke(
-                "alpha_charge", x.dtype, x.numel(), x.contiguous(), before, history, *constants, current, potential
+                "alpha_step_charge", x.dtype, x.numel(), x.contiguous(), before, history, *constants, current, potential
             )
             return potential
         current.mul_(self.rho).add_(x, alpha=self.gain)
@@ -83,7 +84,7 @@ class Dynamics:
         if native.available(read):
             after = torch.empty_like(history)
             native.invoke(
-                "alpha_fire", read.dtype, read.numel(), potential, history, self.threshold, share, after, read
+                "alpha_step_fire", read.dtype, read.numel(), potential, history, self.threshold, share, after, read
             )
             return after
         fired = potential >= self.threshold
@@ -101,7 +102,7 @@ class Dynamics:
             potential: Of the step.
             share: What its spikes count.
             membrane: Gradient of the membrane after the step; becomes that of the one before it.
-            current: Gradient of the current that the next step gives; becomes that of this step.
+            current: Gradient that later steps give the current of this step; becomes that of the step before.
         """
         if native.available(spikes):
             number, parameter = surrogate_number(self.surrogate)
@@ -110,12 +111,14 @@ class Dynamics:
             constants = share, self.rho, self.gain, self.threshold, number, parameter
             arrays = slopes, membrane, current, x
             read = read.contiguous()
-            native.invoke("alpha_back", x.dtype, x.numel(), spikes, read, potential, *constants, *arrays)
+            native.invoke("alpha_step_backward", x.dtype, x.numel(), spikes, read, potential, *constants, *arrays)
             return x
         g = torch.add(spikes, read, alpha=share).addcmul_(membrane, potential, value=-1)
         g.mul_(slope_at(self.surrogate, potential - self.threshold))
         g.add_(membrane.masked_fill(potential >= self.threshold, 0.0))
         spikes.zero_()
-        current.mul_(self.rho).add_(g)
+        current.add_(g)
+        x = current * self.gain
+        current.mul_(self.rho)
         torch.mul(g, self.rho, out=membrane)
-        return current * self.gain
+        return x

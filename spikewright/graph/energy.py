@@ -9,7 +9,7 @@ from torch import Tensor
 from spikewright._util.trial import evaluating
 from spikewright.graph._evaluate import graph_of
 from spikewright.graph.data import GraphData
-from spikewright.graph.messages import Spikes, arriving
+from spikewright.graph.messages import EdgeSpikes, arriving
 from spikewright.graph.models import GRSNN, LinkScorer, NBFNet
 from spikewright.graph.negative_sampling import both_ways
 from spikewright.graph.structure import RelationalGraph
@@ -56,10 +56,10 @@ def cost_of_spikes(model: GRSNN, graph: RelationalGraph, fired: Tensor) -> Cost:
     messages = float((sent * leaving).sum()) / queries
     ever = fired[:-1].any(0).flatten(1).to(torch.uint8)  # at any step: an upper bound of what is not zero
     at_once = ever.new_zeros(graph.relations, ever.shape[1])
-    arrived = arriving(graph, Spikes(ever, at_once), None, torch.float32)
-    inputs = model.synapse.in_features - model.own * model.width
+    arrived = arriving(graph, EdgeSpikes(ever, at_once), None, torch.float32)
+    inputs = model.synapse.in_features - model.self_loops * model.width
     maps = (steps - 1) * float((arrived > 0).sum()) / queries * inputs
-    own = float(sent.sum()) / queries * model.width if model.own else 0.0
+    own = float(sent.sum()) / queries * model.width if model.self_loops else 0.0
     updates = 2 * (steps - 1) * graph.nodes * model.width
     return Cost(Operations(messages, 0), Operations(own, maps + updates))
 

@@ -18,7 +18,7 @@ from spikewright.kernels import native
 
 
 @dataclass(frozen=True)
-class Spikes:
+class EdgeSpikes:
     """Messages that are spikes of some steps ago.
 
     Attributes:
@@ -38,7 +38,7 @@ class Spikes:
 
 
 @dataclass(frozen=True)
-class Credit:
+class EdgeGradients:
     """Where the gradient of spike messages is added up.
 
     Attributes:
@@ -62,34 +62,38 @@ class Credit:
     traces: Tensor | None = None
 
 
-def arriving(graph: RelationalGraph, spikes: Spikes, kept: Tensor | None, dtype: torch.dtype) -> Tensor:
+def arriving(graph: RelationalGraph, spikes: EdgeSpikes, edge_weight: Tensor | None, dtype: torch.dtype) -> Tensor:
     """Return the sum of the messages that arrive at each target, `[arrivals, columns]`.
 
     Args:
         graph: Along whose edges messages travel.
         spikes: What they are.
-        kept: A weight for every edge, `[E]`; `None` for 1.
+        edge_weight: A weight for every edge, `[E]`; `None` for 1.
         dtype: Of the sum.
     """
     like = torch.empty(0, dtype=dtype, device=spikes.history.device)
     if not native.available(like):
-        return _summed(graph, spikes.pairs(graph, dtype), kept)
-    return _gather(graph, kept, like, spikes.history, None, spikes.delays, spikes.weights)
+        return _summed(graph, spikes.pairs(graph, dtype), edge_weight)
+    return _gather(graph, edge_weight, like, spikes.history, None, spikes.delays, spikes.weights)
 
 
-def credit(graph: RelationalGraph, spikes: Spikes, kept: Tensor | None, grad: Tensor, to: Credit) -> None:
+def add_gradients(
+    graph: RelationalGraph, spikes: EdgeSpikes, edge_weight: Tensor | None, grad: Tensor, to: EdgeGradients
+) -> None:
     """Add what a gradient of `arriving`, `[arrivals, columns]`, gives spikes, delays and weights."""
     if not native.available(grad):
-        return _credit(graph, spikes, kept, grad, to)
+        return _add_gradients(graph, spikes, edge_weight, grad, to)
     here = None if to.traces is None else to.traces[-1]
     _scatter(
-        *(graph, kept, grad, spikes.history, None, spikes.delays, spikes.weights),
+        *(graph, edge_weight, grad, spikes.history, None, spikes.delays, spikes.weights),
         *(to.ring, len(to.ring), to.now, to.reach, to.weights, to.delays, to.here, to.before, here),
     )
 
 
-def _credit(graph: RelationalGraph, spikes: Spikes, kept: Tensor | None, grad: Tensor, to: Credit) -> None:
-    back, delays = _returned(graph, grad, kept), spikes.delays[graph.kinds]
+def _add_gradients(
+    graph: RelationalGraph, spikes: EdgeSpikes, edge_weight: Tensor | None, grad: Tensor, to: EdgeGradients
+) -> None:
+    back, delays = _returned(graph, grad, edge_weight), spikes.delays[graph.kinds]
     past = spikes.history[graph.sources] >> delays
     if to.weights is not None:
         to.weights.index_add_(0, graph.kinds, back * (past & 1))
@@ -105,49 +109,51 @@ def _credit(graph: RelationalGraph, spikes: Spikes, kept: Tensor | None, grad: T
         to.delays.index_add_(0, graph.kinds, back * slope)
 
 
-def products(graph: RelationalGraph, values: Tensor, weights: Tensor, kept: Tensor | None = None) -> Tensor:
+def products(graph: RelationalGraph, values: Tensor, weights: Tensor, edge_weight: Tensor | None = None) -> Tensor:
     """Return the sums of `values[source] * weights[relation]` that arrive at each target; differentiable.
 
     Args:
         graph: Along whose edges messages travel.
         values: `[N, columns]`.
         weights: `[R, columns]`.
-        kept: A weight for every edge, `[E]`; `None` for 1.
+        edge_weight: A weight for every edge, `[E]`; `None` for 1.
 
     Returns:
         `[arrivals, columns]`.
     """
-    return _Products.apply(values, weights, kept, graph)  # type: ignore[return-value]
+    return _Products.apply(values, weights, edge_weight, graph)  # type: ignore[return-value]
 
 
 class _Products(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, values: Tensor, weights: Tensor, kept: Tensor | None, graph: RelationalGraph) -> Tensor:
+    def forward(
+        ctx: Any, values: Tensor, weights: Tensor, edge_weight: Tensor | None, graph: RelationalGraph
+    ) -> Tensor:
         values, weights = values.contiguous(), weights.contiguous()
-        ctx.save_for_backward(values, weights, kept)
+        ctx.save_for_backward(values, weights, edge_weight)
         ctx.graph = graph
         if native.available(values):
-            return _gather(graph, kept, values, None, values, None, weights)
-        return _summed(graph, values[graph.sources] * weights[graph.kinds], kept)
+            return _gather(graph, edge_weight, values, None, values, None, weights)
+        return _summed(graph, values[graph.sources] * weights[graph.kinds], edge_weight)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        values, weights, kept = ctx.saved_tensors
+        values, weights, edge_weight = ctx.saved_tensors
         graph, grad = ctx.graph, grads[0].contiguous()
-        to_values, to_weights, to_kept = torch.zeros_like(values), torch.zeros_like(weights), None
+        to_values, to_weights, to_edge_weight = torch.zeros_like(values), torch.zeros_like(weights), None
         if native.available(grad):
             _scatter(
-                *(graph, kept, grad, None, values, None, weights),
+                *(graph, edge_weight, grad, None, values, None, weights),
                 *(to_values, 1, 0, 0, to_weights, None, 0.0, 0.0, None),
             )
         else:
-            back = _returned(graph, grad, kept)
+            back = _returned(graph, grad, edge_weight)
             to_values.index_add_(0, graph.sources, back * weights[graph.kinds])
             to_weights.index_add_(0, graph.kinds, back * values[graph.sources])
         if ctx.needs_input_grad[2]:
-            to_kept = along_edges(graph, grad, values[graph.sources] * weights[graph.kinds])
-        return to_values, to_weights, to_kept, None
+            to_edge_weight = along_edges(graph, grad, values[graph.sources] * weights[graph.kinds])
+        return to_values, to_weights, to_edge_weight, None
 
 
 def along_edges(graph: RelationalGraph, grad: Tensor, sent: Tensor) -> Tensor:
@@ -158,7 +164,7 @@ def along_edges(graph: RelationalGraph, grad: Tensor, sent: Tensor) -> Tensor:
 
 def _gather(
     graph: RelationalGraph,
-    kept: Tensor | None,
+    edge_weight: Tensor | None,
     like: Tensor,
     history: Tensor | None,
     values: Tensor | None,
@@ -170,27 +176,29 @@ def _gather(
     assert rows is not None
     columns = rows.shape[1]
     out = like.new_empty(graph.arrivals, columns)
-    kept = None if kept is None else kept.to(like.dtype)[order]
-    ahead = (graph.arrivals, starts, sources, kinds, kept, columns)
+    edge_weight = None if edge_weight is None else edge_weight.to(like.dtype)[order]
+    ahead = (graph.arrivals, starts, sources, kinds, edge_weight, columns)
     native.invoke("gather", like.dtype, *ahead, history, values, delays, weights, out)
     return out
 
 
-def _scatter(graph: RelationalGraph, kept: Tensor | None, grad: Tensor, *arguments: Any) -> None:
-    kept = None if kept is None else kept.to(grad.dtype)
-    layout = (graph.by_source, graph.kinds, graph.by_pair, graph.targets, kept)
+def _scatter(graph: RelationalGraph, edge_weight: Tensor | None, grad: Tensor, *arguments: Any) -> None:
+    edge_weight = None if edge_weight is None else edge_weight.to(grad.dtype)
+    layout = (graph.by_source, graph.kinds, graph.by_pair, graph.targets, edge_weight)
     native.invoke("scatter", grad.dtype, graph.nodes, *layout, grad.shape[1], grad, *arguments)
 
 
-def _summed(graph: RelationalGraph, sent: Tensor, kept: Tensor | None) -> Tensor:
+def _summed(graph: RelationalGraph, sent: Tensor, edge_weight: Tensor | None) -> Tensor:
     """Sum over the edges that end at a target what their pairs send, `[P, columns]`."""
     starts, _, _, order = graph.by_target
-    return _product(starts, graph.pairs_by_target, None if kept is None else kept[order], len(graph.sources), sent)
+    return _product(
+        starts, graph.pairs_by_target, None if edge_weight is None else edge_weight[order], len(graph.sources), sent
+    )
 
 
-def _returned(graph: RelationalGraph, grad: Tensor, kept: Tensor | None) -> Tensor:
+def _returned(graph: RelationalGraph, grad: Tensor, edge_weight: Tensor | None) -> Tensor:
     """Sum over the edges of a pair the gradients of their targets, `[arrivals, columns]`."""
-    return _product(graph.by_pair, graph.targets, kept, graph.arrivals, grad)
+    return _product(graph.by_pair, graph.targets, edge_weight, graph.arrivals, grad)
 
 
 def _product(starts: Tensor, columns: Tensor, values: Tensor | None, width: int, dense: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from spikewright.data.randomness import keyed_generator
+from spikewright._util.randomness import keyed_generator
 from spikewright.errors import ConfigError
 from spikewright.graph.data import GraphData
 from spikewright.graph.known import KnownAnswers

@@ -14,7 +14,7 @@ EULER = 0.5772156649015329
 
 
 @dataclass(frozen=True)
-class Draws:
+class SimulatedQueries:
     """Simulated queries.
 
     Attributes:
@@ -131,7 +131,7 @@ class OpenWorld:
         logarithm = math.log(on_missing * missing * (self.answers + 2)) + EULER
         return on_test / on_missing * logarithm / ((self.answers + 1) * missing)
 
-    def draw(self, strength: float, runs: int, generator: torch.Generator) -> Draws:
+    def draw(self, strength: float, runs: int, generator: torch.Generator) -> SimulatedQueries:
         """Simulate queries; answers are in the order of the model, which says nothing of which are missing."""
         on_test, on_missing = self.strengths(strength)
         first, second = torch.rand(
@@ -140,7 +140,7 @@ class OpenWorld:
         held = first.argsort(1).argsort(1) < round(self.answers * self.density)
         test = held if self.exactly else first < self.density
         top = second < torch.where(test, on_test, on_missing)
-        return Draws(test, top, 1 + (top & ~test).cumsum(1))
+        return SimulatedQueries(test, top, 1 + (top & ~test).cumsum(1))
 
     def strength_of(self, kind: str, observed: float) -> float:
         """Return the strength at which the mean of a metric is `observed`, by bisection.
@@ -190,7 +190,7 @@ def variance_bound(strength: float, test: int, missing: int) -> float:
         + \frac{3}{8(M+1)N - 19 / (16 \ell (M+1)(M+2))}
 
     It holds where :math:`\ell M` is 5 or more, and is loose there, by a factor of two to five at N = M = 20; with fewer
-    missing answers on top the variance may be far below it.  Draws tell the variance itself.
+    missing answers on top the variance may be far below it.  Simulated queries tell the variance itself.
     """
     share = missing + 1
     spread = (1 - strength) / (strength * test) * ((math.log(strength * (missing + 2)) + EULER) / share) ** 2

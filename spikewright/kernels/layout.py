@@ -60,6 +60,11 @@ def precision(x: Tensor) -> torch.dtype:
     return torch.float32 if x.dtype in (torch.float16, torch.bfloat16) else x.dtype
 
 
+def aligned(layout: Layout, x: Tensor, value: Tensor | None) -> Tensor | None:
+    """Bring a value that broadcasts to one step of `x` into the layout and precision of its scan."""
+    return None if value is None else layout.one(value.to(precision(x)).expand(x.shape[1:]))
+
+
 def operands(
     layout: Layout, x: Tensor, carried: Tensor | None, leak: float | Tensor
 ) -> tuple[Tensor, Tensor | None, Tensor | None, float]:
@@ -74,11 +79,6 @@ def operands(
     Returns:
         `x`, `carried`, one leak per entry or `None`, and the leak that holds without them.
     """
-
-    def aligned(value: Tensor) -> Tensor:
-        return layout.one(value.to(precision(x)).expand(x.shape[1:]))
-
-    before = None if carried is None else aligned(carried)
-    if isinstance(leak, Tensor):
-        return layout.steps(x), before, aligned(leak), 0.0
-    return layout.steps(x), before, None, leak
+    leaks = leak if isinstance(leak, Tensor) else None
+    number = 0.0 if isinstance(leak, Tensor) else leak
+    return layout.steps(x), aligned(layout, x, carried), aligned(layout, x, leaks), number

@@ -12,9 +12,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from spikewright.kernels.backward import given_slopes, known, refuse_second_derivative
 from spikewright.kernels.layout import Layout, operands, precision
 from spikewright.kernels.operators import fused, kernels, surrogate_number
-from spikewright.surrogate import Surrogate, slope_at
+from spikewright.surrogate import Surrogate
 
 Reset = Literal["subtract", "zero"]
 
@@ -154,9 +155,9 @@ class _Scan(torch.autograd.Function):
         layout: Layout,
     ) -> tuple[Tensor, Tensor]:
         wanted = any(ctx.needs_input_grad)
-        known, for_leaks = surrogate_number(surrogate)[0] > 0, ctx.needs_input_grad[2]
+        for_leaks = ctx.needs_input_grad[2]
         little = membrane is None or len(current) > 3  # to keep the membrane beside the current
-        again = wanted and known and not for_leaks and little and kernels(current).RUNS_AGAIN
+        again = wanted and known(surrogate) and not for_leaks and little and kernels(current).RUNS_AGAIN
         spikes, potential, after = torch.ops.spikewright.lif(
             current, membrane, leaks, leak, threshold, reset_amount, subtract, wanted and not again
         )
@@ -171,30 +172,20 @@ class _Scan(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            raise RuntimeError(
-                "A gradient of a gradient was asked for (create_graph=True), and it leads through spiking neurons, "
-                "whose fused backward scan has no derivative. Set SPIKEWRIGHT_NATIVE=0 (on a GPU SPIKEWRIGHT_TRITON=0) "
-                "to run them step by step: slower, and differentiable as often as their surrogate is."
-            )
+        refuse_second_derivative()
         grad_spikes, grad_after = grads
         x, membrane, leaks = ctx.saved_tensors
         _, threshold, reset_amount, subtract, *_ = ctx.neuron
-        number, parameter = surrogate_number(ctx.surrogate)
-        slopes = None
-        if not number:  # one of the user's, which may know its axes
-            slopes = ctx.layout.steps(slope_at(ctx.surrogate, ctx.layout.undo_steps(x) - threshold)).contiguous()
         grad_current, grad_membrane = torch.ops.spikewright.lif_backward(
             x,
             ctx.again,
             membrane,
             None if grad_spikes is None else grad_spikes.contiguous(),
             None if grad_after is None else grad_after.contiguous(),
-            slopes,
+            given_slopes(ctx.surrogate, ctx.layout, x, threshold),
             leaks,
             *ctx.neuron,
-            number,
-            parameter,
+            *surrogate_number(ctx.surrogate),
         )
         grad_leaks = None
         if ctx.needs_input_grad[2]:  # u[t] = leak * v[t-1] + current[t]

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from spikewright.temporal import is_static
 
-INTERFACE = 4
-"""Of `cpp/lif.cpp`; a library built from other sources is not used."""
+INTERFACE = 5
+"""The number in `cpp/lif.cpp`; a library built from other sources is not used."""
 RUNS_AGAIN = True
 """Whether the backward scan can make do with the current in place of the potential."""
 NOTICE = (
@@ -31,9 +31,11 @@ _SIGNATURES = {
     "lif": [*_FIRST, _array, _array, *[_number] * 3, _flag, *[_array] * 3, _flag],
     "lif_backward": [*_FIRST, _flag, *[_array] * 5, *[_number] * 3, *[_flag] * 4, _number, _array, _array, _flag],
     "trace": [*_FIRST, _array, _array, _number, _array, _array, _flag],
-    "alpha_charge": [_size, *[_array] * 3, _number, _number, _array, _array, _flag],
-    "alpha_fire": [_size, *[_array] * 2, _number, _number, _array, _array, _flag],
-    "alpha_back": [_size, *[_array] * 3, *[_number] * 4, _flag, _number, *[_array] * 4, _flag],
+    "alpha": [*_FIRST, *[_array] * 2, *[_number] * 3, _flag, *[_array] * 4, _flag],
+    "alpha_backward": [*_FIRST, _flag, *[_array] * 6, *[_number] * 3, *[_flag] * 4, _number, *[_array] * 3, _flag],
+    "alpha_step_charge": [_size, *[_array] * 3, _number, _number, _array, _array, _flag],
+    "alpha_step_fire": [_size, *[_array] * 2, _number, _number, _array, _array, _flag],
+    "alpha_step_backward": [_size, *[_array] * 3, *[_number] * 4, _flag, _number, *[_array] * 4, _flag],
     "gather": [_size, *[_array] * 4, _size, *[_array] * 5, _flag],
     "scatter": [
         *[_size, *[_array] * 5, _size, *[_array] * 6, *[_size] * 3],

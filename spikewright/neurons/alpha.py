@@ -2,12 +2,11 @@
 
 import math
 
-import torch
 from torch import Tensor
 
 from spikewright._util.arguments import check_number
 from spikewright.errors import ConfigError
-from spikewright.kernels.layout import precision
+from spikewright.kernels.alpha import alpha_scan
 from spikewright.kernels.lif import Reset
 from spikewright.neurons._base import Neuron
 from spikewright.neurons._dynamics import UNKNOWN, Dynamics
@@ -77,21 +76,18 @@ class AlphaLIF(Neuron):
         )
 
     def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
-        rho, gain = math.exp(-1 / self.tau), math.e / self.tau
-        wide = x.to(precision(x))  # a long sum of small terms
-        rest = torch.zeros_like(wide[0])
-        current, membrane = (state.get(name, rest).to(wide.dtype) for name in ("current", "membrane"))
-        spikes = []
-        for step in wide:
-            current = rho * current + gain * step
-            membrane = rho * membrane + current
-            fired = self.surrogate(membrane - self.threshold)
-            spikes.append(fired)
-            fired = fired.detach() if self.detach_reset else fired
-            membrane = membrane * (1 - fired) if self.reset == "zero" else membrane - self.threshold * fired
-            if not through_time:
-                current, membrane = current.detach(), membrane.detach()
-        return torch.stack(spikes).to(x.dtype), {"current": current, "membrane": membrane}
+        spikes, current, membrane = alpha_scan(
+            x,
+            state.get("current"),
+            state.get("membrane"),
+            tau=self.tau,
+            threshold=self.threshold,
+            reset=self.reset,
+            detach_reset=self.detach_reset,
+            surrogate=self.surrogate,
+            through_time=through_time,
+        )
+        return spikes, {"current": current, "membrane": membrane}
 
     def extra_repr(self) -> str:
         return f"tau={self.tau:g}, {super().extra_repr()}"

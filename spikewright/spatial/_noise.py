@@ -1,13 +1,12 @@
 """Noise that is a function of a seed, a count, a step and a site, so that no order of drawing matters."""
 
-import zlib
 from collections.abc import Sequence
 from typing import Literal, get_args
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from spikewright._util.randomness import keyed_generator
 from spikewright.errors import ConfigError, nearest
 
 Distribution = Literal["gaussian", "rademacher", "sphere"]
@@ -120,12 +119,6 @@ class Draws:
         z = -drawn if opposite else self._noise.draw(like, site, self._count, step)
         self._last[site] = step, z
         return z
-
-
-def keyed_generator(seed: int, name: str, *key: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """Return a generator whose draws are a function of the arguments."""
-    entropy = np.random.SeedSequence([seed, zlib.crc32(name.encode()), *key])
-    return torch.Generator(device).manual_seed(int(entropy.generate_state(1, np.uint64)[0] >> 1))
 
 
 def one_block(steps: Sequence[Tensor]) -> Tensor:

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from spikewright._util.matrices import Matrices
+from spikewright._util.randomness import keyed_generator
 from spikewright._util.returned import wrong
 from spikewright.errors import ConfigError, nearest
 from spikewright.network.wiring import Wiring
 from spikewright.spatial._base import ChunkSample, Route, Spatial, TargetSpec
-from spikewright.spatial._noise import keyed_generator, one_block
+from spikewright.spatial._noise import one_block
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from spikewright._util.matrices import Matrices
+from spikewright._util.randomness import keyed_generator
 from spikewright.network.wiring import Synapse, Wiring, module_name
 from spikewright.spatial._base import Spatial, TargetSpec
-from spikewright.spatial._noise import keyed_generator
 
 
 class BP(Spatial):

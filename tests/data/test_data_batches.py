@@ -3,8 +3,8 @@ from itertools import pairwise
 import pytest
 import torch
 
+from spikewright._util.randomness import keyed_generator
 from spikewright.data import Batches, Split
-from spikewright.data.randomness import keyed_generator
 from spikewright.errors import ConfigError, InputError, ShapeError
 
 N = 22

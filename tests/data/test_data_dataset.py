@@ -3,9 +3,9 @@ import math
 import pytest
 import torch
 
+from spikewright._util.randomness import keyed_generator
 from spikewright.data import Dataset, Split
 from spikewright.data.moments import channel_statistics
-from spikewright.data.randomness import keyed_generator
 from spikewright.errors import InputError, ShapeError
 
 COUNTS = (40, 20, 7, 1)

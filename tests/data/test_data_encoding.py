@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from spikewright._util.randomness import keyed_generator
 from spikewright.data.encoding import ENCODINGS, Direct, Latency, Poisson, encoding
-from spikewright.data.randomness import keyed_generator
 from spikewright.errors import ConfigError, InputError
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from spikewright.data.randomness import keyed_generator
+from spikewright._util.randomness import keyed_generator
 from spikewright.data.transforms import AUGMENTATIONS, augmentation, cutout, random_crop, random_flip
 from spikewright.errors import ConfigError
 

@@ -159,7 +159,9 @@ def test_what_is_built(name: str, kind: type, own: bool | None) -> None:
     assert isinstance(model, kind) and model.width == 4 and model.relations == 2 * len(reasoning.data.relations)
     if isinstance(model, GRSNN):
         assert (
-            model.scale == preset("family")["model"]["scale"] and model.own is own and (model.weight is not None) is own
+            model.scale == preset("family")["model"]["scale"]
+            and model.self_loops is own
+            and (model.weight is not None) is own
         )
         assert (model.norm is not None) is own
     assert isinstance(reasoning.data, GraphData) and reasoning.sampler.seed == 3
@@ -170,9 +172,9 @@ def test_what_is_built(name: str, kind: type, own: bool | None) -> None:
 
 
 def test_what_a_variant_stands_for_can_be_changed() -> None:
-    config = configure_reasoning(data="family", model="grsnn+", overrides=[*TREE, "model.own=false"])
+    config = configure_reasoning(data="family", model="grsnn+", overrides=[*TREE, "model.self_loops=false"])
     model = build_reasoning(config).model
-    assert isinstance(model, GRSNN) and not model.own and model.norm is not None
+    assert isinstance(model, GRSNN) and not model.self_loops and model.norm is not None
 
 
 @pytest.mark.parametrize(

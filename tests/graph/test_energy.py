@@ -25,7 +25,7 @@ def spiking(**options) -> GRSNN:
 @pytest.mark.parametrize("own", [False, True])
 @pytest.mark.parametrize("aggregate", ["sum", "pna"])
 def test_the_cost_of_spikes(own: bool, aggregate: str) -> None:
-    graph, model = RelationalGraph.of_edges(CHAIN, 5, 4), spiking(own=own, aggregate=aggregate)  # directed
+    graph, model = RelationalGraph.of_edges(CHAIN, 5, 4), spiking(self_loops=own, aggregate=aggregate)  # directed
     fired = model.spikes(graph, SOURCES, KINDS)
     edges = graph.edges.tolist()
     additions = itself = 0

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from spikewright.data.randomness import keyed_generator
+from spikewright._util.randomness import keyed_generator
 from spikewright.graph._evaluate import evaluate, graph_of
 from spikewright.graph.data import GraphData, Split, load_graph
 from spikewright.graph.data.family import family

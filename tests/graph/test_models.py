@@ -35,9 +35,9 @@ def layered(relations: int = 4, **options: Any) -> NBFNet:
 MODELS: dict[str, Build] = {
     "grsnn": spiking,
     "grsnn, independent": lambda relations=4, **o: spiking(relations, dependent=False, **o),
-    "grsnn+": lambda relations=4, **o: spiking(relations, weighted=True, own=True, layer_norm=True, **o),
+    "grsnn+": lambda relations=4, **o: spiking(relations, weighted=True, self_loops=True, layer_norm=True, **o),
     "grsnn+, pna": lambda relations=4, **o: spiking(
-        relations, weighted=True, own=True, layer_norm=True, aggregate="pna", **o
+        relations, weighted=True, self_loops=True, layer_norm=True, aggregate="pna", **o
     ),
     "nbfnet, sum": lambda relations=4, **o: layered(relations, aggregate="sum", **o),
     "nbfnet, pna": lambda relations=4, **o: layered(relations, aggregate="pna", **o),
@@ -161,7 +161,7 @@ def explicit(model: GRSNN, graph: RelationalGraph, mode: str) -> Tensor:
                 for b in range(len(query))
             ]
             inputs = torch.stack(columns, 1)
-        if model.own:
+        if model.self_loops:
             inputs = torch.cat([last[:nodes], inputs], -1)
         x = model.scale * (inputs @ model.synapse.weight.T + model.synapse.bias)
         if model.norm is not None:

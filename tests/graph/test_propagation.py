@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from spikewright.graph.messages import Credit, Spikes, arriving, credit, native
-from spikewright.graph.propagation import LONGEST, Dynamics, Journey, propagate, spikes
+from spikewright.graph.dynamics import AlphaDynamics
+from spikewright.graph.forward import LONGEST, Propagation
+from spikewright.graph.messages import EdgeGradients, EdgeSpikes, add_gradients, arriving, native
+from spikewright.graph.propagation import propagate, spikes
 from spikewright.graph.structure import RelationalGraph
 from tests.oracles import grsnn as oracle
 
@@ -60,9 +62,9 @@ class Case:
         return list(torch.autograd.grad((read * self.readout).sum(), self.inputs))
 
     def ours(self, mode: str = "exact", steps: int = 10, longest: int = 4) -> Tensor:
-        dynamics = Dynamics(delay_grad=mode, steps=steps)  # type: ignore[arg-type]
-        journey = Journey(self.graph, self.sources, dynamics, self.synapses, longest, self.own)
-        return propagate(journey, self.drive, self.delays, self.weights, self.kept, list(self.linear.parameters()))
+        dynamics = AlphaDynamics(delay_grad=mode, steps=steps)  # type: ignore[arg-type]
+        propagation = Propagation(self.graph, self.sources, dynamics, self.synapses, longest, self.own)
+        return propagate(propagation, self.drive, self.delays, self.weights, self.kept, list(self.linear.parameters()))
 
     def explicit(self, mode: str = "exact", steps: int = 10, **options: Any) -> Tensor:
         return self._explicit(mode=mode, steps=steps, **options)[0]
@@ -115,8 +117,8 @@ def test_delays_are_rounded_half_to_even(kernels: str) -> None:
 
 def test_spikes_are_those_that_are_read(kernels: str) -> None:
     case = Case(1, weighted=True, own=True)
-    journey = Journey(case.graph, case.sources, Dynamics(), case.synapses, 4, own=True)
-    fired = spikes(journey, case.drive, case.delays, case.weights, case.kept)
+    propagation = Propagation(case.graph, case.sources, AlphaDynamics(), case.synapses, 4, self_loops=True)
+    fired = spikes(propagation, case.drive, case.delays, case.weights, case.kept)
     assert torch.equal(fired, torch.stack(case.explicit_spikes()).bool())
 
 
@@ -154,8 +156,8 @@ class Fixed:
         bits = [self.fired[step - d] if d <= step else torch.zeros_like(self.fired[0]) for d in range(8)]
         return sum(bit.to(torch.uint8) << d for d, bit in enumerate(bits)).to(torch.uint8)  # type: ignore[union-attr]
 
-    def sent(self, step: int) -> Spikes:
-        return Spikes(self.history(step), self.delays.to(torch.uint8), self.weights)
+    def sent(self, step: int) -> EdgeSpikes:
+        return EdgeSpikes(self.history(step), self.delays.to(torch.uint8), self.weights)
 
     def arrived(self) -> Tensor:
         """What arrives at every step, `[T, N, columns]`; nothing does at step 0."""
@@ -178,11 +180,11 @@ class Fixed:
         return total
 
     def credited(self, grad: Tensor, slopes: tuple[float, float]) -> Tensor:
-        """What `credit` gives delays, `[R, columns]`, if `grad` is the gradient of what arrives, `[T, N, columns]`."""
+        """What `add_gradients` gives delays, `[R, columns]`, for `grad`, that of what arrives, `[T, N, columns]`."""
         found = torch.zeros(4, 6, dtype=torch.float64)
         for t in range(1, self.steps):
-            to = Credit(torch.zeros(5, 5, 6).double(), (t - 1) % 5, min(4, t - 1), found, None, *slopes)
-            credit(self.graph, self.sent(t - 1), self.kept, grad[t].contiguous(), to)
+            to = EdgeGradients(torch.zeros(5, 5, 6).double(), (t - 1) % 5, min(4, t - 1), found, None, *slopes)
+            add_gradients(self.graph, self.sent(t - 1), self.kept, grad[t].contiguous(), to)
         return found
 
 
@@ -192,7 +194,7 @@ def test_finite_difference_is_what_one_step_of_delay_changes(kernels: str, seed:
     case = Fixed(seed)
     before, found = (
         case.read(case.arrived()),
-        case.credited(case.readout, Dynamics(delay_grad="finite_difference").slopes),
+        case.credited(case.readout, AlphaDynamics(delay_grad="finite_difference").slopes),
     )
     for relation in range(4):
         case.delays[relation] += 1
@@ -208,7 +210,7 @@ def test_exact_is_what_a_little_delay_changes_in_responses(kernels: str, seed: i
     arrived = case.arrived()
     leaf = arrived.clone().requires_grad_()
     (grad,) = torch.autograd.grad(case.read(case.responses(leaf)).sum(), leaf)
-    found = case.credited(grad, Dynamics(delay_grad="exact").slopes)
+    found = case.credited(grad, AlphaDynamics(delay_grad="exact").slopes)
     for relation in range(4):
         weights = case.weights
         case.weights = weights.clone()

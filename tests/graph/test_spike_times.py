@@ -9,8 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from spikewright.graph.dynamics import AlphaDynamics
+from spikewright.graph.forward import LONGEST, Propagation
 from spikewright.graph.messages import native
-from spikewright.graph.propagation import LONGEST, Dynamics, Journey, propagate, spikes
+from spikewright.graph.propagation import propagate, spikes
 from spikewright.graph.structure import RelationalGraph
 from spikewright.surrogate import Surrogate
 
@@ -48,10 +50,10 @@ def run(
     rows = [(source, kind, target) for kind, (source, target) in enumerate(edges)]
     graph = RelationalGraph.of_edges(torch.tensor(rows, dtype=torch.int64).reshape(-1, 3), nodes, max(len(rows), 1))
     weights = torch.as_tensor(weight, dtype=torch.float64).expand(graph.relations)
-    journey = Journey(graph, torch.tensor([0]), Dynamics(steps), lambda m, last: m + bias, LONGEST)
+    propagation = Propagation(graph, torch.tensor([0]), AlphaDynamics(steps), lambda m, last: m + bias, LONGEST)
     drive = torch.full((1, 1), current, dtype=torch.float64)
     delay = torch.tensor([*delays, 0][: graph.relations], dtype=torch.float64)
-    return spikes(journey, drive, delay.view(-1, 1, 1), weights.reshape(-1, 1, 1))[:, :, 0, 0]
+    return spikes(propagation, drive, delay.view(-1, 1, 1), weights.reshape(-1, 1, 1))[:, :, 0, 0]
 
 
 def first(fired: Tensor) -> list[float]:
@@ -144,9 +146,9 @@ def potentials(arriving: Tensor) -> Tensor:
     def synapses(messages: Tensor, last: Tensor | None) -> Tensor:
         return messages * 0 + arriving[next(step)]
 
-    journey = Journey(graph, torch.tensor([0]), Dynamics(steps, surrogate=watching), synapses, 0)
+    propagation = Propagation(graph, torch.tensor([0]), AlphaDynamics(steps, surrogate=watching), synapses, 0)
     drive = torch.zeros(1, columns, dtype=torch.float64, requires_grad=True)
-    propagate(journey, drive, drive.new_zeros(2, 1, columns)).sum().backward()
+    propagate(propagation, drive, drive.new_zeros(2, 1, columns)).sum().backward()
     return torch.stack(watching.seen[::-1])[:, 0, 0] + THRESHOLD
 
 
@@ -211,16 +213,16 @@ def test_an_edge_that_inhibits_can_only_delay() -> None:
 @pytest.mark.parametrize(("steps", "decay"), [(10, 0.95), (7, 0.5), (1, 0.9), (20, 1.0)])
 def test_shares_of_steps(steps: int, decay: float) -> None:
     """Oracle 9: they sum to 1, so that a neuron which fires at every step is read as 1, and earlier counts more."""
-    shares = Dynamics(steps, decay=decay).shares
+    shares = AlphaDynamics(steps, decay=decay).shares
     assert len(shares) == steps and sum(shares) == pytest.approx(1, abs=1e-15)
     assert all(later == pytest.approx(decay * earlier) for earlier, later in pairwise(shares))
 
 
 def test_what_is_read_of_a_run() -> None:
     graph = RelationalGraph.of_edges(torch.tensor([[0, 0, 1], [1, 0, 2]]), 3, 1)
-    journey = Journey(graph, torch.tensor([0]), Dynamics(), lambda m, last: 1.01 * ENOUGH * m, LONGEST)
+    propagation = Propagation(graph, torch.tensor([0]), AlphaDynamics(), lambda m, last: 1.01 * ENOUGH * m, LONGEST)
     drive, delays = torch.full((1, 1), THRESHOLD).double(), torch.ones(1, 1, 1)
-    read, fired = propagate(journey, drive, delays), spikes(journey, drive, delays)
-    shares = torch.tensor(journey.dynamics.shares, dtype=torch.float64)
+    read, fired = propagate(propagation, drive, delays), spikes(propagation, drive, delays)
+    shares = torch.tensor(propagation.dynamics.shares, dtype=torch.float64)
     torch.testing.assert_close(read, torch.einsum("t,tnbd->nbd", shares, fired.double()), rtol=0, atol=1e-15)
     assert float(read[0]) == pytest.approx(1, abs=1e-14) and read[0] > read[1] > read[2] > 0

@@ -46,7 +46,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_kernels_are_built_where_there_is_a_compiler() -> None:
     """Or most of these tests would be skipped without anyone's noticing."""
     assert native._KERNELS is not None, native._REASON
-    assert len(native._KERNELS) == 2 * len(native._SIGNATURES) == 20
+    assert len(native._KERNELS) == 2 * len(native._SIGNATURES) == 24
 
 
 def test_without_kernels_the_results_are_the_naive_ones_and_one_warning_says_why(absent: None) -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from spikewright.kernels import operators
+from spikewright.kernels.alpha import alpha_scan
 from spikewright.kernels.lif import lif_scan
 from tests.kernels.support import DEFAULTS, assert_identical, draw, needs_kernels, run
 
@@ -24,6 +25,16 @@ CALLS: dict[str, list[tuple[Any, ...]]] = {
         (X[:1].expand(3, 2, 5), True, None, X, None, None, None, 0.5, 1.0, 1.0, True, True, True, 2, 2.0),
         (X, False, None, X, None, None, None, 0.5, 1.0, 1.0, False, True, True, 3, 0.0),
         (X, False, None, None, ONE, X, None, 0.5, 1.0, 1.0, True, True, False, 0, 0.0),
+    ],
+    "alpha": [
+        (X, ONE, ONE, 0.7, 0.9, 1.0, True, True),
+        (X[:1].expand(3, 2, 5), None, ONE, 0.7, 0.9, 1.0, False, True),
+        (X, None, None, 0.7, 0.9, 1.0, False, False),
+    ],
+    "alpha_backward": [
+        (X, True, ONE, ONE, X, ONE, ONE, None, 0.7, 0.9, 1.0, True, False, True, 1, 4.0),
+        (X[:1].expand(3, 2, 5), True, None, None, X, None, None, None, 0.7, 0.9, 1.0, False, True, True, 2, 2.0),
+        (X, False, None, None, None, ONE, None, X, 0.7, 0.9, 1.0, False, False, False, 0, 0.0),
     ],
     "trace": [(X, ONE, LEAKS, 0.0, True), (X[:1].expand(3, 2, 5), None, None, 0.5, True), (X, None, None, 0.5, False)],
 }
@@ -69,6 +80,15 @@ def test_compiled_scans_are_one_graph_and_the_same_numbers() -> None:
             assert found.grads.keys() == expected.grads.keys()
             for name, grad in expected.grads.items():
                 assert_identical(found.grads[name], grad, f"{name}, {options}")
+    alpha: dict[str, Any] = {"tau": 3.0, "threshold": 1.0, "reset": "zero", "detach_reset": False}
+    alpha |= {"surrogate": DEFAULTS["surrogate"], "through_time": True}
+    both = torch.compile(alpha_scan, fullgraph=True, backend="aot_eager", dynamic=False), alpha_scan
+    leaf = x.clone().requires_grad_()
+    outputs = [f(leaf, before, None, **alpha) for f in both]
+    for got, eager in zip(*outputs, strict=True):
+        assert_identical(got, eager)
+    (got,), (eager,) = (torch.autograd.grad(sum(y.square().sum() for y in ys), leaf) for ys in outputs)
+    assert_identical(got, eager)
     with torch.no_grad():
         for eager, got in zip(lif_scan(x, before, **DEFAULTS), scan(x, before, **DEFAULTS)):
             assert_identical(got, eager)

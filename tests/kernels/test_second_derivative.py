@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from spikewright.kernels.alpha import alpha_scan
 from spikewright.kernels.lif import lif_naive, lif_scan
 from tests.kernels.support import DEFAULTS, Scan, draw, needs_kernels
 
@@ -46,3 +47,14 @@ def test_the_naive_scan_has_one(loss: Loss, everything: bool) -> None:
 def test_the_fused_scan_refuses(loss: Loss, everything: bool) -> None:
     with pytest.raises(RuntimeError, match="Set SPIKEWRIGHT_NATIVE=0"):
         penalty(lif_scan, loss, everything)
+
+
+def test_that_of_alpha_neurons_refuses_too() -> None:
+    options = {name: value for name, value in DEFAULTS.items() if name != "leak"}
+
+    def scan(x: Tensor, membrane: Tensor | None, **_: object) -> tuple[Tensor, Tensor]:
+        spikes, _current, after = alpha_scan(x, None, membrane, tau=3.0, **options)
+        return spikes, after
+
+    with pytest.raises(RuntimeError, match="Set SPIKEWRIGHT_NATIVE=0"):
+        penalty(scan, linear, everything=True)

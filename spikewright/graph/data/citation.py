@@ -1,8 +1,5 @@
 """Citation graphs: which papers are linked."""
 
-import pickle
-from collections.abc import Callable
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +7,8 @@ import torch
 from torch import Tensor
 
 from spikewright.data.files import data_folder
-from spikewright.errors import DatasetCorrupt, InputError
+from spikewright.data.pickles import read_restricted
+from spikewright.errors import InputError
 from spikewright.graph.data.dataset import GraphData, Split
 from spikewright.graph.data.files import find
 
@@ -56,15 +54,11 @@ def _edges(neighbours: dict[int, list[int]], numbers: dict[int, int]) -> Tensor:
     return torch.tensor(edges, dtype=torch.int64).reshape(-1, 3)
 
 
-class _Unpickler(pickle.Unpickler):
-    """Knows numbers, lists and dictionaries, and takes a dictionary with a default for a plain one."""
-
-    def find_class(self, module: str, name: str, /) -> Callable[..., Any]:
-        if (module, name) == ("collections", "defaultdict"):
-            return lambda *_: {}
-        if (module, name) in (("__builtin__", "list"), ("builtins", "list")):
-            return list
-        raise pickle.UnpicklingError(f"it asks for the forbidden object '{module}.{name}'")
+_ALLOWED = {
+    ("collections", "defaultdict"): lambda *_: {},  # a plain dictionary stands in for one with a default
+    ("__builtin__", "list"): list,
+    ("builtins", "list"): list,
+}
 
 
 def read_neighbours(path: Path) -> dict[int, list[int]]:
@@ -73,16 +67,20 @@ def read_neighbours(path: Path) -> dict[int, list[int]]:
     Raises:
         DatasetCorrupt: The pickle is damaged, asks for anything but containers and numbers, or holds something else.
     """
-    content = path.read_bytes()
-    try:
-        graph = _Unpickler(BytesIO(content), encoding="latin1").load()
-        if not isinstance(graph, dict) or not graph or not all(_is_entry(*entry) for entry in graph.items()):
-            raise ValueError("it does not hold a dictionary from whole numbers to lists of them")
-    except Exception as cause:  # a damaged pickle can raise nearly anything
-        raise DatasetCorrupt(
-            f"{path} was read as a pickled graph ({len(content)} bytes), but {cause}. Only plain containers of numbers "
-            "are read, because a pickle can otherwise run any program. Fetch the published file again."
-        ) from cause
+    return read_restricted(
+        path.read_bytes(),
+        path,
+        _checked,
+        allowed=_ALLOWED,
+        encoding="latin1",
+        what="a pickled graph",
+        readable="plain containers of numbers",
+    )
+
+
+def _checked(graph: Any) -> dict[int, list[int]]:
+    if not isinstance(graph, dict) or not graph or not all(_is_entry(*entry) for entry in graph.items()):
+        raise ValueError("it does not hold a dictionary from whole numbers to lists of them")
     return graph
 
 

@@ -7,16 +7,17 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from spikewright.errors import ConfigError
-from spikewright.graph.dynamics import Dynamics
+from spikewright.graph.dynamics import AlphaDynamics
+from spikewright.graph.forward import LONGEST, Propagation
 from spikewright.graph.models._by_relation import ByRelation
 from spikewright.graph.models._scorer import LinkScorer
 from spikewright.graph.models.aggregation import FEATURES, Aggregate, principal
-from spikewright.graph.propagation import LONGEST, Journey, propagate, spikes
+from spikewright.graph.propagation import propagate, spikes
 from spikewright.graph.structure import RelationalGraph
 from spikewright.kernels.delays import DelayGrad
 from spikewright.surrogate import Sigmoid, Surrogate
 
-PLUS = {"weighted": True, "own": True, "layer_norm": True}
+PLUS = {"weighted": True, "self_loops": True, "layer_norm": True}
 """What makes GRSNN+."""
 
 
@@ -39,11 +40,11 @@ class GRSNN(LinkScorer):
         scale: Factor :math:`\kappa` on what synapses deliver.
         dependent: Delays (and weights) depend on the query; else on the relation alone.
         weighted: Messages have weights by relation as well.
-        own: A node sends its last spikes to itself.
+        self_loops: A node sends its last spikes to itself.
         layer_norm: What synapses deliver is normalised over the channels of a node.
         aggregate: "sum", or "pna" (mean, maximum, minimum and deviation).
         surrogate: Slope of spikes.
-        delay_grad: Gradient of delays: "exact", "finite_difference" or "reference"; see `Dynamics`.
+        delay_grad: Gradient of delays: "exact", "finite_difference" or "reference"; see `AlphaDynamics`.
         symmetric: Score a pair of nodes from both ends.
 
     Raises:
@@ -67,7 +68,7 @@ class GRSNN(LinkScorer):
         scale: float = 1.0,
         dependent: bool = True,
         weighted: bool = False,
-        own: bool = False,
+        self_loops: bool = False,
         layer_norm: bool = False,
         aggregate: Aggregate = "sum",
         surrogate: Surrogate = Sigmoid(4.0),  # noqa: B008  (a frozen value)
@@ -86,11 +87,11 @@ class GRSNN(LinkScorer):
                 f"GRSNN(aggregate={aggregate!r}, delay_grad={delay_grad!r}): messages are aggregated by 'sum' or "
                 "'pna', and the gradient of delays is 'exact', 'finite_difference' or 'reference'."
             )
-        self.dynamics = Dynamics(steps, tau, threshold, decay, surrogate, delay_grad)
-        self.max_delay, self.scale, self.own, self.aggregate = max_delay, scale, own, aggregate
+        self.dynamics = AlphaDynamics(steps, tau, threshold, decay, surrogate, delay_grad)
+        self.max_delay, self.scale, self.self_loops, self.aggregate = max_delay, scale, self_loops, aggregate
         self.delay = ByRelation(relations, width, dependent)
         self.weight = ByRelation(relations, width, dependent) if weighted else None
-        self.synapse = nn.Linear((FEATURES if aggregate == "pna" else 1) * width + own * width, width)
+        self.synapse = nn.Linear((FEATURES if aggregate == "pna" else 1) * width + self_loops * width, width)
         self.norm = nn.LayerNorm(width) if layer_norm else None
 
     @classmethod
@@ -115,7 +116,7 @@ class GRSNN(LinkScorer):
 
     def _run(
         self, graph: RelationalGraph, sources: Tensor, asked: Tensor, kept: Tensor | None
-    ) -> tuple[Journey, Tensor, Tensor, Tensor | None, Tensor | None]:
+    ) -> tuple[Propagation, Tensor, Tensor, Tensor | None, Tensor | None]:
         pna = self.aggregate == "pna"
 
         def synapses(messages: Tensor, last: Tensor | None) -> Tensor:
@@ -126,5 +127,7 @@ class GRSNN(LinkScorer):
 
         delays = self.max_delay * torch.sigmoid(self.delay(asked))
         weights = None if self.weight is None else self.weight(asked)
-        journey = Journey(graph.one_each if pna else graph, sources, self.dynamics, synapses, self.max_delay, self.own)
-        return journey, asked, delays, weights, None if pna else kept
+        propagation = Propagation(
+            graph.one_each if pna else graph, sources, self.dynamics, synapses, self.max_delay, self.self_loops
+        )
+        return propagation, asked, delays, weights, None if pna else kept

@@ -1,94 +1,148 @@
-// One step of neurons with an alpha-shaped response, and the way back through it; arrays are [size].
+// The scan of neurons with an alpha-shaped response, and its backward scan; see alpha.h.
+//
+// Compiled without contraction of a * b + c, for the reason given in lif.cpp.
 
-#include "slopes.h"
+#include "alpha.h"
+#include "neuron.h"
 
 namespace {
 
-// Calls body(first, count) for blocks of [0, size), on several threads where that pays.
-template <class Body> void for_elements(int64_t size, int threads, const Body &body) { for_blocks(1, size, threads, body); }
+// What a block carries from step to step: current and membrane, or the gradients of both.
+template <class real> struct Carried {
+    Block<real> current, membrane;
+    Carried(const real *c, const real *v, int64_t first, int64_t count)
+        : current(c, first, count, 0), membrane(v, first, count, 0) {}
+};
 
-// current <- rho current + gain x; potential <- rho membrane + current, where the membrane of what fired last is 0.
 template <class real>
-CLONED void charge_block(int64_t count, const real *x, const real *before, const uint8_t *history, real rho, real gain,
-                         real *__restrict current, real *potential) {
-    for (int64_t i = 0; i < count; ++i) {
-        const real c = rho * current[i] + gain * x[i];
-        const real v = history[i] & 1 ? real(0) : before[i];
-        current[i] = c;
-        potential[i] = rho * v + c;
+CLONED void alpha_block(int64_t steps, int64_t width, int64_t stride, int64_t count, const real *__restrict x,
+                        Alpha<real> alpha, bool subtract, real *__restrict c, real *__restrict v,
+                        real *__restrict spikes, real *__restrict potential, int64_t apart) {
+    for (int64_t t = 0; t < steps; ++t) {
+        if (t + AHEAD < steps) {
+            fetch<false>(x + AHEAD * stride, count);
+            fetch<true>(at(spikes, AHEAD * width), count);
+        }
+        const auto step = [&](auto soft, auto fires, auto keeps) INLINE_LAMBDA {
+            for (int64_t i = 0; i < count; ++i) {
+                c[i] = alpha.current(c[i], x[i]);
+                const real u = alpha.potential(v[i], c[i]);
+                const real s = u >= alpha.threshold ? real(1) : real(0);
+                v[i] = reset(u, s, alpha.threshold, soft());
+                if (fires()) spikes[i] = s;
+                if (keeps()) potential[i] = u;
+            }
+        };
+        const auto choose = [&](auto soft) INLINE_LAMBDA {
+            if (spikes)
+                potential ? step(soft, Yes(), Yes()) : step(soft, Yes(), No());
+            else
+                potential ? step(soft, No(), Yes()) : step(soft, No(), No());
+        };
+        subtract ? choose(Yes()) : choose(No());
+        x += stride;
+        if (spikes) spikes += width;
+        if (potential) potential += apart;
     }
 }
 
-template <class real>
-void alpha_charge(int64_t size, const real *x, const real *before, const uint8_t *history, double rho, double gain,
-                  real *current, real *potential, int threads) {
-    for_elements(size, threads, [&](int64_t first, int64_t count) {
-        charge_block<real>(count, x + first, before + first, history + first, real(rho), real(gain), current + first,
-                           potential + first);
-    });
-}
-
-// The last bit of a history tells what fired; `read` counts it.
-template <class real>
-CLONED void fire_block(int64_t count, const real *__restrict potential, const uint8_t *history, real threshold,
-                       real share, uint8_t *after, real *__restrict read) {
-    for (int64_t i = 0; i < count; ++i) {
-        const bool fired = potential[i] >= threshold;
-        after[i] = uint8_t(history[i] << 1) | uint8_t(fired);
-        read[i] += fired ? share : real(0);
-    }
-}
-
-template <class real>
-void alpha_fire(int64_t size, const real *potential, const uint8_t *history, double threshold, double share,
-                uint8_t *after, real *read, int threads) {
-    for_elements(size, threads, [&](int64_t first, int64_t count) {
-        fire_block<real>(count, potential + first, history + first, real(threshold), real(share), after + first,
-                         read + first);
-    });
-}
-
-// `spikes` is the gradient of spikes by messages, and is cleared; `membrane` and `current` are gradients of the next
-// step, and become those of this one; `input` is that of x.
+// `gc` and `gv` are dL/dc[t] and dL/dv[t] by later steps, on their way back.  `last`: these steps end the sequence.
 template <class real, class Slope>
-CLONED void back_block(int64_t count, real *__restrict spikes, const real *__restrict read,
-                       const real *__restrict potential, real share, real rho, real gain, real threshold,
-                       real parameter, const real *slopes, real *__restrict membrane, real *__restrict current,
-                       real *__restrict input) {
-    for (int64_t i = 0; i < count; ++i) {
-        const real u = potential[i], m = membrane[i];
-        const real slope = Slope::at(u - threshold, parameter, slopes, i);
-        const real g = slope * (spikes[i] + share * read[i] - m * u) + (u >= threshold ? real(0) : m);
-        const real c = rho * current[i] + g;
-        spikes[i] = 0;
-        current[i] = c;
-        membrane[i] = rho * g;
-        input[i] = gain * c;
-    }
+CLONED void alpha_backward_block(int64_t steps, int64_t width, int64_t count, const real *__restrict grad_spikes,
+                                 const real *__restrict potential, int64_t stride, const real *__restrict slopes,
+                                 Alpha<real> alpha, Neuron<real> neuron, real parameter, bool last,
+                                 real *__restrict gc, real *__restrict gv, real *__restrict grad_x) {
+    const auto scan = [&](auto soft, auto attached) INLINE_LAMBDA {
+        for (int64_t t = steps - 1; t >= 0; --t) {
+            const real *__restrict us = potential + t * stride, *__restrict given = at(slopes, t * width);
+            const real *__restrict arriving = at(grad_spikes, t * width);
+            real *__restrict leaving = grad_x + t * width;
+            if (t >= AHEAD) {
+                fetch<false>(at(arriving, -AHEAD * width), count);
+                fetch<true>(leaving - AHEAD * width, count);
+            }
+            if (!neuron.through_time && !(last && t == steps - 1)) {
+                std::memset(gc, 0, count * sizeof(real));
+                std::memset(gv, 0, count * sizeof(real));
+            }
+            const auto step = [&](auto arrives) INLINE_LAMBDA {
+                for (int64_t i = 0; i < count; ++i) {
+                    const real u = us[i], slope = Slope::at(u - alpha.threshold, parameter, given, i);
+                    const real grad_s = arrives() ? arriving[i] : real(0);
+                    const real grad_u = alpha.grad_potential(u, slope, grad_s, gv[i], soft(), attached());
+                    const real grad_c = gc[i] + grad_u;
+                    leaving[i] = alpha.grad_input(grad_c);
+                    gc[i] = alpha.grad_before(grad_c);
+                    gv[i] = alpha.grad_before(grad_u);
+                }
+            };
+            arriving ? step(Yes()) : step(No());
+        }
+    };
+    if (neuron.subtract)
+        neuron.detach_reset ? scan(Yes(), No()) : scan(Yes(), Yes());
+    else
+        neuron.detach_reset ? scan(No(), No()) : scan(No(), Yes());
 }
 
+// What follows is called from spikewright.kernels.native.  `x` may be one step that is `repeated`.  Null: a current or
+// a membrane at rest, what has no gradient, a potential that is not kept.
+
 template <class real>
-void alpha_back(int64_t size, real *spikes, const real *read, const real *potential, double share, double rho,
-                double gain, double threshold, int surrogate, double parameter, const real *slopes, real *membrane,
-                real *current, real *input, int threads) {
-    const auto block = surrogate == 1   ? back_block<real, Sigmoid<real>>
-                       : surrogate == 2 ? back_block<real, ATan<real>>
-                       : surrogate == 3 ? back_block<real, Triangle<real>>
-                       : surrogate == 4 ? back_block<real, Rectangle<real>>
-                                        : back_block<real, Given<real>>;
-    for_elements(size, threads, [&](int64_t first, int64_t count) {
-        block(count, spikes + first, read + first, potential + first, real(share), real(rho), real(gain),
-              real(threshold), real(parameter), at(slopes, first), membrane + first, current + first, input + first);
+void alpha(int64_t steps, int64_t width, const real *x, int repeated, const real *current, const real *membrane,
+           double rho, double gain, double threshold, int subtract, real *spikes, real *potential, real *after_current,
+           real *after_membrane, int threads) {
+    const Alpha<real> dynamics{real(rho), real(gain), real(threshold)};
+    ask_for_huge_pages(spikes, steps * width * sizeof(real));
+    if (potential) ask_for_huge_pages(potential, steps * width * sizeof(real));
+    for_blocks(steps, width, threads, [&](int64_t first, int64_t count) {
+        Carried<real> now(current, membrane, first, count);
+        alpha_block<real>(steps, width, repeated ? 0 : width, count, x + first, dynamics, subtract != 0,
+                          now.current.values, now.membrane.values, spikes + first, at(potential, first), width);
+        now.current.store(after_current, first, count);
+        now.membrane.store(after_membrane, first, count);
+    });
+}
+
+// `x` is the potential of every step; or, if the steps are to be run `again`, their input, beside what they started
+// from.
+template <class real>
+void alpha_backward(int64_t steps, int64_t width, const real *x, int repeated, int again, const real *current,
+                    const real *membrane, const real *grad_spikes, const real *grad_after_current,
+                    const real *grad_after_membrane, const real *slopes, double rho, double gain, double threshold,
+                    int subtract, int detach_reset, int through_time, int surrogate, double parameter, real *grad_x,
+                    real *grad_current, real *grad_membrane, int threads) {
+    const Alpha<real> dynamics{real(rho), real(gain), real(threshold)};
+    const Neuron<real> neuron{real(threshold), real(threshold), subtract != 0, detach_reset != 0, through_time != 0};
+    const auto block = with_slope<real>(
+        surrogate, [](auto slope) { return alpha_backward_block<real, decltype(slope)>; });
+    const int64_t stride = repeated ? 0 : width;
+    ask_for_huge_pages(grad_x, steps * width * sizeof(real));
+    for_blocks(steps, width, threads, [&](int64_t first, int64_t count) {
+        Carried<real> g(grad_after_current, grad_after_membrane, first, count);
+        const auto run = [&](int64_t start, int64_t stop, Carried<real> &now, real *potential) {
+            alpha_block<real>(stop - start, width, stride, count, x + start * stride + first, dynamics,
+                              neuron.subtract, now.current.values, now.membrane.values, nullptr, potential, BLOCK);
+        };
+        const auto back = [&](int64_t start, int64_t stop, const real *potential, int64_t apart) {
+            const int64_t row = start * width + first;
+            block(stop - start, width, count, at(grad_spikes, row), potential, apart, at(slopes, row), dynamics, neuron,
+                  real(parameter), stop == steps, g.current.values, g.membrane.values, grad_x + row);
+        };
+        if (again)
+            back_by_segments<real>(steps, Carried<real>(current, membrane, first, count), run, back);
+        else
+            back(0, steps, x + first, stride);
+        g.current.store(grad_current, first, count);
+        g.membrane.store(grad_membrane, first, count);
     });
 }
 
 } // namespace
 
 extern "C" {
-auto alpha_charge_f32 = &alpha_charge<float>;
-auto alpha_charge_f64 = &alpha_charge<double>;
-auto alpha_fire_f32 = &alpha_fire<float>;
-auto alpha_fire_f64 = &alpha_fire<double>;
-auto alpha_back_f32 = &alpha_back<float>;
-auto alpha_back_f64 = &alpha_back<double>;
+auto alpha_f32 = &alpha<float>;
+auto alpha_f64 = &alpha<double>;
+auto alpha_backward_f32 = &alpha_backward<float>;
+auto alpha_backward_f64 = &alpha_backward<double>;
 }

@@ -3,23 +3,10 @@
 // Compiled without contraction of a * b + c, so that membranes are bit for bit those of the step-by-step program: a
 // spike is a comparison, and one rounding more or less would move it.
 
-#include <vector>
-
-#include "scan.h"
+#include "neuron.h"
 #include "slopes.h"
 
 namespace {
-
-constexpr int64_t SEGMENT = 32; // steps that are run again at a time; their potentials stay in the second-level cache
-
-template <class real> struct Neuron {
-    real threshold, quantum;
-    bool subtract, detach_reset, through_time;
-};
-
-template <class real> INLINE real reset(real u, real s, real quantum, bool subtract) {
-    return subtract ? u - quantum * s : u * (1 - s);
-}
 
 template <class real>
 CLONED void lif_block(int64_t steps, int64_t width, int64_t stride, int64_t count, const real *__restrict current,
@@ -118,11 +105,8 @@ void lif_backward(int64_t steps, int64_t width, const real *x, int repeated, int
                   double threshold, double quantum, int subtract, int detach_reset, int through_time, int surrogate,
                   double parameter, real *grad_current, real *grad_membrane, int threads) {
     const Neuron<real> neuron{real(threshold), real(quantum), subtract != 0, detach_reset != 0, through_time != 0};
-    const auto block = surrogate == 1   ? lif_backward_block<real, Sigmoid<real>>
-                       : surrogate == 2 ? lif_backward_block<real, ATan<real>>
-                       : surrogate == 3 ? lif_backward_block<real, Triangle<real>>
-                       : surrogate == 4 ? lif_backward_block<real, Rectangle<real>>
-                                        : lif_backward_block<real, Given<real>>;
+    const auto block = with_slope<real>(
+        surrogate, [](auto slope) { return lif_backward_block<real, decltype(slope)>; });
     const int64_t stride = repeated ? 0 : width;
     ask_for_huge_pages(grad_current, steps * width * sizeof(real));
     for_blocks(steps, width, threads, [&](int64_t first, int64_t count) {
@@ -132,26 +116,14 @@ void lif_backward(int64_t steps, int64_t width, const real *x, int repeated, int
             block(stop - start, width, count, at(grad_spikes, row), potential, apart, at(slopes, row), l.values, neuron,
                   real(parameter), stop == steps, g.values, grad_current + row);
         };
-        if (again) {
-            // Once without keeping anything but the membranes between segments, then segment by segment.
-            std::vector<Block<real>> before{Block<real>(membrane, first, count, 0)};
-            const auto run = [&](int64_t start, int64_t stop, Block<real> &v, real *potential) {
-                lif_block<real>(stop - start, width, stride, count, x + start * stride + first, l.values, neuron,
-                                v.values, nullptr, potential, BLOCK);
-            };
-            int64_t start = 0;
-            for (; start + SEGMENT < steps; start += SEGMENT) {
-                before.push_back(before.back());
-                run(start, start + SEGMENT, before.back(), nullptr);
-            }
-            for (int64_t stop = steps; start >= 0; stop = start, start -= SEGMENT, before.pop_back()) {
-                alignas(64) real potential[SEGMENT * BLOCK];
-                run(start, stop, before.back(), potential);
-                back(start, stop, potential, BLOCK);
-            }
-        } else {
+        const auto run = [&](int64_t start, int64_t stop, Block<real> &v, real *potential) {
+            lif_block<real>(stop - start, width, stride, count, x + start * stride + first, l.values, neuron, v.values,
+                            nullptr, potential, BLOCK);
+        };
+        if (again)
+            back_by_segments<real>(steps, Block<real>(membrane, first, count, 0), run, back);
+        else
             back(0, steps, x + first, stride);
-        }
         g.store(grad_membrane, first, count);
     });
 }
@@ -159,7 +131,7 @@ void lif_backward(int64_t steps, int64_t width, const real *x, int repeated, int
 } // namespace
 
 extern "C" {
-int interface = 4; // to be raised with every change of what is called from outside, in any file here
+int interface = 5; // to be raised with every change of what is called from outside, in any file here
 auto lif_f32 = &lif<float>;
 auto lif_f64 = &lif<double>;
 auto lif_backward_f32 = &lif_backward<float>;

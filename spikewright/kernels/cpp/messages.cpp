@@ -31,7 +31,7 @@ template <class real> struct Transmitted {
 
 template <class real>
 CLONED void gather_block(int64_t targets, const int64_t *starts, const int64_t *sources, const int64_t *kinds,
-                         const real *kept, int64_t columns, Transmitted<real> from, int64_t first, int64_t count,
+                         const real *edge_weight, int64_t columns, Transmitted<real> from, int64_t first, int64_t count,
                          real *out) {
     alignas(64) real sum[COLUMNS];
     const int64_t edges = starts[targets];
@@ -43,7 +43,7 @@ CLONED void gather_block(int64_t targets, const int64_t *starts, const int64_t *
                 if (from.history) fetch<false>(from.history + ahead, count);
                 else fetch<false>(from.values + ahead, count);
             }
-            const real keep = kept ? kept[e] : real(1);
+            const real keep = edge_weight ? edge_weight[e] : real(1);
             if (keep == 0) continue;
             const int64_t row = sources[e] * columns + first, kind = kinds[e] * columns + first;
             const real *__restrict w = from.weights ? from.weights + kind : nullptr;
@@ -65,19 +65,19 @@ CLONED void gather_block(int64_t targets, const int64_t *starts, const int64_t *
     }
 }
 
-// `order` is that of `kept`, the weights of edges, which come in the order of pairs.
+// `order` is that of `edge_weight`, the weights of edges, which come in the order of pairs.
 template <class real>
-void gather(int64_t targets, const int64_t *starts, const int64_t *sources, const int64_t *kinds, const real *kept,
+void gather(int64_t targets, const int64_t *starts, const int64_t *sources, const int64_t *kinds, const real *edge_weight,
             int64_t columns, const uint8_t *history, const real *values, const uint8_t *delays, const real *weights,
             real *out, int threads) {
     for_columns(columns, targets + starts[targets], threads, [&](int64_t first, int64_t count) {
-        gather_block<real>(targets, starts, sources, kinds, kept, columns, {history, values, delays, weights}, first,
-                           count, out);
+        gather_block<real>(targets, starts, sources, kinds, edge_weight, columns, {history, values, delays, weights},
+                           first, count, out);
     });
 }
 
 // What comes back to a pair goes to its source, `delay` steps earlier, to its weight and to its delay.
-template <class real> struct Credit {
+template <class real> struct Gradients {
     real *sources;      // [slots, nodes, columns]: of history, a ring of steps; of values, one slot
     int64_t slots, now; // the slot of no delay
     int64_t reach;      // the longest delay that leads to a step that there was
@@ -89,8 +89,8 @@ template <class real> struct Credit {
 
 template <class real>
 CLONED void scatter_block(int64_t nodes, const int64_t *by_source, const int64_t *kinds, const int64_t *by_pair,
-                          const int64_t *targets, const real *kept, int64_t columns, const real *grad,
-                          Transmitted<real> from, Credit<real> to, int64_t first, int64_t count) {
+                          const int64_t *targets, const real *edge_weight, int64_t columns, const real *grad,
+                          Transmitted<real> from, Gradients<real> to, int64_t first, int64_t count) {
     alignas(64) real g[COLUMNS];
     std::vector<real> back((to.reach + 1) * COLUMNS);
     const int64_t pairs = by_source[nodes], edges = by_pair[pairs], layer = nodes * columns;
@@ -102,7 +102,7 @@ CLONED void scatter_block(int64_t nodes, const int64_t *by_source, const int64_t
             for (int64_t i = 0; i < count; ++i) g[i] = 0;
             for (int64_t e = by_pair[p]; e < by_pair[p + 1]; ++e) {
                 if (e + EARLIER < edges) fetch<false>(grad + targets[e + EARLIER] * columns + first, count);
-                const real keep = kept ? kept[e] : real(1);
+                const real keep = edge_weight ? edge_weight[e] : real(1);
                 if (keep == 0) continue;
                 const real *__restrict x = grad + targets[e] * columns + first;
                 for (int64_t i = 0; i < count; ++i) g[i] += keep * x[i];
@@ -152,12 +152,12 @@ CLONED void scatter_block(int64_t nodes, const int64_t *by_source, const int64_t
 
 template <class real>
 void scatter(int64_t nodes, const int64_t *by_source, const int64_t *kinds, const int64_t *by_pair,
-             const int64_t *targets, const real *kept, int64_t columns, const real *grad, const uint8_t *history,
+             const int64_t *targets, const real *edge_weight, int64_t columns, const real *grad, const uint8_t *history,
              const real *values, const uint8_t *delays, const real *weights, real *grad_sources, int64_t slots,
              int64_t now, int64_t reach, real *grad_weights, real *grad_delays, double here, double before,
              const real *traces, int threads) {
     for_columns(columns, nodes + by_pair[by_source[nodes]], threads, [&](int64_t first, int64_t count) {
-        scatter_block<real>(nodes, by_source, kinds, by_pair, targets, kept, columns, grad,
+        scatter_block<real>(nodes, by_source, kinds, by_pair, targets, edge_weight, columns, grad,
                             {history, values, delays, weights},
                             {grad_sources, slots, now, reach, grad_weights, grad_delays, real(here), real(before),
                              traces},
@@ -173,7 +173,7 @@ template <class real> struct Statistics {
 };
 
 template <class real>
-CLONED void statistics_block(int64_t targets, const int64_t *starts, const int64_t *pairs, const real *kept,
+CLONED void statistics_block(int64_t targets, const int64_t *starts, const int64_t *pairs, const real *edge_weight,
                              int64_t columns, const real *sent, const real *start, Statistics<real> out, int64_t first,
                              int64_t count) {
     const int64_t edges = starts[targets];
@@ -191,7 +191,7 @@ CLONED void statistics_block(int64_t targets, const int64_t *starts, const int64
         bool fresh = !start;
         for (int64_t e = starts[v]; e < starts[v + 1]; ++e) {
             if (e + EARLIER < edges) fetch<false>(sent + pairs[e + EARLIER] * columns + first, count);
-            if (kept && kept[e] == 0) continue;
+            if (edge_weight && edge_weight[e] == 0) continue;
             const int32_t p = int32_t(pairs[e]);
             const real *__restrict x = sent + pairs[e] * columns + first;
             if (fresh)
@@ -208,18 +208,18 @@ CLONED void statistics_block(int64_t targets, const int64_t *starts, const int64
 }
 
 template <class real>
-void statistics(int64_t targets, const int64_t *starts, const int64_t *pairs, const real *kept, int64_t columns,
+void statistics(int64_t targets, const int64_t *starts, const int64_t *pairs, const real *edge_weight, int64_t columns,
                 const real *sent, const real *start, real *total, real *square, real *most, real *least,
                 int32_t *which_most, int32_t *which_least, int threads) {
     for_columns(columns, targets + starts[targets], threads, [&](int64_t first, int64_t count) {
-        statistics_block<real>(targets, starts, pairs, kept, columns, sent, start,
+        statistics_block<real>(targets, starts, pairs, edge_weight, columns, sent, start,
                                {total, square, most, least, which_most, which_least}, first, count);
     });
 }
 
 // The way back of `statistics`, whose outputs here are gradients, to what pairs sent.
 template <class real>
-CLONED void statistics_back_block(int64_t targets, const int64_t *starts, const int64_t *pairs, const real *kept,
+CLONED void statistics_back_block(int64_t targets, const int64_t *starts, const int64_t *pairs, const real *edge_weight,
                                   int64_t columns, const real *sent, Statistics<const real> grad,
                                   const int32_t *which_most, const int32_t *which_least, int64_t first, int64_t count,
                                   real *back) {
@@ -231,7 +231,7 @@ CLONED void statistics_back_block(int64_t targets, const int64_t *starts, const 
         const int32_t *__restrict top = which_most + row, *__restrict low = which_least + row;
         for (int64_t e = starts[v]; e < starts[v + 1]; ++e) {
             if (e + EARLIER < edges) fetch<true>(back + pairs[e + EARLIER] * columns + first, count);
-            if (kept && kept[e] == 0) continue;
+            if (edge_weight && edge_weight[e] == 0) continue;
             const int32_t p = int32_t(pairs[e]);
             const real *__restrict x = sent + pairs[e] * columns + first;
             real *__restrict g = back + pairs[e] * columns + first;
@@ -243,11 +243,12 @@ CLONED void statistics_back_block(int64_t targets, const int64_t *starts, const 
 }
 
 template <class real>
-void statistics_back(int64_t targets, const int64_t *starts, const int64_t *pairs, const real *kept, int64_t columns,
-                     const real *sent, const real *total, const real *square, const real *most, const real *least,
-                     const int32_t *which_most, const int32_t *which_least, real *back, int threads) {
+void statistics_back(int64_t targets, const int64_t *starts, const int64_t *pairs, const real *edge_weight,
+                     int64_t columns, const real *sent, const real *total, const real *square, const real *most,
+                     const real *least, const int32_t *which_most, const int32_t *which_least, real *back,
+                     int threads) {
     for_columns(columns, targets + starts[targets], threads, [&](int64_t first, int64_t count) {
-        statistics_back_block<real>(targets, starts, pairs, kept, columns, sent,
+        statistics_back_block<real>(targets, starts, pairs, edge_weight, columns, sent,
                                     {total, square, most, least, nullptr, nullptr}, which_most, which_least, first,
                                     count, back);
     });

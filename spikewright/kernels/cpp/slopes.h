@@ -61,4 +61,15 @@ template <class real> struct Rectangle {
     }
 };
 
+// Calls body(slope) with the slope of a surrogate that is known by its number; 0 stands for slopes that are given.
+template <class real, class Body> auto with_slope(int surrogate, const Body &body) {
+    switch (surrogate) {
+    case 1: return body(Sigmoid<real>());
+    case 2: return body(ATan<real>());
+    case 3: return body(Triangle<real>());
+    case 4: return body(Rectangle<real>());
+    default: return body(Given<real>());
+    }
+}
+
 } // namespace

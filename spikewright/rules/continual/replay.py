@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from spikewright._util.matrices import Matrices
+from spikewright._util.randomness import keyed_generator
 from spikewright.errors import ConfigError
 from spikewright.losses import Loss
 from spikewright.network import Network
@@ -15,7 +16,6 @@ from spikewright.rules._base import Rule, Update
 from spikewright.rules._batch import Batch, learn_together
 from spikewright.rules._cost import Cost, Done
 from spikewright.rules.continual._around import ContinualRule
-from spikewright.spatial._noise import keyed_generator
 from spikewright.temporal import is_static
 
 

@@ -1,20 +1,23 @@
 """One generator per random decision, named by what is decided."""
 
+import zlib
+
 import numpy as np
 import torch
 
 from spikewright.errors import InputError
 
 
-def keyed_generator(seed: int, *key: int) -> torch.Generator:
-    """Return a CPU generator whose numbers depend on `seed` and `key` alone.
+def keyed_generator(seed: int, *key: int | str, device: torch.device | str = "cpu") -> torch.Generator:
+    """Return a generator whose numbers depend on `seed` and `key` alone.
 
     Different keys give independent streams, so a run that is resumed, or split over processes, draws what the
     uninterrupted run would have drawn.
 
     Args:
         seed: Seed of the run, 0 or more.
-        *key: Whole numbers, 0 or more, that name the decision: epoch, batch, ...
+        *key: Names and whole numbers, 0 or more, that tell decisions apart: layer, epoch, batch, ...
+        device: Device of the generator.
 
     Raises:
         InputError: The seed or a part of the key is negative.
@@ -23,10 +26,11 @@ def keyed_generator(seed: int, *key: int) -> torch.Generator:
     >>> torch.rand(2, generator=first).tolist() == torch.rand(2, generator=again).tolist()
     True
     """
-    if any(number < 0 for number in (seed, *key)):
+    words = [zlib.crc32(part.encode()) if isinstance(part, str) else part for part in key]
+    if any(number < 0 for number in (seed, *words)):
         raise InputError(
             f"Random numbers were asked for with seed={seed} and key={key}, and one of them is negative. "
             "Streams are numbered from 0; give seeds and epochs of 0 or more."
         )
-    state = np.random.SeedSequence(seed, spawn_key=key).generate_state(1, np.uint64)
-    return torch.Generator().manual_seed(int(state[0]))
+    state = np.random.SeedSequence(seed, spawn_key=words).generate_state(1, np.uint64)
+    return torch.Generator(device).manual_seed(int(state[0]))
