@@ -17,7 +17,7 @@ lint: $(VENV)/dev
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 check: $(VENV)/dev
-	$(BIN)/pre-commit run --all-files
+	PATH="$(CURDIR)/$(BIN):$$PATH" pre-commit run --all-files
 
 $(VENV)/cli: constraints.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
