@@ -21,16 +21,20 @@ BORDER = re.compile(r"^\s*=+( +=+)+\s*$")
 
 def mathml(latex: str, display: bool = False) -> str:
     """Return the MathML of a formula; several lines are aligned."""
-    latex = " ".join(latex.split())
+    latex = " ".join(latex.split()).replace("{aligned}", "{align*}")
     if display and r"\begin" not in latex and (r"\\" in latex or "&" in latex):
-        latex = rf"\begin{{aligned}}{latex}\end{{aligned}}"
-    return convert(latex, display="block" if display else "inline")
+        latex = rf"\begin{{align*}}{latex}\end{{align*}}"
+    made = convert(latex, display="block" if display else "inline")
+    unknown = re.search(r">(\\\w+|&)<", made)
+    if unknown:
+        raise ValueError(f"{latex}: {unknown[1]} cannot be converted to MathML. Write it with other commands.")
+    return made
 
 
 class Inline(InlineProcessor):
     """A formula within a line."""
 
-    def handleMatch(self, m: re.Match[str], data: str) -> tuple[str, int, int]:  # noqa: N802
+    def handleMatch(self, m: re.Match[str], data: str) -> tuple[str, int, int]:
         """Put the formula where no other pattern looks."""
         return self.md.htmlStash.store(mathml(m[1])), m.start(0), m.end(0)
 
@@ -79,7 +83,7 @@ def _end_of_block(lines: list[str], start: int, indent: int) -> int:
 
 
 def _table(lines: list[str]) -> Iterator[str]:
-    """Yield a table with borders of equals signs as one of Markdown; a line with an empty first cell goes on the last."""
+    """Yield a table with borders of equals signs as one of Markdown; a line without a first cell goes on the last."""
     columns = [m.span() for m in re.finditer("=+", lines[0])]
     spans = [(a, b) for (a, _), (b, _) in zip(columns, [*columns[1:], (10_000, 0)])]
     rows: list[list[str]] = []
@@ -101,13 +105,13 @@ def _table(lines: list[str]) -> Iterator[str]:
 class MathML(Extension):
     """The extension."""
 
-    def extendMarkdown(self, md: Markdown) -> None:  # noqa: N802
+    def extendMarkdown(self, md: Markdown) -> None:
         """Register: blocks before fences are hidden, inline formulas before code and before backslashes."""
         md.preprocessors.register(Blocks(md), "mathml-blocks", 29)
         md.inlinePatterns.register(Inline(ROLE, md), "mathml-role", 195)
         md.inlinePatterns.register(Inline(DOLLARS, md), "mathml-dollars", 185)
 
 
-def makeExtension(**options: object) -> MathML:  # noqa: N802
+def makeExtension(**options: object) -> MathML:
     """Return the extension, under the name that Markdown looks for."""
     return MathML(**options)

@@ -11,11 +11,7 @@ CELL = re.compile(r"^# %%(.*)$", re.MULTILINE)
 
 
 def cells(text: str) -> list[tuple[str, str]]:
-    """Return kind and source of the cells of a script in the percent format.
-
-    >>> cells("# %% [markdown]\\n# A *title*.\\n\\n# %%\\nprint(1)\\n")
-    [('markdown', 'A *title*.'), ('code', 'print(1)')]
-    """
+    """Return kind and source of the cells of a script in the percent format."""
     parts = CELL.split(text)[1:]
     found = []
     for mark, source in zip(parts[::2], parts[1::2]):
@@ -28,11 +24,14 @@ def cells(text: str) -> list[tuple[str, str]]:
 
 def run(source: str, scope: dict[str, object]) -> tuple[str, object]:
     """Run a cell; return what it printed, and the value of its last line if that is an expression."""
-    body = ast.parse(source).body
-    last = body.pop() if body and isinstance(body[-1], ast.Expr) else None
+    value, body = None, ast.parse(source).body
     with contextlib.redirect_stdout(io.StringIO()) as printed:
-        exec(compile(ast.Module(body, []), "<cell>", "exec"), scope)
-        value = None if last is None else eval(compile(ast.Expression(last.value), "<cell>", "eval"), scope)
+        exec(compile(ast.Module(body[:-1], []), "<cell>", "exec"), scope)
+        for last in body[-1:]:
+            if isinstance(last, ast.Expr):
+                value = eval(compile(ast.Expression(last.value), "<cell>", "eval"), scope)
+            else:
+                exec(compile(ast.Module([last], []), "<cell>", "exec"), scope)
     return printed.getvalue(), value
 
 

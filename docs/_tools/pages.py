@@ -28,7 +28,7 @@ def notebooks() -> list[Path]:
 
 
 def with_links_of_the_site(text: str, source: Path, places: dict[Path, str]) -> str:
-    """Return the text with links that go from page to page; links to other files of the repository become plain text."""
+    """Return the text with links from page to page; links to other files of the repository become plain text."""
 
     def replaced(match: re.Match[str]) -> str:
         image, words, target = match.groups()
@@ -72,7 +72,10 @@ def reference() -> dict[str, str]:
     """Return the pages of the reference by their places: one a public module, one entry a name."""
     pages = {}
     for module, names in public.entries().items():
-        parts = [f"# {module}", f"::: {module}\n    options:\n      members: false\n      show_root_heading: false\n      show_root_toc_entry: false"]
+        parts = [
+            f"# {module}",
+            f"::: {module}\n    options: {{members: false, show_root_heading: false, show_root_toc_entry: false}}",
+        ]
         if module == "spikewright":
             parts.append(_elsewhere(set(public.public_names(public.spikewright)) - set(names)))
         parts += [f"::: {module}.{name}" for name in names]

@@ -28,11 +28,7 @@ def public_names(module: ModuleType) -> list[str]:
 
 
 def entries() -> dict[str, list[str]]:
-    """Return, by module, the names whose entry stands on its page: a name exported twice stands with its first-level module.
-
-    >>> "spikewright.neurons" in entries(), "LIF" in entries()["spikewright"]
-    (True, False)
-    """
+    """Return, by module, the names that have an entry on its page; of two modules it is the first-level one."""
     modules = public_modules()
     elsewhere = {id(getattr(module, name)) for module in modules[1:] for name in public_names(module)}
     top = [name for name in public_names(spikewright) if id(getattr(spikewright, name)) not in elsewhere]
@@ -40,11 +36,7 @@ def entries() -> dict[str, list[str]]:
 
 
 def home(name: str) -> str:
-    """Return the full name under which a name of the package has its entry.
-
-    >>> home("LIF")
-    'spikewright.neurons.LIF'
-    """
+    """Return the full name under which a name of the package has its entry."""
     value = getattr(spikewright, name)
     for module in public_modules()[1:]:
         for other in public_names(module):
