@@ -7,7 +7,7 @@ import sys
 import yaml
 
 from docs._tools.check import complaints
-from docs._tools.pages import ROOT, reference, write_pages
+from docs._tools.pages import ROOT, reference, unlisted, write_pages
 
 BUILD = ROOT / "build"
 
@@ -15,10 +15,10 @@ BUILD = ROOT / "build"
 def main() -> int:
     """Write pages and configuration, build, and look at the result; any warning is an error.  Return the exit code."""
     write_pages(BUILD / "pages")
-    config = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
-    for section in config["nav"]:
-        if section.get("Reference") == []:
-            section["Reference"] = [{place[4:-3].removeprefix("spikewright."): place} for place in reference()]
+    text = (ROOT / "mkdocs.yml").read_text()
+    config = yaml.safe_load(text)
+    names = [{place[4:-3].removeprefix("spikewright."): place} for place in reference()]
+    config["nav"] += [{"Reference": names}, {"More": unlisted(text)}]
     (BUILD / "mkdocs.yml").write_text(yaml.safe_dump(config, sort_keys=False))
     command = [sys.executable, "-m", "zensical", "build", "--clean", "--strict", "-f", str(BUILD / "mkdocs.yml")]
     code = subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}).returncode

@@ -27,6 +27,12 @@ def notebooks() -> list[Path]:
     return sorted((DOCS / "notebooks").glob("*.py"))
 
 
+def unlisted(configuration: str) -> list[str]:
+    """Return the places of pages that a configuration does not name in its navigation."""
+    listed = set(re.findall(r": (\S+\.md)$", configuration, re.MULTILINE))
+    return [place for place in sources().values() if place not in listed]
+
+
 def with_links_of_the_site(text: str, source: Path, places: dict[Path, str]) -> str:
     """Return the text with links from page to page; links to other files of the repository become plain text."""
 
