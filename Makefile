@@ -17,7 +17,7 @@ lint: $(VENV)/dev
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 docs: $(VENV)/docs
-	$(BIN)/python -m docs._tools
+	OMP_NUM_THREADS=1 $(BIN)/python -m docs._tools
 
 check: $(VENV)/dev
 	$(BIN)/pre-commit run --all-files
