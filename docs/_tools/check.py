@@ -10,7 +10,7 @@ REMOTE = re.compile(
     r"""<(?:script|img|iframe|source|link(?=[^>]*rel=["']?(?:stylesheet|preload|preconnect|icon)))[^>]*?(?:src|href)=["']?((?:https?:)?//[^"'\s>]+)"""
 )
 IMPORT = re.compile(r"""url\(["']?((?:https?:)?//[^)"']+)|@import\s+["']((?:https?:)?//[^"']+)""")
-RAW = (":math:", ".. math::", "<p>====", "$$")
+RAW = (":math:", ".. math::", "<p>====", "<blockquote>\n<blockquote>", "$$")
 
 
 def complaints(site: Path) -> Iterator[str]:

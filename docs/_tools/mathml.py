@@ -1,4 +1,4 @@
-"""A Markdown extension: mathematics as MathML made at build time, and the tables of docstrings.
+"""A Markdown extension: mathematics as MathML made at build time.
 
 It reads `$...$` and fences of `math`, as pages have them, and the role and directive `math` of docstrings.
 """
@@ -12,11 +12,11 @@ from markdown.extensions import Extension
 from markdown.inlinepatterns import InlineProcessor
 from markdown.preprocessors import Preprocessor
 
+from docs._tools import fences
+
 ROLE = r":math:`([^`]+)`"
 DOLLARS = r"(?<![\\$\w])\$(?=[^\s$])([^$`]*?[^\s\\$])\$(?![\w$])"
-FENCE = re.compile(r"^\s*(`{3,}|~{3,})\s*([\w-]*)")
 DIRECTIVE = re.compile(r"^(\s*)\.\. math::(.*)$")
-BORDER = re.compile(r"^\s*=+( +=+)+\s*$")
 
 
 def mathml(latex: str, display: bool = False) -> str:
@@ -40,31 +40,29 @@ class Inline(InlineProcessor):
 
 
 class Blocks(Preprocessor):
-    """Formulas on lines of their own, and tables with borders of equals signs."""
+    """Formulas on lines of their own."""
 
     def run(self, lines: list[str]) -> list[str]:
-        """Replace them, outside of other fences."""
+        """Replace fences of `math`, and directives outside of other fences."""
         return list(self._replaced(lines))
 
     def _replaced(self, lines: list[str]) -> Iterator[str]:
+        for language, part in fences.parts(lines):
+            if language is None:
+                yield from self._without_directives(part)
+            else:
+                yield from self._formula(part[1:-1], "") if language == "math" else part
+
+    def _without_directives(self, lines: list[str]) -> Iterator[str]:
         at = 0
         while at < len(lines):
-            fence, directive = FENCE.match(lines[at]), DIRECTIVE.match(lines[at])
-            if fence:
-                end = next((i for i in range(at + 1, len(lines)) if lines[i].strip() == fence[1]), len(lines))
-                yield from self._formula(lines[at + 1 : end], "") if fence[2] == "math" else lines[at : end + 1]
-                at = end + 1
-            elif directive:
+            directive, end = DIRECTIVE.match(lines[at]), at + 1
+            if directive:
                 end = _end_of_block(lines, at + 1, len(directive[1]))
                 yield from self._formula([directive[2], *lines[at + 1 : end]], directive[1])
-                at = end
-            elif BORDER.match(lines[at]):
-                end = next((i for i in range(at + 1, len(lines)) if not lines[i].strip()), len(lines))
-                yield from _table(lines[at:end])
-                at = end
             else:
                 yield lines[at]
-                at += 1
+            at = end
 
     def _formula(self, lines: list[str], indent: str) -> list[str]:
         html = f'<div class="math">{mathml(" ".join(lines), display=True)}</div>'
@@ -80,26 +78,6 @@ def _end_of_block(lines: list[str], start: int, indent: int) -> int:
                 break
             end = at + 1
     return end
-
-
-def _table(lines: list[str]) -> Iterator[str]:
-    """Yield a table with borders of equals signs as one of Markdown; a line without a first cell goes on the last."""
-    columns = [m.span() for m in re.finditer("=+", lines[0])]
-    spans = [(a, b) for (a, _), (b, _) in zip(columns, [*columns[1:], (10_000, 0)])]
-    rows: list[list[str]] = []
-    for line in lines:
-        if BORDER.match(line):
-            continue
-        cells = [line[a:b].strip().replace("|", r"\|") for a, b in spans]
-        if cells[0] or not rows:
-            rows.append(cells)
-        else:
-            rows[-1] = [f"{old} {new}".strip() for old, new in zip(rows[-1], cells)]
-    header = rows.pop(0) if sum(map(bool, map(BORDER.match, lines))) > 2 else [""] * len(spans)
-    indent = " " * (len(lines[0]) - len(lines[0].lstrip()))
-    yield ""
-    for row in (header, ["---"] * len(spans), *rows):
-        yield f"{indent}| {' | '.join(row)} |"
 
 
 class MathML(Extension):

@@ -1,9 +1,10 @@
-"""Mathematics of pages and docstrings becomes MathML, and tables of docstrings become tables."""
+"""Mathematics of pages and docstrings becomes MathML; tables, doctests and labels of docstrings become Markdown."""
 
 import pytest
 
 markdown = pytest.importorskip("markdown")
 pytest.importorskip("latex2mathml")
+pytest.importorskip("pymdownx")
 
 BLOCK = """Text.
 
@@ -23,7 +24,9 @@ b      x|y
 
 
 def html(text: str) -> str:
-    return markdown.markdown(text, extensions=["tables", "pymdownx.superfences", "docs._tools.mathml"])
+    return markdown.markdown(
+        text, extensions=["tables", "pymdownx.superfences", "docs._tools.docstrings", "docs._tools.mathml"]
+    )
 
 
 @pytest.mark.parametrize("text", [r"With :math:`\lambda_l` the leak.", r"With $\lambda_l$ the leak."])
@@ -56,3 +59,9 @@ def test_prices_and_code_are_no_formulas() -> None:
 def test_a_table_with_borders_of_equals_signs_is_a_table() -> None:
     got = html(TABLE)
     assert got.count("<tr>") == 3 and "<td>first line</td>" in got and "<td>x|y</td>" in got and "===" not in got
+
+
+def test_a_doctest_is_code_and_a_label_begins_a_paragraph() -> None:
+    got = html("Exact when: it is.\nCost: little,\nat most.\n\n>>> 1 + 1\n2\n")
+    assert "<p><strong>Exact when:</strong> it is.</p>\n<p><strong>Cost:</strong> little,\nat most.</p>" in got
+    assert "blockquote" not in got and "<code>" in got and "&gt;&gt;&gt;" in got
