@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint check clean
+.PHONY: demo test lint docs check clean
 
 demo: $(VENV)/cli
 	$(BIN)/spikewright train
@@ -16,6 +16,9 @@ lint: $(VENV)/dev
 	$(BIN)/ruff check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
+docs: $(VENV)/docs
+	OMP_NUM_THREADS=1 $(BIN)/python -m docs._tools
+
 check: $(VENV)/dev
 	PATH="$(CURDIR)/$(BIN):$$PATH" pre-commit run --all-files
 
@@ -26,6 +29,10 @@ $(VENV)/cli: constraints.txt pyproject.toml
 
 $(VENV)/dev: $(VENV)/cli
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+$(VENV)/docs: $(VENV)/dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	touch $@
 
 clean:

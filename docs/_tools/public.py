@@ -1,0 +1,45 @@
+"""The public names: what the first-level modules of the package export or, if they are single files, define."""
+
+import importlib
+import inspect
+import pkgutil
+from types import ModuleType
+
+import spikewright
+
+
+def public_modules() -> list[ModuleType]:
+    """Return the package and its first-level modules without a leading underscore that have public names."""
+    names = [m.name for m in pkgutil.iter_modules(spikewright.__path__, "spikewright.") if "._" not in m.name]
+    modules = [spikewright, *map(importlib.import_module, names)]
+    return [module for module in modules if public_names(module)]
+
+
+def public_names(module: ModuleType) -> list[str]:
+    """Return what a package imports, or a module defines, without a leading underscore; modules are not counted."""
+    package = hasattr(module, "__path__")
+    return [
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_")
+        and not inspect.ismodule(value)
+        and (package or getattr(value, "__module__", None) == module.__name__)
+    ]
+
+
+def entries() -> dict[str, list[str]]:
+    """Return, by module, the names that have an entry on its page; of two modules it is the first-level one."""
+    modules = public_modules()
+    elsewhere = {id(getattr(module, name)) for module in modules[1:] for name in public_names(module)}
+    top = [name for name in public_names(spikewright) if id(getattr(spikewright, name)) not in elsewhere]
+    return {module.__name__: public_names(module) if module is not spikewright else top for module in modules}
+
+
+def home(name: str) -> str:
+    """Return the full name under which a name of the package has its entry."""
+    value = getattr(spikewright, name)
+    for module in public_modules()[1:]:
+        for other in public_names(module):
+            if getattr(module, other) is value:
+                return f"{module.__name__}.{other}"
+    return f"spikewright.{name}"

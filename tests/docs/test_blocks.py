@@ -1,0 +1,87 @@
+"""The Python blocks of README and docs run as they stand, each alone unless it says that it continues."""
+
+import re
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import spikewright as sw
+from docs._tools.pages import ROOT, sources
+from spikewright.graph import GraphData
+
+CONTINUES = "# continues the block above\n"
+Scope = dict[str, Any]
+
+
+def blocks(page: Path) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+PAGES = [page for page in sources() if page.suffix == ".md" and blocks(page)]
+
+
+def run(page: Path) -> list[Scope]:
+    """Run the blocks; return the names of each."""
+    scopes: list[Scope] = []
+    for number, block in enumerate(blocks(page)):
+        if not block.startswith(CONTINUES):
+            scopes.append({"__name__": "__main__"})
+        exec(compile(block, f"{page.relative_to(ROOT)}, block {number + 1}", "exec"), scopes[-1])
+    return scopes
+
+
+def readme(scope: Scope) -> None:
+    assert isinstance(scope["net"], sw.Network)
+    assert all(p.isfinite().all() for p in scope["net"].parameters())
+
+
+def tasks(scope: Scope) -> None:
+    rule = scope["rule"]
+    assert isinstance(rule, sw.rules.HLOP) and int(rule.task) == 4
+    assert [len(s.old) for s in rule.subspaces.by_name().values()] == [12, 12]
+
+
+def reasoning(scope: Scope) -> None:
+    spikes, data = scope["spikes"], scope["data"]
+    assert isinstance(spikes, torch.Tensor) and isinstance(data, GraphData)
+    assert spikes.shape == (10, len(data.train.entities), 1, 32) and spikes.any()
+
+
+def extending(scope: Scope) -> None:
+    rule = scope["Decayed"]
+    net = sw.Network(torch.nn.Sequential(torch.nn.Linear(4, 8), sw.LIF(), torch.nn.Linear(8, 3)))
+    x, y = 3 * torch.rand(6, 5, 4), torch.tensor([0, 1, 2, 1, 0])
+    loss = sw.losses.PerStep(torch.nn.CrossEntropyLoss())
+    whole, cut = (sw.certify(net, rule(chunk=chunk), x, y, loss) for chunk in (None, 4))
+    assert {"Plain", "Escaping", "assert_rule", "assert_neuron"} <= scope.keys()
+    assert whole.ok
+    assert [row.relative_error for row in whole.rows] == pytest.approx(
+        [row.relative_error for row in cut.rows], abs=1e-5
+    )
+
+
+CLAIMS: dict[str, Callable[[Scope], None]] = {
+    "README.md": readme,
+    "docs/continual.md": tasks,
+    "docs/reasoning.md": reasoning,
+    "docs/extending.md": extending,
+}
+
+
+@pytest.fixture(autouse=True)
+def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`torch.compile` traces as always and then runs what it found, instead of compiling it for half a minute."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+
+
+@pytest.mark.filterwarnings("ignore:.*(torch.jit|should not be instantiated):DeprecationWarning")  # from within torch
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_the_blocks_of_a_page_run(page: Path) -> None:
+    scopes = run(page)
+    claim = CLAIMS.get(page.relative_to(ROOT).as_posix())
+    if claim:
+        claim(scopes[0])
