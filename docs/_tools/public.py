@@ -1,4 +1,4 @@
-"""The public names: what the first-level modules of the package export or, if they are single files, define."""
+"""The public names: what the package and its first-level modules declare in `__all__`."""
 
 import importlib
 import inspect
@@ -16,15 +16,9 @@ def public_modules() -> list[ModuleType]:
 
 
 def public_names(module: ModuleType) -> list[str]:
-    """Return what a package imports, or a module defines, without a leading underscore; modules are not counted."""
-    package = hasattr(module, "__path__")
-    return [
-        name
-        for name, value in vars(module).items()
-        if not name.startswith("_")
-        and not inspect.ismodule(value)
-        and (package or getattr(value, "__module__", None) == module.__name__)
-    ]
+    """Return what a module declares in `__all__`, without modules and names with a leading underscore."""
+    names = getattr(module, "__all__", ())
+    return [name for name in names if not name.startswith("_") and not inspect.ismodule(getattr(module, name))]
 
 
 def entries() -> dict[str, list[str]]:

@@ -14,20 +14,22 @@ class Layout:
 
     Attributes:
         order: Axes from the slowest to the fastest; `None` where that is their own order.
+        repeated: True if it is the layout of one step that is repeated without a copy.
     """
 
     order: tuple[int, ...] | None
+    repeated: bool = False
 
     @classmethod
     def of(cls, x: Tensor) -> "Layout":
         """Return the layout of `x` `[time, batch, *feature]`, if it is dense with time first; else the plain one."""
-        if is_static(x):
-            x = x[:1]
-        if x.is_contiguous():
-            return cls(None)
+        repeated = len(x) > 1 and is_static(x)
+        step = x[:1] if repeated else x
+        if step.is_contiguous():
+            return cls(None, repeated)
         rest = sorted(range(1, x.dim()), key=lambda axis: -x.stride(axis))
         order = (0, *rest)
-        return cls(order if x.permute(order).is_contiguous() else None)
+        return cls(order if step.permute(order).is_contiguous() else None, repeated)
 
     def steps(self, x: Tensor) -> Tensor:
         """Return `[time, batch, *feature]` contiguous in this layout; a view if it already is.
@@ -35,8 +37,8 @@ class Layout:
         One step that is repeated without a copy stays so, if it is contiguous.
         """
         ordered = x if self.order is None else x.permute(self.order)
-        repeated = is_static(x) and ordered[:1].is_contiguous()
-        return ordered if repeated else ordered.contiguous()
+        stays = self.repeated and ordered.stride(0) == 0 and ordered[:1].is_contiguous()
+        return ordered if stays else ordered.contiguous()
 
     def one(self, x: Tensor) -> Tensor:
         """Do the same for `[batch, *feature]`."""

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from spikewright.kernels.backward import given_slopes, known, refuse_second_derivative
+from spikewright.kernels.backward import given_slopes, refuse_second_derivative
 from spikewright.kernels.layout import Layout, operands, precision
 from spikewright.kernels.operators import fused, kernels, surrogate_number
 from spikewright.surrogate import Surrogate
@@ -157,7 +157,9 @@ class _Scan(torch.autograd.Function):
         wanted = any(ctx.needs_input_grad)
         for_leaks = ctx.needs_input_grad[2]
         little = membrane is None or len(current) > 3  # to keep the membrane beside the current
-        again = wanted and known(surrogate) and not for_leaks and little and kernels(current).RUNS_AGAIN
+        again = (
+            wanted and surrogate_number(surrogate)[0] > 0 and not for_leaks and little and kernels(current).RUNS_AGAIN
+        )
         spikes, potential, after = torch.ops.spikewright.lif(
             current, membrane, leaks, leak, threshold, reset_amount, subtract, wanted and not again
         )

@@ -12,8 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikewright.temporal import is_static
-
 INTERFACE = 5
 """The number in `cpp/lif.cpp`; a library built from other sources is not used."""
 RUNS_AGAIN = True
@@ -99,7 +97,8 @@ def call(name: str, first: Tensor, *arguments: Tensor | float | None) -> None:
         arguments: What else the kernel takes, tensors contiguous.
     """
     steps = first.shape[0]
-    invoke(name, first.dtype, steps, first.numel() // steps, first, is_static(first), *arguments)
+    repeated = not first.is_contiguous()  # nothing else is given that is not
+    invoke(name, first.dtype, steps, first.numel() // steps, first, repeated, *arguments)
 
 
 def invoke(name: str, dtype: torch.dtype, *arguments: Tensor | float | None) -> None:

@@ -11,45 +11,12 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from spikewright.network.holding import HERE, Turn, exclusively
-from spikewright.synapses.interception import Interception
+from spikewright.synapses.interception import Interceptions
 
 T = TypeVar("T")
 Forward = Callable[..., Any]
 Replacements = Sequence[tuple[nn.Module, Forward]]
 """Pairs of a module and what is called in place of its forward."""
-
-
-class Interceptions:
-    """The interceptions of one run, of which the innermost alone is active.
-
-    A layer may hold other layers and neurons (a convolution with an activation, a batch norm with an activation).
-    While the inner one runs, the interception of the outer one is paused.
-    """
-
-    def __init__(self) -> None:
-        self._innermost: Interception | None = None
-
-    @contextmanager
-    def active(self, interception: Interception) -> Iterator[None]:
-        """Activate an interception while the forward of its module runs."""
-        outer, self._innermost = self._innermost, interception
-        try:
-            with interception:
-                yield
-        finally:
-            self._innermost = outer
-
-    def call(self, replacement: Forward, *args: Any, **kwargs: Any) -> Any:
-        """Call a replacement outside the interception of the module that calls it."""
-        outer = self._innermost
-        if outer is None:
-            return replacement(*args, **kwargs)
-        self._innermost, paused = None, outer.paused
-        outer.paused = True
-        try:
-            return replacement(*args, **kwargs)
-        finally:
-            self._innermost, outer.paused = outer, paused
 
 
 class Weights:
@@ -132,7 +99,9 @@ class PatchedForward:
         replacement = self._replacement
         if replacement is None or (self._thread is not None and HERE.thread is not self._thread):
             return self._forward(*args, **kwargs)
-        return self._interceptions.call(replacement, *args, **kwargs)
+        if self._interceptions.innermost is None:
+            return replacement(*args, **kwargs)
+        return self._interceptions.call_apart(replacement, *args, **kwargs)
 
     # For modules that copy or pickle their attributes in a way of their own:
 
@@ -217,7 +186,7 @@ def _replaced(replacements: Replacements, interceptions: Interceptions) -> Itera
     try:
         for module, replacement in replacements:
             before.append((module, module.__dict__.get("forward")))
-            module.__dict__["forward"] = partial(interceptions.call, replacement)
+            module.__dict__["forward"] = partial(interceptions.call_apart, replacement)
         yield
     finally:
         for module, forward in reversed(before):

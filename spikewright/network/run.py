@@ -22,13 +22,14 @@ from spikewright.layers.own_forward import has_own_forward, intercept_dropout, i
 from spikewright.network.complaints import is_transformed, splits_rows, takes_one
 from spikewright.network.folded_time import FoldedTime
 from spikewright.network.hooks import Hooks
-from spikewright.network.patched_forwards import Forward, Interceptions, Replacements, Weights, run_patched
+from spikewright.network.patched_forwards import Forward, Replacements, Weights, run_patched
 from spikewright.network.rates import Record
 from spikewright.network.resuming import Resumed
 from spikewright.network.sites import Sites
 from spikewright.neurons import Neuron
+from spikewright.synapses.interception import Interception, Interceptions
 from spikewright.synapses.operations import Operation
-from spikewright.synapses.synapse import Intercept, SynapticInput, check_arrival, transmit
+from spikewright.synapses.synapse import LAYERS, SynapticInput, check_arrival, transmit
 from spikewright.temporal import SiteState, State, Temporal, detach, is_static
 
 
@@ -99,7 +100,7 @@ class Run:
         normalise: Normalise = default_norm,
         tracer: Callable[..., Any] | None = None,
     ) -> None:
-        self._sites = sites
+        self._sites, self._recurrent = sites, sites.recurrent
         self.state: State = dict(state or {}) if through_time else detach(state or {})
         self._first = True
         self._resumed = Resumed(self.state, sites) if state else None
@@ -159,13 +160,11 @@ class Run:
 
     def _steps(self, x: Tensor) -> Tensor:
         self.state = dict(self.state)  # what was handed out stays as it is
-        if not self._keeps_weights:
+        anew = bool(self._sites.parametrizations) and not self._keeps_weights
+        if anew:
             self._weights.clear()
-        if self._sites.recurrent:
-            output = torch.cat([self._pass(step) for step in x.split(1)])
-        else:
-            output = self._pass(x)
-        if not self._keeps_weights:
+        output = torch.cat([self._pass(step) for step in x.split(1)]) if self._recurrent else self._pass(x)
+        if anew:
             self._weights.clear()
         return output
 
@@ -204,7 +203,8 @@ class Run:
             found[id(module)] = module, partial(replacement, self, *names, forward)
         if torch.compiler.is_compiling():
             return list(found.values())
-        return [*self._weights.replacements(self._sites.parametrizations.values()), *found.values()]
+        lists = self._sites.parametrizations.values()
+        return [*(self._weights.replacements(lists) if lists else ()), *found.values()]
 
     def _find_places(self, layers: bool) -> Iterator[tuple[nn.Module, Forward, tuple[Any, ...]]]:
         """Yield the modules whose forward is replaced, the method that does so, and its first arguments.
@@ -341,7 +341,7 @@ class Run:
     def _at_layer(self, name: str, forward: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         if not self._listens and not any(isinstance(x, Tensor) and self._is_special(x) for x in args):
             return forward(*args, **kwargs)
-        with self._interceptions.active(Intercept(partial(self._transmit, name))):
+        with self._interceptions.active(Interception(LAYERS, partial(self._transmit, name))):
             return forward(*args, **kwargs)
 
     def _is_special(self, x: Tensor) -> bool:

@@ -13,6 +13,7 @@ from spikewright.losses import Loss
 from spikewright.network import Network
 from spikewright.network.holding import exclusively
 from spikewright.network.resuming import check_state
+from spikewright.network.sites import Sites
 from spikewright.network.wiring import Wiring
 from spikewright.rules._chunk_size import steps_at_once
 from spikewright.temporal import State, is_static
@@ -79,14 +80,8 @@ def check(rule: "Rule", net: Network, loss: Loss, x: Tensor, y: Tensor, state: S
             "to the input (BPTT)."
         )
     at_once = 1 if sites.recurrent else steps_at_once(rule, wiring, x)
-    whole = exclusively(sites.module, sites.identities, lambda turn: sites.whole_sequence)  # a probe changes modes
-    for layer, module in whole.items():
-        if at_once < steps:
-            raise IncompatibleRule(
-                f"{name} runs {at_once} of {steps} steps at a time here, but '{layer}' is a "
-                f"{type(module).__name__}, whose statistics need all steps at once. Use the per-step form, or "
-                "BPTT(chunk=None) in a network without feedback."
-            )
+    if at_once < steps:
+        _check_cut(name, sites, at_once, steps)
     rule.check(wiring, sites)
     if rule.traits.by_layer:
         net.tell(
@@ -96,6 +91,17 @@ def check(rule: "Rule", net: Network, loss: Loss, x: Tensor, y: Tensor, state: S
             "nn.Linear or nn.Conv*; or, if that is meant, Network(module, known=[...]) with what is named here.",
         )
     return wiring
+
+
+def _check_cut(name: str, sites: Sites, at_once: int, steps: int) -> None:
+    """Raise `IncompatibleRule` if a layer needs all steps at once, and the rule runs fewer."""
+    whole = exclusively(sites.module, sites.identities, lambda turn: sites.whole_sequence)  # a probe changes modes
+    for layer, module in whole.items():
+        raise IncompatibleRule(
+            f"{name} runs {at_once} of {steps} steps at a time here, but '{layer}' is a {type(module).__name__}, whose "
+            "statistics need all steps at once. Use the per-step form, or BPTT(chunk=None) in a network without "
+            "feedback."
+        )
 
 
 def _check_moves(rule: "Rule", net: Network, x: Tensor, state: State | None) -> None:

@@ -1,6 +1,7 @@
 """Interception of operations: each belongs to the innermost module of a run that is replaced and calls it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor
@@ -37,3 +38,36 @@ class Interception(TorchFunctionMode):
             return self._handler(*parsed)
         finally:
             self.paused = False
+
+
+class Interceptions:
+    """The interceptions of one run, of which the innermost alone is active.
+
+    A layer may hold other layers and neurons (a convolution with an activation, a batch norm with an activation).
+    While the inner one runs, the interception of the outer one is paused.
+    """
+
+    def __init__(self) -> None:
+        self.innermost: Interception | None = None
+
+    @contextmanager
+    def active(self, interception: Interception) -> Iterator[None]:
+        """Activate an interception while the forward of its module runs."""
+        outer, self.innermost = self.innermost, interception
+        try:
+            with interception:
+                yield
+        finally:
+            self.innermost = outer
+
+    def call_apart(self, replacement: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call a replacement outside the interception of the module that calls it."""
+        outer = self.innermost
+        if outer is None:
+            return replacement(*args, **kwargs)
+        self.innermost, paused = None, outer.paused
+        outer.paused = True
+        try:
+            return replacement(*args, **kwargs)
+        finally:
+            self.innermost, outer.paused = outer, paused

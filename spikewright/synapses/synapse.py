@@ -14,7 +14,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spikewright._util.returned import is_carried, wrong
-from spikewright.synapses.interception import Interception
 from spikewright.synapses.operations import Convolution, Linear, Operation
 from spikewright.temporal import is_static
 
@@ -179,18 +178,7 @@ def transmit(
     return current.unsqueeze(0).expand(steps, *current.shape)
 
 
-class Intercept(Interception):
-    """While active, hands every linear operation that is called to `handler` instead of running it.
-
-    Taking the *operation* and not the module means that padding modes, parametrised weights and subclasses with a
-    forward of their own are all served, and that the presynaptic is taken exactly where the weight meets its input.
-    """
-
-    def __init__(self, handler: Callable[[Operation, Tensor, Tensor, Tensor | None], Tensor]) -> None:
-        super().__init__(_KINDS, handler)
-
-
-_KINDS: dict[Any, Callable[..., tuple[Operation, Tensor, Tensor, Tensor | None]]] = {
+LAYERS: dict[Any, Callable[..., tuple[Operation, Tensor, Tensor, Tensor | None]]] = {
     F.linear: Linear.parse,
     **{f: Convolution.parser(f, d, False) for d, f in ((1, F.conv1d), (2, F.conv2d), (3, F.conv3d))},
     **{
@@ -198,3 +186,8 @@ _KINDS: dict[Any, Callable[..., tuple[Operation, Tensor, Tensor, Tensor | None]]
         for d, f in ((1, F.conv_transpose1d), (2, F.conv_transpose2d), (3, F.conv_transpose3d))
     },
 }
+"""The linear operations of layers, for an interception, and how their calls are read.
+
+The *operation* is taken and not the module, so that padding modes, parametrised weights and subclasses with a forward
+of their own are all served, and the presynaptic factor is taken where the weight meets its input.
+"""

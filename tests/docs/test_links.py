@@ -35,6 +35,7 @@ def broken_links(page: Path) -> list[str]:
 def test_links_and_paths_of_a_page_exist(page: Path) -> None:
     named = re.findall(r"`((?:spikewright|docs|tests|recipes|benchmarks|examples)/[\w./-]+)`", page.read_text())
     assert broken_links(page) == []
+    named = [name for name in named if "NAME" not in name]  # which stands for one of the reader's own
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 

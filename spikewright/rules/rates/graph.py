@@ -14,7 +14,7 @@ from spikewright.layers.dropout import scan_shared
 from spikewright.layers.feedback import Feedback
 from spikewright.layers.own_forward import has_own_forward, intercept_dropout, intercept_norm
 from spikewright.network.hooks import Hooks
-from spikewright.network.patched_forwards import Forward, Interceptions, Replacements, Weights, run_patched
+from spikewright.network.patched_forwards import Forward, Replacements, Weights, run_patched
 from spikewright.network.rates import Rate, Rates
 from spikewright.network.run import CallCounter
 from spikewright.network.sites import Sites
@@ -22,8 +22,9 @@ from spikewright.neurons import Neuron
 from spikewright.rules.rates.as_recorded import AsRecorded
 from spikewright.rules.rates.norms import RateNorm
 from spikewright.solvers import Adjoint, Cell, Edge
+from spikewright.synapses.interception import Interception, Interceptions
 from spikewright.synapses.operations import Operation
-from spikewright.synapses.synapse import Intercept, transmit
+from spikewright.synapses.synapse import LAYERS, transmit
 
 Emit = Callable[[str, Neuron, Rate], tuple[Tensor, Callable[[Tensor], Tensor]]]
 """What a neuron layer emits at rates: (site, neuron, recorded) -> its value, and the map of currents to be derived."""
@@ -131,7 +132,7 @@ class RateGraph:
             arrival, _ = hooks.on_weight(self._calls.site(name), operation, x.unsqueeze(0), weight, {})
             return transmit(operation, arrival, weight, bias).squeeze(0)
 
-        with self._interceptions.active(Intercept(handle)):
+        with self._interceptions.active(Interception(LAYERS, handle)):
             return forward(*args, **kwargs)
 
     def _fire(self, site: str, neuron: Neuron, current: Tensor) -> Tensor:
