@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 from spikewright.bench.measure import Tell, reason
 from spikewright.bench.report import Table
-from spikewright.bench.settings import Settings
+from spikewright.bench.settings import BenchSettings
 from spikewright.bench.workloads import WORKLOADS
 from spikewright.errors import ConfigError, nearest
 
 
-def run(settings: Settings, tell: Tell = lambda line: None) -> Iterator[Table]:
+def run(settings: BenchSettings, tell: Tell = lambda line: None) -> Iterator[Table]:
     """Yield tables as they are finished; a workload that fails is a table that says why.
 
     Args:

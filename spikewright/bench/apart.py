@@ -14,18 +14,18 @@ from torch import nn
 
 from spikewright.bench.contenders import Contender
 from spikewright.bench.measure import ChildFailed
-from spikewright.bench.settings import Settings
+from spikewright.bench.settings import BenchSettings
 from spikewright.bench.task import Spikes, Task, calibrate
 from spikewright.metrics.memory import SavedBytes
 
 
 @dataclass(frozen=True)
-class Trial:
+class IsolatedStep:
     """A contender and the number of steps it learns from."""
 
     contender: Contender
     steps: int
-    settings: Settings
+    settings: BenchSettings
 
     def task(self, steps: int) -> Task:
         """Return a small network with an input of so many steps."""
@@ -50,7 +50,7 @@ class Use:
     peak_bytes: int | None
 
 
-def measure_apart(trial: Trial) -> Use:
+def measure_apart(trial: IsolatedStep) -> Use:
     """Measure in a fresh process, with as many threads as this one.
 
     Raises:
@@ -73,7 +73,7 @@ def measure_apart(trial: Trial) -> Use:
     return Use(**json.loads(last))
 
 
-def measure_here(trial: Trial) -> Use:
+def measure_here(trial: IsolatedStep) -> Use:
     """Measure in this process, which should do nothing else.
 
     A step of the shortest sequence goes before, so that what torch and a library set up once is not counted.

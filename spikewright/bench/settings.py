@@ -11,7 +11,7 @@ WORKLOADS = ("layer", "mlp", "conv", "linear", "memory")
 
 
 @dataclass(frozen=True)
-class Settings:
+class BenchSettings:
     """What all workloads share.
 
     Args:

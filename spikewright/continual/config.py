@@ -12,7 +12,7 @@ from spikewright.train.config import DEFAULTS, Config, assemble, check_counts, c
 
 
 @dataclass(frozen=True)
-class Settings:
+class ContinualSettings:
     """What is done at and between tasks.
 
     Attributes:
@@ -49,7 +49,7 @@ class ContinualConfig:
 
     config: Config
     scenario: dict[str, Any]
-    settings: Settings
+    settings: ContinualSettings
 
     def tree(self) -> Tree:
         """Return the configuration as plain nested dictionaries."""
@@ -85,7 +85,7 @@ def configure_continual(
             "There are no tasks. Name a benchmark, e.g. --benchmark split-digits, or say how data become tasks, e.g. "
             "--set scenario.name=split --set scenario.tasks=5."
         )
-    check_keys("continual", continual, Settings)
-    settings = Settings(**continual)
+    check_keys("continual", continual, ContinualSettings)
+    settings = ContinualSettings(**continual)
     check_counts("continual", settings, "only", "rehearse_epochs", "probe_every", "probe_samples")
     return ContinualConfig(settled(tree), scenario, settings)

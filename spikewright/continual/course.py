@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikewright.continual.config import ContinualConfig, Settings
+from spikewright.continual.config import ContinualConfig, ContinualSettings
 from spikewright.continual.heads import OfTask
 from spikewright.continual.scenario import SCENARIOS, Scenario
 from spikewright.data import Batches, Dataset, Split
@@ -37,7 +37,7 @@ class ContinualExperiment:
     """
 
     config: Tree
-    settings: Settings
+    settings: ContinualSettings
     scenario: Scenario
     presentation: Presentation
     net: Network

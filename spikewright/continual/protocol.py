@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 import spikewright
-from spikewright.continual.record import Record, Report, Trial, Values
+from spikewright.continual.record import GridPoint, ProtocolReport, TuningRecord, Values
 from spikewright.errors import ConfigError, InputError, NotFinite
 
 
-class Part(Protocol):
+class LabelledImages(Protocol):
     """Samples `[n, ...]` with one class for each; `spikewright.data.Split` is one."""
 
     @property
@@ -35,9 +35,9 @@ class Data(Protocol):
     @property
     def name(self) -> str: ...
     @property
-    def train(self) -> Part: ...
+    def train(self) -> LabelledImages: ...
     @property
-    def test(self) -> Part: ...
+    def test(self) -> LabelledImages: ...
 
 
 D = TypeVar("D", bound=Data)
@@ -106,7 +106,7 @@ class TwoPhaseProtocol(Generic[D, S, R]):
         self.make_scenario, self.algorithm, self.metric = make_scenario, algorithm, metric
         self.ht_data, self.eval_data, self.classes_of = ht_data, eval_data, classes_of
 
-    def tune(self) -> Record:
+    def tune(self) -> TuningRecord:
         """Try the whole grid on the first data; the best mean over seeds wins, the earlier one of equals.
 
         Raises:
@@ -123,7 +123,7 @@ class TwoPhaseProtocol(Generic[D, S, R]):
                     scores.append(score)
                 except NotFinite:
                     scores.append(None)
-            trials.append(Trial(values, tuple(scores)))
+            trials.append(GridPoint(values, tuple(scores)))
         best = max(trials, key=lambda trial: trial.mean)
         if best.mean == -math.inf:
             raise NotFinite(
@@ -136,9 +136,9 @@ class TwoPhaseProtocol(Generic[D, S, R]):
                 "scenarios that differ cannot be averaged. Let the configuration alone decide the number of tasks."
             )
         versions = {"spikewright": spikewright.__version__, "torch": torch.__version__}
-        return Record(best, tuple(trials), self.seeds, deepcopy(self._setup(tasks.pop())), versions)
+        return TuningRecord(best, tuple(trials), self.seeds, deepcopy(self._setup(tasks.pop())), versions)
 
-    def evaluate(self, record: Record) -> Report:
+    def evaluate(self, record: TuningRecord) -> ProtocolReport:
         """Train on the second data with the values of a record, once per seed.
 
         Raises:
@@ -159,7 +159,7 @@ class TwoPhaseProtocol(Generic[D, S, R]):
         scores = []
         for seed in self.seeds:
             scores.append(self._run(self.eval_data, record.values, seed, theirs["tasks"])[1])
-        return Report(record, tuple(scores), self.seeds, classes)
+        return ProtocolReport(record, tuple(scores), self.seeds, classes)
 
     def _run(self, data: D, values: Values, seed: int, tasks: int | None = None) -> tuple[int, float]:
         """Return the number of tasks, which may have to be that of `tasks`, and the score."""

@@ -14,7 +14,7 @@ Values = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Trial:
+class GridPoint:
     """One point of the grid.
 
     Attributes:
@@ -40,7 +40,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Record:
+class TuningRecord:
     """What tuning found, and of what.
 
     Attributes:
@@ -51,8 +51,8 @@ class Record:
         versions: Of the code that ran.
     """
 
-    best: Trial
-    trials: tuple[Trial, ...]
+    best: GridPoint
+    trials: tuple[GridPoint, ...]
     seeds: tuple[int, ...]
     setup: Mapping[str, Any]
     versions: Mapping[str, str]
@@ -77,14 +77,14 @@ class Record:
         }
 
     @classmethod
-    def from_tree(cls, tree: Mapping[str, Any]) -> "Record":
+    def from_tree(cls, tree: Mapping[str, Any]) -> "TuningRecord":
         """Return the record that `tree` was made from."""
-        trials = tuple(Trial(trial["values"], tuple(trial["scores"])) for trial in tree["trials"])
+        trials = tuple(GridPoint(trial["values"], tuple(trial["scores"])) for trial in tree["trials"])
         return cls(trials[tree["best"]], trials, tuple(tree["seeds"]), tree["setup"], tree["versions"])
 
 
 @dataclass(frozen=True)
-class Report:
+class ProtocolReport:
     """Both phases.
 
     Attributes:
@@ -94,7 +94,7 @@ class Report:
         data: The data of both, in words.
     """
 
-    record: Record
+    record: TuningRecord
     scores: tuple[float, ...]
     seeds: tuple[int, ...]
     data: tuple[str, str]

@@ -31,7 +31,7 @@ class Silent:
     def stop(self) -> None: ...
 
 
-class Bar:
+class ProgressBar:
     """A bar for the task under way, and a line for every task that is done."""
 
     def __init__(self) -> None:

@@ -28,7 +28,7 @@ class Encoding(ABC):
         """
 
 
-class Direct(Encoding):
+class ConstantCurrent(Encoding):
     """The normalised image itself at every step: a constant input current; the first layer makes the spikes.
 
     The steps are one tensor seen `steps` times, so they take no memory and must not be written to.
@@ -71,7 +71,7 @@ class Latency(Encoding):
         return (step == moment).to(images.dtype)
 
 
-ENCODINGS: dict[str, type[Encoding]] = {"direct": Direct, "poisson": Poisson, "latency": Latency}
+ENCODINGS: dict[str, type[Encoding]] = {"direct": ConstantCurrent, "poisson": Poisson, "latency": Latency}
 
 
 def encoding(name: str) -> Encoding:

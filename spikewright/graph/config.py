@@ -12,7 +12,7 @@ from spikewright.train.config import Tree, assemble, check_counts, check_keys, c
 
 
 @dataclass(frozen=True)
-class Settings:
+class GraphSettings:
     """How long and how to train.
 
     Attributes:
@@ -25,8 +25,8 @@ class Settings:
         seed: Of weights, orders and negatives.
         device: "cpu", "cuda", or "auto": CUDA where there is one.
         clip_norm: Largest norm of the gradient; `None` does not clip.
-        evaluate_every: Epochs between evaluations on the validation questions; the last epoch is always evaluated.
-        evaluate_batch: Questions at a time meanwhile.
+        evaluate_every: Epochs between evaluations on the validation queries; the last epoch is always evaluated.
+        evaluate_batch: Queries at a time meanwhile.
         checkpoint_every: Batches between checkpoints inside an epoch; `None` saves at the end of each epoch only.
         limit_batches: Batches per epoch, at most.
         ties: Rank of an answer that others are level with: "realistic", "optimistic" or "pessimistic".
@@ -55,7 +55,7 @@ class ReasoningConfig:
     data: dict[str, Any]
     model: dict[str, Any]
     optimizer: dict[str, Any]
-    train: Settings
+    train: GraphSettings
 
     def tree(self) -> Tree:
         """Return the configuration as plain nested dictionaries."""
@@ -85,8 +85,8 @@ def configure_reasoning(
     named = assemble(bare, given, overrides, **sections)
     usual = _usual(named)
     tree = {section: {**usual.get(section, {}), **table} for section, table in named.items()}
-    check_keys("train", tree["train"], Settings)
-    settings = Settings(**tree["train"])
+    check_keys("train", tree["train"], GraphSettings)
+    settings = GraphSettings(**tree["train"])
     _check(settings)
     return ReasoningConfig(**{**tree, "train": settings})  # type: ignore[arg-type]
 
@@ -101,7 +101,7 @@ def _usual(named: Tree) -> Tree:
     return {**found, "optimizer": {"lr": 0.002, **found.get("optimizer", {})} if adam else {}}
 
 
-def _check(settings: Settings) -> None:
+def _check(settings: GraphSettings) -> None:
     counts = "epochs", "batch_size", "accumulate", "negatives", "evaluate_every", "evaluate_batch"
     check_counts("train", settings, *counts, "checkpoint_every", "limit_batches")
     check_seed_and_norm(settings.seed, settings.clip_norm)

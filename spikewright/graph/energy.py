@@ -20,8 +20,8 @@ LAYERS = 6
 
 
 @dataclass(frozen=True)
-class Cost:
-    """Operations for one question, all nodes scored; readouts and what makes weights of queries are left out.
+class GraphEnergy:
+    """Operations for one query, all nodes scored; readouts and what makes weights of queries are left out.
 
     Attributes:
         messages: Along edges: an addition for each spike and edge, or a multiplication for each channel and edge.
@@ -37,15 +37,15 @@ class Cost:
         return (self.messages + self.nodes).picojoules
 
 
-def cost_of_layers(graph: RelationalGraph, width: int, layers: int = LAYERS, inputs: int = 2) -> Cost:
+def cost_of_layers(graph: RelationalGraph, width: int, layers: int = LAYERS, inputs: int = 2) -> GraphEnergy:
     """Return the cost of NBFNet; `inputs` times the width is what a node's linear map takes in."""
     edges, nodes = len(graph.targets) * width, graph.nodes * inputs * width * width
-    return Cost(Operations(0, layers * edges), Operations(0, layers * nodes))
+    return GraphEnergy(Operations(0, layers * edges), Operations(0, layers * nodes))
 
 
 @torch.no_grad()
-def cost_of_spikes(model: GRSNN, graph: RelationalGraph, fired: Tensor) -> Cost:
-    """Return the cost of a spiking model with these spikes, `[T, N, B, D]`, a mean over questions.
+def cost_of_spikes(model: GRSNN, graph: RelationalGraph, fired: Tensor) -> GraphEnergy:
+    """Return the cost of a spiking model with these spikes, `[T, N, B, D]`, a mean over queries.
 
     A spike costs an addition at every edge it leaves by, and one for every synapse from it to its own node; the linear
     map is a multiplication for every input that is not zero.  Neurons take two multiplications a step.
@@ -61,29 +61,29 @@ def cost_of_spikes(model: GRSNN, graph: RelationalGraph, fired: Tensor) -> Cost:
     maps = (steps - 1) * float((arrived > 0).sum()) / queries * inputs
     own = float(sent.sum()) / queries * model.width if model.own else 0.0
     updates = 2 * (steps - 1) * graph.nodes * model.width
-    return Cost(Operations(messages, 0), Operations(own, maps + updates))
+    return GraphEnergy(Operations(messages, 0), Operations(own, maps + updates))
 
 
-def energy_of(model: LinkScorer, data: GraphData, questions: int = 32) -> dict[str, Any]:
-    """Return what a question costs, on the test graph, beside NBFNet with six layers that sum messages.
+def energy_of(model: LinkScorer, data: GraphData, queries: int = 32) -> dict[str, Any]:
+    """Return what a query costs, on the test graph, beside NBFNet with six layers that sum messages.
 
     Args:
         model: What answers.
         data: Its graph.
-        questions: How many are counted, from the first of the test split on.
+        queries: How many are counted, from the first of the test split on.
 
     Returns:
-        `nanojoules` and `nbfnet_nanojoules` of a question, `ratio` (how many times less this takes) and
+        `nanojoules` and `nbfnet_nanojoules` of a query, `ratio` (how many times less this takes) and
         `ratio_messages` (the same along edges alone), the operations, and for a spiking model `spikes_per_neuron`
         over a run and `firing_rate` per neuron and step.
     """
     graph = graph_of(data, data.test).to(next(model.parameters()).device)
     other = cost_of_layers(graph, model.width)
-    sources, relations, _ = both_ways(data.test.queries[:questions], 0 if data.homogeneous else len(data.relations))
+    sources, relations, _ = both_ways(data.test.queries[:queries], 0 if data.homogeneous else len(data.relations))
     found: dict[str, Any] = {}
     with evaluating(model):
         if isinstance(model, GRSNN):
-            asked = sources[:questions].to(graph.sources.device), relations[:questions].to(graph.sources.device)
+            asked = sources[:queries].to(graph.sources.device), relations[:queries].to(graph.sources.device)
             fired = model.spikes(graph, *asked)
             own, rate = cost_of_spikes(model, graph, fired), float(fired.sum()) / fired.numel()
             found = {"spikes_per_neuron": rate * len(fired), "firing_rate": rate}

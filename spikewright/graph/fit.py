@@ -18,7 +18,7 @@ from spikewright.train.log import Reporter, Silent, Table
 
 
 def fit(reasoning: Reasoning, out: Path, *, resume: bool = False, reporter: Reporter = Silent()) -> dict[str, Any]:  # noqa: B008
-    """Train a model, keep the weights that answer validation questions best (the last without any), and test these.
+    """Train a model, keep the weights that answer validation queries best (the last without any), and test these.
 
     Writes `config.json`, `log.csv`, `last.safetensors` and `best.safetensors` after every epoch, and `result.json`.
 
@@ -68,10 +68,10 @@ class _Learner:
         self.reporter.start(self.batches, epochs, self.epoch, self.batch)
         while self.epoch < epochs:
             began = time.perf_counter()
-            for questions in self.reasoning.sampler.epoch(self.epoch, self.batch):
+            for triples in self.reasoning.sampler.epoch(self.epoch, self.batch):
                 if self.batch == self.batches:
                     break
-                self._learn_from(questions)
+                self._learn_from(triples)
                 self.reporter.batch(self.epoch, self.batch - 1, self.lost / self.asked, self.right / self.asked)
                 every = self.settings["checkpoint_every"]
                 if every and self.batch % every == 0 and self.batch < self.batches:
@@ -81,11 +81,11 @@ class _Learner:
             self.seconds += time.perf_counter() - began
             self._end_epoch()
 
-    def _learn_from(self, questions: TripleBatch) -> None:
+    def _learn_from(self, triples: TripleBatch) -> None:
         model, optimizer, settings = self.reasoning.model.train(), self.reasoning.optimizer, self.settings
         pairs, every = self.reasoning.data.homogeneous, settings["accumulate"]
-        kept = self.graph.without(questions.facts, settings["between"])
-        scores = model(self.graph, questions.sources, questions.relations, questions.candidates, kept)
+        edge_weight = self.graph.without(triples.facts, settings["between"])
+        scores = model(self.graph, triples.sources, triples.relations, triples.candidates, edge_weight)
         loss = loss_of(scores, settings["temperature"], pairs)
         if not math.isfinite(value := loss.item()):
             raise NotFinite(

@@ -1,4 +1,4 @@
-"""Every known answer to every question, in one sorted table: for filters and for negatives that are none."""
+"""Every known answer to every query, in one sorted table: for filters and for negatives that are none."""
 
 import torch
 from torch import Tensor
@@ -40,15 +40,15 @@ class KnownAnswers:
         heads, kinds, tails = triples.unbind(1)
         _check_range("entity", torch.cat([heads, tails]), entities)
         _check_range("relation", kinds, relations)
-        there = self._question(heads, kinds) * entities + tails
-        back = self._question(tails, kinds + relations) * entities + heads
+        there = self._query_number(heads, kinds) * entities + tails
+        back = self._query_number(tails, kinds + relations) * entities + heads
         self._codes = torch.cat([there, back]).unique()
-        # Answer number j of a question, less j: how many entities that are no answer come before it.
+        # Answer number j of a query, less j: how many entities that are no answer come before it.
         first = torch.searchsorted(self._codes, self._codes // entities * entities)
         self._gaps = self._codes - torch.arange(len(self._codes), device=triples.device) + first
 
     def mask(self, sources: Tensor, relations: Tensor) -> Tensor:
-        """Mark the known answers to the questions `(sources, relations)`, both `[Q]`, as `[Q, N]` bool.
+        """Mark the known answers to the queries `(sources, relations)`, both `[Q]`, as `[Q, N]` bool.
 
         Raises:
             ShapeError: Sources and relations are not as many.
@@ -72,7 +72,7 @@ class KnownAnswers:
             ShapeError: Sources and relations are not as many.
             InputError: As for `mask`, or every entity is a known answer.
         """
-        questions, start, stop = self._find(sources, relations)
+        queries, start, stop = self._find(sources, relations)
         free = self.entities - (stop - start)
         if number and bool((free == 0).any()):
             query = int((free == 0).nonzero()[0])
@@ -84,25 +84,25 @@ class KnownAnswers:
         shape = len(sources), number
         drawn = torch.rand(shape, dtype=torch.float64, generator=generator, device=generator.device)
         drawn = (drawn.to(free.device) * free[:, None]).long()
-        before = torch.searchsorted(self._gaps, questions[:, None] * self.entities + drawn, right=True)
+        before = torch.searchsorted(self._gaps, queries[:, None] * self.entities + drawn, right=True)
         return drawn + before - start[:, None]
 
-    def _question(self, sources: Tensor, relations: Tensor) -> Tensor:
+    def _query_number(self, sources: Tensor, relations: Tensor) -> Tensor:
         return sources * (2 * self.relations) + relations
 
     def _find(self, sources: Tensor, relations: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the number of each question, and where its answers start and stop in the table."""
+        """Return the number of each query, and where its answers start and stop in the table."""
         if sources.dim() != 1 or sources.shape != relations.shape:
             raise ShapeError(
-                f"Questions are pairs of a source and a relation, [Q] each; there are {list(sources.shape)} sources "
+                f"Queries are pairs of a source and a relation, [Q] each; there are {list(sources.shape)} sources "
                 f"and {list(relations.shape)} relations. Give one of each for a query."
             )
         _check_range("entity", sources, self.entities)
         _check_range("relation", relations, 2 * self.relations)
-        questions = self._question(sources, relations)
-        bounds = torch.stack([questions, questions + 1]) * self.entities
+        queries = self._query_number(sources, relations)
+        bounds = torch.stack([queries, queries + 1]) * self.entities
         start, stop = torch.searchsorted(self._codes, bounds)
-        return questions, start, stop
+        return queries, start, stop
 
 
 def _check_range(what: str, numbers: Tensor, count: int) -> None:

@@ -31,7 +31,7 @@ class TripleBatch:
 
 
 def both_ways(facts: Tensor, relations: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return source, relation and answer of every question about facts: for each its tail, then for each its head."""
+    """Return source, relation and answer of every query about facts: for each its tail, then for each its head."""
     heads, kinds, tails = facts.unbind(1)
     return torch.cat([heads, tails]), torch.cat([kinds, kinds + relations]), torch.cat([tails, heads])
 

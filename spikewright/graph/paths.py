@@ -10,7 +10,7 @@ from torch import Tensor
 from spikewright._util.trial import evaluating
 from spikewright.errors import ConfigError, InputError
 from spikewright.graph._evaluate import graph_of
-from spikewright.graph.data import GraphData, Split
+from spikewright.graph.data import GraphData, GraphSplit
 from spikewright.graph.models import GRSNN, LinkScorer
 from spikewright.graph.structure import RelationalGraph
 from spikewright.surrogate import Surrogate
@@ -62,7 +62,7 @@ class WhereFired(Surrogate):
 def explain(
     model: LinkScorer,
     data: GraphData,
-    split: Split,
+    split: GraphSplit,
     fact: Sequence[int],
     *,
     beams: int = 10,
@@ -111,13 +111,13 @@ def explain(
             "run, and keeps no gradient of single edges. Take GRSNN(aggregate='sum'), or NBFNet with either."
         )
     graph, device = graph_of(data, split), next(model.parameters()).device
-    kept = edges_but_own(data, graph, fact).to(next(model.parameters()).dtype)
+    edge_weight = edges_but_own(data, graph, fact).to(next(model.parameters()).dtype)
     with evaluating(model), _firing_by(model, surrogate), torch.enable_grad():
-        weights = kept.to(device).requires_grad_()
+        weights = edge_weight.to(device).requires_grad_()
         source, relation, target = torch.tensor(fact, device=device)[:, None]
         score = model(graph.to(device), source, relation, target[:, None], weights)
         gradient = torch.autograd.grad(score.sum(), weights)[0].cpu().double()
-    found = [path for path in _paths(graph, gradient, kept != 0, fact[0], fact[2], beams, length) if path[0]]
+    found = [path for path in _paths(graph, gradient, edge_weight != 0, fact[0], fact[2], beams, length) if path[0]]
     found.sort(key=lambda path: (-path[0], len(path[1])))
     relations, edges = relation_names(data), graph.edges
     return [

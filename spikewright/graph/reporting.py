@@ -3,7 +3,7 @@
 from spikewright.train import log
 
 
-class Bar(log.Bar):
+class ProgressBar(log.ProgressBar):
     """A bar with the running loss and share of answers above all their negatives, and one line per epoch."""
 
     def epoch(self, row: log.Row) -> None:

@@ -14,7 +14,7 @@ Tree = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Settings:
+class TrainSettings:
     """How long and how to train.
 
     Attributes:
@@ -94,7 +94,7 @@ class Config:
     loss: dict[str, Any]
     optimizer: dict[str, Any]
     schedule: dict[str, Any]
-    train: Settings
+    train: TrainSettings
 
     def tree(self) -> Tree:
         """Return the configuration as plain nested dictionaries."""
@@ -234,9 +234,9 @@ def read_recipe(path: Path) -> dict[str, Any]:
         raise ConfigError(f"The recipe {path} is not valid TOML: {error}.") from error
 
 
-def _settings(table: dict[str, Any]) -> Settings:
-    check_keys("train", table, Settings)
-    settings = Settings(**table)
+def _settings(table: dict[str, Any]) -> TrainSettings:
+    check_keys("train", table, TrainSettings)
+    settings = TrainSettings(**table)
     check_counts("train", settings, "steps", "epochs", "batch_size", "evaluate_every", "checkpoint_every")
     check_seed_and_norm(settings.seed, settings.clip_norm)
     if settings.amp not in ("off", "float16", "bfloat16"):

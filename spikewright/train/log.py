@@ -41,7 +41,7 @@ class Silent:
     def stop(self) -> None: ...
 
 
-class Bar:
+class ProgressBar:
     """A progress bar with the running loss and accuracy, and one line per epoch."""
 
     def __init__(self) -> None:

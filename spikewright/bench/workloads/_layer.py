@@ -9,13 +9,13 @@ from spikewright.bench.contenders import OURS, PeerBPTT, Plain, Step, WholeSeque
 from spikewright.bench.measure import Tell, interleave, reason
 from spikewright.bench.peers import EVERYONE
 from spikewright.bench.report import Table, timed
-from spikewright.bench.settings import Settings
+from spikewright.bench.settings import BenchSettings
 from spikewright.bench.task import Spikes, Task
 
 DIFFERS = {PeerBPTT(peer).name: peer.differs for peer in EVERYONE}
 
 
-def layer(settings: Settings, tell: Tell) -> Iterator[Table]:
+def layer(settings: BenchSettings, tell: Tell) -> Iterator[Table]:
     """Time a layer of neurons alone, and compare what it computes."""
     steps, batch, features = (6, 2, 8) if settings.quick else (32, 64, 1024)
     random = settings.random()

@@ -11,7 +11,7 @@ from spikewright.bench.contenders import FLOOR, OURS, Contender, Floor, PeerBPTT
 from spikewright.bench.measure import Tell, interleave, reason
 from spikewright.bench.peers import COMPILED, EVERYONE, NORSE
 from spikewright.bench.report import Table, timed
-from spikewright.bench.settings import Settings
+from spikewright.bench.settings import BenchSettings
 from spikewright.bench.task import Spikes, Task, calibrate
 from spikewright.metrics.memory import SavedBytes
 
@@ -24,7 +24,7 @@ STAND_IN: dict[str, Contender] = {PeerBPTT(COMPILED).name: PeerBPTT(NORSE)}
 """Whose memory is measured instead, because compiling takes long."""
 
 
-def linear(settings: Settings, tell: Tell) -> Iterator[Table]:
+def linear(settings: BenchSettings, tell: Tell) -> Iterator[Table]:
     """Time a linear layer and its neurons; contenders run one after the other and leave nothing behind."""
     steps, batch, sizes = (5, 2, (16, 32)) if settings.quick else (500, 16, SIZES)
     everyone: list[Contender] = [Floor(), Plain(), *map(PeerBPTT, EVERYONE)]
@@ -46,7 +46,12 @@ def linear(settings: Settings, tell: Tell) -> Iterator[Table]:
 
 
 def _table(
-    size: int, settings: Settings, fitting: list[Contender], left_out: dict[str, str], rows: tuple[int, int], tell: Tell
+    size: int,
+    settings: BenchSettings,
+    fitting: list[Contender],
+    left_out: dict[str, str],
+    rows: tuple[int, int],
+    tell: Tell,
 ) -> Table:
     title = f"Linear({size}, {size}) and LIF neurons, input {[*rows, size]}, forward and backward"
     if not fitting:
@@ -60,7 +65,7 @@ def _table(
     return timed("linear", title, times, references, left_out={**left_out, **failed})
 
 
-def _task(size: int, settings: Settings, steps: int, batch: int) -> Task:
+def _task(size: int, settings: BenchSettings, steps: int, batch: int) -> Task:
     random = settings.random()
     with settings.seeded():
         layers = nn.Sequential(nn.Linear(size, size), Spikes())
@@ -69,7 +74,7 @@ def _task(size: int, settings: Settings, steps: int, batch: int) -> Task:
     return Task(layers, x, torch.randn(x.shape, generator=random))
 
 
-def _saved(contender: Contender, settings: Settings, steps: int, batch: int) -> int:
+def _saved(contender: Contender, settings: BenchSettings, steps: int, batch: int) -> int:
     """Measure the bytes saved for backward at the size `SMALL`."""
     step = contender.ready(_task(SMALL, settings, steps, batch))
     with SavedBytes() as saved:

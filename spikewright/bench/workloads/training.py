@@ -12,12 +12,12 @@ from spikewright.bench.online import SpikingJellyOnline
 from spikewright.bench.peers import COMPILED, PEERS
 from spikewright.bench.rates import SpikingJellyDSR
 from spikewright.bench.report import Table, timed
-from spikewright.bench.settings import Settings
+from spikewright.bench.settings import BenchSettings
 from spikewright.bench.task import Spikes, Task, calibrate
 from spikewright.rules import BPTT, DSR, OPZO, OTTT, SLTT
 
 
-def mlp(settings: Settings, tell: Tell) -> Iterator[Table]:
+def mlp(settings: BenchSettings, tell: Tell) -> Iterator[Table]:
     """Time a training step of a fully connected network on input like speech: long and sparse."""
     steps, batch, (inputs, hidden, outputs) = (5, 2, (12, 8, 3)) if settings.quick else (100, 64, (700, 256, 20))
     random = settings.random()
@@ -33,7 +33,7 @@ def mlp(settings: Settings, tell: Tell) -> Iterator[Table]:
     yield _table("mlp", title, task, [*ours(settings), *peers], settings.times(10), tell)
 
 
-def conv(settings: Settings, tell: Tell) -> Iterator[Table]:
+def conv(settings: BenchSettings, tell: Tell) -> Iterator[Table]:
     """Time a training step of a convolutional network on a still image."""
     widths, side, steps, batch = ((2, 3, 4, 4, 5), 8, 3, 2) if settings.quick else ((64, 128, 256, 256, 512), 32, 8, 16)
     random = settings.random()
@@ -52,7 +52,7 @@ def conv(settings: Settings, tell: Tell) -> Iterator[Table]:
     yield _table("conv", title, task, [*ours(settings), *peers], settings.times(5), tell)
 
 
-def ours(settings: Settings) -> list[Contender]:
+def ours(settings: BenchSettings) -> list[Contender]:
     """Return the floor and the rules of this library."""
     chunk = {"chunk": settings.chunk}
     shown = f", chunk {settings.chunk}"

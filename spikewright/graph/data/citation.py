@@ -11,7 +11,7 @@ from torch import Tensor
 
 from spikewright.data.files import data_folder
 from spikewright.errors import DatasetCorrupt, InputError
-from spikewright.graph.data.dataset import GraphData, Split
+from spikewright.graph.data.dataset import GraphData, GraphSplit
 from spikewright.graph.data.files import find
 
 
@@ -46,7 +46,7 @@ def citation(name: str, data_dir: Path | str | None, seed: int = 0) -> GraphData
     train, valid = int(0.85 * len(edges)), int(0.05 * len(edges))
     parts = edges[order].split([train, valid, len(edges) - train - valid])
     names = tuple(map(str, papers))
-    return GraphData(name, ("link",), *(Split(parts[0], part, edges, names) for part in parts), homogeneous=True)
+    return GraphData(name, ("link",), *(GraphSplit(parts[0], part, edges, names) for part in parts), homogeneous=True)
 
 
 def _edges(neighbours: dict[int, list[int]], numbers: dict[int, int]) -> Tensor:

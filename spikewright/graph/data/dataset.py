@@ -1,4 +1,4 @@
-"""What a graph data set is: facts to reason from, questions, and what is known to be true, in three parts."""
+"""What a graph data set is: facts to reason from, queries, and what is known to be true, in three parts."""
 
 from dataclasses import dataclass, field
 
@@ -9,8 +9,8 @@ from spikewright.errors import InputError, ShapeError
 
 
 @dataclass(frozen=True, eq=False)
-class Split:
-    """Facts to reason from, questions, and everything known to be true.
+class GraphSplit:
+    """Facts to reason from, queries, and everything known to be true.
 
     A triple is a row (head, relation, tail) of numbers.  Facts are listed in one direction only.
 
@@ -35,8 +35,9 @@ class Split:
             triples: Tensor = getattr(self, part)
             if triples.dtype != torch.int64 or triples.dim() != 2 or triples.shape[1] != 3:
                 raise ShapeError(
-                    f"Split got {part} {triples.dtype} {list(triples.shape)}. Triples are numbers (head, relation, "
-                    "tail) in an int64 tensor [any, 3]. Stack them in that order, or convert with .to(torch.int64)."
+                    f"GraphSplit got {part} {triples.dtype} {list(triples.shape)}. Triples are numbers (head, "
+                    "relation, tail) in an int64 tensor [any, 3]. Stack them in that order, or convert them with "
+                    ".to(torch.int64)."
                 )
             _check_range(f"The {part} of a split", triples[:, [0, 2]], len(self.entities), "entities")
 
@@ -48,9 +49,9 @@ class GraphData:
     Args:
         name: What the data set is called in reports.
         relations: Name of each relation; all three parts number relations by it.
-        train: Questions to learn from.
-        valid: Questions to choose a model by; there may be none.
-        test: Questions to measure on.  Its entities differ from those of `train` in the inductive setting.
+        train: Queries to learn from.
+        valid: Queries to choose a model by; there may be none.
+        test: Queries to measure on.  Its entities differ from those of `train` in the inductive setting.
         homogeneous: There is one relation, facts hold in both directions, and pairs are classified rather than ranked.
 
     Raises:
@@ -59,9 +60,9 @@ class GraphData:
 
     name: str
     relations: tuple[str, ...]
-    train: Split
-    valid: Split
-    test: Split
+    train: GraphSplit
+    valid: GraphSplit
+    test: GraphSplit
     homogeneous: bool = False
 
     def __post_init__(self) -> None:
@@ -88,7 +89,7 @@ class GraphData:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.describe()}>"
 
-    def _parts(self) -> tuple[tuple[str, Split], ...]:
+    def _parts(self) -> tuple[tuple[str, GraphSplit], ...]:
         return ("train", self.train), ("valid", self.valid), ("test", self.test)
 
 

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from spikewright.data.randomness import keyed_generator
 from spikewright.errors import InputError
-from spikewright.graph.data.dataset import GraphData, Split
+from spikewright.graph.data.dataset import GraphData, GraphSplit
 
 
 def family(trees: int = 8, generations: int = 4, children: int = 4, seed: int = 0) -> GraphData:
@@ -59,9 +59,9 @@ def family(trees: int = 8, generations: int = 4, children: int = 4, seed: int = 
     return GraphData(
         "family",
         tuple(relations),
-        train=Split(train, train, train, names),
-        valid=Split(train, valid, triples, names),
-        test=Split(train, test, triples, names),
+        train=GraphSplit(train, train, train, names),
+        valid=GraphSplit(train, valid, triples, names),
+        test=GraphSplit(train, test, triples, names),
     )
 
 

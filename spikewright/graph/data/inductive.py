@@ -1,4 +1,4 @@
-"""Knowledge graphs in which questions are about entities that training has never seen."""
+"""Knowledge graphs in which queries are about entities that training has never seen."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from spikewright.data.files import data_folder
 from spikewright.errors import DatasetCorrupt
-from spikewright.graph.data.dataset import GraphData, Split
+from spikewright.graph.data.dataset import GraphData, GraphSplit
 from spikewright.graph.data.files import PARTS, find, read_parts
 from spikewright.graph.data.triples import Triple, entity_numbers, numbered, relation_numbers
 
@@ -44,9 +44,9 @@ def inductive(split: str, data_dir: Path | str | None, reference: bool = False) 
     return GraphData(
         split,
         tuple(relations),
-        train=Split(train, train, train, entities),
-        valid=Split(train, valid, train if reference else known, entities),
-        test=Split(facts, queries, facts if reference else true, names),
+        train=GraphSplit(train, train, train, entities),
+        valid=GraphSplit(train, valid, train if reference else known, entities),
+        test=GraphSplit(facts, queries, facts if reference else true, names),
     )
 
 

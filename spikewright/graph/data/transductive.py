@@ -1,4 +1,4 @@
-"""Knowledge graphs in which questions are about the entities of training."""
+"""Knowledge graphs in which queries are about the entities of training."""
 
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
@@ -8,7 +8,7 @@ import torch
 
 from spikewright.data.files import data_folder
 from spikewright.errors import DatasetCorrupt, DatasetMissing
-from spikewright.graph.data.dataset import GraphData, Split
+from spikewright.graph.data.dataset import GraphData, GraphSplit
 from spikewright.graph.data.files import PARTS, read_parts
 from spikewright.graph.data.triples import Triple, entity_numbers, numbered, relation_numbers
 
@@ -27,7 +27,7 @@ def folder(data_dir: Path | str | None) -> GraphData:
     """Load any knowledge graph from a folder with `train.txt`, `test.txt` and, for choosing a model, `valid.txt`.
 
     Args:
-        data_dir: Folder with the files, each plain or `.gz`.  Without `valid.txt` no validation questions are asked.
+        data_dir: Folder with the files, each plain or `.gz`.  Without `valid.txt` no validation queries are asked.
 
     Raises:
         DatasetMissing: The folder, or the file for training or testing, is not there.
@@ -110,7 +110,7 @@ def transductive(name: str, parts: Mapping[str, Sequence[Triple]]) -> GraphData:
     return GraphData(
         name,
         tuple(relations),
-        train=Split(train, train, train, names),
-        valid=Split(train, valid, known, names),
-        test=Split(train, test, known, names),
+        train=GraphSplit(train, train, train, names),
+        valid=GraphSplit(train, valid, known, names),
+        test=GraphSplit(train, test, known, names),
     )

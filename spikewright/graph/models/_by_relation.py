@@ -11,7 +11,7 @@ class ByRelation(nn.Module):
         self.shape = (relations, width)
         self.of = nn.Linear(width, relations * width) if dependent else nn.Embedding(relations, width)
 
-    def forward(self, asked: Tensor) -> Tensor:
+    def forward(self, query: Tensor) -> Tensor:
         if isinstance(self.of, nn.Embedding):
-            return self.of.weight[:, None].expand(-1, len(asked), -1)
-        return self.of(asked).unflatten(1, self.shape).transpose(0, 1)
+            return self.of.weight[:, None].expand(-1, len(query), -1)
+        return self.of(query).unflatten(1, self.shape).transpose(0, 1)

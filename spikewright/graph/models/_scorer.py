@@ -22,25 +22,27 @@ class LinkScorer(nn.Module, ABC):
         super().__init__()
         if relations < 1 or width < 1:
             raise ConfigError(
-                f"A model was asked for with {relations} relations and {width} channels; it needs 1 or more."
+                f"A model was query for with {relations} relations and {width} channels; it needs 1 or more."
             )
         self.relations, self.width, self.symmetric = relations, width, symmetric
         self.query = nn.Embedding(relations, width)
         self.readout = nn.Sequential(nn.Linear(2 * width, 2 * width), nn.ReLU(), nn.Linear(2 * width, 1))
 
     @abstractmethod
-    def asked(self, relations: Tensor) -> Tensor:
+    def query_vector(self, relations: Tensor) -> Tensor:
         """Return the vector of each query, `[B, D]`, for relations `[B]`."""
 
     @abstractmethod
-    def reached(self, graph: RelationalGraph, sources: Tensor, asked: Tensor, kept: Tensor | None) -> Tensor:
+    def node_features(
+        self, graph: RelationalGraph, sources: Tensor, query: Tensor, edge_weight: Tensor | None
+    ) -> Tensor:
         """Return what each query finds at every node, `[N, B, D]`.
 
         Args:
             graph: To reason over.
             sources: Where each query starts, `[B]`.
-            asked: The vector of each query, `[B, D]`.
-            kept: A weight for every edge, `[E]`; `None` for 1.
+            query: The vector of each query, `[B, D]`.
+            edge_weight: A weight for every edge, `[E]`; `None` for 1.
         """
 
     def forward(
@@ -49,7 +51,7 @@ class LinkScorer(nn.Module, ABC):
         sources: Tensor,
         relations: Tensor,
         candidates: Tensor | None = None,
-        kept: Tensor | None = None,
+        edge_weight: Tensor | None = None,
     ) -> Tensor:
         """Return scores, the log-odds that (source, relation, candidate) is true.
 
@@ -58,7 +60,7 @@ class LinkScorer(nn.Module, ABC):
             sources: `[B]`.
             relations: `[B]`; `relation + R / 2` asks in the inverse direction.
             candidates: Nodes to score for each query, `[B, C]`; `None` scores all.
-            kept: A weight for every edge, `[E]`; `None` for 1.
+            edge_weight: A weight for every edge, `[E]`; `None` for 1.
 
         Returns:
             `[B, C]`.
@@ -71,20 +73,25 @@ class LinkScorer(nn.Module, ABC):
                 f"The graph has {graph.relations} relations (inverse ones included), the model {self.relations}. A "
                 "model reasons over graphs with the relations that it was made for; build it for this graph."
             )
-        asked = self.asked(relations)
-        found = self.reached(graph, sources, asked, kept)
+        query = self.query_vector(relations)
+        found = self.node_features(graph, sources, query, edge_weight)
         found = found.transpose(0, 1) if candidates is None else found[candidates, _rows(candidates)]
         if self.symmetric:
-            found = (found + self._from_the_other_end(graph, sources, asked, candidates, kept)) / 2
-        return self.readout(torch.cat([found, asked[:, None].expand_as(found)], -1)).squeeze(-1)
+            found = (found + self._from_the_other_end(graph, sources, query, candidates, edge_weight)) / 2
+        return self.readout(torch.cat([found, query[:, None].expand_as(found)], -1)).squeeze(-1)
 
     def _from_the_other_end(
-        self, graph: RelationalGraph, sources: Tensor, asked: Tensor, candidates: Tensor | None, kept: Tensor | None
+        self,
+        graph: RelationalGraph,
+        sources: Tensor,
+        query: Tensor,
+        candidates: Tensor | None,
+        edge_weight: Tensor | None,
     ) -> Tensor:
         if candidates is None:
             candidates = torch.arange(graph.nodes, device=sources.device).expand(len(sources), -1)
         each = _rows(candidates).expand_as(candidates).flatten()
-        back = self.reached(graph, candidates.flatten(), asked[each], kept)
+        back = self.node_features(graph, candidates.flatten(), query[each], edge_weight)
         return back[sources[each], torch.arange(len(each), device=each.device)].view(*candidates.shape, -1)
 
 

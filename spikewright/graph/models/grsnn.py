@@ -98,33 +98,37 @@ class GRSNN(LinkScorer):
         """Return GRSNN+: weights by relation, connections of nodes to themselves, and layer normalisation."""
         return cls(relations, **{**PLUS, **options})
 
-    def asked(self, relations: Tensor) -> Tensor:
+    def query_vector(self, relations: Tensor) -> Tensor:
         return (self.query(relations) + 1) * (self.dynamics.threshold / 2)
 
-    def reached(self, graph: RelationalGraph, sources: Tensor, asked: Tensor, kept: Tensor | None) -> Tensor:
+    def node_features(
+        self, graph: RelationalGraph, sources: Tensor, query: Tensor, edge_weight: Tensor | None
+    ) -> Tensor:
         learning = [p for module in (self.synapse, self.norm) if module is not None for p in module.parameters()]
-        return propagate(*self._run(graph, sources, asked, kept), parameters=learning)
+        return propagate(*self._run(graph, sources, query, edge_weight), parameters=learning)
 
-    def spikes(self, graph: RelationalGraph, sources: Tensor, relations: Tensor, kept: Tensor | None = None) -> Tensor:
+    def spikes(
+        self, graph: RelationalGraph, sources: Tensor, relations: Tensor, edge_weight: Tensor | None = None
+    ) -> Tensor:
         """Return every spike of a run, bool, `[T, N, B, D]`; arguments as for a call."""
-        return spikes(*self._run(graph, sources, self.asked(relations), kept))
+        return spikes(*self._run(graph, sources, self.query_vector(relations), edge_weight))
 
     def delays(self, relations: Tensor) -> Tensor:
         """Return the delays of all edges, in steps, before rounding: `[R, B, D]` for queries `[B]`."""
-        return self.max_delay * torch.sigmoid(self.delay(self.asked(relations)))
+        return self.max_delay * torch.sigmoid(self.delay(self.query_vector(relations)))
 
     def _run(
-        self, graph: RelationalGraph, sources: Tensor, asked: Tensor, kept: Tensor | None
+        self, graph: RelationalGraph, sources: Tensor, query: Tensor, edge_weight: Tensor | None
     ) -> tuple[Journey, Tensor, Tensor, Tensor | None, Tensor | None]:
         pna = self.aggregate == "pna"
 
         def synapses(messages: Tensor, last: Tensor | None) -> Tensor:
-            arrived = principal(graph, messages, kept) if pna else messages
+            arrived = principal(graph, messages, edge_weight) if pna else messages
             inputs = arrived if last is None else torch.cat([last, arrived], -1)
             x = linear(inputs, self.scale * self.synapse.weight, self.scale * self.synapse.bias)
             return x if self.norm is None else self.norm(x)
 
-        delays = self.max_delay * torch.sigmoid(self.delay(asked))
-        weights = None if self.weight is None else self.weight(asked)
+        delays = self.max_delay * torch.sigmoid(self.delay(query))
+        weights = None if self.weight is None else self.weight(query)
         journey = Journey(graph.one_each if pna else graph, sources, self.dynamics, synapses, self.max_delay, self.own)
-        return journey, asked, delays, weights, None if pna else kept
+        return journey, query, delays, weights, None if pna else edge_weight

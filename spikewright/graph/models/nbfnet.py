@@ -58,22 +58,24 @@ class NBFNet(LinkScorer):
             [nn.Sequential(nn.Linear(inputs, width), nn.LayerNorm(width), nn.ReLU()) for _ in range(layers)]
         )
 
-    def asked(self, relations: Tensor) -> Tensor:
+    def query_vector(self, relations: Tensor) -> Tensor:
         return self.query(relations)
 
-    def reached(self, graph: RelationalGraph, sources: Tensor, asked: Tensor, kept: Tensor | None) -> Tensor:
-        queries = torch.arange(len(asked), device=asked.device)
-        boundary = asked.new_zeros(graph.nodes, *asked.shape).index_put((sources, queries), asked)
+    def node_features(
+        self, graph: RelationalGraph, sources: Tensor, query: Tensor, edge_weight: Tensor | None
+    ) -> Tensor:
+        queries = torch.arange(len(query), device=query.device)
+        boundary = query.new_zeros(graph.nodes, *query.shape).index_put((sources, queries), query)
         hidden = boundary
         for weight, update in zip(self.weights, self.updates, strict=True):
-            arrived = self._aggregated(graph, hidden, weight(asked), boundary, kept)
+            arrived = self._aggregated(graph, hidden, weight(query), boundary, edge_weight)
             hidden = hidden + update(torch.cat([hidden, arrived], -1))
         return hidden
 
     def _aggregated(
-        self, graph: RelationalGraph, hidden: Tensor, weight: Tensor, boundary: Tensor, kept: Tensor | None
+        self, graph: RelationalGraph, hidden: Tensor, weight: Tensor, boundary: Tensor, edge_weight: Tensor | None
     ) -> Tensor:
         shape, pna = hidden.shape[1:], self.aggregate == "pna"
         to = graph.one_each if pna else graph
-        sent = products(to, hidden.flatten(1), weight.flatten(1), None if pna else kept).unflatten(1, shape)
-        return principal(graph, sent, kept, boundary) if pna else sent + boundary
+        sent = products(to, hidden.flatten(1), weight.flatten(1), None if pna else edge_weight).unflatten(1, shape)
+        return principal(graph, sent, edge_weight, boundary) if pna else sent + boundary
