@@ -1,4 +1,4 @@
-"""Measuring spikewright beside its peers, in one process and in turn."""
+"""Benchmarks of spikewright and other spiking libraries, timed in turn in one process."""
 
 from spikewright.bench._environment import environment as environment
 from spikewright.bench._run import run as run

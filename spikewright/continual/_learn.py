@@ -1,4 +1,4 @@
-"""Learning one task after another."""
+"""The training loop over a sequence of tasks."""
 
 import json
 import time
@@ -23,23 +23,29 @@ from spikewright.train.distributed import Ranks
 def learn(
     experiment: ContinualExperiment, out: Path, *, resume: bool = False, reporter: Reporter | None = None
 ) -> dict[str, Any]:
-    """Learn every task of an experiment, and keep everything in a folder.
+    """Train on every task of a continual-learning run in sequence, and evaluate all tasks seen after each.
 
     Writes `config.json`, `last.safetensors` after every epoch, and `result.json`.
 
+    **Checkpointed**: weights, state of rule, optimizer, schedule and monitor, accuracy matrix, random state and
+    position.
+
     Args:
-        experiment: What learns what.
-        out: The folder.
-        resume: Go on from `last.safetensors`, to exactly the weights that an uninterrupted experiment ends with.
-        reporter: Told about progress; nobody by default.
+        experiment: `ContinualExperiment` from `build_continual`.
+        out: Folder of the run, created if needed.
+        resume: True continues from `last.safetensors` to exactly the weights of an uninterrupted run. Default: False.
+        reporter: `spikewright.continual.reporting.Reporter` to call with progress. Default: None, no output.
 
     Returns:
-        The contents of `result.json`: among others `acc`, `bwt`, `forgetting`, `accuracy_matrix` and `seconds`.
+        The contents of `result.json`: `acc`, `bwt`, `forgetting`, `accuracy_matrix` (see `AccuracyMatrix`), `seconds`,
+            `seconds_by_task`, `subspaces` of projecting rules, `monitor` and `trajectory` (see `ContinualMonitor`;
+            `None` without probes), and `config`.
 
     Raises:
-        NotFinite: The loss or a gradient stopped being finite.
-        CheckpointError: The folder cannot be written, or there is nothing sound to resume from.
-        ConfigError: The folder already holds a run, and `resume` is not set.
+        NotFinite: The loss or a gradient is not finite.
+        CheckpointError: The folder cannot be written, or there is no valid checkpoint of this configuration to resume
+            from.
+        ConfigError: The folder already holds a run, and `resume` is False.
     """
     trainer = _Trainer(experiment, out, reporter or Silent())
     if resume:
@@ -65,7 +71,7 @@ class _Trainer:
         self._pending: dict[str, Any] = {}
 
     def task(self) -> None:
-        """Learn the task under way to its end."""
+        """Train the current task to its end."""
         continual, index, monitor = self.continual, self.index, self.monitor
         task = continual.scenario.task(index)
         experiment = continual.experiment(index, task)
@@ -118,7 +124,7 @@ class _Trainer:
         self.epochs += 1
 
     def result(self) -> dict[str, Any]:
-        """Return what `result.json` holds."""
+        """Return the contents of `result.json`."""
         continual, matrix, monitor = self.continual, self.matrix, self.monitor
         return {
             "scenario": continual.scenario.name,
@@ -138,7 +144,7 @@ class _Trainer:
         }
 
     def restore(self, tree: dict[str, Any]) -> None:
-        """Go on where a checkpoint was made."""
+        """Continue from a checkpoint."""
         if tree.get("config") != self.continual.config:
             raise CheckpointError(
                 f"The checkpoint in {self.out} belongs to another continual-learning run. A resumed run keeps its "
@@ -160,7 +166,7 @@ class _Trainer:
         self._pending = {}
 
     def _save(self, experiment: Experiment | None = None, learner: BatchLearner | None = None) -> None:
-        """Write a checkpoint, inside a task with what learns it."""
+        """Write a checkpoint; within a task, with the state of optimizer, schedule and loss scaler."""
         parts = {"model": self.continual.net.module.state_dict(), "rule": self.continual.rule.state_dict()}
         if experiment is not None and learner is not None:
             parts["optimizer"] = experiment.optimizer.state_dict()
@@ -181,7 +187,7 @@ class _Trainer:
 
 
 def subspaces_of(rule: ContinualRule) -> dict[str, dict[str, float]]:
-    """Return by weight how many directions there are, how many are taken, and how far rows are from orthonormal."""
+    """Return input dimension, number of stored directions and orthogonality error of each projected weight."""
     if not isinstance(rule, ProjectedRule):
         return {}
     return {
@@ -191,5 +197,5 @@ def subspaces_of(rule: ContinualRule) -> dict[str, dict[str, float]]:
 
 
 def _short(rule: dict[str, Any]) -> str:
-    """Return the names of a rule and of what is inside, as in `hlop:dsr`."""
+    """Return the names of a rule and of the rule inside, such as `hlop:dsr`."""
     return rule["name"] + (f":{_short(rule['rule'])}" if "rule" in rule else "")

@@ -1,4 +1,4 @@
-"""The benchmarks of the papers, by name: tasks, network and hyper-parameters, and what these are for which rule."""
+"""Continual-learning benchmarks by name: tasks, network and hyper-parameters, with those of particular rules."""
 
 from collections.abc import Mapping
 from copy import deepcopy
@@ -110,11 +110,12 @@ def benchmark(name: str, rule: Mapping[str, Any]) -> Tree:
     """Return the configuration of a benchmark.
 
     Args:
-        name: Of the benchmark.
-        rule: Table of the rule to run on it.
+        name: Name in `BENCHMARKS`: "pmnist", "split-mnist", "split-digits", "split-cifar10", "split-cifar100" or
+            "5-datasets".
+        rule: Table of the rule, with `name` and arguments.
 
     Raises:
-        ConfigError: There is no such benchmark.
+        ConfigError: The benchmark is unknown.
     """
     if name not in BENCHMARKS:
         raise ConfigError(f"The benchmark '{name}' is unknown. {nearest(name, BENCHMARKS)}")

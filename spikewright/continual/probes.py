@@ -1,4 +1,4 @@
-"""Measuring a experiment: on all of the test data when a task is done, on some of it while one is learned."""
+"""Evaluation of a continual-learning run: on all test data after a task, on subsets while one is learned."""
 
 from functools import partial
 
@@ -13,13 +13,13 @@ from spikewright.train._evaluate import evaluate
 
 
 def measure(experiment: ContinualExperiment, index: int, last: Dataset) -> list[float]:
-    """Return the accuracy on the test data of every task up to number `index`, whose data are `last`."""
+    """Return the test accuracy on every task up to number `index`, whose data set is `last`."""
     tests = [*(experiment.test(i) for i in range(index)), experiment.test(index, last)]
     return [evaluate(experiment.net, test, experiment.loss).accuracy for test in tests]
 
 
 def monitor_of(experiment: ContinualExperiment) -> ContinualMonitor | None:
-    """Return what probes all tasks while one is learned, if the settings ask for it."""
+    """Return the `ContinualMonitor` that the settings ask for, or `None`."""
     settings = experiment.settings
     if settings.probe_every is None and not settings.probe_dense:
         return None

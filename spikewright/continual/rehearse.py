@@ -1,4 +1,4 @@
-"""Learning some samples of all tasks once more, when one of them is done."""
+"""Rehearsal: training on a few samples of all tasks after each task."""
 
 import torch
 
@@ -7,12 +7,15 @@ from spikewright.data import Dataset
 
 
 def rehearse(experiment: ContinualExperiment, index: int, last: Dataset) -> None:
-    """Learn by the rule inside, which protects nothing: a batch of every task so far in each step.
+    """Train the network on a few samples of every task so far with the inner rule, without protection.
+
+    Each update sums the gradients of one batch per task. Number of samples, epochs and learning rate are those of
+    `experiment.settings`.
 
     Args:
-        experiment: Whose settings say how many samples, how often, and at which learning rate.
-        index: Number of the task that is done.
-        last: Its data.
+        experiment: `ContinualExperiment` whose network is trained.
+        index: Number of the task just learned, from 0.
+        last: `Dataset` of that task.
     """
     settings = experiment.settings
     tasks = [last if i == index else experiment.scenario.task(i) for i in range(index + 1)]

@@ -1,4 +1,4 @@
-"""Data sets, and the batches a network sees of them."""
+"""Image data sets, and batches of encoded sequences."""
 
 from spikewright.data.batches import Batches as Batches
 from spikewright.data.dataset import Dataset as Dataset

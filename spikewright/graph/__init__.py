@@ -1,4 +1,4 @@
-"""Reasoning over graphs with spikes and delays, and how well it is done."""
+"""Link prediction on knowledge graphs with spiking networks: data, models, training, evaluation and explanation."""
 
 from spikewright.graph._evaluate import evaluate as evaluate
 from spikewright.graph._evaluate import graph_of as graph_of

@@ -1,4 +1,4 @@
-"""How well a model answers the queries of a split."""
+"""Evaluation of a link-prediction model on the queries of a split."""
 
 from collections.abc import Iterator
 
@@ -19,7 +19,16 @@ TIES: tuple[Ties, ...] = ("realistic", "optimistic", "pessimistic")
 
 
 def graph_of(data: GraphData, split: GraphSplit) -> RelationalGraph:
-    """Lay out the facts of a split for messages."""
+    """Return the message-passing graph of a split's facts.
+
+    Every fact gives an edge in both directions, the reverse edge with the inverse relation
+    `relation + len(data.relations)`. A homogeneous graph has one relation in both directions and one self-loop per
+    node.
+
+    Args:
+        data: `GraphData` that the split belongs to.
+        split: `GraphSplit` whose `facts` become edges.
+    """
     if data.homogeneous:
         return RelationalGraph.undirected(split.facts, len(split.entities))
     return RelationalGraph.of(split.facts, len(split.entities), len(data.relations))
@@ -34,23 +43,34 @@ def evaluate(
     ties: Ties = "realistic",
     sampled: bool = False,
 ) -> dict[str, float]:
-    """Ask every query of a split in both directions, and rank the answers among all entities.
+    """Return filtered ranking metrics of a model on a split, or classification metrics on a homogeneous graph.
 
-    Other answers that the split knows are left out.  A query with several answers is asked once.  Pairs of nodes of
-    a homogeneous graph are told apart instead.
+    Each triple (h, r, t) of `split.queries` gives two queries, (h, r, ?) and (t, inverse of r, ?), ranked among all
+    entities. Triples of `split.known` other than the answer itself are left out of the ranking. Queries that occur
+    several times are scored once. On a homogeneous graph, linked pairs are told from as many random pairs that are not
+    linked (fixed seed 0). Messages travel along `split.facts`. The model runs in evaluation mode without gradients; its
+    mode is restored.
+
+    **Cost**: one forward pass per `batch` distinct queries.
 
     Args:
-        model: What answers.
-        data: The graph that the split is of.
-        split: What to ask.
-        batch: Queries at a time.
-        ties: Which rank an answer has that others are level with.
-        sampled: Also report Hits@10 among 50 random candidates.
+        model: `LinkScorer` to evaluate.
+        data: `GraphData` that the split belongs to.
+        split: `GraphSplit` to evaluate on, such as `data.test`.
+        batch: Queries per forward pass, at least 1. Default: 32.
+        ties: Rank of an answer whose score equals that of others: "optimistic" (best), "pessimistic" (worst) or
+            "realistic" (mean of the two). Default: "realistic".
+        sampled: True also reports `hits_at_10_50`, the expected Hits@10 among 50 random candidates. Default: False.
 
     Returns:
-        `mrr`, `mr`, `hits_at_1`, `hits_at_3`, `hits_at_10`, each over single answers; `macro_mrr` and so on over
-        queries, with metrics that weigh the first ranks less (`macro_log`, `macro_sqrt`, see
-        `spikewright.graph.open_world`); `mrr_optimistic` and `mrr_pessimistic`; or `auroc` and `average_precision`.
+        On a knowledge graph: `mr`, `mrr`, `hits_at_1`, `hits_at_3`, `hits_at_10` and `count` over answers; the metrics
+            of `rank_metrics` averaged over queries, with the prefix `macro_`; and `mrr` for the other two tie rules
+            (`mrr_optimistic`, `mrr_pessimistic`, or `mrr_realistic`). On a homogeneous graph: `auroc`,
+            `average_precision` and `count`.
+
+    Raises:
+        ConfigError: The graph has another number of relations than the model.
+        InputError: A score is NaN.
     """
     device = next(model.parameters()).device
     graph = graph_of(data, split).to(device)
@@ -73,7 +93,7 @@ def evaluate(
 def _answered(
     model: LinkScorer, data: GraphData, split: GraphSplit, graph: RelationalGraph, batch: int
 ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """Yield scores, answers, what to leave out, and queries, one row per answer."""
+    """Yield scores, answers, filter masks and query numbers, one row per answer."""
     known = known_answers(data, split.known, split.entities)
     sources, kinds, answers = both_ways(split.queries, len(data.relations))
     queries, which = torch.unique(torch.stack([sources, kinds], 1), dim=0, return_inverse=True)
@@ -93,6 +113,7 @@ def _answered(
 def _told_apart(
     model: LinkScorer, data: GraphData, split: GraphSplit, graph: RelationalGraph, batch: int
 ) -> dict[str, float]:
+    """Return AUROC and average precision on linked pairs and as many random unlinked pairs."""
     known, generator = known_answers(data, split.known, split.entities), keyed_generator(0)
     sources, kinds, nodes = pairs(split.queries, known, generator)
     device = graph.sources.device

@@ -1,4 +1,4 @@
-"""Every known answer to every query, in one sorted table: for filters and for negatives that are none."""
+"""All known answers to all queries in one sorted table, for filtered ranking and for negatives."""
 
 import torch
 from torch import Tensor
@@ -7,20 +7,20 @@ from spikewright.errors import InputError, ShapeError
 
 
 class KnownAnswers:
-    """Which entities are known to answer (source, relation, ?); the inverse of relation r is `r + relations`.
+    """The set of known answers to queries (source, relation, ?).
 
-    Triple (h, r, t) says that t answers (h, r) and that h answers (t, r + relations).  A triple given twice counts
-    once.  All tensors live where `triples` does.
+    A triple (h, r, t) makes t an answer to (h, r, ?) and h an answer to (t, r + R, ?), with `r + R` the inverse
+    relation. Duplicate triples count once. All tensors stay on the device of `triples`.
 
-    Cost: 32 bytes for each triple; a query is found by two binary searches.
+    **Cost**: 32 bytes per triple. A query takes two binary searches.
 
     Args:
-        triples: (head, relation, tail), `[any, 3]` int64.
-        entities: Number of entities N.
-        relations: Number of relations R, inverse ones not counted.
+        triples: (head, relation, tail), int64. Shape `[any, 3]`.
+        entities: Number of entities N, at least 1.
+        relations: Number of relations R without inverse ones, at least 1.
 
     Raises:
-        ShapeError: The triples are no `[any, 3]` of int64.
+        ShapeError: The triples are not int64 `[any, 3]`.
         InputError: An entity or a relation is out of range.
 
     >>> known = KnownAnswers(torch.tensor([[0, 0, 1], [0, 0, 2]]), entities=4, relations=1)
@@ -48,11 +48,15 @@ class KnownAnswers:
         self._gaps = self._codes - torch.arange(len(self._codes), device=triples.device) + first
 
     def mask(self, sources: Tensor, relations: Tensor) -> Tensor:
-        """Mark the known answers to the queries `(sources, relations)`, both `[Q]`, as `[Q, N]` bool.
+        """Return a mask of the known answers, bool `[Q, N]`.
+
+        Args:
+            sources: Source entity of each query. Shape `[Q]`.
+            relations: Relation of each query, from 0 to 2 R - 1. Shape `[Q]`.
 
         Raises:
-            ShapeError: Sources and relations are not as many.
-            InputError: A source is no entity, or a relation is not below 2 R.
+            ShapeError: Sources and relations have different lengths.
+            InputError: A source or a relation is out of range.
         """
         _, start, stop = self._find(sources, relations)
         counts = stop - start
@@ -63,14 +67,20 @@ class KnownAnswers:
         return mask
 
     def negatives(self, sources: Tensor, relations: Tensor, number: int, generator: torch.Generator) -> Tensor:
-        """Draw entities that are no known answer, uniformly and with replacement, as `[Q, number]` int64.
+        """Draw entities that are not known answers, uniformly with replacement, int64 `[Q, number]`.
 
-        A number below the count of such entities is drawn, and then as many places skipped as answers stand before:
-        nothing is rejected, and nothing of size `[Q, N]` is made.
+        Draws an index among the non-answers and shifts it past the answers before it, so there is no rejection and no
+        `[Q, N]` tensor.
+
+        Args:
+            sources: Source entity of each query. Shape `[Q]`.
+            relations: Relation of each query, from 0 to 2 R - 1. Shape `[Q]`.
+            number: Entities per query, at least 0.
+            generator: `torch.Generator` of the draws.
 
         Raises:
-            ShapeError: Sources and relations are not as many.
-            InputError: As for `mask`, or every entity is a known answer.
+            ShapeError: Sources and relations have different lengths.
+            InputError: A source or a relation is out of range, or all entities are known answers to a query.
         """
         queries, start, stop = self._find(sources, relations)
         free = self.entities - (stop - start)
@@ -91,7 +101,7 @@ class KnownAnswers:
         return sources * (2 * self.relations) + relations
 
     def _find(self, sources: Tensor, relations: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the number of each query, and where its answers start and stop in the table."""
+        """Return the number of each query, and the start and stop of its answers in the table."""
         if sources.dim() != 1 or sources.shape != relations.shape:
             raise ShapeError(
                 f"Queries are pairs of a source and a relation, [Q] each; there are {list(sources.shape)} sources "

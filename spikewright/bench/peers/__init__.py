@@ -1,4 +1,4 @@
-"""The libraries users would otherwise pick, each in its fastest documented way on a CPU."""
+"""Other spiking libraries, each in its fastest documented mode on a CPU."""
 
 from spikewright.bench.peers._base import Peer as Peer
 from spikewright.bench.peers.norse import Norse

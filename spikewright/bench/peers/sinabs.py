@@ -12,7 +12,7 @@ from spikewright.bench.peers._base import ALPHA, TAU, load
 
 @dataclass(frozen=True)
 class Sinabs:
-    """`LIF` over `[batch, time, *feature]`, with the time constant that gives the same leak."""
+    """`LIF` over `[batch, time, *feature]`, with the time constant of the same decay."""
 
     name: str = "sinabs"
     distribution: str = "sinabs"

@@ -1,4 +1,4 @@
-"""The workloads by name; each yields a table as soon as it is complete."""
+"""Workloads by name; each yields its tables as they are completed."""
 
 from collections.abc import Callable, Iterator
 

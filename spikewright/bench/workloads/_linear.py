@@ -1,4 +1,4 @@
-"""One linear layer and its neurons, size by size, as the public comparison of spiking libraries has it."""
+"""One linear layer with neurons at several sizes, as in the public comparison of spiking libraries."""
 
 from collections.abc import Iterator
 
@@ -25,7 +25,7 @@ STAND_IN: dict[str, Contender] = {PeerBPTT(COMPILED).name: PeerBPTT(NORSE)}
 
 
 def linear(settings: BenchSettings, tell: Tell) -> Iterator[Table]:
-    """Time a linear layer and its neurons; contenders run one after the other and leave nothing behind."""
+    """Time a linear layer with its neurons; contenders run one after the other and free their memory."""
     steps, batch, sizes = (5, 2, (16, 32)) if settings.quick else (500, 16, SIZES)
     everyone: list[Contender] = [Floor(), Plain(), *map(PeerBPTT, EVERYONE)]
     needs, failed = {}, {}
@@ -75,7 +75,7 @@ def _task(size: int, settings: BenchSettings, steps: int, batch: int) -> Task:
 
 
 def _saved(contender: Contender, settings: BenchSettings, steps: int, batch: int) -> int:
-    """Measure the bytes saved for backward at the size `SMALL`."""
+    """Return the bytes saved for backward at the size `SMALL`."""
     step = contender.ready(_task(SMALL, settings, steps, batch))
     with SavedBytes() as saved:
         step.run()
@@ -83,6 +83,6 @@ def _saved(contender: Contender, settings: BenchSettings, steps: int, batch: int
 
 
 def _need(saved: int, size: int, steps: int, batch: int) -> int:
-    """Foresee the bytes of a step, input and weights included."""
+    """Return an estimate of the bytes of a step, input and weights included."""
     current, weight = 4 * steps * batch * size, 4 * size * size
     return saved * size // SMALL + TRANSIENT * current + 2 * current + 2 * weight

@@ -1,4 +1,4 @@
-"""What a step keeps for backward and takes from the system, by the length of the sequence."""
+"""Activation memory and peak memory of a step by number of time steps."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,7 +17,7 @@ from spikewright.rules import BPTT
 
 
 def memory(settings: BenchSettings, tell: Tell) -> Iterator[Table]:
-    """Measure memory by number of steps, each in a process of its own."""
+    """Measure memory by number of time steps, each in a process of its own."""
     floor, bptt, *online = ours(replace(settings, chunk=1))  # what the rules do unless told otherwise
     cheaper = Ruled("spikewright BPTT, checkpoint", BPTT, {"checkpoint": True})
     jelly, *others = PEERS
@@ -26,7 +26,7 @@ def memory(settings: BenchSettings, tell: Tell) -> Iterator[Table]:
 
 
 def table(contenders: list[Contender], settings: BenchSettings, tell: Tell) -> Table:
-    """Measure contenders, and give up on one after its first failure."""
+    """Measure all contenders; a contender is left out after its first failure."""
     lengths = (4,) if settings.quick else (4, 16, 64, 256, 1024)
     used: dict[str, dict[int, Use]] = {}
     left_out: dict[str, str] = {}

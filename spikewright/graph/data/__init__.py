@@ -1,4 +1,4 @@
-"""Knowledge graphs and citation graphs, and the queries asked of them."""
+"""Knowledge graphs and citation graphs with their queries."""
 
 from spikewright.graph.data.dataset import GraphData as GraphData
 from spikewright.graph.data.dataset import GraphSplit as GraphSplit

@@ -1,4 +1,4 @@
-"""What a graph data set is: facts to reason from, queries, and what is known to be true, in three parts."""
+"""Containers of a graph data set: facts, queries and known triples in three parts."""
 
 from dataclasses import dataclass, field
 
@@ -10,19 +10,19 @@ from spikewright.errors import InputError, ShapeError
 
 @dataclass(frozen=True, eq=False)
 class GraphSplit:
-    """Facts to reason from, queries, and everything known to be true.
+    """One part of a graph data set: facts for message passing, queries, and known triples.
 
-    A triple is a row (head, relation, tail) of numbers.  Facts are listed in one direction only.
+    A triple is (head, relation, tail), numbered from 0. Facts are listed in one direction only.
 
     Args:
-        facts: int64 `[any, 3]`: messages travel along these.
-        queries: int64 `[any, 3]`: each triple is asked for its tail and for its head.
-        known: int64 `[any, 3]`: true triples, which the filtered setting takes out of the ranking.
-        entities: Name of each entity; heads and tails are indices of it.
+        facts: Triples that messages travel along, int64 `[any, 3]`.
+        queries: Triples to predict, each for its tail and for its head, int64 `[any, 3]`.
+        known: True triples, which filtered ranking leaves out, int64 `[any, 3]`.
+        entities: Names of the entities; heads and tails index them.
 
     Raises:
-        ShapeError: A tensor has another layout or type.
-        InputError: A head or a tail is no entity.
+        ShapeError: A tensor has another shape or type.
+        InputError: A head or a tail is out of range.
     """
 
     facts: Tensor
@@ -44,18 +44,19 @@ class GraphSplit:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class GraphData:
-    """A part to train on, one to choose the model by, and one to measure on.
+    """A graph data set with a training, a validation and a test part.
 
     Args:
-        name: What the data set is called in reports.
-        relations: Name of each relation; all three parts number relations by it.
-        train: Queries to learn from.
-        valid: Queries to choose a model by; there may be none.
-        test: Queries to measure on.  Its entities differ from those of `train` in the inductive setting.
-        homogeneous: There is one relation, facts hold in both directions, and pairs are classified rather than ranked.
+        name: Name of the data set in reports.
+        relations: Names of the relations; all parts index them.
+        train: `GraphSplit` to train on.
+        valid: `GraphSplit` to select a model with; its queries may be empty.
+        test: `GraphSplit` to evaluate on. In the inductive setting its entities differ from those of `train`.
+        homogeneous: True for a graph of one relation without direction, whose pairs are classified instead of ranked.
+            Default: False.
 
     Raises:
-        InputError: A triple has a relation without a name, or a homogeneous graph has more than one relation.
+        InputError: A relation is out of range, or a homogeneous graph has more than one relation.
     """
 
     name: str
@@ -78,7 +79,7 @@ class GraphData:
             )
 
     def describe(self) -> str:
-        """Return one line with the number of relations, and of entities, facts and queries in each part."""
+        """Return one line with the number of relations, and of entities, facts and queries of each part."""
         parts = (
             f"{part} {len(split.queries)} queries on {len(split.facts)} facts of {len(split.entities)} entities"
             for part, split in self._parts()

@@ -1,4 +1,4 @@
-"""Knowledge graphs in which queries are about entities that training has never seen."""
+"""Inductive knowledge graphs: test entities do not occur in training."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,23 +17,25 @@ SPLITS = tuple(f"{base}_v{version}" for base in ("fb237", "WN18RR") for version 
 
 
 def inductive(split: str, data_dir: Path | str | None, reference: bool = False) -> GraphData:
-    """Load two graphs with the same relations and other entities: one to train on, one to test on.
+    """Load two graphs with the same relations and different entities: one for training, one for testing.
 
-    Training and validation reason from the training triples of the first graph, the test from those of the second.
-    Relations are numbered in the first.
+    Training and validation pass messages along the training triples of the first graph, the test along those of the
+    second. Relations are numbered in the first graph.
 
     Args:
-        split: Name of the folder with the first graph; the folder with the second has `_ind` behind it.
-        data_dir: Folder with both.  Each holds train.txt, valid.txt and test.txt, plain or `.gz`.
-        reference: Take only the facts as known, as the programs of NBFNet and GRSNN do.  By default all triples of the
-            graph that is asked about are known.
+        split: Folder name of the first graph; the second graph is in `<split>_ind`. The published splits are "fb237_v1"
+            to "fb237_v4" and "WN18RR_v1" to "WN18RR_v4".
+        data_dir: Folder with both graphs, each a folder with `train.txt`, `valid.txt` and `test.txt`, plain or `.gz`; a
+            line is head TAB relation TAB tail.
+        reference: True takes only the message-passing facts as known, as the released NBFNet and GRSNN code does.
+            Default: False, all triples of the graph are known.
 
     Raises:
         DatasetMissing: A folder or a file is not there.
-        DatasetCorrupt: A file is damaged, or the second graph has a relation that the first has not.
+        DatasetCorrupt: A file is damaged, or the second graph has a relation that the first does not have.
 
     Reference:
-        Teru, Denis & Hamilton, Inductive relation prediction by subgraph reasoning, ICML 2020.
+        Teru, Denis and Hamilton, Inductive Relation Prediction by Subgraph Reasoning, ICML 2020.
     """
     outer = data_folder(split, data_dir, f"'{split}' and '{split}_ind'")
     base, other = (read_parts(split, find(split, outer, [name])) for name in (split, f"{split}_ind"))
@@ -53,7 +55,7 @@ def inductive(split: str, data_dir: Path | str | None, reference: bool = False) 
 def _graph(
     parts: Mapping[str, Sequence[Triple]], relations: Mapping[str, int], asked: str
 ) -> tuple[Tensor, Tensor, Tensor, tuple[str, ...]]:
-    """Return the training triples, those of the part `asked`, all of them, and the names of the entities."""
+    """Return the training triples, the triples of part `asked`, all triples, and the entity names."""
     entities = entity_numbers(parts[part] for part in PARTS)
     numbers = {part: numbered(parts[part], entities, relations) for part in PARTS}
     return numbers["train"], numbers[asked], torch.cat([numbers[part] for part in PARTS]), tuple(entities)

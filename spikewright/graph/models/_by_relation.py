@@ -1,10 +1,12 @@
-"""What models have for every relation."""
+"""Parameters by relation that may depend on the query."""
 
 from torch import Tensor, nn
 
 
 class ByRelation(nn.Module):
-    """A value for each relation, query and channel, `[R, B, D]`, from the vectors of queries or without them."""
+    """Learned values per relation, query and channel, `[R, B, D]`: linear in the query vector, or the same for all
+    queries.
+    """
 
     def __init__(self, relations: int, width: int, dependent: bool) -> None:
         super().__init__()

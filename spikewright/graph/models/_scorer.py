@@ -1,4 +1,4 @@
-"""What models of link prediction share: a vector for the query, features of every node, and a score for both."""
+"""The base class of link-prediction models: query vector, node features and readout."""
 
 from abc import ABC, abstractmethod
 
@@ -10,12 +10,21 @@ from spikewright.graph.structure import RelationalGraph
 
 
 class LinkScorer(nn.Module, ABC):
-    """Scores how well (source, relation, node) completes a graph, for queries (source, relation) and any nodes.
+    r"""Base class of models that score how likely (source, relation, node) is true, for all nodes at once.
+
+    .. math:: score(v) = \mathrm{MLP}([h_v;\ q])
+
+    with q the query vector, h the features of the nodes, and a two-layer perceptron with ReLU. Subclasses implement
+    `query_vector` and `node_features`.
 
     Args:
-        relations: Number of relations R, inverse ones included.
-        width: Channels D of a node and of a query.
-        symmetric: Score a pair of nodes from both ends, and take the mean of what is found.
+        relations: Number of relations R of the graph, inverse ones included, at least 1.
+        width: Channels D of a node and of a query vector, at least 1.
+        symmetric: True computes node features from the source and from the candidate, and averages them before the
+            readout; needs one run per candidate.
+
+    Raises:
+        ConfigError: A number is below 1.
     """
 
     def __init__(self, relations: int, width: int, symmetric: bool) -> None:
@@ -30,19 +39,23 @@ class LinkScorer(nn.Module, ABC):
 
     @abstractmethod
     def query_vector(self, relations: Tensor) -> Tensor:
-        """Return the vector of each query, `[B, D]`, for relations `[B]`."""
+        """Return the vector of each query, `[B, D]`.
+
+        Args:
+            relations: Relation of each query, int64 `[B]`.
+        """
 
     @abstractmethod
     def node_features(
         self, graph: RelationalGraph, sources: Tensor, query: Tensor, edge_weight: Tensor | None
     ) -> Tensor:
-        """Return what each query finds at every node, `[N, B, D]`.
+        """Return the features of every node for each query, `[N, B, D]`.
 
         Args:
-            graph: To reason over.
-            sources: Where each query starts, `[B]`.
-            query: The vector of each query, `[B, D]`.
-            edge_weight: A weight for every edge, `[E]`; `None` for 1.
+            graph: `RelationalGraph` to pass messages on.
+            sources: Source node of each query, int64 `[B]`.
+            query: Query vectors. Shape `[B, D]`.
+            edge_weight: Weight of each edge. Shape `[E]`. `None` for 1.
         """
 
     def forward(
@@ -53,20 +66,17 @@ class LinkScorer(nn.Module, ABC):
         candidates: Tensor | None = None,
         edge_weight: Tensor | None = None,
     ) -> Tensor:
-        """Return scores, the log-odds that (source, relation, candidate) is true.
+        """Return scores `[B, C]`, the log-odds that (source, relation, candidate) is true.
 
         Args:
-            graph: To reason over.
-            sources: `[B]`.
-            relations: `[B]`; `relation + R / 2` asks in the inverse direction.
-            candidates: Nodes to score for each query, `[B, C]`; `None` scores all.
-            edge_weight: A weight for every edge, `[E]`; `None` for 1.
-
-        Returns:
-            `[B, C]`.
+            graph: `RelationalGraph` with N nodes.
+            sources: Source node of each query, int64 `[B]`.
+            relations: Relation of each query, int64 `[B]`; `relation + R / 2` is the inverse relation.
+            candidates: Nodes to score for each query, int64 `[B, C]`. Default: None, all N nodes.
+            edge_weight: Weight of each edge, such as `graph.without(facts)`. Shape `[E]`. Default: None, 1.
 
         Raises:
-            ConfigError: The graph has other relations than the model.
+            ConfigError: The graph has another number of relations than the model.
         """
         if graph.relations != self.relations:
             raise ConfigError(

@@ -1,4 +1,4 @@
-"""Principal neighbourhood aggregation: a node takes in mean, extremes and deviation of what arrives."""
+"""Principal neighbourhood aggregation: mean, maximum, minimum and standard deviation of the messages to a node."""
 
 import warnings
 from typing import Any, Literal
@@ -18,18 +18,19 @@ FEATURES = 12
 def principal(
     graph: RelationalGraph, messages: Tensor, edge_weight: Tensor | None, boundary: Tensor | None = None
 ) -> Tensor:
-    """Return mean, maximum, minimum and deviation of what arrives, each times 1, a scale and its inverse.
+    r"""Return mean, maximum, minimum and standard deviation of the messages to each node, each times 1, s and 1/s.
 
-    The scale of a node is the logarithm of its number of edges and one, over the mean of that.
+    The scale of a node with degree d is :math:`s = \ln(d + 1) / \mathrm{mean}(\ln(d + 1))`.
 
     Args:
-        graph: Whose edges end at nodes.
-        messages: Of every pair, `[P, B, D]`.
-        edge_weight: 1 for every edge that is there and 0 for others, `[E]`; `None` for 1.
-        boundary: One more message to each node, `[N, B, D]`; `None` counts as one that is 0 in means only.
+        graph: `RelationalGraph` of the edges.
+        messages: Message of each pair. Shape `[P, B, D]`.
+        edge_weight: 1 for edges that exist and 0 for others. Shape `[E]`. `None` for 1.
+        boundary: One more message to each node. Shape `[N, B, D]`. Default: None, a message of 0 that counts in means
+            and deviations only.
 
     Returns:
-        `[N, B, 12 D]`.
+        Features `[N, B, 12 D]`.
 
     Reference:
         Corso et al., Principal Neighbourhood Aggregation for Graph Nets, NeurIPS 2020, arXiv 2004.05718.
@@ -56,7 +57,7 @@ def principal(
 def _statistics(
     sent: Tensor, start: Tensor | None, edge_weight: Tensor | None, graph: RelationalGraph
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return sum, sum of squares, maximum and minimum of what arrives at each node, `[N, columns]` each."""
+    """Return sum, sum of squares, maximum and minimum of the messages to each node, `[N, columns]` each."""
     pairs, targets = graph.pairs, graph.targets
     if edge_weight is not None:
         pairs, targets = pairs[edge_weight != 0], targets[edge_weight != 0]
@@ -73,7 +74,7 @@ def _statistics(
 
 
 class _Statistics(torch.autograd.Function):
-    """The same by compiled kernels; of several equal extremes the first one has the gradient."""
+    """`_statistics` with compiled kernels; the first of several equal extremes gets the gradient."""
 
     @staticmethod
     def forward(
