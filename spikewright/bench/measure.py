@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 Tell = Callable[[str], None]
-"""Takes a line on what is going on."""
+"""Function called with a line of progress."""
 
 
 class Timed(Protocol):
@@ -90,7 +90,7 @@ def interleave(
             for name in list(going) if turn % 2 == 0 else list(going)[::-1]:
                 tell(f"{name}, " + (f"repeat {turn + 1} of {repeats}" if turn >= 0 else "warm-up"))
                 try:
-                    gc.collect()  # walks through memory, so not between steps of a turn
+                    gc.collect()  # touches all memory, so not between the runs of a turn
                     taken = statistics.median([_time(going[name], clock) for _ in range(in_a_row)])
                 except Exception as error:
                     left_out[name] = reason(error)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 Forward = Callable[[Tensor], Tensor]
-"""A map of a sequence, `[time, batch, *feature]` (or batch first), to its output."""
+"""Function from a sequence `[time, batch, *feature]`, or batch first, to its output."""
 
 
 class Spikes(nn.Identity):

@@ -66,7 +66,7 @@ class _Trainer:
     def __init__(self, continual: ContinualExperiment, out: Path, reporter: Reporter) -> None:
         self.continual, self.out, self.reporter = continual, out, reporter
         self.matrix, self.monitor = AccuracyMatrix(), monitor_of(continual)
-        self.index = self.epochs = self.updates = 0  # tasks, epochs of the one under way, and updates that are done
+        self.index = self.epochs = self.updates = 0  # finished tasks, epochs of the current one, updates
         self.seconds: list[float] = []
         self._pending: dict[str, Any] = {}
 

@@ -90,10 +90,10 @@ BENCHMARKS: dict[str, Tree] = {
         "hlop": {"rows": _RESNET_ROWS, "orthonormal": False},
     },
 }
-"""Configurations by name; a section that is named like a rule holds what the benchmark's authors gave that rule."""
+"""Configurations by name. A section named like a rule holds the published arguments of that rule."""
 
 _LEAK = 0.951229424500714
-"""Of the neurons of DSR, exp(-0.05): their rates weigh steps by it, at the output too."""
+"""Decay exp(-0.05) of the DSR neurons, which weights time steps in their rates and in the loss."""
 _BY_RULE: dict[str, Tree] = {
     "dsr": {
         "neuron": {"name": "dsrlif"},
@@ -103,7 +103,7 @@ _BY_RULE: dict[str, Tree] = {
     "bptt": {"neuron": {"name": "lif"}, "loss": {"name": "on_rate"}, "train": {"steps": 6}},
     "": {"neuron": {"name": "lif"}, "train": {"steps": 6}},
 }
-"""What goes with the rule that learns a task, whatever is around it."""
+"""Sections by the name of the inner rule; "" for all others."""
 
 
 def benchmark(name: str, rule: Mapping[str, Any]) -> Tree:

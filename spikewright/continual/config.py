@@ -91,7 +91,7 @@ def configure_continual(
     scenario, continual = tree.pop("scenario"), tree.pop("continual")
     if "name" not in scenario:
         raise ConfigError(
-            "There are no tasks. Name a benchmark, e.g. --benchmark split-digits, or say how data become tasks, e.g. "
+            "There are no tasks. Name a benchmark, e.g. --benchmark split-digits, or a scenario, e.g. "
             "--set scenario.name=split --set scenario.tasks=5."
         )
     check_keys("continual", continual, ContinualSettings)

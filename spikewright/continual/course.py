@@ -138,7 +138,7 @@ class ContinualExperiment:
 
 
 _APART = 7919
-"""Between the seeds of tasks, which draw their batches independently."""
+"""Difference between the seeds of consecutive tasks, so that their batches are independent."""
 
 
 def chosen(task: Dataset, per_class: int, classes: int) -> Tensor:
@@ -184,7 +184,7 @@ def build_continual(config: ContinualConfig) -> ContinualExperiment:
     rule = build_rule(plain).to(device)
     assert isinstance(rule, ContinualRule)
     rule.prepare(net, x)
-    if len(scenario) > 1 and config.settings.only != 1:  # better now than after the first task
+    if len(scenario) > 1 and config.settings.only != 1:  # an error now rather than after the first task
         rule.check_optimizer(construct("optimizer", OPTIMIZERS, plain.optimizer, [*net.parameters()]), task=2)
     loss: Loss = construct("loss", LOSSES, plain.loss)
     tree = components(plain)

@@ -42,7 +42,8 @@ class TaskLoss(Loss):
         if y.numel() and not 0 <= int(y.min()) <= int(y.max()) < classes:
             raise InputError(
                 f"{self} was given labels from {int(y.min())} to {int(y.max())}, but the network has {classes} "
-                "outputs, which are the heads of all tasks. Labels count through all of them."
+                "outputs, which are the heads of all tasks. Labels index all of them. Give labels from 0 to "
+                f"{classes - 1}."
             )
         self.loss.check(y % self._size, steps, batch, self._size)
 

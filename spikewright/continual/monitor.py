@@ -20,7 +20,7 @@ from spikewright.temporal import is_static
 Samples = tuple[Tensor, Tensor]
 """Inputs `[time, batch, *feature]` and classes `[batch]`."""
 Predict = Callable[[Network, Tensor, int], Tensor]
-"""Returns logits `[batch, class]` of a network for inputs of a task."""
+"""Function of network, inputs and number of the task that returns logits `[batch, class]`."""
 
 
 def mean_over_time(net: Network, x: Tensor, task: int) -> Tensor:
@@ -108,8 +108,8 @@ class ContinualMonitor:
         self.every, self.subset, self.windows, self.seed, self.dense = every, subset, list(windows), seed, dense
         self.trajectory = Trajectory()
         self._step = 0
-        self._chosen: list[Tensor] = []  # by task, which samples
-        self._sizes: list[int] = []  # by task, out of how many
+        self._chosen: list[Tensor] = []  # indices of the subset of each task
+        self._sizes: list[int] = []  # number of samples of each evaluation set
         self._held: dict[int, Samples] = {}
 
     def begin_task(self, i: int, net: Network, step: int) -> None:
@@ -207,9 +207,9 @@ class ContinualMonitor:
         other = [name for name in mine if mine[name] != theirs.get(name)]
         if other or len(state["sizes"]) > len(self.eval_sets):
             raise CheckpointError(
-                f"A monitor of {len(self.eval_sets)} tasks with {mine} was to go on from one that knew "
-                f"{len(state['sizes'])} tasks, with {dict(theirs)}. Probes made in different ways cannot be compared. "
-                "Make the monitor as it was made before."
+                f"A monitor of {len(self.eval_sets)} tasks with {mine} cannot continue a state of "
+                f"{len(state['sizes'])} tasks with {dict(theirs)}. Probes with different settings are not comparable. "
+                "Construct the monitor with the settings of the state."
             )
         self._step, self.trajectory = state["step"], Trajectory.from_tree(state["trajectory"])
         self._chosen, self._sizes, self._held = list(state["chosen"]), list(state["sizes"]), {}
@@ -234,7 +234,7 @@ class ContinualMonitor:
     def _accuracy(self, net: Network, task: int) -> float:
         device, correct = next(net.parameters()).device, 0
         with _evaluating(net):
-            x, y = self._samples(task)  # which may draw
+            x, y = self._samples(task)  # which may draw random numbers
             _seed({p.device for p in net.parameters() if p.is_cuda}, self.seed)
             for start in range(0, len(y), self.batch):
                 part, classes = x[:, start : start + self.batch], y[start : start + self.batch]

@@ -10,7 +10,7 @@ from typing import Any
 from spikewright._util.text import aligned
 
 Values = Mapping[str, Any]
-"""One value for every hyper-parameter."""
+"""Value of each hyper-parameter."""
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ def split(dataset: Dataset, *, tasks: int = 5, heads: bool = True, order: int | 
     classes = torch.arange(dataset.classes)
     if order is not None:
         classes = torch.randperm(dataset.classes, generator=torch.Generator().manual_seed(order))
-    place = classes.argsort()  # of a class in the order
+    place = classes.argsort()  # position of each class in the order
 
     def task(number: int) -> Dataset:
         def part(whole: Split) -> Split:
@@ -175,8 +175,8 @@ def _of_size(dataset: Dataset, side: int, classes: int) -> Dataset:
 
 def _check_tasks(tasks: int) -> None:
     if tasks < 1:
-        raise ConfigError(f"scenario.tasks = {tasks}: there is at least one.")
+        raise ConfigError(f"scenario.tasks = {tasks} leaves no task. Give 1 or more.")
 
 
 SCENARIOS = {"permuted": permuted, "split": split, "sequence": sequence}
-"""How a data set becomes tasks, by name."""
+"""Functions from a data set to a scenario, by name."""

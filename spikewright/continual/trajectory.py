@@ -9,9 +9,9 @@ from spikewright.continual.matrix import as_fraction
 from spikewright.errors import ConfigError, InputError
 
 Probes = list[tuple[int, float]]
-"""Iterations and the accuracies after them, in order."""
+"""Iterations with the accuracies after them, in ascending order."""
 Recovery = int | Literal["never"] | None
-"""Iterations until an accuracy was back; `None` if it was not probed."""
+"""Iterations until an accuracy has recovered; `None` if it was not probed."""
 
 
 class Trajectory:
@@ -205,7 +205,7 @@ class Trajectory:
         if not during:
             return None
         bottom, _ = min(during, key=lambda probe: probe[1])
-        enough = share * level - 1e-12  # a share of a fraction is rounded
+        enough = share * level - 1e-12  # tolerates the rounding of share * level
         back = [n for n, a in during if n >= bottom and a >= enough]
         return back[0] - bottom if back else "never"
 
@@ -273,8 +273,8 @@ class Trajectory:
         """Return the accuracy on a task just before the first update of a later one."""
         if not 0 <= task < later < self.tasks:
             raise InputError(
-                f"How task {task} fares while task {later} is learned was asked for, and {self.tasks} tasks have "
-                "begun. Only what was learned before can be disturbed. Give an earlier task and a later one, from 0."
+                f"The effect of task {later} on task {task} is not defined; {self.tasks} tasks have begun. Only a task "
+                "learned before can be disturbed. Give an earlier task and a later one, numbered from 0."
             )
         return _at(self.probes[task], self.starts[later])
 
@@ -287,7 +287,7 @@ def _largest_drop(probes: Probes, window: int) -> float | None:
     """Return the largest drop from an earlier value, less than `window` iterations before."""
     _check_count("a window of (window", window, 2)
     largest: float | None = None
-    earlier: deque[tuple[int, float]] = deque()  # of those within the window, the ones above all that followed
+    earlier: deque[tuple[int, float]] = deque()  # probes within the window that are above all later ones
     for n, a in probes:
         while earlier and n - earlier[0][0] >= window:
             earlier.popleft()

@@ -11,7 +11,7 @@ from spikewright.data.randomness import keyed_generator
 from spikewright.data.transforms import augmentation
 from spikewright.errors import InputError, ShapeError
 
-# First part of the key of a random stream, so that the order and the content of the batches are independent.
+# First part of the key of a random stream: order and contents of batches are independent.
 _ORDER, _CONTENT = 0, 1
 
 

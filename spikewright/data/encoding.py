@@ -12,7 +12,7 @@ class Encoding(ABC):
     """Base class of encodings: images `[batch, C, H, W]` become inputs `[time, batch, C, H, W]`."""
 
     normalised: bool
-    """Whether images come with zero mean and unit deviation (True) or with intensities from 0 to 1 (False)."""
+    """True for images with zero mean and unit standard deviation, False for intensities from 0 to 1."""
 
     @abstractmethod
     def __call__(self, images: Tensor, steps: int, generator: Generator) -> Tensor:
@@ -90,6 +90,6 @@ def _check_intensities(images: Tensor, name: str) -> None:
     if not (low >= 0 and high <= 1):
         raise InputError(
             f"The encoding '{name}' got images with intensities from {float(low):g} to {float(high):g}. It turns an "
-            "intensity into a probability or a moment, so all must lie between 0 and 1. Give images on that scale, "
+            "intensity into a probability or a time step, so all must lie between 0 and 1. Give images on that scale, "
             "not normalised, or use 'direct'."
         )

@@ -115,7 +115,7 @@ def _decode(pillow: ModuleType, path: Path) -> Tensor:
             if image.mode[0] in "IF":
                 raise ValueError(f"its pixels have more than 8 bits (mode {image.mode})")
             pixels = np.array(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
-    except Exception as cause:  # Pillow's decoders raise nearly anything on a damaged file
+    except Exception as cause:  # Pillow can raise any exception on a damaged file
         raise DatasetCorrupt(
             f"{path} was read as an image with 8 bits a channel, but it cannot be decoded: {cause}. Every sample must "
             "be readable. Fetch or convert the file again, or remove it."

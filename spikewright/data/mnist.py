@@ -10,7 +10,7 @@ from spikewright.errors import DatasetCorrupt
 
 LAYOUT = "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte (or .gz)"
 
-# Of the decompressed content, so that it does not matter how a mirror compressed it.
+# Sums of the decompressed content, which do not depend on the compression.
 _MD5 = {
     "train-images": "6bbc9ace898e44ae57da46a324031adb",
     "train-labels": "a25bea736e30d166cdddb491f175f624",

@@ -19,7 +19,7 @@ from spikewright.train.config import Tree
 
 MODELS: Mapping[str, Callable[..., LinkScorer]] = {"grsnn": GRSNN, "nbfnet": NBFNet}
 VARIANTS: Mapping[str, dict[str, Any]] = {"grsnn+": {"name": "grsnn", **PLUS}}
-"""Models by names that stand for others with arguments."""
+"""Presets of models by name: a model with arguments."""
 
 
 @dataclass

@@ -55,8 +55,8 @@ def _by_level(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         )
     if bool(scores.isnan().any()):
         raise InputError(
-            f"The score of link {int(scores.isnan().nonzero()[0])} is NaN. What is not a number is neither above nor "
-            "below another. Look for the first step that is not finite."
+            f"The score of link {int(scores.isnan().nonzero()[0])} is NaN, which has no order. Look for the "
+            "first step that is not finite."
         )
     yes = labels == 1
     if not bool((yes | (labels == 0)).all()) or bool(yes.all()) or not bool(yes.any()):

@@ -16,7 +16,7 @@ from spikewright.graph.structure import RelationalGraph
 from spikewright.metrics.operations import Operations
 
 LAYERS = 6
-"""Of the NBFNet that everything is compared with."""
+"""Number of layers of the NBFNet to compare with."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def cost_of_spikes(model: GRSNN, graph: RelationalGraph, fired: Tensor) -> Graph
     leaving = torch.bincount(graph.edges[:, 0], minlength=graph.nodes)
     sent = fired[:-1].sum((0, 2, 3)).to(torch.float64)
     messages = float((sent * leaving).sum()) / queries
-    ever = fired[:-1].any(0).flatten(1).to(torch.uint8)  # at any step: an upper bound of what is not zero
+    ever = fired[:-1].any(0).flatten(1).to(torch.uint8)  # at any step: an upper bound of the non-zero inputs
     at_once = ever.new_zeros(graph.relations, ever.shape[1])
     arrived = arriving(graph, Spikes(ever, at_once), None, torch.float32)
     inputs = model.synapse.in_features - model.own * model.width

@@ -122,7 +122,7 @@ class _Learner:
         }
         self.epoch, self.batch, self.lost, self.right, self.asked = self.epoch + 1, 0, 0.0, 0.0, 0
         there, last = len(self.reasoning.data.valid.queries) > 0, self.epoch == self.settings["epochs"]
-        improved = last and not there  # nothing tells which weights are best
+        improved = last and not there  # without validation queries the last weights are kept
         if there and (self.epoch % self.settings["evaluate_every"] == 0 or last):
             row["validation"] = found = self._measured("valid")[self.main]
             improved, self.best = found > self.best, max(found, self.best)
@@ -167,8 +167,8 @@ class _Learner:
         """Continue from a checkpoint."""
         if tree.get("config") != self.reasoning.config:
             raise CheckpointError(
-                f"The checkpoint in {self.out} is of another run. A run is resumed as it was begun: give the same "
-                "recipe and flags, or none."
+                f"The checkpoint in {self.out} belongs to another run. A resumed run keeps its configuration. Give the "
+                "recipe and flags that it began with, or none."
             )
         self.epoch, self.batch, self.asked = tree["epoch"], tree["batch"], tree["asked"]
         self.lost, self.right, self.seconds, self.best = tree["lost"], tree["right"], tree["seconds"], tree["best"]

@@ -43,7 +43,7 @@ class KnownAnswers:
         there = self._query_number(heads, kinds) * entities + tails
         back = self._query_number(tails, kinds + relations) * entities + heads
         self._codes = torch.cat([there, back]).unique()
-        # Answer number j of a query, less j: how many entities that are no answer come before it.
+        # For answer number j of a query: its entity minus j, the number of non-answers before it.
         first = torch.searchsorted(self._codes, self._codes // entities * entities)
         self._gaps = self._codes - torch.arange(len(self._codes), device=triples.device) + first
 

@@ -62,8 +62,8 @@ class NegativeSampler:
         self.facts = self.facts[self._can_be_asked()]
         if not len(self.facts):
             raise ConfigError(
-                f"The graph '{data.name}' has no training fact that could be asked for: there are "
-                f"{len(split.queries)}, and nothing is false. A graph needs nodes that are not linked."
+                f"The graph '{data.name}' has {len(split.queries)} training facts, and none has a negative: all "
+                "entities are known answers. Use a graph with facts that are false."
             )
 
     def __len__(self) -> int:

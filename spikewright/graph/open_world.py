@@ -151,7 +151,7 @@ def answer_ranks(scores: Tensor, answers: Tensor, filtered: Tensor, ties: Ties =
     listed = answers | filtered
     rivals = (~listed).sum(1, keepdim=True)
     order = scores.masked_fill(listed, torch.inf).sort(1).values
-    # An infinite score is level with what is masked, but not with more of it than there are rivals.
+    # Masked entities count as infinite, so the number of ties with an infinite score is limited to the rivals.
     below = torch.searchsorted(order, scores.contiguous())
     up_to = torch.searchsorted(order, scores.contiguous(), right=True).minimum(rivals)
     ranks = tied_rank(rivals - up_to, up_to - below, ties)

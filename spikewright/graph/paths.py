@@ -16,7 +16,7 @@ from spikewright.graph.structure import RelationalGraph
 from spikewright.surrogate import Surrogate
 
 INVERSE = "^-1"
-"""Behind the name of a relation: the same relation, from tail to head."""
+"""Suffix of a relation name for the inverse relation, from tail to head."""
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,8 @@ def explain(
         )
     if isinstance(model, GRSNN) and model.aggregate != "sum":
         raise ConfigError(
-            "Paths were asked of GRSNN(aggregate='pna'). It takes means and extremes of messages at every step of a "
-            "run, and keeps no gradient of single edges. Take GRSNN(aggregate='sum'), or NBFNet with either."
+            "explain was called for GRSNN(aggregate='pna'). It takes means and extremes of messages in every step, "
+            "and has no gradient with respect to edge weights. Use GRSNN(aggregate='sum'), or NBFNet with either."
         )
     graph, device = graph_of(data, split), next(model.parameters()).device
     edge_weight = edges_but_own(data, graph, fact).to(next(model.parameters()).dtype)

@@ -193,5 +193,5 @@ def check_scores(scores: Tensor, **masks: Tensor) -> None:
         query, entity = bad.nonzero()[0].tolist()
         raise InputError(
             f"The score of entity {entity} for query {query} is NaN ({int(bad.any(1).sum())} of {len(scores)} queries "
-            "have such scores). What is not a number has no rank. Look for the first step that is not finite."
+            "have such scores), which has no rank. Look for the first step that is not finite."
         )

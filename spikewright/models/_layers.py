@@ -77,7 +77,7 @@ def read_layers(model: str, layers: Layers, width: float) -> list[Layer]:
         return [Layer(scaled(size, width)) for size in neurons]
     found = [_CONVOLUTION.fullmatch(layer) if isinstance(layer, str) else None for layer in layers]
     if not layers or None in found:
-        wrong = f"{layers[found.index(None)]!r} is no layer beside the others" if layers else "a network needs layers"
+        wrong = f"{layers[found.index(None)]!r} is no valid layer" if layers else "a network needs layers"
         raise ConfigError(
             f"{model} was given layers={layers}, but {wrong}. Use convolutions with odd kernels, such as '64C5', "
             "'64C5s' at stride 2 or '64C5p' with pooling; or numbers of neurons, and nothing else."

@@ -42,7 +42,9 @@ def check_counts(model: str, **options: Sequence[int]) -> None:
             raise ConfigError(f"{model} was given {name}={values!r}, but it needs a sequence such as (64, 128).")
         for value in values:
             if not isinstance(value, int) or value < 1:
-                raise ConfigError(f"{model} was given {value!r} for {name}, which counts something. Use 1 or more.")
+                raise ConfigError(
+                    f"{model} was given {value!r} for {name}, which is no positive integer. Use 1 or more."
+                )
 
 
 def check_choice(model: str, option: str, value: str, known: Iterable[str]) -> None:

@@ -118,6 +118,6 @@ def _pixels(shape: Shape, stride: int, pooling: int) -> int:
     if not height * width:
         raise ShapeError(
             f"Conv reduces its image by {stride * pooling}, but {shape[1]} x {shape[2]} pixels leave nothing. Use "
-            "fewer channels entries, a smaller pool or stride, or larger images."
+            "fewer entries of channels, a smaller pool or stride, or larger images."
         )
     return height * width

@@ -40,7 +40,7 @@ def arrivals(spikes: Tensor, answer: int, shown: int = 60) -> Figure:
     """
     rates = spikes.float().mean(2).cpu()
     reached = spikes.any(2)
-    first = (~reached).cumprod(0).sum(0)  # the number of steps for silent nodes
+    first = (~reached).cumprod(0).sum(0)  # equals the number of steps for nodes without spikes
     order = (first * (len(rates) + 1) - rates.sum(0)).argsort()
     rows = [int(node) for node in order[:shown]]
     rows = rows if answer in rows else [*rows[: shown - 1], answer]

@@ -150,7 +150,7 @@ def build_network(config: Config, shape: tuple[int, int, int], classes: int) -> 
         shape: Shape `(channels, height, width)` of a sample.
         classes: Number of classes, at least 1.
     """
-    construct("neuron", NEURONS, config.neuron)  # a wrong key is told before a model is built
+    construct("neuron", NEURONS, config.neuron)  # reports a wrong key before the model is built
 
     def neuron() -> Any:
         return construct("neuron", NEURONS, config.neuron)

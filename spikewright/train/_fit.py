@@ -63,7 +63,7 @@ def fit(
     trainer = _Trainer(experiment, out, ranks, reporter)
     if resume:
         trainer.progress = restore(checkpoint.load(out / "last.safetensors"), experiment, trainer.learn.scaler)
-        if not ranks.first:  # the first process carries the sums of all
+        if not ranks.first:  # rank 0 holds the sums of all processes
             trainer.progress.clear_sums()
     else:
         checkpoint.begin(out, experiment.config, write=ranks.first)
@@ -88,7 +88,7 @@ def fit(
 
 
 _COUNTED = 32
-"""Samples that operations are counted on."""
+"""Number of samples for the energy estimate."""
 
 
 class _Trainer:
@@ -148,7 +148,7 @@ class _Trainer:
         progress = self.progress
         first = progress.epoch == 0 and progress.batch == 0
         if first:
-            self.experiment.net.wiring(x)  # its probe is not part of a step
+            self.experiment.net.wiring(x)  # so that its probe does not count as part of the step
         self._compare(x, y)
         try:
             with SavedBytes() if first else nullcontext() as saved:

@@ -11,9 +11,9 @@ import torch
 from spikewright.errors import ConfigError
 
 _SUPPLIED = frozenset("params shape classes neuron optimizer batches epochs dataset".split())
-"""Required arguments that the program fills in."""
+"""Required arguments that the program supplies."""
 _HIDDEN = frozenset(("data_dir", "inplace"))
-"""Arguments that are given in another way, or mean nothing here."""
+"""Arguments that are set elsewhere or have no meaning in a configuration."""
 
 
 def options(builder: Callable[..., Any]) -> dict[str, inspect.Parameter]:
@@ -32,7 +32,7 @@ def hints(builder: Callable[..., Any]) -> dict[str, Any]:
     builder = inspect.unwrap(builder)
     try:
         return get_type_hints(builder.__init__ if inspect.isclass(builder) else builder)
-    except NameError:  # a library that hides its annotations behind TYPE_CHECKING
+    except NameError:  # annotations under TYPE_CHECKING cannot be resolved
         return {}
 
 
@@ -80,5 +80,5 @@ def _matches(value: Any, hint: Any) -> bool:
         return isinstance(value, dict)
     if hint in (str, bool, type(None)):
         return isinstance(value, hint)
-    # Some other class (a tensor, a sequence): only a tuple can stand for one.
+    # Another class, such as a tensor or a sequence: only a tuple can represent it.
     return isinstance(value, tuple) or (origin is None and not isinstance(value, str) and hint is not torch.Tensor)

@@ -58,8 +58,8 @@ class BatchLearner:
             NotFinite: A weight, the loss or the gradient is not finite; the weights are those before the update.
         """
         experiment = self._experiment
-        # An infinite weight in front of a neuron shows in no loss and no gradient, and with loss scaling a NaN only
-        # makes updates be skipped; so the weights themselves are looked at.
+        # An infinite weight before a neuron shows in neither loss nor gradient, and with loss scaling a NaN only skips
+        # updates, so the weights themselves are checked.
         with torch.no_grad():
             self._checked("the norm of the weights", torch.nn.utils.get_total_norm(self._parameters), x)
         lost, outputs, trouble = 0.0, [], None
@@ -78,7 +78,7 @@ class BatchLearner:
         average_gradients(self._parameters, self._ranks)
         self.scaler.unscale_(optimizer)
         norm = torch.nn.utils.get_total_norm([p.grad for p in self._parameters if p.grad is not None])
-        if not self.scaler.is_enabled():  # with loss scaling, an overflow is skipped and the scale lowered
+        if not self.scaler.is_enabled():  # loss scaling skips an overflow and lowers the scale
             self._checked("the norm of the gradient", norm, x)
         if self._clip_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(self._parameters, self._clip_norm, norm)

@@ -122,7 +122,7 @@ def _take_apart(value: Any, tensors: dict[str, Tensor]) -> Any:
     """Return a tree as JSON values, with its tensors moved to `tensors`."""
     if isinstance(value, Tensor):
         key = str(len(tensors))
-        tensors[key] = as_real(value.detach()).cpu().contiguous().clone()  # the format has not all complex types
+        tensors[key] = as_real(value.detach()).cpu().contiguous().clone()  # safetensors lacks some complex types
         return {"complex" if value.is_complex() else "tensor": key}
     if isinstance(value, Mapping):
         return {"map": [[_take_apart(k, tensors), _take_apart(v, tensors)] for k, v in value.items()]}

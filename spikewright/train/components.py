@@ -51,7 +51,7 @@ def none() -> None:
 
 
 LOCAL: Choices = {"none": none, "local": spikewright.spatial.Local}
-# L-BFGS calls the loss itself, again and again; SparseAdam takes no dense gradient.
+# L-BFGS needs a closure; SparseAdam takes no dense gradients.
 OPTIMIZERS: Choices = _concrete(torch.optim, torch.optim.Optimizer, frozenset(("lbfgs", "sparseadam")))
 
 NESTED: Mapping[str, Choices] = {
@@ -62,9 +62,9 @@ NESTED: Mapping[str, Choices] = {
     "local": LOCAL,
     "rule": RULES,
 }
-"""Arguments that are components themselves; one that may be left out can be said to be there by `true`."""
+"""Arguments that are components themselves; `true` stands for the default component of an optional one."""
 _STANDARD = {"criterion": "cross_entropy", "rule": "ottt"}
-"""What a required nested component is if nobody says."""
+"""Default names of required nested components."""
 
 
 def construct(kind: str, choices: Choices, table: Mapping[str, Any], *fixed: Any, **given: Any) -> Any:
@@ -93,7 +93,7 @@ def construct(kind: str, choices: Choices, table: Mapping[str, Any], *fixed: Any
         return builder(*fixed, **arguments, **given)
     except ConfigError:
         raise
-    except Exception as error:  # constructors of other libraries raise what they like
+    except Exception as error:  # constructors of other libraries can raise any exception
         raise ConfigError(f"{kind} = {table['name']} could not be built with {arguments}: {error}") from error
 
 
@@ -126,7 +126,7 @@ def defaults(kind: str, choices: Choices, table: Mapping[str, Any]) -> dict[str,
 def loss_of_rule(rule: Mapping[str, Any]) -> str:
     """Return the name of the default loss of a rule."""
     builder = RULES.get(str(rule["name"]).lower())
-    if builder is not None and "rule" in options(builder):  # which is around another
+    if builder is not None and "rule" in options(builder):  # a rule around another rule
         return loss_of_rule(_nested("rule.rule", builder, "rule", rule.get("rule", {})))
     traits = getattr(builder, "traits", None)
     kind = spikewright.losses.standard_loss("any" if traits is None else traits.loss)
@@ -150,7 +150,7 @@ def _argument(kind: str, builder: Callable[..., Any], key: str, value: Any) -> A
         return construct(path, NESTED[key], _nested(path, builder, key, value))
     value, types_by_key = tuples(value), hints(builder)
     if value is None and "none" in get_args(types_by_key.get(key)):
-        value = "none"  # a flag cannot tell the two apart
+        value = "none"  # a flag cannot distinguish None from "none"
     check_type(path, builder.__name__, value, types_by_key)
     return value
 

@@ -74,7 +74,7 @@ class Presentation:
 
 
 AUTO_LOSS = "auto"
-"""The loss that the rule can learn from: of rates for rules that do, else per step."""
+"""Name of the default loss of the rule: `on_rate` for rules of firing rates, else `per_step`."""
 
 DEFAULTS: Tree = {
     "rule": {"name": "ottt"},
@@ -153,7 +153,7 @@ def assemble(
     flags = {name: _given(table) for name, table in sections.items()}
     for name, table in flags.items():
         _merge(tree, name, table)
-    # Names first: the flags and overrides of a section are meant for the component it ends up with.
+    # Names first: flags and overrides of a section belong to its final component.
     names = [override for override in overrides if override.partition("=")[0].strip().endswith(".name")]
     for override in names:
         _override(tree, override)
@@ -229,7 +229,7 @@ def _override(tree: Tree, override: str) -> None:
         table = table[key]
     value = _value(text)
     if keys[-1] == "name" and value != table.get("name", value):
-        table.clear()  # the arguments were another component's
+        table.clear()  # drop the arguments of the other component
     table[keys[-1]] = value
 
 

@@ -63,7 +63,7 @@ def average_gradients(parameters: Iterable[nn.Parameter], ranks: Ranks) -> None:
     grads = []
     for p in parameters:
         if p.grad is not None:
-            p.grad = p.grad.resolve_conj()  # of complex parameters, such that its real numbers can be written to
+            p.grad = p.grad.resolve_conj()  # makes the real view of a complex gradient writable
             grads.append(as_real(p.grad))
     flat = torch.cat([grad.flatten() for grad in grads])
     distributed.all_reduce(flat)

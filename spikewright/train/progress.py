@@ -96,7 +96,7 @@ _FREE = {
     *(("train", key) for key in ("certify_every", "weights")),
     ("data", "dir"),
 }
-"""What may change between the sittings of a run."""
+"""Keys that may change when a run is resumed."""
 
 
 def _refuse_another(saved: dict[str, Any], now: dict[str, Any]) -> None:
@@ -106,5 +106,5 @@ def _refuse_another(saved: dict[str, Any], now: dict[str, Any]) -> None:
             if (section, key) not in _FREE and before != value:
                 raise CheckpointError(
                     f"The checkpoint was made with {section}.{key} = {before!r}, but the configuration says {value!r}. "
-                    "A run is resumed as it was begun; start a new one to change it."
+                    "A resumed run keeps its configuration. Start a new run to change it."
                 )

@@ -96,7 +96,7 @@ def _of_torch(scheduler: type[LRScheduler]) -> Callable[..., Schedule]:
     return make
 
 
-# These are made of functions or of other schedulers, which a configuration cannot write down.
+# Their arguments are functions or schedulers, which a configuration cannot represent.
 _NOT_PLAIN = ("LRScheduler", "LambdaLR", "MultiplicativeLR", "ChainedScheduler", "SequentialLR")
 
 SCHEDULES: dict[str, Callable[..., Schedule]] = {

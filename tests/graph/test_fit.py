@@ -234,7 +234,7 @@ def test_a_finished_run_is_read_again(whole: Path) -> None:
 
 
 def test_a_run_is_resumed_as_it_was_begun(whole: Path, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"is of another run\. A run is resumed as it was begun"):
+    with pytest.raises(CheckpointError, match=r"belongs to another run\. A resumed run keeps its configuration"):
         fit(tiny("train.epochs=4"), whole, resume=True)
     with pytest.raises(CheckpointError, match="There is no checkpoint"):
         fit(tiny(), tmp_path, resume=True)

@@ -379,13 +379,13 @@ def test_a_graph_with_other_relations_is_refused(relations: int) -> None:
         ({"max_delay": 7}, "delays of 0 to 6 steps fit into a byte"),
         ({"max_delay": -1}, "max_delay=-1"),
         ({"steps": 0}, "at least one step"),
-        ({"tau": 0.0}, "tau and threshold are above 0"),
-        ({"threshold": -1.0}, "tau and threshold are above 0"),
-        ({"decay": 1.1}, "the decay lies above 0, up to 1"),
-        ({"decay": 0.0}, "the decay lies above 0, up to 1"),
+        ({"tau": 0.0}, "tau and threshold above 0"),
+        ({"threshold": -1.0}, "tau and threshold above 0"),
+        ({"decay": 1.1}, r"a decay in \(0, 1\]"),
+        ({"decay": 0.0}, r"a decay in \(0, 1\]"),
         ({"aggregate": "mean"}, "aggregated by 'sum' or 'pna'"),
         ({"delay_grad": "none"}, "'exact', 'finite_difference' or 'reference'"),
-        ({"width": 0}, "4 relations and 0 channels; it needs 1 or more"),
+        ({"width": 0}, "4 relations and 0 channels has no parameters"),
     ],
 )
 def test_arguments_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:

@@ -120,9 +120,7 @@ def test_what_everything_answers_is_not_asked() -> None:
 )
 def test_a_graph_in_which_nothing_is_false_is_refused(facts: Tensor) -> None:
     split = GraphSplit(facts, facts, facts, ("a", "b"))
-    with pytest.raises(
-        ConfigError, match=f"'full' has no training fact that could be asked for: there are {len(facts)}"
-    ):
+    with pytest.raises(ConfigError, match=f"'full' has {len(facts)} training facts, and none has a negative"):
         NegativeSampler(GraphData("full", ("r",), split, split, split), 8, 3, 0, CPU)
 
 

@@ -8,6 +8,6 @@ from spikewright.bench.peers.spikingjelly import SpikingJelly
 
 NORSE: Peer = Norse()
 COMPILED: Peer = Norse(compiled=True)
-"""The peer whose step gains from `torch.compile`."""
+"""The library whose cell gains from `torch.compile`."""
 PEERS: tuple[Peer, ...] = (SpikingJelly(), SnnTorch(), NORSE, Sinabs())
 EVERYONE: tuple[Peer, ...] = (*PEERS, COMPILED)

@@ -8,9 +8,9 @@ from typing import Any, Protocol
 from torch import Tensor
 
 TAU = 2.0
-"""Time constant of every neuron: leak 1/2, which every peer can express without rounding."""
+"""Time constant of every neuron: decay 1/2, which every library represents exactly."""
 ALPHA = 4.0
-"""Of every surrogate: the slope of the logistic function of 4x."""
+"""Sharpness of every surrogate, the slope of the logistic function of 4x."""
 
 
 class Peer(Protocol):

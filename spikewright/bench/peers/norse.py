@@ -38,7 +38,7 @@ class Norse:
             cell = torch.compile(cell)
 
         def scan(current: Tensor) -> Tensor:
-            current, spikes = TAU * current, []  # it divides by tau
+            current, spikes = TAU * current, []  # Norse divides by tau
             state = box.LIFBoxFeedForwardState(v=torch.zeros_like(current[0]))
             for step in current:
                 fired, state = cell(step, state)

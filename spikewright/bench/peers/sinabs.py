@@ -30,7 +30,7 @@ class Sinabs:
             surrogate_grad_fn=_slope,
             norm_input=False,
         )
-        layer.requires_grad_(False)  # by default it trains its time constant
+        layer.requires_grad_(False)  # sinabs trains its time constant by default
 
         def scan(current: Tensor) -> Tensor:
             layer.reset_states()

@@ -17,11 +17,11 @@ from spikewright.metrics.memory import SavedBytes
 
 SIZES = (512, 1024, 2048, 4096, 8192, 16384)
 SMALL = 32
-"""Neurons on which the memory of a contender is measured, to foresee that of larger sizes."""
+"""Number of neurons at which memory is measured, to estimate that of larger sizes."""
 TRANSIENT = 8
-"""Tensors of the size of the current that come and go beside what is saved for backward."""
+"""Number of temporary tensors of the size of the current, beside those saved for backward."""
 STAND_IN: dict[str, Contender] = {PeerBPTT(COMPILED).name: PeerBPTT(NORSE)}
-"""Whose memory is measured instead, because compiling takes long."""
+"""Contender whose memory is measured instead, because compiling takes long."""
 
 
 def linear(settings: BenchSettings, tell: Tell) -> Iterator[Table]:

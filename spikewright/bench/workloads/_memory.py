@@ -18,7 +18,7 @@ from spikewright.rules import BPTT
 
 def memory(settings: BenchSettings, tell: Tell) -> Iterator[Table]:
     """Measure memory by number of time steps, each in a process of its own."""
-    floor, bptt, *online = ours(replace(settings, chunk=1))  # what the rules do unless told otherwise
+    floor, bptt, *online = ours(replace(settings, chunk=1))  # the default of the rules
     cheaper = Ruled("spikewright BPTT, checkpoint", BPTT, {"checkpoint": True})
     jelly, *others = PEERS
     peers = [PeerBPTT(jelly), SpikingJellyOnline("OTTT"), SpikingJellyDSR(), *map(PeerBPTT, others)]
@@ -33,9 +33,7 @@ def table(contenders: list[Contender], settings: BenchSettings, tell: Tell) -> T
     for contender in contenders:
         try:
             uses = {}
-            contender.ready(
-                IsolatedStep(contender, 1, settings).task(1)
-            )  # what is not installed is found without a process
+            contender.ready(IsolatedStep(contender, 1, settings).task(1))  # finds missing packages without a process
             for steps in lengths:
                 tell(f"{contender.name}, {steps} steps")
                 uses[steps] = measure_apart(IsolatedStep(contender, steps, settings))

@@ -82,7 +82,7 @@ def read_neighbours(path: Path) -> dict[int, list[int]]:
         graph = _Unpickler(BytesIO(content), encoding="latin1").load()
         if not isinstance(graph, dict) or not graph or not all(_is_entry(*entry) for entry in graph.items()):
             raise ValueError("it does not hold a dictionary from whole numbers to lists of them")
-    except Exception as cause:  # a damaged pickle can raise nearly anything
+    except Exception as cause:  # unpickling a damaged file can raise any exception
         raise DatasetCorrupt(
             f"{path} was read as a pickled graph ({len(content)} bytes), but {cause}. Only plain containers of numbers "
             "are read, because a pickle can otherwise run any program. Fetch the published file again."

@@ -74,8 +74,8 @@ class GraphData:
                 )
         if self.homogeneous and len(self.relations) != 1:
             raise InputError(
-                f"'{self.name}' was said to be homogeneous, but it has {len(self.relations)} relations. Its pairs are "
-                "told apart by nothing but being linked. Give one relation, or homogeneous=False."
+                f"'{self.name}' was said to be homogeneous, but it has {len(self.relations)} relations. Its pairs "
+                "are only linked or not linked. Give one relation, or homogeneous=False."
             )
 
     def describe(self) -> str:

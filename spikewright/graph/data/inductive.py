@@ -13,7 +13,7 @@ from spikewright.graph.data.files import PARTS, find, read_parts
 from spikewright.graph.data.triples import Triple, entity_numbers, numbered, relation_numbers
 
 SPLITS = tuple(f"{base}_v{version}" for base in ("fb237", "WN18RR") for version in (1, 2, 3, 4))
-"""The published ones (Teru, Denis & Hamilton, ICML 2020)."""
+"""Published splits (Teru, Denis and Hamilton, ICML 2020)."""
 
 
 def inductive(split: str, data_dir: Path | str | None, reference: bool = False) -> GraphData:
@@ -66,7 +66,6 @@ def _check_relations(split: str, relations: Mapping[str, int], other: Mapping[st
     if strange:
         raise DatasetCorrupt(
             f"'{split}_ind' has the relation {strange[0]!r} ({len(strange)} such), which is none of the "
-            f"{len(relations)} relations of '{split}'. What is learned of the first graph's relations is all that can "
-            "be said of the second, so it must have no others. Remove these triples, or check that both folders "
-            "belong together."
+            f"{len(relations)} relations of '{split}'. A model has parameters for these relations only. "
+            "Remove these triples, or check that both folders belong together."
         )

@@ -77,7 +77,7 @@ def load_graph(name: str, data_dir: Path | str | None = None, **options: Any) ->
     if missing:
         raise ConfigError(
             f"The graph '{name}' was asked for without the option '{missing[0]}', which has no default. "
-            f"Give {missing[0]}=...; its meaning is told by graph_loader('{name}')."
+            f"Give {missing[0]}=...; see help(graph_loader('{name}')."
         )
     if "data_dir" in known:
         options["data_dir"] = data_dir

@@ -31,7 +31,7 @@ class LinkScorer(nn.Module, ABC):
         super().__init__()
         if relations < 1 or width < 1:
             raise ConfigError(
-                f"A model was query for with {relations} relations and {width} channels; it needs 1 or more."
+                f"A model with {relations} relations and {width} channels has no parameters. Give 1 or more of both."
             )
         self.relations, self.width, self.symmetric = relations, width, symmetric
         self.query = nn.Embedding(relations, width)
@@ -81,7 +81,7 @@ class LinkScorer(nn.Module, ABC):
         if graph.relations != self.relations:
             raise ConfigError(
                 f"The graph has {graph.relations} relations (inverse ones included), the model {self.relations}. A "
-                "model reasons over graphs with the relations that it was made for; build it for this graph."
+                f"model has parameters for each relation. Build it with relations={graph.relations}."
             )
         query = self.query_vector(relations)
         found = self.node_features(graph, sources, query, edge_weight)

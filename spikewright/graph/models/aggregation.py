@@ -12,7 +12,7 @@ from spikewright.kernels import native
 
 Aggregate = Literal["sum", "pna"]
 FEATURES = 12
-"""Of principal neighbourhood aggregation, for each channel."""
+"""Features of principal neighbourhood aggregation per channel."""
 
 
 def principal(
@@ -50,7 +50,7 @@ def principal(
     deviation = (square / degree - mean.square()).clamp(min=1e-6).sqrt()
     features = torch.cat([mean, most, least, deviation], -1)
     scale = degree.log()
-    scale = scale / scale.mean().clamp(min=1e-9)  # which is 0 in a graph without edges
+    scale = scale / scale.mean().clamp(min=1e-9)  # the mean is 0 in a graph without edges
     return torch.cat([features, features * scale, features / scale.clamp(min=1e-2)], -1)
 
 

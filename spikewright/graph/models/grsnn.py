@@ -17,7 +17,7 @@ from spikewright.kernels.delays import DelayGrad
 from spikewright.surrogate import Sigmoid, Surrogate
 
 PLUS = {"weighted": True, "own": True, "layer_norm": True}
-"""What makes GRSNN+."""
+"""Arguments of GRSNN+."""
 
 
 class GRSNN(LinkScorer):
@@ -109,9 +109,9 @@ class GRSNN(LinkScorer):
         super().__init__(relations, width, symmetric)
         if not 0 <= max_delay <= LONGEST or steps < 1 or not (tau > 0 and threshold > 0 and 0 < decay <= 1):
             raise ConfigError(
-                f"GRSNN(steps={steps}, tau={tau}, threshold={threshold}, max_delay={max_delay}, decay={decay}): there "
-                f"is at least one step, tau and threshold are above 0, delays of 0 to {LONGEST} steps fit into a byte "
-                "of history, and the decay lies above 0, up to 1."
+                f"GRSNN(steps={steps}, tau={tau}, threshold={threshold}, max_delay={max_delay}, decay={decay}): "
+                f"delays of 0 to {LONGEST} steps fit into a byte of spike history. Give at least one step, tau and "
+                "threshold above 0, and a decay in (0, 1]."
             )
         if aggregate not in ("sum", "pna") or delay_grad not in ("exact", "finite_difference", "reference"):
             raise ConfigError(
