@@ -38,8 +38,8 @@ def learn(
 
     Returns:
         The contents of `result.json`: `acc`, `bwt`, `forgetting`, `accuracy_matrix` (see `AccuracyMatrix`), `seconds`,
-            `seconds_by_task`, `subspaces` of projecting rules, `monitor` and `trajectory` (see `ContinualMonitor`;
-            `None` without probes), and `config`.
+        `seconds_by_task`, `subspaces` of projecting rules, `monitor` and `trajectory` (see `ContinualMonitor`; `None`
+        without probes), and `config`.
 
     Raises:
         NotFinite: The loss or a gradient is not finite.

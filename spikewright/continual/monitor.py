@@ -50,9 +50,9 @@ class ContinualMonitor:
     Args:
         eval_sets: For every task, `(x, y)` with inputs `[time, batch, *feature]` and classes int64 `[batch]`, or a
             function that returns them, called when the task begins.
-        every: Iterations of a task between two probes, at least 1. Default: 1. None probes only at the start and end of
-            tasks and where `dense` asks for it.
-        subset: Samples per task, at least 1, drawn once. Default: 1000. None takes all.
+        every: Iterations of a task between two probes, at least 1. Default: 1. `None` probes only at the start and end
+            of tasks and where `dense` asks for it.
+        subset: Samples per task, at least 1, drawn once. Default: 1000. `None` takes all.
         windows: Lengths of windowed forgetting and plasticity in iterations, each at least 2. Default: (10, 100).
         seed: Seed of the subsets and of random numbers in probes, at least 0. Default: 0.
         dense: Number of iterations from the start of each task that are all probed, at least 0. Default: None, no such
@@ -66,7 +66,7 @@ class ContinualMonitor:
 
     Reference:
         De Lange et al., Continual evaluation for lifelong learning: Identifying the stability gap, ICLR 2023,
-            arXiv 2205.13452.
+        arXiv 2205.13452.
 
     >>> import spikewright as sw
     >>> net = sw.Network(torch.nn.Sequential(torch.nn.Linear(4, 8), sw.LIF(), torch.nn.Linear(8, 2)))

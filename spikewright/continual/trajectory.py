@@ -38,7 +38,7 @@ class Trajectory:
 
     Reference:
         De Lange et al., Continual evaluation for lifelong learning: Identifying the stability gap, ICLR 2023,
-            arXiv 2205.13452.
+        arXiv 2205.13452.
 
     >>> trajectory = Trajectory()
     >>> trajectory.begin(0)

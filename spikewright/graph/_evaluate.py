@@ -47,8 +47,8 @@ def evaluate(
 
     Each triple (h, r, t) of `split.queries` gives two queries, (h, r, ?) and (t, inverse of r, ?), ranked among all
     entities. Triples of `split.known` other than the answer itself are left out of the ranking. Queries that occur
-    several times are scored once. On a homogeneous graph, linked pairs are told from as many random pairs that are not
-    linked (fixed seed 0). Messages travel along `split.facts`. The model runs in evaluation mode without gradients; its
+    several times are scored once. On a homogeneous graph, linked pairs are classified against as many random unlinked
+    pairs (fixed seed 0). Messages travel along `split.facts`. The model runs in evaluation mode without gradients; its
     mode is restored.
 
     **Cost**: one forward pass per `batch` distinct queries.
@@ -64,9 +64,9 @@ def evaluate(
 
     Returns:
         On a knowledge graph: `mr`, `mrr`, `hits_at_1`, `hits_at_3`, `hits_at_10` and `count` over answers; the metrics
-            of `rank_metrics` averaged over queries, with the prefix `macro_`; and `mrr` for the other two tie rules
-            (`mrr_optimistic`, `mrr_pessimistic`, or `mrr_realistic`). On a homogeneous graph: `auroc`,
-            `average_precision` and `count`.
+        of `rank_metrics` averaged over queries, with the prefix `macro_`; and `mrr` for the other two tie rules
+        (`mrr_optimistic`, `mrr_pessimistic`, or `mrr_realistic`). On a homogeneous graph: `auroc`, `average_precision`
+        and `count`.
 
     Raises:
         ConfigError: The graph has another number of relations than the model.

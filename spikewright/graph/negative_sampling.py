@@ -129,7 +129,7 @@ def loss_of(scores: Tensor, temperature: float, pairs: bool) -> Tensor:
 
     Reference:
         Sun et al., RotatE: Knowledge Graph Embedding by Relational Rotation in Complex Space, ICLR 2019
-            (self-adversarial negative sampling).
+        (self-adversarial negative sampling).
     """
     if pairs:
         linked = torch.arange(len(scores), device=scores.device)[:, None] < len(scores) // 2

@@ -34,7 +34,7 @@ class SpideLeNet(nn.Module):
 
     Reference:
         Xiao et al., SPIDE: A Purely Spike-based Method for Training Feedback Spiking Neural Networks, Neural Networks
-            2023, arXiv 2302.00232.
+        2023, arXiv 2302.00232.
     """
 
     def __init__(

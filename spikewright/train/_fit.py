@@ -51,8 +51,8 @@ def fit(
 
     Returns:
         The contents of `result.json`: `test_accuracy` and `test_loss` of the last epoch, `train_loss`,
-            `train_accuracy`, `firing_rates`, `saved_bytes` (activation memory of the first batch), `energy` estimates,
-            `alignment`, `seconds`, `parameters`, `versions`, `config` and `history` (one row per epoch).
+        `train_accuracy`, `firing_rates`, `saved_bytes` (activation memory of the first batch), `energy` estimates,
+        `alignment`, `seconds`, `parameters`, `versions`, `config` and `history` (one row per epoch).
 
     Raises:
         NotFinite: The loss or a gradient is not finite; the message names the first non-finite tensor.
