@@ -70,7 +70,7 @@ def main() -> None:
         show(f"messages of a step, {name}", {form: report["messages"][form][name] for form in FORMS})
     del case
     check_training(reasoning, graph, questions)
-    learner, batches = Learner(reasoning, graph, questions), len(reasoning.asker)
+    learner, batches = Learner(reasoning, graph, questions), len(reasoning.sampler)
     report["training"] = {form: [] for form in FORMS}
     report["peak_gb"] = {form: peak(lambda form=form: learner.step(form)) for form in FORMS}
     for _ in range(options.repeats):
@@ -96,7 +96,7 @@ def prepared(options: argparse.Namespace) -> tuple[Reasoning, RelationalGraph, T
         train={"batch_size": options.batch_size, "device": "cpu"},
     )
     reasoning = build_reasoning(config)
-    return reasoning, graph_of(reasoning.data, reasoning.data.train), next(reasoning.asker.epoch(0))
+    return reasoning, graph_of(reasoning.data, reasoning.data.train), next(reasoning.sampler.epoch(0))
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What the figures depend on: versions, processor, threads; and how much memory is free."""
+"""Versions, hardware and free memory that a benchmark depends on."""
 
 import os
 import platform
@@ -17,7 +17,7 @@ _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_b
 
 
 def environment() -> dict[str, str]:
-    """Return what belongs above every table."""
+    """Return versions of the libraries, the processor and the number of threads, by name."""
     peers = {peer.distribution: f"{version(peer.distribution) or 'not installed'}" for peer in PEERS}
     for peer in PEERS:
         if peers[peer.distribution] not in ("not installed", peer.written_for):
@@ -37,7 +37,7 @@ def environment() -> dict[str, str]:
 
 
 def version(distribution: str) -> str | None:
-    """Return the version of an installed distribution."""
+    """Return the version of an installed distribution, or `None`."""
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
@@ -45,12 +45,12 @@ def version(distribution: str) -> str | None:
 
 
 def compiler() -> bool:
-    """Whether `torch.compile` finds a C++ compiler."""
+    """Return whether `torch.compile` finds a C++ compiler."""
     return any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++", "cl"))
 
 
 def free_memory() -> int | None:
-    """Return the bytes a process can still take, or `None` where the system does not say."""
+    """Return the bytes a process can still allocate, or `None` if the system does not tell."""
     try:
         fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
     except OSError:

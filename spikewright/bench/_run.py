@@ -1,23 +1,23 @@
-"""All workloads that were asked for, one after the other."""
+"""Run workloads one after the other."""
 
 from collections.abc import Iterator
 
 from spikewright.bench.measure import Tell, reason
 from spikewright.bench.report import Table
-from spikewright.bench.settings import Settings
+from spikewright.bench.settings import BenchSettings
 from spikewright.bench.workloads import WORKLOADS
 from spikewright.errors import ConfigError, nearest
 
 
-def run(settings: Settings, tell: Tell = lambda line: None) -> Iterator[Table]:
-    """Yield tables as they are finished; a workload that fails is a table that says why.
+def run(settings: BenchSettings, tell: Tell = lambda line: None) -> Iterator[Table]:
+    """Run the workloads of the settings and yield their tables; a workload that fails yields a table with the reason.
 
     Args:
-        settings: What to run.
-        tell: Takes a line on what is going on.
+        settings: `BenchSettings`.
+        tell: Function called with a line of progress. Default: a function that does nothing.
 
     Raises:
-        ConfigError: There is no workload of that name.
+        ConfigError: A workload is unknown.
     """
     for name in settings.workloads:
         if name not in WORKLOADS:

@@ -1,4 +1,4 @@
-"""A training step in a process of its own, where its memory can be told from everybody else's."""
+"""Memory of a training step, measured in a process of its own."""
 
 import gc
 import json
@@ -14,21 +14,27 @@ from torch import nn
 
 from spikewright.bench.contenders import Contender
 from spikewright.bench.measure import ChildFailed
-from spikewright.bench.settings import Settings
+from spikewright.bench.settings import BenchSettings
 from spikewright.bench.task import Spikes, Task, calibrate
 from spikewright.metrics.memory import SavedBytes
 
 
 @dataclass(frozen=True)
-class Trial:
-    """A contender and the number of steps it learns from."""
+class IsolatedStep:
+    """A training step to measure in a process of its own.
+
+    Attributes:
+        contender: `Contender` that does the step.
+        steps: Number of time steps, at least 1.
+        settings: `BenchSettings`.
+    """
 
     contender: Contender
     steps: int
-    settings: Settings
+    settings: BenchSettings
 
     def task(self, steps: int) -> Task:
-        """Return a small network with an input of so many steps."""
+        """Return a small network with an input of `steps` time steps."""
         random = self.settings.random()
         with self.settings.seeded():
             layers = nn.Sequential(nn.Linear(64, 256), Spikes(), nn.Linear(256, 256), Spikes(), nn.Linear(256, 10))
@@ -39,28 +45,28 @@ class Trial:
 
 @dataclass(frozen=True)
 class Use:
-    """What a step used.
+    """Memory of a training step in bytes.
 
     Attributes:
-        saved_bytes: Kept for backward at once.
-        peak_bytes: Most memory taken from the system, above what the process held before; `None` if it does not say.
+        saved_bytes: Peak of the tensors saved for backward.
+        peak_bytes: Peak memory of the process above that before the step; `None` if the system does not tell.
     """
 
     saved_bytes: int
     peak_bytes: int | None
 
 
-def measure_apart(trial: Trial) -> Use:
-    """Measure in a fresh process, with as many threads as this one.
+def measure_apart(isolated: IsolatedStep) -> Use:
+    """Measure a step in a fresh process with the same number of threads.
 
     Raises:
         RuntimeError: The process was killed.
-        ChildFailed: The process failed; the message is its own reason.
+        ChildFailed: The process failed; the message is its last line.
     """
     paths = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
     child = subprocess.run(
         [sys.executable, "-m", "spikewright.bench.child"],
-        input=pickle.dumps((trial, torch.get_num_threads())),
+        input=pickle.dumps((isolated, torch.get_num_threads())),
         capture_output=True,
         env={**os.environ, "PYTHONPATH": paths},
     )
@@ -73,14 +79,14 @@ def measure_apart(trial: Trial) -> Use:
     return Use(**json.loads(last))
 
 
-def measure_here(trial: Trial) -> Use:
-    """Measure in this process, which should do nothing else.
+def measure_here(isolated: IsolatedStep) -> Use:
+    """Measure a step in this process, which should do nothing else.
 
-    A step of the shortest sequence goes before, so that what torch and a library set up once is not counted.
+    Runs a step of one time step first, to exclude the one-time setup of torch and other libraries.
     """
-    trial.contender.ready(trial.task(1)).run()
-    task = trial.task(trial.steps)
-    step = trial.contender.ready(task)
+    isolated.contender.ready(isolated.task(1)).run()
+    task = isolated.task(isolated.steps)
+    step = isolated.contender.ready(task)
     gc.collect()
     before = start_peak()
     step.run()
@@ -92,7 +98,7 @@ def measure_here(trial: Trial) -> Use:
 
 
 def start_peak() -> int | None:
-    """Return the bytes the process holds, and let the peak start from there where the system allows it."""
+    """Return the resident bytes of the process, and reset the peak to them if the system allows it."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
@@ -101,9 +107,9 @@ def start_peak() -> int | None:
 
 
 def peak() -> int | None:
-    """Return the most bytes the process has held.
+    """Return the peak of the resident bytes of the process, or `None`.
 
-    Linux hands `ru_maxrss` down from the parent to a new process, so a large parent would hide what its child takes.
+    On Linux a new process inherits `ru_maxrss` from its parent, so a large parent would hide the memory of the child.
     """
     found = _status("VmHWM")
     if found is not None:

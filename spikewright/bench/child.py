@@ -1,4 +1,4 @@
-"""The process that `apart` starts: it reads a trial from standard input and prints what it used as its last line."""
+"""The process that `apart` starts: reads a pickled step from standard input, and prints its memory as the last line."""
 
 import json
 import pickle
@@ -11,11 +11,11 @@ from spikewright.bench.apart import measure_here
 
 
 def main() -> None:
-    """Do the one trial."""
-    trial, threads = pickle.load(sys.stdin.buffer)
+    """Measure the step."""
+    isolated, threads = pickle.load(sys.stdin.buffer)
     torch.set_num_threads(threads)
     try:
-        use = measure_here(trial)
+        use = measure_here(isolated)
     except ImportError as error:
         sys.exit(str(error))
     print(json.dumps(asdict(use)))

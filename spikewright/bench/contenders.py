@@ -1,4 +1,4 @@
-"""Who takes part: the layers without neurons, the rules of this library, and the peers."""
+"""Implementations under test: the layers without neurons, the rules of this library, and other libraries."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ class Step(ABC):
         self.task = task
 
     def clear(self) -> None:
-        """Forget all gradients."""
+        """Reset all gradients."""
         self.task.clear()
 
     @abstractmethod
@@ -35,20 +35,20 @@ class Step(ABC):
 
 
 class Contender(Protocol):
-    """Somebody who can do a task."""
+    """An implementation that can do the training step of a task."""
 
     @property
     def name(self) -> str:
-        """As the table shows it."""
+        """Name in tables."""
         ...
 
     def ready(self, task: Task) -> Step:
-        """Build what a task needs; raises whatever stands in the way."""
+        """Build the step of a task; raises if that is not possible."""
         ...
 
 
 class WholeSequence(Step):
-    """One forward over all steps, one backward."""
+    """One forward pass over all time steps and one backward pass."""
 
     def __init__(self, task: Task, forward: Forward, batch_first: bool = False) -> None:
         super().__init__(task)
@@ -68,7 +68,7 @@ class WholeSequence(Step):
         return self._time_first(output.detach())
 
     def gradient(self) -> Tensor:
-        """Return the gradient at the input after a run, `[time, batch, *feature]`."""
+        """Return the gradient of the input after a run, `[time, batch, *feature]`."""
         assert self.x.grad is not None, "the task did not ask for it"
         return self._time_first(self.x.grad)
 
@@ -78,7 +78,7 @@ class WholeSequence(Step):
 
 @dataclass(frozen=True)
 class Floor:
-    """The layers without neurons, on all steps at once: what no simulation of that network can do without."""
+    """The layers without neurons on all time steps at once, a lower bound on the time of any simulation."""
 
     name: str = FLOOR
 
@@ -88,7 +88,7 @@ class Floor:
 
 @dataclass(frozen=True)
 class Plain:
-    """This library's network under autograd."""
+    """A spikewright network with plain autograd."""
 
     name: str = OURS
 
@@ -98,7 +98,7 @@ class Plain:
 
 @dataclass(frozen=True)
 class Ruled:
-    """One of this library's rules, which is built when it is needed."""
+    """A spikewright rule, constructed when a step is built."""
 
     name: str
     rule: type[Rule]
@@ -121,7 +121,7 @@ class _RuleStep(Step):
 
 @dataclass(frozen=True)
 class PeerBPTT:
-    """A peer, its layers applied to all steps at once, which is to its advantage."""
+    """Another library with its layers applied to all time steps at once, its fastest mode."""
 
     peer: Peer
 
@@ -134,12 +134,12 @@ class PeerBPTT:
 
 
 def spiking(layers: nn.Sequential) -> Network:
-    """Return this library's network over the same weights."""
+    """Return a spikewright `Network` over the same layers."""
     return Network(nn.Sequential(*[LIF(tau=2.0) if isinstance(layer, Spikes) else layer for layer in layers]))
 
 
 def ready(contenders: Sequence[Contender], task: Task) -> tuple[dict[str, Step], dict[str, str]]:
-    """Build the steps of all contenders that can take part; and why the others cannot."""
+    """Return the steps of all contenders, and the reasons of those that cannot do the task."""
     steps, left_out = {}, {}
     for contender in contenders:
         try:

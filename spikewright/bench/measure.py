@@ -1,4 +1,4 @@
-"""Paired timing: in every repeat each contender has its turn, there and back again, so that drift hits all alike."""
+"""Paired timing: contenders alternate in every repeat, back and forth, so that drift affects all alike."""
 
 import gc
 import statistics
@@ -9,22 +9,22 @@ from dataclasses import dataclass
 from typing import Protocol
 
 Tell = Callable[[str], None]
-"""Takes a line on what is going on."""
+"""Function called with a line of progress."""
 
 
 class Timed(Protocol):
     """A step that can be repeated."""
 
     def clear(self) -> None:
-        """Put things back to where a step starts; not timed."""
+        """Restore the state before a step; not timed."""
 
     def run(self) -> object:
-        """Do the step."""
+        """Run the step."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Median and quartiles of some values."""
+    """Median and quartiles."""
 
     median: float
     low: float
@@ -32,7 +32,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Spread":
-        """Return the spread of at least one value; quartiles lie within them."""
+        """Return median and quartiles of at least one value; the quartiles lie within the values."""
         if len(values) == 1:
             return cls(values[0], values[0], values[0])
         low, median, high = statistics.quantiles(values, n=4, method="inclusive")
@@ -44,18 +44,18 @@ class Spread:
 
 @dataclass(frozen=True)
 class Times:
-    """What was measured.
+    """Measured times.
 
     Attributes:
-        seconds: Of a step, by contender, one entry per repeat.
-        left_out: Contenders that failed, and why.
+        seconds: Seconds per step of each contender, one entry per repeat.
+        left_out: Reason of each contender that failed.
     """
 
     seconds: dict[str, list[float]]
     left_out: dict[str, str]
 
     def ratios(self, name: str, reference: str) -> list[float] | None:
-        """Return seconds of `name` over those of `reference`, repeat by repeat; `None` without a reference."""
+        """Return seconds of `name` over those of `reference`, repeat by repeat; `None` if the reference failed."""
         if reference not in self.seconds:
             return None
         return [a / b for a, b in zip(self.seconds[name], self.seconds[reference])]
@@ -71,16 +71,16 @@ def interleave(
 ) -> Times:
     """Time steps in turn.
 
-    A step that raises is left out from then on, and its times are dropped, since they would be paired no longer.
+    A step that raises is left out from then on, and its times are dropped.
 
     Args:
-        steps: By name.
-        repeats: Timed turns of each.
-        warm_up: Turns of each before those.
-        in_a_row: Steps of a turn, of which the median counts.  In training a step follows one of its own kind, and
-            finds in the caches what that has left there; the first of a turn finds what others have left.
-        tell: Told what runs next.
-        clock: In seconds.
+        steps: Steps by name.
+        repeats: Timed turns of each step, at least 1.
+        warm_up: Untimed turns of each step before those, at least 0. Default: 2.
+        in_a_row: Runs per turn, of which the median counts, at least 1. Default: 1. With more, the caches hold what the
+            previous run of the same step left there, as in training.
+        tell: Function called with a line before each turn. Default: a function that does nothing.
+        clock: Function that returns seconds. Default: `time.perf_counter`.
     """
     going = dict(steps)
     seconds: dict[str, list[float]] = {name: [] for name in going}
@@ -90,7 +90,7 @@ def interleave(
             for name in list(going) if turn % 2 == 0 else list(going)[::-1]:
                 tell(f"{name}, " + (f"repeat {turn + 1} of {repeats}" if turn >= 0 else "warm-up"))
                 try:
-                    gc.collect()  # walks through memory, so not between steps of a turn
+                    gc.collect()  # touches all memory, so not between the runs of a turn
                     taken = statistics.median([_time(going[name], clock) for _ in range(in_a_row)])
                 except Exception as error:
                     left_out[name] = reason(error)
@@ -101,7 +101,7 @@ def interleave(
 
 
 class ChildFailed(Exception):
-    """What a process of its own died of, in one line."""
+    """A measuring process failed; the message is its reason in one line."""
 
 
 def reason(error: Exception) -> str:
@@ -122,7 +122,7 @@ def _time(step: Timed, clock: Callable[[], float]) -> float:
 
 @contextmanager
 def _no_collector() -> Iterator[None]:
-    """Keep the garbage collector out of timed code; what is there already need not be looked at between steps."""
+    """Disable the garbage collector during timed code; objects that exist already are frozen."""
     running, frozen = gc.isenabled(), gc.get_freeze_count()
     gc.collect()
     if not frozen:

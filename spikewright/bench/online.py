@@ -1,4 +1,4 @@
-"""SpikingJelly's own OTTT and SLTT, step by step as its documentation shows them."""
+"""The OTTT and SLTT implementations of SpikingJelly, step by step as in its documentation."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -14,7 +14,7 @@ from spikewright.bench.task import Spikes, Task
 
 @dataclass(frozen=True)
 class SpikingJellyOnline:
-    """Its single-step neurons for a rule; OTTT in its container that hands spikes and traces along."""
+    """Single-step neurons of SpikingJelly for OTTT or SLTT; OTTT uses its container that passes spikes and traces."""
 
     rule: Literal["OTTT", "SLTT"]
     peer: SpikingJelly = field(default_factory=SpikingJelly)

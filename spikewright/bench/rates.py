@@ -1,4 +1,4 @@
-"""SpikingJelly's DSR: neurons that reduce a whole sequence to rates in their backward pass."""
+"""The DSR implementation of SpikingJelly: neurons whose backward pass uses firing rates of the whole sequence."""
 
 from dataclasses import dataclass, field
 
@@ -11,7 +11,7 @@ from spikewright.bench.task import Forward, Task, with_neurons
 
 @dataclass(frozen=True)
 class SpikingJellyDSR:
-    """Its multi-step neuron for the rule, between layers that see all steps at once."""
+    """Multi-step DSR neurons of SpikingJelly, between layers applied to all time steps at once."""
 
     peer: SpikingJelly = field(default_factory=SpikingJelly)
 

@@ -1,4 +1,4 @@
-"""Tables for people, and the same as plain values for programs."""
+"""Benchmark tables as text and as plain values."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -10,17 +10,17 @@ from spikewright.bench.measure import Spread, Times
 
 @dataclass(frozen=True)
 class Table:
-    """Contenders side by side.
+    """Results of contenders side by side. `str(table)` is aligned text.
 
     Attributes:
-        workload: What they did, in a word.
-        title: What they did.
-        head: Names of the columns.
-        rows: Cells as shown.
-        results: By contender, the same unrounded, for programs.
-        left_out: Contenders that are missing, and why.
-        notes: Further sentences.
-        ok: Whether the workload went through.
+        workload: Name of the workload.
+        title: Description of the workload.
+        head: Column names. Default: ().
+        rows: Cells as text. Default: ().
+        results: Unrounded values of each contender. Default: no values.
+        left_out: Reason of each contender that is missing. Default: none.
+        notes: Further sentences. Default: ().
+        ok: False if the workload failed. Default: True.
     """
 
     workload: str
@@ -38,7 +38,7 @@ class Table:
         return "\n".join([f"{self.workload}: {self.title}", *body, *missing, *self.notes])
 
     def plain(self) -> dict[str, Any]:
-        """Return what belongs into a file."""
+        """Return the table as plain values for JSON."""
         return {
             "workload": self.workload,
             "title": self.title,
@@ -59,17 +59,17 @@ def timed(
     left_out: Mapping[str, str] | None = None,
     notes: Sequence[str] = (),
 ) -> Table:
-    """Put times into a table: ratios and their spread first, milliseconds second.
+    """Return a table of times: ratios with quartiles first, milliseconds second.
 
     Args:
-        workload: In a word.
-        title: Of the table.
-        times: What was measured.
-        references: By the head of a column of ratios, the contender by whose time the others are divided.
-        columns: More columns: by head, then by contender, what is shown.
-        further: By contender, more values for programs.
-        left_out: Contenders that were not even timed.
-        notes: Sentences below.
+        workload: Name of the workload.
+        title: Description of the workload.
+        times: `Times` of the contenders.
+        references: For each column of ratios, the contender whose time is the denominator.
+        columns: Further columns: cells by contender, by column name. Default: None, no columns.
+        further: Further values of each contender for JSON. Default: None, no values.
+        left_out: Reasons of contenders that were not timed. Default: None, no contenders.
+        notes: Sentences below the table. Default: ().
     """
     columns, further = columns or {}, further or {}
     rows, results = [], {}

@@ -1,4 +1,4 @@
-"""How a benchmark is run."""
+"""Settings of a benchmark."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,16 +11,16 @@ WORKLOADS = ("layer", "mlp", "conv", "linear", "memory")
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What all workloads share.
+class BenchSettings:
+    """Settings of all workloads.
 
     Args:
-        workloads: Their names, in order.
-        repeats: Timed runs of every contender; `None` leaves their number to each workload.
-        quick: Tiny sizes and two repeats: shows that everything works, its figures mean nothing.
-        sizes: Widths of the workload `linear`; `None` are its own.
-        chunk: Steps alive at once in the rules that need no more than one; see `Rule`.
-        seed: Of weights and inputs.
+        workloads: Names of workloads: "layer", "mlp", "conv", "linear", "memory". Default: all.
+        repeats: Timed runs of every contender, at least 1. Default: None, chosen by each workload.
+        quick: True uses tiny sizes and two repeats, as a test without meaningful figures. Default: False.
+        sizes: Layer widths of the workload "linear", each at least 1. Default: None, 512 to 16384.
+        chunk: Time steps per chunk of the rules, at least 1, or "auto". Default: "auto".
+        seed: Seed of weights and inputs, at least 0. Default: 0.
     """
 
     workloads: tuple[str, ...] = WORKLOADS
@@ -31,22 +31,22 @@ class Settings:
     seed: int = 0
 
     def random(self) -> torch.Generator:
-        """Return a source of random numbers that starts from the seed."""
+        """Return a new generator with the seed."""
         return torch.Generator().manual_seed(self.seed)
 
     @contextmanager
     def seeded(self) -> Iterator[None]:
-        """Let layers made inside draw their weights from the seed; the random state is put back."""
+        """Seed torch with the seed within the context, and restore its random state afterwards."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             yield
 
     def times(self, usual: int) -> int:
-        """Return how often a contender is timed, where a workload would by itself take `usual` repeats."""
+        """Return the number of timed repeats, for a workload whose own number is `usual`."""
         return self.repeats or (2 if self.quick else usual)
 
     def described(self) -> dict[str, Any]:
-        """Return what belongs into a file."""
+        """Return the settings as plain values for JSON."""
         return {
             "workloads": list(self.workloads),
             "repeats": self.repeats,

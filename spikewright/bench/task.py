@@ -1,4 +1,4 @@
-"""What every contender of a workload is given: layers, an input, and what the output is judged by."""
+"""The task of a workload: layers, input and target."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,23 +8,23 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 Forward = Callable[[Tensor], Tensor]
-"""A map of a sequence, `[time, batch, *feature]` (or batch first), to its output."""
+"""Function from a sequence `[time, batch, *feature]`, or batch first, to its output."""
 
 
 class Spikes(nn.Identity):
-    """Marks where neurons stand; left as it is, nothing stands there."""
+    """Marks the place of a neuron layer; without neurons it is the identity."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """A workload's work.
+    """A training step to time.
 
     Attributes:
-        layers: Stateless layers, whose weights all contenders share, and `Spikes` where neurons stand.
-        x: Input, `[time, batch, *feature]`.
-        y: Labels `[batch]`, for the mean over steps of the cross-entropy; or the gradient at the output,
+        layers: Stateless layers with shared weights, and `Spikes` in place of neurons.
+        x: Input. Shape `[time, batch, *feature]`.
+        y: Labels int64 `[batch]`, for the cross-entropy averaged over steps; or the gradient of the output,
             `[time, batch, *output]`.
-        at_input: Whether the gradient at the input is wanted, too.
+        at_input: True if the gradient of the input is computed too. Default: False.
     """
 
     layers: nn.Sequential
@@ -34,7 +34,7 @@ class Task:
 
     @property
     def labelled(self) -> bool:
-        """Whether `y` holds labels."""
+        """True if `y` holds labels."""
         return not self.y.is_floating_point()
 
     def target(self) -> Tensor:
@@ -42,13 +42,18 @@ class Task:
         return self.y.expand(self.x.shape[:2]) if self.labelled else self.y
 
     def clear(self) -> None:
-        """Forget the gradients of the layers."""
+        """Reset the gradients of the layers."""
         for p in self.layers.parameters():
             p.grad = None
 
 
 def teach(output: Tensor, target: Tensor) -> None:
-    """Run the backward pass from an output, `[time, batch, *output]` or batch first, its target in the same layout."""
+    """Run the backward pass from an output.
+
+    Args:
+        output: Output of a network. Shape `[time, batch, *output]`, or batch first.
+        target: Labels or gradient of the output, in the same layout.
+    """
     if target.is_floating_point():
         output.backward(target)
     else:
@@ -56,12 +61,12 @@ def teach(output: Tensor, target: Tensor) -> None:
 
 
 def folded(layer: nn.Module, x: Tensor) -> Tensor:
-    """Apply a stateless layer to all steps of `[time, batch, *feature]`, or batch first, at once."""
+    """Apply a stateless layer to all time steps of `[time, batch, *feature]`, or batch first, at once."""
     return layer(x.flatten(0, 1)).unflatten(0, x.shape[:2])
 
 
 def with_neurons(layers: nn.Sequential, neuron: Callable[[], Forward]) -> Forward:
-    """Return the map of a sequence through layers, each on all steps at once, with a neuron of its own at each mark."""
+    """Return a function of a sequence that applies the layers to all time steps at once, with neurons at each mark."""
     neurons = {i: neuron() for i, layer in enumerate(layers) if isinstance(layer, Spikes)}
 
     def forward(x: Tensor) -> Tensor:
@@ -74,12 +79,12 @@ def with_neurons(layers: nn.Sequential, neuron: Callable[[], Forward]) -> Forwar
 
 @torch.no_grad()
 def calibrate(layers: nn.Sequential, x: Tensor, rows: int = 256) -> None:
-    """Scale the weights so that the current of every neuron layer has standard deviation 1, and neurons fire.
+    """Scale the weights so that the current of every neuron layer has standard deviation 1, and set biases to 0.
 
     Args:
-        layers: As in `Task`; weights are changed, biases set to zero.
-        x: Input, `[time, batch, *feature]`.
-        rows: How many rows of time and batch are looked at.
+        layers: Layers of a `Task`, changed in place.
+        x: Input. Shape `[time, batch, *feature]`.
+        rows: Number of rows of time and batch to measure on, at least 1. Default: 256.
     """
     h = x.flatten(0, 1)[:rows]
     weighted: nn.Module | None = None

@@ -44,9 +44,9 @@ def bench(
         `environment`, `settings`, `tables`, and `ok`, false if a workload failed or the run was interrupted; what was
         finished is kept.
     """
-    from spikewright.bench import Settings, environment, run
+    from spikewright.bench import BenchSettings, environment, run
 
-    settings = Settings(
+    settings = BenchSettings(
         tuple(name.strip() for name in workloads.split(",") if name.strip()),
         None if repeats is None else _positive("repeats", repeats),
         quick,

@@ -61,7 +61,7 @@ def compare(
         learning costs: numbers that carry errors back through layers, operations per sample, and spikes times fan-out
         of the forward pass.
     """
-    from spikewright.train.log import Bar, Silent
+    from spikewright.train.log import ProgressBar, Silent
 
     check_writable(json)
     names = [name.strip() for name in rules.split(",") if name.strip()]
@@ -83,7 +83,7 @@ def compare(
         if not quiet:
             print(f"{name}, seed {seed}", flush=True)
         run = folder / f"{name.replace(':', '-').replace('=', '-')}-seed{seed}"
-        results[name].append(_finish(config, run, Silent() if quiet else Bar()))
+        results[name].append(_finish(config, run, Silent() if quiet else ProgressBar()))
     summary = {name: _summary(runs) for name, runs in results.items()}
     write_atomically(folder / "compare.json", json_format.dumps(summary, indent=2).encode())
     write_json(json, summary)

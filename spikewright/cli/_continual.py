@@ -58,7 +58,7 @@ def continual(
         What `result.json` in the folder holds.
     """
     from spikewright.continual import build_continual, configure_continual, learn
-    from spikewright.continual.reporting import Bar, Silent
+    from spikewright.continual.reporting import ProgressBar, Silent
     from spikewright.train.config import rule_table
 
     check_writable(json)
@@ -76,7 +76,7 @@ def continual(
     )
     course = build_continual(config)
     folder = resume or out or _new_folder(config, benchmark)
-    result = learn(course, folder, resume=resume is not None, reporter=Silent() if quiet else Bar())
+    result = learn(course, folder, resume=resume is not None, reporter=Silent() if quiet else ProgressBar())
     write_json(json, result)
     _plot(result, folder)
     if not quiet:

@@ -58,7 +58,7 @@ def reason(
     from spikewright.graph.build import build_reasoning
     from spikewright.graph.config import configure_reasoning
     from spikewright.graph.fit import fit
-    from spikewright.graph.reporting import Bar
+    from spikewright.graph.reporting import ProgressBar
     from spikewright.train.log import Silent
 
     check_writable(json)
@@ -73,7 +73,7 @@ def reason(
     )
     reasoning = build_reasoning(config)
     folder = resume or out or _new_folder(config)
-    result = fit(reasoning, folder, resume=resume is not None, reporter=Silent() if quiet else Bar())
+    result = fit(reasoning, folder, resume=resume is not None, reporter=Silent() if quiet else ProgressBar())
     write_json(json, result)
     _plot(reasoning, result, folder)
     if not quiet:

@@ -61,7 +61,7 @@ def train(
     """
     from spikewright.train import build, fit
     from spikewright.train.distributed import agreed, join, leave
-    from spikewright.train.log import Bar, Silent
+    from spikewright.train.log import ProgressBar, Silent
 
     check_writable(json)
     recipe = recipe_or_run(recipe, resume, "run", out=out)
@@ -74,7 +74,9 @@ def train(
         experiment = build(config, ranks)
         folder = Path(agreed(str(resume or out or _new_folder(config)), ranks))
         shown = not quiet and ranks.first
-        result = fit(experiment, folder, resume=resume is not None, reporter=Bar() if shown else Silent(), ranks=ranks)
+        result = fit(
+            experiment, folder, resume=resume is not None, reporter=ProgressBar() if shown else Silent(), ranks=ranks
+        )
     finally:
         leave()
     if ranks.first:

@@ -1,4 +1,4 @@
-"""Learning one task after another, and what is forgotten meanwhile."""
+"""Continual learning: scenarios of tasks, training in sequence, and measures of forgetting."""
 
 from spikewright.continual._learn import learn as learn
 from spikewright.continual.config import configure_continual as configure_continual

@@ -1,4 +1,4 @@
-"""Learning one task after another."""
+"""The training loop over a sequence of tasks."""
 
 import json
 import time
@@ -21,83 +21,91 @@ from spikewright.train.distributed import Ranks
 
 
 def learn(
-    course: ContinualExperiment, out: Path, *, resume: bool = False, reporter: Reporter | None = None
+    experiment: ContinualExperiment, out: Path, *, resume: bool = False, reporter: Reporter | None = None
 ) -> dict[str, Any]:
-    """Learn every task of a course, and keep everything in a folder.
+    """Train on every task of a continual-learning run in sequence, and evaluate all tasks seen after each.
 
     Writes `config.json`, `last.safetensors` after every epoch, and `result.json`.
 
+    **Checkpointed**: weights, state of rule, optimizer, schedule and monitor, accuracy matrix, random state and
+    position.
+
     Args:
-        course: What learns what.
-        out: The folder.
-        resume: Go on from `last.safetensors`, to exactly the weights that an uninterrupted course ends with.
-        reporter: Told about progress; nobody by default.
+        experiment: `ContinualExperiment` from `build_continual`.
+        out: Folder of the run, created if needed.
+        resume: True continues from `last.safetensors` to exactly the weights of an uninterrupted run. Default: False.
+        reporter: `spikewright.continual.reporting.Reporter` to call with progress. Default: None, no output.
 
     Returns:
-        The contents of `result.json`: among others `acc`, `bwt`, `forgetting`, `accuracy_matrix` and `seconds`.
+        The contents of `result.json`: `acc`, `bwt`, `forgetting`, `accuracy_matrix` (see `AccuracyMatrix`), `seconds`,
+        `seconds_by_task`, `subspaces` of projecting rules, `monitor` and `trajectory` (see `ContinualMonitor`; `None`
+        without probes), and `config`.
 
     Raises:
-        NotFinite: The loss or a gradient stopped being finite.
-        CheckpointError: The folder cannot be written, or there is nothing sound to resume from.
-        ConfigError: The folder already holds a run, and `resume` is not set.
+        NotFinite: The loss or a gradient is not finite.
+        CheckpointError: The folder cannot be written, or there is no valid checkpoint of this configuration to resume
+            from.
+        ConfigError: The folder already holds a run, and `resume` is False.
     """
-    student = _Trainer(course, out, reporter or Silent())
+    trainer = _Trainer(experiment, out, reporter or Silent())
     if resume:
-        student.restore(checkpoint.load(out / "last.safetensors"))
+        trainer.restore(checkpoint.load(out / "last.safetensors"))
     else:
-        checkpoint.begin(out, course.config)
+        checkpoint.begin(out, experiment.config)
     try:
-        while student.index < course.tasks:
-            student.task()
+        while trainer.index < experiment.tasks:
+            trainer.task()
     finally:
-        student.reporter.stop()
-    result = student.result()
+        trainer.reporter.stop()
+    result = trainer.result()
     checkpoint.write_atomically(out / "result.json", json.dumps(result, indent=2).encode())
     return result
 
 
 class _Trainer:
-    def __init__(self, course: ContinualExperiment, out: Path, reporter: Reporter) -> None:
-        self.course, self.out, self.reporter = course, out, reporter
-        self.matrix, self.monitor = AccuracyMatrix(), monitor_of(course)
-        self.index = self.epochs = self.updates = 0  # tasks, epochs of the one under way, and updates that are done
+    def __init__(self, continual: ContinualExperiment, out: Path, reporter: Reporter) -> None:
+        self.continual, self.out, self.reporter = continual, out, reporter
+        self.matrix, self.monitor = AccuracyMatrix(), monitor_of(continual)
+        self.index = self.epochs = self.updates = 0  # finished tasks, epochs of the current one, updates
         self.seconds: list[float] = []
         self._pending: dict[str, Any] = {}
 
     def task(self) -> None:
-        """Learn the task under way to its end."""
-        course, index, monitor = self.course, self.index, self.monitor
-        task = course.scenario.task(index)
-        experiment = course.experiment(index, task)
+        """Train the current task to its end."""
+        continual, index, monitor = self.continual, self.index, self.monitor
+        task = continual.scenario.task(index)
+        experiment = continual.experiment(index, task)
         learner = BatchLearner(experiment, Ranks())
         if self._pending:
             self._take_up(experiment, learner)
         else:
             self.seconds.append(0.0)
             if monitor is not None:
-                monitor.begin_task(index, course.net, self.updates)
-        epochs, batches = course.config["train"]["epochs"], len(experiment.training)
+                monitor.begin_task(index, continual.net, self.updates)
+        epochs, batches = continual.config["train"]["epochs"], len(experiment.training)
         self.reporter.begin(index, task.name, batches, epochs, self.epochs * batches)
         while self.epochs < epochs:
             self._epoch(experiment, learner)
             if self.epochs < epochs:
                 self._save(experiment, learner)
-        if index and course.settings.rehearse_samples:
+        if index and continual.settings.rehearse_samples:
             began = time.perf_counter()
-            rehearse(course, index, task)
+            rehearse(continual, index, task)
             self.seconds[-1] += time.perf_counter() - began
         if monitor is not None:
-            monitor.end_task(course.net, self.updates)
-        row = measure(course, index, task)
+            monitor.end_task(continual.net, self.updates)
+        row = measure(continual, index, task)
         self.matrix.add(row)
-        if index + 1 < course.tasks:
-            course.rule.next_task(course.net, *course.sample(index, task, course.rule.samples), course.loss)
+        if index + 1 < continual.tasks:
+            continual.rule.next_task(
+                continual.net, *continual.sample(index, task, continual.rule.samples), continual.loss
+            )
         self.reporter.end(index, row, self.seconds[-1])
         self.index, self.epochs = index + 1, 0
         self._save()
 
     def _epoch(self, experiment: Experiment, learner: BatchLearner) -> None:
-        net, rule = self.course.net, self.course.rule
+        net, rule = self.continual.net, self.continual.rule
         net.train()
         rule.freeze(net)
         lost, correct, seen, began = 0.0, 0, 0, time.perf_counter()
@@ -116,36 +124,36 @@ class _Trainer:
         self.epochs += 1
 
     def result(self) -> dict[str, Any]:
-        """Return what `result.json` holds."""
-        course, matrix, monitor = self.course, self.matrix, self.monitor
+        """Return the contents of `result.json`."""
+        continual, matrix, monitor = self.continual, self.matrix, self.monitor
         return {
-            "scenario": course.scenario.name,
-            "rule": _short(course.config["rule"]),
-            "seed": course.config["train"]["seed"],
-            "tasks": course.tasks,
+            "scenario": continual.scenario.name,
+            "rule": _short(continual.config["rule"]),
+            "seed": continual.config["train"]["seed"],
+            "tasks": continual.tasks,
             "acc": matrix.acc,
             "bwt": matrix.bwt,
             "forgetting": matrix.forgetting,
             "accuracy_matrix": matrix.rows,
             "seconds": sum(self.seconds),
             "seconds_by_task": self.seconds,
-            "subspaces": subspaces_of(course.rule),
+            "subspaces": subspaces_of(continual.rule),
             "monitor": None if monitor is None else monitor.summary(),
             "trajectory": None if monitor is None else monitor.trajectory.tree(),
-            "config": course.config,
+            "config": continual.config,
         }
 
     def restore(self, tree: dict[str, Any]) -> None:
-        """Go on where a checkpoint was made."""
-        if tree.get("config") != self.course.config:
+        """Continue from a checkpoint."""
+        if tree.get("config") != self.continual.config:
             raise CheckpointError(
-                f"The checkpoint in {self.out} is of another course. A course is resumed as it was begun: give the "
-                "same recipe and flags, or none."
+                f"The checkpoint in {self.out} belongs to another continual-learning run. A resumed run keeps its "
+                "configuration. Give the recipe and flags that it began with, or none."
             )
         self.index, self.epochs, self.updates = tree["index"], tree["epochs"], tree["updates"]
         self.seconds, self.matrix = list(tree["seconds"]), AccuracyMatrix.from_tree(tree["matrix"])
-        self.course.net.module.load_state_dict(tree["parts"]["model"])
-        self.course.rule.load_state_dict(tree["parts"]["rule"])
+        self.continual.net.module.load_state_dict(tree["parts"]["model"])
+        self.continual.rule.load_state_dict(tree["parts"]["rule"])
         if self.monitor is not None:
             self.monitor.load_state_dict(tree["monitor"])
         torch.set_rng_state(tree["random"])
@@ -158,14 +166,14 @@ class _Trainer:
         self._pending = {}
 
     def _save(self, experiment: Experiment | None = None, learner: BatchLearner | None = None) -> None:
-        """Write a checkpoint, inside a task with what learns it."""
-        parts = {"model": self.course.net.module.state_dict(), "rule": self.course.rule.state_dict()}
+        """Write a checkpoint; within a task, with the state of optimizer, schedule and loss scaler."""
+        parts = {"model": self.continual.net.module.state_dict(), "rule": self.continual.rule.state_dict()}
         if experiment is not None and learner is not None:
             parts["optimizer"] = experiment.optimizer.state_dict()
             parts["schedule"] = experiment.schedule.scheduler.state_dict()
             parts["scaler"] = learner.scaler.state_dict()
         tree = {
-            "config": self.course.config,
+            "config": self.continual.config,
             "index": self.index,
             "epochs": self.epochs,
             "updates": self.updates,
@@ -179,7 +187,7 @@ class _Trainer:
 
 
 def subspaces_of(rule: ContinualRule) -> dict[str, dict[str, float]]:
-    """Return by weight how many directions there are, how many are taken, and how far rows are from orthonormal."""
+    """Return input dimension, number of stored directions and orthogonality error of each projected weight."""
     if not isinstance(rule, ProjectedRule):
         return {}
     return {
@@ -189,5 +197,5 @@ def subspaces_of(rule: ContinualRule) -> dict[str, dict[str, float]]:
 
 
 def _short(rule: dict[str, Any]) -> str:
-    """Return the names of a rule and of what is inside, as in `hlop:dsr`."""
+    """Return the names of a rule and of the rule inside, such as `hlop:dsr`."""
     return rule["name"] + (f":{_short(rule['rule'])}" if "rule" in rule else "")

@@ -1,4 +1,4 @@
-"""The benchmarks of the papers, by name: tasks, network and hyper-parameters, and what these are for which rule."""
+"""Continual-learning benchmarks by name: tasks, network and hyper-parameters, with those of particular rules."""
 
 from collections.abc import Mapping
 from copy import deepcopy
@@ -90,10 +90,10 @@ BENCHMARKS: dict[str, Tree] = {
         "hlop": {"rows": _RESNET_ROWS, "orthonormal": False},
     },
 }
-"""Configurations by name; a section that is named like a rule holds what the benchmark's authors gave that rule."""
+"""Configurations by name. A section named like a rule holds the published arguments of that rule."""
 
 _LEAK = 0.951229424500714
-"""Of the neurons of DSR, exp(-0.05): their rates weigh steps by it, at the output too."""
+"""Decay exp(-0.05) of the DSR neurons, which weights time steps in their rates and in the loss."""
 _BY_RULE: dict[str, Tree] = {
     "dsr": {
         "neuron": {"name": "dsrlif"},
@@ -103,18 +103,19 @@ _BY_RULE: dict[str, Tree] = {
     "bptt": {"neuron": {"name": "lif"}, "loss": {"name": "on_rate"}, "train": {"steps": 6}},
     "": {"neuron": {"name": "lif"}, "train": {"steps": 6}},
 }
-"""What goes with the rule that learns a task, whatever is around it."""
+"""Sections by the name of the inner rule; "" for all others."""
 
 
 def benchmark(name: str, rule: Mapping[str, Any]) -> Tree:
     """Return the configuration of a benchmark.
 
     Args:
-        name: Of the benchmark.
-        rule: Table of the rule to run on it.
+        name: Name in `BENCHMARKS`: "pmnist", "split-mnist", "split-digits", "split-cifar10", "split-cifar100" or
+            "5-datasets".
+        rule: Table of the rule, with `name` and arguments.
 
     Raises:
-        ConfigError: There is no such benchmark.
+        ConfigError: The benchmark is unknown.
     """
     if name not in BENCHMARKS:
         raise ConfigError(f"The benchmark '{name}' is unknown. {nearest(name, BENCHMARKS)}")

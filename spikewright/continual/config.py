@@ -1,4 +1,4 @@
-"""The configuration of a course: that of a training run, and how tasks come and what is done between them."""
+"""The configuration of a continual-learning run: that of a training run, the scenario, and settings between tasks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -12,19 +12,21 @@ from spikewright.train.config import DEFAULTS, Config, assemble, check_counts, c
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What is done at and between tasks.
+class ContinualSettings:
+    """The `[continual]` section: tasks, rehearsal and probes.
 
     Attributes:
-        only: Learn only the first so many tasks; `None` learns all.
-        later_lr: Learning rate from the second task on; `None` keeps it.
-        rehearse_samples: Samples per class and task that are learned again after every task but the first, by the
-            rule inside, unprotected; 0 rehearses nothing.
-        rehearse_epochs: Passes over them.
-        rehearse_lr: Learning rate meanwhile.
-        probe_every: Updates between two probes of all tasks begun; `None` makes none inside tasks.
-        probe_dense: Probe after every update for so many of them from the start of a task.
-        probe_samples: Test samples of each task that a probe uses.
+        only: Number of tasks to learn, at least 1. Default: None, all of the scenario.
+        later_lr: Learning rate from the second task on, > 0. Default: None, unchanged.
+        rehearse_samples: Samples per class and task that are learned again after each task but the first, by the inner
+            rule without protection, at least 0. Default: 0, no rehearsal.
+        rehearse_epochs: Passes over the rehearsed samples, at least 1. Default: 1.
+        rehearse_lr: Learning rate of rehearsal, > 0. Default: 0.01.
+        probe_every: Updates between two evaluations of all tasks begun, at least 1. Default: None, no evaluations
+            within tasks.
+        probe_dense: Number of updates from the start of a task that are each followed by an evaluation, at least 0.
+            Default: 0.
+        probe_samples: Test samples per task of such an evaluation, at least 1. Default: 1000.
     """
 
     only: int | None = None
@@ -39,20 +41,20 @@ class Settings:
 
 @dataclass(frozen=True)
 class ContinualConfig:
-    """A complete configuration.
+    """A complete configuration of a continual-learning run.
 
     Attributes:
-        config: As for a training run; its epochs are those of each task.
-        scenario: How data become tasks.
-        settings: What is done at and between tasks.
+        config: `Config` of a training run; its epochs are those of each task.
+        scenario: `name` ("permuted", "split" or "sequence") and arguments of the scenario.
+        settings: `ContinualSettings`.
     """
 
     config: Config
     scenario: dict[str, Any]
-    settings: Settings
+    settings: ContinualSettings
 
     def tree(self) -> Tree:
-        """Return the configuration as plain nested dictionaries."""
+        """Return the configuration as nested dictionaries of plain values."""
         return {**self.config.tree(), "scenario": self.scenario, "continual": asdict(self.settings)}
 
 
@@ -62,16 +64,23 @@ def configure_continual(
     name: str | None = None,
     **sections: Mapping[str, Any] | str | None,
 ) -> ContinualConfig:
-    """Put a configuration together: a benchmark, then the recipe, then `sections`, then `overrides`.
+    """Return a configuration from, in ascending priority: a benchmark, the recipe, `sections`, `overrides`.
 
     Args:
-        recipe: A TOML file, or its contents; its key `benchmark` names one.
-        overrides: `section.key=value`.
-        name: Of a benchmark, in the place of the recipe's.
-        **sections: Tables, or names, by section; `None` values in them are left out.
+        recipe: Path of a TOML file, or its contents as a mapping; its key `benchmark` names a benchmark. Default: None,
+            no recipe.
+        overrides: Strings `section.key=value`; the value is read as TOML, and as a string if that fails. Default: ().
+        name: Name of a benchmark, before that of the recipe: "pmnist", "split-mnist", "split-digits", "split-cifar10",
+            "split-cifar100" or "5-datasets". Default: None, that of the recipe, if any.
+        **sections: `scenario`, `continual`, or a section of a training run: a mapping of keys, or a component's name.
+            Values of `None` are left out.
 
     Raises:
-        ConfigError: Something is unknown, or there are no tasks.
+        ConfigError: A section, key or name is unknown, a value is out of its range, the file cannot be read, or there
+            is no scenario.
+
+    >>> configure_continual(name="split-digits", overrides=["scenario.tasks=2"]).scenario
+    {'name': 'split', 'tasks': 2, 'heads': False}
     """
     given = read_recipe(Path(recipe)) if isinstance(recipe, str | Path) else dict(recipe or {})
     own = given.pop("benchmark", None)
@@ -82,10 +91,10 @@ def configure_continual(
     scenario, continual = tree.pop("scenario"), tree.pop("continual")
     if "name" not in scenario:
         raise ConfigError(
-            "There are no tasks. Name a benchmark, e.g. --benchmark split-digits, or say how data become tasks, e.g. "
+            "There are no tasks. Name a benchmark, e.g. --benchmark split-digits, or a scenario, e.g. "
             "--set scenario.name=split --set scenario.tasks=5."
         )
-    check_keys("continual", continual, Settings)
-    settings = Settings(**continual)
+    check_keys("continual", continual, ContinualSettings)
+    settings = ContinualSettings(**continual)
     check_counts("continual", settings, "only", "rehearse_epochs", "probe_every", "probe_samples")
     return ContinualConfig(settled(tree), scenario, settings)

@@ -1,4 +1,4 @@
-"""From a configuration to what learns one task after another."""
+"""Build a continual-learning run from a configuration."""
 
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikewright.continual.config import ContinualConfig, Settings
-from spikewright.continual.heads import OfTask
+from spikewright.continual.config import ContinualConfig, ContinualSettings
+from spikewright.continual.heads import TaskLoss
 from spikewright.continual.scenario import SCENARIOS, Scenario
 from spikewright.data import Batches, Dataset, Split
 from spikewright.data.selection import balanced_order
@@ -23,21 +23,21 @@ from spikewright.train.schedule import SCHEDULES
 
 @dataclass
 class ContinualExperiment:
-    """Everything that learning one task after another consists of.
+    """A continual-learning run, built from a configuration.
 
     Attributes:
-        config: What it was built from, with every default filled in.
-        settings: What is done at and between tasks.
-        scenario: The tasks.
-        presentation: How data are presented.
-        net: The network, on its device.
-        rule: The rule, on the same device.
-        loss: The loss.
-        device: Where all of it lives.
+        config: Nested dictionary of the configuration, every default filled in.
+        settings: `ContinualSettings`.
+        scenario: `Scenario`, the sequence of tasks.
+        presentation: `Presentation` of the data: encoding, augmentation, limits.
+        net: `Network`, on `device`.
+        rule: `ContinualRule`, on `device`.
+        loss: `Loss`; `TaskLoss` if tasks have heads of their own.
+        device: `torch.device` of network, rule and batches.
     """
 
     config: Tree
-    settings: Settings
+    settings: ContinualSettings
     scenario: Scenario
     presentation: Presentation
     net: Network
@@ -48,15 +48,15 @@ class ContinualExperiment:
 
     @property
     def tasks(self) -> int:
-        """How many tasks are learned."""
+        """Number of tasks to learn."""
         return min(len(self.scenario), self.settings.only or len(self.scenario))
 
     def experiment(self, index: int, task: Dataset) -> Experiment:
-        """Return what a training run of one task consists of; the optimizer is new.
+        """Return the training run of one task, with a new optimizer.
 
         Args:
             index: Number of the task, from 0.
-            task: Its data.
+            task: `Dataset` of the task.
         """
         settings = self.config["train"]
         self.net.train()
@@ -91,7 +91,14 @@ class ContinualExperiment:
         )
 
     def batches(self, task: Dataset, split: Split, index: int, **options: Any) -> Batches:
-        """Return batches of samples of a task."""
+        """Return batches of a task's samples.
+
+        Args:
+            task: `Dataset` of the task.
+            split: Samples, such as `task.train`.
+            index: Number of the task, from 0; each has its own random stream.
+            **options: Further arguments of `Batches`, such as `batch_size`.
+        """
         settings = self.config["train"]
         return Batches(
             split,
@@ -105,11 +112,11 @@ class ContinualExperiment:
         )
 
     def test(self, index: int, task: Dataset | None = None) -> Batches:
-        """Return the test data of a task; it is made once, and kept without its training data.
+        """Return the test batches of a task; they are cached, the training data are not kept.
 
         Args:
             index: Number of the task, from 0.
-            task: Its data, if they are at hand.
+            task: `Dataset` of the task. Default: None, made by the scenario.
         """
         if index not in self._tests:
             task = self.scenario.task(index) if task is None else task
@@ -117,30 +124,54 @@ class ContinualExperiment:
         return self._tests[index]
 
     def sample(self, index: int, task: Dataset, per_class: int) -> tuple[Tensor, Tensor]:
-        """Return training samples of a task, `[time, batch, C, H, W]`, so many of each class as far as there are."""
+        """Return training samples of a task, balanced over classes, as inputs and labels.
+
+        Inputs have the shape `[time, batch, C, H, W]`, labels `[batch]`.
+
+        Args:
+            index: Number of the task, from 0.
+            task: `Dataset` of the task.
+            per_class: Samples per class, at least 1; fewer if there are not as many.
+        """
         few = task.train.subset(chosen(task, per_class, self.scenario.classes))
         return next(self.batches(task, few, index, batch_size=len(few), shuffle=False).epoch(0))
 
 
 _APART = 7919
-"""Between the seeds of tasks, which draw their batches independently."""
+"""Difference between the seeds of consecutive tasks, so that their batches are independent."""
 
 
 def chosen(task: Dataset, per_class: int, classes: int) -> Tensor:
-    """Return indices of training samples, so many of each class; the same at each call."""
+    """Return the indices of a balanced choice of training samples, int64 `[any]`; the same at each call.
+
+    Args:
+        task: `Dataset` of the task.
+        per_class: Samples per class, at least 1.
+        classes: Number of classes, at least 1.
+    """
     return balanced_order(task.train.labels, seed=0)[: per_class * classes]
 
 
 def build_continual(config: ContinualConfig) -> ContinualExperiment:
-    """Build what a configuration names; seeds the global generator of torch.
+    """Build a continual-learning run from a configuration.
 
-    A plain rule learns as `Naive` has it.  Where tasks have heads of their own, these are the readouts, which are left
-    free unless `rule.free` says otherwise.
+    Seeds the global generator of torch with `train.seed`. A rule that is no `ContinualRule` is wrapped in `Naive`,
+    which protects nothing. If tasks have heads of their own, the readout layers stay unprotected unless `rule.free`
+    says otherwise.
+
+    Args:
+        config: `ContinualConfig` from `configure_continual`.
 
     Raises:
         ConfigError: A name, key, type or value in the configuration is wrong.
         DatasetMissing: The files of a data set are not there.
-        DatasetCorrupt: They are there, but damaged.
+        DatasetCorrupt: A file of a data set is damaged.
+
+    >>> from spikewright.continual import configure_continual
+    >>> config = configure_continual(rule="ottt", scenario={"name": "split", "tasks": 2}, data="synthetic")
+    >>> run = build_continual(config)
+    >>> run.tasks, type(run.rule).__name__, run.scenario.outputs
+    (2, 'Naive', 4)
     """
     settings = config.config.train
     torch.manual_seed(settings.seed)
@@ -153,7 +184,7 @@ def build_continual(config: ContinualConfig) -> ContinualExperiment:
     rule = build_rule(plain).to(device)
     assert isinstance(rule, ContinualRule)
     rule.prepare(net, x)
-    if len(scenario) > 1 and config.settings.only != 1:  # better now than after the first task
+    if len(scenario) > 1 and config.settings.only != 1:  # an error now rather than after the first task
         rule.check_optimizer(construct("optimizer", OPTIMIZERS, plain.optimizer, [*net.parameters()]), task=2)
     loss: Loss = construct("loss", LOSSES, plain.loss)
     tree = components(plain)
@@ -167,13 +198,13 @@ def build_continual(config: ContinualConfig) -> ContinualExperiment:
         presentation=presentation,
         net=net,
         rule=rule,
-        loss=OfTask(loss, scenario.classes) if scenario.heads else loss,
+        loss=TaskLoss(loss, scenario.classes) if scenario.heads else loss,
         device=device,
     )
 
 
 def _around(config: Config, wiring: Wiring, heads: bool) -> Config:
-    """Have something around the rule, and leave readouts free where they are heads."""
+    """Wrap a plain rule in `Naive`, and leave readouts unprotected where they are heads."""
     rule = dict(config.rule)
     builder = choose("rule", RULES, rule["name"])
     if not (isinstance(builder, type) and issubclass(builder, ContinualRule)):

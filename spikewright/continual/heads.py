@@ -1,4 +1,4 @@
-"""Outputs of its own for every task: a loss that looks at those of the sample's task only."""
+"""A loss over the outputs of a sample's own task, for readouts with one head per task."""
 
 import torch
 from torch import Tensor
@@ -7,14 +7,14 @@ from spikewright.errors import InputError
 from spikewright.losses import Criterion, Loss
 
 
-class OfTask(Loss):
-    """A loss of the outputs of one head, where the readout holds the heads of all tasks side by side.
+class TaskLoss(Loss):
+    """A loss over the outputs of one head, for a readout that holds the heads of all tasks side by side.
 
-    A label counts through all outputs, so it says the task too; the other heads get no gradient.
+    Labels index the outputs of all tasks, so a label y selects the head `y // head`. Other heads get no gradient.
 
     Args:
-        loss: Of the outputs of a head and the class in it.
-        head: Number of outputs of a head.
+        loss: `Loss` of the outputs of a head and the class within it.
+        head: Number of outputs per head, at least 1.
     """
 
     def __init__(self, loss: Loss, head: int) -> None:
@@ -42,14 +42,15 @@ class OfTask(Loss):
         if y.numel() and not 0 <= int(y.min()) <= int(y.max()) < classes:
             raise InputError(
                 f"{self} was given labels from {int(y.min())} to {int(y.max())}, but the network has {classes} "
-                "outputs, which are the heads of all tasks. Labels count through all of them."
+                "outputs, which are the heads of all tasks. Labels index all of them. Give labels from 0 to "
+                f"{classes - 1}."
             )
         self.loss.check(y % self._size, steps, batch, self._size)
 
     def of_task(self, output: Tensor, y: Tensor) -> Tensor:
-        """Return the outputs `[time, batch, head]` of every sample's task, of `[time, batch, all]`."""
+        """Return the outputs of each sample's task, `[time, batch, head]`, from all outputs `[time, batch, all]`."""
         first = (y - y % self._size).unsqueeze(-1) + torch.arange(self._size, device=y.device)
         return output.gather(-1, first.expand(*output.shape[:2], -1))
 
     def __repr__(self) -> str:
-        return f"OfTask({self.loss}, head={self.head})"
+        return f"TaskLoss({self.loss}, head={self.head})"

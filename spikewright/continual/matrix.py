@@ -1,4 +1,4 @@
-"""The accuracy matrix: what is known of every task at the end of every task."""
+"""The accuracy matrix of continual learning and its averages."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,20 +9,22 @@ from spikewright.errors import InputError, ShapeError
 
 
 class AccuracyMatrix:
-    r"""Row k holds the accuracies :math:`A_{k,i}` on the tasks i after task k was learned; with K rows,
+    r"""Accuracy :math:`A_{k,i}` on task i after training on task k, one row per finished task.
+
+    With K rows and the baseline b,
 
     .. math::
         \mathrm{ACC} &= \tfrac1K \textstyle\sum_i A_{K,i} \\
         \mathrm{BWT} &= \tfrac1{K-1} \textstyle\sum_{i<K} (A_{K,i} - A_{i,i}) \\
         \mathrm{FWT} &= \tfrac1{K-1} \textstyle\sum_{i>1} (A_{i-1,i} - b_i).
 
-    Everything is a fraction from 0 to 1, or `None` while it is not defined.
+    Accuracies are fractions from 0 to 1. A metric that is not defined yet is `None`.
 
     Args:
-        baseline: :math:`b_i`: accuracy on each task before anything was learned.
+        baseline: Accuracy on each task before any training, in [0, 1]. Default: None, no forward transfer.
 
     Raises:
-        InputError: An accuracy is not a fraction.
+        InputError: An accuracy is not in [0, 1].
 
     Reference:
         Lopez-Paz and Ranzato, Gradient Episodic Memory for Continual Learning, NeurIPS 2017, Eqs. (2)-(4).
@@ -30,8 +32,8 @@ class AccuracyMatrix:
     >>> matrix = AccuracyMatrix()
     >>> matrix.add([0.75])
     >>> matrix.add([0.5, 1.0])
-    >>> matrix.acc, matrix.bwt
-    (0.75, -0.25)
+    >>> matrix.acc, matrix.bwt, matrix.forgetting
+    (0.75, -0.25, 0.25)
     """
 
     def __init__(self, baseline: Sequence[float] | None = None) -> None:
@@ -39,14 +41,15 @@ class AccuracyMatrix:
         self.rows: list[list[float]] = []
 
     def add(self, row: Sequence[float]) -> None:
-        """Note what a task that has just ended leaves behind.
+        """Add the row of a task that has just been learned.
 
         Args:
-            row: Accuracy on every task seen so far, in order, and if it was measured on later ones.
+            row: Accuracy on every task learned so far, in order, optionally followed by those on later tasks; each in
+                [0, 1].
 
         Raises:
-            ShapeError: A task that was seen is missing, or there are more tasks than in the baseline.
-            InputError: An accuracy is not a fraction.
+            ShapeError: An accuracy of a learned task is missing, or there are more tasks than in the baseline.
+            InputError: An accuracy is not in [0, 1].
         """
         seen = len(self.rows) + 1
         if len(row) < seen or (self.baseline is not None and len(row) > len(self.baseline)):
@@ -60,27 +63,27 @@ class AccuracyMatrix:
 
     @property
     def acc(self) -> float | None:
-        """Mean accuracy on all tasks learned, now."""
+        """ACC: mean of the latest accuracies over all learned tasks."""
         return fmean(self.rows[-1][: len(self.rows)]) if self.rows else None
 
     @property
     def bwt(self) -> float | None:
-        """Backward transfer: mean over old tasks of the accuracy now minus that right after learning."""
+        """BWT, backward transfer: mean over old tasks of the latest accuracy minus that right after learning."""
         return fmean(-lost for lost in self.forgetting_by_task) if self.forgetting_by_task else None
 
     @property
     def forgetting_by_task(self) -> list[float]:
-        """For each old task, the accuracy right after learning it minus that now."""
+        """Accuracy right after learning minus the latest accuracy, for each old task."""
         return [self.rows[task][task] - self.rows[-1][task] for task in range(len(self.rows) - 1)]
 
     @property
     def forgetting(self) -> float | None:
-        """Mean of `forgetting_by_task`."""
+        """Mean of `forgetting_by_task`, the negative of `bwt`."""
         return fmean(self.forgetting_by_task) if self.forgetting_by_task else None
 
     @property
     def maximal_forgetting(self) -> float | None:
-        """Mean over old tasks of the best accuracy of earlier rows, from learning the task on, minus that now.
+        """Mean over old tasks of the best earlier accuracy since learning the task minus the latest.
 
         (Chaudhry et al., Riemannian Walk for Incremental Learning, ECCV 2018.)
         """
@@ -90,14 +93,14 @@ class AccuracyMatrix:
 
     @property
     def forward_transfer(self) -> float | None:
-        """Mean over all tasks but the first of the accuracy just before learning it minus the baseline."""
+        """FWT: mean over all tasks but the first of the accuracy just before learning the task minus the baseline."""
         learned = range(1, len(self.rows))
         if self.baseline is None or not learned or any(len(self.rows[task - 1]) <= task for task in learned):
             return None
         return fmean(self.rows[task - 1][task] - self.baseline[task] for task in learned)
 
     def tree(self) -> dict[str, Any]:
-        """Return plain values, for `from_tree`."""
+        """Return plain values that `from_tree` reads."""
         return {"rows": [list(row) for row in self.rows], "baseline": self.baseline and list(self.baseline)}
 
     @classmethod
@@ -110,10 +113,10 @@ class AccuracyMatrix:
 
 
 def as_fraction(value: float, where: str) -> float:
-    """Return an accuracy as a plain number.
+    """Return an accuracy as a float.
 
     Raises:
-        InputError: It is not between 0 and 1.
+        InputError: It is not in [0, 1].
     """
     value = float(value)
     if not math.isfinite(value) or not 0 <= value <= 1:

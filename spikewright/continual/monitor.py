@@ -1,4 +1,4 @@
-"""Evaluation while a stream of tasks is learned, which changes nothing of the learning."""
+"""Evaluation of all tasks during continual learning, without any effect on the learning."""
 
 import math
 import random
@@ -20,33 +20,67 @@ from spikewright.temporal import is_static
 Samples = tuple[Tensor, Tensor]
 """Inputs `[time, batch, *feature]` and classes `[batch]`."""
 Predict = Callable[[Network, Tensor, int], Tensor]
-"""Returns logits `[batch, class]` of a network for inputs of a task."""
+"""Function of network, inputs and number of the task that returns logits `[batch, class]`."""
 
 
 def mean_over_time(net: Network, x: Tensor, task: int) -> Tensor:
-    """Return the mean over time of all outputs: one head for all tasks."""
+    """Return the outputs averaged over time, `[batch, class]`: one head for all tasks.
+
+    Args:
+        net: `Network`.
+        x: Inputs. Shape `[time, batch, *feature]`.
+        task: Number of the task, from 0; not used.
+    """
     return net(x).mean(0)
 
 
 class ContinualMonitor:
-    """Probes a network on all tasks begun, each on a fixed subset, from before the first update of a task to its end.
+    """Evaluates a network on all tasks begun, on a fixed subset of each, at regular iterations while it learns.
 
-    A probe runs in evaluation mode and leaves no mark: modes, buffers, random state and `.grad` are put back, and a
-    sequence that is half way through goes on as if nothing had been.  Random numbers of a probe are the same each
-    time.
+    Shows what an accuracy matrix does not: drops of accuracy after a task switch (the stability gap). The results are
+    in `trajectory`, a `Trajectory`, and in `summary()`. A probe runs in evaluation mode without gradients and has no
+    effect on the learning: modes, buffers, random state, `.grad` and the state of an unfinished sequence are restored.
+    Each probe uses the same random numbers.
+
+    **Cost**: one forward pass over `subset` samples of each task begun, per probe.
+
+    **Carried / Checkpointed**: settings, the last step, the trajectory and the indices of each subset, int64
+    `[subset]`.
 
     Args:
-        eval_sets: For every task, samples, or a function that returns them; it is called when the task begins.
-        every: Iterations of a task between probes; `None` probes where `dense` says, and when tasks begin and end.
-        subset: Samples per task, drawn once; `None` takes all.
-        windows: Of windowed forgetting and plasticity, in iterations.
-        seed: Of the subsets and the random numbers of probes.
-        dense: The first iterations of every task, all of which are probed; `None` has none.
-        predict: Makes logits of a network, inputs and the number of their task, from 0: this chooses the head.
-        batch: Samples that run at once.
+        eval_sets: For every task, `(x, y)` with inputs `[time, batch, *feature]` and classes int64 `[batch]`, or a
+            function that returns them, called when the task begins.
+        every: Iterations of a task between two probes, at least 1. Default: 1. `None` probes only at the start and end
+            of tasks and where `dense` asks for it.
+        subset: Samples per task, at least 1, drawn once. Default: 1000. `None` takes all.
+        windows: Lengths of windowed forgetting and plasticity in iterations, each at least 2. Default: (10, 100).
+        seed: Seed of the subsets and of random numbers in probes, at least 0. Default: 0.
+        dense: Number of iterations from the start of each task that are all probed, at least 0. Default: None, no such
+            iterations.
+        predict: Function `(net, x, task)` that returns logits `[batch, class]`; it chooses the head of a task.
+            Default: `mean_over_time`, one head.
+        batch: Samples per forward pass, at least 1. Default: 256.
 
     Raises:
         ConfigError: A number is out of its range.
+
+    Reference:
+        De Lange et al., Continual evaluation for lifelong learning: Identifying the stability gap, ICLR 2023,
+        arXiv 2205.13452.
+
+    >>> import spikewright as sw
+    >>> net = sw.Network(torch.nn.Sequential(torch.nn.Linear(4, 8), sw.LIF(), torch.nn.Linear(8, 2)))
+    >>> sets = [(torch.rand(5, 6, 4), torch.arange(6) % 2) for _ in range(2)]
+    >>> monitor = ContinualMonitor(sets, every=2)
+    >>> step = 0
+    >>> for task in range(2):
+    ...     monitor.begin_task(task, net, step)
+    ...     for _ in range(4):  # an optimizer step goes here
+    ...         step += 1
+    ...         monitor.after_step(net, step)
+    ...     monitor.end_task(net, step)
+    >>> [iteration for iteration, accuracy in monitor.trajectory.probes[0]]
+    [0, 2, 4, 6, 8]
     """
 
     def __init__(
@@ -74,20 +108,20 @@ class ContinualMonitor:
         self.every, self.subset, self.windows, self.seed, self.dense = every, subset, list(windows), seed, dense
         self.trajectory = Trajectory()
         self._step = 0
-        self._chosen: list[Tensor] = []  # by task, which samples
-        self._sizes: list[int] = []  # by task, out of how many
+        self._chosen: list[Tensor] = []  # indices of the subset of each task
+        self._sizes: list[int] = []  # number of samples of each evaluation set
         self._held: dict[int, Samples] = {}
 
     def begin_task(self, i: int, net: Network, step: int) -> None:
-        """Begin task `i` and probe before its first update, where a drop starts.
+        """Begin a task and probe before its first update.
 
         Args:
-            i: Number of the task; tasks are taken in order, from 0.
-            net: The network.
-            step: Updates so far, over all tasks.
+            i: Number of the task; tasks begin in order, from 0.
+            net: `Network` to probe.
+            step: Number of updates so far, over all tasks.
 
         Raises:
-            InputError: This is not the next task, or the one before has not ended.
+            InputError: This is not the next task, or the previous one has not ended.
         """
         if i != self.trajectory.tasks or i >= len(self.eval_sets):
             raise InputError(
@@ -99,14 +133,14 @@ class ContinualMonitor:
         self._probe(net, step)
 
     def after_step(self, net: Network, step: int) -> None:
-        """Probe, if it is time.
+        """Probe, if a probe is due.
 
         Args:
-            net: The network.
-            step: Updates so far, over all tasks, with the one just made.
+            net: `Network` to probe.
+            step: Number of updates so far, over all tasks, the latest included.
 
         Raises:
-            InputError: No task is open, or this step is not after the last.
+            InputError: No task is open, or the step does not come after the last one.
         """
         began = self._open_since()
         if step <= self._step:
@@ -120,10 +154,14 @@ class ContinualMonitor:
             self._probe(net, step)
 
     def end_task(self, net: Network, step: int) -> None:
-        """Probe and close the open task.
+        """Probe and end the open task.
 
-        What was probed at this step already is probed again: something may have been done since that counts as no
-        update, such as rehearsal.
+        Repeats a probe already made at this step, since rehearsal, for instance, changes the network without counting
+        as an update.
+
+        Args:
+            net: `Network` to probe.
+            step: Number of updates so far, over all tasks.
 
         Raises:
             InputError: No task is open.
@@ -133,10 +171,10 @@ class ContinualMonitor:
         self.trajectory.end(step)
 
     def summary(self) -> dict[str, Any]:
-        r"""Return all metrics of the trajectory, and how far off they may be because subsets are finite.
+        r"""Return all metrics of the trajectory, with the standard errors due to finite subsets.
 
-        An accuracy a on n samples has the binomial standard error :math:`\sqrt{a(1-a)/n}`.  That of `min_acc` leaves
-        out that a minimum over many noisy values is also biased downwards, which subsets that never change keep small.
+        An accuracy a on n samples has the binomial standard error :math:`\sqrt{a(1-a)/n}`. The error of `min_acc` does
+        not cover the downward bias of a minimum over noisy values, which fixed subsets keep small.
         """
         found = self.trajectory.summary(self.windows)
         samples = [len(chosen) for chosen in self._chosen]
@@ -147,7 +185,7 @@ class ContinualMonitor:
         return found
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed run goes on from: plain values and tensors."""
+        """Return the state of the monitor as plain values and tensors."""
         return {
             "settings": self._settings(),
             "step": self._step,
@@ -157,18 +195,21 @@ class ContinualMonitor:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` returned.
+        """Restore the state that `state_dict` returned.
+
+        Args:
+            state: State of a monitor with the same settings.
 
         Raises:
-            CheckpointError: It is of a monitor with other settings.
+            CheckpointError: The settings differ, or there are fewer evaluation sets than tasks in the state.
         """
         mine, theirs = self._settings(), state["settings"]
         other = [name for name in mine if mine[name] != theirs.get(name)]
         if other or len(state["sizes"]) > len(self.eval_sets):
             raise CheckpointError(
-                f"A monitor of {len(self.eval_sets)} tasks with {mine} was to go on from one that knew "
-                f"{len(state['sizes'])} tasks, with {dict(theirs)}. Probes made in different ways cannot be compared. "
-                "Make the monitor as it was made before."
+                f"A monitor of {len(self.eval_sets)} tasks with {mine} cannot continue a state of "
+                f"{len(state['sizes'])} tasks with {dict(theirs)}. Probes with different settings are not comparable. "
+                "Construct the monitor with the settings of the state."
             )
         self._step, self.trajectory = state["step"], Trajectory.from_tree(state["trajectory"])
         self._chosen, self._sizes, self._held = list(state["chosen"]), list(state["sizes"]), {}
@@ -193,7 +234,7 @@ class ContinualMonitor:
     def _accuracy(self, net: Network, task: int) -> float:
         device, correct = next(net.parameters()).device, 0
         with _evaluating(net):
-            x, y = self._samples(task)  # which may draw
+            x, y = self._samples(task)  # which may draw random numbers
             _seed({p.device for p in net.parameters() if p.is_cuda}, self.seed)
             for start in range(0, len(y), self.batch):
                 part, classes = x[:, start : start + self.batch], y[start : start + self.batch]
@@ -209,7 +250,7 @@ class ContinualMonitor:
         return correct / len(y)
 
     def _samples(self, task: int) -> Samples:
-        """Return the subset of a task, drawn when first asked for."""
+        """Return the subset of a task, drawn at the first call."""
         if task not in self._held:
             given = self.eval_sets[task]
             x, y = given() if callable(given) else given
@@ -236,13 +277,13 @@ class ContinualMonitor:
 
 @contextmanager
 def _evaluating(net: Network) -> Iterator[None]:
-    """Evaluation mode without gradients; everything is put back."""
+    """Evaluation mode without gradients; everything is restored afterwards."""
     with untouched(net.module), evaluating(net), torch.no_grad():
         yield
 
 
 def _seed(devices: set[torch.device], seed: int) -> None:
-    """Seed what is put back afterwards, and no more: `torch.manual_seed` would reach all devices."""
+    """Seed only the generators that are restored; `torch.manual_seed` would seed all devices."""
     torch.default_generator.manual_seed(seed)
     for device in devices:
         with torch.cuda.device(device):
@@ -252,11 +293,11 @@ def _seed(devices: set[torch.device], seed: int) -> None:
 
 
 def _moved(x: Tensor, device: torch.device) -> Tensor:
-    """Return `x` on a device, still one step if it is one step repeated."""
+    """Return `x` on a device; a static input stays one step repeated."""
     return x[:1].to(device).expand(x.shape) if is_static(x) else x.to(device)
 
 
 def _error(accuracies: Sequence[float | None], samples: Sequence[int]) -> float | None:
-    """Return the binomial standard error of a mean of accuracies; `None` where one of them is missing."""
+    """Return the binomial standard error of a mean of accuracies; `None` if one of them is missing."""
     known = [a * (1 - a) / n for a, n in zip(accuracies, samples) if a is not None]
     return math.sqrt(sum(known)) / len(known) if known and len(known) == len(accuracies) else None

@@ -1,4 +1,4 @@
-"""Measuring a course: on all of the test data when a task is done, on some of it while one is learned."""
+"""Evaluation of a continual-learning run: on all test data after a task, on subsets while one is learned."""
 
 from functools import partial
 
@@ -12,34 +12,34 @@ from spikewright.network import Network
 from spikewright.train._evaluate import evaluate
 
 
-def measure(course: ContinualExperiment, index: int, last: Dataset) -> list[float]:
-    """Return the accuracy on the test data of every task up to number `index`, whose data are `last`."""
-    tests = [*(course.test(i) for i in range(index)), course.test(index, last)]
-    return [evaluate(course.net, test, course.loss).accuracy for test in tests]
+def measure(experiment: ContinualExperiment, index: int, last: Dataset) -> list[float]:
+    """Return the test accuracy on every task up to number `index`, whose data set is `last`."""
+    tests = [*(experiment.test(i) for i in range(index)), experiment.test(index, last)]
+    return [evaluate(experiment.net, test, experiment.loss).accuracy for test in tests]
 
 
-def monitor_of(course: ContinualExperiment) -> ContinualMonitor | None:
-    """Return what probes all tasks while one is learned, if the settings ask for it."""
-    settings = course.settings
+def monitor_of(experiment: ContinualExperiment) -> ContinualMonitor | None:
+    """Return the `ContinualMonitor` that the settings ask for, or `None`."""
+    settings = experiment.settings
     if settings.probe_every is None and not settings.probe_dense:
         return None
     return ContinualMonitor(
-        [partial(_samples, course, index) for index in range(course.tasks)],
+        [partial(_samples, experiment, index) for index in range(experiment.tasks)],
         every=settings.probe_every,
         subset=settings.probe_samples,
-        seed=course.config["train"]["seed"],
+        seed=experiment.config["train"]["seed"],
         dense=settings.probe_dense,
-        predict=partial(_predict, course),
+        predict=partial(_predict, experiment),
     )
 
 
-def _samples(course: ContinualExperiment, index: int) -> Samples:
-    task = course.scenario.task(index)
-    return next(course.batches(task, task.test, index, batch_size=len(task.test), shuffle=False).epoch(0))
+def _samples(experiment: ContinualExperiment, index: int) -> Samples:
+    task = experiment.scenario.task(index)
+    return next(experiment.batches(task, task.test, index, batch_size=len(task.test), shuffle=False).epoch(0))
 
 
-def _predict(course: ContinualExperiment, net: Network, x: Tensor, task: int) -> Tensor:
-    logits, head = course.loss.mean(net(x)), course.loss.head
+def _predict(experiment: ContinualExperiment, net: Network, x: Tensor, task: int) -> Tensor:
+    logits, head = experiment.loss.mean(net(x)), experiment.loss.head
     if head is None:
         return logits
     own = torch.full_like(logits, float("-inf"))

@@ -1,4 +1,4 @@
-"""Hyper-parameters are chosen on one data set and judged on another."""
+"""Two-phase evaluation: hyper-parameters are tuned on one data set and judged on another."""
 
 import hashlib
 import itertools
@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 import spikewright
-from spikewright.continual.record import Record, Report, Trial, Values
+from spikewright.continual.record import GridPoint, ProtocolReport, TuningRecord, Values
 from spikewright.errors import ConfigError, InputError, NotFinite
 
 
-class Part(Protocol):
-    """Samples `[n, ...]` with one class for each; `spikewright.data.Split` is one."""
+class LabelledImages(Protocol):
+    """Samples `[n, ...]` with one class each, such as `spikewright.data.Split`."""
 
     @property
     def images(self) -> Tensor: ...
@@ -27,17 +27,17 @@ class Part(Protocol):
 
 
 class Data(Protocol):
-    """A data set with a name; `spikewright.data.Dataset` is one.
+    """A data set with a name and two parts, such as `spikewright.data.Dataset`.
 
-    A part of a data set keeps its name, and the labels of its classes; see `classes_of` where it does not.
+    A subset of a data set keeps its name and the labels of its classes; otherwise `classes_of` has to map the classes.
     """
 
     @property
     def name(self) -> str: ...
     @property
-    def train(self) -> Part: ...
+    def train(self) -> LabelledImages: ...
     @property
-    def test(self) -> Part: ...
+    def test(self) -> LabelledImages: ...
 
 
 D = TypeVar("D", bound=Data)
@@ -46,32 +46,33 @@ R = TypeVar("R")
 
 
 def classes_by_label(data: Data) -> set[str]:
-    """Return names of the classes of data: that of the data, and the label."""
+    """Return the classes of a data set as `name/label`."""
     labels = torch.cat([data.train.labels, data.test.labels])
     return {f"{data.name}/{label}" for label in labels.unique().tolist()}
 
 
 class TwoPhaseProtocol(Generic[D, S, R]):
-    """Chooses hyper-parameters in a scenario of one data set, and judges them in the same scenario of another.
+    """Tunes hyper-parameters in a scenario of one data set, and evaluates them in the same scenario of another.
 
-    Data are other data if they share no class and no sample.  Another order
-    of the pixels, another rotation or another seed of the same samples is the same data: tasks made in this way from
-    one data set have no second phase.
+    Scores on the data that hyper-parameters were tuned on are too good. The two data sets may therefore share no class
+    and no sample; permutations, rotations or other seeds of the same samples count as the same data.
+
+    **Cost**: `tune` trains once per grid point and seed, `evaluate` once per seed.
 
     Args:
-        make_scenario: Makes the tasks, as `make_scenario(data, seed, **configuration)`.
-        ht_data: Data to choose on.
-        eval_data: Data to judge on; not touched before `evaluate`.
-        space: For every hyper-parameter, its values; all combinations are tried.
-        algorithm: Learns, as `algorithm(scenario, values, seed)`.
-        metric: Makes a number of what the algorithm returns; more is better.
-        seeds: Of the runs, in both phases; torch is seeded with each before its scenario is made.
-        configuration: What the scenario is made with, in both phases: tasks, classes per task, memory, epochs.
-
-        classes_of: Says which classes data hold, the same name for the same class in both.
+        make_scenario: Function `(data, seed, **configuration)` that returns the scenario, an object with a length.
+        ht_data: Data set for tuning, such as a `Dataset`.
+        eval_data: Data set for evaluation, such as a `Dataset`; not used before `evaluate`.
+        space: For every hyper-parameter the values to try, at least one each; the grid holds all combinations.
+        algorithm: Function `(scenario, values, seed)` that trains and returns a result.
+        metric: Function of that result that returns a number; larger is better.
+        seeds: Seeds of the runs in both phases, all different; torch is seeded before each scenario is made.
+        configuration: Further arguments of `make_scenario`, the same in both phases. Default: None, no arguments.
+        classes_of: Function of a data set that returns the names of its classes; equal names mean equal classes.
+            Default: `classes_by_label`, the name of the data set and the label.
 
     Raises:
-        ConfigError: There is nothing to try, or a value that JSON would not keep.
+        ConfigError: The grid or the seeds are empty, a seed occurs twice, or JSON cannot represent a value.
 
     Reference:
         Cha and Cho, Hyperparameters in Continual Learning: A Reality Check, TMLR 2025, arXiv 2403.09066.
@@ -106,12 +107,14 @@ class TwoPhaseProtocol(Generic[D, S, R]):
         self.make_scenario, self.algorithm, self.metric = make_scenario, algorithm, metric
         self.ht_data, self.eval_data, self.classes_of = ht_data, eval_data, classes_of
 
-    def tune(self) -> Record:
-        """Try the whole grid on the first data; the best mean over seeds wins, the earlier one of equals.
+    def tune(self) -> TuningRecord:
+        """Run the grid on the tuning data, and return a `TuningRecord` of the point with the best mean over seeds.
+
+        Of equal points the first wins. A run with a non-finite loss disqualifies its point.
 
         Raises:
-            NotFinite: No values could be trained with.
-            ConfigError: The scenario has other numbers of tasks with other seeds.
+            NotFinite: Every point has a run that is not finite.
+            ConfigError: The number of tasks depends on the seed.
         """
         trials, tasks = [], set[int]()
         for values in self._grid():
@@ -123,7 +126,7 @@ class TwoPhaseProtocol(Generic[D, S, R]):
                     scores.append(score)
                 except NotFinite:
                     scores.append(None)
-            trials.append(Trial(values, tuple(scores)))
+            trials.append(GridPoint(values, tuple(scores)))
         best = max(trials, key=lambda trial: trial.mean)
         if best.mean == -math.inf:
             raise NotFinite(
@@ -136,15 +139,18 @@ class TwoPhaseProtocol(Generic[D, S, R]):
                 "scenarios that differ cannot be averaged. Let the configuration alone decide the number of tasks."
             )
         versions = {"spikewright": spikewright.__version__, "torch": torch.__version__}
-        return Record(best, tuple(trials), self.seeds, deepcopy(self._setup(tasks.pop())), versions)
+        return TuningRecord(best, tuple(trials), self.seeds, deepcopy(self._setup(tasks.pop())), versions)
 
-    def evaluate(self, record: Record) -> Report:
-        """Train on the second data with the values of a record, once per seed.
+    def evaluate(self, record: TuningRecord) -> ProtocolReport:
+        """Train on the evaluation data with the tuned values, once per seed, and return a `ProtocolReport`.
+
+        Args:
+            record: `TuningRecord` from `tune` of this protocol.
 
         Raises:
-            ConfigError: The record was made for something else.
-            InputError: The two data share a class or a sample.
-            NotFinite: A run did not stay finite.
+            ConfigError: The record belongs to another setup, or the evaluation scenario has another number of tasks.
+            InputError: The two data sets share a class or a sample.
+            NotFinite: A score is not finite.
         """
         mine, theirs = self._setup(record.setup.get("tasks")), record.setup
         other = [name for name in mine if mine[name] != theirs.get(name)]
@@ -159,10 +165,10 @@ class TwoPhaseProtocol(Generic[D, S, R]):
         scores = []
         for seed in self.seeds:
             scores.append(self._run(self.eval_data, record.values, seed, theirs["tasks"])[1])
-        return Report(record, tuple(scores), self.seeds, classes)
+        return ProtocolReport(record, tuple(scores), self.seeds, classes)
 
     def _run(self, data: D, values: Values, seed: int, tasks: int | None = None) -> tuple[int, float]:
-        """Return the number of tasks, which may have to be that of `tasks`, and the score."""
+        """Return the number of tasks, which must be `tasks` if given, and the score."""
         with _seeded(seed):
             scenario = self.make_scenario(data, seed, **self.configuration)
             if tasks not in (None, len(scenario)):
@@ -180,7 +186,7 @@ class TwoPhaseProtocol(Generic[D, S, R]):
         return len(scenario), score
 
     def _check_apart(self) -> tuple[str, str]:
-        """Raise if the data are not apart; return a word on each."""
+        """Raise if the data sets overlap; return a description of each."""
         first, second = self.ht_data, self.eval_data
         ours, theirs = self.classes_of(first), self.classes_of(second)
         classes, samples = sorted(ours & theirs), len(_samples(first) & _samples(second))
@@ -212,7 +218,7 @@ class TwoPhaseProtocol(Generic[D, S, R]):
 
 
 def _samples(data: Data) -> set[bytes]:
-    """Return hashes of all samples; bytes count as the fractions of 255 that they stand for."""
+    """Return the hashes of all samples; uint8 images count as fractions of 255."""
     return {_hash(image) for part in (data.train, data.test) for image in part.images}
 
 

@@ -1,4 +1,4 @@
-"""What the two phases of a protocol write down: hyper-parameters that were chosen, and how they did elsewhere."""
+"""Results of the two phases of a protocol: the tuned hyper-parameters and their evaluation."""
 
 import math
 from collections.abc import Mapping
@@ -10,16 +10,16 @@ from typing import Any
 from spikewright._util.text import aligned
 
 Values = Mapping[str, Any]
-"""One value for every hyper-parameter."""
+"""Value of each hyper-parameter."""
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One point of the grid.
+class GridPoint:
+    """One point of the hyper-parameter grid with its scores.
 
     Attributes:
-        values: Of the hyper-parameters.
-        scores: The metric, by seed; `None` where training did not stay finite.
+        values: Value of each hyper-parameter.
+        scores: Metric of each seed; `None` if training was not finite.
     """
 
     values: Values
@@ -30,7 +30,7 @@ class Trial:
 
     @property
     def mean(self) -> float:
-        """Mean over seeds; minus infinity if one of them failed."""
+        """Mean over seeds; minus infinity if a run failed."""
         scores = [score for score in self.scores if score is not None]
         return fmean(scores) if len(scores) == len(self.scores) else -math.inf
 
@@ -40,19 +40,19 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Record:
-    """What tuning found, and of what.
+class TuningRecord:
+    """The result of tuning, with the setup it belongs to.
 
     Attributes:
-        best: The trial that won.
-        trials: All of them, in the order of the grid.
-        seeds: Of its runs.
-        setup: What the values were chosen for: algorithm, metric, grid, configuration, number of tasks, data.
-        versions: Of the code that ran.
+        best: `GridPoint` with the best mean.
+        trials: All grid points, in the order of the grid.
+        seeds: Seeds of the runs.
+        setup: Algorithm, metric, grid, configuration, number of tasks, and name, classes and digest of the data.
+        versions: Versions of spikewright and torch.
     """
 
-    best: Trial
-    trials: tuple[Trial, ...]
+    best: GridPoint
+    trials: tuple[GridPoint, ...]
     seeds: tuple[int, ...]
     setup: Mapping[str, Any]
     versions: Mapping[str, str]
@@ -63,11 +63,11 @@ class Record:
 
     @property
     def values(self) -> Values:
-        """The values that won."""
+        """Hyper-parameter values of the best point."""
         return self.best.values
 
     def tree(self) -> dict[str, Any]:
-        """Return plain values that JSON keeps as they are, for `from_tree`."""
+        """Return plain values that JSON can represent and `from_tree` reads."""
         return {
             "best": self.trials.index(self.best),
             "trials": [trial.tree() for trial in self.trials],
@@ -77,36 +77,36 @@ class Record:
         }
 
     @classmethod
-    def from_tree(cls, tree: Mapping[str, Any]) -> "Record":
+    def from_tree(cls, tree: Mapping[str, Any]) -> "TuningRecord":
         """Return the record that `tree` was made from."""
-        trials = tuple(Trial(trial["values"], tuple(trial["scores"])) for trial in tree["trials"])
+        trials = tuple(GridPoint(trial["values"], tuple(trial["scores"])) for trial in tree["trials"])
         return cls(trials[tree["best"]], trials, tuple(tree["seeds"]), tree["setup"], tree["versions"])
 
 
 @dataclass(frozen=True)
-class Report:
-    """Both phases.
+class ProtocolReport:
+    """The results of both phases.
 
     Attributes:
-        record: Of the first.
-        scores: The metric of the second, by seed.
-        seeds: Of the second.
-        data: The data of both, in words.
+        record: `TuningRecord` of the first phase.
+        scores: Metric of each seed in the second phase.
+        seeds: Seeds of the second phase.
+        data: Description of the tuning data and of the evaluation data.
     """
 
-    record: Record
+    record: TuningRecord
     scores: tuple[float, ...]
     seeds: tuple[int, ...]
     data: tuple[str, str]
 
     @property
     def score(self) -> float:
-        """Mean over seeds of the second phase: the one number to report."""
+        """Mean over seeds of the second phase, the figure to report."""
         return fmean(self.scores)
 
     @property
     def transfer_gap(self) -> float:
-        """Best of the first phase minus the second."""
+        """Best mean score of the first phase minus the score of the second."""
         return self.record.best.mean - self.score
 
     def table(self) -> str:

@@ -1,4 +1,4 @@
-"""Learning some samples of all tasks once more, when one of them is done."""
+"""Rehearsal: training on a few samples of all tasks after each task."""
 
 import torch
 
@@ -6,28 +6,32 @@ from spikewright.continual.course import ContinualExperiment, chosen
 from spikewright.data import Dataset
 
 
-def rehearse(course: ContinualExperiment, index: int, last: Dataset) -> None:
-    """Learn by the rule inside, which protects nothing: a batch of every task so far in each step.
+def rehearse(experiment: ContinualExperiment, index: int, last: Dataset) -> None:
+    """Train the network on a few samples of every task so far with the inner rule, without protection.
+
+    Each update sums the gradients of one batch per task. Number of samples, epochs and learning rate are those of
+    `experiment.settings`.
 
     Args:
-        course: Whose settings say how many samples, how often, and at which learning rate.
-        index: Number of the task that is done.
-        last: Its data.
+        experiment: `ContinualExperiment` whose network is trained.
+        index: Number of the task just learned, from 0.
+        last: `Dataset` of that task.
     """
-    settings = course.settings
-    tasks = [last if i == index else course.scenario.task(i) for i in range(index + 1)]
-    few = [task.train.subset(chosen(task, settings.rehearse_samples, course.scenario.classes)) for task in tasks]
-    size = course.config["train"]["batch_size"]
+    settings = experiment.settings
+    tasks = [last if i == index else experiment.scenario.task(i) for i in range(index + 1)]
+    few = [task.train.subset(chosen(task, settings.rehearse_samples, experiment.scenario.classes)) for task in tasks]
+    size = experiment.config["train"]["batch_size"]
     batches = [
-        course.batches(task, part, i, batch_size=min(size, len(part))) for i, (task, part) in enumerate(zip(tasks, few))
+        experiment.batches(task, part, i, batch_size=min(size, len(part)))
+        for i, (task, part) in enumerate(zip(tasks, few))
     ]
-    course.net.train()
-    course.rule.freeze(course.net)
-    optimizer = torch.optim.SGD([p for p in course.net.parameters() if p.requires_grad], settings.rehearse_lr)
+    experiment.net.train()
+    experiment.rule.freeze(experiment.net)
+    optimizer = torch.optim.SGD([p for p in experiment.net.parameters() if p.requires_grad], settings.rehearse_lr)
     for epoch in range(settings.rehearse_epochs):
         for together in zip(*(b.epoch(epoch) for b in batches)):
             for x, y in together:
-                for _ in course.rule.rule.updates(course.net, x, y, course.loss):
+                for _ in experiment.rule.rule.updates(experiment.net, x, y, experiment.loss):
                     pass
             optimizer.step()
             optimizer.zero_grad()

@@ -1,26 +1,26 @@
-"""Progress of a course: to nobody, or on a terminal."""
+"""Progress of a continual-learning run, silent or on a terminal."""
 
 from typing import Protocol
 
 
 class Reporter(Protocol):
-    """Where a course reports to."""
+    """Receiver of the progress of a continual-learning run."""
 
     def begin(self, task: int, name: str, batches: int, epochs: int, done: int) -> None:
-        """A task begins, or goes on after so many batches."""
+        """Called when a task begins, or continues after `done` batches."""
 
     def batch(self, loss: float, accuracy: float) -> None:
-        """A batch is done; the figures are running means of the epoch."""
+        """Called after each batch, with running means of the epoch."""
 
     def end(self, task: int, row: list[float], seconds: float) -> None:
-        """A task is done: accuracies on all tasks so far."""
+        """Called after a task, with the accuracy on every task so far."""
 
     def stop(self) -> None:
-        """The course is over, or was broken off."""
+        """Called when the run ends or is interrupted."""
 
 
 class Silent:
-    """Tells nothing."""
+    """Reporter without output."""
 
     def begin(self, task: int, name: str, batches: int, epochs: int, done: int) -> None: ...
 
@@ -31,8 +31,8 @@ class Silent:
     def stop(self) -> None: ...
 
 
-class Bar:
-    """A bar for the task under way, and a line for every task that is done."""
+class ProgressBar:
+    """Terminal progress bar of the current task, and one line per finished task."""
 
     def __init__(self) -> None:
         from rich.console import Console

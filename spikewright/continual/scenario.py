@@ -1,4 +1,4 @@
-"""Tasks that come one after another, as data sets."""
+"""Sequences of tasks made of data sets."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -14,14 +14,15 @@ from spikewright.errors import ConfigError
 
 @dataclass(frozen=True)
 class Scenario:
-    """Tasks, made when they are asked for.
+    """A sequence of tasks, each made when it is needed. `len(scenario)` is the number of tasks.
 
     Attributes:
-        name: For reports.
-        makers: Return the tasks, each with labels from 0.
-        shape: (C, H, W) of every image.
-        classes: Number of classes of every task.
-        heads: Whether every task has outputs of its own; the label then also says which.
+        name: Name in reports.
+        makers: Functions without arguments that return the `Dataset` of each task, with labels from 0.
+        shape: Shape (C, H, W) of every image.
+        classes: Number of classes of each task.
+        heads: True if every task has outputs of its own (task-incremental); its labels then index the outputs of all
+            tasks. False if all tasks share the same outputs.
     """
 
     name: str
@@ -35,11 +36,15 @@ class Scenario:
 
     @property
     def outputs(self) -> int:
-        """How many outputs a network needs."""
+        """Number of network outputs: `classes`, times the number of tasks if tasks have heads."""
         return self.classes * (len(self) if self.heads else 1)
 
     def task(self, index: int) -> Dataset:
-        """Return a task; with heads, its labels count through the outputs of all of them."""
+        """Return the `Dataset` of a task; with heads, its labels index the outputs of all tasks.
+
+        Args:
+            index: Number of the task, from 0.
+        """
         task = self.makers[index]()
         if not self.heads:
             return task
@@ -48,12 +53,19 @@ class Scenario:
 
 
 def permuted(dataset: Dataset, *, tasks: int = 10, seed: int = 2022) -> Scenario:
-    """Tasks that differ in a fixed permutation of the pixels, the first too; one head for all.
+    """Return tasks that differ in a fixed random permutation of the pixels, the first included; all share one head.
 
     Args:
-        dataset: The images.
-        tasks: How many.
-        seed: Of the permutations.
+        dataset: `Dataset` of the images.
+        tasks: Number of tasks, at least 1. Default: 10.
+        seed: Seed of the permutations, at least 0. Default: 2022.
+
+    Raises:
+        ConfigError: The number of tasks is below 1.
+
+    >>> from spikewright.data import load
+    >>> len(permuted(load("synthetic"), tasks=3))
+    3
     """
     _check_tasks(tasks)
     _, height, width = dataset.shape
@@ -73,16 +85,21 @@ def permuted(dataset: Dataset, *, tasks: int = 10, seed: int = 2022) -> Scenario
 
 
 def split(dataset: Dataset, *, tasks: int = 5, heads: bool = True, order: int | None = None) -> Scenario:
-    """Tasks that are groups of classes.
+    """Return tasks that are groups of classes of one data set.
 
     Args:
-        dataset: The images.
-        tasks: How many; the classes must divide by it.
-        heads: Give each task outputs of its own; otherwise all tasks share `classes / tasks` outputs.
-        order: Seed of a random order of the classes; `None` takes them in the order of their numbers.
+        dataset: `Dataset` of the images.
+        tasks: Number of tasks, at least 1; it must divide the number of classes. Default: 5.
+        heads: True gives each task outputs of its own, False shares `classes / tasks` outputs. Default: True.
+        order: Seed of a random order of the classes. Default: None, numerical order.
 
     Raises:
-        ConfigError: The classes do not divide by the tasks.
+        ConfigError: The number of tasks is below 1, or does not divide the number of classes.
+
+    >>> from spikewright.data import load
+    >>> scenario = split(load("synthetic", classes=4), tasks=2)
+    >>> scenario.outputs, scenario.task(1).train.labels.unique().tolist()
+    (4, [2, 3])
     """
     _check_tasks(tasks)
     if dataset.classes % tasks:
@@ -94,7 +111,7 @@ def split(dataset: Dataset, *, tasks: int = 5, heads: bool = True, order: int | 
     classes = torch.arange(dataset.classes)
     if order is not None:
         classes = torch.randperm(dataset.classes, generator=torch.Generator().manual_seed(order))
-    place = classes.argsort()  # of a class in the order
+    place = classes.argsort()  # position of each class in the order
 
     def task(number: int) -> Dataset:
         def part(whole: Split) -> Split:
@@ -115,16 +132,19 @@ def split(dataset: Dataset, *, tasks: int = 5, heads: bool = True, order: int | 
 
 
 def sequence(dataset: Dataset, *, others: tuple[str, ...] = (), heads: bool = True, side: int = 32) -> Scenario:
-    """Tasks that are whole data sets; grey images get three equal channels, small ones a border.
+    """Return tasks that are whole data sets, with images brought to one size.
+
+    Grey images get three equal channels; smaller images get a zero border.
 
     Args:
-        dataset: The first of them.
-        others: The rest, each `name` or `name:folder`, as for `spikewright train --data NAME --data-dir FOLDER`.
-        heads: Give each task outputs of its own.
-        side: Height and width of all images.
+        dataset: `Dataset` of the first task.
+        others: Data sets of the other tasks, each `name` or `name:folder` with a name of `spikewright.data.names()`.
+            Default: ().
+        heads: True gives each task outputs of its own, False shares them. Default: True.
+        side: Height and width of all images, at least that of the largest. Default: 32.
 
     Raises:
-        ConfigError: Numbers of classes differ, or an image is larger than `side`.
+        ConfigError: The data sets differ in their number of classes, or an image is larger than `side`.
     """
 
     def other(text: str) -> Dataset:
@@ -155,8 +175,8 @@ def _of_size(dataset: Dataset, side: int, classes: int) -> Dataset:
 
 def _check_tasks(tasks: int) -> None:
     if tasks < 1:
-        raise ConfigError(f"scenario.tasks = {tasks}: there is at least one.")
+        raise ConfigError(f"scenario.tasks = {tasks} leaves no task. Give 1 or more.")
 
 
 SCENARIOS = {"permuted": permuted, "split": split, "sequence": sequence}
-"""How a data set becomes tasks, by name."""
+"""Functions from a data set to a scenario, by name."""

@@ -1,4 +1,4 @@
-"""Accuracy while learning: what happens between the ends of tasks, where an accuracy matrix does not look."""
+"""Accuracy over the iterations of continual learning, and the metrics of the stability gap."""
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,13 +9,13 @@ from spikewright.continual.matrix import as_fraction
 from spikewright.errors import ConfigError, InputError
 
 Probes = list[tuple[int, float]]
-"""Iterations and the accuracies after them, in order."""
+"""Iterations with the accuracies after them, in ascending order."""
 Recovery = int | Literal["never"] | None
-"""Iterations until an accuracy was back; `None` if it was not probed."""
+"""Iterations until an accuracy has recovered; `None` if it was not probed."""
 
 
 class Trajectory:
-    r"""Accuracies :math:`A_i(n)` on every task i after iterations n, which are counted through all tasks.
+    r"""Accuracies :math:`A_i(n)` on each task i after iteration n, with iterations counted over all tasks.
 
     With :math:`t_i` the last iteration of task i, and k tasks begun,
 
@@ -25,20 +25,31 @@ class Trajectory:
         \mathrm{WF}^W_i &= \max_{m < n,\; n - m < W} A_i(m) - A_i(n), \qquad
         \mathrm{WP}^W_i = \max_{m < n,\; n - m < W} A_i(n) - A_i(m).
 
-    Probes may be any number of iterations apart; windows count iterations.  Tasks are numbered from 0 in the order in
-    which they are learned.  All metrics are of the latest probes, fractions from 0 to 1, and `None` while they are
-    not defined.  Where an accuracy only rises, what it is said to have lost is negative.
+    Probes may be any number of iterations apart; windows count iterations. Tasks are numbered from 0 in the order of
+    learning. Metrics are fractions in [0, 1], or `None` while they are not defined; the forgetting of a task whose
+    accuracy only rises is negative.
 
-    Differs from the reference code: windowed plasticity considers all pairs, as in the equation.
+    **Differs from the reference code**: windowed plasticity takes all pairs, as in the equation.
 
     Attributes:
-        starts: Iterations after which tasks began.
-        ends: Their last iterations; one fewer than `starts` while a task is open.
-        probes: For every task, iterations and accuracies.
+        starts: Iteration after which each task began.
+        ends: Last iteration of each finished task.
+        probes: For each task, a list of (iteration, accuracy).
 
     Reference:
         De Lange et al., Continual evaluation for lifelong learning: Identifying the stability gap, ICLR 2023,
         arXiv 2205.13452.
+
+    >>> trajectory = Trajectory()
+    >>> trajectory.begin(0)
+    >>> trajectory.add(0, 10, 0.9)
+    >>> trajectory.end(10)
+    >>> trajectory.begin(10)
+    >>> for iteration, old in ((11, 0.5), (20, 0.8)):
+    ...     trajectory.add(0, iteration, old)
+    >>> trajectory.add(1, 20, 1.0)
+    >>> trajectory.min_acc, trajectory.wc_acc
+    (0.5, 0.75)
     """
 
     def __init__(self) -> None:
@@ -48,14 +59,14 @@ class Trajectory:
 
     @property
     def tasks(self) -> int:
-        """How many tasks were begun."""
+        """Number of tasks begun."""
         return len(self.starts)
 
     def begin(self, iteration: int) -> None:
-        """Open the next task, whose first update is that after `iteration`.
+        """Begin the next task, whose first update comes after `iteration`.
 
         Raises:
-            InputError: A task is open, or an earlier one ended later.
+            InputError: A task is open, or the previous one ended at a later iteration.
         """
         if len(self.ends) < self.tasks or iteration < max(self.ends, default=0):
             raise InputError(
@@ -67,11 +78,16 @@ class Trajectory:
         self.probes.append([])
 
     def add(self, task: int, iteration: int, accuracy: float) -> None:
-        """Note the accuracy on a task after an iteration; it takes the place of one noted for the same.
+        """Add the accuracy on a task after an iteration; it replaces an earlier one of the same iteration.
+
+        Args:
+            task: Number of a task that has begun, from 0.
+            iteration: Number of updates so far, over all tasks, not below that of the task's last probe.
+            accuracy: Accuracy in [0, 1].
 
         Raises:
             InputError: The task has not begun, the iteration is before that of its last probe, or the accuracy is not
-                a fraction.
+                in [0, 1].
         """
         known = 0 <= task < self.tasks
         last = self.probes[task][-1][0] if known and self.probes[task] else -1
@@ -87,10 +103,10 @@ class Trajectory:
         self.probes[task].append((iteration, accuracy))
 
     def end(self, iteration: int) -> None:
-        """Close the open task, whose last update was `iteration`.
+        """End the open task, whose last update is `iteration`.
 
         Raises:
-            InputError: No task is open, or one of those begun was not probed after this iteration.
+            InputError: No task is open, or the last probe of a task begun is not of this iteration.
         """
         missing = [task for task, probes in enumerate(self.probes) if not probes or probes[-1][0] != iteration]
         if len(self.ends) == self.tasks or missing:
@@ -102,7 +118,7 @@ class Trajectory:
         self.ends.append(iteration)
 
     def until(self, iteration: int) -> "Trajectory":
-        """Return what was known after an iteration; a task that begins right after it is not part of that."""
+        """Return the trajectory up to an iteration; a task that begins right after it is not included."""
         early = Trajectory()
         early.starts = [start for task, start in enumerate(self.starts) if start < iteration or task == 0]
         early.ends = [end for end in self.ends if end <= iteration]
@@ -111,18 +127,18 @@ class Trajectory:
 
     @property
     def latest(self) -> list[float | None]:
-        """For every task, its latest accuracy."""
+        """Latest accuracy of every task."""
         return [probes[-1][1] if probes else None for probes in self.probes]
 
     @property
     def minima(self) -> list[float | None]:
-        """For every task before the current one, the lowest accuracy after its end."""
+        """Lowest accuracy of each old task since its end."""
         since = [[a for n, a in self.probes[task] if n > self.ends[task]] for task in range(self.tasks - 1)]
         return [min(accuracies, default=None) for accuracies in since]
 
     @property
     def forgetting_by_task(self) -> list[float]:
-        """For every task before the current one, its accuracy when it ended minus the latest."""
+        """Accuracy of each old task at its end minus the latest."""
         return [_at(self.probes[i], self.ends[i]) - self.probes[i][-1][1] for i in range(self.tasks - 1)]
 
     @property
@@ -132,12 +148,12 @@ class Trajectory:
 
     @property
     def min_acc(self) -> float | None:
-        """min-ACC: mean over old tasks of the lowest accuracy since they ended; the current task is not part of it."""
+        """min-ACC: mean over old tasks of the lowest accuracy since their end."""
         return _mean_of_all(self.minima)
 
     @property
     def wc_acc(self) -> float | None:
-        """WC-ACC: a bound from below on ACC at all times since tasks ended; at most `acc`."""
+        """WC-ACC: worst-case accuracy, a lower bound on ACC at all iterations since tasks ended; at most `acc`."""
         now, lowest = self.latest[-1] if self.tasks else None, self.min_acc
         if now is None or self.tasks == 1:
             return now
@@ -149,50 +165,58 @@ class Trajectory:
         return _mean_of_all(self.forgetting_by_task)
 
     def windowed_forgetting(self, window: int) -> float | None:
-        """WF: mean over tasks of the largest drop within `window` iterations."""
+        """WF: mean over tasks of the largest drop of accuracy within `window` iterations, at least 2."""
         return _mean_of_known(self.windowed_forgetting_by_task(window))
 
     def windowed_forgetting_by_task(self, window: int) -> list[float | None]:
-        """Largest drop of every task; `None` where no two probes lie within a window."""
+        """Largest drop of each task within `window` iterations; `None` if no two probes lie within a window."""
         return [_largest_drop(probes, window) for probes in self.probes]
 
     def windowed_plasticity(self, window: int) -> float | None:
-        """WP: mean over tasks of the largest rise within `window` iterations."""
+        """WP: mean over tasks of the largest rise of accuracy within `window` iterations, at least 2."""
         return _mean_of_known(self.windowed_plasticity_by_task(window))
 
     def windowed_plasticity_by_task(self, window: int) -> list[float | None]:
-        """Largest rise of every task; `None` where no two probes lie within a window."""
+        """Largest rise of each task within `window` iterations; `None` if no two probes lie within a window."""
         return [_largest_drop([(n, -a) for n, a in probes], window) for probes in self.probes]
 
     def lca(self, beta: int = 10) -> float | None:
-        """LCA: mean over tasks of `lca_by_task`."""
+        """LCA, learning-curve area: mean over tasks of `lca_by_task`."""
         return _mean_of_known(self.lca_by_task(beta))
 
     def lca_by_task(self, beta: int = 10) -> list[float | None]:
-        """For every task, its mean accuracy over probes during its own first `beta` iterations."""
+        """Mean accuracy of each task over the probes of its first `beta` iterations, at least 1."""
         _check_count("lca(beta", beta, 1)
         own = [[a for n, a in self._during(i, i) if n <= self.starts[i] + beta] for i in range(self.tasks)]
         return [fmean(accuracies) if accuracies else None for accuracies in own]
 
     def gap_depth(self, task: int, later: int) -> float | None:
-        """How far below its level at the start of a later task an accuracy falls while that task is learned."""
+        """Return the accuracy on a task at the start of a later one minus the lowest while the later one is learned."""
         level, during = self._level(task, later), self._during(task, later)
         return level - min(a for _, a in during) if during else None
 
     def recovery_time(self, task: int, later: int, share: float = 0.95) -> Recovery:
-        """Iterations from that lowest point until a `share` of the level is reached again, within the later task."""
+        """Return the iterations from the lowest accuracy to `share` of the accuracy at the start of the later task.
+
+        Returns:
+            Number of iterations; "never" if the later task ended before; `None` if it was not probed.
+        """
         level, during = self._level(task, later), self._during(task, later)
         if not during:
             return None
         bottom, _ = min(during, key=lambda probe: probe[1])
-        enough = share * level - 1e-12  # a share of a fraction is rounded
+        enough = share * level - 1e-12  # tolerates the rounding of share * level
         back = [n for n, a in during if n >= bottom and a >= enough]
         return back[0] - bottom if back else "never"
 
     def summary(self, windows: Sequence[int] = (10, 100), beta: int = 10) -> dict[str, Any]:
         """Return all metrics as plain values: averages, and under `by_task` those of every task.
 
-        `recovery_time` is averaged over the gaps that closed; `never_recovered` counts the others.
+        `recovery_time` averages over the gaps that closed; `never_recovered` counts the others.
+
+        Args:
+            windows: Lengths of windowed forgetting and plasticity in iterations, each at least 2. Default: (10, 100).
+            beta: Iterations of the learning-curve area, at least 1. Default: 10.
         """
         falls = {str(w): self.windowed_forgetting_by_task(w) for w in windows}
         rises = {str(w): self.windowed_plasticity_by_task(w) for w in windows}
@@ -228,7 +252,7 @@ class Trajectory:
         }
 
     def tree(self) -> dict[str, Any]:
-        """Return plain values, for `from_tree`."""
+        """Return plain values that `from_tree` reads."""
         probes = [[list(probe) for probe in probes] for probes in self.probes]
         return {"starts": list(self.starts), "ends": list(self.ends), "probes": probes}
 
@@ -241,7 +265,7 @@ class Trajectory:
         return made
 
     def _during(self, task: int, other: int) -> Probes:
-        """Return the probes of a task after updates of another."""
+        """Return the probes of a task between the updates of another."""
         end = self.ends[other] if other < len(self.ends) else None
         return [(n, a) for n, a in self.probes[task] if n > self.starts[other] and (end is None or n <= end)]
 
@@ -249,8 +273,8 @@ class Trajectory:
         """Return the accuracy on a task just before the first update of a later one."""
         if not 0 <= task < later < self.tasks:
             raise InputError(
-                f"How task {task} fares while task {later} is learned was asked for, and {self.tasks} tasks have "
-                "begun. Only what was learned before can be disturbed. Give an earlier task and a later one, from 0."
+                f"The effect of task {later} on task {task} is not defined; {self.tasks} tasks have begun. Only a task "
+                "learned before can be disturbed. Give an earlier task and a later one, numbered from 0."
             )
         return _at(self.probes[task], self.starts[later])
 
@@ -260,10 +284,10 @@ def _at(probes: Probes, iteration: int) -> float:
 
 
 def _largest_drop(probes: Probes, window: int) -> float | None:
-    """Return the most that a value lies below an earlier one, less than `window` iterations before it."""
+    """Return the largest drop from an earlier value, less than `window` iterations before."""
     _check_count("a window of (window", window, 2)
     largest: float | None = None
-    earlier: deque[tuple[int, float]] = deque()  # of those within the window, the ones above all that followed
+    earlier: deque[tuple[int, float]] = deque()  # probes within the window that are above all later ones
     for n, a in probes:
         while earlier and n - earlier[0][0] >= window:
             earlier.popleft()

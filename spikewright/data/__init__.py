@@ -1,10 +1,10 @@
-"""Data sets, and the batches a network sees of them."""
+"""Image data sets, and batches of encoded sequences."""
 
 from spikewright.data.batches import Batches as Batches
 from spikewright.data.dataset import Dataset as Dataset
 from spikewright.data.dataset import Split as Split
 from spikewright.data.encoding import ENCODINGS as ENCODINGS
-from spikewright.data.encoding import Direct as Direct
+from spikewright.data.encoding import ConstantCurrent as ConstantCurrent
 from spikewright.data.encoding import Encoding as Encoding
 from spikewright.data.encoding import Latency as Latency
 from spikewright.data.encoding import Poisson as Poisson
@@ -17,8 +17,8 @@ __all__ = [
     "AUGMENTATIONS",
     "ENCODINGS",
     "Batches",
+    "ConstantCurrent",
     "Dataset",
-    "Direct",
     "Encoding",
     "Latency",
     "Poisson",

@@ -1,4 +1,4 @@
-"""Batches: the one order in which a network sees its data."""
+"""Batches of encoded sequences in a reproducible order."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,37 +11,45 @@ from spikewright.data.encoding import encoding as encoding_named
 from spikewright.data.transforms import augmentation
 from spikewright.errors import InputError, ShapeError
 
-# First part of the key of a random stream, so that the order and the content of the batches are independent.
+# First part of the key of a random stream: order and contents of batches are independent.
 _ORDER, _CONTENT = 0, 1
 
 
 class Batches:
-    """Augmented, encoded batches that depend on seed, epoch and position alone.
+    """Batches of augmented, encoded sequences that depend on seed, epoch and position alone.
 
-    An epoch that starts in the middle gives exactly the batches that a whole one gives from there on.  With several
-    ranks each takes its part of the same batch: random choices are made for the whole batch before it is divided, so
-    the parts together are what a single rank would get.
+    An epoch started in the middle yields exactly the remaining batches of a whole one. With several processes each gets
+    its part of the same batch: random choices are made for the whole batch before it is divided. `len(batches)` is the
+    number of batches per epoch.
 
     Args:
-        split: Samples to draw from.
-        batch_size: Samples in a batch, over all ranks.
-        steps: Time steps in an input.
-        mean: Mean of each channel on the scale 0 to 1, for encodings that take normalised images.
-        std: Standard deviation of each channel, likewise.
-        seed: Seed of the order, the augmentation and random spikes.
-        shuffle: Take the samples in a new random order at each epoch; otherwise in theirs.
-        augment: Name of an augmentation.
-        encoding: Name of an encoding.
-        drop_last: Leave out a last batch that is not full.
-        device: Where batches are put; all draws are made on the CPU, so they are the same everywhere.
-        rank: Number of this process among `world`.
-        world: Number of processes that share each batch.
+        split: `Split` of samples.
+        batch_size: Samples per batch over all processes, at least 1.
+        steps: Time steps of an input, at least 1.
+        mean: Mean of each channel on the scale 0 to 1, for encodings of normalised images. One entry per channel.
+        std: Standard deviation of each channel on the same scale, > 0. One entry per channel.
+        seed: Seed of order, augmentation and random spikes, at least 0. Default: 0.
+        shuffle: True draws a new random order in each epoch, False keeps the order of the split. Default: True.
+        augment: Name of an augmentation: "none", "shift", "crop", "crop-flip" or "ottt-cifar". Default: "none".
+        encoding: Name of an encoding: "direct" (constant current), "poisson" or "latency". Default: "direct".
+        drop_last: True leaves out a last batch that is not full. Default: False.
+        device: `torch.device` of the batches. All random numbers are drawn on the CPU, so batches are the same on every
+            device. Default: "cpu".
+        rank: Number of this process, from 0 to `world - 1`. Default: 0.
+        world: Number of processes that share each batch, at least 1; it must divide every batch. Default: 1.
 
     Raises:
         InputError: There is no batch, `batch_size` or `steps` is below 1, a batch cannot be divided evenly among the
-            ranks, or a deviation is not positive.
+            processes, or a standard deviation is not positive.
         ShapeError: `mean` or `std` does not have one entry per channel.
         ConfigError: The augmentation or the encoding is unknown.
+
+    >>> from spikewright.data import load
+    >>> data = load("synthetic", classes=2, size=10)
+    >>> batches = Batches(data.train, batch_size=4, steps=6, mean=data.mean, std=data.std)
+    >>> x, y = next(batches.epoch(0))
+    >>> x.shape, y.shape
+    (torch.Size([6, 4, 1, 8, 8]), torch.Size([4]))
     """
 
     def __init__(
@@ -76,17 +84,17 @@ class Batches:
         return full + (rest > 0 and not self.drop_last)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Go through the data once.
+        """Return an iterator over the batches of an epoch.
 
         Args:
             epoch: Number of the epoch, from 0.
-            start: Number of the batch to begin with; `len(self)` gives none.
+            start: Number of the first batch, from 0 to `len(self)`. Default: 0.
 
         Returns:
-            Pairs of inputs float32 `[time, batch, C, H, W]`, to be read only, and labels int64 `[batch]`.
+            Pairs of inputs float32 `[time, batch, C, H, W]`, which must not be written to, and labels int64 `[batch]`.
 
         Raises:
-            InputError: `epoch` is negative or `start` is not a batch of the epoch.
+            InputError: `epoch` is negative, or `start` is out of range.
         """
         if epoch < 0 or not 0 <= start <= len(self):
             raise InputError(

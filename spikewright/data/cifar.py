@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100: 60,000 small colour photographs each."""
+"""CIFAR-10 and CIFAR-100: 60,000 small colour images each."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from spikewright.errors import DatasetCorrupt
 
 @dataclass(frozen=True)
 class _Release:
-    """One published data set: its folder, its files with their MD5 sums by part, and the key of its labels."""
+    """A published data set: its folder, its files with MD5 sums by part, and the key of its labels."""
 
     name: str
     folder: str
@@ -64,21 +64,24 @@ _CIFAR100 = _Release(
 def cifar10(
     data_dir: Path | str | None, verify: bool = True, progress: Callable[[int, int], None] | None = None
 ) -> Dataset:
-    """Load CIFAR-10 (Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009).
-
-    10 classes, images (3, 32, 32), 50,000 for training and 10,000 for testing.
+    """Load CIFAR-10: colour images (3, 32, 32) in 10 classes, 50,000 for training and 10,000 for testing.
 
     Args:
-        data_dir: Folder with the published Python batches `data_batch_1` to `data_batch_5` and `test_batch`, or with
-            `cifar-10-batches-py` that has them; otherwise a folder of images `train/<class>/*.png` and
-            `test/<class>/*.png`, whose classes are numbered alphabetically, as the published labels are.
-        verify: Compare the batches with the published ones.  Images in class folders are not compared.
-        progress: Called as `progress(done, total)` after each image of a class folder, for each part.
+        data_dir: Folder with the published Python batches `data_batch_1` to `data_batch_5` and `test_batch`, or with a
+            folder `cifar-10-batches-py` that holds them; otherwise with images `train/<class>/*.png` and
+            `test/<class>/*.png`, classes numbered alphabetically, as in the published labels.
+        verify: True compares the batches with the published MD5 sums; images in class folders are not compared.
+            Default: True.
+        progress: Function `(done, total)` called after each image of a class folder, for each part. Default: None, no
+            calls.
 
     Raises:
         DatasetMissing: The folder or a file is not there.
-        DatasetCorrupt: A file is damaged, is not the published one, or the images are not those of CIFAR-10.
+        DatasetCorrupt: A file is damaged or not the published one, or images have another shape or number of classes.
         ImportError: Class folders are given and Pillow is not installed.
+
+    Reference:
+        Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
     """
     return _load(_CIFAR10, data_dir, verify, progress)
 
@@ -86,20 +89,24 @@ def cifar10(
 def cifar100(
     data_dir: Path | str | None, verify: bool = True, progress: Callable[[int, int], None] | None = None
 ) -> Dataset:
-    """Load CIFAR-100 with its fine labels (Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009).
-
-    100 classes, images (3, 32, 32), 50,000 for training and 10,000 for testing.
+    """Load CIFAR-100 with fine labels: images (3, 32, 32) in 100 classes, 50,000 for training and 10,000 for testing.
 
     Args:
-        data_dir: Folder with the published Python files `train` and `test`, or with `cifar-100-python` that has them;
-            otherwise a folder of images `train/<class>/*.png` and `test/<class>/*.png`.
-        verify: Compare the files with the published ones.  Images in class folders are not compared.
-        progress: As for `cifar10`.
+        data_dir: Folder with the published Python files `train` and `test`, or with a folder `cifar-100-python` that
+            holds them; otherwise with images `train/<class>/*.png` and `test/<class>/*.png`, classes numbered
+            alphabetically.
+        verify: True compares the files with the published MD5 sums; images in class folders are not compared.
+            Default: True.
+        progress: Function `(done, total)` called after each image of a class folder, for each part. Default: None, no
+            calls.
 
     Raises:
         DatasetMissing: The folder or a file is not there.
-        DatasetCorrupt: A file is damaged, is not the published one, or the images are not those of CIFAR-100.
+        DatasetCorrupt: A file is damaged or not the published one, or images have another shape or number of classes.
         ImportError: Class folders are given and Pillow is not installed.
+
+    Reference:
+        Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
     """
     return _load(_CIFAR100, data_dir, verify, progress)
 

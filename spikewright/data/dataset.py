@@ -1,4 +1,4 @@
-"""What a data set is: images and labels in memory, in two parts."""
+"""Containers of an image data set: images and labels in two parts."""
 
 from dataclasses import dataclass, replace
 
@@ -11,14 +11,14 @@ from spikewright.errors import InputError, ShapeError
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images with their labels.
+    """Images with their labels. `len(split)` is the number of samples.
 
     Args:
-        images: `[n, C, H, W]`, uint8 (0 to 255) or float32 (0 to 1).
-        labels: int64 `[n]`.
+        images: uint8 (0 to 255) or float32 (0 to 1). Shape `[n, C, H, W]`.
+        labels: Classes, int64 `[n]`.
 
     Raises:
-        ShapeError: The tensors have other layouts or types, or different lengths.
+        ShapeError: A tensor has another shape or type, or the numbers of images and labels differ.
     """
 
     images: Tensor
@@ -38,26 +38,35 @@ class Split:
         return len(self.labels)
 
     def subset(self, indices: Tensor) -> "Split":
-        """Return the samples at `indices` (int64 `[m]`), in that order."""
+        """Return the samples at some indices, in that order.
+
+        Args:
+            indices: int64 `[m]`, each from 0 to n - 1.
+        """
         return Split(self.images[indices], self.labels[indices])
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A training part, a test part, and how to present them.
+    """An image data set with a training and a test part, in memory.
 
     Args:
-        name: What the data set is called in reports.
-        train: Samples to learn from.
-        test: Samples to measure on.
-        classes: Number of classes; labels lie in `range(classes)`.
-        mean: Mean of each channel, on the intensity scale 0 to 1.
-        std: Standard deviation of each channel, on the same scale.
-        augment: Recommended augmentation, a name of `spikewright.data.AUGMENTATIONS`.
+        name: Name in reports.
+        train: `Split` to train on.
+        test: `Split` to evaluate on.
+        classes: Number of classes, at least 1; labels are from 0 to `classes - 1`.
+        mean: Mean of each channel on the scale 0 to 1. One entry per channel.
+        std: Standard deviation of each channel on the same scale, > 0. One entry per channel.
+        augment: Recommended augmentation: "none", "shift", "crop", "crop-flip" or "ottt-cifar". Default: "none".
 
     Raises:
-        ShapeError: The two parts, or `mean` and `std`, do not fit together.
+        ShapeError: The parts have different image shapes, or `mean` or `std` does not have one entry per channel.
         InputError: A label is out of range, an image is not finite, or a standard deviation is not positive.
+
+    >>> images, labels = torch.zeros(6, 1, 8, 8), torch.arange(6) % 2
+    >>> data = Dataset("zeros", Split(images, labels), Split(images, labels), classes=2, mean=(0.0,), std=(1.0,))
+    >>> data.shape, len(data.limited(train=4).train)
+    ((1, 8, 8), 4)
     """
 
     name: str
@@ -76,14 +85,18 @@ class Dataset:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of every image."""
+        """Shape (C, H, W) of every image."""
         _, channels, height, width = self.train.images.shape
         return channels, height, width
 
     def limited(self, train: int | None = None, test: int | None = None) -> "Dataset":
-        """Return at most so many samples of each part; None keeps all.
+        """Return the data set with at most so many samples per part.
 
-        The choice is fixed, takes the classes in turn, and a smaller choice is contained in a larger one.
+        The choice is fixed and balanced over classes; a smaller choice is part of a larger one.
+
+        Args:
+            train: Largest number of training samples, at least 1. Default: None, all.
+            test: Largest number of test samples, at least 1. Default: None, all.
 
         Raises:
             InputError: A limit is below 1.
@@ -91,15 +104,17 @@ class Dataset:
         return replace(self, train=_at_most(self.train, train, "train"), test=_at_most(self.test, test, "test"))
 
     def with_validation(self, fraction: float, seed: int = 0) -> tuple["Dataset", Split]:
-        """Hold out `fraction` of every class of the training part.
+        """Hold out a fraction of every class of the training part; `mean` and `std` do not change.
 
-        `mean` and `std` stay as they were.
+        Args:
+            fraction: Fraction to hold out, in (0, 1).
+            seed: Seed of the choice, at least 0. Default: 0.
 
         Returns:
-            The data set with the rest as its training part, and the samples held out.
+            The data set with the remaining training samples, and the `Split` of held-out samples.
 
         Raises:
-            InputError: `fraction` is not between 0 and 1.
+            InputError: `fraction` is not in (0, 1).
         """
         kept, held = stratified(self.train.labels, fraction, seed)
         return replace(self, train=self.train.subset(kept)), self.train.subset(held)

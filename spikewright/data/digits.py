@@ -1,4 +1,4 @@
-"""Digits: 1,797 small handwritten digits that scikit-learn carries along."""
+"""Digits: 1,797 handwritten digits that come with scikit-learn."""
 
 import torch
 
@@ -9,19 +9,22 @@ from spikewright.data.selection import stratified
 
 
 def digits(test_fraction: float = 0.2, seed: int = 0) -> Dataset:
-    """Load the test part of the Optical Recognition of Handwritten Digits (Alpaydin & Kaynak, UCI repository, 1998).
+    """Load the handwritten digits of scikit-learn: grey images (1, 8, 8) in 10 classes, 1,797 samples.
 
-    10 classes, images (1, 8, 8); the 17 levels of the source, 0 to 16, are spread over 0 to 255.  There are no files
-    to provide: the 1,797 samples come with scikit-learn.  They have no published division, so a seeded one is made,
-    stratified by class; the statistics are those of its training part.
+    The test part of Optical Recognition of Handwritten Digits, its 17 grey levels spread over 0 to 255. There is no
+    published division: training and test parts are a seeded random division, stratified by class. `mean` and `std` are
+    those of the training part. No files are needed.
 
     Args:
-        test_fraction: Share of every class that becomes the test part.
-        seed: Seed of the division.
+        test_fraction: Fraction of every class in the test part, in (0, 1). Default: 0.2.
+        seed: Seed of the division, at least 0. Default: 0.
 
     Raises:
         ImportError: scikit-learn is not installed.
-        InputError: `test_fraction` is not between 0 and 1.
+        InputError: `test_fraction` is not in (0, 1).
+
+    Reference:
+        Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository, 1998.
     """
     source = optional_import("sklearn.datasets", "The data set 'digits'").load_digits()
     levels = torch.from_numpy(source.images)[:, None]

@@ -1,4 +1,4 @@
-"""Encodings: what a network receives at each time step when it is shown a still image."""
+"""Encodings of a static image as a sequence."""
 
 from abc import ABC, abstractmethod
 
@@ -9,29 +9,26 @@ from spikewright.errors import ConfigError, InputError, nearest
 
 
 class Encoding(ABC):
-    """Turns images `[batch, C, H, W]` into inputs `[time, batch, C, H, W]`."""
+    """Base class of encodings: images `[batch, C, H, W]` become inputs `[time, batch, C, H, W]`."""
 
     normalised: bool
-    """Whether images come with zero mean and unit deviation (True) or with intensities from 0 to 1 (False)."""
+    """True for images with zero mean and unit standard deviation, False for intensities from 0 to 1."""
 
     @abstractmethod
     def __call__(self, images: Tensor, steps: int, generator: Generator) -> Tensor:
-        """Return `steps` inputs for each image.
+        """Return the input sequence of a batch of images, `[time, batch, C, H, W]`, with their type and device.
 
         Args:
-            images: float `[batch, C, H, W]`.
-            steps: Number of time steps.
-            generator: Source of all draws, on the CPU wherever the images are.
-
-        Returns:
-            `[time, batch, C, H, W]`, in the type and on the device of `images`.
+            images: Floating-point images, normalised or in [0, 1] as `normalised` says. Shape `[batch, C, H, W]`.
+            steps: Number of time steps, at least 1.
+            generator: `torch.Generator` of all random numbers, on the CPU.
         """
 
 
-class Direct(Encoding):
-    """The normalised image itself at every step: a constant input current; the first layer makes the spikes.
+class ConstantCurrent(Encoding):
+    """The encoding "direct": the normalised image as the same input current at every time step.
 
-    The steps are one tensor seen `steps` times, so they take no memory and must not be written to.
+    The time steps are views of one tensor, so they take no memory and must not be written to.
     """
 
     normalised = True
@@ -41,10 +38,10 @@ class Direct(Encoding):
 
 
 class Poisson(Encoding):
-    """A spike at each step with the probability given by the intensity, independently of all others.
+    """The encoding "poisson": at each time step an independent spike with the intensity of the pixel as probability.
 
     Raises:
-        InputError: On use, if an intensity is not between 0 and 1.
+        InputError: When called with an intensity outside [0, 1].
     """
 
     normalised = False
@@ -56,10 +53,10 @@ class Poisson(Encoding):
 
 
 class Latency(Encoding):
-    """One spike per pixel, the brighter the earlier: full intensity at the first step, none at the last.
+    """The encoding "latency": one spike per pixel, at time step `round((1 - intensity) (steps - 1))`.
 
     Raises:
-        InputError: On use, if an intensity is not between 0 and 1.
+        InputError: When called with an intensity outside [0, 1].
     """
 
     normalised = False
@@ -71,14 +68,17 @@ class Latency(Encoding):
         return (step == moment).to(images.dtype)
 
 
-ENCODINGS: dict[str, type[Encoding]] = {"direct": Direct, "poisson": Poisson, "latency": Latency}
+ENCODINGS: dict[str, type[Encoding]] = {"direct": ConstantCurrent, "poisson": Poisson, "latency": Latency}
 
 
 def encoding(name: str) -> Encoding:
-    """Return the encoding of that name.
+    """Return an encoding by name.
+
+    Args:
+        name: "direct", "poisson" or "latency".
 
     Raises:
-        ConfigError: There is none.
+        ConfigError: The name is unknown.
     """
     if name not in ENCODINGS:
         raise ConfigError(f"The encoding '{name}' is unknown. {nearest(name, ENCODINGS)}")
@@ -90,6 +90,6 @@ def _check_intensities(images: Tensor, name: str) -> None:
     if not (low >= 0 and high <= 1):
         raise InputError(
             f"The encoding '{name}' got images with intensities from {float(low):g} to {float(high):g}. It turns an "
-            "intensity into a probability or a moment, so all must lie between 0 and 1. Give images on that scale, "
+            "intensity into a probability or a time step, so all must lie between 0 and 1. Give images on that scale, "
             "not normalised, or use 'direct'."
         )

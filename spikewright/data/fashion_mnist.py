@@ -1,4 +1,4 @@
-"""Fashion-MNIST: articles of clothing in the format of MNIST."""
+"""Fashion-MNIST: images of clothing in the format of MNIST."""
 
 from pathlib import Path
 
@@ -8,17 +8,22 @@ from spikewright.data.mnist import LAYOUT, read_part
 
 
 def fashion(data_dir: Path | str | None) -> Dataset:
-    """Load Fashion-MNIST (Xiao, Rasul & Vollgraf, arXiv 1708.07747, 2017).
+    """Load Fashion-MNIST: grey images (1, 28, 28) of clothing in 10 classes, 60,000 for training, 10,000 for testing.
 
-    10 classes, images (1, 28, 28), 60,000 for training and 10,000 for testing.  The published files carry the names
-    of MNIST's, and their content is not compared with anything: a folder of MNIST is read without complaint.
+    The published files have the names of those of MNIST and are not compared with checksums, so a folder of MNIST is
+    read without an error.
 
     Args:
-        data_dir: Folder with the four files, named as for `spikewright.data.mnist.mnist`.
+        data_dir: Folder with `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and
+            `t10k-labels-idx1-ubyte`, each plain or `.gz`.
 
     Raises:
         DatasetMissing: The folder or a file is not there.
         DatasetCorrupt: A file is damaged.
+
+    Reference:
+        Xiao, Rasul and Vollgraf, Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms,
+        2017, arXiv 1708.07747.
     """
     folder = data_folder("fashion_mnist", data_dir, LAYOUT)
     train, test = (read_part("fashion_mnist", folder, part, {}) for part in ("train", "t10k"))

@@ -1,4 +1,4 @@
-"""Finding the files of a data set, and telling whether they are the right ones."""
+"""Locate and verify the files of a data set."""
 
 import hashlib
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ def data_folder(dataset: str, data_dir: Path | str | None, layout: str) -> Path:
 
     Args:
         dataset: Name of the data set, for the message.
-        data_dir: Folder given by the user; a leading `~` is expanded.
-        layout: What is looked for inside, for the message.
+        data_dir: Folder; a leading `~` is expanded.
+        layout: Description of the expected files, for the message.
 
     Raises:
-        DatasetMissing: None was given, or it is no folder.
+        DatasetMissing: No folder was given, or it does not exist.
     """
     if data_dir is None:
         raise DatasetMissing(
@@ -37,7 +37,7 @@ def first_file(dataset: str, folder: Path, names: Sequence[str]) -> Path:
     """Return the first of `names` that is a file in `folder`.
 
     Raises:
-        DatasetMissing: None of them is; the message lists them, and what the folder holds.
+        DatasetMissing: None is a file; the message lists them and the contents of the folder.
     """
     for name in names:
         if (folder / name).is_file():
@@ -46,7 +46,7 @@ def first_file(dataset: str, folder: Path, names: Sequence[str]) -> Path:
 
 
 def missing(dataset: str, folder: Path, wanted: str) -> DatasetMissing:
-    """Return the error that says that `wanted` is not in `folder`, and what is there instead."""
+    """Return the error that `wanted` is not in `folder`, with the contents of the folder."""
     entries = sorted(entry.name for entry in folder.iterdir())
     shown = ", ".join(entries[:8]) + (", ..." if len(entries) > 8 else "")
     return DatasetMissing(
@@ -61,10 +61,10 @@ def check_md5(dataset: str, path: Path, content: bytes, expected: str, instead: 
 
     Args:
         dataset: Name of the data set, for the message.
-        path: File that the content came from.
-        content: Bytes to sum, after decompression.
-        expected: The right sum, 32 hexadecimal digits.
-        instead: Which files may rightly differ, for the advice in the message.
+        path: File of the content, for the message.
+        content: Bytes, decompressed.
+        expected: Published sum, 32 hexadecimal digits.
+        instead: Files for which verification may be turned off, for the message.
 
     Raises:
         DatasetCorrupt: The sums differ.

@@ -1,4 +1,4 @@
-"""Folder: any images sorted into one folder a class."""
+"""Any images sorted into class folders."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,19 +23,18 @@ _ENDINGS = {".png", ".jpg", ".jpeg", ".bmp"}
 
 
 def folder(data_dir: Path | str | None, progress: Progress | None = None) -> Dataset:
-    """Load any images that are sorted into class folders.
+    """Load images that are sorted into class folders.
 
-    Classes are the folders in `train`, numbered in alphabetical order.  Images are PNG, JPEG or BMP of one common size;
-    they become (1, H, W) if all are grey and (3, H, W) if all are in colour.  The statistics are those of the training
-    part.
+    Classes are the folders in `train`, numbered alphabetically. Images are PNG, JPEG or BMP of one common size, of
+    shape (1, H, W) if all are grey and (3, H, W) if all are in colour. `mean` and `std` are those of the training part.
 
     Args:
         data_dir: Folder with `train/<class>/*.png` and `test/<class>/*.png`.
-        progress: Called as `progress(done, total)` after each image, for each part.
+        progress: Function `(done, total)` called after each image, for each part. Default: None, no calls.
 
     Raises:
-        DatasetMissing: A folder is not there, or a class has no training image, or `test` has no image.
-        DatasetCorrupt: An image cannot be decoded or differs in size, or `test` has a class that `train` has not.
+        DatasetMissing: A folder is not there, a class has no training image, or `test` has no image.
+        DatasetCorrupt: An image cannot be decoded or has another size, or `test` has a class that `train` lacks.
         ImportError: Pillow is not installed.
     """
     train, test, classes = read_split("folder", data_folder("folder", data_dir, _LAYOUT), progress)
@@ -49,14 +48,14 @@ def read_split(dataset: str, root: Path, progress: Progress | None = None) -> tu
     Args:
         dataset: Name of the data set, for messages.
         root: Folder with `train` and `test`.
-        progress: Called as `progress(done, total)` after each image, for each part.
+        progress: Function `(done, total)` called after each image, for each part. Default: None, no calls.
 
     Returns:
-        The training part, the test part, and the sorted names of the classes.
+        The training part, the test part, and the sorted class names.
 
     Raises:
-        DatasetMissing: A folder is not there, or a class has no training image, or `test` has no image.
-        DatasetCorrupt: An image cannot be decoded or differs in size, or `test` has a class that `train` has not.
+        DatasetMissing: A folder is not there, a class has no training image, or `test` has no image.
+        DatasetCorrupt: An image cannot be decoded or has another size, or `test` has a class that `train` lacks.
         ImportError: Pillow is not installed.
     """
     train, test = _listing(dataset, root, "train"), _listing(dataset, root, "test")
@@ -74,7 +73,7 @@ def read_split(dataset: str, root: Path, progress: Progress | None = None) -> tu
 
 
 def _listing(dataset: str, root: Path, part: str) -> dict[str, list[Path]]:
-    """Return the image files of each class folder, classes and files sorted."""
+    """Return the image files of each class folder; classes and files are sorted."""
     if not (root / part).is_dir():
         raise missing(dataset, root, _LAYOUT)
     folders = sorted(entry for entry in (root / part).iterdir() if entry.is_dir() and not entry.name.startswith("."))
@@ -92,7 +91,7 @@ def _read(listing: dict[str, list[Path]], classes: Sequence[str], progress: Prog
 
 
 def _decode_all(paths: Sequence[Path], progress: Progress | None) -> Tensor:
-    """Decode in threads, keeping the order; every image must have the layout of the first."""
+    """Decode images in threads, in order; all must have the shape of the first."""
     decode = partial(_decode, optional_import("PIL.Image", "Reading images from class folders"))
     first = decode(paths[0])
     images = torch.empty(len(paths), *first.shape, dtype=torch.uint8)
@@ -110,13 +109,13 @@ def _decode_all(paths: Sequence[Path], progress: Progress | None) -> Tensor:
 
 
 def _decode(pillow: ModuleType, path: Path) -> Tensor:
-    """Return one image as uint8 [C, H, W], C = 1 or 3."""
+    """Return an image as uint8 `[C, H, W]`, with C = 1 or 3."""
     try:
         with pillow.open(path) as image:
             if image.mode[0] in "IF":
                 raise ValueError(f"its pixels have more than 8 bits (mode {image.mode})")
             pixels = np.array(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
-    except Exception as cause:  # Pillow's decoders raise nearly anything on a damaged file
+    except Exception as cause:  # Pillow can raise any exception on a damaged file
         raise DatasetCorrupt(
             f"{path} was read as an image with 8 bits a channel, but it cannot be decoded: {cause}. Every sample must "
             "be readable. Fetch or convert the file again, or remove it."

@@ -1,4 +1,4 @@
-"""The IDX format: arrays of bytes behind a short header, as MNIST and its successors are published.
+"""The IDX format of MNIST: arrays of bytes with a short header.
 
 A file starts with two zero bytes, the code of the element type (8: unsigned byte), the number of axes, and one
 big-endian 32-bit length per axis; the elements follow in row-major order.
@@ -17,10 +17,10 @@ from spikewright.errors import DatasetCorrupt
 
 
 def read_content(path: Path) -> bytes:
-    """Return the bytes of `path`, decompressed if its name ends in `.gz`.
+    """Return the bytes of a file, decompressed if its name ends in `.gz`.
 
     Raises:
-        DatasetCorrupt: The file is not gzip, ends early, or its checksum is wrong.
+        DatasetCorrupt: The file is not gzip, ends early, or has a wrong checksum.
     """
     raw = path.read_bytes()
     if path.suffix != ".gz":
@@ -35,18 +35,15 @@ def read_content(path: Path) -> bytes:
 
 
 def parse_idx(content: bytes, axes: int, path: Path) -> Tensor:
-    """Return the array in `content`.
+    """Return the array of an IDX file, uint8.
 
     Args:
-        content: A whole IDX file, decompressed.
-        axes: How many axes the array must have: 1 for labels, 3 for images.
-        path: Where it came from, for messages.
-
-    Returns:
-        uint8, with the lengths that the header states.
+        content: Contents of the file, decompressed.
+        axes: Expected number of axes: 1 for labels, 3 for images.
+        path: File of the content, for messages.
 
     Raises:
-        DatasetCorrupt: The magic number, the lengths or the size of the file are not those of such an array.
+        DatasetCorrupt: Magic number, lengths or file size do not match such an array.
     """
     header = 4 + 4 * axes
     if content[:4] != bytes([0, 0, 8, axes]) or len(content) < header:

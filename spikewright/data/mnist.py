@@ -10,7 +10,7 @@ from spikewright.errors import DatasetCorrupt
 
 LAYOUT = "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte (or .gz)"
 
-# Of the decompressed content, so that it does not matter how a mirror compressed it.
+# Sums of the decompressed content, which do not depend on the compression.
 _MD5 = {
     "train-images": "6bbc9ace898e44ae57da46a324031adb",
     "train-labels": "a25bea736e30d166cdddb491f175f624",
@@ -20,19 +20,22 @@ _MD5 = {
 
 
 def mnist(data_dir: Path | str | None, verify: bool = True) -> Dataset:
-    """Load MNIST (LeCun, Bottou, Bengio & Haffner, Proceedings of the IEEE, 1998).
-
-    10 classes, images (1, 28, 28), 60,000 for training and 10,000 for testing.
+    """Load MNIST: grey images (1, 28, 28) of digits in 10 classes, 60,000 for training and 10,000 for testing.
 
     Args:
-        data_dir: Folder with the four published files `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`,
-            `t10k-images-idx3-ubyte` and `t10k-labels-idx1-ubyte`, each plain or `.gz`; `train-images.idx3-ubyte`
-            with a dot is accepted too.
-        verify: Compare the decompressed content with the published one.  Turn it off for drop-in replacements.
+        data_dir: Folder with `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and
+            `t10k-labels-idx1-ubyte`, each plain or `.gz`; names with a dot, such as `train-images.idx3-ubyte`, are
+            accepted too.
+        verify: True compares the decompressed contents with the published MD5 sums; False reads drop-in replacements.
+            Default: True.
 
     Raises:
         DatasetMissing: The folder or a file is not there.
-        DatasetCorrupt: A file is damaged, or is not the published one.
+        DatasetCorrupt: A file is damaged, or not the published one.
+
+    Reference:
+        LeCun, Bottou, Bengio and Haffner, Gradient-Based Learning Applied to Document Recognition, Proceedings of the
+        IEEE, 1998.
     """
     folder = data_folder("mnist", data_dir, LAYOUT)
     sums = _MD5 if verify else {}
@@ -41,17 +44,17 @@ def mnist(data_dir: Path | str | None, verify: bool = True) -> Dataset:
 
 
 def read_part(dataset: str, folder: Path, part: str, md5: Mapping[str, str]) -> Split:
-    """Read the images and labels of one part, laid out as MNIST is.
+    """Read images and labels of one part in the format of MNIST.
 
     Args:
         dataset: Name of the data set, for messages.
-        folder: Where the files are.
+        folder: Folder of the files.
         part: "train" or "t10k".
-        md5: Sums of the decompressed content by stem, such as "train-images"; a stem without one is not compared.
+        md5: MD5 sum of the decompressed contents by stem, such as "train-images"; a stem without one is not compared.
 
     Raises:
         DatasetMissing: A file is not there.
-        DatasetCorrupt: A file is damaged, has another sum, or there are not as many labels as images.
+        DatasetCorrupt: A file is damaged or has another sum, or the numbers of images and labels differ.
     """
     arrays = []
     for stem, axes in ((f"{part}-images", 3), (f"{part}-labels", 1)):

@@ -1,4 +1,4 @@
-"""Mean and spread of the channels, for normalisation."""
+"""Mean and standard deviation of image channels."""
 
 import torch
 from torch import Tensor
@@ -7,15 +7,15 @@ Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 def channel_statistics(images: Tensor) -> Statistics:
-    """Return the mean and the standard deviation of each channel, on the intensity scale 0 to 1.
+    """Return mean and standard deviation of each channel, on the scale 0 to 1.
 
-    A channel that never changes gets the standard deviation 1, so that dividing by it is harmless.
+    A constant channel gets the standard deviation 1, so that dividing by it is harmless.
 
     Args:
-        images: `[n, C, H, W]` with at least one pixel, uint8 (0 to 255) or float (taken as 0 to 1).
+        images: uint8 (0 to 255) or floating-point (0 to 1), with at least one pixel. Shape `[n, C, H, W]`.
 
     Returns:
-        C means and C standard deviations (over all pixels, population form).
+        C means, and C standard deviations over all pixels (population form).
 
     >>> channel_statistics(torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1))
     ((0.5,), (0.5,))

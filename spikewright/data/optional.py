@@ -1,18 +1,18 @@
-"""Packages that only some data sets need."""
+"""Import of optional packages."""
 
 from importlib import import_module
 from types import ModuleType
 
 
 def optional_import(module: str, purpose: str) -> ModuleType:
-    """Import `module`, or say which extra brings it.
+    """Import a module, or raise an error that names the extra to install.
 
     Args:
         module: Dotted name of the module.
-        purpose: What needs it, for the message.
+        purpose: Feature that needs it, for the message.
 
     Raises:
-        ImportError: It cannot be imported.
+        ImportError: The module cannot be imported.
     """
     try:
         return import_module(module)

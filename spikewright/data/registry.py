@@ -1,4 +1,4 @@
-"""Every data set by its name."""
+"""Data sets by name."""
 
 import inspect
 from collections.abc import Callable
@@ -26,7 +26,7 @@ _LOADERS: dict[str, Callable[..., Dataset]] = {
 
 
 def names() -> list[str]:
-    """Return the names of all data sets, sorted.
+    """Return the sorted names of all data sets.
 
     >>> names()
     ['cifar10', 'cifar100', 'digits', 'fashion_mnist', 'folder', 'mnist', 'synthetic']
@@ -35,10 +35,13 @@ def names() -> list[str]:
 
 
 def loader(name: str) -> Callable[..., Dataset]:
-    """Return the function that loads the data set `name`; its signature tells the options.
+    """Return the function that loads a data set; its signature shows the options.
+
+    Args:
+        name: One of `names()`.
 
     Raises:
-        ConfigError: There is no such data set.
+        ConfigError: The data set is unknown.
     """
     if name not in _LOADERS:
         raise ConfigError(f"The data set '{name}' is unknown. {nearest(name, _LOADERS)}")
@@ -46,20 +49,29 @@ def loader(name: str) -> Callable[..., Dataset]:
 
 
 def load(name: str, data_dir: Path | str | None = None, **options: Any) -> Dataset:
-    """Load the data set `name`.
+    """Load a data set by name. Nothing is downloaded.
+
+    | name | images | training, test | files |
+    |---|---|---|---|
+    | mnist, fashion_mnist | (1, 28, 28), 10 classes | 60,000, 10,000 | four IDX files |
+    | cifar10, cifar100 | (3, 32, 32), 10 or 100 classes | 50,000, 10,000 | Python batches or class folders |
+    | digits | (1, 8, 8), 10 classes | 1,438, 359 by default | none, comes with scikit-learn |
+    | synthetic | (1, 8, 8), 4 classes by default | 200, 200 by default | none, generated |
+    | folder | of one size, grey or colour | any | class folders |
 
     Args:
-        name: One of `names()`.
-        data_dir: Folder with its files; data sets without files leave it unused.
-        **options: Further arguments of `loader(name)`.
+        name: "cifar10", "cifar100", "digits", "fashion_mnist", "folder", "mnist" or "synthetic".
+        data_dir: Folder with the files. Default: None, allowed for data sets without files.
+        **options: Further arguments of the loader, `loader(name)`.
 
     Raises:
         ConfigError: The data set or an option is unknown.
-        DatasetMissing: Its files are not there, or it has files and `data_dir` is None.
-        DatasetCorrupt: A file is damaged or is not the published one.
+        DatasetMissing: The files are not there, or `data_dir` is `None` for a data set with files.
+        DatasetCorrupt: A file is damaged or not the published one.
 
-    >>> load("synthetic", classes=3, size=30).shape
-    (1, 8, 8)
+    >>> data = load("synthetic", classes=3, size=30)
+    >>> data.shape, data.classes, len(data.train), data.train.images.dtype
+    ((1, 8, 8), 3, 30, torch.uint8)
     """
     function = loader(name)
     known = set(inspect.signature(function).parameters)

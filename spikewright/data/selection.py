@@ -1,4 +1,4 @@
-"""Which samples: class-stratified parts of a data set, as index tensors."""
+"""Balanced and stratified choices of samples, as index tensors."""
 
 import torch
 from torch import Tensor
@@ -8,17 +8,13 @@ from spikewright.errors import InputError
 
 
 def balanced_order(labels: Tensor, seed: int) -> Tensor:
-    """Return all indices in a shuffled order that deals the classes out in turn.
+    """Return all indices in a shuffled order in which every prefix is balanced over classes, int64 `[n]`.
 
-    Every beginning of the order holds the classes as evenly as they allow, and a shorter beginning is contained in
-    a longer one.
+    A shorter prefix is part of a longer one.
 
     Args:
-        labels: int64 `[n]`, 0 or more.
-        seed: Seed of the shuffle within each class.
-
-    Returns:
-        int64 `[n]`, a permutation.
+        labels: Classes, int64 `[n]`, each at least 0.
+        seed: Seed of the shuffle within each class, at least 0.
 
     >>> labels = torch.tensor([0, 0, 0, 0, 1, 1])
     >>> labels[balanced_order(labels, seed=0)].tolist()
@@ -29,20 +25,20 @@ def balanced_order(labels: Tensor, seed: int) -> Tensor:
 
 
 def stratified(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Divide the indices in two, with the same `fraction` of every class in the second part.
+    """Divide the indices into two parts with the same fraction of every class.
 
-    A class with two samples or more has at least one in each part; a class with one sample keeps it in the first.
+    A class with at least two samples has at least one in each part; the sample of a class with one is in the first.
 
     Args:
-        labels: int64 `[n]`, 0 or more.
-        fraction: Share of each class for the second part, between 0 and 1 exclusive.
-        seed: Seed of the choice.
+        labels: Classes, int64 `[n]`, each at least 0.
+        fraction: Fraction of each class in the second part, in (0, 1).
+        seed: Seed of the choice, at least 0.
 
     Returns:
-        Two sorted int64 tensors, together all of `range(n)`.
+        Two sorted int64 tensors, together `range(n)`.
 
     Raises:
-        InputError: `fraction` is not between 0 and 1.
+        InputError: `fraction` is not in (0, 1).
     """
     if not 0 < fraction < 1:
         raise InputError(

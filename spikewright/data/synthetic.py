@@ -1,4 +1,4 @@
-"""Synthetic: a small image set made on the spot, for tests and first steps."""
+"""A small generated image data set, for tests and examples."""
 
 import torch
 
@@ -9,17 +9,18 @@ from spikewright.errors import InputError
 
 
 def synthetic(classes: int = 4, size: int = 200, features: tuple[int, int, int] = (1, 8, 8), seed: int = 0) -> Dataset:
-    """Make images that are the prototype of their class under Gaussian pixel noise.
+    """Generate images that are the prototype of their class plus Gaussian pixel noise.
 
-    Prototypes have pixels uniform in 0.2 to 0.8 of full intensity; the noise has standard deviation 0.15.  At the
-    default 64 pixels two prototypes lie about 13 deviations apart, so the ceiling is an accuracy of 1.0, and a linear
-    classifier reaches it.  It falls with fewer pixels: below a dozen of them classes begin to overlap.
+    Prototypes have pixels uniform in 0.2 to 0.8 of full intensity; the noise has standard deviation 0.15. With the
+    default 64 pixels, prototypes are about 13 standard deviations apart and a linear classifier reaches an accuracy of
+    1.0. With fewer than a dozen pixels classes overlap.
 
     Args:
-        classes: Number of classes, 2 or more.
-        size: Training samples, at least one per class and dealt out evenly.  There are as many test samples.
-        features: Shape of an image (C, H, W).
-        seed: Seed of prototypes and noise.
+        classes: Number of classes, at least 2. Default: 4.
+        size: Number of training samples, at least one per class, balanced; there are as many test samples.
+            Default: 200.
+        features: Shape of an image (C, H, W). Default: (1, 8, 8).
+        seed: Seed of prototypes and noise, at least 0. Default: 0.
 
     Raises:
         InputError: There are fewer than two classes, or fewer samples than classes.

@@ -1,7 +1,7 @@
-"""Augmentation: random changes to batches of training images.
+"""Random augmentation of batches of training images.
 
-Every function takes images `[n, C, H, W]`, uint8 (0 to 255) or float (0 to 1), and a generator, and returns new images
-of the same shape and type.  Each image has draws of its own.
+Every transform takes images `[n, C, H, W]`, uint8 (0 to 255) or floating-point (0 to 1), and a generator, and returns
+new images of the same shape and type. Each image is changed independently.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,13 @@ Transform = Callable[[Tensor, Generator], Tensor]
 
 
 def random_crop(images: Tensor, generator: Generator, pad: int = 4) -> Tensor:
-    """Shift each image by up to `pad` pixels both ways; zeros come in at the border."""
+    """Shift each image by up to `pad` pixels in both directions, with zeros at the border.
+
+    Args:
+        images: uint8 or floating-point. Shape `[n, C, H, W]`.
+        generator: `torch.Generator` on the CPU.
+        pad: Largest shift in pixels, at least 0. Default: 4.
+    """
     n, _, height, width = images.shape
     padded = functional.pad(images, (pad, pad, pad, pad)).permute(0, 2, 3, 1)
     top, left = torch.randint(0, 2 * pad + 1, (2, n, 1), generator=generator)
@@ -26,29 +32,43 @@ def random_crop(images: Tensor, generator: Generator, pad: int = 4) -> Tensor:
 
 
 def shift(images: Tensor, generator: Generator) -> Tensor:
-    """Shift each image by up to one pixel both ways: what lets a network without convolutions generalise."""
+    """Shift each image by up to one pixel in both directions.
+
+    Improves the generalisation of networks without convolutions.
+
+    Args:
+        images: uint8 or floating-point. Shape `[n, C, H, W]`.
+        generator: `torch.Generator` on the CPU.
+    """
     return random_crop(images, generator, pad=1)
 
 
 def random_flip(images: Tensor, generator: Generator) -> Tensor:
-    """Mirror each image left to right with probability 1/2."""
+    """Mirror each image left to right with probability 1/2.
+
+    Args:
+        images: uint8 or floating-point. Shape `[n, C, H, W]`.
+        generator: `torch.Generator` on the CPU.
+    """
     mirrored = torch.rand(len(images), 1, 1, 1, generator=generator) < 0.5
     return torch.where(mirrored, images.flip(-1), images)
 
 
 def cutout(images: Tensor, generator: Generator, p: float = 0.5) -> Tensor:
-    """Fill a random box of each image with probability `p`, as the published OTTT and SLTT results do.
+    """Fill a random box of each image with probability `p`, as in the published OTTT and SLTT results.
 
-    The box covers 2 to 40 % of the image with a height-to-width ratio of 0.4 to 2.5, sides rounded down, anywhere
-    inside.  It is filled with the colour (c, 0, 0), c uniform in 0 to 255: red in a colour image, grey in a grey one.
-
-    Source: the random-erasing variant of Zhong et al. (AAAI 2020) used by Xiao et al. (OTTT, NeurIPS 2022) and Meng et
-    al. (SLTT, ICCV 2023).
+    The box covers 2 to 40 % of the image with a height-to-width ratio of 0.4 to 2.5, sides rounded down, at a uniform
+    position inside. It is filled with the colour (c, 0, 0), c uniform in 0 to 255: red in a colour image, grey in a
+    grey one.
 
     Args:
-        images: `[n, C, H, W]`.
-        generator: Source of all draws.
-        p: Probability that an image is touched.
+        images: uint8 or floating-point. Shape `[n, C, H, W]`.
+        generator: `torch.Generator` on the CPU.
+        p: Probability that an image is changed, in [0, 1]. Default: 0.5.
+
+    Reference:
+        Zhong et al., Random Erasing Data Augmentation, AAAI 2020, in the variant of Xiao et al. (OTTT, NeurIPS 2022)
+        and Meng et al. (SLTT, ICCV 2023).
     """
     n, _, height, width = images.shape
     chosen, area, ratio, y, x = torch.rand(5, n, generator=generator)
@@ -62,7 +82,7 @@ def cutout(images: Tensor, generator: Generator, p: float = 0.5) -> Tensor:
 
 
 def _within(length: int, start: Tensor, size: Tensor) -> Tensor:
-    """Return bool [n, length]: the positions from `start` on, `size` of them."""
+    """Return the positions from `start` on, `size` of them, bool `[n, length]`."""
     position = torch.arange(length)
     return (position >= start[:, None]) & (position < (start + size)[:, None])
 
@@ -84,10 +104,13 @@ AUGMENTATIONS: dict[str, tuple[Transform, ...]] = {
 
 
 def augmentation(name: str) -> Transform:
-    """Return the transform that does the steps of `AUGMENTATIONS[name]` in their order.
+    """Return the transform of an augmentation, its steps in order.
+
+    Args:
+        name: "none", "shift", "crop", "crop-flip" or "ottt-cifar".
 
     Raises:
-        ConfigError: There is none of that name.
+        ConfigError: The name is unknown.
     """
     if name not in AUGMENTATIONS:
         raise ConfigError(f"The augmentation '{name}' is unknown. {nearest(name, AUGMENTATIONS)}")

@@ -1,11 +1,11 @@
-"""Reasoning over graphs with spikes and delays, and how well it is done."""
+"""Link prediction on knowledge graphs with spiking networks: data, models, training, evaluation and explanation."""
 
 from spikewright.graph._evaluate import evaluate as evaluate
 from spikewright.graph._evaluate import graph_of as graph_of
 from spikewright.graph.classification import auroc as auroc
 from spikewright.graph.classification import average_precision as average_precision
 from spikewright.graph.data import GraphData as GraphData
-from spikewright.graph.data import Split as Split
+from spikewright.graph.data import GraphSplit as GraphSplit
 from spikewright.graph.data import graph_names as graph_names
 from spikewright.graph.data import load_graph as load_graph
 from spikewright.graph.energy import energy_of as energy_of
@@ -22,13 +22,13 @@ from spikewright.graph.structure import RelationalGraph as RelationalGraph
 __all__ = [
     "GRSNN",
     "GraphData",
+    "GraphSplit",
     "KnownAnswers",
     "LinkScorer",
     "NBFNet",
     "OpenWorld",
     "RankingEvaluator",
     "RelationalGraph",
-    "Split",
     "auroc",
     "average_precision",
     "energy_of",

@@ -1,4 +1,4 @@
-"""How well a model answers the questions of a split."""
+"""Evaluation of a link-prediction model on the queries of a split."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from spikewright._util.randomness import keyed_generator
 from spikewright._util.trial import evaluating
 from spikewright.graph.classification import auroc, average_precision
-from spikewright.graph.data import GraphData, Split
+from spikewright.graph.data import GraphData, GraphSplit
 from spikewright.graph.models import LinkScorer
 from spikewright.graph.negative_sampling import both_ways, known_answers, pairs
 from spikewright.graph.open_world import rank_metrics
@@ -18,8 +18,17 @@ from spikewright.graph.structure import RelationalGraph
 TIES: tuple[Ties, ...] = ("realistic", "optimistic", "pessimistic")
 
 
-def graph_of(data: GraphData, split: Split) -> RelationalGraph:
-    """Lay out the facts of a split for messages."""
+def graph_of(data: GraphData, split: GraphSplit) -> RelationalGraph:
+    """Return the message-passing graph of a split's facts.
+
+    Every fact gives an edge in both directions, the reverse edge with the inverse relation
+    `relation + len(data.relations)`. A homogeneous graph has one relation in both directions and one self-loop per
+    node.
+
+    Args:
+        data: `GraphData` that the split belongs to.
+        split: `GraphSplit` whose `facts` become edges.
+    """
     if data.homogeneous:
         return RelationalGraph.undirected(split.facts, len(split.entities))
     return RelationalGraph.of(split.facts, len(split.entities), len(data.relations))
@@ -28,29 +37,40 @@ def graph_of(data: GraphData, split: Split) -> RelationalGraph:
 def evaluate(
     model: LinkScorer,
     data: GraphData,
-    split: Split,
+    split: GraphSplit,
     *,
     batch: int = 32,
     ties: Ties = "realistic",
     sampled: bool = False,
 ) -> dict[str, float]:
-    """Ask every question of a split in both directions, and rank the answers among all entities.
+    """Return filtered ranking metrics of a model on a split, or classification metrics on a homogeneous graph.
 
-    Other answers that the split knows are left out.  A question with several answers is asked once.  Pairs of nodes of
-    a homogeneous graph are told apart instead.
+    Each triple (h, r, t) of `split.queries` gives two queries, (h, r, ?) and (t, inverse of r, ?), ranked among all
+    entities. Triples of `split.known` other than the answer itself are left out of the ranking. Queries that occur
+    several times are scored once. On a homogeneous graph, linked pairs are classified against as many random unlinked
+    pairs (fixed seed 0). Messages travel along `split.facts`. The model runs in evaluation mode without gradients; its
+    mode is restored.
+
+    **Cost**: one forward pass per `batch` distinct queries.
 
     Args:
-        model: What answers.
-        data: The graph that the split is of.
-        split: What to ask.
-        batch: Questions at a time.
-        ties: Which rank an answer has that others are level with.
-        sampled: Also report Hits@10 among 50 random candidates.
+        model: `LinkScorer` to evaluate.
+        data: `GraphData` that the split belongs to.
+        split: `GraphSplit` to evaluate on, such as `data.test`.
+        batch: Queries per forward pass, at least 1. Default: 32.
+        ties: Rank of an answer whose score equals that of others: "optimistic" (best), "pessimistic" (worst) or
+            "realistic" (mean of the two). Default: "realistic".
+        sampled: True also reports `hits_at_10_50`, the expected Hits@10 among 50 random candidates. Default: False.
 
     Returns:
-        `mrr`, `mr`, `hits_at_1`, `hits_at_3`, `hits_at_10`, each over single answers; `macro_mrr` and so on over
-        questions, with metrics that weigh the first ranks less (`macro_log`, `macro_sqrt`, see
-        `spikewright.graph.open_world`); `mrr_optimistic` and `mrr_pessimistic`; or `auroc` and `average_precision`.
+        On a knowledge graph: `mr`, `mrr`, `hits_at_1`, `hits_at_3`, `hits_at_10` and `count` over answers; the metrics
+        of `rank_metrics` averaged over queries, with the prefix `macro_`; and `mrr` for the other two tie rules
+        (`mrr_optimistic`, `mrr_pessimistic`, or `mrr_realistic`). On a homogeneous graph: `auroc`, `average_precision`
+        and `count`.
+
+    Raises:
+        ConfigError: The graph has another number of relations than the model.
+        InputError: A score is NaN.
     """
     device = next(model.parameters()).device
     graph = graph_of(data, split).to(device)
@@ -62,27 +82,27 @@ def evaluate(
         for scores, targets, filtered, asked in _answered(model, data, split, graph, batch):
             found.add(scores, targets, filtered)
             groups.append(asked)
-    by_question = rank_metrics(found.ranks(), groups=torch.cat(groups))
+    by_query = rank_metrics(found.ranks(), groups=torch.cat(groups))
     return {
         **found.result(),
-        **{f"macro_{name}": value for name, value in by_question.items()},
+        **{f"macro_{name}": value for name, value in by_query.items()},
         **{f"mrr_{t}": float((1 / found.ranks(t)).mean()) for t in TIES if t != ties},
     }
 
 
 def _answered(
-    model: LinkScorer, data: GraphData, split: Split, graph: RelationalGraph, batch: int
+    model: LinkScorer, data: GraphData, split: GraphSplit, graph: RelationalGraph, batch: int
 ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """Yield scores, answers, what to leave out, and questions, one row per answer."""
+    """Yield scores, answers, filter masks and query numbers, one row per answer."""
     known = known_answers(data, split.known, split.entities)
     sources, kinds, answers = both_ways(split.queries, len(data.relations))
-    questions, which = torch.unique(torch.stack([sources, kinds], 1), dim=0, return_inverse=True)
+    queries, which = torch.unique(torch.stack([sources, kinds], 1), dim=0, return_inverse=True)
     order = which.argsort(stable=True)
-    ends = torch.bincount(which, minlength=len(questions)).cumsum(0)
+    ends = torch.bincount(which, minlength=len(queries)).cumsum(0)
     device = graph.sources.device
-    for first in range(0, len(questions), batch):
-        some = questions[first : first + batch]
-        start, stop = int(ends[first - 1]) if first else 0, int(ends[min(first + batch, len(questions)) - 1])
+    for first in range(0, len(queries), batch):
+        some = queries[first : first + batch]
+        start, stop = int(ends[first - 1]) if first else 0, int(ends[min(first + batch, len(queries)) - 1])
         rows = order[start:stop]
         scores = model(graph, *some.to(device).unbind(1)).cpu()
         filtered = known.mask(*some.unbind(1))
@@ -91,8 +111,9 @@ def _answered(
 
 
 def _told_apart(
-    model: LinkScorer, data: GraphData, split: Split, graph: RelationalGraph, batch: int
+    model: LinkScorer, data: GraphData, split: GraphSplit, graph: RelationalGraph, batch: int
 ) -> dict[str, float]:
+    """Return AUROC and average precision on linked pairs and as many random unlinked pairs."""
     known, generator = known_answers(data, split.known, split.entities), keyed_generator(0)
     sources, kinds, nodes = pairs(split.queries, known, generator)
     device = graph.sources.device

@@ -1,4 +1,4 @@
-"""From a configuration to what reasons over a graph."""
+"""Build data, model, optimizer and sampler from a configuration."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -19,20 +19,20 @@ from spikewright.train.config import Tree
 
 MODELS: Mapping[str, Callable[..., LinkScorer]] = {"grsnn": GRSNN, "nbfnet": NBFNet}
 VARIANTS: Mapping[str, dict[str, Any]] = {"grsnn+": {"name": "grsnn", **PLUS}}
-"""Models by names that stand for others with arguments."""
+"""Presets of models by name: a model with arguments."""
 
 
 @dataclass
 class Reasoning:
-    """Everything that learning to reason over a graph consists of.
+    """A link-prediction run, built from a configuration.
 
     Attributes:
-        config: What it was built from, with every default filled in.
-        data: The graph.
-        model: What answers, on its device.
-        optimizer: What it learns with.
-        sampler: What it is asked while it learns.
-        device: Where the model lives.
+        config: Nested dictionary of the configuration, every default filled in.
+        data: `GraphData`.
+        model: `LinkScorer`, on `device`.
+        optimizer: `torch.optim.Optimizer` of the model's parameters.
+        sampler: `NegativeSampler` of training batches.
+        device: `torch.device` of the model and the batches.
     """
 
     config: Tree
@@ -44,12 +44,23 @@ class Reasoning:
 
 
 def build_reasoning(config: ReasoningConfig) -> Reasoning:
-    """Build what a configuration names; seeds the global generator of torch.
+    """Build a link-prediction run from a configuration.
+
+    Seeds the global generator of torch with `train.seed`.
+
+    Args:
+        config: `ReasoningConfig` from `configure_reasoning`.
 
     Raises:
         ConfigError: A name, key, type or value in the configuration is wrong.
         DatasetMissing: The files of the graph are not there.
-        DatasetCorrupt: They are there, but damaged.
+        DatasetCorrupt: A file of the graph is damaged.
+
+    >>> from spikewright.graph.config import configure_reasoning
+    >>> config = configure_reasoning(data={"name": "family", "trees": 2}, model={"name": "grsnn", "width": 4})
+    >>> run = build_reasoning(config)
+    >>> type(run.model).__name__, run.model.width
+    ('GRSNN', 4)
     """
     settings = config.train
     torch.manual_seed(settings.seed)
@@ -72,7 +83,7 @@ def build_reasoning(config: ReasoningConfig) -> Reasoning:
 
 
 def resolved(table: dict[str, Any]) -> dict[str, Any]:
-    """Return the table of a model with the name that it is known by in `MODELS`."""
+    """Return a model table with the name of its class in `MODELS` and the arguments of its variant."""
     choose("model", {**MODELS, **dict.fromkeys(VARIANTS, GRSNN)}, table["name"])
     variant = VARIANTS.get(str(table["name"]).lower(), {})
     return {**variant, **table, "name": variant.get("name", table["name"])}

@@ -1,4 +1,4 @@
-"""How well scores tell true links from false ones: areas under two curves."""
+"""Binary classification metrics over scores: area under the ROC curve and average precision."""
 
 from torch import Tensor
 
@@ -6,15 +6,16 @@ from spikewright.errors import InputError, ShapeError
 
 
 def auroc(scores: Tensor, labels: Tensor) -> float:
-    """Return the probability that a true link has a higher score than a false one; a draw counts half.
+    """Return the area under the ROC curve: the probability that a true link scores higher than a false one, ties count
+    half.
 
     Args:
-        scores: The higher, the more likely true, `[any]`.
-        labels: True or 1 where the link is true, `[any]`.
+        scores: Scores, the higher the more likely true. Shape `[any]`.
+        labels: 1 or True for true links, 0 or False for false ones. Shape `[any]`.
 
     Raises:
-        ShapeError: Scores and labels do not fit.
-        InputError: A score is not a number, a label not 0 or 1, or one of the two is missing.
+        ShapeError: Scores and labels have different shapes, or are not vectors.
+        InputError: A score is NaN, a label is neither 0 nor 1, or one of the two classes is missing.
 
     >>> auroc(Tensor([2.0, 1.0, 1.0]), Tensor([1, 1, 0]))
     0.75
@@ -25,17 +26,17 @@ def auroc(scores: Tensor, labels: Tensor) -> float:
 
 
 def average_precision(scores: Tensor, labels: Tensor) -> float:
-    """Return the mean over true links of the precision at the threshold that just lets them in.
+    """Return the mean, over true links, of the precision at the score of that link.
 
-    Links with equal scores pass a threshold together, so their order does not matter.
+    Links with equal scores pass the threshold together, so the result does not depend on their order.
 
     Args:
-        scores: The higher, the more likely true, `[any]`.
-        labels: True or 1 where the link is true, `[any]`.
+        scores: Scores, the higher the more likely true. Shape `[any]`.
+        labels: 1 or True for true links, 0 or False for false ones. Shape `[any]`.
 
     Raises:
-        ShapeError: Scores and labels do not fit.
-        InputError: A score is not a number, a label not 0 or 1, or one of the two is missing.
+        ShapeError: Scores and labels have different shapes, or are not vectors.
+        InputError: A score is NaN, a label is neither 0 nor 1, or one of the two classes is missing.
 
     >>> average_precision(Tensor([2.0, 1.0, 1.0]), Tensor([1, 1, 0]))
     0.8333333333333333
@@ -46,7 +47,7 @@ def average_precision(scores: Tensor, labels: Tensor) -> float:
 
 
 def _by_level(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Count true and false links at each value that scores have, from the lowest up."""
+    """Return the numbers of true and of false links at each distinct score, in ascending order of score."""
     if scores.dim() != 1 or scores.shape != labels.shape:
         raise ShapeError(
             f"Every link has one score and one label, [any] each; there are {list(scores.shape)} scores and "
@@ -54,8 +55,8 @@ def _by_level(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         )
     if bool(scores.isnan().any()):
         raise InputError(
-            f"The score of link {int(scores.isnan().nonzero()[0])} is NaN. What is not a number is neither above nor "
-            "below another. Look for the first step that is not finite."
+            f"The score of link {int(scores.isnan().nonzero()[0])} is NaN, which has no order. Look for the "
+            "first step that is not finite."
         )
     yes = labels == 1
     if not bool((yes | (labels == 0)).all()) or bool(yes.all()) or not bool(yes.any()):

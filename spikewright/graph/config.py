@@ -1,4 +1,4 @@
-"""The configuration of reasoning over a graph."""
+"""The configuration of a link-prediction run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -12,24 +12,29 @@ from spikewright.train.config import Tree, assemble, check_counts, check_keys, c
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How long and how to train.
+class GraphSettings:
+    """The `[train]` section: length of training, sampling and evaluation.
 
     Attributes:
-        epochs: Passes over the training facts.
-        batch_size: Facts per batch.
-        accumulate: Batches per update.
-        negatives: Wrong answers beside each true one.
-        temperature: Of the weights of wrong answers; 0 weighs all the same.
-        between: Hide every edge between the two nodes of a fact that is asked for; else the edge of the fact alone.
-        seed: Of weights, orders and negatives.
-        device: "cpu", "cuda", or "auto": CUDA where there is one.
-        clip_norm: Largest norm of the gradient; `None` does not clip.
-        evaluate_every: Epochs between evaluations on the validation questions; the last epoch is always evaluated.
-        evaluate_batch: Questions at a time meanwhile.
-        checkpoint_every: Batches between checkpoints inside an epoch; `None` saves at the end of each epoch only.
-        limit_batches: Batches per epoch, at most.
-        ties: Rank of an answer that others are level with: "realistic", "optimistic" or "pessimistic".
+        epochs: Passes over the training facts, at least 1. Default: 20.
+        batch_size: Facts per batch, at least 1. Default: 32.
+        accumulate: Batches per optimizer update, at least 1. Default: 1.
+        negatives: Negative answers per fact, at least 1. Default: 32.
+        temperature: Softmax temperature of the weights of negatives (self-adversarial sampling), at least 0; 0 weighs
+            all the same. Default: 0.5.
+        between: True hides every edge between the two nodes of a training fact, False the edge of the fact alone.
+            Default: False.
+        seed: Seed of weights, order and negatives, from 0 to 2**63 - 1. Default: 0.
+        device: "cpu", "cuda", "cuda:N", or "auto" (CUDA if available). Default: "auto".
+        clip_norm: Largest norm of the gradient, > 0. Default: None, no clipping.
+        evaluate_every: Epochs between evaluations on the validation queries, at least 1; the last epoch is always
+            evaluated. Default: 1.
+        evaluate_batch: Queries per forward pass in evaluations, at least 1. Default: 32.
+        checkpoint_every: Batches between checkpoints within an epoch, at least 1. Default: None, one checkpoint per
+            epoch.
+        limit_batches: Largest number of batches per epoch, at least 1. Default: None, all.
+        ties: Rank of an answer whose score equals that of others: "realistic", "optimistic" or "pessimistic".
+            Default: "realistic".
     """
 
     epochs: int = 20
@@ -50,15 +55,22 @@ class Settings:
 
 @dataclass(frozen=True)
 class ReasoningConfig:
-    """A complete configuration: one table per section, with a `name` where there is a choice."""
+    """A complete configuration of a link-prediction run, one attribute per section.
+
+    Attributes:
+        data: `name`, `dir` and options of the graph's loader.
+        model: `name` ("grsnn", "grsnn+" or "nbfnet") and keyword arguments of the model.
+        optimizer: `name` of a class of `torch.optim` and its arguments.
+        train: `GraphSettings`.
+    """
 
     data: dict[str, Any]
     model: dict[str, Any]
     optimizer: dict[str, Any]
-    train: Settings
+    train: GraphSettings
 
     def tree(self) -> Tree:
-        """Return the configuration as plain nested dictionaries."""
+        """Return the configuration as nested dictionaries of plain values."""
         return asdict(self)
 
 
@@ -67,15 +79,16 @@ def configure_reasoning(
     overrides: Sequence[str] = (),
     **sections: Mapping[str, Any] | str | None,
 ) -> ReasoningConfig:
-    """Put a configuration together: what is usual for the graph, then the recipe, then `sections`, then `overrides`.
+    """Return a configuration from, in ascending priority: presets of the graph, the recipe, `sections`, `overrides`.
 
     Args:
-        recipe: A TOML file, or its contents.
-        overrides: `section.key=value`.
-        **sections: Tables, or names, by section; `None` values in them are left out.
+        recipe: Path of a TOML file, or its contents as a mapping. Default: None, no recipe.
+        overrides: Strings `section.key=value`; the value is read as TOML, and as a string if that fails. Default: ().
+        **sections: `data`, `model`, `optimizer` or `train`: a mapping of keys, or a component's name. Values of `None`
+            are left out.
 
     Raises:
-        ConfigError: Something is unknown, or out of its range.
+        ConfigError: A section, key or name is unknown, a value is out of its range, or the file cannot be read.
 
     >>> configure_reasoning(data="umls", overrides=["train.epochs=3"]).train.epochs
     3
@@ -85,14 +98,14 @@ def configure_reasoning(
     named = assemble(bare, given, overrides, **sections)
     usual = _usual(named)
     tree = {section: {**usual.get(section, {}), **table} for section, table in named.items()}
-    check_keys("train", tree["train"], Settings)
-    settings = Settings(**tree["train"])
+    check_keys("train", tree["train"], GraphSettings)
+    settings = GraphSettings(**tree["train"])
     _check(settings)
     return ReasoningConfig(**{**tree, "train": settings})  # type: ignore[arg-type]
 
 
 def _usual(named: Tree) -> Tree:
-    """Return what is usual for the graph, as far as the model and the optimizer that were chosen take it."""
+    """Return the preset of the graph, without entries that the chosen model and optimizer do not take."""
     split = named["data"].get("split")
     found = preset(str(named["data"]["name"] if split is None else split))
     if not str(named["model"]["name"]).lower().startswith("grsnn"):
@@ -101,7 +114,7 @@ def _usual(named: Tree) -> Tree:
     return {**found, "optimizer": {"lr": 0.002, **found.get("optimizer", {})} if adam else {}}
 
 
-def _check(settings: Settings) -> None:
+def _check(settings: GraphSettings) -> None:
     counts = "epochs", "batch_size", "accumulate", "negatives", "evaluate_every", "evaluate_batch"
     check_counts("train", settings, *counts, "checkpoint_every", "limit_batches")
     check_seed_and_norm(settings.seed, settings.clip_norm)

@@ -1,4 +1,4 @@
-"""Whether two metrics agree on which of several models, or checkpoints of one, is better."""
+"""Agreement of two metrics on the order of several models, or of several checkpoints of one model."""
 
 import torch
 from torch import Tensor
@@ -7,17 +7,22 @@ from spikewright.errors import InputError, ShapeError
 
 
 def kendall_tau(left: Tensor, right: Tensor) -> float | None:
-    r"""Return Kendall's rank correlation of two curves, `[K]`: from -1, reversed, to 1, the same order.
+    r"""Return Kendall's rank correlation of two curves, from -1 (reversed order) to 1 (same order).
 
-    Over all pairs of points, with s the sign of a difference,
+    With :math:`s_{ij}, s'_{ij}` the signs of the differences of points i and j in each curve,
 
-    .. math:: \tau_b = \sum s\, s' \Big/ \sqrt{\sum s^2 \textstyle\sum s'^2},
+    .. math:: \tau_b = \sum s_{ij}\, s'_{ij} \Big/ \sqrt{\sum s_{ij}^2 \textstyle\sum s_{ij}'^2}.
 
-    so that pairs a curve does not separate count for nothing in it; `None` if one separates no pair.
+    Args:
+        left: Values of one metric. Shape `[K]`, K at least 2.
+        right: Values of the other metric at the same points. Shape `[K]`.
+
+    Returns:
+        The correlation, or `None` if one of the curves is constant.
 
     Raises:
-        ShapeError: The curves are no vectors of one length.
-        InputError: There are less than two points, or one is not finite.
+        ShapeError: The curves are not vectors of the same length.
+        InputError: There are fewer than two points, or a value is not finite.
 
     Reference:
         Kendall, The Treatment of Ties in Ranking Problems, Biometrika 1945.
@@ -31,11 +36,15 @@ def kendall_tau(left: Tensor, right: Tensor) -> float | None:
 
 
 def discordant(left: Tensor, right: Tensor) -> float:
-    """Return the fraction of all pairs of points that two curves, `[K]`, put in opposite order.
+    """Return the fraction of pairs of points that two curves put in opposite order.
+
+    Args:
+        left: Values of one metric. Shape `[K]`, K at least 2.
+        right: Values of the other metric at the same points. Shape `[K]`.
 
     Raises:
-        ShapeError: The curves are no vectors of one length.
-        InputError: There are less than two points, or one is not finite.
+        ShapeError: The curves are not vectors of the same length.
+        InputError: There are fewer than two points, or a value is not finite.
 
     >>> discordant(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 3.0, 2.0]))
     0.3333333333333333

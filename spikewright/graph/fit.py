@@ -1,4 +1,4 @@
-"""Learning to reason over a graph."""
+"""The training loop of link prediction."""
 
 import json
 import math
@@ -18,23 +18,30 @@ from spikewright.train.log import Reporter, Silent, Table
 
 
 def fit(reasoning: Reasoning, out: Path, *, resume: bool = False, reporter: Reporter = Silent()) -> dict[str, Any]:  # noqa: B008
-    """Train a model, keep the weights that answer validation questions best (the last without any), and test these.
+    """Train a link-prediction model, keep the weights with the best validation metric, and evaluate these on the test
+    queries.
 
-    Writes `config.json`, `log.csv`, `last.safetensors` and `best.safetensors` after every epoch, and `result.json`.
+    The metric is MRR, or AUROC on a homogeneous graph; without validation queries the last weights are kept. Writes
+    `config.json`, after every epoch `log.csv`, `last.safetensors` and `best.safetensors`, and at the end `result.json`.
+
+    **Checkpointed**: weights, optimizer state, gradients accumulated so far, position and counters.
 
     Args:
-        reasoning: What learns what.
-        out: The folder.
-        resume: Go on from `last.safetensors`, to exactly the weights that an uninterrupted run ends with.
-        reporter: Told about progress; its accuracy is the share of answers that score above all their negatives.
+        reasoning: `Reasoning` from `build_reasoning`.
+        out: Folder of the run, created if needed.
+        resume: True continues from `last.safetensors` to exactly the weights of an uninterrupted run. Default: False.
+        reporter: `spikewright.train.log.Reporter` to call with progress; its accuracy is the fraction of answers scored
+            above all their negatives. Default: `Silent()`, no output.
 
     Returns:
-        The contents of `result.json`: among others `mrr`, `hits_at_1`, `hits_at_3`, `hits_at_10`, `energy`, `seconds`.
+        The contents of `result.json`: the metrics of `evaluate` on the test queries, `validation`, `best_epoch`,
+        `energy` (see `energy_of`), `parameters`, `seconds`, `history` (one row per epoch) and `config`.
 
     Raises:
-        NotFinite: The loss stopped being finite.
-        CheckpointError: The folder cannot be written, or there is nothing sound to resume from.
-        ConfigError: The folder already holds a run, and `resume` is not set.
+        NotFinite: The loss is not finite.
+        CheckpointError: The folder cannot be written, or there is no valid checkpoint of this configuration to resume
+            from.
+        ConfigError: The folder already holds a run, and `resume` is False.
     """
     learner = _Learner(reasoning, out, reporter)
     if resume:
@@ -63,15 +70,15 @@ class _Learner:
         self.asked, self.best = 0, -1.0
 
     def learn(self) -> None:
-        """Learn to the last epoch."""
+        """Train to the last epoch."""
         epochs = self.settings["epochs"]
         self.reporter.start(self.batches, epochs, self.epoch, self.batch)
         while self.epoch < epochs:
             began = time.perf_counter()
-            for questions in self.reasoning.sampler.epoch(self.epoch, self.batch):
+            for triples in self.reasoning.sampler.epoch(self.epoch, self.batch):
                 if self.batch == self.batches:
                     break
-                self._learn_from(questions)
+                self._learn_from(triples)
                 self.reporter.batch(self.epoch, self.batch - 1, self.lost / self.asked, self.right / self.asked)
                 every = self.settings["checkpoint_every"]
                 if every and self.batch % every == 0 and self.batch < self.batches:
@@ -81,11 +88,11 @@ class _Learner:
             self.seconds += time.perf_counter() - began
             self._end_epoch()
 
-    def _learn_from(self, questions: TripleBatch) -> None:
+    def _learn_from(self, triples: TripleBatch) -> None:
         model, optimizer, settings = self.reasoning.model.train(), self.reasoning.optimizer, self.settings
         pairs, every = self.reasoning.data.homogeneous, settings["accumulate"]
-        kept = self.graph.without(questions.facts, settings["between"])
-        scores = model(self.graph, questions.sources, questions.relations, questions.candidates, kept)
+        edge_weight = self.graph.without(triples.facts, settings["between"])
+        scores = model(self.graph, triples.sources, triples.relations, triples.candidates, edge_weight)
         loss = loss_of(scores, settings["temperature"], pairs)
         if not math.isfinite(value := loss.item()):
             raise NotFinite(
@@ -115,7 +122,7 @@ class _Learner:
         }
         self.epoch, self.batch, self.lost, self.right, self.asked = self.epoch + 1, 0, 0.0, 0.0, 0
         there, last = len(self.reasoning.data.valid.queries) > 0, self.epoch == self.settings["epochs"]
-        improved = last and not there  # nothing tells which weights are best
+        improved = last and not there  # without validation queries the last weights are kept
         if there and (self.epoch % self.settings["evaluate_every"] == 0 or last):
             row["validation"] = found = self._measured("valid")[self.main]
             improved, self.best = found > self.best, max(found, self.best)
@@ -137,7 +144,7 @@ class _Learner:
         )
 
     def result(self) -> dict[str, Any]:
-        """Return what `result.json` holds."""
+        """Return the contents of `result.json`."""
         reasoning, settings = self.reasoning, self.settings
         best = checkpoint.load(self.out / "best.safetensors")
         reasoning.model.load_state_dict(best["parts"]["model"])
@@ -157,11 +164,11 @@ class _Learner:
         }
 
     def restore(self, tree: dict[str, Any]) -> None:
-        """Go on where a checkpoint was made."""
+        """Continue from a checkpoint."""
         if tree.get("config") != self.reasoning.config:
             raise CheckpointError(
-                f"The checkpoint in {self.out} is of another run. A run is resumed as it was begun: give the same "
-                "recipe and flags, or none."
+                f"The checkpoint in {self.out} belongs to another run. A resumed run keeps its configuration. Give the "
+                "recipe and flags that it began with, or none."
             )
         self.epoch, self.batch, self.asked = tree["epoch"], tree["batch"], tree["asked"]
         self.lost, self.right, self.seconds, self.best = tree["lost"], tree["right"], tree["seconds"], tree["best"]

@@ -1,4 +1,4 @@
-"""Every known answer to every question, in one sorted table: for filters and for negatives that are none."""
+"""All known answers to all queries in one sorted table, for filtered ranking and for negatives."""
 
 import torch
 from torch import Tensor
@@ -7,20 +7,20 @@ from spikewright.errors import InputError, ShapeError
 
 
 class KnownAnswers:
-    """Which entities are known to answer (source, relation, ?); the inverse of relation r is `r + relations`.
+    """The set of known answers to queries (source, relation, ?).
 
-    Triple (h, r, t) says that t answers (h, r) and that h answers (t, r + relations).  A triple given twice counts
-    once.  All tensors live where `triples` does.
+    A triple (h, r, t) makes t an answer to (h, r, ?) and h an answer to (t, r + R, ?), with `r + R` the inverse
+    relation. Duplicate triples count once. All tensors stay on the device of `triples`.
 
-    Cost: 32 bytes for each triple; a query is found by two binary searches.
+    **Cost**: 32 bytes per triple. A query takes two binary searches.
 
     Args:
-        triples: (head, relation, tail), `[any, 3]` int64.
-        entities: Number of entities N.
-        relations: Number of relations R, inverse ones not counted.
+        triples: (head, relation, tail), int64. Shape `[any, 3]`.
+        entities: Number of entities N, at least 1.
+        relations: Number of relations R without inverse ones, at least 1.
 
     Raises:
-        ShapeError: The triples are no `[any, 3]` of int64.
+        ShapeError: The triples are not int64 `[any, 3]`.
         InputError: An entity or a relation is out of range.
 
     >>> known = KnownAnswers(torch.tensor([[0, 0, 1], [0, 0, 2]]), entities=4, relations=1)
@@ -40,19 +40,23 @@ class KnownAnswers:
         heads, kinds, tails = triples.unbind(1)
         _check_range("entity", torch.cat([heads, tails]), entities)
         _check_range("relation", kinds, relations)
-        there = self._question(heads, kinds) * entities + tails
-        back = self._question(tails, kinds + relations) * entities + heads
+        there = self._query_number(heads, kinds) * entities + tails
+        back = self._query_number(tails, kinds + relations) * entities + heads
         self._codes = torch.cat([there, back]).unique()
-        # Answer number j of a question, less j: how many entities that are no answer come before it.
+        # For answer number j of a query: its entity minus j, the number of non-answers before it.
         first = torch.searchsorted(self._codes, self._codes // entities * entities)
         self._gaps = self._codes - torch.arange(len(self._codes), device=triples.device) + first
 
     def mask(self, sources: Tensor, relations: Tensor) -> Tensor:
-        """Mark the known answers to the questions `(sources, relations)`, both `[Q]`, as `[Q, N]` bool.
+        """Return a mask of the known answers, bool `[Q, N]`.
+
+        Args:
+            sources: Source entity of each query. Shape `[Q]`.
+            relations: Relation of each query, from 0 to 2 R - 1. Shape `[Q]`.
 
         Raises:
-            ShapeError: Sources and relations are not as many.
-            InputError: A source is no entity, or a relation is not below 2 R.
+            ShapeError: Sources and relations have different lengths.
+            InputError: A source or a relation is out of range.
         """
         _, start, stop = self._find(sources, relations)
         counts = stop - start
@@ -63,16 +67,22 @@ class KnownAnswers:
         return mask
 
     def negatives(self, sources: Tensor, relations: Tensor, number: int, generator: torch.Generator) -> Tensor:
-        """Draw entities that are no known answer, uniformly and with replacement, as `[Q, number]` int64.
+        """Draw entities that are not known answers, uniformly with replacement, int64 `[Q, number]`.
 
-        A number below the count of such entities is drawn, and then as many places skipped as answers stand before:
-        nothing is rejected, and nothing of size `[Q, N]` is made.
+        Draws an index among the non-answers and shifts it past the answers before it, so there is no rejection and no
+        `[Q, N]` tensor.
+
+        Args:
+            sources: Source entity of each query. Shape `[Q]`.
+            relations: Relation of each query, from 0 to 2 R - 1. Shape `[Q]`.
+            number: Entities per query, at least 0.
+            generator: `torch.Generator` of the draws.
 
         Raises:
-            ShapeError: Sources and relations are not as many.
-            InputError: As for `mask`, or every entity is a known answer.
+            ShapeError: Sources and relations have different lengths.
+            InputError: A source or a relation is out of range, or all entities are known answers to a query.
         """
-        questions, start, stop = self._find(sources, relations)
+        queries, start, stop = self._find(sources, relations)
         free = self.entities - (stop - start)
         if number and bool((free == 0).any()):
             query = int((free == 0).nonzero()[0])
@@ -84,25 +94,25 @@ class KnownAnswers:
         shape = len(sources), number
         drawn = torch.rand(shape, dtype=torch.float64, generator=generator, device=generator.device)
         drawn = (drawn.to(free.device) * free[:, None]).long()
-        before = torch.searchsorted(self._gaps, questions[:, None] * self.entities + drawn, right=True)
+        before = torch.searchsorted(self._gaps, queries[:, None] * self.entities + drawn, right=True)
         return drawn + before - start[:, None]
 
-    def _question(self, sources: Tensor, relations: Tensor) -> Tensor:
+    def _query_number(self, sources: Tensor, relations: Tensor) -> Tensor:
         return sources * (2 * self.relations) + relations
 
     def _find(self, sources: Tensor, relations: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the number of each question, and where its answers start and stop in the table."""
+        """Return the number of each query, and the start and stop of its answers in the table."""
         if sources.dim() != 1 or sources.shape != relations.shape:
             raise ShapeError(
-                f"Questions are pairs of a source and a relation, [Q] each; there are {list(sources.shape)} sources "
+                f"Queries are pairs of a source and a relation, [Q] each; there are {list(sources.shape)} sources "
                 f"and {list(relations.shape)} relations. Give one of each for a query."
             )
         _check_range("entity", sources, self.entities)
         _check_range("relation", relations, 2 * self.relations)
-        questions = self._question(sources, relations)
-        bounds = torch.stack([questions, questions + 1]) * self.entities
+        queries = self._query_number(sources, relations)
+        bounds = torch.stack([queries, queries + 1]) * self.entities
         start, stop = torch.searchsorted(self._codes, bounds)
-        return questions, start, stop
+        return queries, start, stop
 
 
 def _check_range(what: str, numbers: Tensor, count: int) -> None:

@@ -1,4 +1,4 @@
-"""What a model is asked while it learns: answers that are true beside some that are not known to be."""
+"""Training batches of triples with negative answers, and their loss."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from spikewright.graph.known import KnownAnswers
 
 @dataclass(frozen=True)
 class TripleBatch:
-    """A batch.
+    """A training batch of B queries.
 
     Attributes:
-        facts: The facts that are asked for, `[any, 3]`; a model should not see their edges.
-        sources: `[B]`.
-        relations: `[B]`.
-        candidates: The answer first, then negatives, `[B, 1 + n]`.
+        facts: Facts that the queries are made of, int64 `[any, 3]`; training hides their edges.
+        sources: Source entity of each query. Shape `[B]`.
+        relations: Relation of each query. Shape `[B]`.
+        candidates: The true answer first, then n negatives. Shape `[B, 1 + n]`.
     """
 
     facts: Tensor
@@ -31,26 +31,27 @@ class TripleBatch:
 
 
 def both_ways(facts: Tensor, relations: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return source, relation and answer of every question about facts: for each its tail, then for each its head."""
+    """Return sources, relations and answers of the queries of facts: first all tail queries, then all head queries."""
     heads, kinds, tails = facts.unbind(1)
     return torch.cat([heads, tails]), torch.cat([kinds, kinds + relations]), torch.cat([tails, heads])
 
 
 class NegativeSampler:
-    """Asks for every training fact once an epoch, in an order that only seed and epoch decide.
+    """Batches of training facts with negative answers, in an order that depends on seed and epoch alone.
 
-    In a batch the first half of the facts is asked for its tails, the rest for their heads.  In a homogeneous graph
-    every fact comes with a random pair of nodes that are not linked, and both are rows of one candidate.
+    The first half of a batch becomes tail queries, the rest head queries. On a homogeneous graph each fact comes with a
+    random pair of unlinked nodes instead, and every pair is a row with one candidate. Facts without any negative are
+    left out.
 
     Args:
-        data: With the facts.
-        batch_size: Facts per batch.
-        negatives: Per fact; drawn uniformly, with replacement, from nodes that are no known answer.
-        seed: Of orders and negatives.
-        device: Where batches live.
+        data: `GraphData` with the training facts.
+        batch_size: Facts per batch, at least 1.
+        negatives: Negatives per fact, at least 1; drawn uniformly with replacement from nodes that are no known answer.
+        seed: Seed of order and negatives, at least 0.
+        device: `torch.device` of the batches.
 
     Raises:
-        ConfigError: There is no fact to ask for.
+        ConfigError: No fact has a negative.
     """
 
     def __init__(self, data: GraphData, batch_size: int, negatives: int, seed: int, device: torch.device) -> None:
@@ -61,16 +62,21 @@ class NegativeSampler:
         self.facts = self.facts[self._can_be_asked()]
         if not len(self.facts):
             raise ConfigError(
-                f"The graph '{data.name}' has no training fact that could be asked for: there are "
-                f"{len(split.queries)}, and nothing is false. A graph needs nodes that are not linked."
+                f"The graph '{data.name}' has {len(split.queries)} training facts, and none has a negative: all "
+                "entities are known answers. Use a graph with facts that are false."
             )
 
     def __len__(self) -> int:
-        """Batches per epoch."""
+        """Return the number of batches per epoch."""
         return -(-len(self.facts) // self.batch_size)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[TripleBatch]:
-        """Yield the batches of an epoch, from number `start` on."""
+        """Yield the batches of an epoch as `TripleBatch`.
+
+        Args:
+            epoch: Number of the epoch, from 0.
+            start: Number of the first batch to yield, from 0. Default: 0.
+        """
         order = torch.randperm(len(self.facts), generator=keyed_generator(self.seed, epoch))
         for number, chosen in list(enumerate(order.split(self.batch_size)))[start:]:
             facts, generator = self.facts[chosen], keyed_generator(self.seed, epoch, number)
@@ -93,7 +99,7 @@ class NegativeSampler:
 
 
 def pairs(facts: Tensor, known: KnownAnswers, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Return linked pairs, then as many random pairs that are not, each as a source and one candidate."""
+    """Return linked pairs, then as many random unlinked pairs, as sources, relations and single candidates."""
     heads, _, tails = facts.unbind(1)
     others = torch.randint(known.entities, (len(facts),), generator=generator)
     kinds = torch.zeros(len(facts), dtype=torch.int64)
@@ -102,7 +108,7 @@ def pairs(facts: Tensor, known: KnownAnswers, generator: torch.Generator) -> tup
 
 
 def known_answers(data: GraphData, triples: Tensor, entities: tuple[str, ...]) -> KnownAnswers:
-    """Return the index of what is known; in a homogeneous graph a link goes both ways, and every node is its own."""
+    """Return the known answers; on a homogeneous graph, links hold both ways and each node is linked to itself."""
     if data.homogeneous:
         own = torch.arange(len(entities))
         loops = torch.stack([own, torch.zeros_like(own), own], 1)
@@ -111,15 +117,19 @@ def known_answers(data: GraphData, triples: Tensor, entities: tuple[str, ...]) -
 
 
 def loss_of(scores: Tensor, temperature: float, pairs: bool) -> Tensor:
-    r"""Return the mean over rows of the binary cross-entropies of the answer and of its negatives, half each.
+    r"""Return the mean over rows of the binary cross-entropy of the answer and of its negatives, half each.
 
-    A negative weighs :math:`\mathrm{softmax}(score / temperature)` among those of its row, without a gradient (Sun et
-    al., RotatE, ICLR 2019); all weigh the same at temperature 0.
+    Negative j weighs :math:`\mathrm{softmax}_j(score / temperature)` among those of its row, without a gradient; 1/n
+    each at temperature 0.
 
     Args:
-        scores: `[B, 1 + n]`, the answer first; or `[2 B, 1]`, linked pairs first.
-        temperature: Of the weights.
-        pairs: Whether rows are pairs.
+        scores: Scores. Shape `[B, 1 + n]`, the true answer first; for pairs `[2 B, 1]`, linked pairs first.
+        temperature: Softmax temperature, at least 0.
+        pairs: True if rows are pairs; these get the plain binary cross-entropy.
+
+    Reference:
+        Sun et al., RotatE: Knowledge Graph Embedding by Relational Rotation in Complex Space, ICLR 2019
+        (self-adversarial negative sampling).
     """
     if pairs:
         linked = torch.arange(len(scores), device=scores.device)[:, None] < len(scores) // 2

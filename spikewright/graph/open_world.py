@@ -1,4 +1,4 @@
-"""Ranking where many true facts are unknown: metrics that weigh the top less, and evaluation with and without them."""
+"""Ranking with missing facts: metrics that weigh the top less, evaluation with and without the missing facts."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,14 +14,16 @@ KINDS = (*POWERS, "log", "hits_at_1", "hits_at_3", "hits_at_10")
 
 
 def weights(ranks: Tensor, kind: str) -> Tensor:
-    r"""Return what an answer at each rank r is worth, as float64; 1 at the first.
+    r"""Return the value of an answer at each rank r, float64, 1 at rank 1.
 
-    `mrr` :math:`1/r`; `P3_4`, `P2_3`, `sqrt`, `P1_3`, `P1_4` :math:`r^{-p}` with p from 3/4 to 1/4; `log`
-    :math:`1/\log_2(1+r)`; `hits_at_k` 1 up to rank k.
+    Args:
+        ranks: Ranks, each at least 1. Any shape.
+        kind: `mrr` (:math:`1/r`); `P3_4`, `P2_3`, `sqrt`, `P1_3`, `P1_4` (:math:`r^{-p}` with p = 3/4, 2/3, 1/2, 1/3,
+            1/4); `log` (:math:`1/\log_2(1+r)`); `hits_at_k` for any k of at least 1 (1 up to rank k, 0 beyond).
 
     Raises:
-        ConfigError: There is no such kind.
-        InputError: A rank is below 1, or not a number.
+        ConfigError: The kind is unknown.
+        InputError: A rank is below 1, or NaN.
     """
     ranks = ranks.double()
     if not bool((ranks >= 1).all()):
@@ -40,11 +42,17 @@ def weights(ranks: Tensor, kind: str) -> Tensor:
 
 
 def rank_metrics(ranks: Tensor, kinds: Iterable[str] = KINDS, groups: Tensor | None = None) -> dict[str, float]:
-    """Return the mean worth of ranks `[any]`: over all answers (micro), or with groups by query first (macro).
+    """Return ranking metrics averaged over answers (micro), or first within groups and then over groups (macro).
+
+    Args:
+        ranks: Ranks of the answers, each at least 1. Shape `[any]`.
+        kinds: Names of metrics: `mrr`, `P3_4`, `P2_3`, `sqrt`, `P1_3`, `P1_4`, `log`, `hits_at_k`. Default: all, with k
+            = 1, 3, 10.
+        groups: Query number of each answer, for the macro average. Shape `[any]`. Default: None, micro average.
 
     Raises:
         InputError: There are no ranks, or one is below 1.
-        ConfigError: There is no such kind.
+        ConfigError: A kind is unknown.
 
     >>> rank_metrics(torch.tensor([1.0, 4.0, 3.0]), ("mrr", "log"), groups=torch.tensor([0, 0, 1]))
     {'mrr': 0.47916666666666663, 'log': 0.6076691395183482}
@@ -56,18 +64,27 @@ def rank_metrics(ranks: Tensor, kinds: Iterable[str] = KINDS, groups: Tensor | N
 
 @dataclass(frozen=True)
 class AnswerRanks:
-    """Filtered ranks of all answers to some queries.
+    """Filtered ranks of all answers to a set of queries.
 
     Attributes:
-        ranks: `[answers]`, float64.
-        queries: The row of scores that each belongs to, `[answers]`.
+        ranks: Rank of each answer, float64 `[answers]`.
+        queries: Row of the score matrix that each answer belongs to, int64 `[answers]`.
     """
 
     ranks: Tensor
     queries: Tensor
 
     def metrics(self, kinds: Iterable[str] = KINDS, average: Average = "macro") -> dict[str, float]:
-        """Return metrics as `rank_metrics` does; macro gives each query the same weight, micro each answer."""
+        """Return ranking metrics by name.
+
+        Args:
+            kinds: Names of metrics, as for `rank_metrics`. Default: all.
+            average: "macro" weighs queries equally, "micro" answers. Default: "macro".
+
+        Raises:
+            InputError: There are no ranks.
+            ConfigError: A kind is unknown.
+        """
         return rank_metrics(self.ranks, kinds, self.queries if average == "macro" else None)
 
     def interval(
@@ -78,13 +95,20 @@ class AnswerRanks:
         level: float = 0.95,
         resamples: int = 1000,
     ) -> tuple[float, float]:
-        """Return the bootstrap percentile interval of a metric.
+        """Return the bootstrap percentile interval `(low, high)` of a metric.
 
-        Whole queries are drawn again: the answers to one share its rivals, and are not independent.
+        Resamples whole queries, since the answers to one query are not independent.
+
+        Args:
+            kind: Name of a metric, as for `rank_metrics`.
+            generator: `torch.Generator` of the resampling.
+            average: "macro" weighs queries equally, "micro" answers. Default: "macro".
+            level: Coverage, in (0, 1). Default: 0.95.
+            resamples: Number of bootstrap samples, at least 1. Default: 1000.
 
         Raises:
             InputError: There are no ranks.
-            ConfigError: There is no such kind, or the level is not between 0 and 1.
+            ConfigError: The kind is unknown, or the level is not in (0, 1).
         """
         if not len(self.ranks) or not 0 < level < 1:
             raise (ConfigError if len(self.ranks) else InputError)(
@@ -107,15 +131,18 @@ class AnswerRanks:
 def answer_ranks(scores: Tensor, answers: Tensor, filtered: Tensor, ties: Ties = "realistic") -> AnswerRanks:
     """Rank every answer among the entities that are neither answers nor filtered.
 
+    **Cost**: one sort of the scores, `O(Q N log N)` time and `O(Q N)` memory.
+
     Args:
-        scores: Of every entity, `[Q, N]`.
-        answers: True where an answer is that counts, `[Q, N]`.
-        filtered: True where an entity is passed over, such as facts of training, `[Q, N]`.
-        ties: As for `RankingEvaluator`.
+        scores: Score of every entity for every query, the higher the better. Shape `[Q, N]`.
+        answers: True for the answers to rank. Shape `[Q, N]`.
+        filtered: True for entities to leave out, such as training facts. Shape `[Q, N]`.
+        ties: Rank of an answer whose score equals that of others: "optimistic", "pessimistic" or "realistic" (mean of
+            the two). Default: "realistic".
 
     Raises:
-        ShapeError: The tensors do not fit together.
-        InputError: A score is not a number.
+        ShapeError: Scores and masks differ in shape, or a mask is not bool.
+        InputError: A score is NaN.
     """
     check_scores(scores, answers=answers, filtered=filtered)
     scores = scores.detach()
@@ -124,7 +151,7 @@ def answer_ranks(scores: Tensor, answers: Tensor, filtered: Tensor, ties: Ties =
     listed = answers | filtered
     rivals = (~listed).sum(1, keepdim=True)
     order = scores.masked_fill(listed, torch.inf).sort(1).values
-    # An infinite score is level with what is masked, but not with more of it than there are rivals.
+    # Masked entities count as infinite, so the number of ties with an infinite score is limited to the rivals.
     below = torch.searchsorted(order, scores.contiguous())
     up_to = torch.searchsorted(order, scores.contiguous(), right=True).minimum(rivals)
     ranks = tied_rank(rivals - up_to, up_to - below, ties)
@@ -134,21 +161,29 @@ def answer_ranks(scores: Tensor, answers: Tensor, filtered: Tensor, ties: Ties =
 def double_evaluation(
     scores: Tensor, train: Tensor, test: Tensor, missing: Tensor, ties: Ties = "realistic"
 ) -> tuple[AnswerRanks, AnswerRanks]:
-    """Rank one score matrix twice: as if the missing facts were false, and knowing that they are true.
+    """Rank one score matrix twice: with the missing facts counted as false, and with them counted as true.
 
-    Both take the queries that have a test answer.  In the first (sparse), test answers count and missing ones stand in
-    their way; in the second (full), both count and none stands in the way of another.
+    Both evaluations cover the queries with at least one test answer. In the first (sparse), test answers are ranked and
+    missing facts are rivals; in the second (full), test answers and missing facts are ranked and neither is a rival.
 
     Args:
-        scores: Of every entity, `[Q, N]`.
-        train: True where an answer is known from training, `[Q, N]`; always filtered.
-        test: True where a test answer is, `[Q, N]`.
-        missing: True where an answer is that the data does not hold, `[Q, N]`.
-        ties: As for `RankingEvaluator`.
+        scores: Score of every entity for every query. Shape `[Q, N]`.
+        train: True for training answers, which are always filtered. Shape `[Q, N]`.
+        test: True for test answers. Shape `[Q, N]`.
+        missing: True for answers that the data set lacks. Shape `[Q, N]`.
+        ties: Rank of an answer whose score equals that of others: "optimistic", "pessimistic" or "realistic" (mean of
+            the two). Default: "realistic".
+
+    Returns:
+        `AnswerRanks` of the sparse and of the full evaluation.
 
     Raises:
-        ShapeError: The tensors do not fit together.
-        InputError: A score is not a number.
+        ShapeError: Scores and masks differ in shape, or a mask is not bool.
+        InputError: A score is NaN.
+
+    Reference:
+        Yang, Lin and Zhang, Rethinking Knowledge Graph Evaluation Under the Open-World Assumption, NeurIPS 2022,
+        arXiv 2209.08858.
     """
     check_scores(scores, train=train, test=test, missing=missing)
     full = (test | missing) & test.any(1, keepdim=True)
@@ -163,14 +198,23 @@ def density_sweep(
     generator: torch.Generator,
     ties: Ties = "realistic",
 ) -> dict[float, AnswerRanks]:
-    """Evaluate with a random share of the answers only, the others passing for false; by share.
+    """Return ranks by density: a random fraction of the answers counts as true, the others as false.
 
-    What is kept at one density is kept at all higher ones.
+    Answers that count at one density also count at all higher ones.
+
+    Args:
+        scores: Score of every entity for every query. Shape `[Q, N]`.
+        train: True for training answers, which are always filtered. Shape `[Q, N]`.
+        answers: True for all true answers. Shape `[Q, N]`.
+        densities: Fractions of the answers to keep, each in (0, 1].
+        generator: `torch.Generator` of the choice.
+        ties: Rank of an answer whose score equals that of others: "optimistic", "pessimistic" or "realistic" (mean of
+            the two). Default: "realistic".
 
     Raises:
-        ShapeError: The tensors do not fit together.
-        InputError: A score is not a number.
-        ConfigError: A density is not above 0 and at most 1.
+        ShapeError: Scores and masks differ in shape, or a mask is not bool.
+        InputError: A score is NaN.
+        ConfigError: A density is not in (0, 1].
     """
     check_scores(scores, train=train, answers=answers)
     luck = torch.rand(answers.shape, generator=generator, device=generator.device, dtype=torch.float64)

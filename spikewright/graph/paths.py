@@ -1,4 +1,4 @@
-"""Why an answer: the paths between two entities that its score depends on most."""
+"""Explanation of a score by the paths between two entities."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,23 +10,23 @@ from torch import Tensor
 from spikewright._util.trial import evaluating
 from spikewright.errors import ConfigError, InputError
 from spikewright.graph._evaluate import graph_of
-from spikewright.graph.data import GraphData, Split
+from spikewright.graph.data import GraphData, GraphSplit
 from spikewright.graph.models import GRSNN, LinkScorer
 from spikewright.graph.structure import RelationalGraph
 from spikewright.surrogate import Surrogate
 
 INVERSE = "^-1"
-"""Behind the name of a relation: the same relation, from tail to head."""
+"""Suffix of a relation name for the inverse relation, from tail to head."""
 
 
 @dataclass(frozen=True)
 class Path:
-    """Edges from one entity to another, each one starting where the one before ends.
+    """A path from one entity to another.
 
     Attributes:
-        edges: Names of source, relation and target of each; a relation that is taken from tail to head has `^-1`
-            behind its name.
-        weight: Mean over the edges of the gradient of the score with respect to the weight of an edge.
+        edges: (source, relation, target) names of each edge; `^-1` behind a relation's name marks an edge from tail to
+            head.
+        weight: Mean over its edges of the gradient of the score with respect to the edge weight.
 
     >>> str(Path((("ann", "mother", "bob"), ("bob", "father^-1", "carl")), 0.5))
     'ann -mother-> bob <-father- carl'
@@ -45,12 +45,12 @@ class Path:
 
 @dataclass(frozen=True)
 class WhereFired(Surrogate):
-    r"""Slope :math:`1/u` of a neuron that fires, with u its membrane, and 0 of one that does not.
+    """Surrogate slope :math:`1/u` for a neuron that fires, with u its membrane potential, and 0 for one that does not.
 
-    An input to a neuron that fires is credited with its share of the membrane.
+    An input to a neuron that fires gets the credit of its share of the membrane potential.
 
     Args:
-        threshold: Of the membrane.
+        threshold: Firing threshold of the membrane, > 0.
     """
 
     threshold: float
@@ -62,7 +62,7 @@ class WhereFired(Surrogate):
 def explain(
     model: LinkScorer,
     data: GraphData,
-    split: Split,
+    split: GraphSplit,
     fact: Sequence[int],
     *,
     beams: int = 10,
@@ -70,36 +70,35 @@ def explain(
     top: int = 10,
     surrogate: Surrogate | None = None,
 ) -> list[Path]:
-    """Return the paths from head to tail whose edges the score of a fact depends on most, the strongest first.
+    r"""Return the paths from head to tail that the score of a fact depends on most, strongest first.
 
-    Every edge has a weight of 1, and a path the mean of the gradients of the score with respect to those of its edges;
-    that of a spiking network sums over all time steps.  The edge of the fact itself is taken out.  A path names no
-    entity twice.  Those of weight 0 are left out: the score does not depend on them.  If the head sends no spikes to
-    the tail, there are no others.
+    Every edge e has a weight :math:`w_e = 1`. A path p has the weight
+    :math:`\tfrac{1}{|p|} \sum_{e \in p} \partial\, score / \partial w_e`; in a spiking network the gradient sums over
+    time steps. The edges of the fact itself are removed. Paths do not visit an entity twice, and paths of weight 0 are
+    left out. The model runs in evaluation mode; its mode, surrogate and gradients are restored.
 
-    Paths are searched from the head, and of those that end at the same entity, `beams` go on: nothing is missed among
-    paths of up to three edges if there are as many beams as paths are asked for.
+    **Exact when**: the path has up to three edges and `beams` is at least `top`; longer paths are found by beam search.
 
-    The model is left as it was, without gradients.
+    **Cost**: one forward and backward pass, then a beam search of at most `beams` paths per entity and length.
 
     Args:
-        model: What scores.
-        data: The graph that the split is of.
-        split: Whose facts messages travel along.
-        fact: Head, relation and tail as numbers, true or not; `relation + len(data.relations)` asks from tail to head.
-        beams: How many paths to each entity are followed.
-        length: Most edges of a path.
-        top: Most paths to return.
-        surrogate: Slope of spikes; `None` for `WhereFired`, as in the paper, in place of the one of training.
+        model: `LinkScorer`; a `GRSNN` must have `aggregate="sum"`.
+        data: `GraphData` that the split belongs to.
+        split: `GraphSplit` whose facts are the edges.
+        fact: Numbers of head, relation and tail, true or not; relation `r + len(data.relations)` is the inverse of r.
+        beams: Paths kept per entity during the search, at least 1. Default: 10.
+        length: Largest number of edges of a path, at least 1. Default: 4.
+        top: Largest number of paths returned, at least 1. Default: 10.
+        surrogate: `Surrogate` of the spikes in place of that of training. Default: None, `WhereFired`, as in the paper.
 
     Raises:
-        ConfigError: A number is below 1, or the model is a GRSNN that aggregates by "pna".
-        InputError: The fact names an entity or a relation that is not there.
+        ConfigError: A number is below 1, or the model is a GRSNN with `aggregate="pna"`.
+        InputError: The fact names an entity or a relation that does not exist.
 
     Reference:
-        Zhu et al., Neural Bellman-Ford Networks, NeurIPS 2021, arXiv 2106.06935 (gradients of edges, beam search);
-        Xiao et al., Temporal Spiking Neural Networks with Synaptic Delay for Graph Reasoning, ICML 2024,
-        arXiv 2405.16851 (spikes).
+        Zhu et al., Neural Bellman-Ford Networks, NeurIPS 2021, arXiv 2106.06935 (edge gradients, beam search); Xiao et
+        al., Temporal Spiking Neural Networks with Synaptic Delay for Graph Reasoning, ICML 2024, arXiv 2405.16851
+        (spiking networks).
     """
     if min(beams, length, top) < 1:
         raise ConfigError(
@@ -107,17 +106,17 @@ def explain(
         )
     if isinstance(model, GRSNN) and model.aggregate != "sum":
         raise ConfigError(
-            "Paths were asked of GRSNN(aggregate='pna'). It takes means and extremes of messages at every step of a "
-            "run, and keeps no gradient of single edges. Take GRSNN(aggregate='sum'), or NBFNet with either."
+            "explain was called for GRSNN(aggregate='pna'). It takes means and extremes of messages in every step, "
+            "and has no gradient with respect to edge weights. Use GRSNN(aggregate='sum'), or NBFNet with either."
         )
     graph, device = graph_of(data, split), next(model.parameters()).device
-    kept = edges_but_own(data, graph, fact).to(next(model.parameters()).dtype)
+    edge_weight = edges_but_own(data, graph, fact).to(next(model.parameters()).dtype)
     with evaluating(model), _firing_by(model, surrogate), torch.enable_grad():
-        weights = kept.to(device).requires_grad_()
+        weights = edge_weight.to(device).requires_grad_()
         source, relation, target = torch.tensor(fact, device=device)[:, None]
         score = model(graph.to(device), source, relation, target[:, None], weights)
         gradient = torch.autograd.grad(score.sum(), weights)[0].cpu().double()
-    found = [path for path in _paths(graph, gradient, kept != 0, fact[0], fact[2], beams, length) if path[0]]
+    found = [path for path in _paths(graph, gradient, edge_weight != 0, fact[0], fact[2], beams, length) if path[0]]
     found.sort(key=lambda path: (-path[0], len(path[1])))
     relations, edges = relation_names(data), graph.edges
     return [
@@ -127,15 +126,15 @@ def explain(
 
 
 def relation_names(data: GraphData) -> tuple[str, ...]:
-    """Return the name of every relation of an edge, inverse ones included unless all edges go both ways anyway."""
+    """Return the names of all edge relations: with inverse ones, except on a homogeneous graph."""
     return data.relations if data.homogeneous else (*data.relations, *(name + INVERSE for name in data.relations))
 
 
 def edges_but_own(data: GraphData, graph: RelationalGraph, fact: Sequence[int]) -> Tensor:
-    """Return 1 for every edge of a graph, `[E]`, but 0 for those of a fact, in both directions.
+    """Return an edge weight `[E]` of 0 for the edges of a fact, in both directions, and 1 for all others.
 
     Raises:
-        InputError: The fact names an entity or a relation that is not there.
+        InputError: The fact names an entity or a relation that does not exist.
     """
     head, relation, tail = fact
     if not (0 <= min(fact) and max(head, tail) < graph.nodes and relation < graph.relations):
@@ -150,7 +149,7 @@ def edges_but_own(data: GraphData, graph: RelationalGraph, fact: Sequence[int]) 
 
 @contextmanager
 def _firing_by(model: LinkScorer, surrogate: Surrogate | None) -> Iterator[None]:
-    """Give the spikes of a model another slope, if it has spikes, and their own one back afterwards."""
+    """Replace the surrogate of a spiking model, and restore it afterwards."""
     if not isinstance(model, GRSNN):
         yield
         return
@@ -168,13 +167,13 @@ def _paths(
     """Yield mean weight and edges of paths, in no order.
 
     Args:
-        graph: The graph.
-        weights: Of every edge, `[E]`.
-        there: Which edges may be taken, bool `[E]`.
-        head: Where paths start.
-        tail: Where they end.
-        beams: How many of the paths to one node go on.
-        length: Most edges.
+        graph: `RelationalGraph` to search.
+        weights: Gradient of each edge weight. Shape `[E]`.
+        there: True for edges that may be used. Shape `[E]`.
+        head: First node of the paths.
+        tail: Last node of the paths.
+        beams: Paths kept per node, at least 1.
+        length: Largest number of edges, at least 1.
     """
     starts, targets = graph.by_pair[graph.by_source], graph.targets
     there = there & (targets != head) & (graph.sources[graph.pairs] != targets)
@@ -193,14 +192,14 @@ def _paths(
 
 
 def _onward(starts: Tensor, nodes: Tensor) -> tuple[Tensor, Tensor]:
-    """Return every edge out of each of some nodes: which of the nodes, and which edge."""
+    """Return all edges out of some nodes: index of the node, and number of the edge."""
     counts = starts[nodes + 1] - starts[nodes]
     rows = torch.repeat_interleave(counts)
     return rows, torch.arange(len(rows)) + (starts[nodes] - counts.cumsum(0) + counts)[rows]
 
 
 def _best(groups: Tensor, values: Tensor, number: int) -> Tensor:
-    """Return where the largest values of each group are, so many of each at most."""
+    """Return the positions of the `number` largest values of each group."""
     order = values.argsort(descending=True, stable=True)
     order = order[groups[order].argsort(stable=True)]
     ordered = groups[order]

@@ -1,4 +1,4 @@
-"""Hyper-parameters by graph: those of the papers, and ours where there are none."""
+"""Default hyper-parameters by graph, from the papers where they give any."""
 
 from typing import Any
 
@@ -29,5 +29,5 @@ PRESETS: dict[str, Tree] = {
 
 
 def preset(name: str) -> Tree:
-    """Return what is set for a graph, or nothing."""
+    """Return the default sections of a graph; empty if there are none."""
     return {section: dict(table) for section, table in PRESETS.get(name.lower(), {}).items()}

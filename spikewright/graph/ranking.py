@@ -1,4 +1,4 @@
-"""Where the true answer stands among all others: filtered ranks, and what is averaged over them."""
+"""Filtered ranks of true answers, and averages over them."""
 
 import math
 from typing import Literal
@@ -15,27 +15,32 @@ SHARE_OF_TIES: dict[Ties, float] = {"optimistic": 0.0, "realistic": 0.5, "pessim
 
 
 class RankingEvaluator:
-    r"""Ranks true answers among the candidates of their queries, and averages over all that was added.
+    r"""Filtered ranks of true answers and their averages, accumulated over batches of queries.
 
-    Other known answers are no candidates, the true one always is.  With a candidates above it and b level with it, its
-    rank is 1 + a (optimistic), 1 + a + b (pessimistic), or the mean of the two (realistic).
+    With a the number of candidates scored above the answer and b the number of equal scores, the rank is :math:`1 + a`
+    (optimistic), :math:`1 + a + b` (pessimistic) or :math:`1 + a + b/2` (realistic). Other known answers are not
+    candidates.
+
+    **Carried**: three int64 numbers per answer.
 
     Args:
-        hits: The k of Hits@k: fraction of ranks up to k.
-        ties: Which rank an answer has that others are level with.
-        average: Mean over all queries, or first over each group of queries (for one source and relation, say).
-        sampled: (k, n) adds Hits@k among n random candidates, in expectation: with p the share of the other
-            candidates that stand above, :math:`\sum_{i<k} \binom{n}{i} p^i (1-p)^{n-i}`.
-        reference: Take `filtered` by the letter: a true answer that it does not mark is one of its own rivals, and
-            wins.  Then ranks begin at 2 where the filter holds no test facts, as in the inductive tables of NBFNet and
-            GRSNN, which also rank pessimistically.
+        hits: Values of k for Hits@k, the fraction of ranks up to k; each at least 1. Default: (1, 3, 10).
+        ties: Rank of an answer whose score equals that of others: "optimistic", "pessimistic" or "realistic".
+            Default: "realistic".
+        average: "micro" averages over answers, "macro" first within groups and then over groups. Default: "micro".
+        sampled: (k, n), each at least 1, adds the expected Hits@k among n random candidates,
+            :math:`\sum_{i<k} \binom{n}{i} p^i (1-p)^{n-i}` with p the fraction of candidates above the answer.
+            Default: None, not reported.
+        reference: True also counts an answer that `filtered` does not mark as its own rival, so that ranks begin at 2
+            where the filter lacks the test facts. This and pessimistic ties give the inductive figures of the released
+            NBFNet and GRSNN code. Default: False.
 
     Raises:
         ConfigError: An argument is out of range.
 
     Reference:
-        Bordes et al., Translating Embeddings for Modeling Multi-relational Data, NeurIPS 2013 (filtered ranks);
-        Teru et al., Inductive Relation Prediction by Subgraph Reasoning, ICML 2020 (Hits@10 of 50).
+        Bordes et al., Translating Embeddings for Modeling Multi-relational Data, NeurIPS 2013 (filtered ranks); Teru,
+        Denis and Hamilton, Inductive Relation Prediction by Subgraph Reasoning, ICML 2020 (Hits@10 of 50).
 
     >>> evaluator = RankingEvaluator(hits=(1, 2))
     >>> evaluator.add(torch.tensor([[3.0, 1.0, 2.0]]), torch.tensor([2]), torch.tensor([[False, False, True]])).tolist()
@@ -67,18 +72,20 @@ class RankingEvaluator:
         self._groups: list[Tensor] = []
 
     def add(self, scores: Tensor, targets: Tensor, filtered: Tensor, groups: Tensor | None = None) -> Tensor:
-        """Note the ranks of a batch of queries, and return them, `[Q]` float64.
+        """Add a batch of queries and return the ranks of their answers, float64 `[Q]`.
 
         Args:
-            scores: Of every entity, the higher the better, `[Q, N]`; infinite ones are welcome.
-            targets: The true answer, `[Q]` int64.
-            filtered: True where another known answer is, `[Q, N]`; the true one may be marked or not.
-            groups: Which group of queries each belongs to, `[Q]` int64, for the macro average.
+            scores: Score of every entity, the higher the better; may be infinite. Shape `[Q, N]`.
+            targets: True answer of each query, int64 `[Q]`.
+            filtered: True for other known answers; the entry of the true answer has no effect unless `reference` is
+                set. Shape `[Q, N]`.
+            groups: Group of each query for the macro average, int64 `[Q]`. Default: None, allowed for the micro average
+                only.
 
         Raises:
             ShapeError: The tensors do not fit together.
-            InputError: A score is not a number, or a true answer not an entity.
-            ConfigError: The average is macro, and there are no groups.
+            InputError: A score is NaN, or a target is no entity.
+            ConfigError: The average is "macro" and there are no groups.
         """
         check_scores(scores, filtered=filtered)
         if targets.shape != scores.shape[:1] or (groups is not None and groups.shape != targets.shape):
@@ -110,16 +117,22 @@ class RankingEvaluator:
         return tied_rank(above, level, self.ties)
 
     def ranks(self, ties: Ties | None = None) -> Tensor:
-        """Return the ranks of all that was added, `[any]` float64; with `ties` in the place of the evaluator's own."""
+        """Return all ranks so far, float64 `[any]`.
+
+        Args:
+            ties: "optimistic", "pessimistic" or "realistic". Default: None, the rule of this evaluator.
+        """
         above, level, _ = self._all()
         return tied_rank(above, level, self.ties if ties is None else ties)
 
     def _all(self) -> Tensor:
-        """Return of all that was added how many candidates are above and level, and how many there are."""
+        """Return, for all answers so far, the numbers of candidates above, level and in total, `[3, any]`."""
         return torch.cat(self._standings, 1) if self._standings else torch.zeros(3, 0, dtype=torch.int64)
 
     def result(self) -> dict[str, float]:
-        """Return the averages: `mr`, `mrr`, `hits_at_3` and so on, `hits_at_10_50` if sampled; and `count`.
+        """Return all averages by name, and the number of answers as `count`.
+
+        The names are `mr`, `mrr`, `hits_at_k` for each k of `hits`, and `hits_at_k_n` if `sampled` is set.
 
         Raises:
             InputError: No query was added.
@@ -137,12 +150,12 @@ class RankingEvaluator:
 
 
 def tied_rank(above: Tensor, level: Tensor, ties: Ties) -> Tensor:
-    """Return the rank, float64, of what so many candidates are above of and so many level with."""
+    """Return the rank, float64, of an answer with `above` candidates above it and `level` with an equal score."""
     return 1 + above.double() + SHARE_OF_TIES[ties] * level
 
 
 def sampled_hits(share: Tensor, k: int, number: int) -> Tensor:
-    """Return the probability that fewer than k of `number` random candidates are of the `share` that stands above."""
+    """Return the probability that fewer than k of `number` random candidates are among the `share` above the answer."""
     return sum(
         (math.comb(number, i) * share**i * (1 - share) ** (number - i) for i in range(min(k, number + 1))),
         torch.zeros_like(share),
@@ -150,7 +163,7 @@ def sampled_hits(share: Tensor, k: int, number: int) -> Tensor:
 
 
 def mean(values: Tensor, groups: Tensor | None = None) -> float:
-    """Return the mean of `[any]`; with groups, the mean over groups of the means in them."""
+    """Return the mean of values `[any]`; with groups, the mean over groups of their means."""
     if groups is None:
         return float(values.mean())
     sums, counts = by_group(values, groups)
@@ -158,17 +171,17 @@ def mean(values: Tensor, groups: Tensor | None = None) -> float:
 
 
 def by_group(values: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:
-    """Return for each group that occurs the sum of its values, and their number."""
+    """Return the sum and the number of the values in each group."""
     _, place, counts = groups.unique(return_inverse=True, return_counts=True)
     return torch.zeros(len(counts), dtype=values.dtype, device=values.device).index_add(0, place, values), counts
 
 
 def check_scores(scores: Tensor, **masks: Tensor) -> None:
-    """Refuse scores that are no `[Q, N]` of numbers, and masks of another shape or type.
+    """Check that scores are `[Q, N]` without NaN, and masks bool of the same shape.
 
     Raises:
-        ShapeError: Something is not `[Q, N]`, or a mask not bool.
-        InputError: A score is not a number.
+        ShapeError: A shape or a mask's type is wrong.
+        InputError: A score is NaN.
     """
     for name, mask in masks.items():
         if scores.dim() != 2 or mask.shape != scores.shape or mask.dtype != torch.bool:
@@ -180,5 +193,5 @@ def check_scores(scores: Tensor, **masks: Tensor) -> None:
         query, entity = bad.nonzero()[0].tolist()
         raise InputError(
             f"The score of entity {entity} for query {query} is NaN ({int(bad.any(1).sum())} of {len(scores)} queries "
-            "have such scores). What is not a number has no rank. Look for the first step that is not finite."
+            "have such scores), which has no rank. Look for the first step that is not finite."
         )

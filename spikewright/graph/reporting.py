@@ -1,10 +1,10 @@
-"""Progress of a model that learns to reason, on a terminal."""
+"""Progress bar of a link-prediction run."""
 
 from spikewright.train import log
 
 
-class Bar(log.Bar):
-    """A bar with the running loss and share of answers above all their negatives, and one line per epoch."""
+class ProgressBar(log.ProgressBar):
+    """Terminal progress bar with running loss and fraction of answers above all their negatives; one line per epoch."""
 
     def epoch(self, row: log.Row) -> None:
         validation = "" if row["validation"] is None else f"  validation {row['validation']:.4f}"

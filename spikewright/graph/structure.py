@@ -1,4 +1,4 @@
-"""A relational graph, laid out once for messages in both directions: from pairs to targets, and back."""
+"""A relational graph in the layout of message passing."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,19 +11,23 @@ from spikewright.errors import ConfigError
 
 @dataclass(frozen=True)
 class RelationalGraph:
-    r"""Edges, and the distinct pairs (source, relation) among them.
+    """Edges of a graph, and the distinct pairs (source, relation) among them.
 
-    What an edge transmits depends on its source and its relation only, so all edges of a pair transmit the same.  Edges
-    are in the order of their pairs, pairs in the order of their sources.
+    All edges of a pair carry the same message, which is computed once. Edges are sorted by pair, pairs by source. Build
+    one with `of`, `undirected` or `of_edges`.
 
     Attributes:
         nodes: Number of nodes N.
         relations: Number of relations R, inverse ones included.
-        sources: Source of each pair, `[P]`.
-        kinds: Relation of each pair, `[P]`.
-        pairs: Pair of each edge, `[E]`, ascending.
-        targets: Target of each edge, `[E]`.
-        arrivals: Number of targets that edges may have; N but in `one_each`.
+        sources: Source node of each pair, int64 `[P]`.
+        kinds: Relation of each pair, int64 `[P]`.
+        pairs: Pair of each edge, ascending, int64 `[E]`.
+        targets: Target node of each edge, int64 `[E]`.
+        arrivals: Number of message targets: N, or P for `one_each`.
+
+    >>> graph = RelationalGraph.of(torch.tensor([[0, 0, 1], [0, 0, 2]]), nodes=3, relations=1)
+    >>> graph.relations, graph.edges.tolist()
+    (2, [[0, 0, 1], [0, 0, 2], [1, 1, 0], [2, 1, 0]])
     """
 
     nodes: int
@@ -36,12 +40,16 @@ class RelationalGraph:
 
     @classmethod
     def of(cls, facts: Tensor, nodes: int, relations: int) -> "RelationalGraph":
-        """Lay out the graph of facts (head, relation, tail), `[any, 3]`, each once in each direction.
+        """Return the graph of facts, each as an edge in both directions; the reverse edge has the relation
+        `relation + relations`.
 
-        The edge back has the relation `relation + relations`.
+        Args:
+            facts: (head, relation, tail), int64 `[any, 3]`.
+            nodes: Number of nodes, at least 1.
+            relations: Number of relations without inverse ones, at least 1.
 
         Raises:
-            ConfigError: A node or relation is out of range.
+            ConfigError: The facts are not int64 `[any, 3]`, or a node or relation is out of range.
         """
         _check(facts, nodes, relations)
         back = torch.stack([facts[:, 2], facts[:, 1] + relations, facts[:, 0]], 1)
@@ -49,7 +57,15 @@ class RelationalGraph:
 
     @classmethod
     def undirected(cls, facts: Tensor, nodes: int) -> "RelationalGraph":
-        """Lay out the graph of one relation whose edges go both ways, with one loop at every node."""
+        """Return the graph of one relation whose edges go both ways, with one self-loop per node.
+
+        Args:
+            facts: (head, 0, tail), int64 `[any, 3]`.
+            nodes: Number of nodes, at least 1.
+
+        Raises:
+            ConfigError: The facts are not int64 `[any, 3]`, or a node or relation is out of range.
+        """
         _check(facts, nodes, 1)
         back, loops = facts.flip(1).clone(), torch.arange(nodes)
         back[:, 1] = 0
@@ -58,7 +74,16 @@ class RelationalGraph:
 
     @classmethod
     def of_edges(cls, edges: Tensor, nodes: int, relations: int) -> "RelationalGraph":
-        """Lay out exactly these edges (source, relation, target), `[E, 3]`."""
+        """Return the graph of exactly these edges.
+
+        Args:
+            edges: (source, relation, target), int64 `[E, 3]`.
+            nodes: Number of nodes, at least 1.
+            relations: Number of relations, at least 1.
+
+        Raises:
+            ConfigError: The edges are not int64 `[E, 3]`, or a node or relation is out of range.
+        """
         _check(edges, nodes, relations)
         keys = edges[:, 0] * relations + edges[:, 1]
         order = torch.argsort(keys * nodes + edges[:, 2], stable=True)
@@ -66,21 +91,20 @@ class RelationalGraph:
         return cls(nodes, relations, found // relations, found % relations, pairs, edges[order, 2], nodes)
 
     def to(self, device: torch.device | str) -> "RelationalGraph":
-        """Return the graph with its tensors there."""
+        """Return the graph with its tensors on a device."""
         names = ("sources", "kinds", "pairs", "targets")
         return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
     @cached_property
     def edges(self) -> Tensor:
-        """Every edge as (source, relation, target), `[E, 3]`."""
+        """Edges as (source, relation, target), int64 `[E, 3]`."""
         return torch.stack([self.sources[self.pairs], self.kinds[self.pairs], self.targets], 1)
 
     @cached_property
     def by_target(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The edges in the order of their targets.
+        """The edges sorted by target.
 
-        Where those of each target start, `[arrivals + 1]`, then the source and the relation of each and which edge it
-        is, `[E]`.
+        Start of each target's edges, `[arrivals + 1]`; then source, relation and number of each edge, `[E]`.
         """
         order = torch.argsort(self.targets, stable=True)
         pairs = self.pairs[order]
@@ -88,22 +112,22 @@ class RelationalGraph:
 
     @cached_property
     def pairs_by_target(self) -> Tensor:
-        """Pair of each edge, `[E]`, the edges in the order of their targets."""
+        """Pair of each edge, `[E]`, with the edges sorted by target."""
         return self.pairs[self.by_target[3]]
 
     @cached_property
     def by_pair(self) -> Tensor:
-        """Where the edges of each pair start, `[P + 1]`."""
+        """Start of each pair's edges, `[P + 1]`."""
         return _starts(self.pairs, len(self.sources))
 
     @cached_property
     def by_source(self) -> Tensor:
-        """Where the pairs of each node start, `[N + 1]`."""
+        """Start of each node's pairs, `[N + 1]`."""
         return _starts(self.sources, self.nodes)
 
     @cached_property
     def one_each(self) -> "RelationalGraph":
-        """The graph in which every pair has one edge, to a target of its own."""
+        """The graph with one edge per pair, each to a target of its own."""
         each = torch.arange(len(self.sources), device=self.sources.device)
         return replace(self, pairs=each, targets=each, arrivals=len(each))
 
@@ -113,11 +137,11 @@ class RelationalGraph:
         return torch.bincount(self.targets, minlength=self.arrivals)
 
     def without(self, facts: Tensor, between: bool = False) -> Tensor:
-        """Return a weight for every edge, `[E]`: 0 for edges of these facts in either direction, 1 for all others.
+        """Return an edge weight `[E]` of 0 for the edges of some facts, in both directions, and 1 for all others.
 
         Args:
-            facts: `[any, 3]`, with relations below R / 2, or all 0 if there is but one.
-            between: Take out every edge between the two nodes of a fact, whatever its relation.
+            facts: (head, relation, tail) with relations below R / 2, or 0 on an undirected graph. Shape `[any, 3]`.
+            between: True removes every edge between the two nodes of a fact, whatever its relation. Default: False.
         """
         edges, inverse = self.edges, self.relations // 2
         heads, kinds, tails = facts.unbind(1)
@@ -133,7 +157,7 @@ class RelationalGraph:
 
 
 def _starts(groups: Tensor, number: int) -> Tensor:
-    """Return where each of so many groups starts, and where the last one ends, once its members are in order."""
+    """Return the start of each group in the sorted order of its members, and the end of the last, `[number + 1]`."""
     counts = torch.bincount(groups, minlength=number)
     return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
 

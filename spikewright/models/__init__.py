@@ -1,4 +1,4 @@
-"""Reference networks: plain modules over images, with the neurons left open."""
+"""Reference networks for images, with the neuron type as an argument."""
 
 from spikewright.models.conv import Conv as Conv
 from spikewright.models.feedback import FeedbackNet as FeedbackNet

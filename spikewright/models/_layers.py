@@ -1,4 +1,4 @@
-"""Layers in the notation of the IDE and SPIDE papers: "64C5s" is a convolution with 64 channels, 5 x 5, stride 2."""
+"""Layers in the notation of the IDE and SPIDE papers: "64C5s" is a 5 x 5 convolution with 64 channels at stride 2."""
 
 import re
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ _CONVOLUTION = re.compile(r"([1-9]\d*)C(\d*[13579])(s?)(p?)")
 
 @dataclass(frozen=True)
 class Layer:
-    """What makes the current of a layer of neurons.
+    """The synaptic part of a layer: a linear map or a convolution, with pooling.
 
     Attributes:
-        size: Channels, or neurons of a linear layer.
-        kernel: Side of the kernel, odd; 0 is a linear map.
-        stride: Step of the convolution, whose border is padded.
-        pool: Side of the averaging windows behind it; 1 is no pooling.
+        size: Output channels, or neurons of a linear layer, at least 1.
+        kernel: Side of the kernel, odd. Default: 0, a linear map.
+        stride: Stride of the convolution, at least 1; the border is padded. Default: 1.
+        pool: Side of the average pooling after it, at least 1. Default: 1, no pooling.
     """
 
     size: int
@@ -32,7 +32,7 @@ class Layer:
     pool: int = 1
 
     def current(self, fan_in: int, norm: Norm) -> list[nn.Module]:
-        """Synapse, batch normalisation if there is any, and pooling if there is any."""
+        """Return the modules of the layer: linear map or convolution, batch normalisation, pooling."""
         if not self.kernel:
             return [nn.Linear(fan_in, self.size), *([nn.BatchNorm1d(self.size)] if norm == "batch" else [])]
         convolution = nn.Conv2d(fan_in, self.size, self.kernel, self.stride, self.kernel // 2)
@@ -40,7 +40,7 @@ class Layer:
         return [convolution, *normalised, *([nn.AvgPool2d(self.pool)] if self.pool > 1 else [])]
 
     def map(self, before: Shape) -> Shape:
-        """The shape of the current, from the shape of what the synapse sees.
+        """Return the shape of the output for an input of shape `before`.
 
         Raises:
             ShapeError: Pooling leaves nothing.
@@ -57,15 +57,16 @@ class Layer:
 
 
 def read_layers(model: str, layers: Layers, width: float) -> list[Layer]:
-    """Read all layers of a network: numbers of neurons if they are linear, else convolutions.
+    """Return the layers of a network: linear ones from numbers of neurons, or convolutions from strings.
 
     Args:
-        model: Whose layers they are, for messages.
-        layers: The layers; an "s" behind a convolution is stride 2, a "p" 2 x 2 average pooling.
-        width: Multiplier of all sizes.
+        model: Name of the model, for messages.
+        layers: Numbers of neurons, or strings such as "64C5"; a trailing "s" is stride 2, a "p" is 2 x 2 average
+            pooling.
+        width: Multiplier of all sizes, > 0.
 
     Raises:
-        ConfigError: There are no layers, or one cannot be read, or both kinds are mixed.
+        ConfigError: There are no layers, one cannot be read, or both kinds are mixed.
 
     >>> read_layers("Net", ("64C5s",), 0.5)
     [Layer(size=32, kernel=5, stride=2, pool=1)]
@@ -76,7 +77,7 @@ def read_layers(model: str, layers: Layers, width: float) -> list[Layer]:
         return [Layer(scaled(size, width)) for size in neurons]
     found = [_CONVOLUTION.fullmatch(layer) if isinstance(layer, str) else None for layer in layers]
     if not layers or None in found:
-        wrong = f"{layers[found.index(None)]!r} is no layer beside the others" if layers else "a network needs layers"
+        wrong = f"{layers[found.index(None)]!r} is no valid layer" if layers else "a network needs layers"
         raise ConfigError(
             f"{model} was given layers={layers}, but {wrong}. Use convolutions with odd kernels, such as '64C5', "
             "'64C5s' at stride 2 or '64C5p' with pooling; or numbers of neurons, and nothing else."

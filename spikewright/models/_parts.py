@@ -1,4 +1,4 @@
-"""What the constructors of all models share: argument checks, widths, dropout and initialisation."""
+"""Shared parts of the models: argument checks, widths, dropout and initialisation."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -16,11 +16,11 @@ Filters = Literal["unit", "kaiming"]
 
 
 def check_arguments(model: str, shape: Shape, classes: int, neuron: NeuronFactory) -> None:
-    """Refuse the three arguments of every model where they cannot describe a network.
+    """Check the arguments that all models share.
 
     Raises:
-        ShapeError: `shape` is not three positive numbers.
-        ConfigError: `classes` is not a positive number, or `neuron` does not make neurons.
+        ShapeError: `shape` is not three positive integers.
+        ConfigError: `classes` is not positive, or `neuron` is not a function that makes neurons.
     """
     if len(shape) != 3 or any(size < 1 for size in shape):
         raise ShapeError(
@@ -36,24 +36,26 @@ def check_arguments(model: str, shape: Shape, classes: int, neuron: NeuronFactor
 
 
 def check_counts(model: str, **options: Sequence[int]) -> None:
-    """Raise ConfigError if one of these options is not a sequence of positive integers."""
+    """Raise `ConfigError` unless these options are sequences of positive integers."""
     for name, values in options.items():
         if not isinstance(values, Sequence) or isinstance(values, str):
             raise ConfigError(f"{model} was given {name}={values!r}, but it needs a sequence such as (64, 128).")
         for value in values:
             if not isinstance(value, int) or value < 1:
-                raise ConfigError(f"{model} was given {value!r} for {name}, which counts something. Use 1 or more.")
+                raise ConfigError(
+                    f"{model} was given {value!r} for {name}, which is no positive integer. Use 1 or more."
+                )
 
 
 def check_choice(model: str, option: str, value: str, known: Iterable[str]) -> None:
-    """Raise ConfigError, with the nearest known name, if an option has none of its values."""
+    """Raise `ConfigError` with the nearest known name unless an option has one of its values."""
     known = tuple(known)
     if value not in known:
         raise ConfigError(f"{model} has no {option} '{value}'. {nearest(value, known)}")
 
 
 def check_halvings(model: str, shape: Shape, halvings: int) -> None:
-    """Raise ShapeError if an image is too small to have its sides halved that often."""
+    """Raise `ShapeError` if an image is too small to be halved that often."""
     if min(shape[1:]) >> halvings < 1:
         raise ShapeError(
             f"{model} halves its image {halvings} times, but {shape[1]} x {shape[2]} pixels leave nothing: both sides "
@@ -62,7 +64,7 @@ def check_halvings(model: str, shape: Shape, halvings: int) -> None:
 
 
 def scaled(channels: int, width: float) -> int:
-    """The number of channels under a width multiplier: rounded, at least 1.
+    """Return the number of channels under a width multiplier: rounded, at least 1.
 
     Raises:
         ConfigError: `width` is not positive.
@@ -73,10 +75,10 @@ def scaled(channels: int, width: float) -> int:
 
 
 def dropout_layers(rate: float) -> list[nn.Module]:
-    """One dropout layer to splice into a sequence, or nothing at rate 0.
+    """Return a list with one dropout layer, empty at rate 0.
 
     Raises:
-        ConfigError: `rate` is outside [0, 1).
+        ConfigError: `rate` is not in [0, 1).
     """
     if not 0.0 <= rate < 1.0:
         raise ConfigError(f"A dropout rate of {rate} was asked for, but it is the share removed. Use 0 <= rate < 1.")
@@ -84,14 +86,14 @@ def dropout_layers(rate: float) -> list[nn.Module]:
 
 
 def output_layers(classes: int, neuron: NeuronFactory, *, spiking: bool, norm: bool = True) -> nn.Sequential:
-    """What follows a readout whose outputs are spikes: batch normalisation if asked for, and neurons; else nothing."""
+    """Return the layers after a spiking readout: batch normalisation if `norm`, and neurons; empty if not `spiking`."""
     if not spiking:
         return nn.Sequential()
     return nn.Sequential(*([nn.BatchNorm1d(classes)] if norm else []), neuron())
 
 
 def init_convolutions(model: nn.Module, *, zero_bias: bool = True) -> None:
-    """Draw every convolution Kaiming-normal (fan out, ReLU gain); set its bias to zero unless told otherwise."""
+    """Initialise every convolution Kaiming-normal (fan out, ReLU gain), with zero bias unless told otherwise."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -100,16 +102,16 @@ def init_convolutions(model: nn.Module, *, zero_bias: bool = True) -> None:
 
 
 def init_readout(readout: nn.Linear, std: float) -> None:
-    """Draw a readout from a normal distribution of this standard deviation, with zero bias."""
+    """Initialise a readout normal with this standard deviation and zero bias."""
     nn.init.normal_(readout.weight, std=std)
     nn.init.zeros_(readout.bias)
 
 
 def init_for_spikes(layers: Iterable[nn.Module]) -> None:
-    """Draw the linear maps and convolutions of a sequence so that all its currents start with unit variance.
+    """Initialise the linear maps and convolutions of a sequence so that all currents start with about unit variance.
 
-    Weights are normal with variance 1 / fan_in at the image and 2.74 ** 2 / fan_in behind neurons, whose spikes have
-    less than unit variance (see `Scale`); biases are zero. PyTorch's default leaves the second layer silent.
+    Weights are normal with variance 1 / fan_in in the first layer and 2.74 ** 2 / fan_in after neurons, whose spikes
+    have less than unit variance (see `Scale`); biases are zero. With PyTorch's default, the second layer does not fire.
     """
     gain = 1.0
     for layer in layers:
@@ -122,10 +124,10 @@ def init_for_spikes(layers: Iterable[nn.Module]) -> None:
 
 @torch.no_grad()
 def init_filters(layers: Iterable[nn.Module], filters: Filters, scale: float = 1.0) -> None:
-    """Draw the linear maps and convolutions of a sequence as networks for an equilibrium start; biases are zero.
+    """Initialise the linear maps and convolutions of a sequence for networks with an equilibrium; biases are zero.
 
-    "unit" draws weights uniformly and scales the weights of every output channel to unit norm (IDE); "kaiming" draws
-    them from a normal distribution of variance 2 / fan_in (SPIDE). Either way they are multiplied by `scale`.
+    "unit" draws uniform weights and scales those of every output channel to unit norm (IDE); "kaiming" draws normal
+    weights of variance 2 / fan_in (SPIDE). Both are multiplied by `scale`.
     """
     for layer in layers:
         if not isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):

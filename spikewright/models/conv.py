@@ -23,31 +23,38 @@ Init = Literal["spikes", "kaiming"]
 
 
 class Conv(nn.Module):
-    """Convolution, neuron and average pooling per entry of `channels`, a hidden layer or none, a linear readout.
+    """Convolutional network: convolutions with neurons and average pooling, a hidden layer, and a linear readout.
 
-    Pooling is by averages, since the maximum of a trace is not the trace of the winning spike. `kernel=5` is LeNet's
-    choice. Unless told otherwise, weights start such that currents have about unit variance, so that every layer fires.
+    Maps one time step `[batch, *shape]` to `[batch, classes]`; `sw.Network` runs it over time. With the default
+    initialisation, currents start with about unit variance, so that every layer fires.
 
     Args:
-        shape: Channels, height and width of a sample.
-        classes: Number of outputs.
-        neuron: Makes the neurons of one layer.
-        channels: Output channels of each convolution.
-        hidden: Number of neurons in the fully connected layer; 0 leaves it out, and the readout sees the maps.
-        kernel: Side of the kernels, odd; the border is padded, so that only `stride` and `pool` shrink the image.
-        stride: Step of the first convolution; 2 makes the network several times faster, at some cost in accuracy.
-        pool: Side of the averaging windows; 1 is no pooling.
-        bias: Whether convolutions and linear maps have biases.
-        norm: "none"; "sws" for scaled weight standardisation everywhere but in the readout, with spikes scaled by
-            2.74; "batch" for batch normalisation of the currents.
-        spiking_readout: Whether a layer of neurons follows the readout (behind batch normalisation with
-            `norm="batch"`), so that outputs are spikes, as DSR learns.
-        init: "spikes", such that currents start with unit variance, or "kaiming": convolutions Kaiming-normal by their
-            fan out, as suits `norm="batch"`, and the readout with a standard deviation of 0.01; biases are zero.
+        shape: Shape `(channels, height, width)` of a sample, each at least 1.
+        classes: Number of outputs, at least 1.
+        neuron: Function without arguments that returns a new neuron module, called once per neuron layer: a class such
+            as `sw.LIF`, or `lambda: sw.LIF(tau=2.0)`.
+        channels: Output channels of each convolution, each at least 1. Default: (32, 64).
+        hidden: Neurons of the fully connected layer, at least 1. Default: 256. 0 leaves the layer out.
+        kernel: Side of the kernels, odd; borders are padded. Default: 3.
+        stride: Stride of the first convolution, at least 1. Default: 1.
+        pool: Side of the pooling windows, at least 1; 1 is no pooling. Default: 2.
+        bias: True gives convolutions and linear maps biases. Default: True.
+        norm: "none"; "sws" (scaled weight standardisation in all layers but the readout, spikes times 2.74); or "batch"
+            (batch normalisation of currents). Default: "none".
+        spiking_readout: True adds neurons after the readout (with batch normalisation for `norm="batch"`), so that
+            outputs are spikes, as in DSR. Default: False.
+        init: "spikes" (currents of unit variance, zero bias) or "kaiming" (convolutions Kaiming-normal by fan out,
+            readout normal with standard deviation 0.01, zero bias; suits `norm="batch"`). Default: "spikes".
 
     Raises:
-        ShapeError: `shape` is not three positive sizes, or too small for this much pooling.
-        ConfigError: another argument does not describe a network.
+        ShapeError: `shape` is not three positive integers, or too small for the strides and pooling.
+        ConfigError: Another argument is out of its range.
+
+    >>> import torch
+    >>> import spikewright as sw
+    >>> net = sw.Network(Conv((1, 8, 8), 10, sw.LIF, channels=(4, 8)))
+    >>> net(torch.rand(6, 2, 1, 8, 8)).shape  # [time, batch, class]
+    torch.Size([6, 2, 10])
     """
 
     def __init__(
@@ -94,7 +101,7 @@ class Conv(nn.Module):
                 nn.init.zeros_(self.readout.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map images [batch, channel, height, width] to outputs [batch, class]."""
+        """Return outputs `[batch, class]` for images `x` of shape `[batch, channel, height, width]`."""
         return self.output(self.readout(self.features(x)))
 
 
@@ -111,6 +118,6 @@ def _pixels(shape: Shape, stride: int, pooling: int) -> int:
     if not height * width:
         raise ShapeError(
             f"Conv reduces its image by {stride * pooling}, but {shape[1]} x {shape[2]} pixels leave nothing. Use "
-            "fewer channels entries, a smaller pool or stride, or larger images."
+            "fewer entries of channels, a smaller pool or stride, or larger images."
         )
     return height * width

@@ -1,4 +1,4 @@
-"""The networks of IDE and SPIDE: a chain of spiking layers whose last one feeds back to the first."""
+"""The feedback networks of IDE and SPIDE: a chain of spiking layers whose last layer feeds back to the first."""
 
 import math
 from typing import Literal, get_args
@@ -23,35 +23,40 @@ Restriction = Literal["spectral", "operator", "frobenius", "none"]
 
 
 class FeedbackNet(nn.Module):
-    """A chain of spiking layers; the spikes of the last also reach the first, one step later.
+    """Chain of spiking layers with a feedback connection from the last layer to the first, one time step later.
 
-    A layer is a synapse with a bias, linear or a convolution that pads its border, then batch normalisation and average
-    pooling if there are any, dropout, and neurons; the readout is plain. The feedback joins the current of the first
-    neurons: a synapse of the same kind without bias, transposed where the map has shrunk on the way, and dropout.
+    A layer is a linear map or padded convolution with bias, optional batch normalisation and average pooling, dropout,
+    and neurons. The feedback adds to the current of the first neurons: a linear map, convolution or (after strides or
+    pooling) transposed convolution without bias, and dropout. Maps one time step `[batch, *shape]` to
+    `[batch, classes]`; `sw.Network` runs it over time.
 
     Args:
-        shape: Channels, height and width of a sample.
-        classes: Number of outputs.
-        neuron: Makes the neurons of one layer.
-        layers: Numbers of neurons for linear layers; for convolutions the papers' notation: "64C5" has 64 channels and
-            5 x 5 kernels; an "s" behind it is stride 2, and a "p" 2 x 2 average pooling.
-        back: Side of the kernel of the feedback, odd; linear layers have none.
-        width: Multiplier of all channel and neuron counts.
-        dropout: Share removed of every current, that of the feedback included.
-        norm: "batch" for batch normalisation of all currents but the feedback's, or "none".
-        feedback: Whether there is feedback. Without it, the same seed draws the same other weights.
-        restriction: What of the feedback is kept below `limit`: the largest singular value of its weight as a matrix
-            ("spectral", IDE), of the linear or convolutional map itself ("operator", up to several times as large, and
-            what decides whether the loop contracts), the Frobenius norm of the weight ("frobenius", SPIDE), or "none".
-        limit: The bound; IDE uses 1, SPIDE 2 on images and 10 on events.
-        init: "unit" draws uniform weights of unit norm per output channel, "kaiming" normal ones (2 / fan_in).
-        back_scale: Factor of the feedback weight at the start; SPIDE uses 0.1 for transposed convolutions.
+        shape: Shape `(channels, height, width)` of a sample, each at least 1.
+        classes: Number of outputs, at least 1.
+        neuron: Function without arguments that returns a new neuron module, called once per neuron layer: a class such
+            as `sw.LIF`, or `lambda: sw.LIF(tau=2.0)`.
+        layers: Numbers of neurons of linear layers; or strings for convolutions: "64C5" has 64 channels and 5 x 5
+            kernels, a trailing "s" is stride 2, a "p" is 2 x 2 average pooling. Default: ("64C5s",).
+        back: Side of the feedback kernel, odd; not used for linear layers. Default: 5.
+        width: Multiplier of all channel and neuron counts, > 0. Default: 1.0.
+        dropout: Dropout probability of every current, that of the feedback included, in [0, 1). Default: 0.0.
+        norm: "batch" (batch normalisation of all currents but the feedback) or "none". Default: "batch".
+        feedback: True adds the feedback; without it, the same seed gives the same other weights. Default: True.
+        restriction: Norm of the feedback that is kept below `limit`: "spectral" (largest singular value of the weight
+            as a matrix, IDE), "operator" (that of the linear or convolutional map, which decides whether the iteration
+            contracts), "frobenius" (Frobenius norm of the weight, SPIDE) or "none". Default: "spectral".
+        limit: Upper bound of that norm, > 0; SPIDE uses 2 on images and 10 on events. Default: 1.0.
+        init: "unit" (uniform weights of unit norm per output channel) or "kaiming" (normal, variance 2 / fan_in).
+            Default: "unit".
+        back_scale: Factor of the initial feedback weight, any finite number; SPIDE uses 0.1 for transposed
+            convolutions. Default: 1.0.
 
     Raises:
-        ShapeError: `shape` is not three positive sizes, or pooling leaves nothing of it or cuts what feedback meets.
-        ConfigError: another argument does not describe a network.
+        ShapeError: `shape` is not three positive integers, pooling leaves nothing, or the feedback cannot restore the
+            size of the first map.
+        ConfigError: Another argument is out of its range.
 
-    References:
+    Reference:
         Xiao et al., Training Feedback Spiking Neural Networks by Implicit Differentiation on the Equilibrium State,
         NeurIPS 2021, arXiv 2109.14247; Xiao et al., SPIDE: A Purely Spike-based Method for Training Feedback Spiking
         Neural Networks, Neural Networks 2023, arXiv 2302.00232.
@@ -98,14 +103,14 @@ class FeedbackNet(nn.Module):
             self.feedback = Feedback(nn.Sequential(synapse, *dropout_layers(dropout)), source=self.layers[-1])
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map images [batch, channel, height, width] to outputs [batch, class]."""
+        """Return outputs `[batch, class]` for images `x` of shape `[batch, channel, height, width]`."""
         return self.readout(self.layers(self.feedback(self.enter(x))).flatten(1))
 
 
 def _synapse_back(
     start: Shape, last: Shape, passed: list[Layer], kernel: int
 ) -> nn.Linear | nn.Conv2d | nn.ConvTranspose2d:
-    """Lead from the map `last` to the map `start`, which has shrunk to it in the layers `passed`."""
+    """Return the layer that maps the shape `last` back to `start`, across the strides of the layers `passed`."""
     if not kernel:
         return nn.Linear(last[0], start[0], bias=False)
     if kernel < 1 or kernel % 2 == 0:

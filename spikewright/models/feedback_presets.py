@@ -1,7 +1,7 @@
-"""The networks with feedback that IDE and SPIDE were measured on, by the names and in the notation of the papers.
+"""The feedback networks of the IDE and SPIDE papers, by their names there.
 
-The defaults are those of the paper that has the network; `alexnet_f` and `cifarnet_f` are in both, and SPIDE has them
-with `norm="none", restriction="frobenius", limit=2.0, back_scale=0.1`.
+Defaults are those of the paper that introduced the network. `alexnet_f` and `cifarnet_f` are in both papers; those of
+SPIDE have `norm="none", restriction="frobenius", limit=2.0, back_scale=0.1`.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ _SPIDE: dict[str, Any] = {"norm": "none", "restriction": "frobenius", "init": "k
 
 
 def _preset(name: str, summary: str, layers: Layers, back: int, **defaults: Any) -> Callable[..., FeedbackNet]:
-    """Make a constructor that is `FeedbackNet` with these layers, this feedback and other defaults."""
+    """Return a constructor of `FeedbackNet` with these layers, this feedback kernel and other defaults."""
     return preset(name, FeedbackNet, summary, {"layers": layers, "back": back}, **defaults)
 
 
@@ -57,7 +57,35 @@ def mlp_f(
     init: Filters = "unit",
     back_scale: float = 1.0,
 ) -> FeedbackNet:
-    """400 (F400) of IDE, for Fashion-MNIST; `hidden` are its layers, the other arguments those of `FeedbackNet`."""
+    """400 (F400) of IDE for Fashion-MNIST: `FeedbackNet` with linear layers.
+
+    Maps one time step `[batch, *shape]` to `[batch, classes]`; `sw.Network` runs it over time.
+
+    Args:
+        shape: Shape `(channels, height, width)` of a sample, each at least 1.
+        classes: Number of outputs, at least 1.
+        neuron: Function without arguments that returns a new neuron module, called once per neuron layer: a class such
+            as `sw.LIF`, or `lambda: sw.LIF(tau=2.0)`.
+        hidden: Number of neurons of each layer, each at least 1. Default: (400,).
+        width: Multiplier of all neuron counts, > 0. Default: 1.0.
+        dropout: Dropout probability of every current, that of the feedback included, in [0, 1). Default: 0.2.
+        norm: "batch" (batch normalisation of all currents but the feedback) or "none". Default: "batch".
+        feedback: True adds the feedback; without it, the same seed gives the same other weights. Default: True.
+        restriction: Norm of the feedback weight that is kept below `limit`: "spectral" or "operator" (largest singular
+            value), "frobenius" or "none". Default: "spectral".
+        limit: Upper bound of that norm, > 0. Default: 1.0.
+        init: "unit" (uniform weights of unit norm per output neuron) or "kaiming" (normal, variance 2 / fan_in).
+            Default: "unit".
+        back_scale: Factor of the initial feedback weight, any finite number. Default: 1.0.
+
+    Raises:
+        ShapeError: `shape` is not three positive integers.
+        ConfigError: Another argument is out of its range.
+
+    Reference:
+        Xiao et al., Training Feedback Spiking Neural Networks by Implicit Differentiation on the Equilibrium State,
+        NeurIPS 2021, arXiv 2109.14247.
+    """
     check_counts("mlp_f", hidden=hidden)
     return FeedbackNet(
         shape,

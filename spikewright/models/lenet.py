@@ -1,4 +1,4 @@
-"""The LeNet of SPIDE, in which pooling fires too."""
+"""The LeNet of SPIDE, with neurons after each pooling."""
 
 from torch import Tensor, nn
 
@@ -14,20 +14,23 @@ from spikewright.models._parts import (
 
 
 class SpideLeNet(nn.Module):
-    """15C5-P2-40C5-P2-300 of SPIDE, for MNIST: every pooling ends in neurons of its own; there is no feedback.
+    """15C5-P2-40C5-P2-300 of SPIDE for MNIST: LeNet with neurons after every convolution and every pooling, without
+    feedback.
 
-    Synapses have biases and start as in `FeedbackNet(init="kaiming")`; the readout is linear.
+    Convolutions and linear maps have biases and normal weights of variance 2 / fan_in; the readout is linear. Maps one
+    time step `[batch, *shape]` to `[batch, classes]`; `sw.Network` runs it over time.
 
     Args:
-        shape: Channels, height and width of a sample.
-        classes: Number of outputs.
-        neuron: Makes the neurons of one layer.
-        width: Multiplier of all channel and neuron counts.
-        dropout: Share removed of the current of the 300 neurons.
+        shape: Shape `(channels, height, width)` of a sample, each at least 1.
+        classes: Number of outputs, at least 1.
+        neuron: Function without arguments that returns a new neuron module, called once per neuron layer: a class such
+            as `sw.LIF`, or `lambda: sw.LIF(tau=2.0)`.
+        width: Multiplier of all channel and neuron counts, > 0. Default: 1.0.
+        dropout: Dropout probability of the current of the 300 neurons, in [0, 1). Default: 0.5.
 
     Raises:
-        ShapeError: `shape` is not three positive sizes, or too small for two poolings.
-        ConfigError: another argument does not describe a network.
+        ShapeError: `shape` is not three positive integers, or smaller than 4 x 4 pixels.
+        ConfigError: Another argument is out of its range.
 
     Reference:
         Xiao et al., SPIDE: A Purely Spike-based Method for Training Feedback Spiking Neural Networks, Neural Networks
@@ -53,5 +56,5 @@ class SpideLeNet(nn.Module):
         init_filters(self.features, "kaiming")
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map images [batch, channel, height, width] to outputs [batch, class]."""
+        """Return outputs `[batch, class]` for images `x` of shape `[batch, channel, height, width]`."""
         return self.readout(self.features(x))

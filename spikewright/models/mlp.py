@@ -9,19 +9,29 @@ from spikewright.models._parts import NeuronFactory, Shape, check_arguments, che
 
 
 class MLP(nn.Module):
-    """Fully connected spiking layers and a linear readout; all currents start with unit variance.
+    """Multilayer perceptron: fully connected spiking layers and a linear readout.
+
+    Maps one time step `[batch, *shape]` to `[batch, classes]`; `sw.Network` runs it over time.
 
     Args:
-        shape: Channels, height and width of a sample.
-        classes: Number of outputs.
-        neuron: Makes the neurons of one layer.
-        hidden: Number of neurons in each hidden layer.
-        bias: Whether the linear maps have biases.
-        init: "spikes", such that all currents start with unit variance, or "torch", as layers are made.
+        shape: Shape `(channels, height, width)` of a sample, each at least 1.
+        classes: Number of outputs, at least 1.
+        neuron: Function without arguments that returns a new neuron module, called once per neuron layer: a class such
+            as `sw.LIF`, or `lambda: sw.LIF(tau=2.0)`.
+        hidden: Number of neurons of each hidden layer, each at least 1. Default: (256,).
+        bias: True gives the linear maps biases. Default: True.
+        init: "spikes" (currents of unit variance, zero bias) or "torch" (the initialisation of `nn.Linear`).
+            Default: "spikes".
 
     Raises:
-        ShapeError: `shape` is not three positive sizes.
-        ConfigError: another argument does not describe a network.
+        ShapeError: `shape` is not three positive integers.
+        ConfigError: Another argument is out of its range.
+
+    >>> import torch
+    >>> import spikewright as sw
+    >>> net = sw.Network(MLP((1, 8, 8), 10, sw.LIF, hidden=(32,)))
+    >>> net(torch.rand(6, 2, 1, 8, 8)).shape  # [time, batch, class]
+    torch.Size([6, 2, 10])
     """
 
     def __init__(
@@ -48,5 +58,5 @@ class MLP(nn.Module):
             init_for_spikes(self.features)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map images [batch, channel, height, width] to outputs [batch, class]."""
+        """Return outputs `[batch, class]` for images `x` of shape `[batch, channel, height, width]`."""
         return self.readout(self.features(x))

@@ -1,16 +1,4 @@
-r"""The residual networks without normalisation layers that OTTT and SLTT trained on ImageNet.
-
-A block adds little to the stream it receives, and divides it by its expected standard deviation before its first
-neuron, so that no statistic of the batch is needed:
-
-.. math::
-    h &= \gamma \, s_1(x / \beta) \\
-    y &= x + \alpha \, g \, f(h),
-
-with s the spikes, f two or three standardised convolutions with neurons in between, and g a learned gain that starts
-at 0. Where the shape changes, a standardised 1 x 1 convolution of h stands in place of x. The variance
-:math:`\beta^2` is 1 at first, grows by :math:`\alpha^2` in each block, and starts again at 1 where the shape changes.
-"""
+"""Residual networks without normalisation layers, as trained with OTTT and SLTT on ImageNet."""
 
 import math
 from typing import Literal
@@ -35,17 +23,27 @@ Stem = Literal["imagenet", "cifar"]
 
 
 class NFBlock(nn.Module):
-    """One residual block; the module's equations say what it computes.
+    r"""Residual block without normalisation layers.
+
+    .. math::
+        h &= \gamma \, s(x / \beta) \\
+        y &= x + \alpha \, g \, f(h),
+
+    with s the spikes of the first neurons, f two or three standardised convolutions with neurons between them, and g a
+    learned gain that starts at 0. Where the shape changes, a standardised 1 x 1 convolution of h replaces x. The input
+    variance :math:`\beta^2` is 1 in the first block of each stage and grows by :math:`\alpha^2` per block, so no batch
+    statistics are needed.
 
     Args:
-        fan_in: Channels of the input.
-        middle: Channels between the convolutions.
-        stride: Step of the 3 x 3 convolution that changes the size.
-        neuron: Makes the neurons of one layer.
-        bottleneck: 1 x 1, 3 x 3 and 1 x 1 convolutions to four times `middle`, instead of two of 3 x 3 to `middle`.
-        alpha: Weight of the branch.
-        beta: Expected standard deviation of the input.
-        scale: Factor after each neuron.
+        fan_in: Channels of the input, at least 1.
+        middle: Channels between the convolutions, at least 1.
+        stride: Stride of the 3 x 3 convolution that changes the size, at least 1.
+        neuron: Function without arguments that returns a new neuron module.
+        bottleneck: True uses 1 x 1, 3 x 3 and 1 x 1 convolutions to `4 * middle` channels, False two of 3 x 3 to
+            `middle`.
+        alpha: Weight :math:`\alpha` of the branch.
+        beta: Expected standard deviation :math:`\beta` of the input, > 0.
+        scale: Factor :math:`\gamma` after each neuron.
     """
 
     def __init__(
@@ -75,38 +73,43 @@ class NFBlock(nn.Module):
         self.skipinit_gain = nn.Parameter(torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map [batch, fan_in, height, width] to [batch, fan_out, height / stride, width / stride]."""
+        """Return `[batch, fan_out, height / stride, width / stride]` for `[batch, fan_in, height, width]`."""
         spikes = self.enter(x / self.beta)
         stream = x if self.shortcut is None else self.shortcut(spikes)
         return stream + self.branch(spikes) * (self.alpha * self.skipinit_gain)
 
 
 class NFResNet(nn.Module):
-    """A ResNet with standardised weights in place of normalisation layers; its stream is real-valued to the end.
+    r"""Normaliser-free ResNet: scaled weight standardisation instead of normalisation layers.
 
-    The stem is a standardised convolution without neurons: 7 x 7 at stride 2 and 3 x 3 average pooling at stride 2 for
-    "imagenet", 3 x 3 at stride 1 for "cifar". Global average pooling and a readout that starts at zero end the network.
+    The residual stream is real-valued. A block computes :math:`x + \alpha\, g\, f(\gamma\, s(x / \beta))` with spikes
+    s, two or three standardised convolutions f with neurons between them, and a gain g that starts at 0. The stem is a
+    standardised convolution without neurons; global average pooling and a readout that starts at zero end the network.
+    Maps one time step `[batch, *shape]` to `[batch, classes]`; `sw.Network` runs it over time.
 
     Args:
-        shape: Channels, height and width of a sample.
-        classes: Number of outputs.
-        neuron: Makes the neurons of one layer.
-        blocks: Number of blocks in each stage; the channels double from stage to stage, starting at 64.
-        bottleneck: Whether blocks are bottlenecks of three convolutions.
-        stem: "imagenet" or "cifar".
-        width: Multiplier of all channel counts.
-        dropout: Share removed before the readout.
-        alpha: Weight of each block's branch.
-        scale: Factor after each neuron.
+        shape: Shape `(channels, height, width)` of a sample, each at least 1.
+        classes: Number of outputs, at least 1.
+        neuron: Function without arguments that returns a new neuron module, called once per neuron layer: a class such
+            as `sw.LIF`, or `lambda: sw.LIF(tau=2.0)`.
+        blocks: Number of blocks of each stage, each at least 1; channels double from stage to stage, starting at 64.
+            Default: (2, 2, 2, 2).
+        bottleneck: True uses bottleneck blocks of three convolutions, False blocks of two. Default: False.
+        stem: "imagenet" (7 x 7 at stride 2, and 3 x 3 average pooling at stride 2) or "cifar" (3 x 3 at stride 1).
+            Default: "imagenet".
+        width: Multiplier of all channel counts, > 0. Default: 1.0.
+        dropout: Dropout probability before the readout, in [0, 1). Default: 0.0.
+        alpha: Weight :math:`\alpha` of each block's branch, any finite number. Default: 0.2.
+        scale: Factor :math:`\gamma` after each neuron, any finite number. Default: 2.74.
 
     Raises:
-        ShapeError: `shape` is not three positive sizes.
-        ConfigError: another argument does not describe a network.
+        ShapeError: `shape` is not three positive integers.
+        ConfigError: Another argument is out of its range.
 
-    References:
-        Xiao et al., Online Training Through Time for Spiking Neural Networks, NeurIPS 2022, arXiv 2210.04195;
-        Brock et al., Characterizing signal propagation to close the performance gap in unnormalized ResNets, ICLR
-        2021, arXiv 2101.08692.
+    Reference:
+        Xiao et al., Online Training Through Time for Spiking Neural Networks, NeurIPS 2022, arXiv 2210.04195; Brock et
+        al., Characterizing signal propagation to close the performance gap in unnormalized ResNets, ICLR 2021,
+        arXiv 2101.08692.
     """
 
     def __init__(
@@ -146,7 +149,7 @@ class NFResNet(nn.Module):
         nn.init.zeros_(self.readout.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map images [batch, channel, height, width] to outputs [batch, class]."""
+        """Return outputs `[batch, class]` for images `x` of shape `[batch, channel, height, width]`."""
         return self.readout(self.pool(self.blocks(self.stem(x))))
 
 

@@ -1,60 +1,18 @@
-"""The normaliser-free residual networks of the usual depths."""
+"""Normaliser-free residual networks of the usual depths."""
 
-from spikewright.models._parts import NeuronFactory, Shape
-from spikewright.models.nf_resnet import NFResNet, Stem
+from collections.abc import Callable
 
-
-def nf_resnet18(
-    shape: Shape,
-    classes: int,
-    neuron: NeuronFactory,
-    *,
-    stem: Stem = "imagenet",
-    width: float = 1.0,
-    dropout: float = 0.0,
-) -> NFResNet:
-    """Eight blocks of two convolutions; the arguments are those of `NFResNet`."""
-    return NFResNet(shape, classes, neuron, blocks=(2, 2, 2, 2), stem=stem, width=width, dropout=dropout)
+from spikewright.layers.scale import SPIKE_SCALE
+from spikewright.models._preset import preset
+from spikewright.models.nf_resnet import NFResNet
 
 
-def nf_resnet34(
-    shape: Shape,
-    classes: int,
-    neuron: NeuronFactory,
-    *,
-    stem: Stem = "imagenet",
-    width: float = 1.0,
-    dropout: float = 0.0,
-) -> NFResNet:
-    """Sixteen blocks of two convolutions; the arguments are those of `NFResNet`."""
-    return NFResNet(shape, classes, neuron, blocks=(3, 4, 6, 3), stem=stem, width=width, dropout=dropout)
+def _depth(name: str, summary: str, blocks: tuple[int, ...], bottleneck: bool) -> Callable[..., NFResNet]:
+    settled = {"blocks": blocks, "bottleneck": bottleneck, "alpha": 0.2, "scale": SPIKE_SCALE}
+    return preset(name, NFResNet, f"Normaliser-free ResNet of {summary}", settled)
 
 
-def nf_resnet50(
-    shape: Shape,
-    classes: int,
-    neuron: NeuronFactory,
-    *,
-    stem: Stem = "imagenet",
-    width: float = 1.0,
-    dropout: float = 0.0,
-) -> NFResNet:
-    """Sixteen bottlenecks of three convolutions; the arguments are those of `NFResNet`."""
-    return NFResNet(
-        shape, classes, neuron, blocks=(3, 4, 6, 3), bottleneck=True, stem=stem, width=width, dropout=dropout
-    )
-
-
-def nf_resnet101(
-    shape: Shape,
-    classes: int,
-    neuron: NeuronFactory,
-    *,
-    stem: Stem = "imagenet",
-    width: float = 1.0,
-    dropout: float = 0.0,
-) -> NFResNet:
-    """Thirty-three bottlenecks of three convolutions; the arguments are those of `NFResNet`."""
-    return NFResNet(
-        shape, classes, neuron, blocks=(3, 4, 23, 3), bottleneck=True, stem=stem, width=width, dropout=dropout
-    )
+nf_resnet18 = _depth("nf_resnet18", "eight blocks of two convolutions", (2, 2, 2, 2), False)
+nf_resnet34 = _depth("nf_resnet34", "sixteen blocks of two convolutions", (3, 4, 6, 3), False)
+nf_resnet50 = _depth("nf_resnet50", "sixteen bottleneck blocks of three convolutions", (3, 4, 6, 3), True)
+nf_resnet101 = _depth("nf_resnet101", "33 bottleneck blocks of three convolutions", (3, 4, 23, 3), True)

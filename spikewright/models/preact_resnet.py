@@ -1,4 +1,4 @@
-"""The residual network of DSR: that of SLTT, with neurons behind the pooling and behind the readout."""
+"""The residual network of DSR: that of SLTT with neurons after the pooling and after the readout."""
 
 from torch import Tensor, nn
 
@@ -16,24 +16,28 @@ from spikewright.models.resnet import spike_shortcut_stages
 
 
 class PreActResNet18(nn.Module):
-    """The ResNet-18 for CIFAR on which DSR was measured: all synapses but the first see spikes, and outputs are spikes.
+    """ResNet-18 of DSR for CIFAR: pre-activation blocks with spiking shortcuts, and a spiking readout.
 
-    A 3 x 3 convolution, four stages of 64 to 512 channels, the last three of which start at stride 2, then norm,
-    neuron, pooling over the whole map (4 x 4 pixels at 32 x 32), neuron, and a linear readout behind which norm and
-    neuron come once more: the logits are the rates of the last layer of neurons.
+    A 3 x 3 convolution; four stages of 64 to 512 channels, the last three at stride 2; batch normalisation, neurons,
+    global average pooling, neurons, and a linear readout with batch normalisation and neurons, so that logits are
+    firing rates. All layers but the first have spikes as inputs. Maps one time step `[batch, *shape]` to
+    `[batch, classes]`; `sw.Network` runs it over time.
 
     Args:
-        shape: Channels, height and width of a sample.
-        classes: Number of outputs.
-        neuron: Makes the neurons of one layer.
-        blocks: Number of blocks in each stage; the channels double from stage to stage.
-        width: Multiplier of all channel counts.
-        dropout: Share removed before the second convolution of each block and before the readout.
-        spiking_readout: Whether norm and neurons follow the readout; otherwise it is plain.
+        shape: Shape `(channels, height, width)` of a sample, each at least 1.
+        classes: Number of outputs, at least 1.
+        neuron: Function without arguments that returns a new neuron module, called once per neuron layer: a class such
+            as `sw.LIF`, or `lambda: sw.LIF(tau=2.0)`.
+        blocks: Number of blocks of each stage, each at least 1; channels double from stage to stage. Default: (2, 2, 2,
+            2).
+        width: Multiplier of all channel counts, > 0. Default: 1.0.
+        dropout: Dropout probability before the second convolution of each block and before the readout, in [0, 1).
+            Default: 0.0.
+        spiking_readout: True adds batch normalisation and neurons after the readout. Default: True.
 
     Raises:
-        ShapeError: `shape` is not three positive sizes.
-        ConfigError: another argument does not describe a network.
+        ShapeError: `shape` is not three positive integers.
+        ConfigError: Another argument is out of its range.
 
     Reference:
         Meng et al., Training High-Performance Low-Latency Spiking Neural Networks by Differentiation on Spike
@@ -71,5 +75,5 @@ class PreActResNet18(nn.Module):
         nn.init.zeros_(self.readout.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map images [batch, channel, height, width] to outputs [batch, class]."""
+        """Return outputs `[batch, class]` for images `x` of shape `[batch, channel, height, width]`."""
         return self.output(self.readout(self.leave(self.blocks(self.stem(x)))))

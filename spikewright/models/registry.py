@@ -1,4 +1,4 @@
-"""Models by name, for configuration files and the command line."""
+"""Models by name."""
 
 import inspect
 from collections.abc import Callable
@@ -46,7 +46,7 @@ _MODELS: dict[str, Callable[..., nn.Module]] = {
 
 
 def list_models() -> list[str]:
-    """The names that `create_model` knows, sorted.
+    """Return the sorted names of all models.
 
     >>> "vgg_f" in list_models()
     True
@@ -55,10 +55,13 @@ def list_models() -> list[str]:
 
 
 def model_class(name: str) -> Callable[..., nn.Module]:
-    """The constructor of a model: a class or a function `(shape, classes, neuron, *, options...)`.
+    """Return the constructor of a model, a class or a function `(shape, classes, neuron, *, options...)`.
+
+    Args:
+        name: One of `list_models()`.
 
     Raises:
-        ConfigError: there is no model of this name.
+        ConfigError: The model is unknown.
     """
     if name not in _MODELS:
         raise ConfigError(f"There is no model '{name}'. {nearest(name, _MODELS)}")
@@ -68,24 +71,27 @@ def model_class(name: str) -> Callable[..., nn.Module]:
 def create_model(name: str, shape: Shape, classes: int, neuron: NeuronFactory, **options: Any) -> nn.Module:
     """Build a model by name.
 
-    Args:
-        name: One of `list_models()`.
-        shape: Channels, height and width of a sample.
-        classes: Number of outputs.
-        neuron: Makes the neurons of one layer, without arguments: a neuron class, or a lambda that sets its parameters.
-        options: Keyword options of the constructor.
+    The model maps one time step `[batch, *shape]` to `[batch, classes]`; `sw.Network` runs it over time.
 
-    Returns:
-        A module that maps [batch, *shape] to [batch, classes].
+    Args:
+        name: One of `list_models()`: "alexnet_f", "cifarnet_f", "conv", "conv5", "conv9", "conv_f", "dvs_conv_f",
+            "mlp", "mlp_f", "nf_resnet101", "nf_resnet18", "nf_resnet34", "nf_resnet50", "preact_resnet18", "resnet18",
+            "spide_conv_f", "spide_lenet", "stream_resnet18", "vgg", "vgg11_bn", "vgg_dsr" or "vgg_f".
+        shape: Shape `(channels, height, width)` of a sample, each at least 1.
+        classes: Number of outputs, at least 1.
+        neuron: Function without arguments that returns a new neuron module, called once per neuron layer: a class such
+            as `sw.LIF`, or `lambda: sw.LIF(tau=2.0)`.
+        **options: Keyword arguments of the constructor, `model_class(name)`.
 
     Raises:
-        ConfigError: the name or an option is unknown, or an option has an impossible value.
-        ShapeError: the model cannot take images of this shape.
+        ConfigError: The name or an option is unknown, or an option is out of its range.
+        ShapeError: The model cannot take images of this shape.
 
     >>> import torch
-    >>> model = create_model("mlp", (1, 8, 8), 10, torch.nn.ReLU, hidden=(32,))
-    >>> model(torch.zeros(5, 1, 8, 8)).shape
-    torch.Size([5, 10])
+    >>> import spikewright as sw
+    >>> net = sw.Network(create_model("mlp", (1, 8, 8), 10, lambda: sw.LIF(tau=2.0), hidden=(32,)))
+    >>> net(torch.rand(6, 5, 1, 8, 8)).shape  # [time, batch, class]
+    torch.Size([6, 5, 10])
     """
     constructor = model_class(name)
     parameters = inspect.signature(constructor).parameters.values()

@@ -16,17 +16,17 @@ from spikewright.models._parts import (
 
 
 class SpikeShortcutBlock(nn.Module):
-    """Two 3 x 3 convolutions beside a shortcut, after a norm and a neuron that both of them share.
+    """Residual block of two 3 x 3 convolutions and a shortcut, both after the same batch normalisation and neurons.
 
-    With a the spikes of the first neuron, the output is `conv2(spikes(norm(conv1(a)))) + shortcut(a)`: unlike in the
-    usual pre-activation block, the identity carries a and not the incoming stream.
+    With a the spikes of the first neurons, the output is `conv2(spikes(norm(conv1(a)))) + shortcut(a)`. In the usual
+    pre-activation block the identity carries the input instead of a.
 
     Args:
-        fan_in: Channels of the input.
-        fan_out: Channels of the output.
-        stride: Step of the first convolution and of the shortcut.
-        neuron: Makes the neurons of one layer.
-        rate: Dropout before the second convolution.
+        fan_in: Channels of the input, at least 1.
+        fan_out: Channels of the output, at least 1.
+        stride: Stride of the first convolution and of the shortcut, at least 1.
+        neuron: Function without arguments that returns a new neuron module.
+        rate: Dropout probability before the second convolution, in [0, 1).
     """
 
     def __init__(self, fan_in: int, fan_out: int, stride: int, neuron: NeuronFactory, rate: float) -> None:
@@ -43,32 +43,36 @@ class SpikeShortcutBlock(nn.Module):
         self.shortcut = nn.Identity() if same else nn.Conv2d(fan_in, fan_out, 1, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map [batch, fan_in, height, width] to [batch, fan_out, height / stride, width / stride]."""
+        """Return `[batch, fan_out, height / stride, width / stride]` for `[batch, fan_in, height, width]`."""
         spikes = self.enter(x)
         return self.branch(spikes) + self.shortcut(spikes)
 
 
 class ResNet18(nn.Module):
-    """The ResNet-18 for CIFAR on which SLTT was measured: behind the first convolution, all synapses see spikes.
+    """ResNet-18 of SLTT for CIFAR: pre-activation blocks whose shortcuts carry spikes.
 
-    A 3 x 3 convolution, four stages of 64 to 512 channels, the last three of which start at stride 2, then norm,
-    neuron, pooling over the whole map (4 x 4 pixels at 32 x 32) and a linear readout.
+    A 3 x 3 convolution; four stages of 64 to 512 channels, the last three at stride 2; batch normalisation, neurons,
+    global average pooling and a linear readout. All layers but the first have spikes as inputs. Maps one time step
+    `[batch, *shape]` to `[batch, classes]`; `sw.Network` runs it over time.
 
     Args:
-        shape: Channels, height and width of a sample.
-        classes: Number of outputs.
-        neuron: Makes the neurons of one layer.
-        blocks: Number of blocks in each stage; the channels double from stage to stage.
-        width: Multiplier of all channel counts.
-        dropout: Share removed before the second convolution of each block and before the readout.
+        shape: Shape `(channels, height, width)` of a sample, each at least 1.
+        classes: Number of outputs, at least 1.
+        neuron: Function without arguments that returns a new neuron module, called once per neuron layer: a class such
+            as `sw.LIF`, or `lambda: sw.LIF(tau=2.0)`.
+        blocks: Number of blocks of each stage, each at least 1; channels double from stage to stage. Default: (2, 2, 2,
+            2).
+        width: Multiplier of all channel counts, > 0. Default: 1.0.
+        dropout: Dropout probability before the second convolution of each block and before the readout, in [0, 1).
+            Default: 0.0.
 
     Raises:
-        ShapeError: `shape` is not three positive sizes.
-        ConfigError: another argument does not describe a network.
+        ShapeError: `shape` is not three positive integers.
+        ConfigError: Another argument is out of its range.
 
     Reference:
-        Meng et al., Towards Memory- and Time-Efficient Backpropagation for Training Spiking Neural Networks, ICCV
-        2023, arXiv 2302.14311.
+        Meng et al., Towards Memory- and Time-Efficient Backpropagation for Training Spiking Neural Networks, ICCV 2023,
+        arXiv 2302.14311.
     """
 
     def __init__(
@@ -95,17 +99,17 @@ class ResNet18(nn.Module):
         nn.init.zeros_(self.readout.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map images [batch, channel, height, width] to outputs [batch, class]."""
+        """Return outputs `[batch, class]` for images `x` of shape `[batch, channel, height, width]`."""
         return self.readout(self.leave(self.blocks(self.stem(x))))
 
 
 def spike_shortcut_stages(
     channels: int, blocks: Sequence[int], neuron: NeuronFactory, width: float, rate: float
 ) -> tuple[nn.Sequential, int]:
-    """Stages of so many blocks each, of twice the channels and half the map from stage to stage.
+    """Return stages of blocks, with twice the channels and half the size from stage to stage.
 
     Returns:
-        The blocks of all stages, from a map of `channels`, and the number of channels that leaves them.
+        The blocks of all stages, and their number of output channels.
     """
     stages: list[nn.Module] = []
     for stage, count in enumerate(blocks):

@@ -1,4 +1,4 @@
-"""The residual network of HLOP: pre-activation blocks, narrow ones, around a stream that stays real-valued."""
+"""The residual network of HLOP: narrow pre-activation blocks around a real-valued residual stream."""
 
 from typing import Literal
 
@@ -18,17 +18,16 @@ Stem = Literal["cifar", "miniimagenet"]
 
 
 class StreamBlock(nn.Module):
-    """Two 3 x 3 convolutions beside the stream, after a norm and a neuron.
+    """Pre-activation residual block: two 3 x 3 convolutions after batch normalisation and neurons, added to the input.
 
-    With a the spikes of the first neuron, the output is `x + conv2(spikes(norm(conv1(a))))`: unlike in `ResNet18`, the
-    identity carries the incoming stream and not a. Where the shape changes, a 1 x 1 convolution of a stands in place of
-    x. Nothing has a bias but the norms.
+    With a the spikes of the first neurons, the output is `x + conv2(spikes(norm(conv1(a))))`. Where the shape changes,
+    a 1 x 1 convolution of a replaces x. Convolutions have no biases.
 
     Args:
-        fan_in: Channels of the input.
-        fan_out: Channels of the output.
-        stride: Step of the first convolution and of the shortcut.
-        neuron: Makes the neurons of one layer.
+        fan_in: Channels of the input, at least 1.
+        fan_out: Channels of the output, at least 1.
+        stride: Stride of the first convolution and of the shortcut, at least 1.
+        neuron: Function without arguments that returns a new neuron module.
     """
 
     def __init__(self, fan_in: int, fan_out: int, stride: int, neuron: NeuronFactory) -> None:
@@ -44,31 +43,34 @@ class StreamBlock(nn.Module):
         self.shortcut = None if same else nn.Conv2d(fan_in, fan_out, 1, stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map [batch, fan_in, height, width] to [batch, fan_out, height / stride, width / stride]."""
+        """Return `[batch, fan_out, height / stride, width / stride]` for `[batch, fan_in, height, width]`."""
         spikes = self.enter(x)
         stream = x if self.shortcut is None else self.shortcut(spikes)
         return stream + self.branch(spikes)
 
 
 class StreamResNet18(nn.Module):
-    """The ResNet-18 on which HLOP was measured: behind the first convolution, all synapses see spikes.
+    """ResNet-18 of HLOP: narrow pre-activation blocks around a real-valued residual stream.
 
-    A convolution, four stages of 20 to 160 channels, the last three of which start at stride 2, then norm, neuron,
-    pooling over the whole map and a linear readout. The synapses are `stem`, `blocks.0.branch.0`, `blocks.0.branch.3`
-    and so on, `blocks.2.shortcut`, `blocks.4.shortcut`, `blocks.6.shortcut` and `readout`.
+    A convolution; four stages of 20 to 160 channels, the last three at stride 2; batch normalisation, neurons, global
+    average pooling and a linear readout. All layers but the first have spikes as inputs. The layers are `stem`,
+    `blocks.0.branch.0`, `blocks.0.branch.3` and so on, `blocks.2.shortcut`, `blocks.4.shortcut`, `blocks.6.shortcut`
+    and `readout`. Maps one time step `[batch, *shape]` to `[batch, classes]`; `sw.Network` runs it over time.
 
     Args:
-        shape: Channels, height and width of a sample.
-        classes: Number of outputs.
-        neuron: Makes the neurons of one layer.
-        blocks: Number of blocks in each stage; the channels double from stage to stage.
-        width: Multiplier of all channel counts; 1 is 20 channels in the first stage.
-        stem: The first convolution: 3 x 3 for "cifar", 5 x 5 at stride 2 for "miniimagenet".
-        bias: Whether the readout has a bias; convolutions have none.
+        shape: Shape `(channels, height, width)` of a sample, each at least 1.
+        classes: Number of outputs, at least 1.
+        neuron: Function without arguments that returns a new neuron module, called once per neuron layer: a class such
+            as `sw.LIF`, or `lambda: sw.LIF(tau=2.0)`.
+        blocks: Number of blocks of each stage, each at least 1; channels double from stage to stage. Default: (2, 2, 2,
+            2).
+        width: Multiplier of all channel counts, > 0; 1 gives 20 channels in the first stage. Default: 1.0.
+        stem: First convolution: "cifar" (3 x 3) or "miniimagenet" (5 x 5 at stride 2). Default: "cifar".
+        bias: True gives the readout a bias; convolutions have none. Default: True.
 
     Raises:
-        ShapeError: `shape` is not three positive sizes.
-        ConfigError: another argument does not describe a network.
+        ShapeError: `shape` is not three positive integers.
+        ConfigError: Another argument is out of its range.
 
     Reference:
         Xiao et al., Hebbian Learning based Orthogonal Projection for Continual Learning of Spiking Neural Networks,
@@ -106,5 +108,5 @@ class StreamResNet18(nn.Module):
             nn.init.zeros_(self.readout.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map images [batch, channel, height, width] to outputs [batch, class]."""
+        """Return outputs `[batch, class]` for images `x` of shape `[batch, channel, height, width]`."""
         return self.readout(self.leave(self.blocks(self.stem(x))))

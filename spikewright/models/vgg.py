@@ -26,28 +26,28 @@ PUBLISHED: Layers = (64, 128, "P", 256, 256, "P", 512, 512, "P", 512, 512)
 
 
 class VGG(nn.Module):
-    """Standardised 3 x 3 convolutions and average pooling, without batch normalisation.
+    """VGG of OTTT: weight-standardised 3 x 3 convolutions and average pooling, without batch normalisation.
 
-    Each convolution has a bias and is followed by neurons, the constant scale, and dropout if there is any. Global
-    average pooling and a plain linear readout end the network.
-
-    With `feedback`, the last feature map also returns, at the next step, to the current of the first convolution:
-    enlarged to its size by repeating pixels (so by 2 for each pooling), then through a plain 3 x 3 convolution that
-    starts at zero.
+    Each convolution has a bias and is followed by neurons, a constant factor and dropout; global average pooling and a
+    linear readout end the network. With `feedback`, the last feature map is upsampled (nearest) to the size of the
+    first, and a 3 x 3 convolution that starts at zero adds it to the current of the first neurons one time step later.
+    Maps one time step `[batch, *shape]` to `[batch, classes]`; `sw.Network` runs it over time.
 
     Args:
-        shape: Channels, height and width of a sample.
-        classes: Number of outputs.
-        neuron: Makes the neurons of one layer.
-        layers: Output channels of each convolution, and "P" for a 2 x 2 average pooling.
-        dropout: Share of neuron outputs removed.
-        feedback: Whether to add the feedback connection.
-        scale: Factor after each neuron.
-        width: Multiplier of all channel counts.
+        shape: Shape `(channels, height, width)` of a sample, each at least 1.
+        classes: Number of outputs, at least 1.
+        neuron: Function without arguments that returns a new neuron module, called once per neuron layer: a class such
+            as `sw.LIF`, or `lambda: sw.LIF(tau=2.0)`.
+        layers: Output channels of each convolution, each at least 1, and "P" for 2 x 2 average pooling; the first is a
+            convolution. Default: (64, 128, "P", 256, 256, "P", 512, 512, "P", 512, 512).
+        dropout: Dropout probability of neuron outputs, in [0, 1). Default: 0.0.
+        feedback: True adds the feedback connection. Default: False.
+        scale: Factor after each neuron, any finite number. Default: 2.74.
+        width: Multiplier of all channel counts, > 0. Default: 1.0.
 
     Raises:
-        ShapeError: `shape` is not three positive sizes, or too small for this much pooling.
-        ConfigError: another argument does not describe a network.
+        ShapeError: `shape` is not three positive integers, or too small for the pooling.
+        ConfigError: Another argument is out of its range.
 
     Reference:
         Xiao et al., Online Training Through Time for Spiking Neural Networks, NeurIPS 2022, arXiv 2210.04195.
@@ -80,7 +80,7 @@ class VGG(nn.Module):
             self.features.insert(1, arrival)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map images [batch, channel, height, width] to outputs [batch, class]."""
+        """Return outputs `[batch, class]` for images `x` of shape `[batch, channel, height, width]`."""
         return self.readout(self.pool(self.features(x)))
 
 
@@ -114,13 +114,13 @@ def _check_layers(layers: Layers) -> None:
 
 
 vgg_f = preset(
-    "vgg_f", VGG, "The VGG with feedback from its last feature map to its first convolution", {"feedback": True}
+    "vgg_f", VGG, "VGG of OTTT with feedback from the last feature map to the first convolution", {"feedback": True}
 )
 conv5 = preset(
     "conv5",
     VGG,
-    "Four convolutions and the readout, the 5-layer network of OPZO",
+    "Five-layer network of OPZO: four convolutions and the readout",
     {},
     layers=(128, "P", 256, "P", 512, "P", 512),
 )
-conv9 = preset("conv9", VGG, "Eight convolutions and the readout, the VGG of OTTT under the number of its layers", {})
+conv9 = preset("conv9", VGG, "Nine-layer VGG of OTTT: eight convolutions and the readout", {})

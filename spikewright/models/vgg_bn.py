@@ -1,4 +1,4 @@
-"""The VGG-11 with batch normalisation on which SLTT and DSR learn from event streams."""
+"""The VGG-11 with batch normalisation of SLTT and DSR, for event streams."""
 
 from torch import Tensor, nn
 
@@ -14,35 +14,38 @@ from spikewright.models._parts import (
     output_layers,
     scaled,
 )
+from spikewright.models._preset import preset
 
 STAGES = ((64,), (128,), (256, 256), (512, 512), (512, 512))
 
 
 class VGG11BN(nn.Module):
-    """Eight 3 x 3 convolutions in five stages, each stage ended by 2 x 2 average pooling.
+    """VGG-11 with batch normalisation of SLTT and DSR: eight 3 x 3 convolutions in five stages.
 
-    Every convolution has a bias and is followed by batch normalisation, neurons, and dropout if there is any. The last
-    map is brought to `pool_to` x `pool_to` pixels before the readout. That repeats pixels where the map is smaller, as
-    in the published network: 48 x 48 images leave one pixel, of which the readout sees 49 copies.
+    Every convolution has a bias and is followed by batch normalisation, neurons and dropout, every stage by 2 x 2
+    average pooling. The last map is pooled adaptively to `pool_to` x `pool_to` pixels before the readout, which repeats
+    pixels of smaller maps, as in the published network: images of 48 x 48 leave one pixel, of which the readout sees 49
+    copies. Maps one time step `[batch, *shape]` to `[batch, classes]`; `sw.Network` runs it over time.
 
     Args:
-        shape: Channels, height and width of a sample; 32 x 32 or more.
-        classes: Number of outputs.
-        neuron: Makes the neurons of one layer.
-        dropout: Share of neuron outputs removed.
-        width: Multiplier of all channel counts.
-        pool_to: Side of the map that the readout sees.
-        spiking_readout: Whether batch normalisation and a layer of neurons follow the readout, so that outputs are
-            spikes.
+        shape: Shape `(channels, height, width)` of a sample, each at least 1.
+        classes: Number of outputs, at least 1.
+        neuron: Function without arguments that returns a new neuron module, called once per neuron layer: a class such
+            as `sw.LIF`, or `lambda: sw.LIF(tau=2.0)`.
+        dropout: Dropout probability of neuron outputs, in [0, 1). Default: 0.0.
+        width: Multiplier of all channel counts, > 0. Default: 1.0.
+        pool_to: Side of the map before the readout, at least 1. Default: 7.
+        spiking_readout: True adds batch normalisation and neurons after the readout, so that outputs are spikes.
+            Default: False.
 
     Raises:
-        ShapeError: `shape` is not three positive sizes, or too small for five poolings.
-        ConfigError: another argument does not describe a network.
+        ShapeError: `shape` is not three positive integers, or smaller than 32 x 32 pixels.
+        ConfigError: Another argument is out of its range.
 
-    References:
-        Meng et al., Towards Memory- and Time-Efficient Backpropagation for Training Spiking Neural Networks, ICCV
-        2023, arXiv 2302.14311; Meng et al., Training High-Performance Low-Latency Spiking Neural Networks by
-        Differentiation on Spike Representation, CVPR 2022, arXiv 2205.00459.
+    Reference:
+        Meng et al., Towards Memory- and Time-Efficient Backpropagation for Training Spiking Neural Networks, ICCV 2023,
+        arXiv 2302.14311; Meng et al., Training High-Performance Low-Latency Spiking Neural Networks by Differentiation
+        on Spike Representation, CVPR 2022, arXiv 2205.00459.
     """
 
     def __init__(
@@ -75,22 +78,18 @@ class VGG11BN(nn.Module):
         init_readout(self.readout, std=0.01)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map images [batch, channel, height, width] to outputs [batch, class]."""
+        """Return outputs `[batch, class]` for images `x` of shape `[batch, channel, height, width]`."""
         return self.output(self.readout(self.pool(self.features(x))))
-
-
-def vgg_dsr(
-    shape: Shape,
-    classes: int,
-    neuron: NeuronFactory,
-    *,
-    dropout: float = 0.1,
-    width: float = 1.0,
-    pool_to: int = 7,
-) -> VGG11BN:
-    """The VGG-11 of DSR: batch normalisation and neurons follow the readout; the arguments are those of `VGG11BN`."""
-    return VGG11BN(shape, classes, neuron, dropout=dropout, width=width, pool_to=pool_to, spiking_readout=True)
 
 
 def _layer(fan_in: int, fan_out: int, neuron: NeuronFactory, rate: float) -> list[nn.Module]:
     return [nn.Conv2d(fan_in, fan_out, 3, padding=1), nn.BatchNorm2d(fan_out), neuron(), *dropout_layers(rate)]
+
+
+vgg_dsr = preset(
+    "vgg_dsr",
+    VGG11BN,
+    "VGG-11 of DSR, with batch normalisation and neurons after the readout",
+    {"spiking_readout": True},
+    dropout=0.1,
+)

@@ -1,4 +1,4 @@
-"""Figures: functions from data to a matplotlib figure.  They import no training code."""
+"""Matplotlib figures of spikes, training runs, continual learning and graph reasoning."""
 
 from spikewright.plots._alignment import alignment as alignment
 from spikewright.plots._comparison import comparison as comparison

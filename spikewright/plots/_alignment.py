@@ -1,4 +1,4 @@
-"""Whether the gradients of a rule point where those of backpropagation do, while a network learns."""
+"""Agreement of a rule's gradients with backpropagation during training."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,10 +7,15 @@ from matplotlib.figure import Figure
 
 
 def alignment(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """Draw the cosine between the two, one line per weight; biases and other vectors are left out where weights are.
+    """Plot the cosine between the gradient of a rule and that of backpropagation, one line per weight.
+
+    Biases and other vectors are left out if there are weights.
 
     Args:
-        rows: Each with `batch`, `site` and `cosine`, as in the `alignment` of `result.json`.
+        rows: Mappings with `batch`, `site` (name of a parameter) and `cosine`, such as `alignment` in `result.json`.
+
+    Returns:
+        `matplotlib.figure.Figure`.
     """
     figure = Figure(figsize=(6, 3.4), layout="constrained")
     axes = figure.subplots()

@@ -1,4 +1,4 @@
-"""Rules side by side."""
+"""Comparison of several rules."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,10 +7,14 @@ from matplotlib.figure import Figure
 
 
 def comparison(summary: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Draw accuracy, seconds and saved bytes of several rules.
+    """Plot test accuracy, training time and activation memory of several rules.
 
     Args:
-        summary: By rule: `test_accuracies` (one per seed), `test_accuracy`, `seconds`, `seconds_std`, `saved_bytes`.
+        summary: For each rule `test_accuracies` (one per seed, in [0, 1]), `test_accuracy`, `seconds`, `seconds_std`
+            and `saved_bytes`.
+
+    Returns:
+        `matplotlib.figure.Figure`.
     """
     names = list(summary)
     figure = Figure(figsize=(10, 0.6 + 0.5 * len(names)), layout="constrained")

@@ -1,4 +1,4 @@
-"""How a run went."""
+"""Learning curves."""
 
 from collections.abc import Sequence
 
@@ -6,10 +6,13 @@ from matplotlib.figure import Figure
 
 
 def curves(history: Sequence[dict[str, float | None]]) -> Figure:
-    """Draw loss and accuracy by epoch.
+    """Plot loss and accuracy by epoch.
 
     Args:
-        history: One row per epoch, as in the `history` of `result.json`; entries that are `None` are left out.
+        history: One mapping per epoch, such as `history` in `result.json`; `None` entries are left out.
+
+    Returns:
+        `matplotlib.figure.Figure`.
     """
     figure = Figure(figsize=(8, 3), layout="constrained")
     loss, accuracy = figure.subplots(1, 2)

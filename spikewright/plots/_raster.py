@@ -1,4 +1,4 @@
-"""When which neuron fired."""
+"""Spike raster."""
 
 from collections.abc import Mapping
 
@@ -8,12 +8,15 @@ from torch import Tensor
 
 
 def raster(spikes: Mapping[str, Tensor], neurons: int = 80, titles: Mapping[str, str] | None = None) -> Figure:
-    """Draw the spikes of one sample, one panel per site.
+    """Plot the spikes of one sample over time, one panel per neuron layer.
 
     Args:
-        spikes: By site, 0 or 1, `[time, *feature]`.
-        neurons: Show at most so many neurons of a site, evenly chosen.
-        titles: Texts to put above the panels instead of site and rate.
+        spikes: Spikes of each layer by name. Shape `[time, *feature]`, non-zero for a spike.
+        neurons: Largest number of neurons shown per layer, evenly spaced, at least 1. Default: 80.
+        titles: Panel titles by layer. Default: None, name and firing rate.
+
+    Returns:
+        `matplotlib.figure.Figure`.
     """
     figure = Figure(figsize=(3.2 * len(spikes), 3.4), layout="constrained")
     panels = figure.subplots(1, len(spikes), squeeze=False)[0]

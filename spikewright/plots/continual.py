@@ -1,4 +1,4 @@
-"""What a course of tasks left behind, and how it went."""
+"""Accuracies of continual learning."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,10 +7,13 @@ from matplotlib.figure import Figure
 
 
 def accuracy_matrix(rows: Sequence[Sequence[float]]) -> Figure:
-    """Draw the accuracy on every task after every task.
+    """Plot the accuracy on every task after every task.
 
     Args:
-        rows: By finished task, the accuracy on each task so far, from 0 to 1.
+        rows: For each finished task, the accuracy on each task so far, in [0, 1].
+
+    Returns:
+        `matplotlib.figure.Figure`.
     """
     size = len(rows)
     whole = [[*row[:size], *[float("nan")] * (size - len(row))] for row in rows]
@@ -30,13 +33,16 @@ def accuracy_matrix(rows: Sequence[Sequence[float]]) -> Figure:
 
 
 def accuracies(result: Mapping[str, Any]) -> Figure:
-    """Draw the accuracy on every task while all of them are learned.
+    """Plot the accuracy on every task over the updates of a continual-learning run.
 
-    Drops right after a new task begins, which are gone when it ends, are the stability gap; they show only where tasks
-    were probed while learning.
+    Without probes during learning, plots the accuracy after each task, which does not show the stability gap: drops
+    right after a task switch that have recovered when the task ends.
 
     Args:
-        result: As in `result.json` of a course.
+        result: `result.json` of a continual-learning run.
+
+    Returns:
+        `matplotlib.figure.Figure`.
     """
     figure = Figure(figsize=(8, 3.5), layout="constrained")
     axes = figure.subplots()
@@ -59,10 +65,13 @@ def accuracies(result: Mapping[str, Any]) -> Figure:
 
 
 def stability_gap(result: Mapping[str, Any]) -> Figure:
-    """Draw what happens to old tasks after every switch: the mean of their accuracies, against that at the switch.
+    """Plot the mean accuracy on old tasks after every task switch, relative to that at the switch.
 
     Args:
-        result: As in `result.json` of a course whose tasks were probed while learning.
+        result: `result.json` of a continual-learning run with probes during learning.
+
+    Returns:
+        `matplotlib.figure.Figure`.
     """
     trajectory = result["trajectory"]
     figure = Figure(figsize=(6, 3.5), layout="constrained")

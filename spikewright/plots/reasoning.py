@@ -1,4 +1,4 @@
-"""How a model learned to reason, and how spikes reach an answer."""
+"""Learning curves and spike times of graph reasoning."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,11 +8,14 @@ from torch import Tensor
 
 
 def learning(history: Sequence[dict[str, Any]], name: str = "MRR") -> Figure:
-    """Draw the training loss and the validation figure by epoch.
+    """Plot training loss and validation metric by epoch.
 
     Args:
-        history: One row per epoch, as in the `history` of `result.json`.
-        name: Of the validation figure.
+        history: One mapping per epoch, such as `history` in `result.json`.
+        name: Name of the validation metric. Default: "MRR".
+
+    Returns:
+        `matplotlib.figure.Figure`.
     """
     figure = Figure(figsize=(8, 3), layout="constrained")
     for axes, key, title in zip(figure.subplots(1, 2), ("train_loss", "validation"), ("training loss", name)):
@@ -25,16 +28,19 @@ def learning(history: Sequence[dict[str, Any]], name: str = "MRR") -> Figure:
 
 
 def arrivals(spikes: Tensor, answer: int, shown: int = 60) -> Figure:
-    """Draw the share of each node's neurons that fire at each step, the nodes that are reached first on top.
+    """Plot the fraction of each node's neurons that fire at each step, nodes sorted by their first spike.
 
     Args:
-        spikes: Of one question, bool, `[time, node, neuron]`.
-        answer: The node that is marked.
-        shown: Show at most so many nodes, and the answer in any case.
+        spikes: Spikes of one query, bool `[time, node, neuron]`, such as `model.spikes(...)[:, :, 0]`.
+        answer: Number of the node to mark.
+        shown: Largest number of nodes, at least 1; the answer is always shown. Default: 60.
+
+    Returns:
+        `matplotlib.figure.Figure`.
     """
     rates = spikes.float().mean(2).cpu()
     reached = spikes.any(2)
-    first = (~reached).cumprod(0).sum(0)  # the number of steps for silent nodes
+    first = (~reached).cumprod(0).sum(0)  # equals the number of steps for nodes without spikes
     order = (first * (len(rates) + 1) - rates.sum(0)).argsort()
     rows = [int(node) for node in order[:shown]]
     rows = rows if answer in rows else [*rows[: shown - 1], answer]

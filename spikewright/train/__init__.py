@@ -1,4 +1,4 @@
-"""Training from a configuration: one readable loop, and what it needs around it."""
+"""Training from a configuration."""
 
 from spikewright._util.allocator import reuse_freed_memory as reuse_freed_memory
 from spikewright.train._build import Experiment as Experiment

@@ -1,4 +1,4 @@
-"""From a configuration to the things it names."""
+"""Build an experiment from a configuration."""
 
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -22,19 +22,19 @@ from spikewright.train.schedule import SCHEDULES, Schedule
 
 @dataclass
 class Experiment:
-    """Everything a run consists of.
+    """A training run, built from a configuration.
 
     Attributes:
-        config: What it was built from, with every default filled in.
-        dataset: The data.
-        held_out: Samples held out of training, if any.
-        net: The network, on its device.
-        rule: The learning rule, on the same device.
-        loss: The loss.
-        optimizer: Of torch.
-        schedule: Of the learning rate.
-        training: Batches to learn from.
-        device: Where all of it lives.
+        config: Nested dictionary of the configuration, every default filled in.
+        dataset: `Dataset`; its training part lacks the held-out samples.
+        held_out: `Split` of samples held out for validation, or `None`.
+        net: `Network`, on `device`.
+        rule: `Rule`, on `device`.
+        loss: `Loss`.
+        optimizer: `torch.optim.Optimizer` of the parameters of network and rule.
+        schedule: `Schedule` of the learning rate.
+        training: `Batches` to train on.
+        device: `torch.device` of network, rule and batches.
     """
 
     config: Tree
@@ -49,7 +49,12 @@ class Experiment:
     device: torch.device
 
     def measuring(self, split: Split, batch_size: int = 256) -> Batches:
-        """Return batches of a split to measure on: in order, not augmented, encoded as in training."""
+        """Return evaluation batches of a split: in order, not augmented, encoded as in training.
+
+        Args:
+            split: Samples, such as `dataset.test`.
+            batch_size: Samples per batch, at least 1. Default: 256.
+        """
         return Batches(
             split,
             batch_size=batch_size,
@@ -64,16 +69,23 @@ class Experiment:
 
 
 def build(config: Config, ranks: Ranks = Ranks()) -> Experiment:  # noqa: B008  (a frozen value)
-    """Build what a configuration names; seeds the global generator of torch.
+    """Build a training run from a configuration.
+
+    Seeds the global generator of torch with `train.seed`.
 
     Args:
-        config: The configuration.
-        ranks: Which of several processes this is.
+        config: `Config` from `configure`.
+        ranks: `Ranks` of this process. Default: `Ranks()`, a single process.
 
     Raises:
         ConfigError: A name, key, type or value in the configuration is wrong.
         DatasetMissing: The files of the data set are not there.
-        DatasetCorrupt: They are there, but damaged.
+        DatasetCorrupt: A file of the data set is damaged.
+
+    >>> from spikewright.train import configure
+    >>> experiment = build(configure(data="synthetic", model={"name": "mlp", "hidden": [16]}))
+    >>> len(experiment.training), experiment.net.module.readout
+    (4, Linear(in_features=16, out_features=4, bias=True))
     """
     settings = config.train
     torch.manual_seed(settings.seed)
@@ -119,7 +131,7 @@ def build(config: Config, ranks: Ranks = Ranks()) -> Experiment:  # noqa: B008  
 
 
 def _take_weights(net: Network, path: Path) -> None:
-    """Give a network the weights of an earlier run."""
+    """Load the weights of an earlier run."""
     saved = checkpoint.load(path / "last.safetensors" if path.is_dir() else path)
     try:
         net.module.load_state_dict(saved["parts"]["model"])
@@ -131,8 +143,14 @@ def _take_weights(net: Network, path: Path) -> None:
 
 
 def build_network(config: Config, shape: tuple[int, int, int], classes: int) -> Network:
-    """Build the network for samples of `[channel, height, width]`."""
-    construct("neuron", NEURONS, config.neuron)  # a wrong key is told before a model is built
+    """Return the network of a configuration.
+
+    Args:
+        config: `Config`.
+        shape: Shape `(channels, height, width)` of a sample.
+        classes: Number of classes, at least 1.
+    """
+    construct("neuron", NEURONS, config.neuron)  # reports a wrong key before the model is built
 
     def neuron() -> Any:
         return construct("neuron", NEURONS, config.neuron)
@@ -141,18 +159,18 @@ def build_network(config: Config, shape: tuple[int, int, int], classes: int) -> 
 
 
 def build_rule(config: Config) -> Rule:
-    """Build the learning rule."""
+    """Return the learning rule of a configuration."""
     return construct("rule", RULES, config.rule)
 
 
 def data_shape(config: Config) -> tuple[tuple[int, int, int], int]:
-    """Return the shape of a sample, `(channel, height, width)`, and the number of classes."""
+    """Return the shape `(channels, height, width)` of a sample and the number of classes."""
     dataset = load_data(config.data)[1]
     return dataset.shape, dataset.classes
 
 
 def load_data(table: dict[str, Any]) -> tuple[Presentation, Dataset]:
-    """Split `[data]` into presentation and loader arguments, and load."""
+    """Return the presentation and the data set of the section `[data]`."""
     if not isinstance(table["name"], str):
         raise ConfigError(f"data.name = {table['name']!r} is not a name. {nearest('', datasets.names())}")
     loader = datasets.loader(table["name"])
@@ -167,7 +185,11 @@ def load_data(table: dict[str, Any]) -> tuple[Presentation, Dataset]:
 
 
 def device_named(name: str) -> torch.device:
-    """Return a device that can be used; "auto" is CUDA where there is one."""
+    """Return a usable device; "auto" is CUDA if available.
+
+    Raises:
+        ConfigError: The device does not exist or cannot be used.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -179,7 +201,7 @@ def device_named(name: str) -> torch.device:
 
 
 def _resolved(config: Config, presentation: Presentation, dataset: Dataset) -> Tree:
-    """Fill in every default, so that the record of a run says all of it."""
+    """Return the configuration with every default filled in, for the record of a run."""
     tree = components(config)
     shown = {**asdict(presentation), "augment": presentation.augment or dataset.augment}
     loader = {tree["data"]["name"]: datasets.loader(tree["data"]["name"])}

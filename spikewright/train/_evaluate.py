@@ -1,4 +1,4 @@
-"""Measuring a network on data it does not learn from."""
+"""Evaluation of a network on a data set."""
 
 from dataclasses import dataclass
 
@@ -12,13 +12,14 @@ from spikewright.network import Network
 
 @dataclass(frozen=True)
 class Score:
-    """What a network does on a set of samples.
+    """Metrics of a network on a set of samples.
 
     Attributes:
-        accuracy: Share of samples whose largest output, averaged over time as the loss says, is their class.
-        loss: Mean of the loss.
-        rates: Spikes per neuron and step, by site.
-        samples: How many samples were seen.
+        accuracy: Fraction of correctly classified samples; the class is the largest output averaged over time as the
+            loss defines it.
+        loss: Mean loss.
+        rates: Firing rate of each neuron layer, spikes per neuron and time step.
+        samples: Number of samples.
     """
 
     accuracy: float
@@ -28,18 +29,20 @@ class Score:
 
     @property
     def mean_rate(self) -> float:
-        """Mean over sites of the firing rate."""
+        """Mean firing rate over neuron layers."""
         return sum(self.rates.values()) / len(self.rates)
 
 
 @torch.no_grad()
 def evaluate(net: Network, batches: Batches, loss: Loss) -> Score:
-    """Run every batch once, in evaluation mode, and score it.
+    """Return accuracy, loss and firing rates of a network on all batches of an epoch.
+
+    Runs in evaluation mode without gradients; the modes of all modules are restored.
 
     Args:
-        net: The network; the modes of its parts are restored.
-        batches: What to measure on.
-        loss: The loss to report.
+        net: `Network` to evaluate.
+        batches: `Batches` to evaluate on; epoch 0 is used.
+        loss: `Loss` to report; it also defines the accuracy.
     """
     with evaluating(net):
         correct, lost, samples = 0, 0.0, 0

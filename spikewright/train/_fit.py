@@ -33,31 +33,37 @@ def fit(
     reporter: Reporter = Silent(),  # noqa: B008  (it has no state)
     ranks: Ranks = Ranks(),  # noqa: B008  (a frozen value)
 ) -> dict[str, Any]:
-    """Train, evaluate, and keep everything in a folder.
+    """Train a network, evaluate it, and write checkpoints and results to a folder.
 
-    Writes `config.json`, `log.csv`, `last.safetensors` (after every epoch, and inside one if asked), `best.safetensors`
-    (by validation accuracy if samples are held out, else by training loss; never by the test set) and `result.json`.
+    Writes `config.json`, `log.csv` (one row per epoch), `last.safetensors` (after every epoch, and within one if
+    `train.checkpoint_every` is set), `best.safetensors` (by validation accuracy if samples are held out, else by
+    training loss, never by the test set) and `result.json`.
+
+    **Checkpointed**: weights, state of rule, optimizer, schedule and loss scaler, random state, position and counters.
 
     Args:
-        experiment: What to train.
-        out: The folder.
-        resume: Go on from `last.safetensors`, to exactly the weights an uninterrupted run ends with
-            (on the same device, with the same number of threads).
-        reporter: Told about progress.
-        ranks: Which of several processes this is.
+        experiment: `Experiment` from `build`.
+        out: Folder of the run, created if needed.
+        resume: True continues from `last.safetensors` to exactly the weights of an uninterrupted run, on the same
+            device and with the same number of threads. Default: False.
+        reporter: `spikewright.train.log.Reporter` to call with progress. Default: `Silent()`, no output.
+        ranks: `Ranks` of this process; only rank 0 writes. Default: `Ranks()`, a single process.
 
     Returns:
-        The contents of `result.json`.
+        The contents of `result.json`: `test_accuracy` and `test_loss` of the last epoch, `train_loss`,
+        `train_accuracy`, `firing_rates`, `saved_bytes` (activation memory of the first batch), `energy` estimates,
+        `alignment`, `seconds`, `parameters`, `versions`, `config` and `history` (one row per epoch).
 
     Raises:
-        NotFinite: The loss or a gradient stopped being finite; the message names where it began.
-        CheckpointError: The folder cannot be written, or there is nothing sound to resume from.
-        ConfigError: The folder already holds a run, and `resume` is not set.
+        NotFinite: The loss or a gradient is not finite; the message names the first non-finite tensor.
+        CheckpointError: The folder cannot be written, or there is no valid checkpoint of this configuration to resume
+            from.
+        ConfigError: The folder already holds a run, and `resume` is False.
     """
     trainer = _Trainer(experiment, out, ranks, reporter)
     if resume:
         trainer.progress = restore(checkpoint.load(out / "last.safetensors"), experiment, trainer.learn.scaler)
-        if not ranks.first:  # the first process carries the sums of all
+        if not ranks.first:  # rank 0 holds the sums of all processes
             trainer.progress.clear_sums()
     else:
         checkpoint.begin(out, experiment.config, write=ranks.first)
@@ -82,7 +88,7 @@ def fit(
 
 
 _COUNTED = 32
-"""Samples that operations are counted on."""
+"""Number of samples for the energy estimate."""
 
 
 class _Trainer:
@@ -94,7 +100,7 @@ class _Trainer:
         self.score: Score | None = None
 
     def epoch(self) -> Row:
-        """Train to the end of the epoch under way, and evaluate."""
+        """Train to the end of the current epoch, and evaluate."""
         experiment, progress = self.experiment, self.progress
         experiment.net.train()
         began = time.perf_counter()
@@ -113,21 +119,21 @@ class _Trainer:
         return row
 
     def measure(self) -> Score:
-        """Score the network on the test data."""
+        """Evaluate the network on the test data."""
         self.score = evaluate(
             self.experiment.net, self.experiment.measuring(self.experiment.dataset.test), self.experiment.loss
         )
         return self.score
 
     def energy(self) -> Energy:
-        """Count the operations of a training step, on a few samples."""
+        """Estimate the energy of a training step on a few samples."""
         experiment = self.experiment
         experiment.net.train()
         x, y = next(iter(experiment.training.epoch(0)))
         return energy(experiment.net, experiment.rule, x[:, :_COUNTED], y[:_COUNTED], experiment.loss)
 
     def keep(self) -> None:
-        """Save the last checkpoint, and the best if this is it."""
+        """Save the last checkpoint, and the best if it improved."""
         row = self.progress.rows[-1]
         held, lost = row["validation_accuracy"], row["train_loss"]
         merit = held if self.experiment.held_out is not None else -(lost or 0.0)
@@ -142,7 +148,7 @@ class _Trainer:
         progress = self.progress
         first = progress.epoch == 0 and progress.batch == 0
         if first:
-            self.experiment.net.wiring(x)  # its probe is not part of a step
+            self.experiment.net.wiring(x)  # so that its probe does not count as part of the step
         self._compare(x, y)
         try:
             with SavedBytes() if first else nullcontext() as saved:
@@ -164,7 +170,7 @@ class _Trainer:
         self.experiment.schedule.after_batch()
 
     def _compare(self, x: Tensor, y: Tensor) -> None:
-        """Note how the gradient compares with that of backpropagation, if it is time."""
+        """Compare the gradient with that of backpropagation, if a comparison is due."""
         experiment, progress = self.experiment, self.progress
         batch, every = progress.epoch * len(experiment.training) + progress.batch, self.certify_every
         if every is None or batch % every or not self.ranks.first:
@@ -202,7 +208,7 @@ class _Trainer:
         return now
 
     def _summed(self) -> Progress:
-        """Return the progress with the sums of all processes."""
+        """Return the progress with sums over all processes."""
         own = torch.tensor([self.progress.loss, self.progress.correct, self.progress.seen], dtype=torch.float64)
         loss, correct, seen = total(own, self.ranks).tolist()
         return replace(self.progress, loss=loss, correct=int(correct), seen=int(seen))

@@ -1,4 +1,4 @@
-"""What a configuration may say to a constructor: which arguments it has, and which plain values fit them."""
+"""Constructor arguments that a configuration may set, and the plain values that fit them."""
 
 import collections.abc
 import inspect
@@ -11,13 +11,13 @@ import torch
 from spikewright.errors import ConfigError
 
 _SUPPLIED = frozenset("params shape classes neuron optimizer batches epochs dataset".split())
-"""Required arguments that the program fills in."""
+"""Required arguments that the program supplies."""
 _HIDDEN = frozenset(("data_dir", "inplace"))
-"""Arguments that are given in another way, or mean nothing here."""
+"""Arguments that are set elsewhere or have no meaning in a configuration."""
 
 
 def options(builder: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """Return what a configuration may set on a constructor: its named parameters but those the program supplies."""
+    """Return the parameters of a constructor that a configuration may set, without those that the program supplies."""
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
     def settable(p: inspect.Parameter) -> bool:
@@ -28,21 +28,21 @@ def options(builder: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 
 
 def hints(builder: Callable[..., Any]) -> dict[str, Any]:
-    """Return the type hints of a constructor's arguments, as far as they can be read."""
+    """Return the type hints of a constructor's arguments; empty if they cannot be resolved."""
     builder = inspect.unwrap(builder)
     try:
         return get_type_hints(builder.__init__ if inspect.isclass(builder) else builder)
-    except NameError:  # a library that hides its annotations behind TYPE_CHECKING
+    except NameError:  # annotations under TYPE_CHECKING cannot be resolved
         return {}
 
 
 def check_type(path: str, owner: str, value: Any, types_by_key: Mapping[str, Any]) -> None:
-    """Raise `ConfigError` if a plain value cannot be what the last part of `path` takes.
+    """Raise `ConfigError` if a plain value does not fit the type of the last part of `path`.
 
     Args:
-        path: `section.key`, for the message.
-        owner: Who takes it, for the message.
-        value: The value.
+        path: `section.key`.
+        owner: Name of the constructor, for the message.
+        value: Plain value.
         types_by_key: Type hints by key.
     """
     hint = types_by_key.get(path.rpartition(".")[2])
@@ -52,19 +52,19 @@ def check_type(path: str, owner: str, value: Any, types_by_key: Mapping[str, Any
 
 
 def tuples(value: Any) -> Any:
-    """Turn lists, as TOML and JSON have them, into tuples, as constructors take them."""
+    """Return a value with lists, as in TOML and JSON, replaced by tuples, as in constructors."""
     return tuple(tuples(v) for v in value) if isinstance(value, list | tuple) else value
 
 
 def is_plain(value: Any) -> bool:
-    """Whether a value can be written to a configuration file."""
+    """Return whether a configuration file can represent a value."""
     if isinstance(value, list | tuple):
         return all(is_plain(v) for v in value)
     return value is None or isinstance(value, str | int | float | bool | dict)
 
 
 def _matches(value: Any, hint: Any) -> bool:
-    """Whether a plain value fits a type hint; hints that no plain value could show to be wrong pass."""
+    """Return whether a plain value fits a type hint; hints that cannot be checked pass."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         return any(_matches(value, argument) for argument in arguments)
@@ -80,5 +80,5 @@ def _matches(value: Any, hint: Any) -> bool:
         return isinstance(value, dict)
     if hint in (str, bool, type(None)):
         return isinstance(value, hint)
-    # Some other class (a tensor, a sequence): only a tuple can stand for one.
+    # Another class, such as a tensor or a sequence: only a tuple can represent it.
     return isinstance(value, tuple) or (origin is None and not isinstance(value, str) and hint is not torch.Tensor)

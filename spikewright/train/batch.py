@@ -1,4 +1,4 @@
-"""Learning from one batch: precision, averaging over processes, clipping, and the guard against NaNs."""
+"""The update of one batch: precision, averaging over processes, gradient clipping, and checks for non-finite values."""
 
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from spikewright.train.distributed import Ranks, average_buffers, average_gradie
 
 @dataclass(frozen=True)
 class Learned:
-    """What came of a batch.
+    """Result of training on a batch.
 
     Attributes:
         loss: Mean loss.
-        correct: How many samples the outputs got right while the batch was learned.
-        trouble: Why an equation of the rule was not solved, if one was not.
+        correct: Number of samples classified correctly during training.
+        trouble: Reason why an equation of the rule was not solved, or `None`.
     """
 
     loss: float
@@ -29,11 +29,13 @@ class Learned:
 
 
 class BatchLearner:
-    """Applies every update a rule yields for a batch.
+    """Trains an experiment on batches: applies every update that the rule yields.
+
+    An update averages gradients over processes, unscales and clips them, and steps the optimizer.
 
     Args:
-        experiment: What learns.
-        ranks: Which of several processes this is.
+        experiment: `Experiment` to train; the settings `amp` and `clip_norm` of its configuration apply.
+        ranks: `Ranks` of this process.
     """
 
     def __init__(self, experiment: Experiment, ranks: Ranks) -> None:
@@ -46,14 +48,18 @@ class BatchLearner:
         self.scaler = torch.amp.GradScaler(self._device, enabled=self._amp == "float16")
 
     def __call__(self, x: Tensor, y: Tensor) -> Learned:
-        """Learn from `x` `[time, batch, *feature]` and `y` `[batch]`.
+        """Train on one batch and return a `Learned`.
+
+        Args:
+            x: Inputs. Shape `[time, batch, *feature]`.
+            y: Classes, int64 `[batch]`.
 
         Raises:
-            NotFinite: The loss or a gradient is not finite; the weights are as before the update.
+            NotFinite: A weight, the loss or the gradient is not finite; the weights are those before the update.
         """
         experiment = self._experiment
-        # An infinite weight in front of a neuron shows in no loss and no gradient, and with loss scaling a NaN only
-        # makes updates be skipped; so the weights themselves are looked at.
+        # An infinite weight before a neuron shows in neither loss nor gradient, and with loss scaling a NaN only skips
+        # updates, so the weights themselves are checked.
         with torch.no_grad():
             self._checked("the norm of the weights", torch.nn.utils.get_total_norm(self._parameters), x)
         lost, outputs, trouble = 0.0, [], None
@@ -72,7 +78,7 @@ class BatchLearner:
         average_gradients(self._parameters, self._ranks)
         self.scaler.unscale_(optimizer)
         norm = torch.nn.utils.get_total_norm([p.grad for p in self._parameters if p.grad is not None])
-        if not self.scaler.is_enabled():  # with loss scaling, an overflow is skipped and the scale lowered
+        if not self.scaler.is_enabled():  # loss scaling skips an overflow and lowers the scale
             self._checked("the norm of the gradient", norm, x)
         if self._clip_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(self._parameters, self._clip_norm, norm)

@@ -1,7 +1,7 @@
-"""Checkpoints: tensors as safetensors, the rest as JSON in the same file, replaced in one step.
+"""Checkpoints: tensors and JSON in one safetensors file that is replaced atomically.
 
-One file holds all of it, so it can be swapped atomically: there is always a whole checkpoint on disk.  Reading one
-never runs code from it.  A digest over everything tells a damaged or edited file from a good one.
+There is always a complete checkpoint on disk. Reading one never executes code. A digest over the contents detects
+damaged or edited files.
 """
 
 import hashlib
@@ -21,21 +21,21 @@ FORMAT = "spikewright-checkpoint-1"
 
 
 def require() -> None:
-    """Raise `ImportError` now, and not after the first epoch, if checkpoints cannot be written here."""
+    """Raise `ImportError` if checkpoints cannot be written, before training starts."""
     import safetensors.torch  # noqa: F401
 
 
 def begin(out: Path, config: Mapping[str, Any], write: bool = True) -> None:
-    """Make the folder of a new run and write its configuration.
+    """Create the folder of a new run and write its configuration.
 
     Args:
-        out: The folder.
-        config: Of the run.
-        write: Whether this process is the one that writes.
+        out: Folder of the run.
+        config: Configuration as nested dictionaries.
+        write: True if this process writes. Default: True.
 
     Raises:
-        ConfigError: There is a run in it.
-        CheckpointError: It cannot be written.
+        ConfigError: The folder already holds a run.
+        CheckpointError: The folder cannot be written.
     """
     require()
     try:
@@ -55,11 +55,11 @@ def begin(out: Path, config: Mapping[str, Any], write: bool = True) -> None:
 
 
 def save(path: Path, tree: Mapping[str, Any]) -> None:
-    """Write nested dictionaries, lists, numbers, strings and tensors to one file, atomically.
+    """Write a tree of dictionaries, lists, tuples, numbers, strings and tensors to one file, atomically.
 
     Args:
-        path: The file; an older one is replaced only once the new one is complete on disk.
-        tree: What to keep.
+        path: File to write; an existing one is replaced once the new one is complete on disk.
+        tree: Contents.
 
     Raises:
         CheckpointError: The file cannot be written.
@@ -76,10 +76,13 @@ def save(path: Path, tree: Mapping[str, Any]) -> None:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Read what `save` wrote.
+    """Read a checkpoint that `save` wrote.
+
+    Args:
+        path: File to read.
 
     Raises:
-        CheckpointError: There is no such file, or it is truncated, altered, or not a checkpoint of this library.
+        CheckpointError: The file does not exist, or is truncated, altered, or no checkpoint of this library.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -116,10 +119,10 @@ def _digest(rest: str, tensors: Mapping[str, Tensor]) -> str:
 
 
 def _take_apart(value: Any, tensors: dict[str, Tensor]) -> Any:
-    """Turn a tree into JSON, its tensors put aside under numbers."""
+    """Return a tree as JSON values, with its tensors moved to `tensors`."""
     if isinstance(value, Tensor):
         key = str(len(tensors))
-        tensors[key] = as_real(value.detach()).cpu().contiguous().clone()  # the format has not all complex types
+        tensors[key] = as_real(value.detach()).cpu().contiguous().clone()  # safetensors lacks some complex types
         return {"complex" if value.is_complex() else "tensor": key}
     if isinstance(value, Mapping):
         return {"map": [[_take_apart(k, tensors), _take_apart(v, tensors)] for k, v in value.items()]}

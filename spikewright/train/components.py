@@ -1,7 +1,7 @@
-"""Things that a configuration names: looked up, checked against their signature, and built.
+"""Components of a configuration: looked up by name, checked against their signature, and built.
 
-A component is written as a name, or as a table with a `name` and the arguments of its constructor.  Every constructor
-argument is reachable this way and no other key is accepted.
+A component is a name, or a table with `name` and arguments of its constructor. Every constructor argument can be set,
+and no other key is accepted.
 """
 
 import inspect
@@ -27,7 +27,7 @@ Choices = Mapping[str, Callable[..., Any]]
 
 
 def _concrete(module: types.ModuleType, base: type, without: frozenset[str] = frozenset()) -> Choices:
-    """Collect the public classes of a module that can be built, by lower-case name."""
+    """Return the concrete subclasses of `base` in a module by lower-case name."""
     classes = [c for c in vars(module).values() if inspect.isclass(c) and issubclass(c, base)]
     named = {c.__name__.lower(): c for c in classes if not inspect.isabstract(c) and c is not base}
     return {name: c for name, c in named.items() if name not in without}
@@ -47,11 +47,11 @@ MODELS: Choices = {name: spikewright.models.model_class(name) for name in spikew
 
 
 def none() -> None:
-    """A component that is left out."""
+    """Leave out an optional component."""
 
 
 LOCAL: Choices = {"none": none, "local": spikewright.spatial.Local}
-# L-BFGS calls the loss itself, again and again; SparseAdam takes no dense gradient.
+# L-BFGS needs a closure; SparseAdam takes no dense gradients.
 OPTIMIZERS: Choices = _concrete(torch.optim, torch.optim.Optimizer, frozenset(("lbfgs", "sparseadam")))
 
 NESTED: Mapping[str, Choices] = {
@@ -62,20 +62,20 @@ NESTED: Mapping[str, Choices] = {
     "local": LOCAL,
     "rule": RULES,
 }
-"""Arguments that are components themselves; one that may be left out can be said to be there by `true`."""
+"""Arguments that are components themselves; `true` stands for the default component of an optional one."""
 _STANDARD = {"criterion": "cross_entropy", "rule": "ottt"}
-"""What a required nested component is if nobody says."""
+"""Default names of required nested components."""
 
 
 def construct(kind: str, choices: Choices, table: Mapping[str, Any], *fixed: Any, **given: Any) -> Any:
     """Build a component.
 
     Args:
-        kind: What it is, for messages: the section of the configuration.
-        choices: What the name may be.
+        kind: Section of the configuration, for messages.
+        choices: Constructors by name.
         table: `name` and constructor arguments.
-        *fixed: Positional arguments that the configuration does not decide.
-        **given: Keyword arguments likewise.
+        *fixed: Positional arguments that the program supplies.
+        **given: Keyword arguments that the program supplies.
 
     Raises:
         ConfigError: The name or an argument is unknown, or an argument has the wrong type or value.
@@ -93,15 +93,15 @@ def construct(kind: str, choices: Choices, table: Mapping[str, Any], *fixed: Any
         return builder(*fixed, **arguments, **given)
     except ConfigError:
         raise
-    except Exception as error:  # constructors of other libraries raise what they like
+    except Exception as error:  # constructors of other libraries can raise any exception
         raise ConfigError(f"{kind} = {table['name']} could not be built with {arguments}: {error}") from error
 
 
 def choose(kind: str, choices: Choices, name: str) -> Callable[..., Any]:
-    """Look a name up.
+    """Return the constructor of a name.
 
     Raises:
-        ConfigError: There is no such name.
+        ConfigError: The name is unknown.
     """
     key = str(name).lower()
     if key not in choices:
@@ -124,9 +124,9 @@ def defaults(kind: str, choices: Choices, table: Mapping[str, Any]) -> dict[str,
 
 
 def loss_of_rule(rule: Mapping[str, Any]) -> str:
-    """Return the name of the loss for a rule of which nothing else is said."""
+    """Return the name of the default loss of a rule."""
     builder = RULES.get(str(rule["name"]).lower())
-    if builder is not None and "rule" in options(builder):  # which is around another
+    if builder is not None and "rule" in options(builder):  # a rule around another rule
         return loss_of_rule(_nested("rule.rule", builder, "rule", rule.get("rule", {})))
     traits = getattr(builder, "traits", None)
     kind = spikewright.losses.standard_loss("any" if traits is None else traits.loss)
@@ -134,10 +134,10 @@ def loss_of_rule(rule: Mapping[str, Any]) -> str:
 
 
 def as_table(path: str, value: Any) -> dict[str, Any]:
-    """Turn the short form of a component, its name, into a table.
+    """Return a component as a table; its short form is its name.
 
     Raises:
-        ConfigError: It is neither.
+        ConfigError: The value is neither a name nor a table.
     """
     if not isinstance(value, str | Mapping):
         raise ConfigError(f"{path} = {value!r} is a {type(value).__name__}; it has to be a table, or a name.")
@@ -150,13 +150,13 @@ def _argument(kind: str, builder: Callable[..., Any], key: str, value: Any) -> A
         return construct(path, NESTED[key], _nested(path, builder, key, value))
     value, types_by_key = tuples(value), hints(builder)
     if value is None and "none" in get_args(types_by_key.get(key)):
-        value = "none"  # a flag cannot tell the two apart
+        value = "none"  # a flag cannot distinguish None from "none"
     check_type(path, builder.__name__, value, types_by_key)
     return value
 
 
 def _nested(path: str, builder: Callable[..., Any], key: str, value: Any) -> dict[str, Any]:
-    """Name the nested component, which is the constructor's default unless the table says otherwise."""
+    """Return the table of a nested component, named by the constructor's default unless the table names one."""
     default = options(builder)[key].default
     if default is None:
         given = {} if isinstance(value, bool) else as_table(path, value)

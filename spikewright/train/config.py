@@ -1,4 +1,4 @@
-"""The configuration of a run: sections of plain values, from defaults, a recipe, flags and `--set`, in that order."""
+"""The configuration of a training run: sections of plain values from defaults, a recipe, flags and `--set`."""
 
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -14,23 +14,26 @@ Tree = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How long and how to train.
+class TrainSettings:
+    """The `[train]` section: length, precision, checkpoints and evaluation of a training run.
 
     Attributes:
-        steps: Time steps of a sequence.
-        epochs: Passes over the training data.
-        batch_size: Samples per batch, over all processes.
-        seed: Of weights, data order, augmentation and masks.
-        device: "cpu", "cuda", or "auto": CUDA where there is one.
-        amp: Automatic mixed precision: "off", "float16" (with loss scaling) or "bfloat16".
-        clip_norm: Largest norm of the gradient; `None` does not clip.
-        checkpoint_every: Batches between checkpoints inside an epoch; `None` saves at the end of each epoch only.
-        evaluate_every: Epochs between evaluations; the last epoch is always evaluated.
-        tensorboard: Also write TensorBoard events.
-        certify_every: Batches between two comparisons of the gradient with that of backpropagation (through layers for
-            rules that assign spatial credit in another way, through time for the others); `None` makes none.
-        weights: Start from the weights of this run, a folder or a checkpoint; the rule and the optimizer start anew.
+        steps: Time steps per sequence, at least 1. Default: 6.
+        epochs: Passes over the training data, at least 1. Default: 30.
+        batch_size: Samples per batch over all processes, at least 1. Default: 64.
+        seed: Seed of weights, data order, augmentation and dropout, from 0 to 2**63 - 1. Default: 0.
+        device: "cpu", "cuda", "cuda:N", or "auto" (CUDA if available). Default: "auto".
+        amp: Automatic mixed precision: "off", "float16" (with loss scaling) or "bfloat16". Default: "off".
+        clip_norm: Largest norm of the gradient, > 0. Default: None, no clipping.
+        checkpoint_every: Batches between checkpoints within an epoch, at least 1. Default: None, one checkpoint per
+            epoch.
+        evaluate_every: Epochs between evaluations, at least 1; the last epoch is always evaluated. Default: 1.
+        tensorboard: True also writes TensorBoard events. Default: False.
+        certify_every: Batches between comparisons of the gradient with that of backpropagation, at least 1: through
+            layers for rules with another spatial credit assignment, through time for the others. Default: None, no
+            comparisons.
+        weights: Folder or checkpoint of a run whose weights to start from; rule and optimizer start anew.
+            Default: None, new weights.
     """
 
     steps: int = 6
@@ -49,15 +52,17 @@ class Settings:
 
 @dataclass(frozen=True)
 class Presentation:
-    """How data is presented; the other keys of `[data]` are arguments of the data set's loader.
+    """How data are presented to the network. Other keys of `[data]` are arguments of the data set's loader.
 
     Attributes:
-        dir: Folder with the files of the data set.
-        augment: Name of an augmentation; `None` takes the data set's own.
-        encoding: How an image becomes a sequence.
-        validation: Share of the training data held out to choose the best checkpoint; 0 holds out none.
-        limit_train: Use at most so many training samples.
-        limit_test: Use at most so many test samples.
+        dir: Folder with the files of the data set. Default: None, allowed for data sets without files.
+        augment: Name of an augmentation: "none", "shift", "crop", "crop-flip" or "ottt-cifar". Default: None, that of
+            the data set.
+        encoding: Encoding of an image as a sequence: "direct" (constant current), "poisson" or "latency".
+            Default: "direct".
+        validation: Fraction of the training data held out to choose the best checkpoint, in [0, 1). Default: 0.0, none.
+        limit_train: Largest number of training samples, at least 1. Default: None, all.
+        limit_test: Largest number of test samples, at least 1. Default: None, all.
     """
 
     dir: str | None = None
@@ -69,7 +74,7 @@ class Presentation:
 
 
 AUTO_LOSS = "auto"
-"""The loss that the rule can learn from: of rates for rules that do, else per step."""
+"""Name of the default loss of the rule: `on_rate` for rules of firing rates, else `per_step`."""
 
 DEFAULTS: Tree = {
     "rule": {"name": "ottt"},
@@ -85,7 +90,18 @@ DEFAULTS: Tree = {
 
 @dataclass(frozen=True)
 class Config:
-    """A complete configuration: one table per section, with a `name` where there is a choice."""
+    """A complete configuration of a training run, one attribute per section.
+
+    Attributes:
+        rule: `name` and arguments of the learning rule.
+        data: `name` of the data set, keys of `Presentation`, and arguments of the loader.
+        model: `name` and arguments of the model.
+        neuron: `name` and arguments of the neuron class.
+        loss: `name` ("per_step" or "on_rate") and arguments of the loss.
+        optimizer: `name` of a class of `torch.optim` and its arguments.
+        schedule: `name` of a learning-rate schedule and its arguments.
+        train: `TrainSettings`.
+    """
 
     rule: dict[str, Any]
     data: dict[str, Any]
@@ -94,10 +110,10 @@ class Config:
     loss: dict[str, Any]
     optimizer: dict[str, Any]
     schedule: dict[str, Any]
-    train: Settings
+    train: TrainSettings
 
     def tree(self) -> Tree:
-        """Return the configuration as plain nested dictionaries."""
+        """Return the configuration as nested dictionaries of plain values."""
         return asdict(self)
 
 
@@ -106,15 +122,16 @@ def configure(
     overrides: Sequence[str] = (),
     **sections: Mapping[str, Any] | str | None,
 ) -> Config:
-    """Put a configuration together: defaults, then the recipe, then `sections`, then `overrides`.
+    """Return a configuration from, in ascending priority: defaults, the recipe, `sections`, `overrides`.
 
     Args:
-        recipe: A TOML file, or its contents as a mapping.
-        overrides: `section.key=value`; the value is read as TOML, and as a string if it is not.
-        **sections: Tables, or names, by section; `None` values in them are left out.
+        recipe: Path of a TOML file, or its contents as a mapping. Default: None, no recipe.
+        overrides: Strings `section.key=value`; the value is read as TOML, and as a string if that fails. Default: ().
+        **sections: `rule`, `data`, `model`, `neuron`, `loss`, `optimizer`, `schedule` or `train`: a mapping of keys, or
+            a component's name. Values of `None` are left out.
 
     Raises:
-        ConfigError: A section or key is unknown, or the file cannot be read.
+        ConfigError: A section or key is unknown, a value is out of its range, or the file cannot be read.
 
     >>> configure(rule="sltt", overrides=["rule.k=2", "optimizer.lr=0.1"]).rule
     {'name': 'sltt', 'k': 2}
@@ -128,7 +145,7 @@ def assemble(
     overrides: Sequence[str],
     **sections: Mapping[str, Any] | str | None,
 ) -> Tree:
-    """Put sections together, none of which may be new to `defaults`; arguments as for `configure`."""
+    """Merge sections; a section that `defaults` does not have is an error. Arguments as for `configure`."""
     tree: Tree = {name: dict(table) for name, table in defaults.items()}
     given = read_recipe(Path(recipe)) if isinstance(recipe, str | Path) else dict(recipe or {})
     for name, table in given.items():
@@ -136,7 +153,7 @@ def assemble(
     flags = {name: _given(table) for name, table in sections.items()}
     for name, table in flags.items():
         _merge(tree, name, table)
-    # Names first: the flags and overrides of a section are meant for the component it ends up with.
+    # Names first: flags and overrides of a section belong to its final component.
     names = [override for override in overrides if override.partition("=")[0].strip().endswith(".name")]
     for override in names:
         _override(tree, override)
@@ -149,14 +166,17 @@ def assemble(
 
 
 def settled(tree: Tree) -> Config:
-    """Return the configuration that sections make, checked as far as it can be without building anything."""
+    """Return the `Config` of merged sections, checked as far as possible without building components."""
     if tree["loss"]["name"] == AUTO_LOSS:
         tree["loss"]["name"] = loss_of_rule(tree["rule"])
     return Config(**{**tree, "train": _settings(tree["train"])})  # type: ignore[arg-type]
 
 
 def rule_table(text: str) -> dict[str, Any]:
-    """Read a rule in short form, `name[:key=value]...`; a part that is a name is the rule inside.
+    """Return the table of a rule in short form, `name[:key=value]...`; a part that is a name is the inner rule.
+
+    Raises:
+        ConfigError: A part is neither `key=value` nor the name of a rule.
 
     >>> rule_table("sltt:k=2:rescale=true")
     {'name': 'sltt', 'k': 2, 'rescale': True}
@@ -189,7 +209,7 @@ def _merge(tree: Tree, section: str, table: Any) -> None:
 
 
 def _given(table: Mapping[str, Any] | str | None) -> Mapping[str, Any] | str | None:
-    """Leave out what was not given, which on a command line is `None`."""
+    """Return a table without `None` values, which mark flags that were not given."""
     if table is None or isinstance(table, str):
         return table
     return {key: value for key, value in table.items() if value is not None}
@@ -209,7 +229,7 @@ def _override(tree: Tree, override: str) -> None:
         table = table[key]
     value = _value(text)
     if keys[-1] == "name" and value != table.get("name", value):
-        table.clear()  # the arguments were another component's
+        table.clear()  # drop the arguments of the other component
     table[keys[-1]] = value
 
 
@@ -221,10 +241,10 @@ def _value(text: str) -> Any:
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
-    """Read a TOML file.
+    """Return the contents of a TOML file.
 
     Raises:
-        ConfigError: It is not there, or not TOML.
+        ConfigError: The file cannot be read, or is not TOML.
     """
     try:
         return tomllib.loads(path.read_text())
@@ -234,9 +254,9 @@ def read_recipe(path: Path) -> dict[str, Any]:
         raise ConfigError(f"The recipe {path} is not valid TOML: {error}.") from error
 
 
-def _settings(table: dict[str, Any]) -> Settings:
-    check_keys("train", table, Settings)
-    settings = Settings(**table)
+def _settings(table: dict[str, Any]) -> TrainSettings:
+    check_keys("train", table, TrainSettings)
+    settings = TrainSettings(**table)
     check_counts("train", settings, "steps", "epochs", "batch_size", "evaluate_every", "checkpoint_every")
     check_seed_and_norm(settings.seed, settings.clip_norm)
     if settings.amp not in ("off", "float16", "bfloat16"):
@@ -246,14 +266,14 @@ def _settings(table: dict[str, Any]) -> Settings:
 
 
 def check_counts(section: str, settings: object, *keys: str) -> None:
-    """Raise `ConfigError` unless these settings are 1 or more, or `None`."""
+    """Raise `ConfigError` unless these settings are at least 1 or `None`."""
     for key in keys:
         if (value := getattr(settings, key)) is not None and value < 1:
             raise ConfigError(f"{section}.{key} = {value}: it has to be at least 1.")
 
 
 def check_seed_and_norm(seed: int, clip_norm: float | None) -> None:
-    """Raise `ConfigError` unless a run can have this seed and this largest norm of its gradients."""
+    """Raise `ConfigError` unless the seed is in [0, 2**63) and the clipping norm > 0 or `None`."""
     if clip_norm is not None and not clip_norm > 0:
         raise ConfigError(f"train.clip_norm = {clip_norm}: it has to be above 0; none does not clip.")
     if not 0 <= seed < 2**63:
@@ -261,13 +281,13 @@ def check_seed_and_norm(seed: int, clip_norm: float | None) -> None:
 
 
 def check_keys(section: str, table: Mapping[str, Any], kind: type, also: Mapping[str, Any] | None = None) -> None:
-    """Check the keys and types of a section against the fields of a dataclass.
+    """Check keys and types of a section against the fields of a dataclass.
 
     Args:
-        section: Its name, for messages.
-        table: What it says.
-        kind: The dataclass.
-        also: Type hints of further keys that are allowed.
+        section: Name of the section, for messages.
+        table: Contents of the section.
+        kind: Dataclass of the section.
+        also: Type hints of further keys. Default: None, no further keys.
 
     Raises:
         ConfigError: A key is unknown, or a value has the wrong type.

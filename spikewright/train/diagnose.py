@@ -1,4 +1,4 @@
-"""Finding where a NaN or an infinity came from."""
+"""Locate the first non-finite value of a computation."""
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +8,7 @@ from spikewright.synapses.operations import Operation
 
 
 class _FirstBad:
-    """An observer that notes the first site whose current is not finite."""
+    """Observer that records the first layer with a non-finite current or weight."""
 
     def __init__(self) -> None:
         self.found: str | None = None
@@ -27,17 +27,17 @@ class _FirstBad:
 
 
 def finite(tensor: Tensor) -> bool:
-    """Whether every value is finite."""
+    """Return whether every value is finite."""
     return bool(torch.isfinite(tensor).all())
 
 
 @torch.no_grad()
 def first_not_finite(net: Network, x: Tensor) -> str | None:
-    """Name the first place, in the order of the computation, that is not finite for this input; `None` if all are.
+    """Return the name of the first non-finite tensor, in the order of the computation; `None` if all are finite.
 
     Args:
-        net: The network.
-        x: `[time, batch, *feature]`.
+        net: `Network`.
+        x: Input. Shape `[time, batch, *feature]`.
     """
     if not finite(x):
         return "the input"

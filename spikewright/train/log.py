@@ -1,4 +1,4 @@
-"""What a run tells while it goes on: a CSV row per epoch, TensorBoard events on request, and a progress bar."""
+"""Logs of a run: a CSV row per epoch, TensorBoard events, and a progress bar."""
 
 import csv
 import io
@@ -14,23 +14,23 @@ Row = dict[str, Any]
 
 
 class Reporter(Protocol):
-    """Where a run reports to."""
+    """Receiver of the progress of a run."""
 
     def start(self, batches: int, epochs: int, epoch: int, batch: int) -> None:
-        """Begin at a position of the run."""
+        """Called at the start, with the position of a resumed run."""
 
     def batch(self, epoch: int, batch: int, loss: float, accuracy: float) -> None:
-        """A batch is done; the figures are running means of the epoch."""
+        """Called after each batch, with running means of the epoch."""
 
     def epoch(self, row: Row) -> None:
-        """An epoch is done and evaluated."""
+        """Called after an epoch and its evaluation."""
 
     def stop(self) -> None:
-        """The run is over, or was interrupted."""
+        """Called when the run ends or is interrupted."""
 
 
 class Silent:
-    """Reports nothing."""
+    """Reporter without output."""
 
     def start(self, batches: int, epochs: int, epoch: int, batch: int) -> None: ...
 
@@ -41,8 +41,8 @@ class Silent:
     def stop(self) -> None: ...
 
 
-class Bar:
-    """A progress bar with the running loss and accuracy, and one line per epoch."""
+class ProgressBar:
+    """Terminal progress bar with running loss and accuracy, and one line per epoch. Needs the package rich."""
 
     def __init__(self) -> None:
         try:
@@ -102,7 +102,12 @@ def _percent(value: float | int | None) -> str:
 
 
 class Table:
-    """The history of a run as a CSV file, rewritten whole at each row, so that it is never half a line."""
+    """The history of a run as a CSV file, rewritten atomically after each row.
+
+    Args:
+        path: File to write.
+        rows: Rows of a resumed run. Default: (), none.
+    """
 
     def __init__(self, path: Path, rows: Iterable[Row] = ()) -> None:
         self.path = path
@@ -124,7 +129,7 @@ class Table:
 
 @contextmanager
 def events(folder: Path | None) -> Iterator[Any]:
-    """Yield a function that writes a row as TensorBoard events, or does nothing without a folder."""
+    """Yield a function that writes a row as TensorBoard events; without a folder, a function that does nothing."""
     if folder is None:
         yield lambda row: None
         return

@@ -1,4 +1,4 @@
-"""Where a run stands, as one tree that a checkpoint holds."""
+"""The position and counters of a run, as a tree that a checkpoint holds."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -13,21 +13,21 @@ from spikewright.train.log import Row
 
 @dataclass
 class Progress:
-    """Where a run stands: all that is not weights, optimizer or random state.
+    """Position and counters of a run, without weights, optimizer and random state.
 
     Attributes:
-        epoch: The epoch under way.
-        batch: Batches of it that are done.
+        epoch: Number of the current epoch, from 0.
+        batch: Batches of it that are finished.
         loss: Sum of the loss over its samples so far.
-        correct: Samples of it classified right so far, while learning.
-        seen: Samples of it so far.
-        seconds: Spent in training, over all sittings.
-        unsolved: Batches so far whose equation the rule did not solve.
-        trouble: Why the last of them was not.
-        saved_bytes: Kept for backward at once, measured on the first batch.
-        best: Best validation accuracy so far, or lowest training loss (negative) without validation.
-        rows: The history, one row per epoch.
-        alignment: How gradients compared with those of backpropagation, one row per comparison and parameter.
+        correct: Number of its samples classified correctly so far, during training.
+        seen: Number of its samples so far.
+        seconds: Training time in seconds, over all sessions.
+        unsolved: Number of batches so far for which the rule did not solve its equation.
+        trouble: Reason of the last of them.
+        saved_bytes: Peak bytes saved for backward, measured on the first batch.
+        best: Best validation accuracy so far, or without validation the negative of the lowest training loss.
+        rows: History, one row per epoch.
+        alignment: Comparisons with the gradient of backpropagation, one row per comparison and parameter.
     """
 
     epoch: int = 0
@@ -44,19 +44,19 @@ class Progress:
     alignment: list[dict[str, Any]] = field(default_factory=list)
 
     def close_epoch(self, row: Row) -> None:
-        """Add the epoch's row, and start the counters of the next."""
+        """Append the row of the epoch and reset its counters."""
         self.rows.append(row)
         self.epoch += 1
         self.batch = 0
         self.clear_sums()
 
     def clear_sums(self) -> None:
-        """Forget the sums over samples."""
+        """Reset the sums over samples."""
         self.loss, self.correct, self.seen = 0.0, 0, 0
 
 
 def gather(experiment: Experiment, scaler: torch.amp.GradScaler, progress: Progress) -> dict[str, Any]:
-    """Return everything an exact continuation needs."""
+    """Return everything that an exact continuation needs."""
     random = {"cpu": torch.get_rng_state()}
     if experiment.device.type == "cuda":
         random["cuda"] = torch.cuda.get_rng_state(experiment.device)
@@ -69,10 +69,10 @@ def gather(experiment: Experiment, scaler: torch.amp.GradScaler, progress: Progr
 
 
 def restore(tree: dict[str, Any], experiment: Experiment, scaler: torch.amp.GradScaler) -> Progress:
-    """Put an experiment where `gather` found it.
+    """Restore an experiment from the tree of `gather`, and return the progress.
 
     Raises:
-        CheckpointError: It belongs to another configuration.
+        CheckpointError: The tree belongs to another configuration.
     """
     _refuse_another(tree["config"], experiment.config)
     for key, part in _parts(experiment, scaler):
@@ -96,7 +96,7 @@ _FREE = {
     *(("train", key) for key in ("certify_every", "weights")),
     ("data", "dir"),
 }
-"""What may change between the sittings of a run."""
+"""Keys that may change when a run is resumed."""
 
 
 def _refuse_another(saved: dict[str, Any], now: dict[str, Any]) -> None:
@@ -106,5 +106,5 @@ def _refuse_another(saved: dict[str, Any], now: dict[str, Any]) -> None:
             if (section, key) not in _FREE and before != value:
                 raise CheckpointError(
                     f"The checkpoint was made with {section}.{key} = {before!r}, but the configuration says {value!r}. "
-                    "A run is resumed as it was begun; start a new one to change it."
+                    "A resumed run keeps its configuration. Start a new run to change it."
                 )

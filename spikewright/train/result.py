@@ -1,4 +1,4 @@
-"""The record of a finished run."""
+"""The result of a finished run."""
 
 import platform
 from typing import Any
@@ -14,13 +14,13 @@ from spikewright.train.progress import Progress
 
 
 def result(experiment: Experiment, progress: Progress, score: Score, energy: Energy) -> dict[str, Any]:
-    """Return what `result.json` holds; the test accuracy is that of the last epoch.
+    """Return the contents of `result.json`; the test accuracy is that of the last epoch.
 
     Args:
-        experiment: After training.
-        progress: Where it ended.
-        score: On the test data, at the end.
-        energy: Of a training step, at the end.
+        experiment: `Experiment` after training.
+        progress: `Progress` at the end.
+        score: `Score` on the test data at the end.
+        energy: `Energy` estimate of a training step at the end.
     """
     config = experiment.config
     rows = progress.rows
@@ -63,7 +63,7 @@ def result(experiment: Experiment, progress: Progress, score: Score, energy: Ene
 
 
 def versions() -> dict[str, str]:
-    """Return the versions a number depends on."""
+    """Return the versions and settings that results depend on."""
     return {
         "spikewright": spikewright.__version__,
         "torch": torch.__version__,

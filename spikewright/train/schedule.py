@@ -1,4 +1,4 @@
-"""Learning-rate schedules: warm-up and cosine of our own, and any of torch by name."""
+"""Learning-rate schedules: cosine with warm-up, constant, and those of torch by name."""
 
 import inspect
 import math
@@ -12,23 +12,23 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
 @dataclass(frozen=True)
 class Schedule:
-    """A scheduler and how often it moves.
+    """A learning-rate scheduler and when it steps.
 
     Attributes:
-        scheduler: Of torch.
-        per_batch: Moves after every batch; otherwise after every epoch.
+        scheduler: `torch.optim.lr_scheduler.LRScheduler`.
+        per_batch: True steps after every batch, False after every epoch.
     """
 
     scheduler: LRScheduler
     per_batch: bool
 
     def after_batch(self) -> None:
-        """Move on by a batch."""
+        """Step the scheduler if it steps after every batch."""
         if self.per_batch:
             self.scheduler.step()
 
     def after_epoch(self, train_loss: float) -> None:
-        """Move on by an epoch."""
+        """Step the scheduler if it steps after every epoch; `ReduceLROnPlateau` gets the training loss."""
         if isinstance(self.scheduler, ReduceLROnPlateau):
             self.scheduler.step(train_loss)
         elif not self.per_batch:
@@ -44,15 +44,20 @@ def cosine(
     floor: float = 0.0,
     per_epoch: bool = False,
 ) -> Schedule:
-    """Linear warm-up, then half a cosine from the full learning rate down to `floor` times it.
+    r"""Return a schedule with linear warm-up and cosine decay.
+
+    With W warm-up units of a total of N (batches, or epochs with `per_epoch`), after n units the learning rate is
+    multiplied by
+
+    .. math:: \frac{n+1}{W+1} \ (n < W), \qquad f + (1-f)\, \tfrac12 \Big(1 + \cos \pi \frac{n-W}{N-W}\Big) \ (n \ge W).
 
     Args:
-        optimizer: Its learning rates are scaled.
-        batches: Batches in an epoch.
-        epochs: Epochs of the run.
-        warmup: Epochs of warm-up; may be a fraction.
-        floor: Fraction of the learning rate at the end.
-        per_epoch: Move once per epoch, as the papers do, instead of after every batch.
+        optimizer: `torch.optim.Optimizer` whose learning rates are multiplied.
+        batches: Batches per epoch, at least 1.
+        epochs: Epochs of the run, at least 1.
+        warmup: Epochs of warm-up, at least 0, may be a fraction. Default: 0.0.
+        floor: Factor f at the end, in [0, 1]. Default: 0.0.
+        per_epoch: True steps once per epoch, as in the papers, False after every batch. Default: False.
     """
     unit = 1 if per_epoch else batches
     rising, total = warmup * unit, epochs * unit
@@ -67,7 +72,13 @@ def cosine(
 
 
 def constant(optimizer: Optimizer, batches: int, epochs: int) -> Schedule:
-    """The learning rate as it is."""
+    """Return a schedule with a constant learning rate.
+
+    Args:
+        optimizer: `torch.optim.Optimizer`.
+        batches: Batches per epoch; not used.
+        epochs: Epochs of the run; not used.
+    """
     return Schedule(LambdaLR(optimizer, lambda _: 1.0), per_batch=False)
 
 
@@ -85,7 +96,7 @@ def _of_torch(scheduler: type[LRScheduler]) -> Callable[..., Schedule]:
     return make
 
 
-# These are made of functions or of other schedulers, which a configuration cannot write down.
+# Their arguments are functions or schedulers, which a configuration cannot represent.
 _NOT_PLAIN = ("LRScheduler", "LambdaLR", "MultiplicativeLR", "ChainedScheduler", "SequentialLR")
 
 SCHEDULES: dict[str, Callable[..., Schedule]] = {

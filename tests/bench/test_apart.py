@@ -3,20 +3,22 @@
 import pytest
 import torch
 
-from spikewright.bench.apart import Trial, measure_apart
+from spikewright.bench.apart import IsolatedStep, measure_apart
 from spikewright.bench.contenders import Step
 from spikewright.bench.measure import ChildFailed
-from spikewright.bench.settings import Settings
+from spikewright.bench.settings import BenchSettings
 from spikewright.bench.task import Task
 from spikewright.bench.workloads._memory import table
 from tests.bench.fakes import Fake, Hungry, Keeping, Nothing
 
-QUICK = Settings(quick=True)
+QUICK = BenchSettings(quick=True)
 
 
 def test_the_peak_is_that_of_the_step_whatever_the_parent_holds() -> None:
     held = torch.ones(300 * 2**20 // 4)
-    hungry, nothing = (measure_apart(Trial(Fake("fake", kind), 4, QUICK)).peak_bytes for kind in (Fleeting, Nothing))
+    hungry, nothing = (
+        measure_apart(IsolatedStep(Fake("fake", kind), 4, QUICK)).peak_bytes for kind in (Fleeting, Nothing)
+    )
     assert hungry is not None and nothing is not None
     assert 195 * 2**20 < hungry < 230 * 2**20
     assert nothing < 10 * 2**20
@@ -49,7 +51,7 @@ class Dying(Step):
 
 
 def test_saved_bytes_are_counted() -> None:
-    assert measure_apart(Trial(Fake("keeping", Keeping), 2, QUICK)).saved_bytes == 4000
+    assert measure_apart(IsolatedStep(Fake("keeping", Keeping), 2, QUICK)).saved_bytes == 4000
 
 
 def test_a_process_that_fails_or_is_killed_becomes_a_line() -> None:
@@ -64,7 +66,7 @@ def test_a_process_that_fails_or_is_killed_becomes_a_line() -> None:
 def test_the_process_has_the_threads_of_this_one(threads: int) -> None:
     torch.set_num_threads(threads)
     with pytest.raises(ChildFailed, match=f"ValueError: {threads} threads"):
-        measure_apart(Trial(Fake("counting", Counting), 2, QUICK))
+        measure_apart(IsolatedStep(Fake("counting", Counting), 2, QUICK))
 
 
 class Counting(Step):

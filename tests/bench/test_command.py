@@ -9,25 +9,25 @@ from pathlib import Path
 import pytest
 import torch
 
-from spikewright.bench.apart import Trial, Use, measure_apart, measure_here
+from spikewright.bench.apart import IsolatedStep, Use, measure_apart, measure_here
 from spikewright.bench.measure import Tell
 from spikewright.bench.report import Table
-from spikewright.bench.settings import Settings
+from spikewright.bench.settings import BenchSettings
 from spikewright.bench.workloads import WORKLOADS
 from spikewright.cli.__main__ import main
 
 
-def fine(settings: Settings, tell: Tell) -> Iterator[Table]:
+def fine(settings: BenchSettings, tell: Tell) -> Iterator[Table]:
     tell("working")
     yield Table("fine", "a table", results={"threads": torch.get_num_threads()})
 
 
-def broken(settings: Settings, tell: Tell) -> Iterator[Table]:
+def broken(settings: BenchSettings, tell: Tell) -> Iterator[Table]:
     yield Table("broken", "a first table")
     raise ValueError("and no more")
 
 
-def interrupted(settings: Settings, tell: Tell) -> Iterator[Table]:
+def interrupted(settings: BenchSettings, tell: Tell) -> Iterator[Table]:
     yield Table("interrupted", "a first table")
     raise KeyboardInterrupt
 
@@ -38,12 +38,12 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(WORKLOADS, workload.__name__, workload)
 
 
-def one_apart(trial: Trial) -> Use:
+def one_apart(trial: IsolatedStep) -> Use:
     """BPTT in a process of its own; what all others would be sent to theirs is measured here."""
     return measure_apart(trial) if trial.contender.name == "spikewright BPTT" else measure_here(copied(trial))
 
 
-def copied(trial: Trial) -> Trial:
+def copied(trial: IsolatedStep) -> IsolatedStep:
     return pickle.loads(pickle.dumps(trial))
 
 

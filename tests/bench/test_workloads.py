@@ -11,7 +11,7 @@ from spikewright.bench._run import run
 from spikewright.bench.contenders import FLOOR, OURS, PeerBPTT, Ruled
 from spikewright.bench.peers import EVERYONE, Peer
 from spikewright.bench.report import Table
-from spikewright.bench.settings import Settings
+from spikewright.bench.settings import BenchSettings
 from spikewright.bench.task import Spikes, Task, calibrate
 from spikewright.rules import BPTT
 from tests.bench.fakes import Twin
@@ -21,7 +21,7 @@ linear_module: ModuleType = import_module("spikewright.bench.workloads._linear")
 
 
 def tables(*workloads: str, **settings: object) -> list[Table]:
-    return list(run(Settings(workloads, quick=True, **settings)))  # type: ignore[arg-type]
+    return list(run(BenchSettings(workloads, quick=True, **settings)))  # type: ignore[arg-type]
 
 
 @pytest.fixture

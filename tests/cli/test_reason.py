@@ -59,7 +59,7 @@ def test_a_run_is_continued(says: Any, tmp_path: Path) -> None:
     assert same(one, two)
     assert same(timeless(read(tmp_path / "again.json")), timeless(read(tmp_path / "whole" / "result.json")))
     status, _, err = says("reason", "--resume", "cut", "--epochs", 5)
-    assert status == 2 and "is of another run" in err
+    assert status == 2 and "belongs to another run" in err
 
 
 def test_a_recipe_and_what_changes_it(says: Any, tmp_path: Path) -> None:

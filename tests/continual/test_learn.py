@@ -1,4 +1,4 @@
-"""A course of tasks from end to end: what is forgotten, and what becomes of an interruption."""
+"""A continual-learning run from end to end: forgetting, and resuming after an interruption."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ SHORT = {
 }
 
 
-def course_of(rule: str = "hlop:ottt", *overrides: str, **changes: Any) -> Any:
+def run_of(rule: str = "hlop:ottt", *overrides: str, **changes: Any) -> Any:
     return build_continual(configure_continual({**SHORT, **changes}, overrides, rule=rule_table(rule)))
 
 
@@ -32,7 +32,7 @@ class Stop(Exception):
 
 
 class Cut(Silent):
-    """Stops a course after so many batches."""
+    """Stops a run after so many batches."""
 
     def __init__(self, batches: int) -> None:
         self.left = batches
@@ -56,31 +56,31 @@ def test_hlop_keeps_what_naive_learning_forgets(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "rule", ["naive:sltt", "hlop:ottt", "hlop:dsr", "hlop:opzo", "gpm:bptt", "ewc:sltt", "replay:sltt", "lwf:bptt"]
 )
-def test_every_way_goes_through_a_course_with_heads(rule: str, tmp_path: Path) -> None:
-    result = learn(course_of(rule), tmp_path)
+def test_every_way_runs_with_heads(rule: str, tmp_path: Path) -> None:
+    result = learn(run_of(rule), tmp_path)
     assert result["rule"] == rule and [len(row) for row in result["accuracy_matrix"]] == [1, 2, 3]
     assert all(row[-1] > 0.8 for row in result["accuracy_matrix"])
     assert json.loads((tmp_path / "result.json").read_text()) == result
 
 
 def test_heads_are_left_free_and_shared_outputs_are_not() -> None:
-    assert course_of().rule.free == ("readout",)
-    shared = course_of("hlop:ottt", "scenario.heads=false").rule
+    assert run_of().rule.free == ("readout",)
+    shared = run_of("hlop:ottt", "scenario.heads=false").rule
     assert isinstance(shared, HLOP) and shared.free == () and "readout" in shared.subspaces
-    assert isinstance(course_of("sltt").rule, Naive)
+    assert isinstance(run_of("sltt").rule, Naive)
 
 
 @pytest.mark.parametrize("rule", ["hlop:ottt", "hlop:opzo", "gpm:sltt", "ewc:sltt", "replay:sltt", "lwf:sltt"])
 @pytest.mark.parametrize("batches", [2, 5, 11])
-def test_a_course_that_is_cut_ends_with_the_weights_of_one_that_is_not(rule: str, batches: int, tmp_path: Path) -> None:
+def test_a_run_that_is_cut_ends_with_the_weights_of_one_that_is_not(rule: str, batches: int, tmp_path: Path) -> None:
     changes = ["scenario.tasks=3", "continual.probe_every=2", "continual.probe_samples=20"]
-    whole = course_of(rule, *changes)
+    whole = run_of(rule, *changes)
     expected = learn(whole, tmp_path / "whole")
     with pytest.raises(Stop):
-        learn(course_of(rule, *changes), tmp_path / "cut", reporter=Cut(batches))
-    course, resume = course_of(rule, *changes), (tmp_path / "cut" / "last.safetensors").exists()
-    result = learn(course, tmp_path / "cut", resume=resume)
-    for part, other in ((course.net, whole.net), (course.rule, whole.rule)):
+        learn(run_of(rule, *changes), tmp_path / "cut", reporter=Cut(batches))
+    run, resume = run_of(rule, *changes), (tmp_path / "cut" / "last.safetensors").exists()
+    result = learn(run, tmp_path / "cut", resume=resume)
+    for part, other in ((run.net, whole.net), (run.rule, whole.rule)):
         found, wanted = part.state_dict(), other.state_dict()
         assert found.keys() == wanted.keys()
         assert all(torch.equal(found[name], wanted[name]) for name in wanted)
@@ -90,7 +90,7 @@ def test_a_course_that_is_cut_ends_with_the_weights_of_one_that_is_not(rule: str
 
 
 def test_probes_do_not_change_what_is_learned(tmp_path: Path) -> None:
-    probed, plain = course_of("hlop:opzo", "continual.probe_every=1"), course_of("hlop:opzo")
+    probed, plain = run_of("hlop:opzo", "continual.probe_every=1"), run_of("hlop:opzo")
     assert learn(probed, tmp_path / "probed")["monitor"]["min_acc"] is not None
     assert learn(plain, tmp_path / "plain")["monitor"] is None
     pairs = zip(probed.net.state_dict().values(), plain.net.state_dict().values())
@@ -98,45 +98,45 @@ def test_probes_do_not_change_what_is_learned(tmp_path: Path) -> None:
 
 
 def test_rehearsal_learns_old_tasks_again_without_protection(tmp_path: Path) -> None:
-    plain = learn(course_of("naive:sltt"), tmp_path / "plain")
+    plain = learn(run_of("naive:sltt"), tmp_path / "plain")
     settings = ["continual.rehearse_samples=5", "continual.rehearse_epochs=5", "continual.rehearse_lr=0.05"]
-    again = learn(course_of("naive:sltt", *settings), tmp_path / "again")
+    again = learn(run_of("naive:sltt", *settings), tmp_path / "again")
     assert plain["accuracy_matrix"][0] == again["accuracy_matrix"][0]
     assert plain["accuracy_matrix"][1] != again["accuracy_matrix"][1]
     assert again["acc"] >= plain["acc"]
 
 
-def test_a_course_in_a_shared_head_projects_the_readout_too(tmp_path: Path) -> None:
-    course = course_of("hlop:bptt", "scenario.heads=false", "model.bias=false")
-    result = learn(course, tmp_path)
+def test_a_run_with_a_shared_head_projects_the_readout_too(tmp_path: Path) -> None:
+    run = run_of("hlop:bptt", "scenario.heads=false", "model.bias=false")
+    result = learn(run, tmp_path)
     assert set(result["subspaces"]) == {"features.1", "readout"}
     assert all(0 < s["rows"] <= s["size"] and s["orthogonality_error"] < 1 for s in result["subspaces"].values())
 
 
 def test_the_learning_rate_may_change_from_the_second_task_on() -> None:
-    course = course_of("naive:sltt", "continual.later_lr=0.01")
-    rates = [course.experiment(i, course.scenario.task(i)).optimizer.param_groups[0]["initial_lr"] for i in (0, 1)]
+    run = run_of("naive:sltt", "continual.later_lr=0.01")
+    rates = [run.experiment(i, run.scenario.task(i)).optimizer.param_groups[0]["initial_lr"] for i in (0, 1)]
     assert rates == [0.1, 0.01]
 
 
 def test_an_optimizer_that_would_move_what_is_protected_is_refused_before_the_first_task() -> None:
     adam = {"name": "adam", "lr": 0.01}
     with pytest.raises(IncompatibleRule, match="Adam scales the entries of a gradient"):
-        course_of("hlop:ottt", optimizer=adam)
+        run_of("hlop:ottt", optimizer=adam)
     with pytest.raises(IncompatibleRule, match="weight decay"):
-        course_of("gpm:ottt", "optimizer.weight_decay=0.001")
-    course_of("hlop:ottt", "scenario.tasks=1", optimizer=adam)
-    course_of("naive:ottt", optimizer=adam)
+        run_of("gpm:ottt", "optimizer.weight_decay=0.001")
+    run_of("hlop:ottt", "scenario.tasks=1", optimizer=adam)
+    run_of("naive:ottt", optimizer=adam)
 
 
-def test_another_course_is_not_continued(tmp_path: Path) -> None:
-    learn(course_of(), tmp_path)
+def test_another_run_is_not_continued(tmp_path: Path) -> None:
+    learn(run_of(), tmp_path)
     with pytest.raises(ConfigError, match="already holds a run"):
-        learn(course_of(), tmp_path)
-    with pytest.raises(CheckpointError, match="of another course"):
-        learn(course_of("hlop:sltt"), tmp_path, resume=True)
+        learn(run_of(), tmp_path)
+    with pytest.raises(CheckpointError, match="another continual-learning run"):
+        learn(run_of("hlop:sltt"), tmp_path, resume=True)
     with pytest.raises(CheckpointError, match="There is no checkpoint"):
-        learn(course_of(), tmp_path / "nowhere", resume=True)
+        learn(run_of(), tmp_path / "nowhere", resume=True)
 
 
 def test_a_benchmark_brings_what_its_authors_used() -> None:
@@ -173,5 +173,5 @@ def test_missing_data_are_named_before_anything_is_learned() -> None:
 
 
 def test_a_checkpoint_of_a_task_that_is_done_needs_no_optimizer(tmp_path: Path) -> None:
-    learn(course_of(), tmp_path)
+    learn(run_of(), tmp_path)
     assert set(checkpoint.load(tmp_path / "last.safetensors")["parts"]) == {"model", "rule"}

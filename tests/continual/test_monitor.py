@@ -231,9 +231,9 @@ def test_a_resumed_run_must_be_the_same() -> None:
     state = run(ContinualMonitor(SETS, subset=5), 1).state_dict()
     others: list[dict[str, Any]] = [{"subset": 6}, {"seed": 1}, {"every": 2}, {"dense": 1}, {"windows": (3,)}]
     for options in others:
-        with pytest.raises(CheckpointError, match="Make the monitor as it was made before"):
+        with pytest.raises(CheckpointError, match="Construct the monitor with the settings of the state"):
             ContinualMonitor(SETS, **{"subset": 5, **options}).load_state_dict(state)
-    with pytest.raises(CheckpointError, match="knew 1 tasks"):
+    with pytest.raises(CheckpointError, match="a state of 1 tasks"):
         ContinualMonitor([], subset=5).load_state_dict(state)
     other = ContinualMonitor([sample("mlp", 40, batch=11), SETS[1]], subset=5)
     other.load_state_dict(state)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from spikewright.continual.protocol import TwoPhaseProtocol
-from spikewright.continual.record import Record, Values
+from spikewright.continual.record import TuningRecord, Values
 from spikewright.data import Dataset, Split, load
 from spikewright.errors import ConfigError, InputError, NotFinite
 
@@ -160,13 +160,13 @@ def test_the_report_has_both_phases_and_their_gap() -> None:
     ]
     tree = json.loads(json.dumps(report.tree(), allow_nan=False))
     assert (tree["transfer_gap"], tree["evaluation"]["scores"]) == (report.transfer_gap, [0.5, 0.4])
-    assert Record.from_tree(tree["record"]) == report.record
+    assert TuningRecord.from_tree(tree["record"]) == report.record
 
 
 def test_a_record_is_frozen_and_survives_json() -> None:
     made = protocol()
     record = made.tune()
-    back = Record.from_tree(json.loads(json.dumps(record.tree(), allow_nan=False)))
+    back = TuningRecord.from_tree(json.loads(json.dumps(record.tree(), allow_nan=False)))
     assert back == record and made.evaluate(back) == made.evaluate(record)
     with pytest.raises(FrozenInstanceError):
         record.best = record.trials[0]  # type: ignore[misc]
@@ -277,7 +277,7 @@ def test_what_does_not_stay_finite_does_not_win(fail: Callable[[], float]) -> No
     record = protocol(algorithm=fragile, space={"rate": [1, 2, 3]}).tune()
     assert record.values["rate"] == 1
     assert [t.scores for t in record.trials] == [(0.5, 0.5), (1.0, None), (None, None)]
-    assert Record.from_tree(json.loads(json.dumps(record.tree(), allow_nan=False))) == record
+    assert TuningRecord.from_tree(json.loads(json.dumps(record.tree(), allow_nan=False))) == record
     with pytest.raises(NotFinite, match="tuned over 2 points"):
         protocol(algorithm=fragile, space={"rate": [2, 3]}).tune()
 

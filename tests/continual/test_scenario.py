@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from spikewright.continual.heads import OfTask
+from spikewright.continual.heads import TaskLoss
 from spikewright.continual.scenario import permuted, sequence, split
 from spikewright.data import load
 from spikewright.errors import ConfigError, InputError
@@ -67,7 +67,7 @@ def test_data_sets_in_sequence_have_one_size_and_three_channels() -> None:
 def test_what_cannot_be_split_is_said() -> None:
     with pytest.raises(ConfigError, match="6 classes of synthetic cannot be split evenly"):
         split(DATA, tasks=4)
-    with pytest.raises(ConfigError, match="at least one"):
+    with pytest.raises(ConfigError, match="tasks = 0 leaves no task"):
         permuted(DATA, tasks=0)
     with pytest.raises(ConfigError, match="6 classes each, but digits has"):
         sequence(DATA, others=("digits",)).task(1)
@@ -79,7 +79,7 @@ def test_a_head_is_learned_as_if_there_were_no_other(kind: type[PerStep]) -> Non
     output = torch.randn(3, 4, 6, dtype=torch.double, requires_grad=True)
     y, mine = torch.tensor([3, 2, 3, 2]), slice(2, 4)
     loss = kind(nn.CrossEntropyLoss())
-    OfTask(loss, 2)(output, y, 3).backward()
+    TaskLoss(loss, 2)(output, y, 3).backward()
     alone = output.detach()[..., mine].requires_grad_()
     loss(alone, y - 2, 3).backward()
     assert output.grad is not None and alone.grad is not None
@@ -89,7 +89,7 @@ def test_a_head_is_learned_as_if_there_were_no_other(kind: type[PerStep]) -> Non
 
 def test_samples_of_several_tasks_may_be_in_a_batch() -> None:
     output = torch.arange(12.0).view(1, 2, 6)
-    loss = OfTask(PerStep(nn.CrossEntropyLoss()), 2)
+    loss = TaskLoss(PerStep(nn.CrossEntropyLoss()), 2)
     assert loss.of_task(output, torch.tensor([5, 0])).tolist() == [[[4.0, 5.0], [6.0, 7.0]]]
     assert loss.correct(output, torch.tensor([5, 0])) == 1
     assert torch.equal(loss.terms(output, torch.tensor([5, 0]), 1).sum(), loss(output, torch.tensor([5, 0]), 1))
@@ -97,4 +97,4 @@ def test_samples_of_several_tasks_may_be_in_a_batch() -> None:
 
 def test_a_label_beyond_the_heads_is_refused() -> None:
     with pytest.raises(InputError, match="labels from 1 to 6"):
-        OfTask(PerStep(nn.CrossEntropyLoss()), 2).check(torch.tensor([1, 6]), 3, 2, 6)
+        TaskLoss(PerStep(nn.CrossEntropyLoss()), 2).check(torch.tensor([1, 6]), 3, 2, 6)

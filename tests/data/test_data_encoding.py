@@ -2,13 +2,13 @@ import pytest
 import torch
 
 from spikewright._util.randomness import keyed_generator
-from spikewright.data.encoding import ENCODINGS, Direct, Latency, Poisson, encoding
+from spikewright.data.encoding import ENCODINGS, ConstantCurrent, Latency, Poisson, encoding
 from spikewright.errors import ConfigError, InputError
 
 
 def test_direct_repeats_without_copying():
     images = torch.randn(2, 3, 4, 4)
-    x = Direct()(images, 5, keyed_generator(0))
+    x = ConstantCurrent()(images, 5, keyed_generator(0))
     assert x.shape == (5, 2, 3, 4, 4) and x.data_ptr() == images.data_ptr() and x.stride(0) == 0
     assert all(torch.equal(step, images) for step in x)
 

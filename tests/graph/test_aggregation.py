@@ -9,10 +9,10 @@ from spikewright.graph.structure import RelationalGraph
 from spikewright.kernels import native
 
 
-def explicit(graph: RelationalGraph, messages: Tensor, kept: Tensor, boundary: Tensor | None) -> Tensor:
+def explicit(graph: RelationalGraph, messages: Tensor, edge_weight: Tensor, boundary: Tensor | None) -> Tensor:
     rows, degrees = [], []
     for node in range(graph.nodes):
-        edges = [e for e, t in enumerate(graph.targets.tolist()) if t == node and kept[e]]
+        edges = [e for e, t in enumerate(graph.targets.tolist()) if t == node and edge_weight[e]]
         arrived = [messages[graph.pairs[e]] for e in edges] + ([] if boundary is None else [boundary[node]])
         some = torch.stack(arrived) if arrived else torch.zeros(1, *messages.shape[1:], dtype=messages.dtype)
         mean = some.sum(0) / (len(edges) + 1)
@@ -35,7 +35,7 @@ def test_it_is_what_a_loop_over_nodes_computes(compiled: bool, bounded: bool, mo
     facts = torch.randint(7, (20, 3), generator=generator)
     facts[:, 1] %= 2
     graph = RelationalGraph.of(facts.unique(dim=0), 8, 2)  # node 7 has no edge
-    kept = (torch.rand(len(graph.targets), generator=generator) > 0.3).double()
+    edge_weight = (torch.rand(len(graph.targets), generator=generator) > 0.3).double()
 
     def draw(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
@@ -43,7 +43,7 @@ def test_it_is_what_a_loop_over_nodes_computes(compiled: bool, bounded: bool, mo
     messages = draw(len(graph.sources), 3, 4).requires_grad_()
     boundary = draw(8, 3, 4).requires_grad_() if bounded else None
     readout, inputs = draw(8, 3, 48), [t for t in (messages, boundary) if t is not None]
-    found, expected = (f(graph, messages, kept, boundary) for f in (principal, explicit))
+    found, expected = (f(graph, messages, edge_weight, boundary) for f in (principal, explicit))
     torch.testing.assert_close(found, expected)
     mine, theirs = (torch.autograd.grad((f * readout).sum(), inputs) for f in (found, expected))
     for a, b in zip(mine, theirs):

@@ -8,7 +8,7 @@ import pytest
 
 from spikewright.errors import ConfigError
 from spikewright.graph.build import build_reasoning
-from spikewright.graph.config import ReasoningConfig, Settings, configure_reasoning
+from spikewright.graph.config import GraphSettings, ReasoningConfig, configure_reasoning
 from spikewright.graph.data import GraphData
 from spikewright.graph.data.registry import graph_names
 from spikewright.graph.models import GRSNN, NBFNet
@@ -141,7 +141,7 @@ def test_a_section_that_is_unknown() -> None:
 
 
 def test_none_is_a_value() -> None:
-    assert configure_reasoning(overrides=["train.clip_norm=none", "train.limit_batches=none"]).train == Settings(
+    assert configure_reasoning(overrides=["train.clip_norm=none", "train.limit_batches=none"]).train == GraphSettings(
         temperature=0.5, epochs=5
     )
 

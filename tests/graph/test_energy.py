@@ -11,7 +11,7 @@ from spikewright.graph.data.family import family
 from spikewright.graph.energy import cost_of_layers, cost_of_spikes, energy_of
 from spikewright.graph.models import GRSNN, NBFNet
 from spikewright.graph.structure import RelationalGraph
-from tests.graph.test_questions import citations
+from tests.graph.test_negative_sampling import citations
 
 CHAIN = torch.tensor([[0, 0, 1], [1, 0, 2], [1, 1, 3], [3, 1, 3]])
 SOURCES, KINDS = torch.tensor([0, 2, 3]), torch.tensor([0, 1, 3])
@@ -68,10 +68,10 @@ def test_the_report_of_a_spiking_model() -> None:
     data = family(trees=2, generations=3)
     torch.manual_seed(0)
     model = GRSNN(2 * len(data.relations), width=3, steps=7, scale=4.0).train()
-    graph, asked = graph_of(data, data.test), data.test.queries[:5]
-    found = energy_of(model, data, questions=5)
-    cost, other = cost_of_spikes(model, graph, model.spikes(graph, asked[:, 0], asked[:, 1])), cost_of_layers(graph, 3)
-    fired = model.spikes(graph, asked[:, 0], asked[:, 1]).double()
+    graph, query = graph_of(data, data.test), data.test.queries[:5]
+    found = energy_of(model, data, queries=5)
+    cost, other = cost_of_spikes(model, graph, model.spikes(graph, query[:, 0], query[:, 1])), cost_of_layers(graph, 3)
+    fired = model.spikes(graph, query[:, 0], query[:, 1]).double()
     assert found["nanojoules"] == pytest.approx(cost.picojoules / 1000)
     assert found["nbfnet_nanojoules"] == pytest.approx(other.picojoules / 1000)
     edges = 2 * len(data.test.facts)
@@ -94,7 +94,7 @@ def test_the_report_of_layers(aggregate: str, inputs: int) -> None:
     assert energy_of(same, data)["ratio"] == 1
 
 
-def test_links_and_few_questions() -> None:
+def test_links_and_few_queries() -> None:
     data = citations()
     model = GRSNN(1, width=3, dependent=False)
     few = replace(data, test=replace(data.test, queries=data.test.queries[:2]))

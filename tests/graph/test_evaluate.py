@@ -11,13 +11,13 @@ from torch import Tensor
 
 from spikewright._util.randomness import keyed_generator
 from spikewright.graph._evaluate import evaluate, graph_of
-from spikewright.graph.data import GraphData, Split, load_graph
+from spikewright.graph.data import GraphData, GraphSplit, load_graph
 from spikewright.graph.data.family import family
 from spikewright.graph.models import GRSNN, LinkScorer
 from spikewright.graph.negative_sampling import known_answers, pairs
 from spikewright.graph.open_world import KINDS
 from tests.graph.data.writing import write
-from tests.graph.test_questions import citations
+from tests.graph.test_negative_sampling import citations
 
 DATA = family(trees=2, generations=3)
 RELATIONS = len(DATA.relations)
@@ -35,13 +35,13 @@ def model_of(relations: int = 2 * RELATIONS, seed: int = 0, **options: Any) -> G
 
 
 class Ranks:
-    """The rank of every test answer in both directions, one triple at a time, and the question it belongs to."""
+    """The rank of every test answer in both directions, one triple at a time, and the query it belongs to."""
 
     def __init__(self, model: LinkScorer, data: GraphData, ties: str, part: str = "test") -> None:
-        split: Split = getattr(data, part)
+        split: GraphSplit = getattr(data, part)
         known = {tuple(t) for t in split.known.tolist()}
         self.ranks: list[float] = []
-        self.questions: list[tuple[int, int]] = []
+        self.queries: list[tuple[int, int]] = []
         graph, relations = graph_of(data, split), len(data.relations)
         self.others: list[int] = []
         for head, kind, tail in split.queries.tolist():
@@ -55,12 +55,12 @@ class Ranks:
                         rivals.append(score)
                 above, level = (sum(op(r) for r in rivals) for op in (scores[answer].__lt__, scores[answer].__eq__))
                 self.ranks.append(1 + above + SHARES[ties] * level)
-                self.questions.append((source, relation))
+                self.queries.append((source, relation))
                 self.others.append(len(rivals))
 
     def result(self, prefix: str = "") -> dict[str, float]:
-        """Averages over answers, or with the prefix `macro_` over questions."""
-        groups = self.questions if prefix else range(len(self.ranks))
+        """Averages over answers, or with the prefix `macro_` over queries."""
+        groups = self.queries if prefix else range(len(self.ranks))
         found = {}
         worth = {"mr": lambda r: r, "mrr": lambda r: 1 / r}
         worth |= {f"hits_at_{k}": lambda r, k=k: float(r <= k) for k in (1, 3, 10)}
@@ -83,25 +83,25 @@ def test_it_is_what_a_loop_over_triples_finds(ties: str) -> None:
     expected.pop("macro_mr")
     assert {key: found[key] for key in expected} == pytest.approx(expected, rel=1e-12)
     assert found.keys() - expected.keys() == {f"macro_{kind}" for kind in set(KINDS) - {"mrr"}} - expected.keys()
-    assert abs(found["macro_mrr"] - found["mrr"]) > 1e-6 and len(set(slow.questions)) < len(slow.questions)
+    assert abs(found["macro_mrr"] - found["mrr"]) > 1e-6 and len(set(slow.queries)) < len(slow.queries)
     if ties == "realistic":
         assert found["mrr_pessimistic"] < found["mrr"] < found["mrr_optimistic"]
 
 
 @pytest.mark.parametrize("batch", [1, 3, 7, 1000])
-def test_questions_at_a_time_change_nothing(batch: int) -> None:
+def test_queries_at_a_time_change_nothing(batch: int) -> None:
     model = model_of()
     assert evaluate(model, DATA, DATA.test, batch=batch) == pytest.approx(evaluate(model, DATA, DATA.test), rel=1e-12)
 
 
-def test_a_question_is_asked_once() -> None:
+def test_a_query_is_asked_once() -> None:
     """However many answers it has."""
     model, asked = model_of(), []
     forward = model.forward
     model.forward = lambda graph, sources, kinds: asked.append((sources, kinds)) or forward(graph, sources, kinds)  # type: ignore[method-assign, assignment]
     evaluate(model, DATA, DATA.test, batch=5)
     found = [pair for sources, kinds in asked for pair in zip(sources.tolist(), kinds.tolist())]
-    assert len(set(found)) == len(found) and set(found) == set(Ranks(model_of(), DATA, "realistic").questions)
+    assert len(set(found)) == len(found) and set(found) == set(Ranks(model_of(), DATA, "realistic").queries)
     assert max(len(sources) for sources, _ in asked) == 5
 
 

@@ -16,7 +16,7 @@ from spikewright.graph.negative_sampling import loss_of
 from spikewright.train.checkpoint import load
 from spikewright.train.log import Silent
 from tests.graph.data.writing import write
-from tests.graph.test_questions import citations
+from tests.graph.test_negative_sampling import citations
 from tests.train.support import history, same, timeless
 
 TINY = ["data.trees=2", "data.generations=3", "model.width=4", "train.batch_size=4", "train.negatives=3"]
@@ -156,8 +156,8 @@ def test_an_epoch_by_hand(tmp_path: Path, clip: float | None) -> None:
         for batch in group:
             heads, tails = batch.facts[:, 0].tolist(), batch.facts[:, 2].tolist()
             linked = set(zip(heads, tails)) | set(zip(tails, heads))
-            kept = torch.tensor([float((s, t) not in linked) for s, _, t in graph.edges.tolist()])
-            scores = model(graph, batch.sources, batch.relations, batch.candidates, kept)
+            edge_weight = torch.tensor([float((s, t) not in linked) for s, _, t in graph.edges.tolist()])
+            scores = model(graph, batch.sources, batch.relations, batch.candidates, edge_weight)
             loss = loss_of(scores, 0.5, False)
             (loss / 2).backward()
             losses += [loss.item()] * len(scores)
@@ -234,7 +234,7 @@ def test_a_finished_run_is_read_again(whole: Path) -> None:
 
 
 def test_a_run_is_resumed_as_it_was_begun(whole: Path, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"is of another run\. A run is resumed as it was begun"):
+    with pytest.raises(CheckpointError, match=r"belongs to another run\. A resumed run keeps its configuration"):
         fit(tiny("train.epochs=4"), whole, resume=True)
     with pytest.raises(CheckpointError, match="There is no checkpoint"):
         fit(tiny(), tmp_path, resume=True)

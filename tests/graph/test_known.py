@@ -16,7 +16,7 @@ def triples(seed: int = 0, number: int = 60) -> Tensor:
     return torch.stack(columns, 1)
 
 
-def every_question() -> tuple[Tensor, Tensor]:
+def every_query() -> tuple[Tensor, Tensor]:
     pairs = torch.cartesian_prod(torch.arange(ENTITIES), torch.arange(2 * RELATIONS))
     return pairs[:, 0], pairs[:, 1]
 
@@ -24,7 +24,7 @@ def every_question() -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("number", [0, 1, 20, 60, 400])
 def test_the_mask_is_the_set_of_triples(number: int) -> None:
     rows = triples(number=number)
-    sources, relations = every_question()
+    sources, relations = every_query()
     true = {(h, r, t) for h, r, t in rows.tolist()} | {(t, r + RELATIONS, h) for h, r, t in rows.tolist()}
     slow = [[(s, r, e) in true for e in range(ENTITIES)] for s, r in zip(sources.tolist(), relations.tolist())]
     known = KnownAnswers(rows, ENTITIES, RELATIONS)
@@ -36,7 +36,7 @@ def test_the_mask_is_the_set_of_triples(number: int) -> None:
 
 def test_negatives_are_uniform_over_what_is_no_answer() -> None:
     known = KnownAnswers(triples(), ENTITIES, RELATIONS)
-    sources, relations = every_question()
+    sources, relations = every_query()
     mask = known.mask(sources, relations)
     drawn = known.negatives(sources, relations, 6000, torch.Generator().manual_seed(0))
     assert drawn.dtype == torch.int64 and drawn.shape == (len(sources), 6000)
@@ -50,10 +50,10 @@ def test_negatives_are_uniform_over_what_is_no_answer() -> None:
 
 def test_negatives_repeat_with_the_generator() -> None:
     known = KnownAnswers(triples(), ENTITIES, RELATIONS)
-    questions = every_question()
-    one, same, other = (known.negatives(*questions, 5, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
+    queries = every_query()
+    one, same, other = (known.negatives(*queries, 5, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
     assert torch.equal(one, same) and not torch.equal(one, other)
-    assert known.negatives(*questions, 0, torch.Generator()).shape == (len(questions[0]), 0)
+    assert known.negatives(*queries, 0, torch.Generator()).shape == (len(queries[0]), 0)
 
 
 def test_one_entity_left() -> None:
@@ -66,9 +66,9 @@ def test_refusals() -> None:
     full = KnownAnswers(torch.tensor([[2, 0, t] for t in range(ENTITIES)]), ENTITIES, 1)
     with pytest.raises(InputError, match=r"query 1, source 2 and relation 0, but all 9"):
         full.negatives(torch.tensor([1, 2]), torch.tensor([0, 0]), 3, torch.Generator())
-    for question in ([9, 0], [-1, 0], [0, 2], [0, -1]):
-        with pytest.raises(InputError, match=str(next(n for n in question if n))):
-            full.mask(torch.tensor(question[:1]), torch.tensor(question[1:]))
+    for query in ([9, 0], [-1, 0], [0, 2], [0, -1]):
+        with pytest.raises(InputError, match=str(next(n for n in query if n))):
+            full.mask(torch.tensor(query[:1]), torch.tensor(query[1:]))
     with pytest.raises(ShapeError, match=r"\[2\] sources and \[1\] relations"):
         full.mask(torch.tensor([0, 1]), torch.tensor([0]))
     for row in ([9, 0, 0], [0, 1, 0], [0, 0, -1]):
@@ -80,7 +80,7 @@ def test_refusals() -> None:
 
 
 def test_a_large_graph() -> None:
-    """As many entities as WordNet has: numbers of questions times entities are above 32 bits."""
+    """As many entities as WordNet has: numbers of queries times entities are above 32 bits."""
     source = torch.Generator().manual_seed(0)
     entities, relations, number = 40_943, 11, 100_000
     columns = [torch.randint(high, (number,), generator=source) for high in (entities, relations, entities)]

@@ -16,7 +16,7 @@ from tests.oracles import grsnn, nbfnet
 
 Build = Callable[..., GRSNN | NBFNet]
 SOURCES, KINDS = torch.tensor([0, 3, 3, 5]), torch.tensor([1, 0, 3, 3])
-"""Four questions, two of them from one node."""
+"""Four queries, two of them from one node."""
 
 
 def spiking(relations: int = 4, **options: Any) -> GRSNN:
@@ -114,14 +114,14 @@ def test_nbfnet_is_the_explicit_program(float64: None, aggregate: str, dependent
 @pytest.mark.parametrize("aggregate", ["sum", "pna"])
 def test_the_gradient_of_nbfnet_is_the_slope_of_its_scores(float64: None, aggregate: str) -> None:
     model, graph = layered(aggregate=aggregate), graph_of(facts())
-    kept = torch.rand(len(graph.pairs)) + 0.5
+    edge_weight = torch.rand(len(graph.pairs)) + 0.5
     if aggregate == "sum":
-        kept.requires_grad_()
+        edge_weight.requires_grad_()
     readout = torch.randn(len(SOURCES), 7)
-    inputs = [*model.parameters(), *([kept] if kept.requires_grad else [])]
+    inputs = [*model.parameters(), *([edge_weight] if edge_weight.requires_grad else [])]
 
     def loss() -> Tensor:
-        return (scored(model, graph, kept=kept) * readout).sum()
+        return (scored(model, graph, edge_weight=edge_weight) * readout).sum()
 
     for what, gradient in zip(inputs, torch.autograd.grad(loss(), inputs)):
         toward, moved = torch.randn(what.shape), []
@@ -247,10 +247,10 @@ def test_an_edge_of_weight_zero_is_not_there(float64: None, build: Build) -> Non
     graph = graph_of(rows)
     hidden = rows[[2, 5, 7]]
     rest = rows[~(rows[:, None] == hidden).all(2).any(1)]
-    without, less = scored(model, graph, kept=graph.without(hidden)), scored(model, graph_of(rest))
+    without, less = scored(model, graph, edge_weight=graph.without(hidden)), scored(model, graph_of(rest))
     torch.testing.assert_close(without, less, rtol=0, atol=1e-12)
     assert not torch.allclose(without, scored(model, graph))
-    torch.testing.assert_close(scored(model, graph), scored(model, graph, kept=torch.ones(len(graph.pairs))))
+    torch.testing.assert_close(scored(model, graph), scored(model, graph, edge_weight=torch.ones(len(graph.pairs))))
 
 
 @BUILDS
@@ -270,9 +270,9 @@ def test_a_pair_is_scored_from_both_ends(float64: None, name: str) -> None:
     nothing = torch.zeros(4, dtype=torch.int64)
     found = both(graph, pairs[:, 0], nothing, pairs[:, 1:])[:, 0]
     assert torch.allclose(found[0], found[2])
-    asked = one.asked(nothing)
-    ends = [one.reached(graph, pairs[:, i], asked, None)[pairs[:, 1 - i], torch.arange(4)] for i in (0, 1)]
-    expected = one.readout(torch.cat([(ends[0] + ends[1]) / 2, asked], 1))[:, 0]
+    query = one.query_vector(nothing)
+    ends = [one.node_features(graph, pairs[:, i], query, None)[pairs[:, 1 - i], torch.arange(4)] for i in (0, 1)]
+    expected = one.readout(torch.cat([(ends[0] + ends[1]) / 2, query], 1))[:, 0]
     torch.testing.assert_close(found, expected)
     everything = both(graph, pairs[:, 0], nothing)
     torch.testing.assert_close(everything.gather(1, pairs[:, 1:])[:, 0], found)
@@ -306,11 +306,11 @@ def test_without_delays_all_edges_cost_one_step() -> None:
 
 
 def gradients(
-    model: LinkScorer, graph: RelationalGraph, questions: tuple[Tensor, Tensor], kept: Tensor
+    model: LinkScorer, graph: RelationalGraph, queries: tuple[Tensor, Tensor], edge_weight: Tensor
 ) -> list[Tensor]:
     """Scores, and gradients of what they depend on."""
-    kept = kept.clone()
-    found = model(graph, *questions, kept=kept)
+    edge_weight = edge_weight.clone()
+    found = model(graph, *queries, edge_weight=edge_weight)
     generator = torch.Generator().manual_seed(0)
     readout = torch.randn(found.shape, generator=generator, dtype=found.dtype)
     slopes = torch.autograd.grad((found * readout).sum(), list(model.parameters()), allow_unused=True)
@@ -319,8 +319,8 @@ def gradients(
 
 ONE = (torch.tensor([0]), torch.tensor([1]))
 CASES = {
-    "four questions": (facts(), 7, (SOURCES, KINDS)),
-    "one question": (facts(1), 7, ONE),
+    "four queries": (facts(), 7, (SOURCES, KINDS)),
+    "one query": (facts(1), 7, ONE),
     "a source twice": (facts(), 7, (torch.tensor([2, 2]), torch.tensor([1, 1]))),
     "one node": (torch.tensor([[0, 0, 0], [0, 1, 0]]), 1, ONE),
     "no edges": (facts()[:0], 7, (SOURCES, KINDS)),
@@ -336,12 +336,12 @@ def test_compiled_and_plain_kernels_agree(
 ) -> None:
     if not native.available(torch.zeros(1)):
         pytest.skip("no compiled kernels here")
-    rows, nodes, questions = CASES[case]
+    rows, nodes, queries = CASES[case]
     graph, model = graph_of(rows, nodes), build().to(dtype)
-    kept = (torch.rand(len(graph.pairs), generator=torch.Generator().manual_seed(2)) > 0.2).to(dtype)
-    compiled = gradients(model, graph, questions, kept)
+    edge_weight = (torch.rand(len(graph.pairs), generator=torch.Generator().manual_seed(2)) > 0.2).to(dtype)
+    compiled = gradients(model, graph, queries, edge_weight)
     monkeypatch.setattr(native, "available", lambda x: False)
-    plain = gradients(model, graph, questions, kept)
+    plain = gradients(model, graph, queries, edge_weight)
     tolerance = 1e-11 if dtype == torch.float64 else 2e-4
     torch.testing.assert_close(compiled[0], plain[0], rtol=tolerance, atol=tolerance)
     assert compiled[0].isfinite().all() and compiled[0].dtype == dtype
@@ -361,8 +361,8 @@ def test_frozen_weights_leave_the_gradient_of_edges(float64: None, build: Build)
     found = []
     for frozen in (False, True):
         model.requires_grad_(not frozen)
-        kept = torch.ones(len(graph.pairs), requires_grad=True)
-        found += torch.autograd.grad(scored(model, graph, kept=kept).sum(), [kept])
+        edge_weight = torch.ones(len(graph.pairs), requires_grad=True)
+        found += torch.autograd.grad(scored(model, graph, edge_weight=edge_weight).sum(), [edge_weight])
     assert torch.equal(*found) and found[0].abs().max() > 1e-6
 
 
@@ -379,13 +379,13 @@ def test_a_graph_with_other_relations_is_refused(relations: int) -> None:
         ({"max_delay": 7}, "delays of 0 to 6 steps fit into a byte"),
         ({"max_delay": -1}, "max_delay=-1"),
         ({"steps": 0}, "at least one step"),
-        ({"tau": 0.0}, "tau and threshold are above 0"),
-        ({"threshold": -1.0}, "tau and threshold are above 0"),
-        ({"decay": 1.1}, "the decay lies above 0, up to 1"),
-        ({"decay": 0.0}, "the decay lies above 0, up to 1"),
+        ({"tau": 0.0}, "tau and threshold above 0"),
+        ({"threshold": -1.0}, "tau and threshold above 0"),
+        ({"decay": 1.1}, r"a decay in \(0, 1\]"),
+        ({"decay": 0.0}, r"a decay in \(0, 1\]"),
         ({"aggregate": "mean"}, "aggregated by 'sum' or 'pna'"),
         ({"delay_grad": "none"}, "'exact', 'finite_difference' or 'reference'"),
-        ({"width": 0}, "4 relations and 0 channels; it needs 1 or more"),
+        ({"width": 0}, "4 relations and 0 channels has no parameters"),
     ],
 )
 def test_arguments_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:

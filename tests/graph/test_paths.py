@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from spikewright.errors import ConfigError, InputError
 from spikewright.graph._evaluate import graph_of
-from spikewright.graph.data import GraphData, Split
+from spikewright.graph.data import GraphData, GraphSplit
 from spikewright.graph.models import GRSNN, LinkScorer, NBFNet
 from spikewright.graph.paths import Path, WhereFired, edges_but_own, explain, relation_names
 from spikewright.graph.structure import RelationalGraph
@@ -27,13 +27,15 @@ ALL = 10_000
 Fact = tuple[int, int, int]
 
 
-def of(facts: list[tuple[int, int, int]] | Tensor, nodes: int, relations: tuple[str, ...]) -> tuple[GraphData, Split]:
+def of(
+    facts: list[tuple[int, int, int]] | Tensor, nodes: int, relations: tuple[str, ...]
+) -> tuple[GraphData, GraphSplit]:
     triples = torch.as_tensor(facts)
-    split = Split(triples, triples, triples, tuple("abcdefgh"[:nodes]))
+    split = GraphSplit(triples, triples, triples, tuple("abcdefgh"[:nodes]))
     return GraphData("toy", relations, split, split, split, homogeneous=relations == ("link",)), split
 
 
-def random(seed: int, facts: int = 20, nodes: int = 6) -> tuple[GraphData, Split]:
+def random(seed: int, facts: int = 20, nodes: int = 6) -> tuple[GraphData, GraphSplit]:
     drawn = torch.randint(nodes, (facts, 3), generator=torch.Generator().manual_seed(seed))
     drawn[:, 1] %= 2
     return of(drawn.unique(dim=0), nodes, ("r", "s"))
@@ -58,37 +60,39 @@ class Given(nn.Module):
         super().__init__()
         self.weights = nn.Parameter(torch.randn(edges, generator=torch.Generator().manual_seed(seed)))
 
-    def forward(self, graph: RelationalGraph, sources: Tensor, relations: Tensor, candidates: Tensor, kept: Tensor):
+    def forward(
+        self, graph: RelationalGraph, sources: Tensor, relations: Tensor, candidates: Tensor, edge_weight: Tensor
+    ):
         assert not self.training and sources.shape == relations.shape == (1,) and candidates.shape == (1, 1)
-        return (self.weights * kept).sum().view(1, 1)
+        return (self.weights * edge_weight).sum().view(1, 1)
 
 
-def given(data: GraphData, split: Split, seed: int) -> Any:
+def given(data: GraphData, split: GraphSplit, seed: int) -> Any:
     return Given(len(graph_of(data, split).targets), seed)
 
 
-def every_path(data: GraphData, split: Split, fact: Fact, length: int) -> Iterator[list[int]]:
+def every_path(data: GraphData, split: GraphSplit, fact: Fact, length: int) -> Iterator[list[int]]:
     """The edges of each path from head to tail that no fact and no entity is on twice."""
     graph = graph_of(data, split)
-    edges, kept = graph.edges.tolist(), edges_but_own(data, graph, fact)
+    edges, edge_weight = graph.edges.tolist(), edges_but_own(data, graph, fact)
 
     def onward(path: list[int], seen: list[int]) -> Iterator[list[int]]:
         if seen[-1] == fact[2]:
             yield path
         elif len(path) < length:
             for number, (source, _, target) in enumerate(edges):
-                if source == seen[-1] and target not in seen and kept[number]:
+                if source == seen[-1] and target not in seen and edge_weight[number]:
                     yield from onward([*path, number], [*seen, target])
 
     if fact[0] != fact[2]:
         yield from onward([], [fact[0]])
 
 
-def by_brute_force(model: LinkScorer, data: GraphData, split: Split, fact: Fact, length: int = 4) -> list:
+def by_brute_force(model: LinkScorer, data: GraphData, split: GraphSplit, fact: Fact, length: int = 4) -> list:
     graph = graph_of(data, split)
-    kept = edges_but_own(data, graph, fact).requires_grad_()
+    edge_weight = edges_but_own(data, graph, fact).requires_grad_()
     head, relation, tail = torch.tensor(fact)[:, None]
-    (gradient,) = torch.autograd.grad(model.eval()(graph, head, relation, tail[:, None], kept), kept)
+    (gradient,) = torch.autograd.grad(model.eval()(graph, head, relation, tail[:, None], edge_weight), edge_weight)
     paths = list(every_path(data, split, fact, length))
     names, edges = relation_names(data), graph.edges.tolist()
     named = [
@@ -201,7 +205,7 @@ def test_a_spike_is_credited_to_what_charged_its_neuron() -> None:
     # All of its membrane is due to the edge, so that (1/u) du/dw is 1, and what counts is when the neuron fires.
     counts = model.dynamics.shares[1]
     there = torch.tensor([counts], requires_grad=True)
-    model.readout(torch.cat([there, model.asked(torch.tensor([1]))[0]])).sum().backward()
+    model.readout(torch.cat([there, model.query_vector(torch.tensor([1]))[0]])).sum().backward()
     assert there.grad is not None and there.grad.abs() > 1e-3
     assert path.weight == pytest.approx(counts * float(there.grad))
     model.synapse.weight.data.fill_(2.0)

@@ -71,18 +71,18 @@ def test_facts_are_taken_out_in_both_directions(between: bool) -> None:
     there = {tuple(row) for row in hidden.tolist()}
     gone = there | {(t, r + RELATIONS, h) for h, r, t in there}
     linked = {(h, t) for h, _, t in gone}
-    kept = graph.without(hidden, between)
+    edge_weight = graph.without(hidden, between)
     expected = [(s, t) not in linked if between else (s, r, t) not in gone for s, r, t in graph.edges.tolist()]
-    assert kept.tolist() == expected and kept.dtype == torch.get_default_dtype()
-    assert graph.without(hidden, True).sum() < graph.without(hidden, False).sum() < len(kept)
+    assert edge_weight.tolist() == expected and edge_weight.dtype == torch.get_default_dtype()
+    assert graph.without(hidden, True).sum() < graph.without(hidden, False).sum() < len(edge_weight)
     assert graph.without(hidden[:0], between).all()
 
 
 @pytest.mark.parametrize("between", [False, True])
 def test_a_link_is_taken_out_in_both_directions(between: bool) -> None:
     graph = RelationalGraph.undirected(torch.tensor([[0, 0, 1], [3, 0, 2], [1, 0, 2]]), 4)
-    kept = graph.without(torch.tensor([[2, 0, 3]]), between)
-    assert rows(graph.edges[kept == 0]) == [(2, 0, 3), (3, 0, 2)]
+    edge_weight = graph.without(torch.tensor([[2, 0, 3]]), between)
+    assert rows(graph.edges[edge_weight == 0]) == [(2, 0, 3), (3, 0, 2)]
 
 
 def test_an_edge_is_not_confused_with_another_of_the_same_product() -> None:

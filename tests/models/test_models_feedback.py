@@ -274,10 +274,10 @@ def test_feedback_refuses_a_map_that_pooling_has_cut():
 @pytest.mark.parametrize(
     "match, options",
     [
-        ("layers=\\('64C5', 'P2'\\), but 'P2' is no layer", {"layers": ("64C5", "P2")}),
-        ("'64C4' is no layer", {"layers": ("64C4",)}),
-        ("'0C3' is no layer", {"layers": ("0C3",)}),
-        ("300 is no layer beside the others", {"layers": ("64C5", 300)}),
+        ("layers=\\('64C5', 'P2'\\), but 'P2' is no valid layer", {"layers": ("64C5", "P2")}),
+        ("'64C4' is no valid layer", {"layers": ("64C4",)}),
+        ("'0C3' is no valid layer", {"layers": ("0C3",)}),
+        ("300 is no valid layer", {"layers": ("64C5", 300)}),
         ("layers=\\(\\), but a network needs layers", {"layers": ()}),
         ("given 0 for layers", {"layers": (300, 0)}),
         ("back=4, which has no centre pixel", {"layers": ("8C3",), "back": 4}),

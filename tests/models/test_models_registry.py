@@ -1,4 +1,5 @@
 import inspect
+import re
 
 import pytest
 import torch
@@ -91,3 +92,18 @@ def test_images_too_small_for_the_pooling_are_refused():
 def test_conv_fits_images_of_any_size(side, options):
     model = Conv((1, side, side + 3), 4, nn.ReLU, **{"channels": (2, 3), "hidden": 5, **options})
     assert model(torch.zeros(2, 1, side, side + 3)).shape == (2, 4)
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_help_documents_every_argument_with_its_default(name):
+    constructor = model_class(name)
+    arguments = (inspect.getdoc(constructor) or "").partition("Args:\n")[2].partition("\n\n")[0]
+    entries = {
+        entry.split(":")[0].strip(): " ".join(entry.split()) for entry in re.split(r"\n(?=    \w+: )", arguments)
+    }
+    parameters = inspect.signature(constructor).parameters
+    assert list(entries) == list(parameters)
+    for key, parameter in parameters.items():
+        required = parameter.default is parameter.empty
+        default = "Default" if required else f"Default: {parameter.default!r}.".replace("'", '"')
+        assert (default in entries[key]) is not required, entries[key]

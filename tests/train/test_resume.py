@@ -126,7 +126,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_another_configuration_is_refused_by_name(run: Path, override: str) -> None:
     before = files(run)
     message = CHANGED[override].replace("[", r"\[")
-    with pytest.raises(CheckpointError, match=rf"made with {message}.*resumed as it was begun"):
+    with pytest.raises(CheckpointError, match=rf"made with {message}.*A resumed run keeps its configuration"):
         resumed(run, override)
     assert files(run) == before
 

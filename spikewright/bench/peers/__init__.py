@@ -1,4 +1,4 @@
-"""The libraries users would otherwise pick, each in its fastest documented way on a CPU."""
+"""Other spiking libraries, each in its fastest documented mode on a CPU."""
 
 from spikewright.bench.peers._base import Peer as Peer
 from spikewright.bench.peers.norse import Norse
@@ -8,6 +8,6 @@ from spikewright.bench.peers.spikingjelly import SpikingJelly
 
 NORSE: Peer = Norse()
 COMPILED: Peer = Norse(compiled=True)
-"""The peer whose step gains from `torch.compile`."""
+"""The library whose cell gains from `torch.compile`."""
 PEERS: tuple[Peer, ...] = (SpikingJelly(), SnnTorch(), NORSE, Sinabs())
 EVERYONE: tuple[Peer, ...] = (*PEERS, COMPILED)

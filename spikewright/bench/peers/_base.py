@@ -1,4 +1,4 @@
-"""What the benchmark needs of a peer."""
+"""Interface of another spiking library."""
 
 import importlib
 import warnings
@@ -8,56 +8,56 @@ from typing import Any, Protocol
 from torch import Tensor
 
 TAU = 2.0
-"""Time constant of every neuron: leak 1/2, which every peer can express without rounding."""
+"""Time constant of every neuron: decay 1/2, which every library represents exactly."""
 ALPHA = 4.0
-"""Of every surrogate: the slope of the logistic function of 4x."""
+"""Sharpness of every surrogate, the slope of the logistic function of 4x."""
 
 
 class Peer(Protocol):
-    """A library with a leaky integrate-and-fire neuron: leak 1/2, threshold 1, soft reset, input not scaled.
+    """A library with leaky integrate-and-fire neurons: decay 1/2, threshold 1, soft reset, input not scaled.
 
-    Surrogate slope that of `Sigmoid(4.0)`, and the reset kept out of the backward pass, where the library can.
+    The surrogate slope is that of `Sigmoid(4.0)`, and the reset is detached, where the library supports it.
     """
 
     @property
     def name(self) -> str:
-        """As people write it."""
+        """Name in tables."""
         ...
 
     @property
     def distribution(self) -> str:
-        """As it is installed."""
+        """Name of the distribution to install."""
         ...
 
     @property
     def written_for(self) -> str:
-        """The version this was written for."""
+        """Version that this adapter was written for."""
         ...
 
     @property
     def batch_first(self) -> bool:
-        """Whether sequences are `[batch, time, *feature]` instead of `[time, batch, *feature]`."""
+        """True for sequences `[batch, time, *feature]`, False for `[time, batch, *feature]`."""
         ...
 
     @property
     def differs(self) -> str:
-        """What keeps its gradient from being ours; empty if nothing does."""
+        """Reason why its gradient differs from ours; empty if it does not."""
         ...
 
     def neuron(self) -> Callable[[Tensor], Tensor]:
-        """Return a map of the current of a whole sequence, from rest, to spikes.
+        """Return a function from the current of a whole sequence to spikes, starting at rest.
 
         Raises:
-            ImportError: The library is not installed, or something it imports is not.
+            ImportError: The library, or a module it imports, is not installed.
         """
         ...
 
 
 def load(distribution: str, *modules: str) -> list[Any]:
-    """Import modules of a peer, whatever they warn of.
+    """Import modules of a library without their warnings.
 
     Raises:
-        ImportError: In one sentence, what is missing.
+        ImportError: A module is not installed; the message says which.
     """
     try:
         with warnings.catch_warnings():

@@ -11,10 +11,10 @@ from spikewright.bench.peers._base import ALPHA, TAU, load
 
 @dataclass(frozen=True)
 class Norse:
-    """`LIFBoxCell` in a loop over time; its slope `tanh` with k is that of the logistic function of 2kx.
+    """`LIFBoxCell` in a loop over time; its surrogate `tanh` with k is the logistic function of 2kx.
 
     Args:
-        compiled: Run the cell through `torch.compile`, anew for every task, so that no limit on recompilations is met.
+        compiled: True runs the cell through `torch.compile`, anew for every task. Default: False.
     """
 
     compiled: bool = False
@@ -38,7 +38,7 @@ class Norse:
             cell = torch.compile(cell)
 
         def scan(current: Tensor) -> Tensor:
-            current, spikes = TAU * current, []  # it divides by tau
+            current, spikes = TAU * current, []  # Norse divides by tau
             state = box.LIFBoxFeedForwardState(v=torch.zeros_like(current[0]))
             for step in current:
                 fired, state = cell(step, state)

@@ -12,7 +12,7 @@ from spikewright.bench.peers._base import ALPHA, TAU, load
 
 @dataclass(frozen=True)
 class Sinabs:
-    """`LIF` over `[batch, time, *feature]`, with the time constant that gives the same leak."""
+    """`LIF` over `[batch, time, *feature]`, with the time constant of the same decay."""
 
     name: str = "sinabs"
     distribution: str = "sinabs"
@@ -30,7 +30,7 @@ class Sinabs:
             surrogate_grad_fn=_slope,
             norm_input=False,
         )
-        layer.requires_grad_(False)  # by default it trains its time constant
+        layer.requires_grad_(False)  # sinabs trains its time constant by default
 
         def scan(current: Tensor) -> Tensor:
             layer.reset_states()

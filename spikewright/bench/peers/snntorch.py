@@ -11,7 +11,7 @@ from spikewright.bench.peers._base import ALPHA, TAU, load
 
 @dataclass(frozen=True)
 class SnnTorch:
-    """`Leaky` in a loop over time, its state passed by hand; the variants without a loop have no reset."""
+    """`Leaky` in a loop over time with explicit state; its variants without a loop have no reset."""
 
     name: str = "snnTorch"
     distribution: str = "snntorch"

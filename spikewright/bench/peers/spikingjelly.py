@@ -30,11 +30,11 @@ class SpikingJelly:
         return scan
 
     def modules(self, *names: str) -> list[Any]:
-        """Import some of its modules."""
+        """Import modules of `spikingjelly.activation_based`."""
         return load(self.distribution, *(f"spikingjelly.activation_based.{name}" for name in names))
 
     def dynamics(self) -> dict[str, Any]:
-        """Return the arguments that make its neurons ours."""
+        """Return the arguments that make its neurons equal to ours."""
         (surrogate,) = self.modules("surrogate")
         return {
             "tau": TAU,

@@ -1,4 +1,4 @@
-"""Neurons alone: how fast, and whether spikes and gradients are the same."""
+"""Neurons alone: time, and agreement of spikes and gradients."""
 
 from collections.abc import Iterator, Mapping
 
@@ -9,14 +9,14 @@ from spikewright.bench.contenders import OURS, PeerBPTT, Plain, Step, WholeSeque
 from spikewright.bench.measure import Tell, interleave, reason
 from spikewright.bench.peers import EVERYONE
 from spikewright.bench.report import Table, timed
-from spikewright.bench.settings import Settings
+from spikewright.bench.settings import BenchSettings
 from spikewright.bench.task import Spikes, Task
 
 DIFFERS = {PeerBPTT(peer).name: peer.differs for peer in EVERYONE}
 
 
-def layer(settings: Settings, tell: Tell) -> Iterator[Table]:
-    """Time a layer of neurons alone, and compare what it computes."""
+def layer(settings: BenchSettings, tell: Tell) -> Iterator[Table]:
+    """Time a layer of neurons alone, and compare its spikes and gradients with those of other libraries."""
     steps, batch, features = (6, 2, 8) if settings.quick else (32, 64, 1024)
     random = settings.random()
     x = 0.4 + 0.5 * torch.randn(steps, batch, features, generator=random)
@@ -38,7 +38,7 @@ def layer(settings: Settings, tell: Tell) -> Iterator[Table]:
 
 
 def _outcomes(steps: Mapping[str, Step], tell: Tell) -> tuple[dict[str, tuple[Tensor, Tensor]], dict[str, str]]:
-    """Return spikes and gradient at the current by contender, and who failed and why."""
+    """Return spikes and gradient of the current of each contender, and the reasons of those that failed."""
     outcomes, failed = {}, {}
     for name, step in steps.items():
         tell(f"{name}, spikes and gradients")
@@ -53,7 +53,7 @@ def _outcomes(steps: Mapping[str, Step], tell: Tell) -> tuple[dict[str, tuple[Te
 
 
 def _agreement(outcomes: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, dict[str, int | float | str]]:
-    """Compare every contender with ours."""
+    """Compare the outcome of every contender with ours."""
     if OURS not in outcomes:
         return {}
     spikes, gradient = outcomes[OURS]

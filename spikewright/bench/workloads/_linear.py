@@ -1,4 +1,4 @@
-"""One linear layer and its neurons, size by size, as the public comparison of spiking libraries has it."""
+"""One linear layer with neurons at several sizes, as in the public comparison of spiking libraries."""
 
 from collections.abc import Iterator
 
@@ -11,21 +11,21 @@ from spikewright.bench.contenders import FLOOR, OURS, Contender, Floor, PeerBPTT
 from spikewright.bench.measure import Tell, interleave, reason
 from spikewright.bench.peers import COMPILED, EVERYONE, NORSE
 from spikewright.bench.report import Table, timed
-from spikewright.bench.settings import Settings
+from spikewright.bench.settings import BenchSettings
 from spikewright.bench.task import Spikes, Task, calibrate
 from spikewright.metrics.memory import SavedBytes
 
 SIZES = (512, 1024, 2048, 4096, 8192, 16384)
 SMALL = 32
-"""Neurons on which the memory of a contender is measured, to foresee that of larger sizes."""
+"""Number of neurons at which memory is measured, to estimate that of larger sizes."""
 TRANSIENT = 8
-"""Tensors of the size of the current that come and go beside what is saved for backward."""
+"""Number of temporary tensors of the size of the current, beside those saved for backward."""
 STAND_IN: dict[str, Contender] = {PeerBPTT(COMPILED).name: PeerBPTT(NORSE)}
-"""Whose memory is measured instead, because compiling takes long."""
+"""Contender whose memory is measured instead, because compiling takes long."""
 
 
-def linear(settings: Settings, tell: Tell) -> Iterator[Table]:
-    """Time a linear layer and its neurons; contenders run one after the other and leave nothing behind."""
+def linear(settings: BenchSettings, tell: Tell) -> Iterator[Table]:
+    """Time a linear layer with its neurons; contenders run one after the other and free their memory."""
     steps, batch, sizes = (5, 2, (16, 32)) if settings.quick else (500, 16, SIZES)
     everyone: list[Contender] = [Floor(), Plain(), *map(PeerBPTT, EVERYONE)]
     needs, failed = {}, {}
@@ -46,7 +46,12 @@ def linear(settings: Settings, tell: Tell) -> Iterator[Table]:
 
 
 def _table(
-    size: int, settings: Settings, fitting: list[Contender], left_out: dict[str, str], rows: tuple[int, int], tell: Tell
+    size: int,
+    settings: BenchSettings,
+    fitting: list[Contender],
+    left_out: dict[str, str],
+    rows: tuple[int, int],
+    tell: Tell,
 ) -> Table:
     title = f"Linear({size}, {size}) and LIF neurons, input {[*rows, size]}, forward and backward"
     if not fitting:
@@ -60,7 +65,7 @@ def _table(
     return timed("linear", title, times, references, left_out={**left_out, **failed})
 
 
-def _task(size: int, settings: Settings, steps: int, batch: int) -> Task:
+def _task(size: int, settings: BenchSettings, steps: int, batch: int) -> Task:
     random = settings.random()
     with settings.seeded():
         layers = nn.Sequential(nn.Linear(size, size), Spikes())
@@ -69,8 +74,8 @@ def _task(size: int, settings: Settings, steps: int, batch: int) -> Task:
     return Task(layers, x, torch.randn(x.shape, generator=random))
 
 
-def _saved(contender: Contender, settings: Settings, steps: int, batch: int) -> int:
-    """Measure the bytes saved for backward at the size `SMALL`."""
+def _saved(contender: Contender, settings: BenchSettings, steps: int, batch: int) -> int:
+    """Return the bytes saved for backward at the size `SMALL`."""
     step = contender.ready(_task(SMALL, settings, steps, batch))
     with SavedBytes() as saved:
         step.run()
@@ -78,6 +83,6 @@ def _saved(contender: Contender, settings: Settings, steps: int, batch: int) -> 
 
 
 def _need(saved: int, size: int, steps: int, batch: int) -> int:
-    """Foresee the bytes of a step, input and weights included."""
+    """Return an estimate of the bytes of a step, input and weights included."""
     current, weight = 4 * steps * batch * size, 4 * size * size
     return saved * size // SMALL + TRANSIENT * current + 2 * current + 2 * weight

@@ -1,42 +1,42 @@
-"""What a step keeps for backward and takes from the system, by the length of the sequence."""
+"""Activation memory and peak memory of a step by number of time steps."""
 
 from collections.abc import Iterator
 from dataclasses import replace
 
 from spikewright._util.text import readable
-from spikewright.bench.apart import Trial, Use, measure_apart
+from spikewright.bench.apart import IsolatedStep, Use, measure_apart
 from spikewright.bench.contenders import Contender, PeerBPTT, Ruled
 from spikewright.bench.measure import Tell, reason
 from spikewright.bench.online import SpikingJellyOnline
 from spikewright.bench.peers import PEERS
 from spikewright.bench.rates import SpikingJellyDSR
 from spikewright.bench.report import Table
-from spikewright.bench.settings import Settings
+from spikewright.bench.settings import BenchSettings
 from spikewright.bench.workloads.training import ours
 from spikewright.rules import BPTT
 
 
-def memory(settings: Settings, tell: Tell) -> Iterator[Table]:
-    """Measure memory by number of steps, each in a process of its own."""
-    floor, bptt, *online = ours(replace(settings, chunk=1))  # what the rules do unless told otherwise
+def memory(settings: BenchSettings, tell: Tell) -> Iterator[Table]:
+    """Measure memory by number of time steps, each in a process of its own."""
+    floor, bptt, *online = ours(replace(settings, chunk=1))  # the default of the rules
     cheaper = Ruled("spikewright BPTT, checkpoint", BPTT, {"checkpoint": True})
     jelly, *others = PEERS
     peers = [PeerBPTT(jelly), SpikingJellyOnline("OTTT"), SpikingJellyDSR(), *map(PeerBPTT, others)]
     yield table([floor, bptt, cheaper, *online, *peers], settings, tell)
 
 
-def table(contenders: list[Contender], settings: Settings, tell: Tell) -> Table:
-    """Measure contenders, and give up on one after its first failure."""
+def table(contenders: list[Contender], settings: BenchSettings, tell: Tell) -> Table:
+    """Measure all contenders; a contender is left out after its first failure."""
     lengths = (4,) if settings.quick else (4, 16, 64, 256, 1024)
     used: dict[str, dict[int, Use]] = {}
     left_out: dict[str, str] = {}
     for contender in contenders:
         try:
             uses = {}
-            contender.ready(Trial(contender, 1, settings).task(1))  # what is not installed is found without a process
+            contender.ready(IsolatedStep(contender, 1, settings).task(1))  # finds missing packages without a process
             for steps in lengths:
                 tell(f"{contender.name}, {steps} steps")
-                uses[steps] = measure_apart(Trial(contender, steps, settings))
+                uses[steps] = measure_apart(IsolatedStep(contender, steps, settings))
             used[contender.name] = uses
         except Exception as error:
             left_out[contender.name] = reason(error)

@@ -1,4 +1,4 @@
-"""Training steps: a fully connected network on long, sparse input, and a convolutional one on a still image."""
+"""Training steps: a fully connected network on long, sparse input, and a convolutional one on a static input."""
 
 from collections.abc import Iterator, Sequence
 from typing import Literal
@@ -12,13 +12,13 @@ from spikewright.bench.online import SpikingJellyOnline
 from spikewright.bench.peers import COMPILED, PEERS
 from spikewright.bench.rates import SpikingJellyDSR
 from spikewright.bench.report import Table, timed
-from spikewright.bench.settings import Settings
+from spikewright.bench.settings import BenchSettings
 from spikewright.bench.task import Spikes, Task, calibrate
 from spikewright.rules import BPTT, DSR, OPZO, OTTT, SLTT
 
 
-def mlp(settings: Settings, tell: Tell) -> Iterator[Table]:
-    """Time a training step of a fully connected network on input like speech: long and sparse."""
+def mlp(settings: BenchSettings, tell: Tell) -> Iterator[Table]:
+    """Time a training step of a fully connected network on long, sparse input, as in speech recognition."""
     steps, batch, (inputs, hidden, outputs) = (5, 2, (12, 8, 3)) if settings.quick else (100, 64, (700, 256, 20))
     random = settings.random()
     with settings.seeded():
@@ -33,8 +33,8 @@ def mlp(settings: Settings, tell: Tell) -> Iterator[Table]:
     yield _table("mlp", title, task, [*ours(settings), *peers], settings.times(10), tell)
 
 
-def conv(settings: Settings, tell: Tell) -> Iterator[Table]:
-    """Time a training step of a convolutional network on a still image."""
+def conv(settings: BenchSettings, tell: Tell) -> Iterator[Table]:
+    """Time a training step of a convolutional network on a static input."""
     widths, side, steps, batch = ((2, 3, 4, 4, 5), 8, 3, 2) if settings.quick else ((64, 128, 256, 256, 512), 32, 8, 16)
     random = settings.random()
     a, b, c, d, e = widths
@@ -48,12 +48,12 @@ def conv(settings: Settings, tell: Tell) -> Iterator[Table]:
     x = torch.rand(batch, 3, side, side, generator=random).expand(steps, -1, -1, -1, -1)
     task = Task(layers, x, torch.randint(10, (batch,), generator=random))
     peers = [PeerBPTT(PEERS[0]), *_online("OTTT"), SpikingJellyDSR()]
-    title = f"training step of a network of convolutions {'-'.join(map(str, widths))}, still input {list(x.shape)}"
+    title = f"training step of a network of convolutions {'-'.join(map(str, widths))}, static input {list(x.shape)}"
     yield _table("conv", title, task, [*ours(settings), *peers], settings.times(5), tell)
 
 
-def ours(settings: Settings) -> list[Contender]:
-    """Return the floor and the rules of this library."""
+def ours(settings: BenchSettings) -> list[Contender]:
+    """Return the lower bound and the rules of this library."""
     chunk = {"chunk": settings.chunk}
     shown = f", chunk {settings.chunk}"
     return [

@@ -1,4 +1,4 @@
-"""Citation graphs: which papers are linked."""
+"""Citation graphs for link classification."""
 
 from pathlib import Path
 from typing import Any
@@ -9,29 +9,33 @@ from torch import Tensor
 from spikewright.data.files import data_folder
 from spikewright.data.pickles import read_restricted
 from spikewright.errors import InputError
-from spikewright.graph.data.dataset import GraphData, Split
+from spikewright.graph.data.dataset import GraphData, GraphSplit
 from spikewright.graph.data.files import find
 
 
 def citation(name: str, data_dir: Path | str | None, seed: int = 0) -> GraphData:
-    """Load the links of Cora or CiteSeer in the form of Planetoid (Yang, Cohen & Salakhutdinov, ICML 2016).
+    """Load the links of Cora or CiteSeer from the Planetoid files.
 
-    A link is an edge between two papers, whoever cites whom; each is listed once, the smaller number first.  85 % of
-    the edges are for training, 5 % for validation, 10 % for testing, at random.  All parts reason from the training
-    edges.  The text of the papers is not used.
+    A homogeneous graph of undirected links; each link is listed once, the smaller number first. Links are divided at
+    random: 85 % for training, 5 % for validation, 10 % for testing. All parts pass messages along the training links.
+    Node features are not used.
 
-    Differs from the reference code of GRSNN: that divides the directed citations of the original files, so the same
-    edge may be in two parts.
+    **Differs from the reference code** of GRSNN, which divides the directed citations of the original files, so that a
+    link may be in two parts.
 
     Args:
         name: "cora" or "citeseer".
-        data_dir: Folder with `ind.<name>.graph`.
-        seed: Seed of the division, 0 or more.
+        data_dir: Folder with the pickle file `ind.<name>.graph`; its objects are restricted to plain containers and
+            numbers.
+        seed: Seed of the division, at least 0. Default: 0.
 
     Raises:
         DatasetMissing: The folder or the file is not there.
         DatasetCorrupt: The file is damaged, or does not hold a graph.
         InputError: The seed is negative.
+
+    Reference:
+        Yang, Cohen and Salakhutdinov, Revisiting Semi-Supervised Learning with Graph Embeddings, ICML 2016.
     """
     file = f"ind.{name}.graph"
     path = find(name, data_folder(name, data_dir, file), [file])
@@ -44,11 +48,11 @@ def citation(name: str, data_dir: Path | str | None, seed: int = 0) -> GraphData
     train, valid = int(0.85 * len(edges)), int(0.05 * len(edges))
     parts = edges[order].split([train, valid, len(edges) - train - valid])
     names = tuple(map(str, papers))
-    return GraphData(name, ("link",), *(Split(parts[0], part, edges, names) for part in parts), homogeneous=True)
+    return GraphData(name, ("link",), *(GraphSplit(parts[0], part, edges, names) for part in parts), homogeneous=True)
 
 
 def _edges(neighbours: dict[int, list[int]], numbers: dict[int, int]) -> Tensor:
-    """Return each link once, sorted, as triples of relation 0; links of a paper with itself are dropped."""
+    """Return each link once, sorted, as triples of relation 0, without self-loops."""
     pairs = {(numbers[paper], numbers[other]) for paper, linked in neighbours.items() for other in linked}
     edges = sorted({(min(pair), 0, max(pair)) for pair in pairs if pair[0] != pair[1]})
     return torch.tensor(edges, dtype=torch.int64).reshape(-1, 3)
@@ -62,10 +66,10 @@ _ALLOWED = {
 
 
 def read_neighbours(path: Path) -> dict[int, list[int]]:
-    """Return the pickled dictionary from each node to its neighbours, without executing what a pickle may ask for.
+    """Return the pickled dictionary from each node to its neighbours, without executing code.
 
     Raises:
-        DatasetCorrupt: The pickle is damaged, asks for anything but containers and numbers, or holds something else.
+        DatasetCorrupt: The pickle is damaged, or holds anything but a dictionary from integers to lists of integers.
     """
     return read_restricted(
         path.read_bytes(),

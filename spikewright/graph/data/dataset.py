@@ -1,4 +1,4 @@
-"""What a graph data set is: facts to reason from, questions, and what is known to be true, in three parts."""
+"""Containers of a graph data set: facts, queries and known triples in three parts."""
 
 from dataclasses import dataclass, field
 
@@ -9,20 +9,20 @@ from spikewright.errors import InputError, ShapeError
 
 
 @dataclass(frozen=True, eq=False)
-class Split:
-    """Facts to reason from, questions, and everything known to be true.
+class GraphSplit:
+    """One part of a graph data set: facts for message passing, queries, and known triples.
 
-    A triple is a row (head, relation, tail) of numbers.  Facts are listed in one direction only.
+    A triple is (head, relation, tail), numbered from 0. Facts are listed in one direction only.
 
     Args:
-        facts: int64 `[any, 3]`: messages travel along these.
-        queries: int64 `[any, 3]`: each triple is asked for its tail and for its head.
-        known: int64 `[any, 3]`: true triples, which the filtered setting takes out of the ranking.
-        entities: Name of each entity; heads and tails are indices of it.
+        facts: Triples that messages travel along, int64 `[any, 3]`.
+        queries: Triples to predict, each for its tail and for its head, int64 `[any, 3]`.
+        known: True triples, which filtered ranking leaves out, int64 `[any, 3]`.
+        entities: Names of the entities; heads and tails index them.
 
     Raises:
-        ShapeError: A tensor has another layout or type.
-        InputError: A head or a tail is no entity.
+        ShapeError: A tensor has another shape or type.
+        InputError: A head or a tail is out of range.
     """
 
     facts: Tensor
@@ -35,33 +35,35 @@ class Split:
             triples: Tensor = getattr(self, part)
             if triples.dtype != torch.int64 or triples.dim() != 2 or triples.shape[1] != 3:
                 raise ShapeError(
-                    f"Split got {part} {triples.dtype} {list(triples.shape)}. Triples are numbers (head, relation, "
-                    "tail) in an int64 tensor [any, 3]. Stack them in that order, or convert with .to(torch.int64)."
+                    f"GraphSplit got {part} {triples.dtype} {list(triples.shape)}. Triples are numbers (head, "
+                    "relation, tail) in an int64 tensor [any, 3]. Stack them in that order, or convert them with "
+                    ".to(torch.int64)."
                 )
             _check_range(f"The {part} of a split", triples[:, [0, 2]], len(self.entities), "entities")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class GraphData:
-    """A part to train on, one to choose the model by, and one to measure on.
+    """A graph data set with a training, a validation and a test part.
 
     Args:
-        name: What the data set is called in reports.
-        relations: Name of each relation; all three parts number relations by it.
-        train: Questions to learn from.
-        valid: Questions to choose a model by; there may be none.
-        test: Questions to measure on.  Its entities differ from those of `train` in the inductive setting.
-        homogeneous: There is one relation, facts hold in both directions, and pairs are classified rather than ranked.
+        name: Name of the data set in reports.
+        relations: Names of the relations; all parts index them.
+        train: `GraphSplit` to train on.
+        valid: `GraphSplit` to select a model with; its queries may be empty.
+        test: `GraphSplit` to evaluate on. In the inductive setting its entities differ from those of `train`.
+        homogeneous: True for a graph of one relation without direction, whose pairs are classified instead of ranked.
+            Default: False.
 
     Raises:
-        InputError: A triple has a relation without a name, or a homogeneous graph has more than one relation.
+        InputError: A relation is out of range, or a homogeneous graph has more than one relation.
     """
 
     name: str
     relations: tuple[str, ...]
-    train: Split
-    valid: Split
-    test: Split
+    train: GraphSplit
+    valid: GraphSplit
+    test: GraphSplit
     homogeneous: bool = False
 
     def __post_init__(self) -> None:
@@ -72,12 +74,12 @@ class GraphData:
                 )
         if self.homogeneous and len(self.relations) != 1:
             raise InputError(
-                f"'{self.name}' was said to be homogeneous, but it has {len(self.relations)} relations. Its pairs are "
-                "told apart by nothing but being linked. Give one relation, or homogeneous=False."
+                f"'{self.name}' was said to be homogeneous, but it has {len(self.relations)} relations. Its pairs "
+                "are only linked or not linked. Give one relation, or homogeneous=False."
             )
 
     def describe(self) -> str:
-        """Return one line with the number of relations, and of entities, facts and queries in each part."""
+        """Return one line with the number of relations, and of entities, facts and queries of each part."""
         parts = (
             f"{part} {len(split.queries)} queries on {len(split.facts)} facts of {len(split.entities)} entities"
             for part, split in self._parts()
@@ -88,7 +90,7 @@ class GraphData:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.describe()}>"
 
-    def _parts(self) -> tuple[tuple[str, Split], ...]:
+    def _parts(self) -> tuple[tuple[str, GraphSplit], ...]:
         return ("train", self.train), ("valid", self.valid), ("test", self.test)
 
 

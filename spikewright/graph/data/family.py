@@ -1,34 +1,35 @@
-"""Family: a small knowledge graph made on the spot in which nothing true is missing, for tests and first steps."""
+"""A small generated knowledge graph without missing facts, for tests and examples."""
 
 import torch
 from torch import Tensor
 
 from spikewright._util.randomness import keyed_generator
 from spikewright.errors import InputError
-from spikewright.graph.data.dataset import GraphData, Split
+from spikewright.graph.data.dataset import GraphData, GraphSplit
 
 
 def family(trees: int = 8, generations: int = 4, children: int = 4, seed: int = 0) -> GraphData:
-    """Make family trees, and all that follows from them about who is what of whom.
+    """Generate family trees and all kinship facts that follow from them.
 
-    A tree starts with one couple.  Every couple has 1 to `children` children; those of all but the last generation
-    marry someone from outside, of whom no relatives are known.  From parents and marriages follow 17 relations:
-    (head, relation, tail) says that the head is the father, ..., the aunt or a cousin of the tail, where uncles and
-    aunts are siblings of a parent.  The triples are divided at random, 70 % for training, 10 % for validation and 20 %
-    for testing.  The three parts together are complete: any other triple is false.
+    A tree starts with one couple. Every couple has 1 to `children` children; those of all but the last generation marry
+    someone without known relatives. Parents and marriages define 17 relations: father, mother, son, daughter, husband,
+    wife, brother, sister, grandfather, grandmother, grandson, granddaughter, uncle, aunt (siblings of a parent),
+    nephew, niece and cousin. (head, relation, tail) says that the head is the relation of the tail. Triples are divided
+    at random, 70 % for training, 10 % for validation and 20 % for testing; together they are complete, so any other
+    triple is false.
 
     Args:
-        trees: Number of trees, 1 or more.
-        generations: Generations in a tree, 2 or more.
-        children: Most children a couple can have, 1 or more.
-        seed: Seed of trees and division, 0 or more.
+        trees: Number of trees, at least 1. Default: 8.
+        generations: Generations per tree, at least 2. Default: 4.
+        children: Largest number of children of a couple, at least 1. Default: 4.
+        seed: Seed of trees and division, at least 0. Default: 0.
 
     Raises:
         InputError: A number is too small.
 
     Reference:
-        After the family trees of Yang, Lin & Zhang, Rethinking knowledge graph evaluation under the open-world
-        assumption, NeurIPS 2022, which are made by other rules.
+        Similar to the family trees of Yang, Lin and Zhang, Rethinking Knowledge Graph Evaluation Under the Open-World
+        Assumption, NeurIPS 2022, which follow other rules.
 
     >>> graph = family(trees=2)
     >>> len(graph.test.known) == len(graph.train.queries) + len(graph.valid.queries) + len(graph.test.queries)
@@ -59,14 +60,14 @@ def family(trees: int = 8, generations: int = 4, children: int = 4, seed: int = 
     return GraphData(
         "family",
         tuple(relations),
-        train=Split(train, train, train, names),
-        valid=Split(train, valid, triples, names),
-        test=Split(train, test, triples, names),
+        train=GraphSplit(train, train, train, names),
+        valid=GraphSplit(train, valid, triples, names),
+        test=GraphSplit(train, test, triples, names),
     )
 
 
 def _tree(generations: int, children: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Return who is a man, `[people]`, who is a parent of whom and who is married to whom, `[people, people]`."""
+    """Return who is a man, `[people]`, who is a parent of whom and who is married to whom, both `[people, people]`."""
 
     def draw(high: int) -> int:
         return int(torch.randint(high, (), generator=generator))
@@ -94,7 +95,7 @@ def _matrix(pairs: list[tuple[int, int]], people: int) -> Tensor:
 
 
 def _kinships(parent: Tensor, married: Tensor) -> dict[tuple[str, str], Tensor]:
-    """Return who is what of whom, bool `[people, people]` (head, tail), by the names for a man and for a woman."""
+    """Return kinship matrices, bool `[people, people]` (head, tail), by the names for a man and for a woman."""
     sibling = _of(parent.T, parent) & ~torch.eye(len(parent), dtype=torch.bool)
     grandparent, uncle = _of(parent, parent), _of(sibling, parent)
     return {
@@ -111,5 +112,5 @@ def _kinships(parent: Tensor, married: Tensor) -> dict[tuple[str, str], Tensor]:
 
 
 def _of(one: Tensor, other: Tensor) -> Tensor:
-    """Return who is `one` of someone who is `other` of whom: `_of(sibling, parent)` are the siblings of a parent."""
+    """Return the composition of two relations: `_of(sibling, parent)` relates siblings of a parent to the child."""
     return one.float() @ other.float() > 0

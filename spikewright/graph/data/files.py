@@ -1,4 +1,4 @@
-"""Finding the files of a graph."""
+"""Locate and read the files of a graph."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,10 +10,10 @@ PARTS = ("train", "valid", "test")
 
 
 def find(dataset: str, folder: Path, names: Sequence[str]) -> Path:
-    """Return the first of `names` that is there in `folder`.
+    """Return the first of `names` that exists in `folder`.
 
     Raises:
-        DatasetMissing: None of them is; the message lists them, and what the folder holds.
+        DatasetMissing: None exists; the message lists them and the contents of the folder.
     """
     for name in names:
         if (folder / name).exists():
@@ -22,15 +22,15 @@ def find(dataset: str, folder: Path, names: Sequence[str]) -> Path:
 
 
 def read_parts(dataset: str, folder: Path, optional: Sequence[str] = ()) -> dict[str, list[Triple]]:
-    """Read `train.txt`, `valid.txt` and `test.txt`, each plain or `.gz`, from `folder`.
+    """Read `train.txt`, `valid.txt` and `test.txt`, each plain or `.gz`.
 
     Args:
         dataset: Name of the data set, for messages.
-        folder: A folder that is there.
-        optional: Parts that may be left out; they come back empty.
+        folder: An existing folder.
+        optional: Parts whose file may be missing; they are returned empty. Default: ().
 
     Raises:
-        DatasetMissing: A file is not there.
+        DatasetMissing: A required file is not there.
         DatasetCorrupt: A file is damaged or empty, or has a line that is no triple.
     """
     parts = {}

@@ -1,4 +1,4 @@
-"""Knowledge graphs in which questions are about entities that training has never seen."""
+"""Inductive knowledge graphs: test entities do not occur in training."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,32 +8,34 @@ from torch import Tensor
 
 from spikewright.data.files import data_folder
 from spikewright.errors import DatasetCorrupt
-from spikewright.graph.data.dataset import GraphData, Split
+from spikewright.graph.data.dataset import GraphData, GraphSplit
 from spikewright.graph.data.files import PARTS, find, read_parts
 from spikewright.graph.data.triples import Triple, entity_numbers, numbered, relation_numbers
 
 SPLITS = tuple(f"{base}_v{version}" for base in ("fb237", "WN18RR") for version in (1, 2, 3, 4))
-"""The published ones (Teru, Denis & Hamilton, ICML 2020)."""
+"""Published splits (Teru, Denis and Hamilton, ICML 2020)."""
 
 
 def inductive(split: str, data_dir: Path | str | None, reference: bool = False) -> GraphData:
-    """Load two graphs with the same relations and other entities: one to train on, one to test on.
+    """Load two graphs with the same relations and different entities: one for training, one for testing.
 
-    Training and validation reason from the training triples of the first graph, the test from those of the second.
-    Relations are numbered in the first.
+    Training and validation pass messages along the training triples of the first graph, the test along those of the
+    second. Relations are numbered in the first graph.
 
     Args:
-        split: Name of the folder with the first graph; the folder with the second has `_ind` behind it.
-        data_dir: Folder with both.  Each holds train.txt, valid.txt and test.txt, plain or `.gz`.
-        reference: Take only the facts as known, as the programs of NBFNet and GRSNN do.  By default all triples of the
-            graph that is asked about are known.
+        split: Folder name of the first graph; the second graph is in `<split>_ind`. The published splits are "fb237_v1"
+            to "fb237_v4" and "WN18RR_v1" to "WN18RR_v4".
+        data_dir: Folder with both graphs, each a folder with `train.txt`, `valid.txt` and `test.txt`, plain or `.gz`; a
+            line is head TAB relation TAB tail.
+        reference: True takes only the message-passing facts as known, as the released NBFNet and GRSNN code does.
+            Default: False, all triples of the graph are known.
 
     Raises:
         DatasetMissing: A folder or a file is not there.
-        DatasetCorrupt: A file is damaged, or the second graph has a relation that the first has not.
+        DatasetCorrupt: A file is damaged, or the second graph has a relation that the first does not have.
 
     Reference:
-        Teru, Denis & Hamilton, Inductive relation prediction by subgraph reasoning, ICML 2020.
+        Teru, Denis and Hamilton, Inductive Relation Prediction by Subgraph Reasoning, ICML 2020.
     """
     outer = data_folder(split, data_dir, f"'{split}' and '{split}_ind'")
     base, other = (read_parts(split, find(split, outer, [name])) for name in (split, f"{split}_ind"))
@@ -44,16 +46,16 @@ def inductive(split: str, data_dir: Path | str | None, reference: bool = False) 
     return GraphData(
         split,
         tuple(relations),
-        train=Split(train, train, train, entities),
-        valid=Split(train, valid, train if reference else known, entities),
-        test=Split(facts, queries, facts if reference else true, names),
+        train=GraphSplit(train, train, train, entities),
+        valid=GraphSplit(train, valid, train if reference else known, entities),
+        test=GraphSplit(facts, queries, facts if reference else true, names),
     )
 
 
 def _graph(
     parts: Mapping[str, Sequence[Triple]], relations: Mapping[str, int], asked: str
 ) -> tuple[Tensor, Tensor, Tensor, tuple[str, ...]]:
-    """Return the training triples, those of the part `asked`, all of them, and the names of the entities."""
+    """Return the training triples, the triples of part `asked`, all triples, and the entity names."""
     entities = entity_numbers(parts[part] for part in PARTS)
     numbers = {part: numbered(parts[part], entities, relations) for part in PARTS}
     return numbers["train"], numbers[asked], torch.cat([numbers[part] for part in PARTS]), tuple(entities)
@@ -64,7 +66,6 @@ def _check_relations(split: str, relations: Mapping[str, int], other: Mapping[st
     if strange:
         raise DatasetCorrupt(
             f"'{split}_ind' has the relation {strange[0]!r} ({len(strange)} such), which is none of the "
-            f"{len(relations)} relations of '{split}'. What is learned of the first graph's relations is all that can "
-            "be said of the second, so it must have no others. Remove these triples, or check that both folders "
-            "belong together."
+            f"{len(relations)} relations of '{split}'. A model has parameters for these relations only. "
+            "Remove these triples, or check that both folders belong together."
         )

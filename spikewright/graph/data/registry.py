@@ -1,4 +1,4 @@
-"""Every graph by its name."""
+"""Graph data sets by name."""
 
 import inspect
 from collections.abc import Callable
@@ -25,7 +25,7 @@ _LOADERS: dict[str, Callable[..., GraphData]] = {
 
 
 def graph_names() -> list[str]:
-    """Return the names of all graph data sets, sorted.
+    """Return the sorted names of all graph data sets.
 
     >>> "family" in graph_names()
     True
@@ -34,10 +34,13 @@ def graph_names() -> list[str]:
 
 
 def graph_loader(name: str) -> Callable[..., GraphData]:
-    """Return the function that loads the graph `name`, in capitals or not; its signature tells the options.
+    """Return the function that loads a graph; its signature shows the options.
+
+    Args:
+        name: One of `graph_names()`, in upper or lower case.
 
     Raises:
-        ConfigError: There is no such graph.
+        ConfigError: The graph is unknown.
     """
     known = {spelling.lower(): loader for spelling, loader in _LOADERS.items()}
     if name.lower() not in known:
@@ -46,16 +49,18 @@ def graph_loader(name: str) -> Callable[..., GraphData]:
 
 
 def load_graph(name: str, data_dir: Path | str | None = None, **options: Any) -> GraphData:
-    """Load the graph `name`.
+    """Load a graph data set by name. Nothing is downloaded.
 
     Args:
-        name: One of `graph_names()`.
-        data_dir: Folder with its files; graphs without files leave it unused.
+        name: One of `graph_names()`: "nations", "umls", "kinships" (files of the package pykeen), "wn18rr",
+            "fb15k-237", "fb237_v1" to "fb237_v4" and "WN18RR_v1" to "WN18RR_v4" (inductive), "cora", "citeseer"
+            (homogeneous), "family" (generated), "folder" and "inductive" (own files).
+        data_dir: Folder with the files. Default: None, allowed for graphs without files and for those of pykeen.
         **options: Further arguments of `graph_loader(name)`.
 
     Raises:
-        ConfigError: The graph or an option is unknown, or an option is missing.
-        DatasetMissing: Its files are not there.
+        ConfigError: The graph or an option is unknown, or a required option is missing.
+        DatasetMissing: The files are not there.
         DatasetCorrupt: A file is damaged, or is not the published one.
 
     >>> len(load_graph("family", trees=2).relations)
@@ -72,7 +77,7 @@ def load_graph(name: str, data_dir: Path | str | None = None, **options: Any) ->
     if missing:
         raise ConfigError(
             f"The graph '{name}' was asked for without the option '{missing[0]}', which has no default. "
-            f"Give {missing[0]}=...; its meaning is told by graph_loader('{name}')."
+            f"Give {missing[0]}=...; see help(graph_loader('{name}')."
         )
     if "data_dir" in known:
         options["data_dir"] = data_dir

@@ -1,4 +1,4 @@
-"""Knowledge graphs in which questions are about the entities of training."""
+"""Transductive knowledge graphs: queries are about the entities of training."""
 
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
@@ -8,7 +8,7 @@ import torch
 
 from spikewright.data.files import data_folder
 from spikewright.errors import DatasetCorrupt, DatasetMissing
-from spikewright.graph.data.dataset import GraphData, Split
+from spikewright.graph.data.dataset import GraphData, GraphSplit
 from spikewright.graph.data.files import PARTS, read_parts
 from spikewright.graph.data.triples import Triple, entity_numbers, numbered, relation_numbers
 
@@ -24,29 +24,35 @@ _PUBLISHED = {
 
 
 def folder(data_dir: Path | str | None) -> GraphData:
-    """Load any knowledge graph from a folder with `train.txt`, `test.txt` and, for choosing a model, `valid.txt`.
+    """Load a knowledge graph from `train.txt`, `test.txt` and, optionally, `valid.txt`.
 
     Args:
-        data_dir: Folder with the files, each plain or `.gz`.  Without `valid.txt` no validation questions are asked.
+        data_dir: Folder with the files, each plain or `.gz`; a line is head TAB relation TAB tail. Without `valid.txt`
+            there are no validation queries.
 
     Raises:
-        DatasetMissing: The folder, or the file for training or testing, is not there.
+        DatasetMissing: The folder, or the training or test file, is not there.
         DatasetCorrupt: A file is damaged or empty, or has a line that is no triple.
     """
     return transductive("folder", read_parts("folder", data_folder("folder", data_dir, LAYOUT), optional=["valid"]))
 
 
 def published(name: str, data_dir: Path | str | None, verify: bool = True) -> GraphData:
-    """Load WN18RR (Dettmers et al., AAAI 2018) or FB15k-237 (Toutanova & Chen, CVSC workshop 2015).
+    """Load WN18RR (40,943 entities, 11 relations) or FB15k-237 (14,541 entities, 237 relations).
 
     Args:
         name: "wn18rr" or "fb15k-237".
-        data_dir: Folder with the three files, or with a folder of the name of the data set that has them.
-        verify: Compare the number of triples with the published one.
+        data_dir: Folder with `train.txt`, `valid.txt` and `test.txt` (or `.txt.gz`), or with a folder named like the
+            data set that holds them; a line is head TAB relation TAB tail.
+        verify: True compares the numbers of triples with the published ones. Default: True.
 
     Raises:
         DatasetMissing: The folder or a file is not there.
-        DatasetCorrupt: A file is damaged, or there are not as many triples as in the published ones.
+        DatasetCorrupt: A file is damaged, or the numbers of triples differ from the published ones.
+
+    Reference:
+        Dettmers et al., Convolutional 2D Knowledge Graph Embeddings, AAAI 2018 (WN18RR); Toutanova and Chen, Observed
+        Versus Latent Features for Knowledge Base and Text Inference, CVSC workshop 2015 (FB15k-237).
     """
     outer = data_folder(name, data_dir, f"{LAYOUT}, or these inside a folder '{name}' in capitals or not")
     inner = next((entry for entry in sorted(outer.iterdir()) if entry.is_dir() and entry.name.lower() == name), outer)
@@ -54,16 +60,25 @@ def published(name: str, data_dir: Path | str | None, verify: bool = True) -> Gr
 
 
 def bundled(name: str, data_dir: Path | str | None = None, verify: bool = True) -> GraphData:
-    """Load Nations, UMLS or Kinships (Kok & Domingos, ICML 2007), which come along with the package `pykeen`.
+    """Load Nations, UMLS or Kinships from files of the installed package `pykeen`, which is not imported.
+
+    | name | entities | relations | triples: train, valid, test |
+    |---|---|---|---|
+    | nations | 14 | 55 | 1,592, 199, 201 |
+    | umls | 135 | 46 | 5,216, 652, 661 |
+    | kinships | 104 | 25 | 8,544, 1,068, 1,074 |
 
     Args:
         name: "nations", "umls" or "kinships".
-        data_dir: Folder with the three files.  Without one they are taken from `pykeen`, which is not imported.
-        verify: Compare the number of triples with the published one.
+        data_dir: Folder with `train.txt`, `valid.txt` and `test.txt`. Default: None, the files of `pykeen`.
+        verify: True compares the numbers of triples with the published ones. Default: True.
 
     Raises:
         DatasetMissing: `pykeen` is not installed and no folder is given, or a file is not there.
-        DatasetCorrupt: A file is damaged, or there are not as many triples as in the published ones.
+        DatasetCorrupt: A file is damaged, or the numbers of triples differ from the published ones.
+
+    Reference:
+        Kok and Domingos, Statistical Predicate Invention, ICML 2007.
     """
     if data_dir is not None:
         return _verified(name, data_folder(name, data_dir, LAYOUT), verify)
@@ -95,13 +110,13 @@ def _spelled(counts: Sequence[int]) -> str:
 
 
 def transductive(name: str, parts: Mapping[str, Sequence[Triple]]) -> GraphData:
-    """Reason from the training triples, and ask for those of every part.
+    """Return a data set with the training triples as facts and all triples known.
 
     Entities and relations are numbered in the order of first appearance in train, then valid, then test.
 
     Args:
-        name: What the data set is called.
-        parts: The triples of "train", "valid" and "test".
+        name: Name of the data set.
+        parts: Triples of names by part: "train", "valid" and "test".
     """
     triples = [parts[part] for part in PARTS]
     entities, relations = entity_numbers(triples), relation_numbers(triples)
@@ -110,7 +125,7 @@ def transductive(name: str, parts: Mapping[str, Sequence[Triple]]) -> GraphData:
     return GraphData(
         name,
         tuple(relations),
-        train=Split(train, train, train, names),
-        valid=Split(train, valid, known, names),
-        test=Split(train, test, known, names),
+        train=GraphSplit(train, train, train, names),
+        valid=GraphSplit(train, valid, known, names),
+        test=GraphSplit(train, test, known, names),
     )

@@ -1,4 +1,4 @@
-"""Reading triples from text files, and numbering what they name."""
+"""Read triples from text files and number their entities and relations."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,16 +14,16 @@ Triple = tuple[str, str, str]
 
 
 def read_triples(path: Path) -> list[Triple]:
-    """Read a file with a triple on each line: head, relation, tail, with a tab between them.
+    """Read a file with one triple per line: head, relation and tail, separated by tabs.
 
-    Names may hold spaces.  A byte order mark, Windows line ends and empty lines at the end are accepted; a line that
-    comes again is read once, for facts are true or not.
+    Names may hold spaces. A byte order mark, Windows line ends and empty lines at the end are accepted; duplicate lines
+    count once.
 
     Args:
-        path: UTF-8 text, compressed if the name ends in `.gz`.
+        path: UTF-8 text file, gzip-compressed if its name ends in `.gz`.
 
     Raises:
-        DatasetCorrupt: The file is damaged, is empty, or has a line of another form.
+        DatasetCorrupt: The file is damaged or empty, or has a line of another form.
     """
     content = read_content(path)
     try:
@@ -58,12 +58,12 @@ def _triple(line: str, path: Path, number: int) -> Triple:
 
 
 def entity_numbers(parts: Iterable[Sequence[Triple]]) -> dict[str, int]:
-    """Number the entities in the order in which they are first named, head before tail."""
+    """Number the entities in the order of first appearance, head before tail."""
     return _numbers(name for triples in parts for head, _, tail in triples for name in (head, tail))
 
 
 def relation_numbers(parts: Iterable[Sequence[Triple]]) -> dict[str, int]:
-    """Number the relations in the order in which they are first named."""
+    """Number the relations in the order of first appearance."""
     return _numbers(relation for triples in parts for _, relation, _ in triples)
 
 
@@ -72,6 +72,6 @@ def _numbers(names: Iterator[str]) -> dict[str, int]:
 
 
 def numbered(triples: Sequence[Triple], entities: Mapping[str, int], relations: Mapping[str, int]) -> Tensor:
-    """Return the triples as numbers, int64 `[len(triples), 3]`."""
+    """Return triples as numbers, int64 `[len(triples), 3]`."""
     rows = [(entities[head], relations[relation], entities[tail]) for head, relation, tail in triples]
     return torch.tensor(rows, dtype=torch.int64).reshape(-1, 3)

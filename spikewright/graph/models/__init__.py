@@ -1,4 +1,4 @@
-"""Models of link prediction."""
+"""Link-prediction models."""
 
 from spikewright.graph.models._scorer import LinkScorer as LinkScorer
 from spikewright.graph.models.grsnn import GRSNN as GRSNN

@@ -1,17 +1,19 @@
-"""What models have for every relation."""
+"""Parameters by relation that may depend on the query."""
 
 from torch import Tensor, nn
 
 
 class ByRelation(nn.Module):
-    """A value for each relation, query and channel, `[R, B, D]`, from the vectors of queries or without them."""
+    """Learned values per relation, query and channel, `[R, B, D]`: linear in the query vector, or the same for all
+    queries.
+    """
 
     def __init__(self, relations: int, width: int, dependent: bool) -> None:
         super().__init__()
         self.shape = (relations, width)
         self.of = nn.Linear(width, relations * width) if dependent else nn.Embedding(relations, width)
 
-    def forward(self, asked: Tensor) -> Tensor:
+    def forward(self, query: Tensor) -> Tensor:
         if isinstance(self.of, nn.Embedding):
-            return self.of.weight[:, None].expand(-1, len(asked), -1)
-        return self.of(asked).unflatten(1, self.shape).transpose(0, 1)
+            return self.of.weight[:, None].expand(-1, len(query), -1)
+        return self.of(query).unflatten(1, self.shape).transpose(0, 1)

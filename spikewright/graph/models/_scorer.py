@@ -1,4 +1,4 @@
-"""What models of link prediction share: a vector for the query, features of every node, and a score for both."""
+"""The base class of link-prediction models: query vector, node features and readout."""
 
 from abc import ABC, abstractmethod
 
@@ -10,37 +10,52 @@ from spikewright.graph.structure import RelationalGraph
 
 
 class LinkScorer(nn.Module, ABC):
-    """Scores how well (source, relation, node) completes a graph, for queries (source, relation) and any nodes.
+    r"""Base class of models that score how likely (source, relation, node) is true, for all nodes at once.
+
+    .. math:: score(v) = \mathrm{MLP}([h_v;\ q])
+
+    with q the query vector, h the features of the nodes, and a two-layer perceptron with ReLU. Subclasses implement
+    `query_vector` and `node_features`.
 
     Args:
-        relations: Number of relations R, inverse ones included.
-        width: Channels D of a node and of a query.
-        symmetric: Score a pair of nodes from both ends, and take the mean of what is found.
+        relations: Number of relations R of the graph, inverse ones included, at least 1.
+        width: Channels D of a node and of a query vector, at least 1.
+        symmetric: True computes node features from the source and from the candidate, and averages them before the
+            readout; needs one run per candidate.
+
+    Raises:
+        ConfigError: A number is below 1.
     """
 
     def __init__(self, relations: int, width: int, symmetric: bool) -> None:
         super().__init__()
         if relations < 1 or width < 1:
             raise ConfigError(
-                f"A model was asked for with {relations} relations and {width} channels; it needs 1 or more."
+                f"A model with {relations} relations and {width} channels has no parameters. Give 1 or more of both."
             )
         self.relations, self.width, self.symmetric = relations, width, symmetric
         self.query = nn.Embedding(relations, width)
         self.readout = nn.Sequential(nn.Linear(2 * width, 2 * width), nn.ReLU(), nn.Linear(2 * width, 1))
 
     @abstractmethod
-    def asked(self, relations: Tensor) -> Tensor:
-        """Return the vector of each query, `[B, D]`, for relations `[B]`."""
-
-    @abstractmethod
-    def reached(self, graph: RelationalGraph, sources: Tensor, asked: Tensor, kept: Tensor | None) -> Tensor:
-        """Return what each query finds at every node, `[N, B, D]`.
+    def query_vector(self, relations: Tensor) -> Tensor:
+        """Return the vector of each query, `[B, D]`.
 
         Args:
-            graph: To reason over.
-            sources: Where each query starts, `[B]`.
-            asked: The vector of each query, `[B, D]`.
-            kept: A weight for every edge, `[E]`; `None` for 1.
+            relations: Relation of each query, int64 `[B]`.
+        """
+
+    @abstractmethod
+    def node_features(
+        self, graph: RelationalGraph, sources: Tensor, query: Tensor, edge_weight: Tensor | None
+    ) -> Tensor:
+        """Return the features of every node for each query, `[N, B, D]`.
+
+        Args:
+            graph: `RelationalGraph` to pass messages on.
+            sources: Source node of each query, int64 `[B]`.
+            query: Query vectors. Shape `[B, D]`.
+            edge_weight: Weight of each edge. Shape `[E]`. `None` for 1.
         """
 
     def forward(
@@ -49,42 +64,44 @@ class LinkScorer(nn.Module, ABC):
         sources: Tensor,
         relations: Tensor,
         candidates: Tensor | None = None,
-        kept: Tensor | None = None,
+        edge_weight: Tensor | None = None,
     ) -> Tensor:
-        """Return scores, the log-odds that (source, relation, candidate) is true.
+        """Return scores `[B, C]`, the log-odds that (source, relation, candidate) is true.
 
         Args:
-            graph: To reason over.
-            sources: `[B]`.
-            relations: `[B]`; `relation + R / 2` asks in the inverse direction.
-            candidates: Nodes to score for each query, `[B, C]`; `None` scores all.
-            kept: A weight for every edge, `[E]`; `None` for 1.
-
-        Returns:
-            `[B, C]`.
+            graph: `RelationalGraph` with N nodes.
+            sources: Source node of each query, int64 `[B]`.
+            relations: Relation of each query, int64 `[B]`; `relation + R / 2` is the inverse relation.
+            candidates: Nodes to score for each query, int64 `[B, C]`. Default: None, all N nodes.
+            edge_weight: Weight of each edge, such as `graph.without(facts)`. Shape `[E]`. Default: None, 1.
 
         Raises:
-            ConfigError: The graph has other relations than the model.
+            ConfigError: The graph has another number of relations than the model.
         """
         if graph.relations != self.relations:
             raise ConfigError(
                 f"The graph has {graph.relations} relations (inverse ones included), the model {self.relations}. A "
-                "model reasons over graphs with the relations that it was made for; build it for this graph."
+                f"model has parameters for each relation. Build it with relations={graph.relations}."
             )
-        asked = self.asked(relations)
-        found = self.reached(graph, sources, asked, kept)
+        query = self.query_vector(relations)
+        found = self.node_features(graph, sources, query, edge_weight)
         found = found.transpose(0, 1) if candidates is None else found[candidates, _rows(candidates)]
         if self.symmetric:
-            found = (found + self._from_the_other_end(graph, sources, asked, candidates, kept)) / 2
-        return self.readout(torch.cat([found, asked[:, None].expand_as(found)], -1)).squeeze(-1)
+            found = (found + self._from_the_other_end(graph, sources, query, candidates, edge_weight)) / 2
+        return self.readout(torch.cat([found, query[:, None].expand_as(found)], -1)).squeeze(-1)
 
     def _from_the_other_end(
-        self, graph: RelationalGraph, sources: Tensor, asked: Tensor, candidates: Tensor | None, kept: Tensor | None
+        self,
+        graph: RelationalGraph,
+        sources: Tensor,
+        query: Tensor,
+        candidates: Tensor | None,
+        edge_weight: Tensor | None,
     ) -> Tensor:
         if candidates is None:
             candidates = torch.arange(graph.nodes, device=sources.device).expand(len(sources), -1)
         each = _rows(candidates).expand_as(candidates).flatten()
-        back = self.reached(graph, candidates.flatten(), asked[each], kept)
+        back = self.node_features(graph, candidates.flatten(), query[each], edge_weight)
         return back[sources[each], torch.arange(len(each), device=each.device)].view(*candidates.shape, -1)
 
 

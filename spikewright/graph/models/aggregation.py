@@ -1,4 +1,4 @@
-"""Principal neighbourhood aggregation: a node takes in mean, extremes and deviation of what arrives."""
+"""Principal neighbourhood aggregation: mean, maximum, minimum and standard deviation of the messages to a node."""
 
 import warnings
 from typing import Any, Literal
@@ -12,53 +12,58 @@ from spikewright.kernels import native
 
 Aggregate = Literal["sum", "pna"]
 FEATURES = 12
-"""Of principal neighbourhood aggregation, for each channel."""
+"""Features of principal neighbourhood aggregation per channel."""
 
 
-def principal(graph: RelationalGraph, messages: Tensor, kept: Tensor | None, boundary: Tensor | None = None) -> Tensor:
-    """Return mean, maximum, minimum and deviation of what arrives, each times 1, a scale and its inverse.
+def principal(
+    graph: RelationalGraph, messages: Tensor, edge_weight: Tensor | None, boundary: Tensor | None = None
+) -> Tensor:
+    r"""Return mean, maximum, minimum and standard deviation of the messages to each node, each times 1, s and 1/s.
 
-    The scale of a node is the logarithm of its number of edges and one, over the mean of that.
+    The scale of a node with degree d is :math:`s = \ln(d + 1) / \mathrm{mean}(\ln(d + 1))`.
 
     Args:
-        graph: Whose edges end at nodes.
-        messages: Of every pair, `[P, B, D]`.
-        kept: 1 for every edge that is there and 0 for others, `[E]`; `None` for 1.
-        boundary: One more message to each node, `[N, B, D]`; `None` counts as one that is 0 in means only.
+        graph: `RelationalGraph` of the edges.
+        messages: Message of each pair. Shape `[P, B, D]`.
+        edge_weight: 1 for edges that exist and 0 for others. Shape `[E]`. `None` for 1.
+        boundary: One more message to each node. Shape `[N, B, D]`. Default: None, a message of 0 that counts in means
+            and deviations only.
 
     Returns:
-        `[N, B, 12 D]`.
+        Features `[N, B, 12 D]`.
 
     Reference:
         Corso et al., Principal Neighbourhood Aggregation for Graph Nets, NeurIPS 2020, arXiv 2004.05718.
     """
     shape = messages.shape[1:]
     start = None if boundary is None else boundary.flatten(1)
-    if native.available(messages) and (kept is None or not kept.requires_grad):
-        found = _Statistics.apply(messages.flatten(1), start, kept, graph)
+    if native.available(messages) and (edge_weight is None or not edge_weight.requires_grad):
+        found = _Statistics.apply(messages.flatten(1), start, edge_weight, graph)
     else:
-        found = _statistics(messages.flatten(1), start, kept, graph)
+        found = _statistics(messages.flatten(1), start, edge_weight, graph)
     total, square, most, least = (f.unflatten(1, shape) for f in found)
-    degree = graph.degrees if kept is None else torch.bincount(graph.targets[kept != 0], minlength=graph.nodes)
+    degree = (
+        graph.degrees if edge_weight is None else torch.bincount(graph.targets[edge_weight != 0], minlength=graph.nodes)
+    )
     degree = (degree + 1).to(messages.dtype)[:, None, None]
     mean = total / degree
     deviation = (square / degree - mean.square()).clamp(min=1e-6).sqrt()
     features = torch.cat([mean, most, least, deviation], -1)
     scale = degree.log()
-    scale = scale / scale.mean().clamp(min=1e-9)  # which is 0 in a graph without edges
+    scale = scale / scale.mean().clamp(min=1e-9)  # the mean is 0 in a graph without edges
     return torch.cat([features, features * scale, features / scale.clamp(min=1e-2)], -1)
 
 
 def _statistics(
-    sent: Tensor, start: Tensor | None, kept: Tensor | None, graph: RelationalGraph
+    sent: Tensor, start: Tensor | None, edge_weight: Tensor | None, graph: RelationalGraph
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return sum, sum of squares, maximum and minimum of what arrives at each node, `[N, columns]` each."""
+    """Return sum, sum of squares, maximum and minimum of the messages to each node, `[N, columns]` each."""
     pairs, targets = graph.pairs, graph.targets
-    if kept is not None:
-        pairs, targets = pairs[kept != 0], targets[kept != 0]
+    if edge_weight is not None:
+        pairs, targets = pairs[edge_weight != 0], targets[edge_weight != 0]
     each = sent[pairs]
-    if kept is not None and kept.requires_grad:
-        each = each * kept[kept != 0, None]
+    if edge_weight is not None and edge_weight.requires_grad:
+        each = each * edge_weight[edge_weight != 0, None]
     before, include = sent.new_zeros(graph.nodes, sent.shape[1]) if start is None else start, start is not None
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="index_reduce")
@@ -69,19 +74,19 @@ def _statistics(
 
 
 class _Statistics(torch.autograd.Function):
-    """The same by compiled kernels; of several equal extremes the first one has the gradient."""
+    """`_statistics` with compiled kernels; the first of several equal extremes gets the gradient."""
 
     @staticmethod
     def forward(
-        ctx: Any, sent: Tensor, start: Tensor | None, kept: Tensor | None, graph: RelationalGraph
+        ctx: Any, sent: Tensor, start: Tensor | None, edge_weight: Tensor | None, graph: RelationalGraph
     ) -> tuple[Tensor, ...]:
         starts, _, _, order = graph.by_target
         sent, start = sent.contiguous(), None if start is None else start.contiguous()
-        kept = None if kept is None else kept.to(sent.dtype)[order]
+        edge_weight = None if edge_weight is None else edge_weight.to(sent.dtype)[order]
         size = graph.nodes, sent.shape[1]
         found = [sent.new_empty(size) for _ in range(4)]
         which = [torch.empty(size, dtype=torch.int32) for _ in range(2)]
-        ctx.layout = graph.nodes, starts, graph.pairs_by_target, kept, sent.shape[1]
+        ctx.layout = graph.nodes, starts, graph.pairs_by_target, edge_weight, sent.shape[1]
         native.invoke("statistics", sent.dtype, *ctx.layout, sent, start, *found, *which)
         ctx.save_for_backward(sent, start, *which)
         return tuple(found)

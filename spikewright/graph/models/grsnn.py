@@ -1,4 +1,4 @@
-r"""Reasoning with spike times: every edge delays spikes by what its relation means to the query."""
+"""The graph reasoning spiking network (GRSNN), with synaptic delays that depend on relation and query."""
 
 from typing import Any
 
@@ -18,41 +18,73 @@ from spikewright.kernels.delays import DelayGrad
 from spikewright.surrogate import Sigmoid, Surrogate
 
 PLUS = {"weighted": True, "self_loops": True, "layer_norm": True}
-"""What makes GRSNN+."""
+"""Arguments of GRSNN+."""
 
 
 class GRSNN(LinkScorer):
-    r"""A spiking network in the shape of the graph, with a group of neurons at every node.
+    r"""Graph reasoning spiking neural network: link prediction by spike times with synaptic delays.
 
-    The source of a query is driven by a constant current :math:`\hat q = (q + 1) V_{th} / 2`; the delay of relation r
-    is :math:`\delta_r = \mathrm{round}(\beta\,\sigma(P_r(\hat q)))` for each channel, so an edge takes
-    :math:`\delta + 1` steps; nodes that are reached early, by short paths, fire early and often, which is what the
-    score is read from.
+    Each node v has D spiking neurons per query. With the query vector :math:`\hat q = (q_r + 1)\, V_{th} / 2` as a
+    constant current I into the source node and 0 elsewhere, the network runs for T steps from rest,
+
+    .. math::
+        \delta_r &= \mathrm{round}(\beta\, \sigma(P_r \hat q)) \\
+        x_{v,t} &= \kappa \Big( W \sum_{(u, r, v)} s_{u,\, t-1-\delta_r} + b \Big) \\
+        c_t &= \rho\, c_{t-1} + \tfrac{e}{\tau}\, x_t, \qquad u_t = \rho\, (1 - s_{t-1})\, u_{t-1} + c_t + I \\
+        s_t &= \Theta(u_t - V_{th}), \qquad h_v = \sum_t \gamma^t s_{v,t} \Big/ \sum_t \gamma^t \\
+        score(v) &= \mathrm{MLP}([h_v;\ \hat q]),
+
+    with :math:`\rho = e^{-1/\tau}`. An edge of relation r takes :math:`\delta_r + 1` steps, so nodes on short paths
+    from the source fire early and often. GRSNN+ (`GRSNN.plus`) adds a weight per relation to messages, self-loops and
+    layer normalisation.
+
+    **Exact when**: the gradient is backpropagation through time with a surrogate slope for spikes and the identity for
+    rounding; `delay_grad` chooses the gradient of delays.
+
+    **Cost**: training keeps one membrane potential and one byte of spike history per step, node, query and neuron,
+    `5 T N B D` bytes in single precision. Time is `O(T (P + E) B D)` for P distinct pairs (source, relation) and E
+    edges, plus `O(T N B D²)`.
 
     Args:
-        relations: Number of relations R, inverse ones included.
-        width: Neurons D of a node, for each query.
-        steps: Time steps T.
-        tau: Time constant of neurons, in steps.
-        threshold: Of neurons.
-        max_delay: Longest delay :math:`\beta` of an edge, in steps.
-        decay: How much less a spike counts for every step it is later.
-        scale: Factor :math:`\kappa` on what synapses deliver.
-        dependent: Delays (and weights) depend on the query; else on the relation alone.
-        weighted: Messages have weights by relation as well.
-        self_loops: A node sends its last spikes to itself.
-        layer_norm: What synapses deliver is normalised over the channels of a node.
-        aggregate: "sum", or "pna" (mean, maximum, minimum and deviation).
-        surrogate: Slope of spikes.
-        delay_grad: Gradient of delays: "exact", "finite_difference" or "reference"; see `AlphaDynamics`.
-        symmetric: Score a pair of nodes from both ends.
+        relations: Number of relations R of the graph, inverse ones included, at least 1.
+        width: Neurons D per node and query, at least 1. Default: 32.
+        steps: Time steps T, at least 1. Default: 10.
+        tau: Time constant of current and membrane in steps, > 0. Default: 4.0.
+        threshold: Firing threshold :math:`V_{th}`, > 0. Default: 2.0.
+        max_delay: Largest delay :math:`\beta` in steps, 0 to 6. Default: 4.
+        decay: Weight :math:`\gamma` of a spike relative to one a step earlier, in (0, 1]. Default: 0.95.
+        scale: Factor :math:`\kappa` of the synaptic current, any finite number. Default: 1.0.
+        dependent: True makes delays (and weights) a linear function of the query vector, False a parameter per
+            relation. Default: True.
+        weighted: True multiplies messages by a weight per relation and channel. Default: False.
+        self_loops: True adds self-loops: the last spikes of a node are inputs of its own linear map. Default: False.
+        layer_norm: True normalises the synaptic current over the channels of a node. Default: False.
+        aggregate: "sum", or "pna" (mean, maximum, minimum and standard deviation of messages). Default: "sum".
+        surrogate: `Surrogate`, slope of spikes in the backward pass. Default: `Sigmoid(4.0)`.
+        delay_grad: Gradient of delays: "exact" (derivative of the response to a spike that arrives a fraction of a step
+            later), "finite_difference" (difference to a spike one step later) or "reference" (the released code, which
+            filters the trace twice). Default: "exact".
+        symmetric: True averages the node features of a pair over both directions, one run per candidate.
+            Default: False.
 
     Raises:
         ConfigError: An argument is out of its range.
 
+    **Differs from the reference code**: that uses `delay_grad="reference"`, and also has two time constants and a
+    regulariser of the membrane, which its configurations do not use.
+
     Reference:
         Xiao et al., Temporal Spiking Neural Networks with Synaptic Delay for Graph Reasoning, ICML 2024,
         arXiv 2405.16851.
+
+    >>> from spikewright.graph import RelationalGraph
+    >>> facts = torch.tensor([[0, 0, 1], [1, 0, 2]])
+    >>> graph = RelationalGraph.of(facts, nodes=3, relations=1)
+    >>> model = GRSNN(graph.relations, width=8)
+    >>> model(graph, sources=facts[:, 0], relations=facts[:, 1], edge_weight=graph.without(facts)).shape
+    torch.Size([2, 3])
+    >>> model.spikes(graph, facts[:, 0], facts[:, 1]).shape
+    torch.Size([10, 3, 2, 8])
     """
 
     def __init__(
@@ -78,9 +110,9 @@ class GRSNN(LinkScorer):
         super().__init__(relations, width, symmetric)
         if not 0 <= max_delay <= LONGEST or steps < 1 or not (tau > 0 and threshold > 0 and 0 < decay <= 1):
             raise ConfigError(
-                f"GRSNN(steps={steps}, tau={tau}, threshold={threshold}, max_delay={max_delay}, decay={decay}): there "
-                f"is at least one step, tau and threshold are above 0, delays of 0 to {LONGEST} steps fit into a byte "
-                "of history, and the decay lies above 0, up to 1."
+                f"GRSNN(steps={steps}, tau={tau}, threshold={threshold}, max_delay={max_delay}, decay={decay}): "
+                f"delays of 0 to {LONGEST} steps fit into a byte of spike history. Give at least one step, tau and "
+                "threshold above 0, and a decay in (0, 1]."
             )
         if aggregate not in ("sum", "pna") or delay_grad not in ("exact", "finite_difference", "reference"):
             raise ConfigError(
@@ -96,38 +128,58 @@ class GRSNN(LinkScorer):
 
     @classmethod
     def plus(cls, relations: int, **options: Any) -> "GRSNN":
-        """Return GRSNN+: weights by relation, connections of nodes to themselves, and layer normalisation."""
+        """Return GRSNN+: `weighted`, `self_loops` and `layer_norm` are True.
+
+        Args:
+            relations: Number of relations R of the graph, inverse ones included, at least 1.
+            **options: Further arguments of `GRSNN`.
+        """
         return cls(relations, **{**PLUS, **options})
 
-    def asked(self, relations: Tensor) -> Tensor:
+    def query_vector(self, relations: Tensor) -> Tensor:
         return (self.query(relations) + 1) * (self.dynamics.threshold / 2)
 
-    def reached(self, graph: RelationalGraph, sources: Tensor, asked: Tensor, kept: Tensor | None) -> Tensor:
+    def node_features(
+        self, graph: RelationalGraph, sources: Tensor, query: Tensor, edge_weight: Tensor | None
+    ) -> Tensor:
         learning = [p for module in (self.synapse, self.norm) if module is not None for p in module.parameters()]
-        return propagate(*self._run(graph, sources, asked, kept), parameters=learning)
+        return propagate(*self._run(graph, sources, query, edge_weight), parameters=learning)
 
-    def spikes(self, graph: RelationalGraph, sources: Tensor, relations: Tensor, kept: Tensor | None = None) -> Tensor:
-        """Return every spike of a run, bool, `[T, N, B, D]`; arguments as for a call."""
-        return spikes(*self._run(graph, sources, self.asked(relations), kept))
+    def spikes(
+        self, graph: RelationalGraph, sources: Tensor, relations: Tensor, edge_weight: Tensor | None = None
+    ) -> Tensor:
+        """Return the spikes of a run, bool `[time, nodes, batch, width]`, without gradients.
+
+        Args:
+            graph: `RelationalGraph` with N nodes.
+            sources: Source node of each query, int64 `[B]`.
+            relations: Relation of each query, int64 `[B]`.
+            edge_weight: Weight of each edge. Shape `[E]`. Default: None, 1.
+        """
+        return spikes(*self._run(graph, sources, self.query_vector(relations), edge_weight))
 
     def delays(self, relations: Tensor) -> Tensor:
-        """Return the delays of all edges, in steps, before rounding: `[R, B, D]` for queries `[B]`."""
-        return self.max_delay * torch.sigmoid(self.delay(self.asked(relations)))
+        """Return the delay of every relation for each query in steps, before rounding, `[R, B, D]`.
+
+        Args:
+            relations: Relation of each query, int64 `[B]`.
+        """
+        return self.max_delay * torch.sigmoid(self.delay(self.query_vector(relations)))
 
     def _run(
-        self, graph: RelationalGraph, sources: Tensor, asked: Tensor, kept: Tensor | None
+        self, graph: RelationalGraph, sources: Tensor, query: Tensor, edge_weight: Tensor | None
     ) -> tuple[Propagation, Tensor, Tensor, Tensor | None, Tensor | None]:
         pna = self.aggregate == "pna"
 
         def synapses(messages: Tensor, last: Tensor | None) -> Tensor:
-            arrived = principal(graph, messages, kept) if pna else messages
+            arrived = principal(graph, messages, edge_weight) if pna else messages
             inputs = arrived if last is None else torch.cat([last, arrived], -1)
             x = linear(inputs, self.scale * self.synapse.weight, self.scale * self.synapse.bias)
             return x if self.norm is None else self.norm(x)
 
-        delays = self.max_delay * torch.sigmoid(self.delay(asked))
-        weights = None if self.weight is None else self.weight(asked)
+        delays = self.max_delay * torch.sigmoid(self.delay(query))
+        weights = None if self.weight is None else self.weight(query)
         propagation = Propagation(
             graph.one_each if pna else graph, sources, self.dynamics, synapses, self.max_delay, self.self_loops
         )
-        return propagation, asked, delays, weights, None if pna else kept
+        return propagation, query, delays, weights, None if pna else edge_weight

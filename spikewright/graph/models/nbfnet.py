@@ -1,4 +1,4 @@
-"""The neural Bellman-Ford network, without spikes: what reasoning over paths is compared with."""
+"""The neural Bellman-Ford network, the non-spiking baseline."""
 
 import torch
 from torch import Tensor, nn
@@ -12,27 +12,39 @@ from spikewright.graph.structure import RelationalGraph
 
 
 class NBFNet(LinkScorer):
-    r"""Layers of messages along edges, each times a weight of its relation; without spikes.
+    r"""Neural Bellman-Ford network: link prediction by message passing from the source node, without spikes.
 
-    The boundary :math:`h^0` is the query at its source.
+    With the boundary :math:`h^0_v` = the query vector q at the source and 0 elsewhere, layer l computes
 
     .. math::
-        h^{l+1} = h^l + \mathrm{ReLU}(\mathrm{LN}(W^l [h^l;\ \mathrm{agg}(h^l \odot w^l_r,\ h^0)]))
+        a_v &= \mathrm{agg}\big( \{ h^l_u \odot w^l_r(q) : (u, r, v) \} \cup \{ h^0_v \} \big) \\
+        h^{l+1}_v &= h^l_v + \mathrm{ReLU}(\mathrm{LN}(W^l\, [h^l_v;\ a_v])) \\
+        score(v) &= \mathrm{MLP}([h^L_v;\ q]).
+
+    **Cost**: training keeps the activations of all L layers, `O(L N B D)` with "sum" and `O(L (P + 12 N) B D)` with
+    "pna" for P distinct pairs (source, relation). Time is `O(L E B D)` for E edges, plus the linear maps.
 
     Args:
-        relations: Number of relations R, inverse ones included.
-        width: Channels D.
-        layers: Number of layers, the length of paths that are seen.
-        dependent: Weights of relations depend on the query; else on the relation alone.
-        aggregate: "sum", or "pna" (mean, maximum, minimum and deviation).
-        symmetric: Score a pair of nodes from both ends.
+        relations: Number of relations R of the graph, inverse ones included, at least 1.
+        width: Channels D per node and query, at least 1. Default: 32.
+        layers: Number of layers L, the length of the longest path seen, at least 1. Default: 6.
+        dependent: True makes the weights of relations a linear function of the query vector, False a parameter per
+            relation. Default: True.
+        aggregate: "sum", or "pna" (mean, maximum, minimum and standard deviation of messages). Default: "pna".
+        symmetric: True averages the node features of a pair over both directions, one run per candidate.
+            Default: False.
 
     Raises:
         ConfigError: An argument is out of its range.
 
     Reference:
-        Zhu et al., Neural Bellman-Ford Networks: A General Graph Neural Network Framework for Link Prediction,
-        NeurIPS 2021, arXiv 2106.06935.
+        Zhu et al., Neural Bellman-Ford Networks: A General Graph Neural Network Framework for Link Prediction, NeurIPS
+        2021, arXiv 2106.06935.
+
+    >>> from spikewright.graph import RelationalGraph
+    >>> graph = RelationalGraph.of(torch.tensor([[0, 0, 1], [1, 0, 2]]), nodes=3, relations=1)
+    >>> NBFNet(graph.relations, width=8)(graph, torch.tensor([0]), torch.tensor([0])).shape
+    torch.Size([1, 3])
     """
 
     def __init__(
@@ -58,22 +70,24 @@ class NBFNet(LinkScorer):
             [nn.Sequential(nn.Linear(inputs, width), nn.LayerNorm(width), nn.ReLU()) for _ in range(layers)]
         )
 
-    def asked(self, relations: Tensor) -> Tensor:
+    def query_vector(self, relations: Tensor) -> Tensor:
         return self.query(relations)
 
-    def reached(self, graph: RelationalGraph, sources: Tensor, asked: Tensor, kept: Tensor | None) -> Tensor:
-        queries = torch.arange(len(asked), device=asked.device)
-        boundary = asked.new_zeros(graph.nodes, *asked.shape).index_put((sources, queries), asked)
+    def node_features(
+        self, graph: RelationalGraph, sources: Tensor, query: Tensor, edge_weight: Tensor | None
+    ) -> Tensor:
+        queries = torch.arange(len(query), device=query.device)
+        boundary = query.new_zeros(graph.nodes, *query.shape).index_put((sources, queries), query)
         hidden = boundary
         for weight, update in zip(self.weights, self.updates, strict=True):
-            arrived = self._aggregated(graph, hidden, weight(asked), boundary, kept)
+            arrived = self._aggregated(graph, hidden, weight(query), boundary, edge_weight)
             hidden = hidden + update(torch.cat([hidden, arrived], -1))
         return hidden
 
     def _aggregated(
-        self, graph: RelationalGraph, hidden: Tensor, weight: Tensor, boundary: Tensor, kept: Tensor | None
+        self, graph: RelationalGraph, hidden: Tensor, weight: Tensor, boundary: Tensor, edge_weight: Tensor | None
     ) -> Tensor:
         shape, pna = hidden.shape[1:], self.aggregate == "pna"
         to = graph.one_each if pna else graph
-        sent = products(to, hidden.flatten(1), weight.flatten(1), None if pna else kept).unflatten(1, shape)
-        return principal(graph, sent, kept, boundary) if pna else sent + boundary
+        sent = products(to, hidden.flatten(1), weight.flatten(1), None if pna else edge_weight).unflatten(1, shape)
+        return principal(graph, sent, edge_weight, boundary) if pna else sent + boundary

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from spikewright.errors import ConfigError
-from spikewright.graph.data import GraphData, Split
+from spikewright.graph.data import GraphData, GraphSplit
 from spikewright.graph.data.family import family
 from spikewright.graph.known import KnownAnswers
 from spikewright.graph.negative_sampling import NegativeSampler, TripleBatch, both_ways, known_answers, loss_of
@@ -21,7 +21,7 @@ def citations(nodes: int = 9) -> GraphData:
     links = torch.tensor([[n, 0, (n * 3 + 1) % nodes] for n in range(nodes)])
     links = links[links[:, 0] != links[:, 2]]
     names = tuple(map(str, range(nodes)))
-    return GraphData("ring", ("link",), *[Split(links, links, links, names)] * 3, homogeneous=True)
+    return GraphData("ring", ("link",), *[GraphSplit(links, links, links, names)] * 3, homogeneous=True)
 
 
 def sampler(data: GraphData = DATA, batch: int = 10, negatives: int = 4, seed: int = 0) -> NegativeSampler:
@@ -109,7 +109,7 @@ def test_a_link_comes_with_a_pair_that_is_not_linked() -> None:
 def test_what_everything_answers_is_not_asked() -> None:
     """Node 0 is linked to all by relation 0: nothing is wrong as the tail of these facts."""
     facts = torch.tensor([[0, 0, 0], [0, 0, 1], [0, 0, 2], [1, 0, 2], [2, 1, 0]])
-    split = Split(facts, facts, facts, ("a", "b", "c"))
+    split = GraphSplit(facts, facts, facts, ("a", "b", "c"))
     data = GraphData("star", ("r", "s"), split, split, split)
     batches = list(NegativeSampler(data, 8, 3, 0, CPU).epoch(0))
     assert sorted(torch.cat([b.facts for b in batches]).tolist()) == [[1, 0, 2], [2, 1, 0]]
@@ -119,10 +119,8 @@ def test_what_everything_answers_is_not_asked() -> None:
     "facts", [torch.tensor([[0, 0, 0], [0, 0, 1], [1, 0, 0], [1, 0, 1]]), torch.zeros(0, 3).long()]
 )
 def test_a_graph_in_which_nothing_is_false_is_refused(facts: Tensor) -> None:
-    split = Split(facts, facts, facts, ("a", "b"))
-    with pytest.raises(
-        ConfigError, match=f"'full' has no training fact that could be asked for: there are {len(facts)}"
-    ):
+    split = GraphSplit(facts, facts, facts, ("a", "b"))
+    with pytest.raises(ConfigError, match=f"'full' has {len(facts)} training facts, and none has a negative"):
         NegativeSampler(GraphData("full", ("r",), split, split, split), 8, 3, 0, CPU)
 
 
