@@ -1,8 +1,8 @@
-r"""Surrogate slopes: what stands in for the derivative of a spike.
+r"""Surrogate slopes, used in the backward pass in place of the derivative of a spike.
 
-A neuron fires :math:`s = \Theta(x)` with :math:`x = u - V_{th}`, and fires at equality.  The derivative of the step is
-zero almost everywhere, so the backward pass uses :math:`\psi'(x)` instead.  Every slope here has unit area, peaks at
-zero, and is finite for any finite argument.
+A neuron fires :math:`s = \Theta(x)` at :math:`x = u - V_{th} \ge 0`.  The derivative of the step is 0 almost
+everywhere, so the backward pass takes a slope :math:`\psi(x)` for :math:`ds/dx`.  Every slope here has area 1, its peak
+at 0, and is finite for finite arguments.
 """
 
 import math
@@ -34,25 +34,48 @@ class _Spike(torch.autograd.Function):
 
 
 class Surrogate(ABC):
-    """The step forward, `slope` backward.  A surrogate of your own needs only `slope`."""
+    r"""Base class of surrogates: the step function forward, `slope` backward.
+
+    .. math::
+        s = \Theta(x) = \begin{cases} 1 & x \ge 0 \\ 0 & x < 0 \end{cases}, \qquad
+        \frac{\partial s}{\partial x} := \psi(x), \qquad x = u - V_{th}.
+
+    A custom surrogate subclasses this and implements `slope`.  The slope must be elementwise and not random: `x` is one
+    step or all steps of a chunk, and the slope at a number must not depend on what else `x` holds.  Neurons check this
+    when they are made.  Fused scans compute the slopes of built-in surrogates inside the kernel, and call `slope` of a
+    custom one once per chunk.
+
+    >>> import torch, spikewright as sw
+    >>> class Steep(sw.surrogate.Surrogate):
+    ...     def slope(self, x):
+    ...         return 1 / (1 + 25 * x.abs()) ** 2
+    >>> neuron = sw.LIF(surrogate=Steep())
+    >>> Steep()(torch.tensor([-0.1, 0.0, 0.1])).tolist()
+    [0.0, 1.0, 1.0]
+    """
 
     @abstractmethod
     def slope(self, x: Tensor) -> Tensor:
-        """Return the stand-in for ds/dx at `x` = membrane - threshold, same shape as `x`.
+        """Return the slope at every entry of `x`.
 
-        The slope at a number is the same whatever else `x` holds, which may be one step or all steps of a chunk.
+        Args:
+            x: Potential minus threshold.  Tensor of any shape; the result has its shape.
         """
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Return 1 where `x` >= 0 and 0 elsewhere, in the dtype of `x`; differentiable by `slope`."""
+        """Return 1 where `x >= 0` and 0 elsewhere, in the dtype of `x`; the backward pass multiplies by `slope`.
+
+        Args:
+            x: Potential minus threshold.  Tensor of any shape.
+        """
         return _Spike.apply(x, self)  # type: ignore[return-value]
 
 
 def slope_at(surrogate: Surrogate, x: Tensor) -> Tensor:
-    """Return the slope at every entry of `x`, in its shape and type.
+    """Return the slope at every entry of `x`, in its shape and dtype.
 
     Raises:
-        ExtensionError: A surrogate of one's own returned something else.
+        ExtensionError: A custom surrogate returned something else.
     """
     slope: Any = surrogate.slope(x)
     if isinstance(slope, Tensor) and slope.shape == x.shape and slope.dtype == x.dtype:
@@ -77,8 +100,21 @@ def _positive(owner: str, name: str, value: float) -> float:
 
 @dataclass(frozen=True)
 class Sigmoid(Surrogate):
-    r"""Slope of the logistic function, :math:`\alpha\,\sigma(\alpha x)(1-\sigma(\alpha x))`, peak :math:`\alpha/4`.
+    r"""Slope of the logistic function.
 
+    .. math::
+        \psi(x) = \alpha\,\sigma(\alpha x)\,(1 - \sigma(\alpha x)), \qquad \psi(0) = \alpha/4, \qquad
+        x = u - V_{th}.
+
+    The forward pass is the step function, 1 for :math:`x \ge 0`.  The area under the slope is 1.
+
+    Args:
+        alpha: Steepness :math:`\alpha`.  Finite number > 0.  Default: 4.0, with peak 1.
+
+    Raises:
+        ConfigError: `alpha` is not one finite number > 0.
+
+    >>> import torch
     >>> Sigmoid(alpha=4.0).slope(torch.tensor([0.0])).item()
     1.0
     """
@@ -95,7 +131,23 @@ class Sigmoid(Surrogate):
 
 @dataclass(frozen=True)
 class ATan(Surrogate):
-    r"""Slope of the arc tangent, :math:`\frac{\alpha}{2} / (1 + (\frac{\pi}{2}\alpha x)^2)`, peak :math:`\alpha/2`."""
+    r"""Slope of the arc tangent.
+
+    .. math::
+        \psi(x) = \frac{\alpha/2}{1 + (\frac{\pi}{2} \alpha x)^2}, \qquad \psi(0) = \alpha/2, \qquad x = u - V_{th}.
+
+    The forward pass is the step function, 1 for :math:`x \ge 0`.  The area under the slope is 1.
+
+    Args:
+        alpha: Steepness :math:`\alpha`.  Finite number > 0.  Default: 2.0, with peak 1.
+
+    Raises:
+        ConfigError: `alpha` is not one finite number > 0.
+
+    >>> import torch
+    >>> ATan(alpha=2.0).slope(torch.tensor([0.0])).item()
+    1.0
+    """
 
     alpha: float = 2.0
 
@@ -108,7 +160,18 @@ class ATan(Surrogate):
 
 @dataclass(frozen=True)
 class Triangle(Surrogate):
-    r"""Piecewise linear slope :math:`\max(0, 1-|x|)`, peak 1, support [-1, 1]."""
+    r"""Triangular slope.
+
+    .. math::
+        \psi(x) = \max(0,\, 1 - |x|), \qquad \psi(0) = 1, \qquad x = u - V_{th}.
+
+    The forward pass is the step function, 1 for :math:`x \ge 0`.  The area under the slope is 1; the slope
+    is 0 for :math:`|x| \ge 1`.
+
+    >>> import torch
+    >>> Triangle().slope(torch.tensor([-2.0, 0.0, 0.25])).tolist()
+    [0.0, 1.0, 0.75]
+    """
 
     def slope(self, x: Tensor) -> Tensor:
         return (1 - x.abs()).clamp_min(0)
@@ -116,7 +179,24 @@ class Triangle(Surrogate):
 
 @dataclass(frozen=True)
 class Rectangle(Surrogate):
-    r"""Slope :math:`1/g` for :math:`|x| \le g/2` and 0 elsewhere, with width :math:`g`; the support is closed."""
+    r"""Rectangular slope.
+
+    .. math::
+        \psi(x) = \frac{1}{g} \ \text{for}\ |x| \le g/2, \qquad \psi(x) = 0 \ \text{elsewhere}, \qquad
+        \psi(0) = 1/g, \qquad x = u - V_{th}.
+
+    The forward pass is the step function, 1 for :math:`x \ge 0`.  The area under the slope is 1.
+
+    Args:
+        width: Width :math:`g`.  Finite number > 0.  Default: 1.0, with peak 1.
+
+    Raises:
+        ConfigError: `width` is not one finite number > 0.
+
+    >>> import torch
+    >>> Rectangle(width=0.5).slope(torch.tensor([0.25, 0.3])).tolist()
+    [2.0, 0.0]
+    """
 
     width: float = 1.0
 

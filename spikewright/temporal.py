@@ -1,4 +1,4 @@
-"""Modules that know about time: the only ones that see `[time, batch, *feature]`."""
+"""The base class of modules that see the time axis, `[time, batch, *feature]`, and the state they carry."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar
@@ -7,29 +7,39 @@ import torch
 from torch import Tensor, nn
 
 SiteState = dict[str, Tensor]
-"""What one site carries from step to step, by name; empty at the start of a sequence."""
+"""State of one layer, `{name: tensor}`; empty at the start of a sequence."""
 
 State = dict[str, SiteState]
-"""What a run carries from step to step, by site: a plain value that can be stored, copied and passed back in."""
+"""State of a run, `{layer: {name: tensor}}`: a plain value that can be stored, copied and passed back in."""
 
 
 def detach(state: State) -> State:
-    """Cut a state from the graph of the steps that led to it."""
+    """Return a state without the graph of the steps that led to it; the state itself stays as it is.
+
+    Args:
+        state: State that `Network.run` returned.  Dictionary `{layer: {name: tensor}}`.
+
+    >>> import torch, spikewright as sw
+    >>> net = sw.Network(torch.nn.Sequential(torch.nn.Linear(2, 3), sw.LIF()))
+    >>> output, state = net.run(torch.rand(4, 1, 2))
+    >>> state["1"]["membrane"].requires_grad, sw.detach(state)["1"]["membrane"].requires_grad
+    (True, False)
+    """
     return {site: {name: value.detach() for name, value in carried.items()} for site, carried in state.items()}
 
 
 def is_static(x: Tensor) -> bool:
-    """Whether `x` `[time, ...]` is one step, repeated without a copy (`x.expand(steps, *x.shape)`)."""
+    """True if `x` `[time, ...]` is one step, repeated without a copy (`x.expand(steps, *x.shape)`)."""
     return x.dim() > 0 and x.stride(0) == 0 and x.shape[0] > 1
 
 
 def generators_by_step(seed: Tensor | None, like: Tensor) -> tuple[list[torch.Generator], Tensor]:
-    """Return a generator for each step of a chunk, a function of its seed and the step, and the seed of the next step.
+    """Return one random generator per step of a chunk, and the seed of the step after it.
 
-    What they draw is the same however a sequence is cut into chunks.
+    A generator depends on the seed and the step alone, so draws do not depend on how a sequence is cut into chunks.
 
     Args:
-        seed: Of the first step, no axes; `None` draws one.
+        seed: Seed of the first step.  Tensor without axes; `None` draws one.
         like: The chunk, `[time, ...]`.
     """
     seed = torch.randint(2**62, ()) if seed is None else seed
@@ -37,23 +47,39 @@ def generators_by_step(seed: Tensor | None, like: Tensor) -> tuple[list[torch.Ge
 
 
 class Temporal(nn.Module, ABC):
-    """A module that a run hands whole chunks of time, together with the state it left behind.
+    """Base class of modules with a memory: a run calls `scan` with whole chunks and holds the state between them.
+
+    Neurons, delays, feedback and dropout are such modules.  A subclass implements `scan`; a `forward` of its own is
+    refused, because a run would never call it.
 
     Attributes:
-        whole_sequence: The module needs all steps at once, so only a chunk of the full length is right for it.
+        whole_sequence: True if the module needs all steps of a sequence at once, as joint batch norm does.  Rules that
+            work step by step then refuse the network.
+
+    >>> import torch, spikewright as sw
+    >>> from spikewright.temporal import Temporal
+    >>> class Difference(Temporal):
+    ...     def scan(self, x, state, through_time):
+    ...         last = state.get("last", torch.zeros_like(x[0]))
+    ...         before = torch.cat([last[None], x[:-1]])
+    ...         return x - (before if through_time else before.detach()), {"last": x[-1]}
+    >>> net = sw.Network(torch.nn.Sequential(Difference(), sw.IF()))
+    >>> net.run(torch.tensor([0.0, 1.0, 1.0, 2.0]).view(4, 1, 1))[0].flatten().tolist()
+    [0.0, 1.0, 0.0, 1.0]
     """
 
     whole_sequence: ClassVar[bool] = False
 
     @abstractmethod
     def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
-        """Process a chunk.
+        """Process a chunk of steps.
 
         Args:
-            x: Input, `[time, batch, *feature]`.
-            state: What the previous chunk returned; empty at the start of a sequence.  Never changed in place.
-            through_time: Whether credit may flow from one step to the next.
+            x: Input.  Tensor `[time, batch, *feature]`.
+            state: State that the previous chunk returned, `{name: tensor}`; empty at the start of a sequence.  It must
+                not be changed in place.
+            through_time: True lets gradients pass from one step to the next; False must cut them.
 
         Returns:
-            Output `[time, batch, *feature]` and the new state.
+            Output, `[time, batch, *feature]`, and the new state: tensors `[batch, ...]` or without axes, by name.
         """

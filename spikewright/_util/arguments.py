@@ -1,4 +1,4 @@
-"""Arguments that are plain numbers, or tensors, and what is said to anything else."""
+"""Checks of arguments that must be plain numbers or tensors."""
 
 import math
 from numbers import Real
@@ -15,11 +15,11 @@ def check_number(owner: str, name: str, value: object, trained: str = "", finite
     """Raise `ConfigError` unless an argument is one plain number.
 
     Args:
-        owner: Class that takes the argument, for the message.
+        owner: Name of the class that takes the argument.
         name: Name of the argument.
-        value: What was given.
-        trained: What to use to have it trained, or for each channel, for the message; may be empty.
-        finite: Refuse infinities and NaN too.
+        value: Value of the argument.
+        trained: Advice for a value that is to be trained, or one per channel; may be empty.
+        finite: True refuses infinities and NaN too.
     """
     if isinstance(value, Real) and not isinstance(value, bool):
         if finite and not math.isfinite(value):
@@ -53,9 +53,9 @@ def check_tensor(name: str, value: object, layout: str) -> None:
     """Raise `ShapeError` unless an argument is a tensor.
 
     Args:
-        name: The argument's name.
-        value: What was given.
-        layout: The axes that are asked for, for the message.
+        name: Name of the argument.
+        value: Value of the argument.
+        layout: Required axes, as text.
     """
     if isinstance(value, Tensor):
         return
@@ -68,14 +68,14 @@ def check_tensor(name: str, value: object, layout: str) -> None:
 
 
 def shown(value: object) -> str:
-    """Return how an argument is shown in a message: tensors by their shape."""
+    """Return an argument as text for a message; tensors by their shape."""
     if isinstance(value, Tensor):
         return f"<{'Parameter' if isinstance(value, nn.Parameter) else 'Tensor'} {list(value.shape)}>"
     return repr(value)
 
 
 def is_numeric(value: object) -> bool:
-    """Whether a value is a real number, a tensor of them, or a sequence of such; booleans and text are not."""
+    """True for a real number, a tensor of them, or a sequence of such; False for booleans and text."""
     if isinstance(value, Tensor):
         return not (value.dtype == torch.bool or value.is_complex())
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""What an object holds that may change: entries of containers, attributes of modules and of their classes."""
+"""Contents of objects that may change: entries of containers, attributes of modules and of their classes."""
 
 import functools
 from collections import UserDict, UserList, deque
@@ -13,15 +13,15 @@ from torch.jit._script import RecursiveScriptModule
 
 _LIBRARIES = frozenset({"torch", "spikewright", "builtins", "abc", "typing"})
 PLAIN = (bool, int, float, complex, str, type(None))
-"""Types of values that hold nothing and cannot change."""
+"""Types of constant values without contents."""
 _FOLLOWED = (dict, list, set, deque, Tensor, np.ndarray, np.random.Generator, torch.Generator)
 
 
 def contents(value: Any) -> dict[Any, Any] | None:
-    """Return what an object holds, by key; `None` for one that is not looked into.
+    """Return the contents of an object by key; `None` for an object of another kind than these.
 
-    Looked into are modules, also those of TorchScript, dictionaries, lists, sets, queues, tuples, dataclasses, and what
-    is attached to parameters and other tensors.
+    Modules (also of TorchScript), dictionaries, lists, sets, queues, tuples and dataclasses have contents, and tensors
+    those attributes that were attached to them.
     """
     if isinstance(value, dict):
         return value
@@ -61,7 +61,7 @@ def scripted(module: RecursiveScriptModule) -> dict[str, Any]:
 
 @functools.cache
 def classes(kind: type) -> tuple[type, ...]:
-    """Return those of the classes a class stands on, itself included, that are of the user."""
+    """Return those base classes of a class, itself included, that are defined by the user."""
     return tuple(base for base in kind.__mro__ if base.__module__.partition(".")[0] not in _LIBRARIES)
 
 

@@ -1,4 +1,4 @@
-"""A criterion at its call: what it must be, what it must return, and what is said where it refuses its targets."""
+"""Calls of a criterion, with checks of it and of its result, and clear errors where it refuses its targets."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ from spikewright.errors import ConfigError, InputError, ShapeError
 Criterion = Callable[[Tensor, Tensor], Tensor]
 
 _REFUSALS = (RuntimeError, ValueError, TypeError, IndexError, AssertionError, NotImplementedError)
-"""How torch refuses targets; subclasses are for somebody else (out of memory, an error of the user's own)."""
+"""Errors by which torch refuses targets; subclasses (out of memory, errors of the user) pass on."""
 
 
 def check_criterion(owner: str, criterion: object) -> None:
@@ -32,13 +32,13 @@ def check_criterion(owner: str, criterion: object) -> None:
 
 
 def applied(loss: object, criterion: Criterion, output: Tensor, y: Tensor) -> Tensor:
-    """Return what a criterion makes of outputs and targets.
+    """Return the value of a criterion for outputs and targets.
 
     Args:
-        loss: That it belongs to, for messages.
-        criterion: What is called.
-        output: Of one step, or the mean of several, `[batch, *feature]`.
-        y: Target, `[batch, ...]`.
+        loss: Loss that the criterion belongs to, for messages.
+        criterion: Criterion to call.
+        output: Output of one step, or the mean of several, `[batch, *feature]`.
+        y: Targets, `[batch, ...]`.
 
     Raises:
         ShapeError: The criterion refuses the shape or the type of the targets.
@@ -74,7 +74,7 @@ def _sentence(error: Exception) -> str:
 
 
 def _advice(criterion: Criterion, output: Tensor, y: Tensor) -> str:
-    """Say which other forms of the targets the criterion takes, as far as it takes any."""
+    """Return advice: other forms of the targets that the criterion takes, if there are any."""
     taken = [form for form, other in _forms(output.detach(), y) if _takes(criterion, output.detach(), other)]
     if taken:
         return f"It takes {' or '.join(taken)}."
@@ -106,7 +106,7 @@ def _forms(output: Tensor, y: Tensor) -> Iterator[tuple[str, Tensor]]:
 @torch.no_grad()
 def _takes(criterion: Criterion, output: Tensor, y: Tensor) -> bool:
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # of shapes that are made to fit
+        warnings.simplefilter("error")  # about broadcast shapes
         try:
             value = criterion(output, y)
         except Exception:

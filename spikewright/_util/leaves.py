@@ -1,4 +1,4 @@
-"""What a tensor is computed from, read from its autograd graph."""
+"""The tensors that another is computed from, read from its autograd graph."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def ancestors(starts: Iterable[Any]) -> Iterator[Any]:
-    """Yield graph nodes and all nodes that they compute from."""
+    """Yield graph nodes and all nodes before them."""
     todo, seen = list(starts), set()
     while todo:
         node = todo.pop()
@@ -18,7 +18,7 @@ def ancestors(starts: Iterable[Any]) -> Iterator[Any]:
 
 
 def leaves(weight: Tensor) -> Iterator[Tensor]:
-    """Yield the tensors that a weight is computed from, as far as they learn; itself, if nothing computes it."""
+    """Yield the trained tensors that a weight is computed from; the weight itself if it is a leaf."""
     if weight.grad_fn is None:
         if weight.requires_grad:
             yield weight

@@ -1,4 +1,4 @@
-"""Tensors by name that are part of a module's state, whatever the names are and whenever they appear."""
+"""Tensors by name in a module's state, with any names, added at any time."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -10,7 +10,7 @@ from spikewright.errors import IncompatibleRule
 
 
 class Matrices(nn.Module):
-    """A dictionary of buffers; loading a state makes those that are not there yet."""
+    """A dictionary of buffers; loading a state adds missing ones."""
 
     def __contains__(self, name: str) -> bool:
         return as_key(name) in self._buffers
@@ -28,7 +28,7 @@ class Matrices(nn.Module):
         return len(self._buffers)
 
     def holds(self, name: str, shape: tuple[int, ...]) -> bool:
-        """Whether there is a tensor of that name.
+        """Return True if there is a tensor of that name.
 
         Raises:
             IncompatibleRule: It has another shape.

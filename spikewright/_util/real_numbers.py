@@ -1,4 +1,4 @@
-"""What computes with real numbers only, and complex numbers that it is given."""
+"""Real and complex numbers: checks, views and dtypes."""
 
 from typing import Any, TypeVar
 
@@ -11,17 +11,17 @@ Value = TypeVar("Value", bound=Tensor)
 
 
 def check_real(owner: object, what: str, value: Value, why: str, advice: str) -> Value:
-    """Return a value of real numbers.
+    """Return a value, after a check that it is real.
 
     Args:
-        owner: Who computes with it: a rule, or its name.
-        what: What it is, in words.
+        owner: Rule that computes with it, or a name.
+        what: Description of the value.
         value: The value.
-        why: What is done with it that has no meaning for complex numbers, in words.
-        advice: What to do instead, in a sentence.
+        why: Computation that is not defined for complex numbers, such as "brings errors to layers by real matrices".
+        advice: Sentence with an alternative.
 
     Raises:
-        IncompatibleRule: It is complex.
+        IncompatibleRule: The value is complex.
     """
     if value.is_complex():
         name = owner if isinstance(owner, str) else type(owner).__name__
@@ -31,12 +31,12 @@ def check_real(owner: object, what: str, value: Value, why: str, advice: str) ->
 
 
 def as_real(x: Tensor) -> Tensor:
-    """Return the real numbers that a tensor is made of: complex ones have two, on an axis of their own."""
+    """Return the real numbers of a tensor; those of complex numbers on an additional last axis of 2."""
     return torch.view_as_real(x.resolve_conj()) if x.is_complex() else x
 
 
 def real_type(dtype: torch.dtype) -> torch.dtype:
-    """Return the type of the real numbers that numbers of a type are made of.
+    """Return the dtype of the real and imaginary parts of a dtype; itself if it is real.
 
     >>> real_type(torch.complex64), real_type(torch.int64)
     (torch.float32, torch.int64)
@@ -45,11 +45,11 @@ def real_type(dtype: torch.dtype) -> torch.dtype:
 
 
 def is_continuous(x: Any) -> bool:
-    """Whether something is a tensor of real or complex numbers, and not of whole ones, so that it has a gradient."""
+    """True for a tensor of floating-point or complex numbers, which may have a gradient."""
     return isinstance(x, Tensor) and (x.is_floating_point() or x.is_complex())
 
 
 def in_double(module: nn.Module) -> None:
-    """Put a module in double precision; unlike `module.double()`, its complex numbers too."""
+    """Convert a module to double precision, complex numbers included, unlike `module.double()`."""
     kinds = {True: torch.complex128, False: torch.float64}
     module._apply(lambda x: x.to(kinds[x.is_complex()]) if is_continuous(x) else x)

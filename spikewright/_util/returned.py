@@ -1,4 +1,4 @@
-"""What a method that somebody wrote for the library returned, and what is said if it is not what it has to be."""
+"""Checks of results of methods that users write, and the error for wrong ones."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,14 +10,14 @@ from spikewright.errors import ExtensionError
 
 
 def wrong(owner: object, method: str, asked: str, answer: object, advice: str = "") -> ExtensionError:
-    """Return the error for a method that returned something else than it has to.
+    """Return the error for a method that returned something else than required.
 
     Args:
-        owner: Whose method it is.
-        method: Its name.
-        asked: What it has to return, in words.
-        answer: What it returned.
-        advice: What to do, in a sentence; may be empty.
+        owner: Object or class of the method.
+        method: Name of the method.
+        asked: Description of the required result.
+        answer: The result.
+        advice: Sentence with advice; may be empty.
     """
     kind = owner if isinstance(owner, type) else type(owner)
     name = f"{kind.__name__}.{method}"
@@ -25,7 +25,7 @@ def wrong(owner: object, method: str, asked: str, answer: object, advice: str = 
 
 
 def described(answer: object) -> str:
-    """Return what something is, in a few words: tensors by shape and type."""
+    """Return a short description of a value; tensors by shape and dtype."""
     if isinstance(answer, Tensor):
         return f"a tensor {list(answer.shape)} of {str(answer.dtype).removeprefix('torch.')}"
     if isinstance(answer, tuple) and len(answer) <= 4:
@@ -36,17 +36,17 @@ def described(answer: object) -> str:
 
 
 def is_carried(state: Any, batch: int) -> bool:
-    """Whether something can be carried from chunk to chunk: tensors by name, batch first or a single number."""
+    """True for a state: tensors by name, batch first or without axes."""
     return isinstance(state, dict) and all(
         isinstance(v, Tensor) and (v.dim() == 0 or v.shape[0] == batch) for v in state.values()
     )
 
 
 def check_scan(module: object, answer: Any, chunk: Tensor) -> tuple[Tensor, Any]:
-    """Return what `scan` returned for a chunk `[time, batch, *feature]`: an output and a state.
+    """Check the result of `scan` for a chunk `[time, batch, *feature]`, an output and a state, and return it.
 
     Raises:
-        ExtensionError: It is not that.
+        ExtensionError: It is something else.
     """
     steps, batch = chunk.shape[:2]
     if isinstance(answer, tuple) and len(answer) == 2:

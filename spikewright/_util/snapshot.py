@@ -1,4 +1,4 @@
-"""What modules hold and where random numbers stand, to be put back after something was tried."""
+"""Snapshots of modules and random states, to be put back after a trial."""
 
 import random
 from collections import deque
@@ -21,7 +21,7 @@ PutBack = Callable[[], object]
 
 
 def random_state() -> PutBack:
-    """Return what puts the generators of torch (all devices in use), numpy and `random` back to where they are now."""
+    """Return a function that puts the generators of torch, numpy and `random` back to their present state."""
     numpy, python, cpu = np.random.get_state(), random.getstate(), torch.get_rng_state()
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
 
@@ -36,26 +36,26 @@ def random_state() -> PutBack:
 
 
 class Snapshot:
-    """Everything that modules hold, as it is now: tensors and arrays with their values, attributes, generators.
+    """The present contents of modules: tensors and arrays with their values, attributes, generators.
 
-    Attributes, also those of their classes, are followed as `contents` says, but not into other objects.
+    Attributes, also those of classes, are followed as far as `contents` goes.
 
     Args:
-        modules: With all their submodules.
-        parameters: Take the values of parameters too; otherwise only what a forward pass may change.
+        modules: Modules, with all their submodules.
+        parameters: True includes the values of parameters; otherwise only contents that a forward pass may change.
     """
 
     def __init__(self, *modules: nn.Module, parameters: bool = True) -> None:
         self.tensors: list[_Tensor] = []
         self._others: list[PutBack] = []
-        seen: dict[int, object] = {}  # which also keeps them alive, so that no id is taken again
+        seen: dict[int, object] = {}  # keeps the values alive, so that no id is reused
         todo: list[object] = list(modules)
         while todo:
             value = todo.pop()
             if type(value) in PLAIN or id(value) in seen:
                 continue
             seen[id(value)] = value
-            if isinstance(value, LazyModuleMixin):  # may become another module when it sees an input, and stays so
+            if isinstance(value, LazyModuleMixin):  # may become another module at its first input, and stays so
                 continue
             if isinstance(value, Tensor) and not (value.is_meta or is_lazy(value)):
                 if parameters or not isinstance(value, nn.Parameter):
@@ -64,23 +64,23 @@ class Snapshot:
             todo.extend((contents(value) or {}).values())
 
     def add(self, tensor: Tensor) -> None:
-        """Take a tensor too, as it is now."""
+        """Add a tensor with its present value."""
         self.tensors.append(_Tensor(tensor))
 
     def forget_unchanged(self) -> "Snapshot":
-        """Let go of the values of tensors that are now as they were; returns the snapshot."""
+        """Drop the tensors that have not changed; return the snapshot."""
         self.tensors = [t for t in self.tensors if t.changed]
         return self
 
     def put_back(self) -> None:
-        """Write everything back: tensors in place, and only what is no longer as it was."""
+        """Write back everything that has changed, tensors in place."""
         for put_back in self._others:
             put_back()
         for tensor in self.tensors:
             tensor.put_back()
 
     def version_counters(self) -> ExitStack:
-        """Return a context after which graphs take the tensors for unchanged, which they are when all is put back."""
+        """Return a context that keeps version counters of the tensors, so that graphs take them for unchanged."""
         stack = ExitStack()
         for tensor in self.tensors:
             if not tensor.tensor.is_inference():
@@ -89,7 +89,7 @@ class Snapshot:
 
 
 class _Tensor:
-    """One tensor: its value, its place in memory, and what autograd knows of it."""
+    """One tensor: its value, its memory, and its autograd attributes."""
 
     def __init__(self, tensor: Tensor) -> None:
         self.tensor, self._memory = tensor, tensor.data
@@ -99,7 +99,7 @@ class _Tensor:
 
     @property
     def changed(self) -> bool:
-        """Whether it has other bits than then, or other memory."""
+        """True if its bits or its memory have changed."""
         return self._moved or not same_bits(_once(self._memory), self._value)
 
     @property
@@ -117,7 +117,7 @@ class _Tensor:
             self.tensor.detach_()
         if self._moved:
             self.tensor.data = self._memory
-        if self.changed:  # in memory that does not count as that of the tensor, so that no graph takes offence
+        if self.changed:  # through `data`, whose writes autograd does not count
             _once(self._memory).copy_(self._value)
         if self._is_leaf:
             self.tensor.requires_grad_(self._requires_grad)
@@ -125,7 +125,7 @@ class _Tensor:
 
 
 def _puts_back(value: Any) -> Iterator[PutBack]:
-    """Yield what puts an object back that is not a tensor; nothing for one that cannot change."""
+    """Yield functions that put an object back that is not a tensor; none for a constant one."""
     if isinstance(value, dict):
         held = dict(value)
         yield lambda: _refill(value, held)
@@ -182,7 +182,7 @@ def _identical(one: Any, other: Any) -> bool:
 
 
 def same_bits(one: Tensor, other: Tensor) -> bool:
-    """Whether two tensors hold the same, of whatever layout: also a NaN is the same as itself, and zeros have signs."""
+    """True if two tensors of any layout have the same bits: NaN equals itself, and zeros have signs."""
     alike = one.shape == other.shape and one.dtype == other.dtype and one.layout == other.layout
     return alike and all(
         a.shape == b.shape and torch.equal(_bits(a), _bits(b)) for a, b in zip(_parts(one), _parts(other))
@@ -190,7 +190,7 @@ def same_bits(one: Tensor, other: Tensor) -> bool:
 
 
 def _parts(x: Tensor) -> list[Tensor]:
-    """Return the strided tensors that make up a tensor."""
+    """Return the strided tensors of which a tensor consists."""
     if x.layout == torch.sparse_coo:
         return [x._indices(), x._values()]
     if x.layout in (torch.sparse_csr, torch.sparse_bsr):
@@ -201,7 +201,7 @@ def _parts(x: Tensor) -> list[Tensor]:
 
 
 def _bits(x: Tensor) -> Tensor:
-    """Return numbers that differ wherever the bits do."""
+    """Return the bits as integers."""
     if x.is_quantized or x.dtype == torch.bool:
         return x
     x = torch.view_as_real(x.resolve_conj()) if x.is_complex() else x
@@ -213,7 +213,7 @@ def _same_memory(one: Tensor, other: Tensor) -> bool:
 
 
 def _once(x: Tensor) -> Tensor:
-    """Return what can be written to: one entry of those that are repeated without a copy."""
+    """Return a view with each repeated entry once, which can be written to."""
     if x.layout != torch.strided:
         return x
     return x[tuple(slice(1) if stride == 0 else slice(None) for stride in x.stride())]

@@ -1,4 +1,4 @@
-"""Numbers and tables for people."""
+"""Format sizes, tables and names."""
 
 import re
 import unicodedata
@@ -13,7 +13,7 @@ _STYLES = ("mathrm", "mathcal", "operatorname", "text", "textstyle", "displaysty
 
 
 def readable(size: float) -> str:
-    """Return a number of bytes with its unit.
+    """Return a number of bytes with a unit.
 
     >>> readable(2048)
     '2 KiB'
@@ -26,7 +26,7 @@ def readable(size: float) -> str:
 
 
 def size_in_bytes(text: str) -> int | None:
-    """Read what `readable` writes, spaces or not; `None` if it is not a size.
+    """Return the number of bytes of a text such as `readable` returns; `None` if it is not a size.
 
     >>> size_in_bytes("1.5 KiB"), size_in_bytes("64MiB"), size_in_bytes("much")
     (1536, 67108864, None)
@@ -88,7 +88,7 @@ def _sign(command: str) -> str:
 
 
 def kind_of(value: object) -> str:
-    """Return the type of a value with its article, and with its module if it is not one of Python's own.
+    """Return the type of a value with an article, and with its module unless it is built in.
 
     >>> kind_of([1]), kind_of(1), kind_of(None)
     ('a list', 'an int', 'None')
@@ -99,17 +99,17 @@ def kind_of(value: object) -> str:
 
 
 def as_key(name: str) -> str:
-    """Return the name of a module as one that a buffer may have."""
+    """Return the name of a module in a form that is allowed for a buffer."""
     return name.replace(".", "/")
 
 
 def as_entry(name: str) -> str:
-    """Return the name of a module as that of an entry of a dictionary of modules, which no attribute of it has."""
+    """Return the name of a module in a form for an `nn.ModuleDict`, which no attribute of it has."""
     return as_key(name) + "/"
 
 
 def from_key(key: str) -> str:
-    """Return the name that `as_key` or `as_entry` made a key of.
+    """Return the name of the module from a key of `as_key` or `as_entry`.
 
     >>> from_key(as_entry("features.0.values"))
     'features.0.values'

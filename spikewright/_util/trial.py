@@ -1,4 +1,4 @@
-"""Trying things on modules without leaving a mark."""
+"""Trials on modules, after which everything is put back."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from spikewright._util.snapshot import Snapshot, random_state
 
 @contextmanager
 def restored(*modules: nn.Module) -> Iterator[Snapshot]:
-    """Put what modules hold beside parameters back afterwards, and all random states; yields what is put back."""
+    """Put the contents of modules, parameters aside, and all random states back afterwards; yield the snapshot."""
     snapshot = Snapshot(*modules, parameters=False)
     with _put_back(snapshot):
         yield snapshot
@@ -20,10 +20,10 @@ def restored(*modules: nn.Module) -> Iterator[Snapshot]:
 
 @contextmanager
 def untouched(*modules: nn.Module) -> Iterator[None]:
-    """Start from no gradients, and put everything that modules hold back afterwards, and all random states.
+    """Clear gradients, and put all contents of modules and all random states back afterwards.
 
-    That is the values of parameters and buffers (in place, trained or frozen), gradients, what asks for them, modes,
-    and attributes with the lists, dictionaries and generators in them.
+    Contents are values of parameters and buffers (in place, trained or frozen), gradients, `requires_grad`, modes, and
+    attributes with the lists, dictionaries and generators in them.
     """
     snapshot = Snapshot(*modules)
     with _put_back(snapshot):
@@ -46,7 +46,7 @@ def _put_back(snapshot: Snapshot) -> Iterator[None]:
 
 @contextmanager
 def evaluating(net: nn.Module) -> Iterator[None]:
-    """Put a module in evaluation mode, and every part of it back in its own mode afterwards."""
+    """Put a module in evaluation mode, and every submodule back in its own mode afterwards."""
     modes = [(m, m.training) for m in net.modules()]
     try:
         net.eval()
@@ -58,7 +58,7 @@ def evaluating(net: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def own_weights() -> Iterator[None]:
-    """Have parametrized weights computed anew in every piece, whose graph they belong to, whatever is cached around."""
+    """Turn off the cache of parametrized weights, so that they are computed in every graph they belong to."""
     if not parametrize._cache_enabled:
         yield
         return

@@ -1,4 +1,4 @@
-"""Compiled blocks, run as they are written."""
+"""Compiled blocks, run uncompiled."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ import torch
 
 
 class _Stance:
-    """torch has one for the whole process: the first thread inside sets it, the last one out puts it back."""
+    """The stance of the compiler, one per process: the first thread inside sets it, the last one puts it back."""
 
     def __init__(self) -> None:
         self.lock, self.inside = threading.RLock(), 0
@@ -37,7 +37,7 @@ if hasattr(os, "register_at_fork"):
 
 @contextmanager
 def uncompiled() -> Iterator[None]:
-    """Run compiled blocks as written meanwhile: what follows operations cannot look into what a compiler makes."""
+    """Run compiled blocks uncompiled, because modes that follow operations cannot see into compiled code."""
     if "torch._dynamo" not in sys.modules:
         yield
         return

@@ -1,4 +1,4 @@
-"""Measured dataflow: what a tensor depends on, and whether it is linear in it, found by watching operations run."""
+"""Measured dataflow: the sources that a tensor depends on, and whether it is linear in them."""
 
 from spikewright.dataflow._mode import Dataflow as Dataflow
 from spikewright.dataflow._mode import saved_through_hooks as saved_through_hooks

@@ -1,4 +1,4 @@
-"""Measured dataflow: which sources a tensor depends on, and whether it is linear in them with constant coefficients."""
+"""A dispatch mode that follows which sources tensors depend on, and whether linearly."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from spikewright.dataflow.dependences import RANDOM, Bend, Dependences, bent, union
 from spikewright.dataflow.exits import Exits
 from spikewright.dataflow.schemas import Operator, operator
+from spikewright.dataflow.storages import memory_of
 
 _T = TypeVar("_T")
 _NOTHING: Dependences = {}
@@ -19,15 +20,15 @@ _KNOWN = ("torch", __name__.partition(".")[0])
 
 
 class Dataflow(TorchDispatchMode):
-    """While active, follows what every tensor depends on, operation by operation.
+    """While active, follows which sources every tensor depends on, operation by operation.
 
-    A tensor is linear in a source if it is a sum of what the source does not enter and of the source times constants,
-    which depend neither on another source nor on random numbers.  Gradients do not matter: a detached tensor depends
-    on what it did.  What depends on nothing (a parameter, a buffer, a number) is constant.
+    A tensor is linear in a source if it is a sum of parts that do not depend on the source and of the source times
+    constants, which depend neither on another source nor on random numbers.  Gradients do not matter: a detached tensor
+    depends on the same sources.  Parameters, buffers and numbers depend on nothing, so they are constants.
 
-    Tensors are told apart by their storage, so a view depends on all that its base does.  Whatever is not known to be
-    linear counts as not linear.  Custom operators and what runs outside of torch are not looked into: declare what they
-    return as a source, or it depends on all they were given, not linearly.
+    Tensors with the same storage count as one, so a view depends on all that its base does.  Operators that are not
+    known to be linear count as not linear.  Custom operators and code outside of torch are not followed: declare their
+    results as sources, or they depend on all inputs, not linearly.
 
     Args:
         write: Called with tensors that are about to be written to.
@@ -35,13 +36,13 @@ class Dataflow(TorchDispatchMode):
 
     Attributes:
         module: Name of the innermost module that is running; set by the caller.
-        left: Where values that depend on a source, or the shapes of tensors that do, were given to Python, or values
-            came that no operation of torch has written ("empty").  Nothing that is computed later can be vouched for.
-        random: Where random numbers were drawn from the generator that all share.
-        hooked: Graph nodes of the tensors on whose gradients hooks were put.
-        cuts: Where tensors were cut from the graph, by others than torch, or computed with gradients off, so that
-            gradients may be others than those of what is computed.
-        saved: Where tensors saved for the backward pass go through hooks other than those of torch.
+        left: Places where Python received values that depend on a source, or shapes of tensors that do, or where values
+            were read that no operation of torch has written ("empty").  Dependences of later results are unknown.
+        random: Places where random numbers were drawn from the shared generator.
+        hooked: Graph nodes of tensors with hooks on their gradients.
+        cuts: Places where foreign code cut tensors from the graph, or computed with gradients off, so that gradients
+            may differ from the derivatives.
+        saved: Places where tensors saved for the backward pass go through hooks other than those of torch.
 
     >>> import torch
     >>> with Dataflow() as flow:
@@ -70,8 +71,10 @@ class Dataflow(TorchDispatchMode):
         self.hooked: list[Any] = []
         self.cuts: list[Bend] = []
         self.saved: list[Bend] = []
-        self._known: dict[int, tuple[object, Dependences]] = {}  # by storage, which is kept so that ids stay its own
-        self._places: dict[int, int] = {}  # in memory, of the storages
+        self._known: dict[
+            int, tuple[object, Dependences]
+        ] = {}  # by storage, which is kept alive so that its id is not reused
+        self._places: dict[int, int] = {}  # storages by address
         self._blank: dict[int, object] = {}
         self._aside = False
         self._exits: list[Exits] = []
@@ -86,29 +89,29 @@ class Dataflow(TorchDispatchMode):
         self._exits.pop().__exit__(*error)
 
     def source(self, x: Tensor, name: str, also: Dependences | None = None) -> None:
-        """Declare that a tensor, and all of its storage, is a source; what it depended on is forgotten.
+        """Declare that a tensor, with all of its storage, is a source; its former dependences are dropped.
 
         Args:
             x: The tensor.
-            name: Of the source.
-            also: What it depends on besides, as returned by `depends`.
+            name: Name of the source.
+            also: Further dependences of the tensor, as `depends` returns them.
         """
         key, storage = self._key(x)
         self._blank.pop(key, None)
         self._known[key] = storage, union({name: frozenset()}, also or {})
 
     def bend(self, x: Tensor, bend: Bend) -> None:
-        """Declare that a tensor, and all of its storage, is not linear in anything it depends on."""
+        """Declare that a tensor, with all of its storage, is not linear in its sources."""
         key, storage = self._key(x)
         if key in self._known:
             self._known[key] = storage, bent(self._known[key][1], bend)
 
     def depends(self, x: Tensor) -> Dependences:
-        """Return the sources of a tensor by name, each with the places because of which it is not linear in it."""
+        """Return the sources of a tensor by name, each with the places that make it not linear."""
         return dict(self._of(x, read=True, written=False))
 
     def _leave(self, op: str, values: Any) -> None:
-        """Note that something other than an operator read values, if they depend on anything."""
+        """Note a read of values by something other than an operator, if they depend on a source."""
         if self._aside:
             return
         self._tell(values)
@@ -116,7 +119,7 @@ class Dataflow(TorchDispatchMode):
             _add(self.left, Bend(op, self.module))
 
     def aside(self, function: Callable[..., _T], *args: Any) -> _T:
-        """Return what a function of an observer does, of which nothing is followed: neither what it reads nor makes."""
+        """Call a function of an observer without following it, and return its result."""
         outer, self._aside = self._aside, True
         try:
             return function(*args)
@@ -159,7 +162,7 @@ class Dataflow(TorchDispatchMode):
         _add(self.cuts, Bend(what, self.module))
 
     def _tell(self, values: Any) -> None:
-        """Tell of tensors whose values are about to be read, unless that is for what this mode does itself."""
+        """Report tensors whose values are about to be read, except by this mode itself."""
         for x in () if self._aside else _tensors(values):
             self.aside(self._read, x, self.module)
 
@@ -167,7 +170,7 @@ class Dataflow(TorchDispatchMode):
         self.hooked.append(x.grad_fn)
 
     def _dependent(self, op: Operator, given: Mapping[str, Any]) -> dict[str, Dependences]:
-        """Return what each argument of a call depends on; arguments that depend on nothing are left out."""
+        """Return the dependences of the arguments of a call, without arguments that depend on nothing."""
         dependent: dict[str, Dependences] = {}
         for name, value in given.items():
             if isinstance(value, Tensor):
@@ -195,7 +198,7 @@ class Dataflow(TorchDispatchMode):
     def _settle(
         self, op: Operator, given: Mapping[str, Any], dependent: Mapping[str, Dependences], draws: bool, result: Any
     ) -> None:
-        """Note what a call's results depend on."""
+        """Set the dependences of the results of a call."""
         linear = not draws and op.is_linear(given, dependent)
         flows = self._formula(op, dependent) if linear else self._curved(op, dependent, draws)
         moved = {x.dtype for name in dependent for x in _tensors(given[name])} if op.copies else ()
@@ -220,15 +223,15 @@ class Dataflow(TorchDispatchMode):
         return bent(every, Bend(op.name, self.module)) if dependent else every
 
     def _key(self, x: Tensor) -> tuple[int, object]:
-        """Return what tells the storage of a tensor from others, as long as the second value is alive.
+        """Return a key for the storage of a tensor, valid as long as the second value is alive.
 
-        Another storage of the same memory (of a tensor that went through an array, or DLPack) counts as the same.
+        Storages of the same memory (of a tensor that went through an array, or DLPack) have the same key.
         """
-        try:
-            storage = self.aside(x.untyped_storage)
-            key, place = storage._cdata, storage.data_ptr()
-        except (NotImplementedError, RuntimeError):  # sparse, for example
+        memory = self.aside(memory_of, x)
+        if memory is None:
             return id(x), x
+        storage, place = memory
+        key = storage._cdata
         if place and key not in self._known:
             other: Any = self._places.get(place, key)
             same: Any = self._known.get(other, (None,))[0]
@@ -239,7 +242,7 @@ class Dataflow(TorchDispatchMode):
 
     @contextmanager
     def _again(self) -> Iterator[None]:
-        """Be active inside of what this mode is handling."""
+        """Activate this mode inside its own handler."""
         super().__enter__()
         try:
             yield
@@ -248,9 +251,9 @@ class Dataflow(TorchDispatchMode):
 
 
 def saved_through_hooks() -> bool:
-    """Whether tensors that are saved for the backward pass go through hooks of somebody's, which may change them.
+    """True if tensors saved for the backward pass go through foreign hooks, which may change them.
 
-    Those of torch do not, nor those of this library, which count bytes.
+    Hooks of torch and of this library, which count bytes, do not count.
     """
     if torch.compiler.is_compiling():  # which takes no notice of them
         return False

@@ -1,10 +1,10 @@
-"""What a tensor depends on, and why it is not linear in it."""
+"""The sources that a tensor depends on, and the places that make it not linear in them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 RANDOM = "random"
-"""The source that random numbers depend on."""
+"""Name of the source of random numbers."""
 
 
 @dataclass(frozen=True)
@@ -12,8 +12,8 @@ class Bend:
     """Where something stops being linear with constant coefficients.
 
     Attributes:
-        op: Operation that it happens at.
-        module: Innermost module that was running; "" outside of all.
+        op: Name of the operation.
+        module: Name of the innermost module that was running; "" outside of all.
     """
 
     op: str
@@ -21,11 +21,11 @@ class Bend:
 
 
 Dependences = Mapping[str, frozenset[Bend]]
-"""Sources by name, and the places because of which something is not linear in them; none: it is."""
+"""Sources by name, each with the places that make a value not linear in it; without places it is linear."""
 
 
 def union(first: Dependences, *others: Dependences) -> Dependences:
-    """Return what depends on all that some things depend on."""
+    """Return the union of dependences."""
     for other in others:
         if not first or first is other:
             first = other
@@ -35,5 +35,5 @@ def union(first: Dependences, *others: Dependences) -> Dependences:
 
 
 def bent(dependences: Dependences, bend: Bend) -> Dependences:
-    """Return the same dependences, none of them linear any more."""
+    """Return the same dependences, all of them not linear because of a place."""
     return {name: bends | {bend} for name, bends in dependences.items()}

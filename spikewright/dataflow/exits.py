@@ -1,4 +1,4 @@
-"""The ways out of a graph of operators: reads of values past the dispatcher, and hooks on gradients."""
+"""Uses of tensors that the dispatcher does not see: reads of values, and hooks on gradients."""
 
 import sys
 from collections.abc import Callable
@@ -17,11 +17,11 @@ _GET_DATA: Any = Tensor.data.__get__  # type: ignore[attr-defined]
 _SET_DATA: Any = Tensor.data.__set__  # type: ignore[attr-defined]
 _HOOKS = {"register_hook", "register_post_accumulate_grad_hook"}
 _NOTED = _WATCHED | _CUTS | _HOOKS | {"set_", "__get__", "__set__"}
-"""All names that may matter; the last two are those of attributes, `data` among them."""
+"""Names of all functions to look at; the last two are those of attributes, such as `data`."""
 
 
 def _is_ours(frame: FrameType | None) -> bool:
-    """Whether code of torch or of this library is being executed, other than to pass on calls of others."""
+    """True if a frame, behind handlers of torch functions, runs code of torch or of this library."""
     while frame is not None and frame.f_code.co_name == "__torch_function__":
         frame = frame.f_back
     name = "" if frame is None else str(frame.f_globals.get("__name__", ""))
@@ -29,13 +29,13 @@ def _is_ours(frame: FrameType | None) -> bool:
 
 
 class Exits(TorchFunctionMode):
-    """While active, tells which functions read values past the dispatcher.
+    """While active, reports functions that read or change tensors past the dispatcher.
 
     Args:
-        leave: Called with the name of the function and what it reads, before it does.
-        hook: Called with a tensor on whose gradient a hook is put.
-        write: Called with a tensor that is given other memory, before it is.
-        cut: Called with the name of a function by which others cut a tensor from the graph.
+        leave: Called with the name of a function and the values that it is about to read.
+        hook: Called with a tensor that gets a hook on its gradient.
+        write: Called with a tensor that is about to get other memory.
+        cut: Called with the name of a function by which foreign code cuts a tensor from the graph.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
-"""Which operators are linear with constant coefficients, and in which of their arguments.
+"""Operators that are linear with constant coefficients, and the arguments in which they are.
 
 A formula is a sum of products of argument names: `self + mat1*mat2` is linear in each name as long as no other factor
 of its product depends on anything, and takes no other tensor argument that does (an index, a mask, a divisor).  Added
-constants do not matter.  An operator that is not in the table is not linear: nothing is taken for granted.
+constants do not matter.  An operator that is not in the table counts as not linear.
 """
 
 from collections.abc import Callable
@@ -41,7 +41,7 @@ COPIES: dict[str, str] = dict.fromkeys(
     "stack": "tensors",
     "where": "self + other",
 }
-"""Formulas of operators that move or copy entries; they move integers and truth values as well."""
+"""Formulas of operators that move or copy entries, of any dtype."""
 
 SUMS: dict[str, str] = dict.fromkeys(
     """
@@ -93,7 +93,7 @@ SUMS: dict[str, str] = dict.fromkeys(
     "_native_batch_norm_legit_no_training": "input*weight + running_mean*weight + bias",
     "_batch_norm_no_update": "input*weight + running_mean*weight + bias",
 }
-"""Formulas of operators that compute; integers wrap around and cut off, so only floating results are linear."""
+"""Formulas of operators that compute; only floating-point results are linear, because integers wrap around."""
 
 
 EXCEPT = {
@@ -103,7 +103,7 @@ EXCEPT = {
     "view_copy.dtype",
     "_native_batch_norm_legit.no_stats",
 }
-"""Overloads that are linear in nothing all the same."""
+"""Overloads that are not linear although their operators are in the table."""
 
 ONLY_IF: dict[str, Callable[[Callable[[str], Any]], bool]] = {
     "div": lambda argument: argument("rounding_mode") is None,
@@ -114,4 +114,4 @@ ONLY_IF: dict[str, Callable[[Callable[[str], Any]], bool]] = {
     "miopen_batch_norm": lambda argument: argument("training") is False,
     "_native_batch_norm_legit": lambda argument: argument("training") is False,
 }
-"""Conditions on the other arguments, which are given by a function from names to values."""
+"""Conditions on the other arguments; each is a function of a lookup of arguments by name."""

@@ -1,4 +1,4 @@
-"""What is known about an operator of torch before it is called: its schema, and its line in the table."""
+"""Properties of operators of torch, from their schemas and the table of linear operators."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ from spikewright.dataflow.linear_ops import COPIES, EXCEPT, ONLY_IF, SUMS
 
 _FORMULAS = COPIES | SUMS
 
-# Look at nothing but the shape of their arguments.
+# Depend on the shapes of their arguments only.
 _MADE = set(
     """
     empty_like full_like ones_like zeros_like rand_like randn_like randint_like
@@ -38,24 +38,24 @@ _PREFIXES, _SUFFIXES = ("_", "native_"), ("_backward", "_with_indices", "_legit"
 
 @dataclass(frozen=True)
 class Operator:
-    """What the schema of an operator and the table say about the flow of data through it.
+    """Properties of an operator that matter to dataflow.
 
     Attributes:
-        name: As people know it.
-        arguments: Names, in order.
-        defaults: Of the arguments that have one.
+        name: Usual name.
+        arguments: Names of the arguments, in order.
+        defaults: Default values, by name of the argument.
         written: Arguments that are written to.
         unread: Arguments that are written to without being read (`out=`).
-        terms: The formula: products, each a tuple of arguments.  `None`: the operator is not linear.
+        terms: Formula: products, each a tuple of arguments.  `None`: the operator is not linear.
         entering: All arguments in the formula.
-        condition: What the other arguments have to fulfil for the formula to hold.
-        copies: It moves entries and computes nothing.
-        made: The result depends on no entries of the arguments.
-        blank: The result has no values yet.
-        views: The result is a view of an argument.
-        random: It draws random numbers, unless its arguments turn that off.
-        leaves: What is returned is not a tensor, or a tensor whose shape depends on entries.
-        composite: It stands for others, and can be taken apart.
+        condition: Condition on the other arguments under which the formula holds.
+        copies: True if it moves entries and computes nothing.
+        made: True if the result depends on no entries of the arguments.
+        blank: True if the result has no values yet.
+        views: True if the result is a view of an argument.
+        random: True if it draws random numbers, unless its arguments turn that off.
+        leaves: True if the result is not a tensor, or a tensor whose shape depends on entries.
+        composite: True if it can be decomposed into other operators.
     """
 
     name: str
@@ -75,20 +75,20 @@ class Operator:
     composite: bool = False
 
     def is_linear(self, given: Mapping[str, Any], dependent: Mapping[str, Any]) -> bool:
-        """Whether the formula holds in a call, and covers all arguments that depend on something."""
+        """True if the formula holds in a call, and covers all arguments that depend on a source."""
         if self.terms is None or not dependent.keys() <= self.entering:
             return False
         return self.condition is None or self.condition(lambda name: given.get(name, self.defaults.get(name)))
 
     def draws(self, given: Mapping[str, Any]) -> bool:
-        """Whether a call draws random numbers."""
+        """True if a call draws random numbers."""
         if not self.random:
             return False
         settings = [given.get(name, self.defaults.get(name)) for name in _OFF]
         return not any(type(x) in (bool, int, float) and x == 0 for x in settings)
 
     def exits(self, given: Mapping[str, Any], dependent: Mapping[str, Any]) -> bool:
-        """Whether a call tells Python about entries of arguments that depend on something."""
+        """True if Python sees entries, in a call, of arguments that depend on a source."""
         if not self.leaves or self.name != "index":
             return self.leaves
         marks = given["indices"] if "indices" in dependent else ()
@@ -97,8 +97,8 @@ class Operator:
 
 @functools.cache
 def operator(func: OpOverload | HigherOrderOperator) -> Operator:
-    """Return what is known about an operator."""
-    if not isinstance(func, OpOverload):  # takes functions; nothing is known about it
+    """Return the properties of an operator."""
+    if not isinstance(func, OpOverload):  # takes functions; has no schema
         return Operator(name=func.name())
     schema = func._schema
     namespace, _, packet = schema.name.partition("::")
@@ -130,7 +130,7 @@ def operator(func: OpOverload | HigherOrderOperator) -> Operator:
 
 
 def _readable(name: str) -> str:
-    """Return the name of an operator as people know it.
+    """Return the usual name of an operator.
 
     >>> _readable("max_pool2d_with_indices"), _readable("native_layer_norm"), _readable("_to_copy")
     ('max_pool2d', 'layer_norm', 'to')

@@ -1,4 +1,4 @@
-"""Layers that spiking networks need beside PyTorch's own; all of them are ordinary modules."""
+"""Layers for spiking networks beside those of PyTorch; all are ordinary modules, used inside a `Network`."""
 
 from spikewright.layers.batch_norm import JointBatchNorm1d as JointBatchNorm1d
 from spikewright.layers.batch_norm import JointBatchNorm2d as JointBatchNorm2d

@@ -1,9 +1,9 @@
 """Batch normalisation in a run: statistics of each step, or of all steps together.
 
-Plain `nn.BatchNorm*` inside a run means *per step*: in training each step is normalised by its own batch and updates
-the running statistics once, as the SLTT networks are trained.  The joint form (the "threshold-dependent" norm of Zheng
-et al., AAAI 2021, arXiv 2011.05280, without its scale) pools time and batch, so it needs the whole sequence at once.
-In evaluation all of them are the same affine map.
+Plain `nn.BatchNorm*` inside a run normalises *per step*: in training each step is normalised by its own batch and
+updates the running statistics once, as the SLTT networks are trained.  The joint form (the "threshold-dependent" norm
+of Zheng et al., AAAI 2021, arXiv 2011.05280, without its scale) takes statistics over time and batch, so it needs the
+whole sequence at once.  In evaluation all of them are the same affine map.
 """
 
 from collections.abc import Callable
@@ -17,13 +17,13 @@ from spikewright.layers.calls import NormCall
 from spikewright.temporal import SiteState, Temporal
 
 Norm = _BatchNorm | NormCall
-"""A batch norm module, or the operation in the forward of one."""
+"""A batch norm module, or the operation inside the forward of one."""
 Normalise = Callable[[str, Norm, Callable[[Tensor], Tensor], Tensor], Tensor]
-"""What batch norm does to a chunk: (site, norm, its forward for one batch, x [time, batch, channel, ...]) -> y."""
+"""Function that normalises a chunk: (site, norm, forward for one batch, x [time, batch, channel, ...]) -> y."""
 
 
 def default_norm(site: str, module: Norm, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Normalise a chunk as the module's own name says; a plain module by the statistics of each step."""
+    """Normalise a chunk as the module is defined; a plain module by the statistics of each step."""
     if isinstance(module, Temporal):
         return module.scan(x, {}, True)[0]
     if isinstance(module, NormCall) and module.whole_sequence:
@@ -36,8 +36,8 @@ def scan_per_step(module: Norm, forward: Callable[[Tensor], Tensor], x: Tensor) 
 
     Args:
         module: The norm, whose mode decides between batch and running statistics.
-        forward: Its forward for one batch.
-        x: `[time, batch, channel, ...]`.
+        forward: Forward of the norm for one batch.
+        x: Input.  Tensor `[time, batch, channel, ...]`.
     """
     if not module.training and module.track_running_stats:
         return forward(x.flatten(0, 1)).unflatten(0, x.shape[:2])
@@ -57,19 +57,123 @@ class _Joint(_BatchNorm, Temporal):
 
 
 class PerStepBatchNorm1d(_PerStep, nn.BatchNorm1d):
-    """`nn.BatchNorm1d` with the statistics of each time step: what the plain module means inside a run, by name."""
+    r"""Batch norm over `[batch, channel]` with the statistics of each time step.
+
+    .. math::
+        y[t] = \gamma\,\frac{x[t] - \mathrm{mean}_{b}(x[t])}{\sqrt{\mathrm{var}_{b}(x[t]) + \epsilon}} + \beta.
+
+    Plain `nn.BatchNorm1d` does the same inside a run; this class says so by name.  In training each step updates the
+    running statistics once; in evaluation they are used in place of the batch.
+
+    Args:
+        num_features: Number of channels, the size of axis 1 of `[batch, channel, ...]`.  Whole number, at least 1.
+        eps: Number > 0 added to the variance.  Default: 1e-5.
+        momentum: Weight of a new batch in the running statistics.  Number in [0, 1], or None for a plain mean of all
+            batches.  Default: 0.1.
+        affine: True trains :math:`\gamma` and :math:`\beta` per channel.  Default: True.
+        track_running_stats: True keeps running statistics for evaluation; False uses those of the batch there too.
+            Default: True.
+        device: Device of the parameters.  Default: None, that of torch.
+        dtype: Dtype of the parameters.  Default: None, that of torch.
+        bias: False leaves :math:`\beta` out.  Default: True.
+
+    >>> import torch, spikewright as sw
+    >>> net = sw.Network(torch.nn.Sequential(sw.layers.PerStepBatchNorm1d(2), sw.IF()))
+    >>> net.run(torch.rand(4, 3, 2))[0].shape
+    torch.Size([4, 3, 2])
+    """
 
 
 class PerStepBatchNorm2d(_PerStep, nn.BatchNorm2d):
-    """`nn.BatchNorm2d` with the statistics of each time step: what the plain module means inside a run, by name."""
+    r"""Batch norm over `[batch, channel, height, width]` with the statistics of each time step.
+
+    .. math::
+        y[t] = \gamma\,\frac{x[t] - \mathrm{mean}_{bhw}(x[t])}{\sqrt{\mathrm{var}_{bhw}(x[t]) + \epsilon}} + \beta.
+
+    Plain `nn.BatchNorm2d` does the same inside a run; this class says so by name.  In training each step updates the
+    running statistics once; in evaluation they are used in place of the batch.
+
+    Args:
+        num_features: Number of channels, the size of axis 1 of `[batch, channel, ...]`.  Whole number, at least 1.
+        eps: Number > 0 added to the variance.  Default: 1e-5.
+        momentum: Weight of a new batch in the running statistics.  Number in [0, 1], or None for a plain mean of all
+            batches.  Default: 0.1.
+        affine: True trains :math:`\gamma` and :math:`\beta` per channel.  Default: True.
+        track_running_stats: True keeps running statistics for evaluation; False uses those of the batch there too.
+            Default: True.
+        device: Device of the parameters.  Default: None, that of torch.
+        dtype: Dtype of the parameters.  Default: None, that of torch.
+        bias: False leaves :math:`\beta` out.  Default: True.
+
+    >>> import torch, spikewright as sw
+    >>> net = sw.Network(torch.nn.Sequential(sw.layers.PerStepBatchNorm2d(2), sw.IF()))
+    >>> net.run(torch.rand(4, 3, 2, 5, 5))[0].shape
+    torch.Size([4, 3, 2, 5, 5])
+    """
 
 
 class JointBatchNorm1d(_Joint, nn.BatchNorm1d):
-    """`nn.BatchNorm1d` with statistics over time and batch; rules that work step by step refuse it."""
+    r"""Batch norm over `[batch, channel]` with statistics over all time steps and the batch.
+
+    .. math::
+        y[t] = \gamma\,\frac{x[t] - \mathrm{mean}_{tb}(x)}{\sqrt{\mathrm{var}_{tb}(x) + \epsilon}} + \beta.
+
+    In training it needs the whole sequence in one chunk, so rules that work step by step refuse
+    it; in evaluation it uses running statistics like `nn.BatchNorm1d`.
+
+    Args:
+        num_features: Number of channels, the size of axis 1 of `[batch, channel, ...]`.  Whole number, at least 1.
+        eps: Number > 0 added to the variance.  Default: 1e-5.
+        momentum: Weight of a new batch in the running statistics.  Number in [0, 1], or None for a plain mean of all
+            batches.  Default: 0.1.
+        affine: True trains :math:`\gamma` and :math:`\beta` per channel.  Default: True.
+        track_running_stats: True keeps running statistics for evaluation; False uses those of the batch there too.
+            Default: True.
+        device: Device of the parameters.  Default: None, that of torch.
+        dtype: Dtype of the parameters.  Default: None, that of torch.
+        bias: False leaves :math:`\beta` out.  Default: True.
+
+    Reference:
+        Zheng et al., Going Deeper With Directly-Trained Larger Spiking Neural Networks, AAAI 2021, arXiv 2011.05280,
+        without its scale.
+
+    >>> import torch, spikewright as sw
+    >>> net = sw.Network(torch.nn.Sequential(sw.layers.JointBatchNorm1d(2), sw.IF()))
+    >>> net.run(torch.rand(4, 3, 2))[0].shape
+    torch.Size([4, 3, 2])
+    """
 
 
 class JointBatchNorm2d(_Joint, nn.BatchNorm2d):
-    """`nn.BatchNorm2d` with statistics over time and batch; rules that work step by step refuse it."""
+    r"""Batch norm over `[batch, channel, height, width]` with statistics over all time steps and the batch.
+
+    .. math::
+        y[t] = \gamma\,\frac{x[t] - \mathrm{mean}_{tbhw}(x)}{\sqrt{\mathrm{var}_{tbhw}(x) + \epsilon}} + \beta.
+
+    In training it needs the whole sequence in one chunk, so rules that work step by step refuse
+    it; in evaluation it uses running statistics like `nn.BatchNorm2d`.
+
+    Args:
+        num_features: Number of channels, the size of axis 1 of `[batch, channel, ...]`.  Whole number, at least 1.
+        eps: Number > 0 added to the variance.  Default: 1e-5.
+        momentum: Weight of a new batch in the running statistics.  Number in [0, 1], or None for a plain mean of all
+            batches.  Default: 0.1.
+        affine: True trains :math:`\gamma` and :math:`\beta` per channel.  Default: True.
+        track_running_stats: True keeps running statistics for evaluation; False uses those of the batch there too.
+            Default: True.
+        device: Device of the parameters.  Default: None, that of torch.
+        dtype: Dtype of the parameters.  Default: None, that of torch.
+        bias: False leaves :math:`\beta` out.  Default: True.
+
+    Reference:
+        Zheng et al., Going Deeper With Directly-Trained Larger Spiking Neural Networks, AAAI 2021, arXiv 2011.05280,
+        without its scale.
+
+    >>> import torch, spikewright as sw
+    >>> net = sw.Network(torch.nn.Sequential(sw.layers.JointBatchNorm2d(2), sw.IF()))
+    >>> net.run(torch.rand(4, 3, 2, 5, 5))[0].shape
+    torch.Size([4, 3, 2, 5, 5])
+    """
 
 
 PER_STEP, JOINT = _PerStep, _Joint

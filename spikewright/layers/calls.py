@@ -14,11 +14,11 @@ class NormCall:
     """A call of `F.batch_norm`; called with one batch, it normalises that batch and updates the running statistics.
 
     Attributes:
-        training: Whether it normalises by the statistics of its batch.
+        training: True if it normalises by the statistics of its batch.
         momentum: Weight of a batch in the running statistics.
-        whole_sequence: The statistics are those of all steps together.
-        cumulative: The running statistics are plain means of all batches so far, and `momentum` is the weight of the
-            first batch of this call.
+        whole_sequence: True if the statistics are those of all steps together.
+        cumulative: True if the running statistics are plain means of all batches so far, and `momentum` is the weight
+            of the first batch of this call.
         batches: Number of batches normalised so far.
     """
 
@@ -35,7 +35,7 @@ class NormCall:
 
     @property
     def track_running_stats(self) -> bool:
-        """In evaluation mode, whether all batches are normalised alike: yes, there are no statistics of a batch."""
+        """True: in evaluation all batches are normalised alike."""
         return True
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ class DropoutCall:
     Attributes:
         function: The function.
         p: Probability of a zero.
-        training: Whether anything is dropped.
+        training: True if anything is dropped.
     """
 
     function: Callable[..., Tensor]

@@ -1,4 +1,4 @@
-"""Synaptic delays: spikes that arrive some steps after they were sent, each channel with a time of its own."""
+"""Synaptic delays: spikes arrive some steps after they were sent, with a trained delay per channel."""
 
 import math
 from collections.abc import Sequence
@@ -21,28 +21,42 @@ from spikewright.temporal import SiteState, Temporal
 
 
 class SynapticDelay(Temporal):
-    r"""Passes on what arrived `d` steps ago, with a trainable whole number `d` per channel; before the start, zeros.
+    r"""Delays its input by a trained whole number of steps per channel; zeros before the start of a sequence.
 
-    :math:`d = \mathrm{round}(\delta)`, half to even, and :math:`\delta = \beta\,\sigma(\theta)` with a parameter
-    :math:`\theta` per channel and the longest delay :math:`\beta`.  What the delays learn from stands in
-    `spikewright.kernels.delays`.  Rules that cut credit between steps let the error through where `d` is 0 only; the
-    delays themselves still learn from the error of each step.
+    With a parameter :math:`\theta` per channel (`delay_logit`) and the longest delay :math:`\beta` (`max_delay`),
+
+    .. math::
+        y[t] = x[t - d], \qquad d = \mathrm{round}(\delta), \qquad \delta = \beta\,\sigma(\theta),
+
+    rounded half to even.  In the backward pass the rounding is passed over, and the delay gets
+    :math:`\partial L/\partial\delta = \sum_t \frac{\partial L}{\partial y[t]}\, q[t-d]` with a slope :math:`q` that
+    `delay_grad` chooses:
+
+    | `delay_grad` | slope q[t], with :math:`\rho = e^{-1/\tau}` |
+    |---|---|
+    | "finite_difference" | `x[t-1] - x[t]`, the effect of one more step of delay; for every neuron |
+    | "exact" | `rho x[t-1] - (1 - 1/tau) x[t]`, the derivative of the response of the `AlphaLIF` behind the delay |
+    | "reference" | that of the authors' code, which filters with the response of the neuron a second time |
+
+    Rules that cut credit between steps let errors through where `d` is 0 only; the delays themselves still learn from
+    the error of each step.  Input and output are `[time, batch, *feature]`; the state in a run is `past`,
+    `[batch, max_delay + 1, *feature]`, and with "reference" the slopes and two sums.
 
     Args:
         shape: Number of channels (axis 1 of `[batch, channel, ...]`), or a shape that broadcasts to `[*feature]`.
-        max_delay: The longest delay :math:`\beta`, in steps.
-        init: Delays to start with, in steps, strictly between 0 and `max_delay`: one number, or as many as `shape` has.
-            `None` draws the parameter from the standard normal distribution.
-        delay_grad: "finite_difference" takes what one more step of delay would change, and suits every neuron; "exact"
-            the derivative of the response of the `AlphaLIF` that the spikes reach; "reference" is the authors' code.
-        tau: Time constant of that `AlphaLIF`, for "exact" and "reference".
-        rounding: With `False` a delay lies between two steps and is shared by both, see
-            `spikewright.kernels.delays.shares`; the gradient is then that of the forward pass.
+        max_delay: Longest delay :math:`\beta`, in steps.  Whole number, at least 1.  Default: 4.
+        init: Delays to start with, in steps, in (0, max_delay).  One number, or as many as `shape` has.  Default: None,
+            which draws `delay_logit` from the standard normal distribution.
+        delay_grad: Slope of the delays: "finite_difference", "exact" or "reference".  Default: "finite_difference".
+        tau: Time constant of the `AlphaLIF` behind the delay, in steps.  Finite number > 0, required for "exact" and
+            "reference" and refused otherwise.  Default: None.
+        rounding: False shares each spike between the two steps around a delay that is not whole, so that the gradient
+            is that of the forward pass.  Default: True.
 
     Raises:
-        ConfigError: An argument is out of range; "exact" or "reference" have no `tau`, or another has one; or
-            "reference" is asked for without rounding.
-        ShapeError: What arrives does not fit `shape`.
+        ConfigError: An argument is out of range; `tau` is missing with "exact" or "reference", or given with another
+            choice; or "reference" is combined with `rounding=False`.
+        ShapeError: In a run, the input does not fit `shape`.
 
     Reference:
         Xiao et al., Temporal Spiking Neural Networks with Synaptic Delay for Graph Reasoning, ICML 2024,
@@ -81,7 +95,7 @@ class SynapticDelay(Temporal):
 
     @property
     def delay(self) -> Tensor:
-        """The delays before rounding, in steps, and in float32 at least: they are numbers of steps, not signals."""
+        """The delays before rounding, in steps, in float32 at least.  Tensor of the shape of `delay_logit`."""
         return self.max_delay * torch.sigmoid(self.delay_logit.to(precision(self.delay_logit)))
 
     def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
@@ -117,24 +131,24 @@ class SynapticDelay(Temporal):
         return math.inf if self.tau is None else self.tau
 
     def _fitting(self, x: Tensor) -> Tensor:
-        """Return the delays such that they broadcast to `[*feature]` of `[time, batch, *feature]`."""
+        """Return the delays in a shape that broadcasts to `[*feature]` of `[time, batch, *feature]`."""
         delay, feature = self.delay, x.shape[2:]
         if self.by_channel:
             if not feature or feature[0] != len(delay):
                 raise ShapeError(
-                    f"SynapticDelay has delays for {len(delay)} channels, but what arrives has the shape "
+                    f"SynapticDelay has delays for {len(delay)} channels, but its input has the shape "
                     f"{list(x.shape[1:])} ([batch, channel, ...]). Give the number of channels there."
                 )
             return delay.view(-1, *[1] * (len(feature) - 1))
         if delay.dim() > len(feature) or any(d not in (1, f) for d, f in zip(delay.shape[::-1], feature[::-1])):
             raise ShapeError(
-                f"SynapticDelay has delays of shape {list(delay.shape)}, which do not broadcast to what arrives, "
+                f"SynapticDelay has delays of shape {list(delay.shape)}, which do not broadcast to its input, "
                 f"{list(x.shape[1:])} ([batch, *feature]). Give the shape of the features, with 1 where they share."
             )
         return delay
 
     def forward(self, x: Tensor) -> Tensor:
-        """Always an error: a delay needs the steps before, which a run holds."""
+        """Raise `OutsideRun`: a delay runs inside `Network.run`, which holds the steps before."""
         raise OutsideRun(
             f"SynapticDelay was called outside a run, with a tensor of shape {list(x.shape)}. It needs the steps "
             "before this one, which a run holds. Wrap the module, net = spikewright.Network(module), and call "
@@ -149,24 +163,24 @@ class SynapticDelay(Temporal):
 
 
 def _arrived(signal: Tensor, delay: Tensor, x: Tensor, through_time: bool) -> Tensor:
-    """Return what arrives after a whole delay; without `through_time` the error passes where the delay is 0 only."""
+    """Return a signal after a whole delay; without `through_time` errors pass where the delay is 0 only."""
     if through_time:
         return delayed(signal, delay, len(x))
     return torch.where(delay == 0, x, delayed(signal.detach(), delay, len(x)))
 
 
 def _time_first(kept: Tensor, x: Tensor) -> Tensor:
-    """Return what a state keeps as steps in front of `x`, in its type, which may have changed since."""
+    """Return steps kept batch first, with time first and in the dtype of `x`, which may have changed since."""
     return kept.transpose(0, 1).to(x.dtype)
 
 
 def _kept(signal: Tensor, steps: int) -> Tensor:
-    """Return all but the first steps of a signal, batch first and in memory of their own, for the state."""
+    """Return a copy of all but the first steps of a signal, batch first, for the state."""
     return signal[steps:].transpose(0, 1).clone()
 
 
 def _logit(init: float | Sequence[float] | Tensor, size: tuple[int, ...], longest: int) -> Tensor:
-    """Return the parameter of the delays that a sequence is to start with."""
+    """Return the parameter of given start delays."""
     value = torch.as_tensor(init, dtype=torch.get_default_dtype())
     if value.dim() and value.shape != size:
         raise ConfigError(

@@ -1,7 +1,7 @@
-"""Dropout in a run: one mask for the whole sequence, or a fresh one at every step.
+"""Dropout in a run: one mask for the whole sequence, or a new one at every step.
 
-Plain `nn.Dropout*` inside a run means *shared*: the mask is drawn at the first step, per sample, and used until the
-sequence ends, as OTTT and SLTT train.  Either way the masks do not depend on the chunk length.
+Plain `nn.Dropout*` inside a run shares one mask per sample: it is drawn at the first step and used until the sequence
+ends, as OTTT and SLTT train.  The masks do not depend on the chunk length.
 """
 
 import torch
@@ -14,40 +14,71 @@ from spikewright.temporal import SiteState, Temporal, generators_by_step
 
 
 def scan_shared(module: _DropoutNd | DropoutCall, x: Tensor, state: SiteState) -> tuple[Tensor, SiteState]:
-    """Apply a dropout module with the mask of this sequence, drawing it if this is the first step.
+    """Apply a dropout module with the mask of this sequence, which is drawn at the first step.
 
     Args:
-        module: Any multiplicative dropout (`nn.Dropout`, `nn.Dropout1d`, ...), or the operation in one.
-        x: `[time, batch, *feature]`.
+        module: A multiplicative dropout (`nn.Dropout`, `nn.Dropout1d`, ...), or the operation inside one.
+        x: Input.  Tensor `[time, batch, *feature]`.
         state: Empty, or `{"mask": [batch, *feature]}`.
     """
     if not module.training or module.p == 0:
         return x, state
     mask = state.get("mask")
     if mask is None:
-        # What the module does to ones is its mask, scaled by 1/(1-p) and with its own granularity.
+        # The module maps ones to its mask, scaled by 1/(1-p), of its own granularity.
         by_call = isinstance(module, DropoutCall)
         mask = module.mask(x[0]) if by_call else type(module).forward(module, torch.ones_like(x[0]))
     elif mask.shape != x.shape[1:]:
         raise ShapeError(
-            f"Dropout was given a mask of shape {list(mask.shape)} to go on with, but what arrives has the shape "
+            f"Dropout was given a mask of shape {list(mask.shape)} to go on with, but its input has the shape "
             f"{list(x.shape[1:])}. It seems to be the state of another network: start anew with state=None."
         )
     return x * mask.detach().to(x.dtype), {"mask": mask}
 
 
 class SharedDropout(nn.Dropout, Temporal):
-    """Element-wise dropout whose mask is drawn at the first step of a sequence and reused to its end."""
+    r"""Element-wise dropout with one mask per sequence, drawn at its first step.
+
+    .. math::
+        y[t] = \frac{m}{1-p} \odot x[t], \qquad m_i \sim \mathrm{Bernoulli}(1-p).
+
+    Plain `nn.Dropout` does the same inside a run; this class says so by name.  In evaluation the input passes
+    unchanged.  The state in a run is `mask`, `[batch, *feature]`.
+
+    Args:
+        p: Probability that an entry is dropped.  Number in [0, 1].  Default: 0.5.
+        inplace: Accepted and ignored.  Default: False.
+
+    >>> import torch, spikewright as sw
+    >>> net = sw.Network(torch.nn.Sequential(sw.layers.SharedDropout(0.5), sw.IF()))
+    >>> output, state = net.run(torch.full((3, 1, 8), 2.0))
+    >>> bool((output[0] == output[1]).all() and (output[1] == output[2]).all())
+    True
+    """
 
     def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
         return scan_shared(self, x, state)
 
 
 class StepDropout(nn.Dropout, Temporal):
-    """Element-wise dropout with a fresh mask at every step.
+    r"""Element-wise dropout with a new mask at every step.
 
-    One seed is drawn per sequence and the mask of step t is a function of that seed and t, so that a sequence gets the
-    same masks however it is cut into chunks.
+    .. math::
+        y[t] = \frac{m[t]}{1-p} \odot x[t], \qquad m_i[t] \sim \mathrm{Bernoulli}(1-p).
+
+    One seed is drawn per sequence, and the mask of a step depends on that seed and the step alone, so masks do not
+    depend on how a sequence is cut into chunks.  In evaluation the input passes unchanged.  The state in a run is
+    `seed`, without axes.
+
+    Args:
+        p: Probability that an entry is dropped.  Number in [0, 1].  Default: 0.5.
+        inplace: Accepted and ignored.  Default: False.
+
+    >>> import torch, spikewright as sw
+    >>> net = sw.Network(torch.nn.Sequential(sw.layers.StepDropout(0.5), sw.IF()))
+    >>> output, state = net.run(torch.full((2, 1, 64), 2.0))
+    >>> bool((output[0] == output[1]).all())
+    False
     """
 
     def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:

@@ -1,7 +1,7 @@
 """Batch norm and dropout modules with a forward of their own, such as batch norm and activation in one module.
 
-Time is folded into the batch while the forward runs, once; the operation in it is handed the steps.  So whatever else
-the forward does, neurons included, runs as it would outside the module.
+The forward runs once, with time folded into the batch; the operation inside it receives the steps.  Everything else in
+the forward, neurons included, runs as it would outside the module.
 """
 
 from collections.abc import Callable
@@ -31,7 +31,7 @@ PLAIN = {
     nn.Dropout2d.forward,
     nn.Dropout3d.forward,
 }
-"""Forwards of torch: what a module with one of them does is its operation."""
+"""Forwards of torch that do nothing but the operation."""
 _SCANS = {JOINT.scan, PER_STEP.scan, SharedDropout.scan, StepDropout.scan}
 
 
@@ -39,12 +39,12 @@ _REPLACED = (Temporal, _BatchNorm, _DropoutNd, nn.Linear, _ConvNd)
 
 
 def has_own_forward(module: nn.Module, forward: Forward, default: bool) -> bool:
-    """Whether the forward of a module runs once over all rows, with its operation intercepted.
+    """True if the forward of a module runs once over all rows, with its operation intercepted.
 
     Args:
-        module: A module that a run replaces.
-        forward: Its forward.
-        default: Batch norm means what the module says, not what a rule says.
+        module: A module whose forward a run replaces.
+        forward: The forward.
+        default: True if batch norm does what the module says, not what a rule says.
     """
     if not isinstance(module, _BatchNorm | _DropoutNd):
         return False
@@ -55,7 +55,7 @@ def has_own_forward(module: nn.Module, forward: Forward, default: bool) -> bool:
     if isinstance(module, _DropoutNd):
         return True
     holds = any(isinstance(inner, _REPLACED) for child in module.children() for inner in child.modules())
-    by_step = module.training or not module.track_running_stats  # the forward, called once per step, is right
+    by_step = module.training or not module.track_running_stats  # the forward can be called once per step
     return holds or not default or isinstance(module, Temporal) or not by_step
 
 
@@ -67,14 +67,14 @@ def intercept_norm(
     x: Tensor,
     normalise: Callable[[NormCall, Tensor], Tensor],
 ) -> Tensor:
-    """Run the forward of a batch norm once, with `normalise` in the place of its operation.
+    """Run the forward of a batch norm once, with its operation replaced by `normalise`.
 
     Args:
         active: Activates an interception while the forward runs.
-        name: Of the module.
+        name: Name of the module.
         module: The batch norm.
-        forward: Its forward.
-        x: `[time * batch, channel, ...]`.
+        forward: Forward of the module.
+        x: Input.  Tensor `[time * batch, channel, ...]`.
         normalise: Returns the normalised rows, given the operation for one batch, and the rows.
 
     Raises:
@@ -112,14 +112,14 @@ def intercept_dropout(
     x: Tensor,
     drop: Callable[[DropoutCall, Tensor], Tensor],
 ) -> Tensor:
-    """Run the forward of a dropout module once, with `drop` in the place of its operation.
+    """Run the forward of a dropout module once, with its operation replaced by `drop`.
 
     Args:
         active: Activates an interception while the forward runs.
-        name: Of the module.
+        name: Name of the module.
         module: The dropout module.
-        forward: Its forward.
-        x: `[time * batch, *feature]`.
+        forward: Forward of the module.
+        x: Input.  Tensor `[time * batch, *feature]`.
         drop: Returns the masked rows, given the operation and the rows.
 
     Raises:

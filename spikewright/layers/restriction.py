@@ -1,11 +1,11 @@
-r"""Restrictions that keep the norm of a weight below a bound, as an equilibrium of a network with feedback needs.
+r"""Restrictions that keep the norm of a weight below a bound, as equilibria of networks with feedback need.
 
 With :math:`c` the limit, :math:`\sigma` the largest singular value and :math:`g` a trained scalar, the weight in use is
 
 .. math::
     W = \operatorname{clamp}(g, -c, c) \, w / \sigma(w) \quad \text{or} \quad W = w \, \min(1, c / \lVert w \rVert_F).
 
-Both are parametrizations of torch: the layer stays what it was, and `remove_parametrizations` undoes them.
+Both are parametrizations of torch: the layer keeps its class, and `remove_parametrizations` undoes them.
 
 References:
     Xiao et al., Training Feedback Spiking Neural Networks by Implicit Differentiation on the Equilibrium State,
@@ -33,40 +33,51 @@ Size = tuple[int, ...]
 Bilinear = Callable[[Tensor, Tensor], Tensor]
 """(weight, input) -> output."""
 AT_THE_START = 1_000
-"""Iterations at most until u and v have converged: 1e-7 off for 256 channels of 8 x 8 led back to 96 of 16 x 16."""
+"""Most iterations for start vectors u and v; 1e-7 off for a map from 256 channels of 8 x 8 to 96 of 16 x 16."""
 
 
 def restrict_spectral(layer: Layer, limit: float = 1.0, size: Size | None = None) -> Layer:
-    """Keep the largest singular value of a layer's weight below a limit.
+    r"""Keep the largest singular value of a layer's weight below a limit, by a parametrization of torch.
 
-    Trained are w (`parametrizations.weight.original`, the parameter that was there) and g
-    (`parametrizations.weight.0.gain`, a new one: make the optimizer afterwards). The singular value comes from power
-    iteration and is differentiated at fixed vectors u and v, buffers that start converged. Whenever w has changed, the
-    next use makes one iteration, and further uses of the same w none: the result does not depend on the number of
-    chunks that a sequence is cut into. Only uses in training mode with gradients on count: evaluation, and simulation
-    without a graph, repeat to the last bit.
+    .. math::
+        W = \operatorname{clamp}(g, -c, c) \, w / \sigma(w)
 
-    After an update of w the vectors are behind, and the bound is exceeded by a share of second order in the update; but
-    by percents, and with large steps by more, while another singular value overtakes the one they follow.
-    `operator_norm` shows it, and `power_iteration` lets them catch up.
+    The trained parameters are :math:`w` (`parametrizations.weight.original`, the parameter that was there) and
+    :math:`g` (`parametrizations.weight.0.gain`, a new one: make the optimizer afterwards).  :math:`\sigma(w)` comes
+    from power iteration and is differentiated at fixed vectors u and v, buffers that start converged.  After a change
+    of w, the next use makes one iteration; further uses of the same w make none, so the result does not depend on the
+    number of chunks.  Only uses in training mode with gradients on count: evaluation and simulation without a graph
+    repeat to the last bit.
 
-    Differs from the reference code: it iterates in evaluation too, and starts with g = sigma(w) even above the limit,
-    where the clamp passes no gradient. Here g starts at sigma(w) clamped, where a gradient still passes; a weight
-    within the limit stays as it is. In both, a g that training carries beyond the limit is moved by weight decay only.
+    After an update of w the vectors lag behind, and the bound is exceeded by a share of second order in the update, by
+    percents or more while another singular value overtakes the one they follow.  `operator_norm` measures the excess,
+    and `power_iteration` removes it.
 
     Args:
-        layer: A linear, convolution or transposed convolution layer, its weight initialised; changed in place.
-        limit: The bound.
-        size: Space of the input, such as `(height, width)`, to restrict the convolution of such inputs, with the
-            layer's stride, padding, dilation and groups: its true gain. `None` restricts the weight as a matrix, output
-            channels by all else, as the paper does; the gain of a convolution may be several times that.
+        layer: Layer whose weight is initialised; changed in place.  `nn.Linear`, `nn.Conv*d` or `nn.ConvTranspose*d`.
+        limit: Bound :math:`c`.  Number > 0.  Default: 1.0.
+        size: Space of the input, such as `(height, width)`, to bound the gain of the convolution of such inputs, with
+            the layer's stride, padding, dilation and groups.  Whole numbers, at least 1.  Default: None, which bounds
+            the weight as a matrix, output channels by all else, as the paper does; the gain of the convolution may be
+            several times that.
 
     Returns:
         The layer.
 
     Raises:
-        ConfigError: The layer has no such weight, it is zero or not finite, or `limit` or `size` does not make sense.
+        ConfigError: The layer has no such weight, the weight is zero or not finite, or `limit` or `size` is out of
+            range.
 
+    Differs from the reference code: it iterates in evaluation too, and starts with :math:`g = \sigma(w)` even above the
+    limit, where the clamp passes no gradient.  Here g starts at the clamped value, where a gradient passes, and a
+    weight within the limit stays as it is.  In both, a g that training moves beyond the limit is moved back by weight
+    decay only.
+
+    Reference:
+        Xiao et al., Training Feedback Spiking Neural Networks by Implicit Differentiation on the Equilibrium State,
+        NeurIPS 2021, arXiv 2109.14247.
+
+    >>> from torch import nn
     >>> layer = restrict_spectral(nn.Linear(4, 4), limit=0.25)
     >>> round(operator_norm(layer), 4)
     0.25
@@ -79,22 +90,32 @@ def restrict_spectral(layer: Layer, limit: float = 1.0, size: Size | None = None
 
 
 def restrict_frobenius(layer: Layer, limit: float = 2.0, probes: int | None = None) -> Layer:
-    """Keep the Frobenius norm of a layer's weight below a limit; no gradient passes through the norm.
+    r"""Keep the Frobenius norm of a layer's weight below a limit, by a parametrization of torch.
+
+    .. math::
+        W = w \, \min(1, c / \lVert w \rVert_F)
+
+    No gradient passes through the norm.
 
     Args:
-        layer: A linear, convolution or transposed convolution layer; changed in place.
-        limit: The bound.
-        probes: `None` takes the norm itself. A number estimates it as the paper does, because hardware can: the root of
-            the mean of `|v^T w|^2` over so many Gaussian v. They are redrawn at the first use of a weight that has
-            changed, in training mode with gradients on; otherwise the last estimate, a buffer, counts. The bound then
-            holds up to the error of the estimate.
+        layer: Layer; changed in place.  `nn.Linear`, `nn.Conv*d` or `nn.ConvTranspose*d`.
+        limit: Bound :math:`c`.  Number > 0.  Default: 2.0.
+        probes: Number of random vectors v that estimate the norm, as hardware can: the root of the mean of
+            `|v^T w|^2`.  Whole number, at least 1.  They are drawn at the first use of a weight that has changed, in
+            training mode with gradients on; otherwise the last estimate, a buffer, is used.  The bound then holds up to
+            the error of the estimate.  Default: None, the norm itself.
 
     Returns:
         The layer.
 
     Raises:
-        ConfigError: The layer has no such weight, or `limit` or `probes` is not positive.
+        ConfigError: The layer has no such weight, or `limit` or `probes` is out of range.
 
+    Reference:
+        Xiao et al., SPIDE: A Purely Spike-based Method for Training Feedback Spiking Neural Networks, Neural Networks
+        2023, arXiv 2302.00232.
+
+    >>> from torch import nn
     >>> layer = restrict_frobenius(nn.Linear(64, 64), limit=2.0)
     >>> round(layer.weight.norm().item(), 4)
     2.0
@@ -110,18 +131,21 @@ def restrict_frobenius(layer: Layer, limit: float = 2.0, probes: int | None = No
 
 
 def operator_norm(layer: nn.Module, size: Size | None = None, iterations: int = 10_000) -> float:
-    """Return the gain of a layer as it is now: by how much it can lengthen a difference of two inputs.
+    """Return the present gain of a layer: the largest factor by which it lengthens a difference of two inputs.
 
-    Power iteration in double precision until it stands still. It comes from below: too few iterations tell too little.
+    Power iteration in double precision until it converges.  The estimate comes from below: too few iterations return
+    too small a gain.
 
     Args:
-        layer: A linear, convolution or transposed convolution layer, restricted or not; it is left as it is.
-        size: Space of a convolution's input; `None` measures the weight as a matrix, as in `restrict_spectral`.
-        iterations: At most that many.
+        layer: Layer, restricted or not; not changed.  `nn.Linear`, `nn.Conv*d` or `nn.ConvTranspose*d`.
+        size: Space of a convolution's input, such as `(height, width)`.  Whole numbers, at least 1.  Default: None,
+            which measures the weight as a matrix, output channels by all else.
+        iterations: Most iterations.  Whole number, at least 1.  Default: 10000.
 
     Raises:
         ConfigError: The layer has no such weight, or `size` does not fit it.
 
+    >>> from torch import nn
     >>> layer = nn.Conv2d(1, 1, 3, padding=1)
     >>> _ = nn.init.ones_(layer.weight)
     >>> round(operator_norm(layer), 3), round(operator_norm(layer, size=(20, 20)), 3)
@@ -132,15 +156,16 @@ def operator_norm(layer: nn.Module, size: Size | None = None, iterations: int = 
 
 
 def power_iteration(layer: nn.Module, iterations: int = 100) -> None:
-    """Let the vectors of `restrict_spectral` catch up with the weight as it is now.
+    """Iterate the vectors of `restrict_spectral` on the present weight, so that its bound holds again.
 
     Args:
-        layer: A layer that was restricted by it; the singular value that it divides by is changed in place.
-        iterations: How many more to make.
+        layer: Layer that `restrict_spectral` returned; the singular value that it divides by is changed in place.
+        iterations: Number of iterations.  Whole number, at least 1.  Default: 100.
 
     Raises:
-        ConfigError: The layer is not restricted in this way.
+        ConfigError: The layer is not restricted by `restrict_spectral`.
 
+    >>> from torch import nn
     >>> layer = restrict_spectral(nn.Linear(4, 4), limit=0.25)
     >>> _ = nn.init.normal_(layer.parametrizations.weight.original)
     >>> power_iteration(layer, iterations=1_000)
@@ -164,7 +189,7 @@ def power_iteration(layer: nn.Module, iterations: int = 100) -> None:
 
 
 class SpectralRestriction(nn.Module):
-    """`clamp(gain, -limit, limit) * w / sigma(w)`, with w meeting inputs of a shape as `apply(w, input)`."""
+    """`clamp(gain, -limit, limit) * w / sigma(w)`, for the linear map `apply(w, input)`."""
 
     u: Tensor
     v: Tensor
@@ -187,7 +212,7 @@ class SpectralRestriction(nn.Module):
         with torch.autocast(weight.device.type, enabled=False):
             if self.training and torch.is_grad_enabled() and not self._has_seen(weight):
                 self.iterate(weight)
-            # Of copies: the next use writes to the buffers, perhaps before this one is differentiated.
+            # Copies, because the next use may write to the buffers before this one is differentiated.
             sigma = (self.u.clone().conj() * self._linear_map(weight, self.v.clone())).real.sum()
             return self.gain.clamp(-self.limit, self.limit) / sigma * weight
 
@@ -199,19 +224,19 @@ class SpectralRestriction(nn.Module):
             self.v.copy_(self._image(weight))
 
     def _has_seen(self, weight: Tensor) -> bool:
-        """Whether the last step was taken with this weight: what it makes of u is then v, bit for bit."""
+        """True if the last iteration used this weight: then it maps u to v, bit for bit."""
         return torch.equal(self._image(weight), self.v)
 
     def _image(self, weight: Tensor) -> Tensor:
         return _adjoint(weight.detach(), self._linear_map, self.v, self.u)[0]
 
     def extra_repr(self) -> str:
-        """Show the bound, and what it is a bound for."""
+        """Return the bound and the shape of the input, for the representation of the module."""
         return f"limit={self.limit}, input={list(self.v.shape)}"
 
 
 class FrobeniusRestriction(nn.Module):
-    """`w * min(1, limit / norm(w))`, the norm estimated by random vectors from the left of `matrix(w)`, or exact.
+    """`w * min(1, limit / norm(w))`, with the norm exact or estimated by random vectors.
 
     An estimate is drawn once for every weight: at its first use in training mode with gradients on.
     """
@@ -246,18 +271,18 @@ class FrobeniusRestriction(nn.Module):
             return vector_norm(rows.new_empty(probes, len(rows)).normal_() @ rows) / math.sqrt(probes)
 
     def extra_repr(self) -> str:
-        """Show the bound and how the norm is found."""
+        """Return the bound and the number of probes, for the representation of the module."""
         return f"limit={self.limit}, probes={self.probes}"
 
 
 def _iterate(weight: Tensor, apply: Bilinear, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Take one step of power iteration from v; returns u, v and the gain between them."""
+    """Take one step of power iteration from v; return u, v and the gain between them."""
     u, _ = _normed(apply(weight, v))
     return u, *_adjoint(weight, apply, v, u)
 
 
 def _adjoint(weight: Tensor, apply: Bilinear, v: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what the adjoint of the map makes of u, of length 1, and the length it had; v only has the right shape."""
+    """Return the adjoint of the map at u, normalised, and its length; v is used for its shape only."""
     with torch.enable_grad():
         v = torch.zeros_like(v).requires_grad_()
         output = apply(weight, v)
@@ -266,17 +291,17 @@ def _adjoint(weight: Tensor, apply: Bilinear, v: Tensor, u: Tensor) -> tuple[Ten
 
 
 def _normed(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return x with length 1, and the length it had."""
+    """Return x normalised, and its length."""
     length = vector_norm(x)
     return x / length.clamp(min=torch.finfo(x.dtype).tiny), length
 
 
 @torch.inference_mode(False)
 def _largest(weight: Tensor, apply: Bilinear, shape: Size, iterations: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Find the largest singular value in double precision; returns u, v and the value."""
+    """Find the largest singular value in double precision; return u, v and the value."""
     kind = torch.complex128 if weight.is_complex() else torch.float64
     weight = weight.to(kind, copy=True)
-    # Random numbers of its own: measuring a layer does not change what is drawn after it.
+    # A generator of its own, so that measuring a layer does not change later draws.
     v = torch.randn(shape, dtype=kind, generator=torch.Generator().manual_seed(0)).to(weight.device)
     u, v, sigma = _iterate(weight, apply, v)
     for _ in range(iterations - 1):
@@ -288,11 +313,11 @@ def _largest(weight: Tensor, apply: Bilinear, shape: Size, iterations: int) -> t
 
 
 def _weight(caller: str, layer: nn.Module, limit: float | None = None) -> Tensor:
-    """Return the weight that a layer uses, without a graph; with a limit, only if that can be kept."""
+    """Return the weight in use, without a graph; with a limit, check that the weight can be bounded."""
     if not isinstance(layer, nn.Linear | _ConvNd):
         raise ConfigError(
-            f"{caller} was given {type(layer).__name__}, which has no weight that maps an input linearly, so there is "
-            "no norm to speak of. Give it an nn.Linear, nn.Conv*d or nn.ConvTranspose*d; of a container, its layers."
+            f"{caller} was given {type(layer).__name__}, which has no weight that maps an input linearly, so it has "
+            "no such norm. Give it an nn.Linear, nn.Conv*d or nn.ConvTranspose*d; of a container, its layers."
         )
     if limit is not None and not limit > 0:
         raise ConfigError(
@@ -310,7 +335,7 @@ def _weight(caller: str, layer: nn.Module, limit: float | None = None) -> Tensor
 
 
 def _matrix(layer: nn.Module) -> Callable[[Tensor], Tensor]:
-    """Return what makes a matrix of the layer's weight, `[output channel, all else]`."""
+    """Return the function from the layer's weight to a matrix `[output channel, all else]`."""
     if not isinstance(layer, _ConvNd) or not layer.transposed:
         return lambda weight: weight.flatten(1)
     groups = layer.groups
@@ -318,7 +343,7 @@ def _matrix(layer: nn.Module) -> Callable[[Tensor], Tensor]:
 
 
 def _linear_map(caller: str, layer: nn.Module, size: Size | None) -> tuple[Bilinear, Size]:
-    """Return what the layer does to an input, without bias, and the shape of that input."""
+    """Return the linear map of the layer, without bias, and the shape of its input."""
     if size is None:
         matrix = _matrix(layer)
         return lambda weight, x: matrix(weight) @ x, tuple(matrix(_weight(caller, layer)).shape[1:])
@@ -334,7 +359,7 @@ def _linear_map(caller: str, layer: nn.Module, size: Size | None) -> tuple[Bilin
     options = (layer.stride, padding, layer.dilation, transposed, layer.output_padding, layer.groups)
 
     def convolve(weight: Tensor, x: Tensor) -> Tensor:
-        # Not F.conv2d and its like: in a run that would be taken for the use of the synapse itself.
+        # Not F.conv2d: a run would intercept it as the operation of the layer.
         return torch.convolution(x if transposed else F.pad(x, around, mode), weight, None, *options)
 
     return convolve, (1, layer.in_channels, *size)

@@ -1,4 +1,4 @@
-"""Multiplication by a constant, which gives spikes unit variance."""
+"""Multiplication by a constant, which gives spikes variance 1."""
 
 from torch import Tensor, nn
 
@@ -6,15 +6,18 @@ SPIKE_SCALE = 2.74
 
 
 class Scale(nn.Module):
-    """Multiply by a constant.
+    r"""Multiplication by a constant: :math:`y = c\,x`.
 
-    Standardised weights keep the variance of currents only if their inputs have variance 1. Spikes do not: for a
-    standard Gaussian current and threshold 1, a neuron fires with probability p = 1 - Phi(1) = 0.159, and the standard
-    deviation of such 0/1 spikes is sqrt(p (1 - p)) = 0.365. Its inverse, 2.74, is the factor after every neuron of a
-    network with scaled weight standardisation (Xiao et al., NeurIPS 2022, arXiv 2210.04195).
+    Standardised weights keep the variance of currents only if their inputs have variance 1.  Spikes do not: for a
+    standard normal current and threshold 1, a neuron fires with probability :math:`p = 1 - \Phi(1) = 0.159`, and such
+    0/1 spikes have the standard deviation :math:`\sqrt{p(1-p)} = 0.365`.  Its inverse, 2.74, is the factor behind every
+    neuron of a network with scaled weight standardisation.
 
     Args:
-        factor: The constant.
+        factor: Factor :math:`c`.  Any number.  Default: 2.74.
+
+    Reference:
+        Xiao et al., Online Training Through Time for Spiking Neural Networks, NeurIPS 2022, arXiv 2210.04195.
 
     >>> import torch
     >>> Scale(2.74)(torch.tensor([0.0, 1.0]))
@@ -26,9 +29,13 @@ class Scale(nn.Module):
         self.factor = factor
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return `factor * x`, of the same shape as `x`."""
+        """Return `factor * x`.
+
+        Args:
+            x: Input.  Tensor of any shape.
+        """
         return x * self.factor
 
     def extra_repr(self) -> str:
-        """Show the factor in the representation of the module."""
+        """Return the factor, for the representation of the module."""
         return f"factor={self.factor}"

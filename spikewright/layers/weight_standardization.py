@@ -26,15 +26,15 @@ Pair = int | tuple[int, int]
 
 
 def standardize(weight: Tensor, gain: Tensor | None = None, eps: float = 1e-4) -> Tensor:
-    """Standardise each row of a weight, differentiably through its mean and variance.
+    """Standardise each row of a weight; differentiable through its mean and variance.
 
     Args:
-        weight: [out, *fan_in], at least two entries per row.
-        gain: One factor per row, broadcastable against `weight`, or None for 1.
-        eps: Added to `fan_in * variance`; a constant row becomes zero instead of NaN.
+        weight: Weight.  Tensor `[out, *fan_in]`, at least two entries per row.
+        gain: Factor per row.  Tensor that broadcasts against `weight`.  Default: None, which is 1.
+        eps: Number > 0 that is added to `fan_in * variance`, so that a constant row becomes 0.  Default: 1e-4.
 
     Returns:
-        The effective weight, [out, *fan_in].
+        The standardised weight, `[out, *fan_in]`.
     """
     axes = tuple(range(1, weight.dim()))
     variance, mean = torch.var_mean(weight, dim=axes, keepdim=True)
@@ -56,22 +56,42 @@ def _ones_per_row(weight: Tensor) -> nn.Parameter:
 
 
 class ScaledWSConv2d(nn.Conv2d):
-    """A 2-d convolution with scaled weight standardisation, over [batch, channel, height, width].
+    r"""2-d convolution with scaled weight standardisation, over `[batch, channel, height, width]`.
+
+    For each output channel with weights :math:`W`, :math:`n` of them, and a trained gain :math:`g`, the weight in
+    use is
+
+    .. math::
+        \hat W = g \, \frac{W - \operatorname{mean}(W)}{\sqrt{n \operatorname{var}(W) + \varepsilon}},
+
+    with the unbiased variance.  Inputs of variance 1 then give currents of variance :math:`g^2`, without statistics of
+    the batch, so samples and time steps stay independent.
 
     Args:
-        in_channels: Channels of the input.
-        out_channels: Channels of the output.
-        kernel_size: As for `torch.nn.Conv2d`, like the five that follow.
-        stride: Step of the window.
-        padding: Border added to the input.
-        dilation: Distance between the taps of the kernel.
-        groups: Number of blocks of channels; each is standardised over its own inputs.
-        bias: Whether to add a bias, which is not standardised.
-        gain: Whether to learn a factor per output channel, which starts at 1.
-        eps: Added under the square root.
+        in_channels: Channels of the input.  Whole number, at least 1.
+        out_channels: Channels of the output.  Whole number, at least 1.
+        kernel_size: Size of the kernel.  Whole number, or (height, width).
+        stride: Step of the window.  Whole number, or (vertical, horizontal).  Default: 1.
+        padding: Zeros added on each side of the input.  Whole number, pair, "same" or "valid".  Default: 0.
+        dilation: Distance between the taps of the kernel.  Whole number, or pair.  Default: 1.
+        groups: Number of blocks of channels, each standardised over its own inputs.  Divides both numbers of channels.
+            Default: 1.
+        bias: True adds a bias, which is not standardised.  Default: True.
+        gain: True trains a factor per output channel, which starts at 1.  Default: True.
+        eps: Number > 0 added under the square root.  Default: 1e-4.
 
     Raises:
-        ShapeError: an output channel has fewer than two weights.
+        ShapeError: An output channel has fewer than two weights.
+
+    Reference:
+        Brock et al., Characterizing signal propagation to close the performance gap in unnormalized ResNets, ICLR 2021,
+        arXiv 2101.08692 (the method); Xiao et al., Online Training Through Time for Spiking Neural Networks, NeurIPS
+        2022, arXiv 2210.04195 (in spiking networks).
+
+    >>> import torch
+    >>> layer = ScaledWSConv2d(2, 3, 3, padding=1)
+    >>> layer(torch.rand(1, 2, 8, 8)).shape, bool(layer.effective_weight().mean((1, 2, 3)).abs().max() < 1e-6)
+    (torch.Size([1, 3, 8, 8]), True)
     """
 
     gain: nn.Parameter | None
@@ -96,26 +116,49 @@ class ScaledWSConv2d(nn.Conv2d):
         self.eps = eps
 
     def effective_weight(self) -> Tensor:
-        """The weight that the convolution uses, [out, in / groups, height, width]."""
+        """Return the weight in use, `[out, in / groups, height, width]`."""
         return standardize(self.weight, self.gain, self.eps)
 
     def forward(self, input: Tensor) -> Tensor:
-        """Convolve [batch, in, height, width] with the effective weight."""
+        """Convolve the input with the weight in use.
+
+        Args:
+            input: Tensor `[batch, in, height, width]`.
+        """
         return self._conv_forward(input, self.effective_weight(), self.bias)
 
 
 class ScaledWSLinear(nn.Linear):
-    """A linear map with scaled weight standardisation, over [batch, *, in_features].
+    r"""Linear layer with scaled weight standardisation, over `[batch, *, in_features]`.
+
+    For each output feature with weights :math:`W`, :math:`n` of them, and a trained gain :math:`g`, the weight in
+    use is
+
+    .. math::
+        \hat W = g \, \frac{W - \operatorname{mean}(W)}{\sqrt{n \operatorname{var}(W) + \varepsilon}},
+
+    with the unbiased variance.  Inputs of variance 1 then give currents of variance :math:`g^2`, without statistics of
+    the batch, so samples and time steps stay independent.
 
     Args:
-        in_features: Size of the last axis of the input.
-        out_features: Size of the last axis of the output.
-        bias: Whether to add a bias, which is not standardised.
-        gain: Whether to learn a factor per output feature, which starts at 1.
-        eps: Added under the square root.
+        in_features: Size of the last axis of the input.  Whole number, at least 2.
+        out_features: Size of the last axis of the output.  Whole number, at least 1.
+        bias: True adds a bias, which is not standardised.  Default: True.
+        gain: True trains a factor per output feature, which starts at 1.  Default: True.
+        eps: Number > 0 added under the square root.  Default: 1e-4.
 
     Raises:
-        ShapeError: there are fewer than two input features.
+        ShapeError: An output feature has fewer than two weights.
+
+    Reference:
+        Brock et al., Characterizing signal propagation to close the performance gap in unnormalized ResNets, ICLR 2021,
+        arXiv 2101.08692 (the method); Xiao et al., Online Training Through Time for Spiking Neural Networks, NeurIPS
+        2022, arXiv 2210.04195 (in spiking networks).
+
+    >>> import torch
+    >>> layer = ScaledWSLinear(100, 3)
+    >>> bool((layer.effective_weight().norm(dim=1) - 1).abs().max() < 0.01)
+    True
     """
 
     gain: nn.Parameter | None
@@ -129,9 +172,13 @@ class ScaledWSLinear(nn.Linear):
         self.eps = eps
 
     def effective_weight(self) -> Tensor:
-        """The weight that the map uses, [out_features, in_features]."""
+        """Return the weight in use, `[out_features, in_features]`."""
         return standardize(self.weight, self.gain, self.eps)
 
     def forward(self, input: Tensor) -> Tensor:
-        """Map [batch, *, in_features] with the effective weight."""
+        """Multiply the input by the weight in use.
+
+        Args:
+            input: Tensor `[batch, *, in_features]`.
+        """
         return F.linear(input, self.effective_weight(), self.bias)

@@ -1,4 +1,4 @@
-"""What is counted: bytes, spikes, correct answers."""
+"""Counters of bytes and operations."""
 
 from spikewright.metrics.memory import SavedBytes as SavedBytes
 from spikewright.metrics.operations import Operations as Operations

@@ -1,4 +1,4 @@
-"""How many bytes autograd keeps for the backward pass."""
+"""Activation memory: the bytes that autograd keeps for the backward pass."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -13,11 +13,16 @@ Key = tuple[int, int, int]
 
 
 class SavedBytes:
-    """Counts the bytes saved for backward while it is active; parameters are not counted, they are there anyway.
+    """Context manager that counts the bytes that autograd saves for the backward pass.
 
-    A tensor saved by several operations counts once.  Memory handed back, because a graph was freed, is subtracted,
-    so `peak` is what the backward passes inside needed at the same time.
+    Parameters are not counted.  A tensor that several operations save counts once.  Memory is subtracted when its graph
+    is freed, so `peak` is the most that was needed at one time.
 
+    Attributes:
+        alive: Bytes kept now.
+        peak: Most bytes kept at one time since the context was entered.
+
+    >>> import torch
     >>> a = torch.ones(1000, requires_grad=True)
     >>> with SavedBytes() as saved:
     ...     loss = (a * 2).exp().sum()
@@ -65,7 +70,7 @@ class _Kept:
     """One saved tensor; counted until the graph that holds it is freed."""
 
     def __init__(self, meter: SavedBytes, tensor: Tensor, keys: list[Key]) -> None:
-        # Without its graph: an operation that saves its own result would otherwise keep itself alive.
+        # Detached: an operation that saves its own result would otherwise keep itself alive.
         self.meter, self.tensor, self.keys = meter, tensor.detach(), keys
         for key in keys:
             meter._add(key)
@@ -80,7 +85,7 @@ def _key(part: Tensor) -> Key:
 
 
 def _parts(tensor: Tensor) -> Iterator[Tensor]:
-    """Yield the tensors that hold the entries of one: itself, unless it is sparse, nested, or zero without memory."""
+    """Yield the tensors that hold the entries: itself, or the parts of a sparse or nested tensor."""
     if tensor.layout == torch.sparse_coo:
         yield from (tensor._indices(), tensor._values())
     elif tensor.layout in (torch.sparse_csr, torch.sparse_bsr):

@@ -20,11 +20,11 @@ MULTIPLICATION_PJ = 4.6
 
 @dataclass(frozen=True)
 class Operations:
-    """Operations per sample.
+    """Numbers of operations per sample; they add up, and scale by numbers from the left.
 
-    Attributes:
-        additions: Synaptic operations: one for each spike and synapse it reaches.
-        multiplications: Multiplications, each with an addition.
+    Args:
+        additions: Synaptic operations: one per spike and weight it meets.  Number, at least 0.  Default: 0.0.
+        multiplications: Multiplications, each with an addition.  Number, at least 0.  Default: 0.0.
 
     >>> (Operations(10, 0) + 2 * Operations(0, 1)).picojoules
     18.2
@@ -35,7 +35,7 @@ class Operations:
 
     @property
     def picojoules(self) -> float:
-        """Their energy."""
+        """Energy in pJ: 0.9 per addition and 4.6 per multiplication."""
         return ADDITION_PJ * self.additions + MULTIPLICATION_PJ * self.multiplications
 
     @property
@@ -52,16 +52,16 @@ class Operations:
 
 @dataclass(frozen=True)
 class Work:
-    """What one synapse does in one step, per sample, averaged over a sequence.
+    """Work of one layer in one step, per sample, averaged over a sequence.
 
     Attributes:
-        dense: Products of an input and a weight, zeros included, those of padding too; complex numbers are counted as
-            the real ones that they are made of.
-        active: Share of its input that is not zero.
-        spiking: All of the rest is one value, so that a product is an addition of a weight.
-        times: Steps that were seen.
-        inputs: Numbers that its input is made of.
-        parts: Real numbers that each of its weights is made of: 2 if they are complex.
+        dense: Products of an input and a weight, zeros and padding included; complex products count as the real ones
+            they consist of.
+        active: Share of the input that is not zero, in [0, 1].
+        spiking: True if all entries that are not zero have one value, so that a product is an addition of a weight.
+        times: Number of steps that were counted.
+        inputs: Number of real numbers in the input.
+        parts: Number of real numbers in each weight: 2 for complex ones, otherwise 1.
     """
 
     dense: float
@@ -73,15 +73,22 @@ class Work:
 
     @property
     def forward(self) -> Operations:
-        """What transmitting costs: additions where spikes arrive, multiplications where real numbers do."""
+        """Operations of the forward pass: additions for spikes, multiplications for real numbers."""
         return Operations(self.active * self.dense) if self.spiking else Operations(0, self.dense)
 
 
 class SynapseCounter:
-    """An observer that counts the work of every synapse in a run that goes step by step.
+    """Observer that counts the work of every layer with a weight, in a run that advances one step at a time.
 
     Args:
-        samples: Of a step; `None` where every row of a step is one.
+        samples: Number of samples of a step.  Whole number, at least 1.  Default: None, every row is a sample.
+
+    >>> import torch, spikewright as sw
+    >>> net = sw.Network(torch.nn.Sequential(torch.nn.Linear(4, 8), sw.LIF()))
+    >>> counter = SynapseCounter(samples=5)
+    >>> output, state = net.run(torch.rand(1, 5, 4), observers=(counter,))
+    >>> counter.work["0"].dense
+    32
     """
 
     def __init__(self, samples: int | None = None) -> None:
@@ -89,18 +96,18 @@ class SynapseCounter:
         self._seen: dict[str, list[Work]] = {}
 
     def neuron(self, site: str, current: Tensor, spikes: Tensor) -> None:
-        """Neurons are left out: a few operations each, against hundreds of synapses."""
+        """Count nothing: a neuron needs a few operations, against hundreds in its layer of weights."""
 
     def synapse(self, site: str, operation: "Operation", x: Tensor, weight: Tensor, current: Tensor) -> None:
-        """See a step: `x` and `current` are `[batch * row, *feature]`."""
+        """Count one step; `x` and `current` are `[batch * row, *feature]`."""
         samples = self._samples or len(x)
-        # An entry of the one meets a row of the weight in every product that it has part in.
+        # Every entry of these rows meets one row of the weight.
         rows = x if getattr(operation, "transposed", False) else current
         filled = x != 0
         values = x[filled]
         spiking = values.numel() == 0 or bool((values == values[0]).all())
         parts, products = 1 + weight.is_complex(), 1
-        if weight.is_complex():  # real numbers on their way through complex weights need half of the products
+        if weight.is_complex():  # real inputs need half of the products with complex weights
             products = 4 if x.is_complex() and bool(x.imag.any()) else 2
         dense = products * rows.numel() // samples * weight[0].numel()
         work = Work(dense, float(filled.double().mean()), spiking, inputs=as_real(x).numel() // samples, parts=parts)
@@ -108,7 +115,7 @@ class SynapseCounter:
 
     @property
     def work(self) -> dict[str, Work]:
-        """By site of the synapse."""
+        """Work of every layer, by name."""
         return {
             site: Work(
                 max(one.dense for one in w),

@@ -1,4 +1,4 @@
-"""Which precisions a computation goes through, whatever asked for them: a cast, autocast, or a part of its own."""
+"""The precisions in which something is computed, by casts, autocast or its own parts."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from spikewright._util.real_numbers import is_continuous, real_type
 
 
 class Precisions(TorchDispatchMode):
-    """Collects the types of all real numbers that are computed while it is active, parts of complex ones included.
+    """Collects the dtypes of all real numbers that are computed while it is active, parts of complex ones included.
 
     >>> with Precisions() as seen, torch.autocast("cpu", torch.bfloat16):
     ...     y = torch.nn.Linear(2, 2)(torch.ones(1, 2))
@@ -28,5 +28,5 @@ class Precisions(TorchDispatchMode):
         return result
 
     def lowest(self, dtype: torch.dtype) -> torch.dtype:
-        """Return the coarsest of the types that were seen and another one."""
+        """Return the coarsest of the collected dtypes and a given one."""
         return max((*self.types, real_type(dtype)), key=lambda seen: torch.finfo(seen).eps)

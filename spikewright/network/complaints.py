@@ -1,4 +1,4 @@
-"""What is said of a module that cannot be run over time."""
+"""Errors about modules that cannot be run over time."""
 
 from torch import nn
 
@@ -24,7 +24,7 @@ def shown(name: str, module: nn.Module) -> str:
 
 
 def keeps_state(name: str, module: nn.Module) -> NetworkError:
-    """Return the error for a module that answers the same input differently a second time."""
+    """Return the error for a module that returns something else for the same input a second time."""
     return NetworkError(
         f"{shown(name, module)} returned something else when the same input arrived again: it keeps a state between "
         "calls, in an attribute or a buffer. A run can neither carry such a state from chunk to chunk nor reset it. "
@@ -44,7 +44,7 @@ def set_by_the_first(name: str, module: nn.Module) -> NetworkError:
 
 
 def kept_for_evaluation(name: str, module: nn.Module) -> NetworkError:
-    """Return the error for a module that evaluates with what it has gathered in training."""
+    """Return the error for a module that gathers statistics in training and uses them in evaluation."""
     return NetworkError(
         f"{shown(name, module)} gathers something while it trains, in a buffer or an attribute, and computes with it "
         "in evaluation mode (a running mean, a range). A run calls it once per chunk, steps and samples folded, so "
@@ -73,7 +73,7 @@ def mixes_samples(name: str, module: nn.Module) -> NetworkError:
 
 
 def is_transformed(name: str, module: nn.Module) -> NetworkError:
-    """Return the error for a module that torch.func.vmap or another transform gives single rows."""
+    """Return the error for a module that is called inside a transform of torch.func, such as vmap."""
     return NetworkError(
         f"{shown(name, module)} was called inside of a transform of torch.func (vmap, grad, ...), which hands it some "
         "of what a run has, and hides the rest. Neurons, norms, dropout and layers have to be given all rows at every "
@@ -82,7 +82,7 @@ def is_transformed(name: str, module: nn.Module) -> NetworkError:
 
 
 def takes_one(name: str, module: nn.Module, found: list[str]) -> NetworkError:
-    """Return the error for a neuron, norm or dropout that is called with something else than one tensor."""
+    """Return the error for a neuron, norm or dropout that is not called with one tensor."""
     return NetworkError(
         f"{shown(name, module)} was called with ({', '.join(found)}). In a run it takes one tensor, "
         "[rows, *feature], and returns one; what it carries from step to step is the run's."

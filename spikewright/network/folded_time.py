@@ -1,4 +1,4 @@
-"""What a pass knows of the tensors in which time is folded into the batch, `[time * batch, *feature]`."""
+"""Tensors of a pass with time folded into the batch, `[time * batch, *feature]`."""
 
 import weakref
 
@@ -9,7 +9,7 @@ from spikewright.temporal import is_static
 
 
 class _Mark:
-    """Recognises the entries of a tensor, in whatever view of all of them, for as long as nobody writes to it."""
+    """Recognises a tensor in any view of all its entries, until it is written to."""
 
     def __init__(self, x: Tensor) -> None:
         self._root, self._version = weakref.ref(_root(x)), x._version
@@ -21,7 +21,7 @@ class _Mark:
 
 
 def _read_as(x: Tensor) -> tuple[object, ...]:
-    """Return how the memory of a tensor is read, which a view may change: another type, conjugated, negated."""
+    """Return how a view reads its memory: dtype, conjugated, negated."""
     return x.dtype, x.is_conj(), x.is_neg()
 
 
@@ -30,15 +30,15 @@ def _root(x: Tensor) -> Tensor:
 
 
 def _can_be_marked(x: Tensor) -> bool:
-    """Whether `x` is all of its memory, and it will be noticed if somebody writes to it."""
+    """True if `x` covers all of its memory, and writes to it are noticed."""
     return not torch.compiler.is_compiling() and not x.is_inference() and x.numel() == _root(x).numel()
 
 
 class FoldedTime:
-    """Folds and unfolds the tensors of one pass, and remembers of each whether it repeats one step or holds spikes.
+    """Folds and unfolds the tensors of one pass, and remembers which repeat one step or hold spikes.
 
     Args:
-        steps: Of the pass.
+        steps: Number of steps of the pass.
     """
 
     def __init__(self, steps: int) -> None:
@@ -47,7 +47,7 @@ class FoldedTime:
         self._spikes: list[_Mark] = []
 
     def fold(self, x: Tensor, spikes: bool = False) -> Tensor:
-        """Fold `x` `[time, batch, *feature]`; `spikes` says that it holds zeros and ones."""
+        """Return `x` `[time, batch, *feature]` folded; `spikes` is True if it holds zeros and ones."""
         folded = x.flatten(0, 1)
         if self.steps > 1 and is_static(x) and _can_be_marked(folded):
             self._repeated.append((_Mark(folded), x))
@@ -56,16 +56,16 @@ class FoldedTime:
         return folded
 
     def unfold(self, x: Tensor) -> Tensor:
-        """Return `x` as `[time, batch, *feature]`; one repeated step without a copy, where it is known to be one."""
+        """Return `x` as `[time, batch, *feature]`; a known repeated step without a copy."""
         for mark, steps in self._repeated:
             if x.shape[1:] == steps.shape[2:] and x.is_contiguous() and mark.is_on(x):
                 return steps
         return torch.unflatten(x, 0, (self.steps, -1))
 
     def repeats(self, x: Tensor) -> bool:
-        """Whether `x` is known to repeat one step."""
+        """True if `x` is known to repeat one step."""
         return any(mark.is_on(x) for mark, _ in self._repeated)
 
     def holds_spikes(self, x: Tensor) -> bool:
-        """Whether `x` is known to hold nothing but zeros and ones."""
+        """True if `x` is known to hold zeros and ones only."""
         return any(mark.is_on(x) for mark in self._spikes)

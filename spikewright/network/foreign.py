@@ -1,6 +1,6 @@
-"""Modules of torch and of other libraries that keep a state of their own, or read axis 0 as time; told by their class.
+"""Modules of torch and of other libraries that keep a state of their own, or read axis 0 as time.
 
-None of these libraries is imported: a class is told by the module and the name of its bases.
+None of these libraries is imported: classes are recognised by the module and the name of their bases.
 """
 
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ class Foreign:
     """Classes that a network refuses.
 
     Attributes:
-        library: Their library.
-        package: Package that defines them.
-        bases: Names of the classes, which stand for their subclasses too; empty for all of the package.
-        why: What they do.
-        instead: What to use in their place.
+        library: Name of the library.
+        package: Package that defines the classes.
+        bases: Names of the classes, whose subclasses are refused too; empty for all classes of the package.
+        why: Reason for the error message.
+        instead: Advice for the error message.
     """
 
     library: str
@@ -64,8 +64,8 @@ FOREIGN = (
         "snntorch._neurons",
         frozenset(),
         "keeps its state on itself, or returns it",
-        f"Use spikewright.LIF for Leaky and Lapicque, spikewright.AlphaLIF for neurons with a synaptic current "
-        f"({_NEURONS}), and {_FEEDBACK}",
+        f"Use spikewright.LIF for Leaky and Lapicque ({_NEURONS}; neurons with a synaptic current have no equal here, "
+        f"the closest is spikewright.AlphaLIF), and {_FEEDBACK}",
     ),
     Foreign(
         "sinabs",
@@ -91,8 +91,9 @@ FOREIGN = (
             "LILinearCell LIFCorrelation RegularizationCell".split()
         ),
         "takes its state from whoever calls it and returns it, or runs over axis 0 as time",
-        f"Use spikewright.LIF for LIFBoxCell, spikewright.AlphaLIF for LIF, spikewright.IF for IAF ({_NEURONS}) in an "
-        f"nn.Sequential, and {_FEEDBACK}",
+        f"Use spikewright.LIF for LIFBoxCell and spikewright.IF for IAF in an nn.Sequential ({_NEURONS}; LIF and "
+        f"LIFCell, whose current has a leak of its own, have no equal here, the closest is spikewright.AlphaLIF), and "
+        f"{_FEEDBACK}",
     ),
     Foreign(
         "Norse",
@@ -112,10 +113,10 @@ def check_foreign(name: str, module: nn.Module) -> None:
     """Raise `NetworkError` if a module cannot see steps that are folded into the batch.
 
     Args:
-        name: Of the module, empty for the whole.
-        module: A part of a network.
+        name: Name of the module, empty for the network's module itself.
+        module: A module of the network.
     """
-    if torch.compiler.is_compiling():  # a run; the network was checked when it was made
+    if torch.compiler.is_compiling():  # the network was checked when it was made
         return
     for base in type(module).__mro__:
         found = _foreign(base)

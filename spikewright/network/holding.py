@@ -1,7 +1,7 @@
-"""Turns at modules: a thread that replaces forwards, or sets modes and buffers for a while, has the modules to itself.
+"""Turns at modules: a thread that replaces forwards, or sets modes and buffers, has the modules to itself meanwhile.
 
-Threads queue in order of arrival.  A turn is taken for all modules of a network at once, so threads whose networks
-share no module never wait for each other, and no thread waits with half of what it needs.
+Threads queue in order of arrival.  A turn covers all modules of a network at once, so threads whose networks share no
+module never wait for each other, and no thread waits while it holds a part.
 """
 
 import os
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class _Here(threading.local):
-    """Has another `thread` in every thread; unlike `threading.get_ident` a compiler that passes by can follow it."""
+    """Holds a different `thread` in every thread; a compiler can trace it, unlike `threading.get_ident`."""
 
     def __init__(self) -> None:
         self.thread = object()
@@ -28,11 +28,11 @@ HERE = _Here()
 
 
 class Patch(Protocol):
-    """Something on modules that is undone at the end of a turn."""
+    """A change of modules that is undone at the end of a turn."""
 
     @property
     def module(self) -> nn.Module | None:
-        """The module whose forward it replaces, if that is what it does."""
+        """The module whose forward it replaces, or `None`."""
         ...
 
     def end(self) -> None:
@@ -44,11 +44,11 @@ class Turn:
     """A thread's turn at the modules of a network.
 
     Args:
-        root: The whole.
+        root: The network's module.
         modules: Identities of all its modules.
 
     Attributes:
-        patches: What the turn has put on modules, undone when it ends.
+        patches: Changes of modules, undone when the turn ends.
     """
 
     def __init__(self, root: nn.Module, modules: frozenset[int]) -> None:
@@ -112,10 +112,10 @@ class Turn:
         return found
 
     def _refuse_inside(self, outer: "Turn") -> None:
-        answered = {id(patch.module) for patch in outer.patches} & self.modules
-        if not answered:
+        replaced = {id(patch.module) for patch in outer.patches} & self.modules
+        if not replaced:
             return
-        name, module = next((n, m) for n, m in self.root.named_modules() if id(m) in answered)
+        name, module = next((n, m) for n, m in self.root.named_modules() if id(m) in replaced)
         shown = f"'{name}' ({type(module).__name__})" if name else f"the {type(module).__name__} itself"
         raise NetworkError(
             f"A Network of {type(self.root).__name__} was run inside a run of {type(outer.root).__name__} on the same "
@@ -133,12 +133,12 @@ class _Queue:
         self.turns: list[Turn] = []
 
     def after_fork(self) -> None:
-        """In a child process: end the turns of threads that are not there."""
+        """In a child process: end the turns of threads that it does not have."""
         self.lock = threading.RLock()
         self._keep([turn for turn in self.turns if turn.thread is HERE.thread])
 
     def in_worker(self) -> None:
-        """In a child process that never returns to what its parent was doing: end all turns."""
+        """In a worker process, which never returns into its parent's runs: end all turns."""
         self._keep([])
 
     def _keep(self, kept: list[Turn]) -> None:
@@ -154,7 +154,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def _waits_for_thread(turn: Turn, thread: object) -> bool:
-    """Whether a turn cannot begin before `thread` goes on."""
+    """True if a turn cannot begin before `thread` goes on."""
     todo: list[Turn] = turn.waits_for()
     seen: set[object] = set()
     while todo:
@@ -169,19 +169,19 @@ def _waits_for_thread(turn: Turn, thread: object) -> bool:
 
 
 def exclusively(root: nn.Module, modules: frozenset[int], body: Callable[[Turn], T]) -> T:
-    """Return what `body` returns, run while no other thread has a turn at the modules.
+    """Call `body` while no other thread has a turn at the modules, and return its result.
 
     Args:
-        root: The whole.
+        root: The network's module.
         modules: Identities of all its modules.
-        body: Given the turn, on which it may leave patches.
+        body: Function of the turn, to which it may add patches.
 
     Raises:
         NetworkError: This thread is inside a run that replaces the forward of one of them.
     """
     turn = Turn(root, modules)
-    # Not a context manager: an exception that arrives from outside (Ctrl-C) between two lines of one would leave the
-    # turn open.  It can strike inside `end`, too, which then goes on where it was.
+    # Not a context manager: an exception from outside (Ctrl-C) between two of its lines would leave the turn open.  It
+    # can arrive inside `end` too, so that is called again.
     try:
         turn.begin()
         return body(turn)

@@ -1,4 +1,4 @@
-"""Hooks into a run: called at the weight of every layer, at every neuron, and at the output."""
+"""Hooks of a run: called at every layer, at every neuron, and at the output."""
 
 from typing import ClassVar
 
@@ -10,7 +10,9 @@ from spikewright.temporal import SiteState
 
 
 class Hooks:
-    """Identity by default: a rule overrides the hooks it needs and starts its run with them.
+    """Hooks that a run calls; all are the identity by default.
+
+    A rule overrides those it needs, and starts its run with them.
 
     Attributes:
         checks_answers: True if `on_weight` returns only what it has checked; a run checks the others once.
@@ -21,25 +23,39 @@ class Hooks:
     def on_weight(
         self, site: str, operation: Operation, x: Tensor, weight: Tensor, carried: SiteState
     ) -> tuple[SynapticInput, SiteState]:
-        """Return what is transmitted, where the weight gradient is taken, and which weights carry errors back.
+        """Return what a layer transmits, with the tensors of its weight gradient, and the state of this call.
 
         Args:
             site: Name of the layer's call.
-            operation: What the layer does.
-            x: Input of the layer, `[time, batch, *feature]`.
-            weight: Of the layer.
-            carried: What this call carried out of the last chunk; empty at the start.
+            operation: Linear operation of the layer.
+            x: Input of the layer.  Tensor `[time, batch, *feature]`.
+            weight: Weight of the layer.
+            carried: State that this call returned for the last chunk, `{name: tensor}`; empty at the start.
         """
         return SynapticInput(x), carried
 
     def on_current(self, site: str, current: Tensor) -> Tensor:
-        """Return the current that neurons receive in place of `current`, `[time, batch, *feature]`."""
+        """Return the current that neurons receive in place of `current`.
+
+        Args:
+            site: Name of the neuron's call.
+            current: Input of the neurons.  Tensor `[time, batch, *feature]`; the result has its shape.
+        """
         return current
 
     def on_spikes(self, site: str, spikes: Tensor) -> Tensor:
-        """Return what the layers behind neurons receive in place of `spikes`, `[time, batch, *feature]`."""
+        """Return the spikes that the layers behind neurons receive in place of `spikes`.
+
+        Args:
+            site: Name of the neuron's call.
+            spikes: Output of the neurons.  Tensor `[time, batch, *feature]`; the result has its shape.
+        """
         return spikes
 
     def on_output(self, output: Tensor) -> Tensor:
-        """Return the output of the run in place of `output`, `[time, batch, *output]`."""
+        """Return the output of the run in place of `output`.
+
+        Args:
+            output: Output of the network.  Tensor `[time, batch, *output]`; the result has its shape.
+        """
         return output

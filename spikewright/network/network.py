@@ -1,4 +1,4 @@
-"""A user's module, seen as a spiking network: its sites, its wiring, and the runs through it."""
+"""`Network`: a PyTorch module that is run over time."""
 
 import sys
 import warnings
@@ -36,32 +36,57 @@ WARNINGS = (
     "so many groups of neurons, each with a state of its own, and not for steps of time: a run does the loop over "
     "time, over the first axis of x. If groups are meant, Network(module, known=[...]) with what is named here.",
 )
-"""Of modules that draw, of gradients over rows, of neurons in a loop."""
+"""Warnings for `Wiring.random`, `Wiring.coupled` and `Wiring.repeated`."""
 OFTEN = 20
-"""How many times a wiring is read anew before there is a warning."""
+"""Number of repeated probes after which there is a warning."""
 
 
 class Network(nn.Module):
-    """Runs an ordinary module as a spiking network over `[time, batch, *feature]`.
+    r"""A PyTorch module, run as a spiking network over input `[time, batch, *feature]`.
 
-    Nothing is added to the module: its neurons and synapses are answered for only while a run is executing its
-    forward, and are themselves again when it returns.  Time is folded into the batch for everything that has no
-    memory, so a chunk of steps costs one call of each layer.
+    The module :math:`f` is written for one step, as an ordinary network with spiking neurons for activations.  The run
+    holds what neurons, delays, feedback and dropout carry from step to step, :math:`h`:
+
+    .. math::
+        o[t],\, h[t] = f(x[t],\, h[t-1]), \qquad h[0] = \text{rest}.
+
+    Modules without memory see several steps at once, with time folded into the batch axis, `[time * batch, *feature]`,
+    so a chunk of steps costs one call of each layer.  Results do not depend on how a sequence is cut into chunks.
+    During a run the forwards of neurons and layers are replaced; when it returns, the module is as it was.
+
+    - Plain `nn.BatchNorm*` normalises each step by its own batch; `spikewright.layers.JointBatchNorm*` takes the
+      statistics of all steps together.
+    - Plain `nn.Dropout*` draws one mask per sequence; `spikewright.layers.StepDropout` one per step.
+    - Parameters are those of the module: `net.parameters()` are those to train, and `net.state_dict()` has them under
+      the prefix `module.`.
 
     Args:
-        module: Any module that maps one tensor to one tensor, made of torch layers and neurons of this library.
-            Plain `nn.BatchNorm*` normalises each step by its own batch; plain `nn.Dropout*` draws one mask per
-            sequence (see `spikewright.layers`).
-        known: Names of modules that draw random numbers by themselves, and of parameters that no rule sees, of which
-            there is to be no warning.
+        module: Network of one step, from one tensor `[rows, *feature]` to one tensor `[rows, *output]`.  An `nn.Module`
+            with at least one spiking neuron of this library; rows must not depend on each other.
+        known: Names of modules and parameters about which there is to be no warning: modules that draw random numbers
+            themselves, parameters that no rule reaches.  Collection of names as in `named_modules()` and
+            `named_parameters()`.  Default: ().
 
     Raises:
-        NetworkError: There is no neuron in the module, or a part of it cannot be run over time.
+        NetworkError: There is no spiking neuron in the module, or a part of it cannot be run over time, such as
+            `nn.LSTM` or a neuron of another library.
+        ExtensionError: A custom neuron declares something else than `Dynamics`.
+
+    >>> import torch, spikewright as sw
+    >>> module = torch.nn.Sequential(torch.nn.Linear(1, 1, bias=False), sw.IF())
+    >>> _ = torch.nn.init.constant_(module[0].weight, 0.5)
+    >>> net = sw.Network(module)
+    >>> output, state = net.run(torch.ones(3, 1, 1))
+    >>> output.flatten().tolist()
+    [0.0, 1.0, 0.0]
+    >>> output, state = net.run(torch.ones(1, 1, 1), state)  # the same sequence goes on
+    >>> output.flatten().tolist()
+    [1.0]
     """
 
     def __init__(self, module: nn.Module, known: Collection[str] = ()) -> None:
         super().__init__()
-        check_dynamics(find_sites(module))  # which refuse what cannot be run
+        check_dynamics(find_sites(module))
         self.module = module
         self._known = frozenset(known)
         self._told: set[tuple[str, str]] = set()
@@ -69,27 +94,40 @@ class Network(nn.Module):
 
     @property
     def sites(self) -> Sites:
-        """The places of the module that a run answers for, as the module is now."""
+        """Modules whose forward a run replaces, by name, as the module is now."""
         return find_sites(self.module)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the outputs of a run from rest, `[time, batch, *output]`."""
+        """Return the output of a run from rest, `[time, batch, *output]`; the final state is dropped.
+
+        Args:
+            x: Input.  Tensor `[time, batch, *feature]`.
+        """
         return self.run(x)[0]
 
     def run(self, x: Tensor, state: State | None = None, *, observers: Sequence[Observer] = ()) -> tuple[Tensor, State]:
-        """Run a sequence.
+        """Run a sequence, or the next part of one.
 
         Args:
-            x: `[time, batch, *feature]`.
-            state: What an earlier call returned, to go on from there; `None` starts at rest.
-            observers: See every site as it runs.
+            x: Input.  Tensor `[time, batch, *feature]` with at least one step and one sample.
+            state: State that an earlier call returned, to go on with the same sequences.  Dictionary
+                `{layer: {name: tensor}}`.  Default: None, which starts at rest.
+            observers: Objects that see every layer and neuron as it runs, with the methods `neuron(site, current,
+                spikes)` and `synapse(site, operation, x, weight, current)`.  They must not change what they see.
+                Default: ().
 
         Returns:
-            The output `[time, batch, *output]`, differentiable unless gradients are off, and the state after it.
+            The output, `[time, batch, *output]`, differentiable unless gradients are off, and the state after the last
+            step.
 
         Raises:
-            ShapeError: `x` has no step or does not fit the first layers; or `state` is none, or of another shape.
-            NetworkError: `state` belongs to other layers.
+            ShapeError: `x` has no step or does not fit the first layers; `state` is no state, or has another shape.
+            NetworkError: `state` belongs to other layers, or the module cannot be run over time.
+
+        >>> import torch, spikewright as sw
+        >>> output, state = sw.Network(torch.nn.Sequential(sw.IF())).run(torch.full((2, 1, 1), 0.75))
+        >>> state
+        {'0': {'membrane': tensor([[0.5000]])}}
         """
         run = self.start(x, state, observers=observers, count=False)
         return run.advance(x), run.state
@@ -109,23 +147,29 @@ class Network(nn.Module):
         normalise: Normalise = default_norm,
         wiring: Wiring | None = None,
     ) -> Run:
-        """Return a run that is about to see `x`.
+        """Return a `Run` that is ready for `x`; nothing is computed yet.  Rules run networks this way.
 
         Args:
-            x: `[time, batch, *feature]`, or its first steps.
-            state: Where an earlier run of the same batch ended; `None` starts at rest.
-            hooks: Called at every layer, neuron and output; `None` leaves all to autograd.
-            through_time: Keep the graph from one step to the next.
-            spikes_as_bytes: Have layers keep spikes as bytes for the backward pass: a quarter of the memory, for two
-                conversions.
-            observers: See every site as it runs.
-            count: Count spikes, for `Run.rates`.
-            record: Takes what enters and leaves neurons.
-            cut: Keep the graph out of neurons.
-            normalise: What batch norm does to a chunk.
-            wiring: The network's wiring for such an input, if it has just been looked up.
+            x: Input, or its first steps.  Tensor `[time, batch, *feature]`.
+            state: State of an earlier run of the same sequences.  Dictionary `{layer: {name: tensor}}`.  Default: None,
+                which starts at rest.
+            hooks: Hooks that are called at every layer, neuron and output.  Instance of
+                `spikewright.network.hooks.Hooks`.  Default: None, ordinary autograd.
+            through_time: True keeps the graph from one step to the next; False cuts it.  Default: True.
+            spikes_as_bytes: True has layers keep spikes as bytes for the backward pass, a quarter of the memory of
+                float32 for two conversions.  Default: False.
+            observers: Objects that see every layer and neuron as it runs, see `run`.  Default: ().
+            count: True counts spikes, for `Run.rates`.  Default: True.
+            record: Collects mean inputs and outputs of neurons, for rules that learn from rates.  Instance of
+                `spikewright.network.rates.Record`.  Default: None, nothing is collected.
+            cut: True keeps neurons out of the graph.  Default: False.
+            normalise: Function that normalises a chunk in place of batch norm, `(site, norm, forward, x) -> y`.
+                Default: what the module says.
+            wiring: Wiring of the network for such an input.  Default: None, which looks it up.
 
         Raises:
+            ShapeError: `x` has no step or does not fit the first layers; `state` is no state.
+            NetworkError: `state` belongs to other layers, or the module cannot be run over time.
             IncompatibleRule: There are hooks at layers that the backward pass calls a second time.
         """
         wiring = wiring or self.wiring(x)
@@ -134,8 +178,8 @@ class Network(nn.Module):
         if hooks is not None and wiring.recomputed and type(hooks).on_weight is not Hooks.on_weight:
             raise IncompatibleRule(
                 f"This rule has hooks at layers, but the backward pass calls {', '.join(sorted(wiring.recomputed))} a "
-                "second time, as torch.utils.checkpoint does, without them. What the hooks say there would be lost. "
-                "Leave these layers out of what is recomputed, or learn with rules.BPTT, which has no hooks, or "
+                "second time, as torch.utils.checkpoint does, and does not call the hooks then, so their effect would "
+                "be lost. Leave these layers out of what is recomputed, or use rules.BPTT, which has no hooks, or "
                 "rules.BPTT(checkpoint=True)."
             )
         return Run(
@@ -155,14 +199,18 @@ class Network(nn.Module):
         )
 
     def wiring(self, x: Tensor) -> Wiring:
-        """Return who feeds whom, for inputs like `x` (`[time, batch, *feature]`).
+        """Return which neurons each layer feeds, for inputs like `x`.
 
-        Probed once and remembered, until a layer or an attribute is replaced, a parameter frozen or thawed, or a hook
-        put on one of them or taken off.
+        Found by running one step of the network on a few samples, and remembered until a layer or an attribute is
+        replaced, a parameter is frozen or thawed, or a hook is added or removed.
+
+        Args:
+            x: Input.  Tensor `[time, batch, *feature]`.
 
         Raises:
-            ShapeError: `x` has no steps, or does not fit a layer it meets.
-            NetworkError: The backward pass calls neurons a second time.
+            ShapeError: `x` has no step or no sample, or does not fit a layer.
+            NetworkError: The module cannot be run over time: it keeps a state of its own, mixes samples, loops over
+                time, or its backward pass calls neurons a second time.
         """
         check_tensor("x", x, "[time, batch, *feature]")
         if x.dim() < 2 or 0 in x.shape[:2]:
@@ -172,7 +220,7 @@ class Network(nn.Module):
             )
         if torch.compiler.is_compiling():
             return self._look_up(x)
-        # Alone with the modules, because the probe of another thread changes their modes for a while.
+        # With no other thread inside: a probe changes the modes of modules for a while.
         return exclusively(self.module, every_module(self.module), lambda turn: self._look_up(x))
 
     def _look_up(self, x: Tensor) -> Wiring:
@@ -201,16 +249,16 @@ class Network(nn.Module):
 
         alone: Any = partial(exclusively, self.module, every_module(self.module), find)
         if torch.compiler.is_compiling() or "torch._dynamo" in sys.modules:
-            # Where the compiler may not leave its graph, it shows the next line, with the comment, as the reason:
+            # With fullgraph=True the compiler shows the next line, with its comment, as the reason why it stops:
             alone = torch.compiler.disable(alone)  # the network is probed here: call net.wiring(x) in this mode before
         return alone()
 
     def tell(self, names: Collection[str], warning: str) -> None:
-        """Warn of modules or parameters by name, of each once, and not of those that are known.
+        """Warn about modules or parameters, once for each name, and not about those in `known`.
 
         Args:
-            names: Of the modules or parameters.
-            warning: What is to be said, with a place for the names.
+            names: Names of modules or parameters.  Collection of strings.
+            warning: Text of the warning, with `{}` for the names.
         """
         untold = sorted(n for n in names if n not in self._known and (n, warning) not in self._told)
         if untold:
@@ -218,10 +266,10 @@ class Network(nn.Module):
             warnings.warn(warning.format(", ".join(f"'{n}'" for n in untold)), UserWarning, stacklevel=2)
 
     def __getstate__(self) -> dict[str, object]:
-        return {**super().__getstate__(), "_probed": {}}  # read anew: hooks, for one, are not copied
+        return {**super().__getstate__(), "_probed": {}}  # a copy is probed again, because hooks are not copied
 
     def release(self) -> nn.Module:
-        """Return the plain module; it was never changed."""
+        """Return the module that was given; it has not been changed."""
         return self.module
 
     def _probe(self, x: Tensor) -> Wiring:

@@ -20,10 +20,10 @@ Replacements = Sequence[tuple[nn.Module, Forward]]
 
 
 class Weights:
-    """Computes every parametrized weight once, for one run.
+    """Computes every parametrized weight once per run.
 
-    torch's own cache is one for the whole process: a thread would see the weights of another, made without a graph or
-    before an update, and it is only emptied when no thread uses it.
+    torch has one cache for the whole process, in which a thread would see the weights of another, computed without a
+    graph or before an update.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class Weights:
         return [(each, partial(self._once, id(each), each.forward)) for each in lists]
 
     def clear(self) -> None:
-        """Compute them again from now on."""
+        """Forget the computed weights."""
         self._found.clear()
 
     def _once(self, which: int, forward: Callable[[], Tensor]) -> Tensor:
@@ -47,8 +47,8 @@ class Weights:
 class PatchedForward:
     """Replaces the forward of a module, for one run and in its thread.
 
-    For other threads, and when the run is over, it is the forward that was there before: whoever keeps it keeps that.
-    While it is there, copies and pickles of the module are made without it.
+    In other threads, and after the run, it calls the original forward.  Copies and pickles of the module are made
+    without it.
 
     Args:
         module: The module.
@@ -76,12 +76,12 @@ class PatchedForward:
         own["forward"] = self
 
     def end(self) -> None:
-        """Put back what was there, except where somebody else has changed it meanwhile."""
+        """Put the original forward back, unless other code has replaced this one meanwhile."""
         self._remove(self.module.__dict__)
         self._replacement = None
 
     def state(self) -> Any:
-        """Return what a copy of the module is made from, as it is without this."""
+        """Return the state of the module for a copy, without this replacement."""
         state = type(self.module).__getstate__(self.module)
         if isinstance(state, dict):
             state = state.copy()
@@ -103,7 +103,7 @@ class PatchedForward:
             return replacement(*args, **kwargs)
         return self._interceptions.call_apart(replacement, *args, **kwargs)
 
-    # For modules that copy or pickle their attributes in a way of their own:
+    # For modules that copy or pickle their attributes themselves:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         return deepcopy(self._forward, memo)
@@ -113,7 +113,7 @@ class PatchedForward:
 
 
 def unpatched(module: nn.Module) -> Forward:
-    """Return the forward of a module as it is outside of runs, in whatever thread one is under way."""
+    """Return the original forward of a module, whether or not a run replaces it."""
     forward: Forward = module.forward
     while isinstance(forward, PatchedForward):
         forward = forward._forward
@@ -142,23 +142,23 @@ def run_patched(
     body: Callable[[], T],
     everywhere: bool = False,
 ) -> T:
-    """Return what `body` returns, called while the forwards of modules are replaced.
+    """Call `body` with forwards of modules replaced, and return its result.
 
-    Other threads wait until it is over if they need one of the modules; what was replaced is put back, whatever
-    happens.
+    Other threads that need one of the modules wait until it returns.  The original forwards are put back even after an
+    error.
 
     Args:
         root: The network's module.
         modules: Identities of all its modules.
         replacements: Returns the replacements; called when no other thread uses the modules.
         interceptions: Those of the run.
-        body: What is to be run.
+        body: Function to call.
         everywhere: True replaces forwards in all threads, not just in this one.
 
     Raises:
         NetworkError: This thread is inside a run that already replaces the forward of one of the modules.
     """
-    if torch.compiler.is_compiling():  # where nothing is replaced in earnest
+    if torch.compiler.is_compiling():  # the compiler traces the replacements and leaves modules alone
         with _replaced(replacements(), interceptions), _uncached_casts(), parametrize.cached():
             return body()
 
@@ -198,7 +198,7 @@ def _replaced(replacements: Replacements, interceptions: Interceptions) -> Itera
 
 @contextmanager
 def _uncached_casts() -> Iterator[None]:
-    """Keep autocast from reusing a low-precision copy of a weight."""
+    """Turn off the cache of low-precision weights of autocast."""
     before = torch.is_autocast_cache_enabled()
     torch.set_autocast_cache_enabled(False)
     try:

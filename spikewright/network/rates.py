@@ -1,4 +1,4 @@
-r"""Mean currents and mean outputs of a simulation: what rules that learn from rates keep of it, whatever its length.
+r"""Mean currents and mean outputs of a simulation, which rules that learn from rates use.
 
 The mean of a sequence at a neuron of leak :math:`\lambda` weighs step t by :math:`\lambda^{T-t}`, normalised by the sum
 :math:`Z` of the weights; without leak it is the plain mean.
@@ -29,7 +29,7 @@ class Mean:
         self.steps = 0
 
     def add(self, x: Tensor) -> None:
-        """Take in the next steps, `[time, batch, *feature]`."""
+        """Add the next steps, `[time, batch, *feature]`."""
         left, weight = self._leak ** len(x), sum_of_weights(self._leak, len(x))
         if not is_static(x):
             self._total = accumulate(x, self._total, self._leak)
@@ -66,19 +66,19 @@ def mean(x: Tensor, leak: float | Tensor) -> Tensor:
 
 
 def of_samples(x: Tensor, samples: Tensor) -> Tensor:
-    """Return the rows of `x`, `[batch * rows, *feature]`, that belong to the samples that a mask `[batch]` tells."""
+    """Return the rows of `x`, `[batch * rows, *feature]`, of the samples in a mask `[batch]`."""
     return x[samples.repeat_interleave(len(x) // len(samples))]
 
 
 @dataclass(frozen=True)
 class Rate:
-    """What one neuron layer did over a sequence; every mean is `[batch, *feature]`, or `[batch * rows, *feature]`.
+    """Rates of one neuron layer over a sequence; every mean is `[batch, *feature]`, or `[batch * rows, *feature]`.
 
     Attributes:
-        current: Mean of what entered.
-        output: Mean of what it emitted.
-        plain: Mean of what it emitted with equal weights, if it was asked for.
-        steps: Length of the sequence.
+        current: Mean input.
+        output: Mean output.
+        plain: Mean output with equal weights of the steps, if it was recorded.
+        steps: Number of steps.
     """
 
     current: Tensor
@@ -87,19 +87,19 @@ class Rate:
     steps: int
 
     def of(self, samples: Tensor) -> "Rate":
-        """Return the rates of the samples that a mask `[batch]` tells."""
+        """Return the rates of the samples in a mask `[batch]`."""
         current, output, plain = (of_samples(x, samples) for x in (self.current, self.output, self.plain))
         return Rate(current, output, plain, self.steps)
 
 
 @dataclass(frozen=True)
 class Rates:
-    """What a simulation did.
+    """Rates of a simulation.
 
     Attributes:
-        neurons: The rates of every neuron layer, by site.
-        sent: The mean output of every source of feedback, by site of the feedback, `[batch, *feature]`.
-        masks: The state that dropout drew, by site.
+        neurons: Rates of every neuron layer, by name.
+        sent: Mean output of the source of every feedback connection, `[batch, *feature]`, by name of the connection.
+        masks: State of dropout, by name.
     """
 
     neurons: dict[str, Rate]
@@ -107,7 +107,7 @@ class Rates:
     masks: State
 
     def of(self, samples: Tensor) -> "Rates":
-        """Return the same for the samples that a mask `[batch]` tells."""
+        """Return the rates of the samples in a mask `[batch]`."""
         return Rates(
             {site: rate.of(samples) for site, rate in self.neurons.items()},
             {site: of_samples(value, samples) for site, value in self.sent.items()},
@@ -119,11 +119,11 @@ class Rates:
 
 
 class Record:
-    """Takes the rates of a simulation, by site.
+    """Records the rates of a simulation.
 
     Args:
-        leak: Weighs what feedback sends back where its source is no neuron layer.
-        plain: Take plain means of outputs too, where they differ from the weighted ones.
+        leak: Weight of a step relative to the next, for sources of feedback that are not neuron layers.
+        plain: True records plain means of outputs too, where they differ from the weighted ones.
     """
 
     def __init__(self, leak: float | Tensor = 1.0, plain: bool = False) -> None:
@@ -133,7 +133,7 @@ class Record:
 
     @torch.no_grad()
     def neuron(self, site: str, neuron: Neuron, current: Tensor, output: Tensor) -> None:
-        """Take in what entered and left a neuron layer, `[time, batch, *feature]`."""
+        """Record input and output of a neuron layer, `[time, batch, *feature]`."""
         if site not in self._means:
             leak = _decay(neuron, current)
             weighted = Mean(leak)
@@ -147,13 +147,13 @@ class Record:
 
     @torch.no_grad()
     def source(self, name: str, module: nn.Module, output: Tensor) -> None:
-        """Take in what the source of a feedback connection emitted, `[time, batch, *feature]`."""
+        """Record the output of the source of a feedback connection, `[time, batch, *feature]`."""
         if name not in self._sent:
             self._sent[name] = Mean(_decay(module, output) if isinstance(module, Neuron) else self._leak)
         self._sent[name].add(output)
 
     def rates(self, state: State) -> Rates:
-        """Return the rates so far, and the masks of the state that the simulation is in."""
+        """Return the rates so far, with the dropout masks of the given state."""
         neurons = {
             site: Rate(current.value, output.value, plain.value, current.steps)
             for site, (current, output, plain) in self._means.items()
@@ -163,6 +163,6 @@ class Record:
 
 
 def _decay(neuron: Neuron, current: Tensor) -> float | Tensor:
-    """Return what weighs a step relative to the next; a neuron without a decay has plain means."""
+    """Return the weight of a step relative to the next; 1 for a neuron without a decay."""
     decay = neuron.decay_at(current)
     return 1.0 if decay is None else decay

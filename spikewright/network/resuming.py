@@ -1,4 +1,4 @@
-"""A state that a run is to go on from: whether it is one, and of the network that runs."""
+"""Checks of a state that a run goes on from."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ _ELSEWHERE = (
 
 
 def check_state(state: State, sites: Sites) -> None:
-    """Raise `ShapeError` unless a state is one, and every part of it belongs to a layer of the network."""
+    """Raise an error unless a value is a state whose every part belongs to a layer of the network."""
     if not isinstance(state, Mapping):
         output = isinstance(state, tuple) and len(state) == 2 and isinstance(state[0], Tensor)
         advice = "Of what net.run(x) returns, it is the second: output, state = net.run(x)." if output else ""
@@ -48,7 +48,7 @@ class Resumed:
 
     Attributes:
         state: The state.
-        sites: The places of the network that a run answers for.
+        sites: Modules of the network whose forward a run replaces.
     """
 
     state: State
@@ -56,7 +56,7 @@ class Resumed:
 
     @contextmanager
     def at(self, site: str, chunk: Tensor) -> Iterator[None]:
-        """Say of an error of a layer that the state may not be its own, if it has one."""
+        """Turn an error of a layer with a given state into a `ShapeError` that names the state."""
         try:
             yield
         except SpikewrightError:
@@ -70,12 +70,12 @@ class Resumed:
             ) from error
 
     def check(self, site: str, chunk: Tensor, after: SiteState) -> None:
-        """Raise if what a layer carries on shows that the state was not its own.
+        """Raise an error if the new state of a layer does not fit the given one.
 
         Args:
-            site: The layer's call.
-            chunk: Its input, `[time, batch, *feature]`.
-            after: What it carries on.
+            site: Name of the layer's call.
+            chunk: Input of the layer, `[time, batch, *feature]`.
+            after: State of the layer after the chunk.
         """
         given, alike = self.state.get(site), chunk.shape[1:]
         neurons = self._neurons(site)

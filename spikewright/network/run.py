@@ -34,13 +34,27 @@ from spikewright.temporal import SiteState, State, Temporal, detach, is_static
 
 
 class Observer(Protocol):
-    """Sees every site as it runs; must not change what it is given."""
+    """Sees every layer and neuron as it runs; must not change what it is given."""
 
     def neuron(self, site: str, current: Tensor, spikes: Tensor) -> None:
-        """See a neuron: both `[time * batch, *feature]`."""
+        """See a call of a neuron.
+
+        Args:
+            site: Name of the call.
+            current: Input, `[time * batch, *feature]`.
+            spikes: Output, `[time * batch, *feature]`.
+        """
 
     def synapse(self, site: str, operation: Operation, x: Tensor, weight: Tensor, current: Tensor) -> None:
-        """See a synapse: `x` and `current` are `[time * batch, *feature]`."""
+        """See a call of a layer.
+
+        Args:
+            site: Name of the call.
+            operation: Linear operation of the layer.
+            x: Input, `[time * batch, *feature]`.
+            weight: Weight of the layer.
+            current: Output, `[time * batch, *feature]`.
+        """
 
 
 class CallCounter:
@@ -60,26 +74,44 @@ class CallCounter:
 
 
 class Run:
-    """The state of one sequence on its way through a network.
+    """One pass over a batch of sequences, chunk by chunk, and the state it has reached.
+
+    `Network.start` makes one; `Network.run` hides it.  A module that is called several times in one step has one state
+    per call, under `name`, `name#2`, and so on.
 
     Args:
-        sites: Of the network that runs.
-        state: Where an earlier run of the same batch ended; empty or `None` starts at rest.  Without `through_time` it
-            is cut from its graph.
-        hooks: Called at every layer, neuron and output; `None` leaves all to autograd.
-        through_time: Whether credit may flow from one step to the next.
-        spikes_as_bytes: Have synapses keep spikes as bytes for the backward pass.
-        overwritten: Neurons that need a current of their own, because the network writes to it afterwards.
-        writes_input: Whether the network writes to its input in place, so that it needs one of its own.
-        recomputed: Layers that the backward pass calls again, which are left to themselves unless somebody listens.
-        observers: See every site as it runs.
-        count: Count spikes, for `rates`.
-        record: Takes what enters and leaves neurons.
-        cut: Keep the graph out of neurons.
-        normalise: What batch norm does to a chunk.
-        tracer: Calls the forward of every module in its place: (name, module, forward, *arguments) -> result.
+        sites: Modules of the network whose forward is replaced.
+        state: State of an earlier run of the same sequences.  Dictionary `{layer: {name: tensor}}`; cut from its graph
+            without `through_time`.  Default: None, which starts at rest.
+        hooks: Hooks that are called at every layer, neuron and output.  Instance of `spikewright.network.hooks.Hooks`.
+            Default: None, ordinary autograd.
+        through_time: True keeps the graph from one step to the next; False cuts it.  Default: True.
+        spikes_as_bytes: True has layers keep spikes as bytes for the backward pass.  Default: False.
+        overwritten: Names of neurons that get a copy of their current, because the network writes to it afterwards.
+            Default: none.
+        writes_input: True gives the network a copy of its input, because it writes to it in place.  Default: False.
+        recomputed: Names of layers that the backward pass calls again; they are replaced only for hooks and observers.
+            Default: none.
+        observers: Objects that see every layer and neuron as it runs.  Default: ().
+        count: True counts spikes, for `rates`.  Default: True.
+        record: Collects mean inputs and outputs of neurons.  Instance of `spikewright.network.rates.Record`.
+            Default: None, nothing is collected.
+        cut: True keeps neurons out of the graph.  Default: False.
+        normalise: Function that normalises a chunk in place of batch norm, `(site, norm, forward, x) -> y`.
+            Default: what the module says.
+        tracer: Called in place of the forward of every module, `(name, module, forward, *arguments) -> result`.
+            Default: None, forwards are called directly.
 
-    A site that is called several times in one forward (a shared layer) has one state per call: `name`, `name#2`, ...
+    Attributes:
+        state: State after the last step.  Dictionary `{layer: {name: tensor}}`.
+
+    >>> import torch, spikewright as sw
+    >>> net, x = sw.Network(torch.nn.Sequential(sw.IF())), torch.full((4, 1, 1), 0.5)
+    >>> run = net.start(x)
+    >>> torch.cat([run.advance(chunk) for chunk in x.split(2)]).flatten().tolist()
+    [0.0, 1.0, 0.0, 1.0]
+    >>> run.rates()
+    {'0': 0.5}
     """
 
     def __init__(
@@ -129,33 +161,41 @@ class Run:
 
     @property
     def module(self) -> nn.Module:
-        """The network's module."""
+        """The module that runs."""
         return self._sites.module
 
     def advance(self, x: Tensor) -> Tensor:
-        """Run the next steps of the sequence.
+        """Run the next steps, and move `state` on.
 
         Args:
-            x: `[time, batch, *feature]`.
+            x: Input of these steps.  Tensor `[time, batch, *feature]`.
 
         Returns:
-            The network's output, `[time, batch, *output]`.
+            The output, `[time, batch, *output]`.
+
+        Raises:
+            ShapeError: `x` does not fit a layer, or has another batch than the state.
+            NetworkError: The module does not return one tensor with the rows of its input.
         """
         sites = self._sites
         replacements = partial(self._replaced, is_static(x))
         return run_patched(sites.module, sites.identities, replacements, self._interceptions, partial(self._steps, x))
 
     def detach(self) -> None:
-        """Cut the state from the graph of the steps so far."""
+        """Cut the state from the graph of the steps so far, so that they can be freed."""
         self.state = detach(self.state)
 
     def keep_weights(self, keep: bool) -> None:
-        """Set whether parametrized weights are computed once for the steps to come, in which nothing is learned."""
+        """Set whether parametrized weights are computed once for all coming steps, in which nothing is learned.
+
+        Args:
+            keep: True computes them once; False at every call of `advance`.
+        """
         self._keeps_weights = keep
         self._weights.clear()
 
     def rates(self) -> dict[str, float]:
-        """Return spikes per neuron and step since the start of this run, by site; of a run that counts."""
+        """Return the firing rate of every neuron layer since the start of this run, in spikes per neuron and step."""
         return {site: (fired / self._seen).item() for site, fired in self._fired.items()}
 
     def _steps(self, x: Tensor) -> Tensor:

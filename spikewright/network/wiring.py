@@ -12,19 +12,20 @@ NORM = "statistics of a batch"
 
 @dataclass(frozen=True)
 class Synapse:
-    """One linear operation of the network, and where it stands.
+    """One call of a layer with a weight (linear or convolution), and its place in the network.
 
     Attributes:
-        name: Site of the synapse.
-        parameters: Names of the module's parameters.
+        name: Name of the layer's call.
+        parameters: Names of the layer's parameters.
         weight: Shape of the weight.
-        receivers: Neurons its current reaches in the same step before any other neuron, by site.  Empty: a readout.
-        senders: Neurons its input comes from, by site.
-        reads_input: Part of its input comes straight from the network's input.
-        reads_currents: Part of its input comes from another synapse without a neuron in between.
-        bends: Where what its receivers get stops being linear in its current, with factors that neither depend on data
-            nor are drawn.
-        direct: Its current also reaches the output without crossing a neuron.
+        receivers: Neurons that its current reaches in the same step before any other neuron, by name.  Empty for a
+            readout.
+        senders: Neurons that its input comes from, by name.
+        reads_input: True if a part of its input comes directly from the network's input.
+        reads_currents: True if a part of its input comes from another layer without a neuron in between.
+        bends: Places where the input of its receivers is not linear in its current with constant factors.  Set of
+            `Bend(op, module)`; factors that depend on data or are drawn count.
+        direct: True if its current also reaches the output without crossing a neuron.
     """
 
     name: str
@@ -39,7 +40,7 @@ class Synapse:
 
     @property
     def linear(self) -> bool:
-        """Whether between it and its receivers lie only linear operations with constant factors."""
+        """True if only linear operations with constant factors lie between the layer and its receivers."""
         return not self.bends
 
 
@@ -60,41 +61,45 @@ class Curve:
 
 @dataclass(frozen=True)
 class Wiring:
-    """The network's graph between neurons.
+    """The graph of layers and neurons of a network, as one step shows it.  `Network.wiring` returns it.
+
+    Names of neurons and layers are names of calls: a module that is called several times in one step appears as
+    `name`, `name#2`, and so on.
 
     Attributes:
-        sites: The places of the module that a run answers for.
-        neurons: Every neuron call, by site.
-        synapses: Every synapse call, by site.
-        receivers: For every parameter, the neurons it reaches before any other neuron.
-        successors: For every neuron, the neurons its spikes reach before any other (feedback included).
-        carried: Parameters whose signal a delay or a feedback connection (any module but a neuron) carries to later
-            steps, on the way to the neurons they reach or right behind these.
-        shapes: What every neuron call emits of a sample in a step, `[*feature]`, without batch; `[rows, *feature]`
-            where the network has folded rows of a sample (patches, windows) into the batch.
-        output: Shape of one step's output, `[*feature]`, without batch.
-        overwritten: Neurons whose current the network writes to in place after they have seen it.
+        sites: Modules of the network whose forward a run replaces.
+        neurons: Neurons, by name of the call.
+        synapses: Layers with weights, by name of the call.
+        receivers: For every parameter, the neurons that it reaches before any other neuron.
+        successors: For every neuron, the neurons that its spikes reach before any other, feedback included.
+        carried: Parameters whose effect a delay or a feedback connection carries to later steps, on the way to the
+            neurons they reach or right behind these.
+        shapes: Output shape of every neuron, of one sample in one step, `[*feature]`; `[rows, *feature]` where the
+            network has folded several rows of a sample (patches, windows) into the batch.
+        output: Shape of the output of one sample in one step, `[*feature]`.
+        overwritten: Neurons whose current the network writes to in place after the call.
         rewritten: Neurons whose spikes the network writes to in place.
-        writes_input: Whether the network writes to its input in place; a run hands it a copy then.
-        passes: For every parameter, the layers that its signal crosses on the way to the output, without its own.
-        outside: Parameters of layers that something else uses too, outside of the layer.
+        passes: For every parameter, the layers that its effect crosses on the way to the output, without its own.
+        outside: Parameters of layers that something outside the layer uses too.
         unseen: Parameters of linear operations that belong to no recognised layer.
-        curves: Where what neurons get, or the output, is not linear in what other neurons emit or in the input.
-        random: Modules that draw random numbers by themselves.
-        activations: Entries of what enters and leaves neurons and synapses, per sample and step.
-        moving: Modules of torch that move their weight on at every use (power iteration in training mode), so that
-            other chunks see other weights.
-        recomputed: Layers that the backward pass calls again, by name; no hook of a rule is called there.
-        unvouched: Parameters whose gradients pass code of others: hooks, or a backward pass that is no derivative that
-            torch knows of.  It may do with them what it likes, and something else where steps are cut otherwise.
-        coupled: Those of them whose gradients, of what a sample returns, change with the samples beside it.
-        repeated: Neurons that one place of the code calls several times in a step, with currents of the same layers.
-        read_outside: Parameters of layers of which something reads values outside of these, gradients or not: copies of
-            them, arrays and numbers too, and other parameters in the same memory.
-        disordered: Layers whose rows are not those of steps and samples in order: rows folded in another order, put
-            side by side or reversed, or not of the input at all.
-        notes: Attributes and buffers that a forward changes and that no output depends on: (module, attribute), where
-            "*" stands for all.
+        curves: Places where the input of neurons, or the output, is not linear in the output of other neurons or in
+            the input.
+        random: Modules that draw random numbers themselves.
+        activations: Number of entries that enter and leave neurons and layers, per sample and step.
+        writes_input: True if the network writes to its input in place; a run then gives it a copy.
+        moving: Modules that change their weight at every use (power iteration in training mode), so that results
+            depend on the chunks.
+        recomputed: Layers that the backward pass calls again; hooks of a rule are not called then.
+        unvouched: Parameters whose gradients pass through foreign code: hooks, or a custom backward pass, about which
+            nothing can be claimed.
+        coupled: Parameters whose gradient of the output of one sample changes with the samples beside it.
+        repeated: Neurons that one line of code calls several times in a step, with currents of the same layers.
+        read_outside: Parameters of layers whose values something outside the layer reads, with or without gradient:
+            copies, arrays, numbers, and parameters that share memory.
+        disordered: Layers whose rows are not those of steps and samples in order: folded in another order, put side by
+            side, reversed, or not rows of the input.
+        notes: Attributes and buffers that a forward changes and that no output depends on.  Pairs (module, attribute),
+            where "*" stands for all attributes.
     """
 
     sites: Sites
@@ -124,21 +129,33 @@ class Wiring:
     notes: frozenset[tuple[str, str]] = frozenset()
 
     def is_last(self, neuron: str) -> bool:
-        """Whether no other neuron, nor itself, sees this neuron's spikes."""
+        """True if the spikes of a neuron reach no neuron, itself included.
+
+        Args:
+            neuron: Name of the neuron's call.
+        """
         return not self.successors[neuron]
 
     def is_sender(self, neuron: str) -> bool:
-        """Whether a synapse or neurons see what this neuron emits; if not, it is the output of the network."""
+        """True if the spikes of a neuron reach a layer or a neuron; otherwise they are the output of the network.
+
+        Args:
+            neuron: Name of the neuron's call.
+        """
         return bool(self.successors[neuron]) or any(neuron in s.senders for s in self.synapses.values())
 
     @property
     def ordinary(self) -> list[str]:
-        """Parameters outside every recognised synapse: whatever the rule, they get the gradient of their own step."""
+        """Parameters outside every recognised layer; under any rule they get the ordinary gradient of their step."""
         at_synapses = {name for synapse in self.synapses.values() for name in synapse.parameters}
         return [name for name in self.receivers if name not in at_synapses]
 
     def synapse_of(self, parameter: str) -> list[Synapse]:
-        """Return the synapse calls that a parameter belongs to; empty for norms, gains, functional calls."""
+        """Return the calls of layers that a parameter belongs to; empty for norms, gains and functional calls.
+
+        Args:
+            parameter: Name of the parameter.
+        """
         return [synapse for synapse in self.synapses.values() if parameter in synapse.parameters]
 
 

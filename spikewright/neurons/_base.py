@@ -1,15 +1,15 @@
-"""What every neuron is to the rest of the library."""
+"""The base class of neurons."""
 
 from collections.abc import Mapping
-from typing import ClassVar, get_args
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from spikewright._util.arguments import check_number
-from spikewright.errors import ConfigError, OutsideRun, ShapeError, nearest
+from spikewright.errors import ConfigError, OutsideRun, ShapeError
 from spikewright.kernels.layout import precision
 from spikewright.kernels.lif import Reset, lif_scan
+from spikewright.neurons._constants import check_constants, check_surrogate
 from spikewright.neurons._dynamics import UNKNOWN, Dynamics
 from spikewright.neurons._elementwise import check_elementwise
 from spikewright.surrogate import Surrogate
@@ -17,44 +17,59 @@ from spikewright.temporal import SiteState, Temporal, generators_by_step
 
 
 class Neuron(Temporal):
-    r"""A population of spiking neurons; it takes the shape of whatever current arrives.
+    r"""Base class of spiking neurons: one layer of them, of the shape of the current it receives.
 
-    With gain :math:`k`, threshold :math:`V_{th}`, reset amount :math:`R = V_{th} - V_{rest}` and amplitude :math:`A`,
+    With leak :math:`\lambda`, gain :math:`k`, threshold :math:`V_{th}`, reset amount :math:`R = V_{th} - V_{rest}` and
+    amplitude :math:`A`,
 
     .. math::
-        u[t] = \lambda v[t-1] + k I[t], \qquad s[t] = \Theta(u[t] - V_{th}), \qquad v[t] = u[t] - R s[t], \qquad
-        o[t] = A s[t].
+        u[t] &= \lambda v[t-1] + k I[t], \qquad s[t] = \Theta(u[t] - V_{th}), \qquad o[t] = A s[t], \\
+        v[t] &= u[t] - R s[t] \ \text{(soft reset)} \quad\text{or}\quad v[t] = u[t] (1 - s[t]) \ \text{(hard reset)}.
 
-    Neurons keep no state: a run hands it in and takes it back.  A subclass supplies `leak`; or a `scan` of its own, and
-    then declares its `dynamics`, without which rules that need to know them refuse it.
+    The input :math:`I` and the output :math:`o` are `[time, batch, *feature]`.  A neuron module keeps no state between
+    calls: `Network.run` holds the potential :math:`v` and passes it to `scan`.
+
+    A subclass supplies the property `leak`, and inherits these equations.  A subclass with other equations overrides
+    `scan` and declares its `dynamics`; rules refuse a neuron that does not declare what they need.
 
     Args:
-        threshold: Potential at which a neuron fires; it fires at equality.
-        rest: Potential that a spike lowers the threshold to: a soft reset takes `threshold - rest` off.  With
-            `rest=-threshold` the potential left over is as often above zero as below, and firing rates are unbiased
-            (Xiao et al., arXiv 2302.00232).
-        gain: Factor of the current.
-        amplitude: What a spike carries.
-        reset: "subtract" takes the reset amount off the potential (soft), "zero" returns it to zero (hard).
-        detach_reset: Keep the backward pass out of the reset.  Only BPTT can tell the difference.
-        surrogate: Slope used in place of the derivative of a spike.
+        threshold: Potential at which a neuron fires, at equality too.  Finite number > 0.
+        reset: What a spike does to the potential: "subtract" takes the reset amount off it (soft), "zero" sets it to 0
+            (hard).
+        detach_reset: True keeps the gradient out of the reset.  Only rules that carry errors through time depend on it.
+        surrogate: Slope used in the backward pass in place of the derivative of a spike.  Instance of
+            `spikewright.surrogate.Surrogate`.
         inplace: Accepted and ignored, so that `act_layer=LIF` works in libraries that build activations with it.
-        noise: Standard deviation of what hardware adds to everything that is emitted, in training and in evaluation:
-            normal, fresh at every step, the same however a sequence is cut into chunks.
+        rest: Reset shift :math:`V_{rest}`: the potential that a soft reset lowers the threshold to.  Any finite number
+            below `threshold`; 0 with a hard reset.  With `rest=-threshold` the remaining potential has mean 0, and
+            firing rates are unbiased (Xiao et al., SPIDE, arXiv 2302.00232).  Default: 0.0.
+        gain: Input scale :math:`k`, the factor of the current.  Any finite number.  Default: 1.0.
+        amplitude: Output scale :math:`A`, the value that a spike is sent as.  Any finite number but 0.  Default: 1.0.
+        noise: Standard deviation of normal noise that is added to every output, as on noisy hardware, in training and
+            in evaluation.  It is drawn for each neuron and step, and does not depend on the chunk length.  Finite
+            number, at least 0.  Default: 0.0.
 
     Raises:
-        ConfigError: A constant is not one finite number; the threshold is not positive or not above rest, `reset` is
-            unknown, a hard reset is combined with a rest potential, the amplitude is zero, or the noise negative;
-            `surrogate` is no `Surrogate`; an argument is given that a scan of the neuron's own ignores; or a subclass
-            has neither `leak` nor a `scan` of its own.
-        ExtensionError: The slope of a surrogate of one's own at a number depends on other numbers, or is random.
+        ConfigError: A constant is not one finite number or is out of its range; `reset` is unknown; `rest` is not 0
+            with a hard reset; `surrogate` is not a `Surrogate`; a subclass with a scan of its own is given an argument
+            that it does not name in `scan_uses`; or a subclass has neither a `leak` nor a `scan`.
+        ExtensionError: The slope of a custom surrogate at one number depends on other numbers, or is random.
 
     Attributes:
-        threshold_units: Potentials are in units of the reset amount, as they always are where it is trained: then it
-            is trained
-            through the current and not inside the scan.
-        scan_uses: Of the arguments `rest`, `gain`, `amplitude` and `noise`, those that a scan of a subclass's own
-            makes use of; the others are refused there.
+        threshold_units: True if the scan computes potentials in units of the reset amount.  A threshold that is
+            trained is trained through the scale of the current, and the scan sees constants only.
+        scan_uses: Names of those arguments among `rest`, `gain`, `amplitude` and `noise` that a custom `scan` uses.
+            The others are refused.
+
+    >>> import torch, spikewright as sw
+    >>> class Halving(sw.Neuron):
+    ...     leak = 0.5
+    >>> neuron = Halving(
+    ...     threshold=1.0, reset="subtract", detach_reset=True, surrogate=sw.surrogate.Sigmoid(4.0), inplace=False
+    ... )
+    >>> output, state = sw.Network(torch.nn.Sequential(neuron)).run(torch.full((4, 1, 1), 0.7))
+    >>> output.flatten().tolist()
+    [0.0, 1.0, 0.0, 1.0]
     """
 
     threshold_units: ClassVar[bool] = False
@@ -75,46 +90,25 @@ class Neuron(Temporal):
     ) -> None:
         super().__init__()
         name = type(self).__name__
-        check_number(name, "threshold", threshold, trained=_TRAINED_THRESHOLD)
-        for key, value in (("rest", rest), ("gain", gain), ("amplitude", amplitude), ("noise", noise)):
-            check_number(name, key, value, trained=_IN_THE_WEIGHTS)
-        if not isinstance(surrogate, Surrogate):
-            raise ConfigError(
-                f"{name}(surrogate={surrogate!r}) was given {type(surrogate).__name__}, but the slope of a spike comes "
-                "from an object with a method slope(x). Give an instance, such as surrogate=Sigmoid(4.0), or one of a "
-                "subclass of Surrogate."
-            )
+        constants = {"rest": rest, "gain": gain, "amplitude": amplitude, "noise": noise}
+        check_constants(name, threshold, reset, constants)
+        check_surrogate(name, surrogate)
         check_elementwise(surrogate)
-        if not threshold > 0:
-            raise ConfigError(f"{name}(threshold={threshold}): a neuron fires at a positive threshold.")
-        if reset not in get_args(Reset):
-            raise ConfigError(f"{name}(reset={reset!r}) is unknown. {nearest(reset, get_args(Reset))}")
-        if not rest < threshold or (rest != 0 and reset == "zero"):
-            raise ConfigError(
-                f"{name}(threshold={threshold}, rest={rest}, reset={reset!r}): a spike takes the potential from the "
-                "threshold down to rest, so rest lies below it; and a hard reset returns to zero, whatever rest is. "
-                "Use reset='subtract' with rest < threshold, or rest=0."
-            )
-        if amplitude == 0:
-            raise ConfigError(f"{name}(amplitude={amplitude}): a spike carries something, or nothing is transmitted.")
-        if noise < 0:
-            raise ConfigError(f"{name}(noise={noise}): a standard deviation is not negative. 0 is no noise.")
-        self._check_subclass({"rest": (rest, 0), "gain": (gain, 1), "amplitude": (amplitude, 1), "noise": (noise, 0)})
-        self.noise = float(noise)
+        self._check_subclass(constants)
         self.threshold = float(threshold)
-        self.rest, self.gain, self.amplitude = float(rest), float(gain), float(amplitude)
+        self.rest, self.gain, self.amplitude, self.noise = float(rest), float(gain), float(amplitude), float(noise)
         self.reset: Reset = reset
         self.detach_reset = detach_reset
         self.surrogate = surrogate
 
     @property
     def leak(self) -> float | Tensor:
-        """Fraction of the potential retained per step: a number, or one entry per channel."""
+        """Share of the potential that is left after a step, in [0, 1]: a number, or a tensor of one per channel."""
         raise NotImplementedError(f"{type(self).__name__} has a scan of its own, and declares its decay in `dynamics`.")
 
     @property
     def dynamics(self) -> Dynamics:
-        """The declaration of what this neuron does; unknown for a scan of a subclass's own, until that overrides it."""
+        """What rules may rely on, see `Dynamics`; a subclass with a scan of its own declares nothing by default."""
         if not self._plain_scan:
             return UNKNOWN
         soft = self.reset == "subtract"
@@ -129,22 +123,22 @@ class Neuron(Temporal):
 
     @property
     def reset_amount(self) -> float | Tensor:
-        """What a soft reset takes off the potential; a tensor of no axes if it is trained."""
+        """Amount :math:`R` that a soft reset takes off the potential; a tensor without axes if it is trained."""
         return self.threshold - self.rest
 
     @property
     def firing_fraction(self) -> float:
-        """Share of the reset amount at which a neuron fires."""
+        """Threshold over reset amount: the potential at which a neuron fires, in units of the reset amount."""
         return self.threshold / (self.threshold - self.rest)
 
     @property
     def spike_amplitude(self) -> float | Tensor:
-        """What a spike carries."""
+        """Value :math:`A` that a spike is sent as; a tensor without axes if it is trained."""
         return self.amplitude
 
     @property
     def binary(self) -> bool:
-        """Whether all it emits is zeros and ones; not taken for granted of a step of somebody else's."""
+        """True if all outputs are 0 or 1; False for a surrogate with a step function of its own."""
         if not self._plain_scan:
             return self.dynamics.binary
         return type(self.surrogate).__call__ is Surrogate.__call__ and _is_one(self.spike_amplitude) and self.noise == 0
@@ -153,20 +147,37 @@ class Neuron(Temporal):
     def _plain_scan(self) -> bool:
         return type(self).scan is Neuron.scan and "scan" not in self.__dict__
 
-    def _check_subclass(self, given: Mapping[str, tuple[float, float]]) -> None:
+    def _check_subclass(self, constants: Mapping[str, float]) -> None:
         name = type(self).__name__
         if self._plain_scan:
             if type(self).leak is Neuron.leak:
-                raise ConfigError(f"{name} has neither a leak nor a scan of its own, so it is no neuron. Write one.")
+                raise ConfigError(
+                    f"{name} has neither a leak nor a scan of its own, so nothing says how its potential changes from "
+                    "step to step. Give the class a property leak, or override scan(x, state, through_time)."
+                )
             return
-        for argument, (value, usual) in given.items():
-            if value != usual and argument not in self.scan_uses:
+        for argument, value in constants.items():
+            if value != _USUAL[argument] and argument not in self.scan_uses:
                 raise ConfigError(
                     f"{name}({argument}={value}): {name} has a scan of its own, which is not known to make use of "
                     f"{argument}. Leave it out; or, if the scan does, declare scan_uses = frozenset({{'{argument}'}})."
                 )
 
     def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
+        """Run the neurons over a chunk of steps; called by a run.
+
+        Args:
+            x: Current, `[time, batch, *feature]`.
+            state: What the previous chunk returned: `membrane`, `[batch, *feature]`, and `seed` if there is noise.
+                Empty at the start of a sequence.  Not changed in place.
+            through_time: True lets gradients pass from one step to the next; False cuts them.
+
+        Returns:
+            Output, `[time, batch, *feature]`, and the new state.
+
+        Raises:
+            ShapeError: There is one leak per channel, and the current has another number of channels.
+        """
         threshold, reset_amount, gain = self.threshold, self.reset_amount, self.gain
         if self.threshold_units or isinstance(reset_amount, Tensor):
             threshold, reset_amount, gain = self.firing_fraction, 1.0, gain / reset_amount
@@ -190,10 +201,10 @@ class Neuron(Temporal):
         return sent + self.noise * drawn, {"membrane": membrane, "seed": seed}
 
     def normalised_rate(self, rate: Tensor) -> Tensor:
-        r"""Return the share of steps a mean current would make a neuron fire at, if it could be any number.
+        r"""Return :math:`k r / R`, the share of steps in which a mean current :math:`r` makes a neuron fire, unclamped.
 
-        Over any sequence from rest, with the means weighted by :math:`\lambda^{T-t}` and :math:`Z` the sum of these
-        weights, the share of spikes is exactly `normalised_rate - v[T] / (R Z)`.
+        Over a sequence that starts at rest, with means weighted by :math:`\lambda^{T-t}` and :math:`Z` the sum of the
+        weights, the mean of the spikes is exactly `normalised_rate - v[T] / (R Z)`.
 
         Args:
             rate: Mean current, `[batch, *feature]`.
@@ -201,10 +212,10 @@ class Neuron(Temporal):
         return rate * (self.gain / self.reset_amount)
 
     def transfer(self, rate: Tensor) -> Tensor:
-        r"""Map a mean current to a mean output: :math:`A\,\min(1, \max(0, k r / R))`.
+        r"""Return the mean output for a mean current :math:`r`: :math:`A\,\min(1, \max(0, k r / R))`.
 
-        What a neuron with a soft reset tends to over many steps, as far as its leak lets it; the rules that learn from
-        rates differentiate this map.
+        A neuron with a soft reset approaches this value over many steps, as far as its leak lets it.  Rules that learn
+        from rates (DSR, IDE, SPIDE) differentiate this map.
 
         Args:
             rate: Mean current, `[batch, *feature]`.
@@ -212,15 +223,19 @@ class Neuron(Temporal):
         return self.spike_amplitude * self.normalised_rate(rate).clamp(0, 1)
 
     def project(self) -> None:
-        """Bring trained constants back into their range; rules that train them call it before every sequence."""
+        """Clamp trained constants to their range; rules that train them call this before every sequence."""
 
     def decay_at(self, current: Tensor) -> float | Tensor | None:
-        """Return the declared decay such that one per channel meets the channel axis of `[time, batch, channel, *]`."""
+        """Return the decay of `dynamics`, one per channel shaped to the channel axis of a current.
+
+        Args:
+            current: Current, `[time, batch, channel, *]`.
+        """
         decay = self.dynamics.decay
         return None if decay is None else self._per_channel(decay, current)
 
     def _per_channel(self, leak: float | Tensor, current: Tensor) -> float | Tensor:
-        """Return a leak in the precision in which a scan of such a current computes; a single entry without axes."""
+        """Return a leak in the precision of a scan of this current, shaped to its channel axis."""
         if not isinstance(leak, Tensor):
             return leak
         leak = leak.to(precision(current))
@@ -237,7 +252,7 @@ class Neuron(Temporal):
         return leak.view(-1, *[1] * (current.dim() - 3))
 
     def forward(self, current: Tensor) -> Tensor:
-        """Always an error: inside a run the network answers in the neuron's place."""
+        """Raise `OutsideRun`: a neuron runs inside `Network.run`, which replaces this forward."""
         raise OutsideRun(
             f"{type(self).__name__} was called outside a run, with a tensor of shape {list(current.shape)}. A neuron "
             "needs the state that a run holds. Wrap the module, net = spikewright.Network(module), and call "
@@ -245,14 +260,13 @@ class Neuron(Temporal):
         )
 
     def extra_repr(self) -> str:
-        special = {"rest": (self.rest, 0), "gain": (self.gain, 1), "amplitude": (self.amplitude, 1)}
-        special["noise"] = (self.noise, 0)
-        shown = "".join(f", {name}={value:g}" for name, (value, usual) in special.items() if value != usual)
+        special = {name: getattr(self, name) for name in _USUAL}
+        shown = "".join(f", {name}={value:g}" for name, value in special.items() if value != _USUAL[name])
         return f"threshold={self.threshold:g}{shown}, reset={self.reset!r}, surrogate={self.surrogate}"
 
 
-_TRAINED_THRESHOLD = "For a trained threshold, use DSRIF(learn_threshold=True) or DSRLIF(learn_threshold=True)."
-_IN_THE_WEIGHTS = "To train a scale, train the weights or a normalisation in front of or behind the neurons."
+_USUAL = {"rest": 0.0, "gain": 1.0, "amplitude": 1.0, "noise": 0.0}
+"""Constants that change nothing, by argument."""
 
 
 def _is_one(value: float | Tensor) -> bool:

@@ -1,4 +1,4 @@
-"""What a neuron declares of its dynamics: everything that is promised of it elsewhere rests on this."""
+"""The declaration of a neuron's dynamics, on which every claim about the neuron rests."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,18 +8,27 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Dynamics:
-    r"""The declaration of a neuron; nothing is promised of what it leaves out.
+    r"""What a neuron declares about itself; rules rely on this and on nothing else.
 
-    Attributes:
-        decay: Share :math:`\lambda` of the potential that is left after a step, a number or one per channel: the
-            potential is a sum of inputs weighted by :math:`\lambda^{age}`, less what resets took off.  `None`: there is
-            no such number.
-        linear: Between spikes, the potential is linear in the current, however strong: without floor or ceiling.
-        rate_map: Maps a mean current `[batch, *feature]` to the mean output that the neuron tends to over many steps,
-            differentiable; `None`: there is no such map.
-        binary: All it emits is zeros and ones.
-        soft_reset: A spike takes a constant off the potential and leaves the rest.
-        detached_reset: No gradient passes through the reset.
+    Built-in neurons declare it.  A subclass of `Neuron` with a `scan` of its own returns one from its property
+    `dynamics`.  What is left out is not assumed: without a `decay` OTTT refuses the neuron, without a `rate_map` rules
+    that learn from rates (DSR, IDE, SPIDE) do.  `spikewright.testing.assert_neuron` measures every declared part.
+
+    Args:
+        decay: Share :math:`\lambda` of the potential that is left after a step, so that the potential is a sum of
+            inputs weighted by :math:`\lambda^{\mathrm{age}}`, less the resets.  Number in [0, 1], or tensor
+            `[channel]`.  Default: None, there is no such number.
+        linear: True if the potential is linear in the current between spikes, without floor or ceiling.  Default:
+            False.
+        rate_map: Differentiable function from a mean current `[batch, *feature]` to the mean output that the neuron
+            approaches over many steps.  Default: None, there is no such map.
+        binary: True if all outputs are 0 or 1.  Default: False.
+        soft_reset: True if a spike takes a constant off the potential and leaves the rest.  Default: False.
+        detached_reset: True if no gradient passes through the reset.  Default: False.
+
+    >>> import spikewright as sw
+    >>> sw.LIF(tau=4.0).dynamics.decay, sw.AlphaLIF().dynamics.decay
+    (0.75, None)
     """
 
     decay: float | Tensor | None = None
@@ -31,4 +40,4 @@ class Dynamics:
 
 
 UNKNOWN = Dynamics()
-"""Of a neuron with a scan of its own that declares nothing."""
+"""The dynamics of a neuron with a scan of its own that declares nothing."""

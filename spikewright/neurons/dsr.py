@@ -1,4 +1,4 @@
-r"""The neurons of DSR: a spike carries the threshold, and the threshold is trained.
+r"""The neurons of DSR: a spike is sent as the value of the threshold, and the threshold is trained.
 
 Meng et al., Training High-Performance Low-Latency Spiking Neural Networks by Differentiation on Spike Representation,
 CVPR 2022, arXiv 2205.00459.
@@ -18,7 +18,7 @@ from spikewright.surrogate import Sigmoid, Surrogate
 
 
 class _Weighted(Neuron):
-    """Neurons whose spikes carry `per_threshold` times their threshold; one number, trained, serves the layer."""
+    """Neurons whose spikes are sent as `per_threshold` times the threshold, one trained number per layer."""
 
     threshold_units: ClassVar[bool] = True
 
@@ -40,11 +40,14 @@ class _Weighted(Neuron):
         for key, value in (("firing_fraction", firing_fraction), ("floor", floor), ("threshold_grad", threshold_grad)):
             check_number(name, key, value)
         if not 0 < firing_fraction <= 1:
-            raise ConfigError(f"{name}(firing_fraction={firing_fraction}): it is a share of the threshold, in (0, 1].")
+            raise ConfigError(
+                f"{name}(firing_fraction={firing_fraction}): a neuron fires at this share of the threshold, so it must "
+                "be above 0 and at most 1. Give a number such as firing_fraction=0.5."
+            )
         if not 0 < floor <= threshold:
             raise ConfigError(
-                f"{name}(threshold={threshold}, floor={floor}): the floor is what the threshold is kept above in "
-                "training. Give 0 < floor <= threshold."
+                f"{name}(threshold={threshold}, floor={floor}): training keeps the threshold at or above the floor, so "
+                "the floor must be above 0 and the threshold must start there. Give 0 < floor <= threshold."
             )
         super().__init__(
             threshold=threshold,
@@ -87,7 +90,7 @@ class _Weighted(Neuron):
 
     @property
     def _computed(self) -> ParametrizationList:
-        """What computes the threshold, where it is parametrized."""
+        """The parametrizations of the threshold."""
         return cast(ParametrizationList, self.get_submodule("parametrizations.threshold"))
 
     def extra_repr(self) -> str:
@@ -97,22 +100,45 @@ class _Weighted(Neuron):
 
 
 class DSRIF(_Weighted):
-    r"""Integrate-and-fire in the convention of DSR: fires at :math:`\alpha V_{th}`, emits and loses :math:`V_{th}`.
+    r"""Integrate-and-fire neuron of DSR: fires at :math:`\alpha V_{th}`, and emits and loses :math:`V_{th}`.
 
-    Its rate map is :math:`\min(V_{th}, \max(0, r))`, and the mean output is exactly :math:`r - v[T]/T`.
+    .. math::
+        u[t] = v[t-1] + I[t], \qquad s[t] = \Theta(u[t] - \alpha V_{th}), \qquad v[t] = u[t] - V_{th} s[t], \qquad
+        o[t] = V_{th} s[t].
+
+    The rate map, from a mean current :math:`r` to a mean output, is :math:`\min(V_{th}, \max(0, r))`.  Over a sequence
+    of T steps from rest, the mean output is exactly :math:`r - v[T]/T`.  The reset is soft and detached.  Input and
+    output are `[time, batch, *feature]`; the state in a run is `membrane`, `[batch, *feature]`, in units of the
+    threshold.
 
     Args:
-        threshold: :math:`V_{th}`; where training starts if it is trained.
-        firing_fraction: :math:`\alpha`; one half rounds the rate where 1 rounds it down.
-        learn_threshold: Train the threshold, one number per layer, an ordinary parameter of the optimizer.
-        floor: The least the threshold may become.
-        threshold_grad: Factor of the threshold's gradient, which is a sum over all neurons and samples; the authors
-            use 1 on CIFAR and 0.001 on ImageNet.
-        surrogate: See `Neuron`; for rules that differentiate spikes, with the potential in units of the threshold.
-        inplace: See `Neuron`.
+        threshold: Threshold :math:`V_{th}`, or its start value if it is trained.  Finite number, at least `floor`.
+            Default: 6.0.
+        firing_fraction: Share :math:`\alpha` of the threshold at which a neuron fires: 0.5 rounds the rate to the
+            nearest level, 1 rounds it down.  Number in (0, 1].  Default: 0.5.
+        learn_threshold: True trains the threshold, one parameter per layer, `threshold`.  Default: True.
+        floor: Lower bound of the trained threshold.  Number in (0, threshold].  Default: 0.01.
+        threshold_grad: Factor of the gradient of the threshold, which is a sum over all neurons and samples.  The
+            authors use 1 on CIFAR and 0.001 on ImageNet.  Any finite number.  Default: 1.0.
+        surrogate: Slope of a spike, for rules that differentiate spikes (BPTT), with the potential in units of the
+            threshold.  Instance of `spikewright.surrogate.Surrogate`.  DSR does not use it.  Default: `Sigmoid(4.0)`.
+        inplace: Accepted and ignored, so that `act_layer=DSRIF` works in libraries that build activations with it.
+            Default: False.
 
     Raises:
-        ConfigError: `firing_fraction` or `floor` is out of range, or an argument is not one finite number.
+        ConfigError: An argument is not one finite number or is out of its range, or `surrogate` is not a `Surrogate`.
+        ExtensionError: The slope of a custom surrogate at one number depends on other numbers, or is random.
+
+    Reference:
+        Meng et al., Training High-Performance Low-Latency Spiking Neural Networks by Differentiation on Spike
+        Representation, CVPR 2022, arXiv 2205.00459.
+
+    >>> import torch, spikewright as sw
+    >>> from spikewright.neurons import DSRIF
+    >>> net = sw.Network(torch.nn.Sequential(DSRIF(threshold=2.0)))
+    >>> output, state = net.run(torch.full((4, 1, 1), 0.5))
+    >>> output.flatten().tolist()
+    [0.0, 2.0, 0.0, 0.0]
     """
 
     def __init__(
@@ -129,30 +155,52 @@ class DSRIF(_Weighted):
 
     @property
     def leak(self) -> float:
+        """Share of the potential that is left after a step: 1."""
         return 1.0
 
 
 class DSRLIF(_Weighted):
-    r"""Leaky integrate-and-fire in the convention of DSR, with :math:`\beta = e^{-\Delta t / \tau}`.
+    r"""Leaky integrate-and-fire neuron of DSR, with leak :math:`\beta = e^{-\Delta t / \tau}`.
 
-    :math:`u[t] = \beta v[t-1] + (1-\beta) I[t]`; it fires at :math:`\alpha V_{th}`, loses :math:`V_{th}` and emits
-    :math:`V_{th}/\Delta t`.  Rates are means weighted by :math:`\beta^{T-t}`; the rate map is
-    :math:`\min(V_{th}/\Delta t, \max(0, r (1-\beta)/\Delta t))`.
+    .. math::
+        u[t] = \beta v[t-1] + (1-\beta) I[t], \qquad s[t] = \Theta(u[t] - \alpha V_{th}), \qquad
+        v[t] = u[t] - V_{th} s[t], \qquad o[t] = \frac{V_{th}}{\Delta t} s[t].
+
+    Rates are means weighted by :math:`\beta^{T-t}`.  The rate map, from a mean current :math:`r` to a mean output, is
+    :math:`\min(V_{th}/\Delta t, \max(0, r (1-\beta)/\Delta t))`.  The reset is soft and detached.  Input and output are
+    `[time, batch, *feature]`; the state in a run is `membrane`, `[batch, *feature]`, in units of the threshold.
 
     Args:
-        tau: Time constant, in units of time.
-        dt: Length of a step in the same units.
-        threshold: :math:`V_{th}`; see `DSRIF`.
-        firing_fraction: See `DSRIF`.
-        learn_threshold: See `DSRIF`.
-        floor: See `DSRIF`.
-        threshold_grad: See `DSRIF`; `None` is :math:`\Delta t^2`, which makes thresholds move relative to their size
-            as fast as those of `DSRIF` with full scale :math:`V_{th}/\Delta t`.
-        surrogate: See `DSRIF`.
-        inplace: See `Neuron`.
+        tau: Time constant, in units of time.  Finite number > 0.  Default: 1.0.
+        dt: Length of a step, in the units of `tau`.  Finite number > 0.  Default: 0.05.
+        threshold: Threshold :math:`V_{th}`, or its start value if it is trained.  Finite number, at least `floor`.
+            Default: 0.3.
+        firing_fraction: Share :math:`\alpha` of the threshold at which a neuron fires.  Number in (0, 1].
+            Default: 0.3.
+        learn_threshold: True trains the threshold, one parameter per layer, `threshold`.  Default: True.
+        floor: Lower bound of the trained threshold.  Number in (0, threshold].  Default: 0.0005.
+        threshold_grad: Factor of the gradient of the threshold, which is a sum over all neurons and samples.  Any
+            finite number.  Default: None, :math:`\Delta t^2`, with which thresholds change relative to their size as
+            fast as those of `DSRIF` of the same full scale :math:`V_{th}/\Delta t`.
+        surrogate: Slope of a spike, for rules that differentiate spikes (BPTT), with the potential in units of the
+            threshold.  Instance of `spikewright.surrogate.Surrogate`.  DSR does not use it.  Default: `Sigmoid(4.0)`.
+        inplace: Accepted and ignored, so that `act_layer=DSRLIF` works in libraries that build activations with it.
+            Default: False.
 
     Raises:
-        ConfigError: `tau` or `dt` is not positive, or see `DSRIF`.
+        ConfigError: An argument is not one finite number or is out of its range, or `surrogate` is not a `Surrogate`.
+        ExtensionError: The slope of a custom surrogate at one number depends on other numbers, or is random.
+
+    Reference:
+        Meng et al., Training High-Performance Low-Latency Spiking Neural Networks by Differentiation on Spike
+        Representation, CVPR 2022, arXiv 2205.00459.
+
+    >>> import torch, spikewright as sw
+    >>> from spikewright.neurons import DSRLIF
+    >>> net = sw.Network(torch.nn.Sequential(DSRLIF(tau=1.0, dt=0.5, threshold=1.0)))
+    >>> output, state = net.run(torch.full((4, 1, 1), 0.5))
+    >>> output.flatten().tolist()
+    [0.0, 2.0, 0.0, 0.0]
     """
 
     def __init__(
@@ -171,7 +219,10 @@ class DSRLIF(_Weighted):
         check_number("DSRLIF", "dt", dt)
         tau, dt = float(tau), float(dt)
         if not (tau > 0 and dt > 0):
-            raise ConfigError(f"DSRLIF(tau={tau}, dt={dt}): both are times in the same units, and positive.")
+            raise ConfigError(
+                f"DSRLIF(tau={tau}, dt={dt}): both are times in the same units, and a potential retains "
+                "exp(-dt/tau) per step, so both must be above 0. Give positive numbers, such as tau=1.0, dt=0.05."
+            )
         beta, scale = math.exp(-dt / tau), dt**2 if threshold_grad is None else threshold_grad
         super().__init__(
             threshold,
@@ -188,6 +239,7 @@ class DSRLIF(_Weighted):
 
     @property
     def leak(self) -> float:
+        """Share of the potential that is left after a step, `exp(-dt/tau)`."""
         return self._leak
 
     def extra_repr(self) -> str:

@@ -15,39 +15,77 @@ from spikewright.surrogate import Sigmoid, Surrogate
 
 
 class LIF(Neuron):
-    r"""Leaky integrate-and-fire: `u = leak * v + I`, with `leak = 1 - 1/tau`.  The input is not divided by tau.
+    r"""Leaky integrate-and-fire neuron.
 
-    The dynamics are written in `spikewright.kernels.lif`.  How the convention maps to other libraries:
+    With leak :math:`\lambda = 1 - 1/\tau`, gain :math:`k`, threshold :math:`V_{th}`, reset amount
+    :math:`R = V_{th} - V_{rest}` and amplitude :math:`A`,
 
-    ==================  =====================================================================
-    SpikingJelly        `LIFNode(tau, decay_input=False, v_reset=None)` (soft) or `v_reset=0.` (hard)
-    snnTorch            `Leaky(beta=1 - 1/tau, reset_delay=False)`, up to `>` instead of `>=`
-    sinabs              `LIF(tau_mem)` with `exp(-1/tau_mem) = 1 - 1/tau`, `norm_input=False`
-    Norse               `tau_mem_inv * dt = 1/tau`, input scaled by `tau`, up to `>` instead of `>=`
-    NIR                 `LIF(tau=tau*dt, r=tau)`; NIR itself has a hard reset only
-    ==================  =====================================================================
+    .. math::
+        u[t] &= \lambda v[t-1] + k I[t], \qquad s[t] = \Theta(u[t] - V_{th}), \qquad o[t] = A s[t], \\
+        v[t] &= u[t] - R s[t] \ \text{(soft reset)} \quad\text{or}\quad v[t] = u[t] (1 - s[t]) \ \text{(hard reset)}.
+
+    The input is not divided by tau unless `gain=1/tau` says so.  Input and output are `[time, batch, *feature]`; the
+    state in a run is `membrane`, `[batch, *feature]`, in float32 at least.
+
+    Neurons of other libraries, with `V` their threshold and `S(V)` the next number above it (`torch.nextafter`, in the
+    dtype of the run), because those that fire above the threshold do not fire at it:
+
+    | Elsewhere | Here |
+    |---|---|
+    | SpikingJelly `LIFNode(tau, v_reset=0.0)` | `LIF(tau, gain=1/tau, reset="zero", detach_reset=False)` |
+    | SpikingJelly `LIFNode(tau, decay_input=False)` | the same with `gain=1` |
+    | SpikingJelly `v_reset=None` | `reset="subtract"` |
+    | SpikingJelly `v_reset=c` | `reset="zero", threshold=V - c`; potentials are measured from c |
+    | SpikingJelly `ParametricLIFNode(tau, decay_input=False)` | `LIF(tau, learn_tau=True)`; its w is `-leak_logit` |
+    | snnTorch `Leaky(beta)`, `reset_delay=True` | `LIF(1/(1-beta), threshold=S(V), rest=S(V)-V/beta)` |
+    | snnTorch `Leaky(beta, reset_mechanism="zero")` | `LIF(1/(1-beta), threshold=S(V), reset="zero")` |
+    | snnTorch `reset_mechanism="zero", reset_delay=False` | the same with `detach_reset=False` |
+    | snnTorch `graded_spikes_factor=a` | `amplitude=a` |
+    | snnTorch `Lapicque(beta)`, k = ln(1/beta) | `LIF(1/k, gain=time_step/C, threshold=S(V), rest=S(V)-V/(1-k))` |
+    | sinabs `LIF(tau_mem, spike_fn=SingleSpike)`, a = exp(-1/tau_mem) | `LIF(1/(1-a), gain=1-a, detach_reset=False)` |
+    | sinabs `norm_input=False` | the same with `gain=1` |
+    | sinabs `reset_fn=MembraneReset()` | `reset="zero", detach_reset=True` |
+    | Norse `LIFBoxCell`, g = dt tau_mem_inv | `LIF(1/g, gain=g, threshold=S(V), reset="zero", detach_reset=False)` |
+    | NIR `LIF(tau=tau*dt, r=gain*tau)`, Euler steps of dt | `LIF(tau, gain=gain, reset="zero")` |
+
+    `detach_reset` follows the `detach_reset` of SpikingJelly.  Norse needs `v_leak = v_reset`, from which `V` is
+    measured.  There is no equal of snnTorch `Leaky` with a soft reset and `reset_delay=False`, of sinabs with its
+    default `MultiSpike`, or of Norse `LIFCell`, whose current has a leak of its own.
 
     Args:
-        tau: Time constant in steps, at least 1: a number, or one value per channel (axis 1 of `[batch, channel, ...]`;
-            a tensor of more axes must broadcast to `[batch, *feature]`).  One value in a sequence or tensor is a
-            number.  Constants keep their value when the module is cast (`half()`): they stay in double precision, and
-            are used in that of the scan, at least float32.
-        threshold: See `Neuron`.
-        reset: See `Neuron`.
-        detach_reset: See `Neuron`.
-        surrogate: See `Neuron`.
-        learn_tau: Train the time constant (a parametric LIF): the parameter is the logit of the leak, so `tau` is
-            only its start value, and must be above 1.  It is cast as every parameter is, and may be parametrized as
-            `leak_logit` (`torch.nn.utils.parametrize`).
-        inplace: See `Neuron`.
-        rest: See `Neuron`.
-        gain: See `Neuron`.
-        amplitude: See `Neuron`.
-        noise: See `Neuron`.
+        tau: Time constant in steps.  Number >= 1, or one per channel (axis 1 of `[batch, channel, ...]`) as a sequence
+            or tensor `[channel]`; a tensor of more axes must broadcast to `[batch, *feature]`.  Constants stay in
+            double precision when the module is cast, and are used in that of the scan.  Default: 2.0.
+        threshold: Potential at which a neuron fires, at equality too.  Finite number > 0.  Default: 1.0.
+        reset: What a spike does to the potential: "subtract" takes `threshold - rest` off it (soft), "zero" sets it to
+            0 (hard).  Default: "subtract".
+        detach_reset: True keeps the gradient out of the reset.  Only rules that carry errors through time (BPTT) depend
+            on it.  Default: True.
+        surrogate: Slope used in the backward pass in place of the derivative of a spike.  Instance of
+            `spikewright.surrogate.Surrogate`.  Default: `Sigmoid(4.0)`.
+        learn_tau: True trains the time constant (a parametric LIF).  The parameter is `leak_logit`, with
+            :math:`\lambda = \sigma(\text{leak\_logit})`; `tau` is its start value and must be > 1.  Default: False.
+        inplace: Accepted and ignored, so that `act_layer=LIF` works in libraries that build activations with it.
+            Default: False.
+        rest: Reset shift :math:`V_{rest}`: a soft reset takes `threshold - rest` off the potential.  Any finite number
+            below `threshold`; 0 with a hard reset.  Default: 0.0.
+        gain: Input scale :math:`k`, the factor of the current.  Any finite number.  Default: 1.0.
+        amplitude: Output scale :math:`A`, the value that a spike is sent as.  Any finite number but 0.  Default: 1.0.
+        noise: Standard deviation of normal noise that is added to every output, in training and in evaluation, drawn
+            for each neuron and step.  Finite number, at least 0.  Default: 0.0.
 
     Raises:
-        ConfigError: `tau` is not a finite number or several, is below 1, or is exactly 1 while `learn_tau` is set; or
-            see `Neuron`.
+        ConfigError: `tau` is not a finite number or several, is below 1, or is 1 with `learn_tau`; another constant is
+            not one finite number or is out of its range; `reset` is unknown; `rest` is not 0 with a hard reset; or
+            `surrogate` is not a `Surrogate`.
+        ExtensionError: The slope of a custom surrogate at one number depends on other numbers, or is random.
+        ShapeError: In a run, the current has another number of channels than `tau`.
+
+    >>> import torch, spikewright as sw
+    >>> net = sw.Network(torch.nn.Sequential(sw.LIF(tau=2.0)))
+    >>> output, state = net.run(torch.full((4, 1, 1), 0.6))
+    >>> output.flatten().tolist()
+    [0.0, 0.0, 1.0, 0.0]
     """
 
     def __init__(
@@ -88,20 +126,21 @@ class LIF(Neuron):
 
     @property
     def leak(self) -> float | Tensor:
+        """Share of the potential that is left after a step, `1 - 1/tau`: a number, or a tensor `[channel]`."""
         if self._leak is not None:
             return self._leak
-        if self._learned:  # the parameter, or what a parametrization or a hook computes in its place
+        if self._learned:  # the parameter, or the value that a parametrization or a hook computes
             logit = self.leak_logit
             return torch.sigmoid(logit.to(precision(logit)))
         return cast(Tensor, self.leaks)
 
     @property
     def tau(self) -> float | Tensor:
-        """The time constant in steps, 1 / (1 - leak)."""
+        """The time constant in steps, `1 / (1 - leak)`: a number, or a tensor `[channel]`."""
         return 1 / (1 - self.leak)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Take constants along to another device, but not to another precision."""
+        """Move constants to another device, but keep their precision."""
         exact = self._buffers.get("leaks")
         super()._apply(fn, recurse)
         if exact is not None:
@@ -109,13 +148,15 @@ class LIF(Neuron):
         return self
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
-        """Take constants from a checkpoint, unless they are the present ones in a lower precision."""
+        """Load constants, unless the stored ones are the present ones in lower precision."""
         key, exact = f"{prefix}leaks", self._buffers.get("leaks")
         stored = state_dict.get(key)
         if isinstance(stored, Tensor) and exact is not None and stored.shape == exact.shape:
             if torch.equal(stored, exact.to(stored)):
                 state_dict[key] = exact
-        elif isinstance(stored, Tensor) and self._leak is not None and stored.numel() == 1:  # one in a tensor, once
+        elif (
+            isinstance(stored, Tensor) and self._leak is not None and stored.numel() == 1
+        ):  # stored as a tensor of one entry
             del state_dict[key]
             if stored.item() != torch.tensor(self._leak, dtype=torch.float64).to(stored.dtype).item():
                 self._leak = stored.item()
@@ -129,7 +170,7 @@ class LIF(Neuron):
 
 
 def _time_constants(tau: object, learned: bool) -> Tensor:
-    """Return time constants in double precision, having checked them."""
+    """Check time constants and return them in double precision."""
     if isinstance(tau, bool):
         raise ConfigError(
             f"LIF(tau={tau}): tau is a number, and {tau} would stand for {float(tau)}. A library that calls "
@@ -139,8 +180,8 @@ def _time_constants(tau: object, learned: bool) -> Tensor:
     asked = f"LIF(tau={shown(tau)})"
     if isinstance(tau, Tensor) and tau.requires_grad:
         raise ConfigError(
-            f"{asked} was given a tensor that asks for a gradient, but tau is where time constants start, and none "
-            "would get there. Use LIF(tau=tau.detach(), learn_tau=True), which trains the logit of the leak; for a "
+            f"{asked} was given a tensor that asks for a gradient, but tau is a start value, and no gradient "
+            "would reach it. Use LIF(tau=tau.detach(), learn_tau=True), which trains the logit of the leak; for a "
             "constant, tau.detach()."
         )
     try:

@@ -1,4 +1,4 @@
-"""The gradient check: is this the gradient the rule claims to be, and how far is it from BPTT."""
+"""The gradient check: a rule's gradient compared with that of BPTT, and with the rule's claims."""
 
 import math
 from collections.abc import Mapping
@@ -20,26 +20,26 @@ from spikewright.rules import BPTT, Rule
 from spikewright.rules._base import fresh_copy
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4, torch.float16: 5e-2, torch.bfloat16: 2e-1}
-"""Relative error up to which a gradient counts as equal to BPTT, by the lowest precision on the way to it."""
+"""Relative error up to which two gradients count as equal, by the lowest precision of the computation."""
 ROUNDING = {torch.float64: 2.2e-14, torch.float32: 1.2e-5, torch.float16: 2e-3, torch.bfloat16: 1e-2}
-"""Norm of a gradient that is nothing but rounding, relative to that of the largest, likewise."""
+"""Norm of a gradient that is rounding error alone, relative to the largest gradient, by the same precision."""
 
 
 @dataclass(frozen=True)
 class GradientRow:
-    """How one parameter's gradient compares with that of BPTT.
+    """Gradient of one parameter compared with that of BPTT (or of another reference rule).
 
     Attributes:
         site: Name of the parameter.
-        cosine: Of the angle between the two; 1 is the same direction.
-        norm_ratio: Norm of the rule's gradient over BPTT's.
-        relative_error: Norm of the difference over the norm of BPTT's.
-        exact: True if the rule claims equality with BPTT here.
-        match: True if the claim, if any, holds within the tolerance of the lowest precision that the network computes
-            in (under autocast, that of its products), or up to the rounding of the largest gradient.
+        cosine: Cosine of the angle between the two gradients, in [-1, 1].
+        norm_ratio: Norm of the rule's gradient over that of the reference.
+        relative_error: Norm of the difference over the norm of the reference's gradient.
+        exact: True if the rule claims equality with BPTT for this parameter.
+        match: True if there is no claim, or if it holds: within the tolerance of the lowest precision that the network
+            computes in (that of autocast, if it is on), or up to the rounding error of the largest gradient.
         is_layer: True if the parameter belongs to a recognised layer; otherwise it gets the ordinary gradient of its
             step.
-        vanishing: True if BPTT's gradient is zero, or nothing but rounding, so that the comparison means little.
+        vanishing: True if the reference's gradient is 0 or rounding error alone, so that the comparison means little.
     """
 
     site: str
@@ -54,7 +54,14 @@ class GradientRow:
 
 @dataclass(frozen=True)
 class Certificate:
-    """The gradient of a rule beside that of another, BPTT if nothing else is said, parameter by parameter."""
+    """The result of a gradient check, as `certify` returns it, with one row per parameter.
+
+    Attributes:
+        rule: The rule, as text.
+        steps: Number of steps.
+        rows: One `GradientRow` per trained parameter.
+        reference: The rule that it is compared with, as text.
+    """
 
     rule: str
     steps: int
@@ -63,11 +70,11 @@ class Certificate:
 
     @property
     def ok(self) -> bool:
-        """Whether every claimed equality holds."""
+        """True if every claim of the rule holds."""
         return all(row.match for row in self.rows)
 
     def table(self) -> str:
-        """Return the rows as aligned text."""
+        """Return the rows as aligned text, one parameter a line."""
         head = ("parameter", "cosine", "norm ratio", "rel. error", "claim")
         body = [
             (row.site, f"{row.cosine:.4f}", f"{row.norm_ratio:.4f}", f"{row.relative_error:.2e}", _claim(row))
@@ -85,27 +92,35 @@ def _claim(row: GradientRow) -> str:
 
 
 def certify(net: Network, rule: Rule, x: Tensor, y: Tensor, loss: Loss, reference: Rule | None = None) -> Certificate:
-    """Compare a rule's gradient with BPTT's, at the present weights.
+    """Check the gradients of a rule against those of BPTT, at the present weights.
 
-    Nothing that the network, the rule or the random generators hold has changed when it returns, and both gradients are
-    taken with the same random numbers.  Rules that update during the sequence are compared at fixed weights, their
-    gradients summed.
+    Both gradients are taken with the same random numbers.  Rules that update during the sequence are compared at fixed
+    weights, their gradients summed.  Network, rule, gradients and random states are as before when it returns.
 
     Args:
-        net: The network.
-        rule: The rule.
-        x: `[time, batch, *feature]`.
-        y: Target, `[batch, ...]`.
-        loss: The loss, the same for both.
-        reference: Compare with this rule instead, to which no equality is promised.
+        net: Network, with at least one trained parameter.
+        rule: Learning rule to check.  Instance of `spikewright.rules.Rule`.
+        x: Input.  Tensor `[time, batch, *feature]`.
+        y: Targets.  Tensor `[batch, ...]`, as the criterion of `loss` takes them.
+        loss: Loss of both rules.  Instance of `spikewright.losses.PerStep` or `spikewright.losses.OnRate`.
+        reference: Rule to compare with instead of BPTT; no claims are checked then.  Default: None, BPTT.
 
     Returns:
-        One row per parameter.  `exact` rows are promises; `Certificate.ok` says whether all of them hold.
+        A `Certificate` with one row per trained parameter.  `Certificate.ok` is True if all claims of the rule hold.
 
     Raises:
-        ShapeError: See `Network.check`.
-        InputError: See there.
-        IncompatibleRule: See there.
+        ShapeError: `x` or `y` has another layout than the network, the loss or the rule needs.
+        InputError: `x` holds a NaN or an infinity, a label is out of range, or no parameter requires a gradient.
+        IncompatibleRule: The rule does not work with this network or loss.
+        NetworkError: The network cannot be run over time.
+
+    >>> import torch, spikewright as sw
+    >>> _ = torch.manual_seed(0)
+    >>> net = sw.Network(torch.nn.Sequential(torch.nn.Linear(4, 8), sw.LIF(), torch.nn.Linear(8, 2)))
+    >>> x, y = 3 * torch.rand(6, 5, 4), torch.tensor([0, 1, 0, 1, 1])
+    >>> check = sw.certify(net, sw.rules.OTTT(), x, y, sw.losses.PerStep(torch.nn.CrossEntropyLoss()))
+    >>> check.ok, [row.exact for row in check.rows]
+    (True, [True, True, True, True])
     """
     check_tensor("x", x, "[time, batch, *feature]")
     parameters = {name: p for name, p in net.module.named_parameters() if p.requires_grad}
@@ -137,7 +152,7 @@ def certify(net: Network, rule: Rule, x: Tensor, y: Tensor, loss: Loss, referenc
 
 
 def _precisions(net: Network, x: Tensor) -> Precisions:
-    """Return the precisions that a step of a network computes in."""
+    """Return the dtypes in which a step of the network is computed."""
     with untouched(net.module), torch.no_grad(), uncompiled(), Precisions() as seen:
         net.run(x[:1])
     return seen
@@ -148,14 +163,14 @@ def _gradients(
 ) -> dict[str, Tensor]:
     with untouched(net.module):
         learner = fresh_copy(rule, net, x)
-    with untouched(net.module):  # once more: all rules draw the same numbers, whatever was drawn to make them ready
+    with untouched(net.module):  # again, so that all rules draw the same numbers, whatever was drawn to prepare them
         for _ in learner.updates(net, x.detach(), y, loss):
             pass
         return {n: torch.zeros_like(p) if p.grad is None else p.grad.clone() for n, p in parameters.items()}
 
 
 def _numbers(gradient: Tensor) -> Tensor:
-    """Return the real numbers that a gradient is made of, in double precision."""
+    """Return the real numbers of a gradient, in double precision."""
     return as_real(gradient).double()
 
 

@@ -1,8 +1,8 @@
-"""The memory profile: how many bytes a step keeps for backward, and whether that grows with time."""
+"""The memory profile: how many bytes a training step keeps for the backward pass, by number of steps."""
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,12 +26,12 @@ from spikewright.temporal import is_static
 
 @dataclass(frozen=True)
 class MemoryRow:
-    """Bytes kept for backward at once, for sequences of `steps` steps.
+    """Activation memory of one sequence length.
 
     Attributes:
-        steps: Length of the sequence.
-        saved_bytes: Peak of what autograd keeps, parameters not counted.
-        measured: Measured; otherwise extrapolated from the measured rows, which lie on a line.
+        steps: Number of steps.
+        saved_bytes: Most bytes that autograd keeps for the backward pass at one time, parameters not counted.
+        measured: True if the bytes are measured, False if they are extrapolated from measured rows.
     """
 
     steps: int
@@ -41,16 +41,16 @@ class MemoryRow:
 
 @dataclass(frozen=True)
 class Plan:
-    """The memory of a rule as a function of the number of steps.
+    """The memory profile of a rule on a network, as `plan` returns it.
 
     Attributes:
         rule: The rule, as text.
-        shape: Of the input, `[time, batch, *feature]`.
-        rows: Bytes by number of steps.
-        bytes_per_step: Slope of the line through the last two measured rows; 0 if memory does not grow.
-        largest: The largest number of steps within `budget`, of the measured ones where memory does not lie on a line;
-            `None` without a budget or if every length fits.
-        budget: In bytes.
+        shape: Shape of the input, `[time, batch, *feature]`.
+        rows: Bytes by number of steps, in order.
+        bytes_per_step: Slope between the last two measured rows, in bytes; 0 if memory does not grow.
+        budget: Given budget, in bytes; `None` without one.
+        largest: Largest number of steps within the budget, of the rows where memory does not lie on a line.  `None`
+            without a budget, or if every length fits.
     """
 
     rule: str
@@ -61,7 +61,7 @@ class Plan:
     largest: int | None
 
     def table(self) -> str:
-        """Return the rows as aligned text, and what fits the budget."""
+        """Return the rows as aligned text, and the number of steps that fit the budget."""
         body = [
             (str(r.steps), readable(r.saved_bytes), "measured" if r.measured else "extrapolated") for r in self.rows
         ]
@@ -80,50 +80,106 @@ def plan(
     measure: Sequence[int] | None = None,
     report: Sequence[int] = (16, 64, 256, 1024),
 ) -> Plan:
-    """Measure the bytes a training step keeps for backward, by number of steps.
+    """Measure the activation memory of a training step, by number of steps: the memory profile.
+
+    Short sequences are run, and the bytes that autograd saves for the backward pass counted; longer ones are
+    extrapolated, if the rule declares that its memory is constant or linear in the number of steps.  Network, rule,
+    gradients and random states are as before when it returns.
 
     Args:
-        net: The network, in the mode (training or not) and on the device it will be used.
-        rule: The rule.
-        shape: The input's shape, `[time, batch, *feature]`, if random numbers in [0, 1) of the parameters' type will
-            do; or an example of the input, whose steps are repeated, for indices of an embedding, bytes, or another
-            type.  Its number of steps joins the reported ones.
-        budget: In bytes; the plan then says how many steps fit.
-        measure: Lengths that are run, at least two; by default three short ones that the rule's chunk fits into.
-        report: Lengths that are read off the line through the last two measured ones; run as well for a rule whose
-            memory does not lie on a line.
+        net: Network, in the mode (training or not) and on the device in which it will be used.
+        rule: Learning rule.  Instance of `spikewright.rules.Rule`.
+        shape: Shape of the input, `(time, batch, *feature)`, all at least 1, for random input in [0, 1) of the
+            parameters' dtype; or an example of the input, whose steps are repeated, for indices of an embedding, bytes
+            or another dtype.  Its number of steps is reported too.
+        budget: Memory budget in bytes; the result then says how many steps fit.  Whole number.  Default: None, no
+            budget.
+        measure: Numbers of steps that are run.  At least two different whole numbers, at least 1.  Default: None, three
+            short lengths that hold at least one whole chunk of the rule.
+        report: Numbers of steps that are extrapolated from the last two measured ones; they are run as well for a rule
+            whose memory is not constant or linear.  Whole numbers, at least 1.  Default: (16, 64, 256, 1024).
 
     Raises:
-        ConfigError: Fewer than two lengths to measure; or `shape` is no shape.
+        ConfigError: There are fewer than two lengths to measure, or `shape` is not a shape.
         ShapeError: The network does not take such an input.
+
+    >>> import torch, spikewright as sw
+    >>> net = sw.Network(torch.nn.Sequential(torch.nn.Linear(4, 8), sw.LIF(), torch.nn.Linear(8, 2)))
+    >>> profile = sw.plan(net, sw.rules.SLTT(), (100, 5, 4), budget=2**20)
+    >>> profile.bytes_per_step, profile.largest  # SLTT frees every step, so any length fits
+    (0.0, None)
+    >>> sw.plan(net, sw.rules.BPTT(), (100, 5, 4)).bytes_per_step > 0
+    True
     """
-    on_a_line = rule.traits.memory in ("constant", "linear")
     inputs = _Inputs(net, shape)
-    shape = inputs.sizes
-    if measure is None:
-        grows = rule.chunk and rule.traits.grows_with_chunk and rule.traits.memory != "root"
-        at_once = 0
-        if grows:
-            with untouched(net.module):
-                x = inputs(1).expand(max((shape[0], *report)), *shape[1:])
-                at_once = steps_at_once(rule, _wiring(net, x, inputs), x)
-        shortest = max(2, rule.traits.least_steps, at_once)
-        measure = (shortest, 2 * shortest, 4 * shortest)
-    lengths = sorted({*measure, *(() if on_a_line else (shape[0], *report))})
-    if len(lengths) < 2:
-        raise ConfigError(f"plan(measure={lengths}): a line needs at least two different lengths.")
+    reported = {inputs.sizes[0], *report}
+    lengths = _lengths(net, rule, inputs, measure, reported)
     measured = {steps: _saved_bytes(net, rule, steps, inputs) for steps in lengths}
-    (s0, b0), (s1, b1) = list(measured.items())[-2:]
-    slope = (b1 - b0) / (s1 - s0)
-    for steps in sorted({shape[0], *report} - set(lengths)):
-        measured.setdefault(steps, round(b1 + slope * (steps - s1)))
-    rows = [MemoryRow(steps, size, steps in lengths) for steps, size in sorted(measured.items())]
+    line = _Line.through_last_two(measured)
+    rows = [
+        MemoryRow(steps, measured[steps] if steps in measured else line.at(steps), steps in measured)
+        for steps in sorted(reported.union(lengths))
+    ]
     largest = None
-    if budget is not None and not on_a_line:
-        largest = max((row.steps for row in rows if row.saved_bytes <= budget), default=0)
-    elif budget is not None and (slope > 0 or b1 > budget):
-        largest = max(0, math.floor((budget - b1) / slope) + s1) if slope > 0 else 0
-    return Plan(repr(rule), tuple(shape), rows, slope, budget, largest)
+    if budget is not None:
+        largest = line.largest(budget) if _on_a_line(rule) else _largest(rows, budget)
+    return Plan(repr(rule), inputs.sizes, rows, line.slope, budget, largest)
+
+
+@dataclass(frozen=True)
+class _Line:
+    """Bytes as a linear function of the number of steps: `size` bytes at `steps`."""
+
+    steps: int
+    size: int
+    slope: float
+
+    @classmethod
+    def through_last_two(cls, measured: Mapping[int, int]) -> "_Line":
+        (first, fewer), (last, more) = list(measured.items())[-2:]
+        return cls(last, more, (more - fewer) / (last - first))
+
+    def at(self, steps: int) -> int:
+        return round(self.size + self.slope * (steps - self.steps))
+
+    def largest(self, budget: int) -> int | None:
+        """Return the largest number of steps within a budget; `None` if every length fits."""
+        if self.slope > 0:
+            return max(0, math.floor((budget - self.size) / self.slope) + self.steps)
+        return 0 if self.size > budget else None
+
+
+def _largest(rows: Sequence[MemoryRow], budget: int) -> int:
+    return max((row.steps for row in rows if row.saved_bytes <= budget), default=0)
+
+
+def _on_a_line(rule: Rule) -> bool:
+    return rule.traits.memory in ("constant", "linear")
+
+
+def _lengths(
+    net: Network, rule: Rule, inputs: "_Inputs", measure: Sequence[int] | None, reported: set[int]
+) -> list[int]:
+    """Return the numbers of steps to measure, in order."""
+    if measure is None:
+        shortest = max(2, rule.traits.least_steps, _whole_chunk(net, rule, inputs, max(reported)))
+        measure = (shortest, 2 * shortest, 4 * shortest)
+    lengths = sorted({*measure} if _on_a_line(rule) else {*measure, *reported})
+    if len(lengths) < 2:
+        raise ConfigError(
+            f"plan(measure={lengths}): a line needs at least two different lengths. Give two or more numbers of steps, "
+            "such as measure=(4, 8), or leave measure out."
+        )
+    return lengths
+
+
+def _whole_chunk(net: Network, rule: Rule, inputs: "_Inputs", steps: int) -> int:
+    """Return the length of the rule's chunks in a sequence; 0 if its memory does not depend on it."""
+    if not rule.chunk or not rule.traits.grows_with_chunk or rule.traits.memory == "root":
+        return 0
+    with untouched(net.module):
+        x = inputs(1).expand(steps, *inputs.sizes[1:])
+        return steps_at_once(rule, _wiring(net, x, inputs), x)
 
 
 def _sizes(shape: Any) -> tuple[int, ...]:
@@ -135,8 +191,8 @@ def _sizes(shape: Any) -> tuple[int, ...]:
         sizes = ()
     if len(sizes) < 2 or min(sizes) < 1:
         raise ConfigError(
-            f"plan was given {described(shape)} for the shape of the input, which is whole numbers from 1 on, (time, "
-            "batch, *feature). Give x.shape, or an example as a tensor, such as torch.as_tensor(x)."
+            f"plan was given {described(shape)} for the shape of the input, which must be whole numbers, at least 1, "
+            "(time, batch, *feature). Give x.shape, or an example as a tensor, such as torch.as_tensor(x)."
         )
     return sizes
 
@@ -145,8 +201,8 @@ class _Inputs:
     """Inputs of any length: random numbers of a shape, or an example whose steps are repeated.
 
     Args:
-        net: The network, whose parameters have the type and the device of random numbers.
-        shape: The shape, or the example.
+        net: Network whose parameters have the dtype and the device of random inputs.
+        shape: Shape `(time, batch, *feature)`, or an example.
     """
 
     def __init__(self, net: Network, shape: Sequence[int] | Tensor) -> None:

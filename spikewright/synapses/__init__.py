@@ -1,4 +1,4 @@
-"""Layers with weights: their operations, and the one autograd function that transmits spikes through them."""
+"""Layers with weights: their linear operations, and the autograd function that gives them other weight gradients."""
 
 __all__: list[str] = []
 

@@ -1,4 +1,4 @@
-"""Interception of operations: each belongs to the innermost module of a run that is replaced and calls it."""
+"""Interception of functions of torch, for the innermost module of a run that calls them."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -9,17 +9,17 @@ from torch.overrides import TorchFunctionMode
 
 Handler = Callable[..., Tensor]
 Parsers = Mapping[Any, Callable[..., tuple[Any, ...]]]
-"""Functions that are intercepted; each maps to a parser of its call, which returns the arguments of the handler."""
+"""Intercepted functions, each with a parser from its call to the arguments of the handler."""
 
 
 class Interception(TorchFunctionMode):
-    """While active, calls of some functions go to a handler in their place.
+    """While active, calls a handler in place of some functions.
 
-    A call inside the handler runs as it is.
+    Calls inside the handler are not intercepted.
 
     Args:
-        parsers: The functions, and what the handler is given of their calls.
-        handler: Called in their place.
+        parsers: The functions, each with a parser that returns the arguments of the handler.
+        handler: Function that is called instead.
     """
 
     def __init__(self, parsers: Parsers, handler: Handler) -> None:

@@ -1,9 +1,10 @@
-"""The linear operations a synapse can be, each with the two halves of its backward pass apart.
+"""The linear operations of layers, with the two halves of their backward pass apart.
 
-For y = op(x, W): the gradient at x needs W but not x, and the gradient at W needs x but not W.  So one call to the
-ordinary backward with another tensor in the place of x gives the weight gradient at that tensor, at no extra cost.
+For y = op(x, W), the gradient at x needs W but not x, and the gradient at W needs x but not W.  So one call of the
+ordinary backward pass, with another tensor in the place of x, gives the weight gradient at that tensor at no extra
+cost.
 
-Gradients of complex numbers are those of torch, dL/dRe + i dL/dIm, so that W and x enter them conjugated.
+Gradients of complex numbers are those of torch, dL/dRe + i dL/dIm, so W and x enter them conjugated.
 """
 
 from abc import ABC, abstractmethod
@@ -18,17 +19,17 @@ from torch.nn import functional as F
 from spikewright.errors import IncompatibleRule, ShapeError
 
 Needed = tuple[bool, bool, bool]
-"""Which of the gradients at x, weight and bias are asked for."""
+"""True for those gradients, at x, weight and bias, that are needed."""
 Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
-"""The gradients at x, weight and bias; `None` where not asked for."""
+"""The gradients at x, weight and bias; `None` where not needed."""
 
 
 class Operation(ABC):
-    """y = op(x, W) + b with time folded into the batch axis of x, `[time * batch, *feature]`."""
+    """A linear operation, y = op(x, W) + b, with time folded into the batch axis of x, `[time * batch, *feature]`."""
 
     @abstractmethod
     def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """Run it."""
+        """Return op(x, weight) + bias."""
 
     @abstractmethod
     def backward(self, grad: Tensor, factor: Tensor, weight: Tensor, needed: Needed) -> Gradients:
@@ -36,11 +37,11 @@ class Operation(ABC):
 
     @abstractmethod
     def patches(self, x: Tensor, weight: Tensor) -> Tensor:
-        """Return what every output saw of `x`, in the order of its part of the weight, `[any, inputs per output]`."""
+        """Return the inputs of every output, in the order of its part of the weight, `[any, inputs per output]`."""
 
     @abstractmethod
     def at_patches(self, grad: Tensor, patches: Tensor, weight: Tensor) -> Tensor:
-        """Return the gradient at the weight, taken at patches in the order of `patches`."""
+        """Return the gradient at the weight for given patches, in the order of `patches`."""
 
     @abstractmethod
     def expects(self, weight: Tensor) -> str:
@@ -48,7 +49,7 @@ class Operation(ABC):
 
     @abstractmethod
     def accepts(self, x: Tensor, weight: Tensor) -> bool:
-        """Whether `x` has that layout."""
+        """True if `x` has that layout."""
 
     def check(self, site: str, x: Tensor, weight: Tensor) -> None:
         """Raise `ShapeError` if `x`, with time folded into the batch, cannot enter the operation of a layer."""
@@ -59,17 +60,17 @@ class Operation(ABC):
 
     @abstractmethod
     def rows(self, grad: Tensor) -> Tensor:
-        """Bring a gradient at the output to `[time * anything, channel]`, summed over positions where there are any."""
+        """Return a gradient at the output as `[time * any, channel]`, summed over positions of space."""
 
     def bias_gradient(self, grad: Tensor, factor: Tensor) -> Tensor:
-        """Sum `grad` over all but channels, each step weighted by its entry of `factor`, `[time]`."""
+        """Return `grad` summed over all axes but channels, each step weighted by its entry of `factor`, `[time]`."""
         rows = self.rows(grad)
         return factor.to(rows.dtype).conj().repeat_interleave(len(rows) // len(factor)) @ rows
 
 
 @dataclass(frozen=True)
 class Linear(Operation):
-    """`F.linear`."""
+    """The operation of `F.linear`."""
 
     @staticmethod
     def parse(
@@ -104,7 +105,7 @@ class Linear(Operation):
 
 @dataclass(frozen=True)
 class Convolution(Operation):
-    """`F.conv*d` and `F.conv_transpose*d`."""
+    """The operation of `F.conv*d` and `F.conv_transpose*d`."""
 
     function: Callable[..., Tensor]
     dimensions: int
@@ -119,7 +120,7 @@ class Convolution(Operation):
     def parser(
         function: Callable[..., Tensor], dimensions: int, transposed: bool
     ) -> Callable[..., tuple[Operation, Tensor, Tensor, Tensor | None]]:
-        """Return the reader of calls of one of torch's convolution functions."""
+        """Return the parser of calls of one of torch's convolution functions."""
 
         def each(value: Any) -> tuple[int, ...]:
             value = (value,) if isinstance(value, int) else tuple(value)
@@ -169,7 +170,7 @@ class Convolution(Operation):
         return (self._complex_backward if grad.is_complex() else self._real_backward)(grad, factor, weight, needed)
 
     def _complex_backward(self, grad: Tensor, factor: Tensor, weight: Tensor, needed: Needed) -> Gradients:
-        """Put the gradients together of those of real convolutions, as torch has no others."""
+        """Return the gradients, composed of those of real convolutions, because torch has no others."""
         parts = (needed[0], needed[1], False)
         g, x, w = ((z.real.contiguous(), z.imag.contiguous()) for z in (grad, factor, weight))
         straight = (self._real_backward(g[i], x[i], w[i], parts) for i in (0, 1))
@@ -201,7 +202,10 @@ class Convolution(Operation):
 
     def patches(self, x: Tensor, weight: Tensor) -> Tensor:
         if self.transposed:
-            raise IncompatibleRule("A transposed convolution has no patches: every input is spread, none gathered.")
+            raise IncompatibleRule(
+                "This rule needs the patches of every layer (the inputs of each output), but a transposed convolution "
+                "has none: it spreads each input over outputs. Use an nn.Upsample and a convolution, or another rule."
+            )
         x = F.pad(x, [n for padding in reversed(self.padding) for n in (padding, padding)])
         for axis, (side, stride, dilation) in enumerate(zip(weight.shape[2:], self.stride, self.dilation), 2):
             x = x.unfold(axis, dilation * (side - 1) + 1, stride)[..., ::dilation]
@@ -225,7 +229,7 @@ class Convolution(Operation):
 def _explicit_padding(
     x: Tensor, weight: Tensor, padding: str, dilation: tuple[int, ...]
 ) -> tuple[Tensor, tuple[int, ...]]:
-    """Turn torch's "same" and "valid" into numbers; what is uneven in "same" is padded on the high side first."""
+    """Return padding in numbers for "same" and "valid"; an odd total of "same" is padded on the high side first."""
     totals = [0 if padding == "valid" else d * (k - 1) for d, k in zip(dilation, weight.shape[2:])]
     uneven = [total % 2 for total in totals]
     if any(uneven):

@@ -1,8 +1,8 @@
-"""The synapse seam: one linear operation, whose weight gradient may be taken at something else than its input.
+"""The linear operation of a layer, with a weight gradient that may be taken at something other than its input.
 
-A synapse transmits `value` and produces a current.  Its weight gradient is `delta (x) presynaptic`, where delta is
-the gradient at the current; by default the presynaptic factor is the value.  A rule that says otherwise (a trace, a
-rate, a projected input) returns a `SynapticInput`; the forward operation still runs once.
+A layer transmits `value` and produces a current.  Its weight gradient is `delta (x) presynaptic`, with delta the
+gradient at the current; by default the presynaptic factor is the value.  A rule with another factor (a trace, a rate, a
+projected input) returns a `SynapticInput`; the forward operation runs once either way.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,15 +20,33 @@ from spikewright.temporal import is_static
 
 @dataclass(frozen=True)
 class SynapticInput:
-    """What a rule makes of an input at a synapse; every tensor is `[time, batch, *feature]`.
+    r"""What a layer with a weight transmits in a chunk, and the factors of its gradients.
 
-    Attributes:
-        value: What is transmitted.
-        presynaptic: What the weight gradient is taken at; `None` means the value.
-        presynaptic_bias: The same for the bias, one number per step, `[time]`; `None` means 1.
-        back: Weights that carry delta back to the input in place of the forward weights, same shape.
-        project: Maps the rows that the weight gradient is taken at, `[any, inputs per output]`, to those that it is
-            taken at instead; called in the backward pass.
+    A rule returns one from its hook at the layer (`OnlineRule.on_weight`, `Hooks.on_weight`).  With :math:`v` the
+    value, :math:`p` the presynaptic factor, :math:`q` that of the bias, :math:`B` the feedback weights and
+    :math:`\delta` the gradient at the current,
+
+    .. math::
+        I[t] = \mathrm{op}(v[t], W) + b, \qquad \nabla W = \sum_t \delta[t] \otimes p[t], \qquad
+        \nabla b = \sum_t q[t]\, \delta[t], \qquad \nabla v[t] = B^\top \delta[t].
+
+    Args:
+        value: Transmitted input :math:`v`.  Tensor of the layout of the layer's input, `[time, batch, *feature]`.
+        presynaptic: Factor :math:`p` of the weight gradient.  Tensor of the shape of `value`.  Default: None, the
+            value.
+        presynaptic_bias: Factor :math:`q` of the bias gradient.  Tensor `[time]` or `[1]`.  Default: None, which is 1.
+        back: Feedback weights :math:`B` that carry the error back.  Tensor of the shape of the weight.  Default: None,
+            the weight.
+        project: Function that the backward pass applies to the rows of the weight gradient's factor, from
+            `[any, inputs per output]` to the same shape, such as a projection.  Default: None, no change.
+
+    Raises:
+        ExtensionError: In a run, a part does not fit the layer.
+
+    >>> import torch, spikewright as sw
+    >>> x = torch.ones(3, 2, 4)
+    >>> sw.SynapticInput(x).plain, sw.SynapticInput(x, presynaptic=x.cumsum(0)).plain
+    (True, False)
     """
 
     value: Tensor
@@ -39,17 +57,17 @@ class SynapticInput:
 
     @property
     def plain(self) -> bool:
-        """True if ordinary autograd already does what is asked."""
+        """True if nothing but the value is given, so that ordinary autograd does the same."""
         return self.presynaptic is self.presynaptic_bias is self.back is self.project is None
 
 
 def check_arrival(
     owner: object, answer: Any, operation: Operation, x: Tensor, weight: Tensor
 ) -> tuple[SynapticInput, Any]:
-    """Return what `on_weight` returned for an input `[time, batch, *feature]`: what arrives, and what is carried on.
+    """Check what `on_weight` returned for an input `[time, batch, *feature]`, and return it.
 
     Raises:
-        ExtensionError: It is not that, or a part of it does not fit the layer.
+        ExtensionError: It is not a `SynapticInput` with a state, or a part of it does not fit the layer.
     """
     batch = x.shape[1]
     if not (
@@ -71,7 +89,7 @@ def check_arrival(
 
 
 def _misfits(arrival: SynapticInput, operation: Operation, x: Tensor, weight: Tensor) -> Iterator[tuple[str, object]]:
-    """Yield the parts of what arrives that do not fit the layer, with what each of them has to be."""
+    """Yield what is required of the parts that do not fit the layer, each with the part."""
     value: Any = arrival.value
     if value is not x and not (
         isinstance(value, Tensor) and value.shape[:2] == x.shape[:2] and operation.accepts(value.flatten(0, 1), weight)
@@ -95,7 +113,7 @@ def _misfits(arrival: SynapticInput, operation: Operation, x: Tensor, weight: Te
 
 
 class _Transmit(torch.autograd.Function):
-    """`operation(value)` forward; backward with `presynaptic` for the value, and `back` for the weight.
+    """`operation(value)` forward; the backward pass takes `presynaptic` for the value and `back` for the weight.
 
     A value of one step is repeated for every step of the presynaptic factor.
     """
@@ -146,23 +164,23 @@ class _Transmit(torch.autograd.Function):
 def transmit(
     operation: Operation, arrival: SynapticInput, weight: Tensor, bias: Tensor | None, as_bytes: bool = False
 ) -> Tensor:
-    """Run one synapse for a chunk; returns the current, `[time, batch, *feature]`.
+    """Run one layer for a chunk, and return the current, `[time, batch, *feature]`.
 
-    One step that is repeated is transmitted once.
+    A repeated step is transmitted once.
 
     Args:
-        operation: Of the synapse.
-        arrival: What arrives.
-        weight: Of the synapse.
-        bias: Of the synapse.
-        as_bytes: The value holds zeros and ones; keep it as bytes for the backward pass.
+        operation: Linear operation of the layer.
+        arrival: Value and factors.
+        weight: Weight of the layer.
+        bias: Bias of the layer, if it has one.
+        as_bytes: True if the value holds zeros and ones and is to be kept as bytes for the backward pass.
     """
     value = arrival.value
     if len(value) > 1 and is_static(value) and (arrival.presynaptic is not None or arrival.presynaptic_bias is None):
         value = value[:1]
     value = value.flatten(0, 1)
     as_bytes = as_bytes and arrival.presynaptic is None and weight.requires_grad and torch.is_grad_enabled()
-    current: Any  # which apply, below, says nothing about
+    current: Any  # apply, below, has no return type
     if arrival.plain and not as_bytes:
         current = operation(value, weight, bias)
     else:

@@ -1,4 +1,4 @@
-"""The contract of a rule that its losses are differentiated by whoever calls it."""
+"""The contract of a rule that all losses go through `batch.backward`."""
 
 import torch
 from torch import Tensor
@@ -13,10 +13,10 @@ FACTOR = 3.0
 
 
 class Scaled:
-    """Differentiates a loss as a caller with a scale of its own does, and counts.
+    """Differentiates losses times a factor, and counts them.
 
     Attributes:
-        calls: How many losses it was given.
+        calls: Number of losses so far.
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ def backward(trial: Trial) -> None:
 
 
 def _in_a_second_task(trial: Trial) -> None:
-    """Do the same where a rule around a rule has something to add: away from where the first task ended."""
+    """Check the same for a continual rule in a second task, with weights away from the end of the first."""
     rule, net, scaled = trial.make(), trial.new_net(), Scaled()
     if not _next_task(trial, rule, net):
         return
@@ -47,7 +47,7 @@ def _in_a_second_task(trial: Trial) -> None:
 
 
 def _next_task(trial: Trial, rule: Rule, net: Network) -> bool:
-    """Take a rule to its second task, and the weights elsewhere; whether it can learn there."""
+    """Bring a rule to its second task, and change the weights; return True if it can learn there."""
     assert isinstance(rule, ContinualRule)
     (x, y), source = trial.data(), torch.Generator().manual_seed(8)
     trial.learn(rule, net=net)
@@ -55,7 +55,7 @@ def _next_task(trial: Trial, rule: Rule, net: Network) -> bool:
         rule.next_task(net, x, y, trial.loss)
         rule.freeze(net)
         trial.learn(fresh_copy(rule, net, x), net=net)
-    except SpikewrightError:  # there is something it cannot protect
+    except SpikewrightError:  # it cannot protect some layer
         return False
     with torch.no_grad():
         for p in net.module.parameters():

@@ -1,4 +1,4 @@
-"""A neuron under test, and how it is run."""
+"""A neuron under test, and functions that run it."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,14 +20,14 @@ class Cell:
 
     Attributes:
         make: Builds the neuron.
-        channels: How many channels its currents have.
+        channels: Number of channels of the currents.
     """
 
     make: Callable[[], Neuron]
     channels: int
 
     def neuron(self, dtype: torch.dtype = torch.float64, training: bool = True) -> Neuron:
-        """Return one of them, the same every time as far as it is drawn from torch's generator."""
+        """Return a neuron, the same one every time if it draws from the generator of torch."""
         torch.default_generator.manual_seed(1)
         return self.make().to(dtype).train(training)
 
@@ -37,12 +37,12 @@ class Cell:
 
     @property
     def space(self) -> tuple[int, int]:
-        """The size of a map, none of its sides as long as there are channels."""
+        """Height and width of a map, both different from the number of channels."""
         sizes = [size for size in (2, 4, 5) if size != self.channels]
         return sizes[0], sizes[1]
 
     def places(self) -> Iterator[tuple[Neuron, tuple[int, ...], str]]:
-        """Yield neurons on vectors and on maps, in training and in evaluation, with the sizes of a map and words."""
+        """Yield neurons for vectors and maps, in both modes, with the sizes of the map and a text."""
         for space, where in (((), "vectors"), (self.space, "maps")):
             for training, mode in ((True, "training"), (False, "evaluation")):
                 yield self.neuron(training=training), space, f"on {where} in {mode}"
@@ -55,7 +55,7 @@ class Cell:
 
     @cached_property
     def scale(self) -> float:
-        """The least power of two that, as a size of currents, makes a fifth of the neurons fire."""
+        """The least power of two, as a size of currents, at which a fifth of the neurons fire."""
         drawn = 1.5 * torch.rand(16, 8, self.channels, generator=_generator(), dtype=torch.float64) - 0.25
         for power in range(-10, 12):
             with torch.no_grad():
@@ -72,7 +72,7 @@ def _generator() -> torch.Generator:
 def run(
     neuron: Neuron, x: Tensor, lengths: Sequence[int] = (), through_time: bool = True, state: SiteState | None = None
 ) -> tuple[Tensor, SiteState]:
-    """Scan a sequence, in pieces if their lengths are given; what the neuron draws is the same every time."""
+    """Scan a sequence, in pieces of given lengths, with the same random numbers every time."""
     torch.default_generator.manual_seed(2)
     state, sent = dict(state or {}), []
     for piece in x.split(list(lengths) or [len(x)]):

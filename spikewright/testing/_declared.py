@@ -1,4 +1,4 @@
-"""The contracts of a neuron that are about what it declares in `dynamics`."""
+"""Contracts of a neuron about what it declares in `dynamics`."""
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from spikewright.testing._cell import BATCH, STEPS, Cell, differentiated, run
 
 
 def declared(cell: Cell) -> None:
-    """It declares dynamics, with as many decays as it has channels, or one."""
+    """It declares `Dynamics`, with one decay or one per channel."""
     contract, dynamics = cell.contract("dynamics"), cell.neuron().dynamics
     contract.holds(isinstance(dynamics, Dynamics), f"its dynamics are {dynamics!r}, and no Dynamics.")
     entries = torch.as_tensor(0.0 if dynamics.decay is None else dynamics.decay).numel()
@@ -22,7 +22,7 @@ def declared(cell: Cell) -> None:
 
 
 def binary(cell: Cell) -> None:
-    """All it emits is zeros and ones."""
+    """All outputs are 0 or 1, if it declares that."""
     neuron = cell.neuron()
     if not (neuron.dynamics.binary or neuron.binary):
         return
@@ -33,7 +33,7 @@ def binary(cell: Cell) -> None:
 
 
 def _traced(cell: Cell, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return gradients by currents through time, and those of single steps, which the decay carries back."""
+    """Return gradients at currents through time, and those of single steps summed with the decay."""
     neuron = cell.neuron()
     whole = differentiated(neuron, x)["gradient of current"]
     single = differentiated(neuron, x, through_time=False)["gradient of current"]
@@ -65,7 +65,7 @@ def decaying_gradient(cell: Cell) -> None:
 
 
 def reset(cell: Cell) -> None:
-    """With a soft, detached reset, spikes change nothing about that."""
+    """With a soft, detached reset, the same holds across spikes."""
     dynamics = cell.neuron().dynamics
     linear = dynamics.decay is not None and dynamics.linear
     if not (linear and dynamics.soft_reset and dynamics.detached_reset):
@@ -86,7 +86,7 @@ def _learns(cell: Cell) -> tuple[Network, Tensor, Tensor]:
 
 
 def traceable(cell: Cell) -> None:
-    """OTTT promises the gradient of BPTT in front of last neurons with one decay, and refuses those without."""
+    """OTTT claims the gradient of BPTT in front of last neurons with one decay, and refuses neurons without."""
     dynamics, rule, contract = cell.neuron().dynamics, OTTT(), cell.contract("OTTT")
     net, x, y = _learns(cell)
     refused = _refused(rule, net, x, y)
@@ -96,13 +96,13 @@ def traceable(cell: Cell) -> None:
         return
     rows = {row.site: row for row in certify(net, rule, x, y, PerStep(F.cross_entropy)).rows}
     for name in ("0.weight", "0.bias"):
-        contract.holds(rows[name].exact, f"OTTT does not promise '{name}' in front of it to be that of BPTT.")
+        contract.holds(rows[name].exact, f"OTTT does not claim the gradient of BPTT for '{name}' in front of it.")
         error = rows[name].relative_error
         contract.holds(rows[name].match or error < 1e-9, f"OTTT's gradient in front of it is {error:.3g} off BPTT's.")
 
 
 def rated(cell: Cell) -> None:
-    """Rules of rates take neurons that have a rate map, and no others."""
+    """Rules that learn from rates take neurons with a rate map, and refuse others."""
     contract, rate_map = cell.contract("DSR"), cell.neuron().dynamics.rate_map
     net, x, y = _learns(cell)
     refused = _refused(DSR(), net, x[:1].expand(len(x), *x.shape[1:]), y)

@@ -1,4 +1,4 @@
-"""The contracts of a rule that are about what it declares, keeps and leaves alone."""
+"""Contracts of a rule about what it declares, keeps and leaves unchanged."""
 
 from collections.abc import Callable
 from typing import Any, get_args, get_type_hints
@@ -15,7 +15,7 @@ from spikewright.testing.contracts import Contract
 
 
 def traits(make: Callable[..., Rule]) -> None:
-    """It is a rule, takes a chunk, and declares traits whose values mean something."""
+    """It is a rule, takes a chunk, and declares traits with known values."""
     rule = make(chunk=2)
     contract = Contract("traits", repr(rule), "no network")
     contract.holds(isinstance(rule, Rule), "it is no spikewright.rules.Rule.")
@@ -27,7 +27,7 @@ def traits(make: Callable[..., Rule]) -> None:
 
 
 def refusal(trial: Trial, expected: bool) -> bool:
-    """Whether a network is refused, before its first step and with a clear error, if and only if that is expected."""
+    """Check that a network is refused before its first step if expected, and not otherwise; return True if it is."""
     rule, net, contract, calls = trial.make(), trial.new_net(), trial.contract("refusal"), []
     x, y = trial.data()
     net.wiring(x)  # its probe is no step
@@ -53,24 +53,25 @@ def refusal(trial: Trial, expected: bool) -> bool:
 
 
 def updates(trial: Trial) -> None:
-    """`.grad` is ready as often as declared, and the updates cover the sequence and its loss."""
+    """Updates come as often as declared, and cover the sequence and its loss."""
     (x, y), rule, contract = trial.data(), trial.make(), trial.contract("updates")
     found = trial.whole.updates
     expected = [len(x)] if rule.traits.updates == "once" else [1] * len(x)
     lengths = [len(update.output) for update in found]
     contract.holds(lengths == expected, f"updates={rule.traits.updates!r}, but updates come after {lengths} steps.")
     if trial.loss.per_step and not trial.noisy:
-        told = sum(float(update.loss) for update in found)
+        reported = sum(float(update.loss) for update in found)
         value = float(trial.loss(torch.cat([update.output for update in found]), y, len(x)))
         contract.holds(
-            abs(told - value) <= 1e-10 * abs(value), f"a loss of {told:.12g} is told, and it is {value:.12g}."
+            abs(reported - value) <= 1e-10 * abs(value),
+            f"the updates report a loss of {reported:.12g}, and it is {value:.12g}.",
         )
     odd = [update for update in found if update.loss.requires_grad or update.output.requires_grad]
     contract.holds(not odd, "an update holds a graph.")
 
 
 def memory(trial: Trial) -> None:
-    """Bytes kept for backward grow with the number of steps as declared."""
+    """Activation memory grows with the number of steps as declared."""
     rule, contract, shape = trial.make(), trial.contract("memory"), trial.data()[0].shape
     declared = rule.traits.memory
     if declared == "unknown":
@@ -89,14 +90,14 @@ def memory(trial: Trial) -> None:
 
 
 def state_dict(trial: Trial) -> None:
-    """A rule goes on from the state of another as that does."""
+    """A rule that loads the `state_dict` of another goes on as that does."""
     net, rule, contract = trial.net, trial.make(), trial.contract("state dict")
     for _ in range(2):
         trial.learn(rule, net=net)
     other = trial.make()
     try:
         other.load_state_dict(copied(rule.state_dict()))
-    except RuntimeError:  # it has what depends on the sizes of a network
+    except RuntimeError:  # some buffers depend on the sizes of the network
         other = fresh_copy(other, net, trial.data()[0])
         other.load_state_dict(copied(rule.state_dict()))
     found, expected = trial.learn(other, net=net), trial.learn(rule, net=net)
@@ -104,7 +105,7 @@ def state_dict(trial: Trial) -> None:
 
 
 def fresh_copies(trial: Trial) -> None:
-    """A copy to try things with leaves the rule as it is."""
+    """A copy leaves the rule unchanged when it learns."""
     net, rule, contract = trial.net, trial.make(), trial.contract("fresh copy")
     trial.learn(rule, net=net)
     before = copied(rule.state_dict())
@@ -115,7 +116,7 @@ def fresh_copies(trial: Trial) -> None:
 
 
 def repetition(trial: Trial) -> None:
-    """Two rules that are made alike learn alike, to the last bit."""
+    """Two rules of the same arguments learn the same, to the last bit."""
     one, other, contract = trial.whole, trial.learn(), trial.contract("repetition")
     contract.agree(one.gradients, other.gradients, 0, "gradients of two runs of two rules made alike")
     contract.agree({"output": one.output}, {"output": other.output}, 0, "outputs of two runs of two rules made alike")
@@ -141,7 +142,7 @@ def _values(module: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def _marks(module: nn.Module) -> dict[str, Any]:
-    """Return what can be seen of every module's attributes, mode and hooks."""
+    """Return attributes, mode and hooks of every module in comparable form."""
 
     def plain(value: object) -> object:
         return value if isinstance(value, bool | int | float | str | type(None)) else type(value).__name__

@@ -1,4 +1,4 @@
-"""The contracts of a rule on one network that are about its gradients."""
+"""Contracts of a rule on one network about its gradients."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ from spikewright.testing.contracts import Contract
 
 
 def live_gradients(trial: Trial) -> None:
-    """Something arrives at every parameter that BPTT reaches."""
+    """Every parameter gets a finite gradient."""
     found = trial.whole.gradients
     dead = [name for name, value in found.items() if not value.any()]
     trial.contract("live gradients").holds(not dead, f"no gradient arrives at {dead}.")
@@ -24,7 +24,7 @@ def live_gradients(trial: Trial) -> None:
 
 
 def chunks(trial: Trial) -> None:
-    """The chunk trades memory for speed, never the result."""
+    """The chunk does not change the result."""
     expected = trial.whole
     for chunk in different_chunks(trial.make, trial.net, trial.data()[0]):
         found, contract = trial.learn(trial.make(chunk=chunk)), trial.contract("chunks")
@@ -49,7 +49,7 @@ def claims(trial: Trial) -> None:
 
 
 def order_of_the_batch(trial: Trial) -> None:
-    """Samples in another order are learned alike; noise belongs to places in the batch, so noisy rules are left out."""
+    """The order of samples does not change the result, except for noisy rules."""
     if trial.noisy:
         return
     (x, y), order, contract = trial.data(), [2, 0, 1], trial.contract("order of the batch")
@@ -60,7 +60,7 @@ def order_of_the_batch(trial: Trial) -> None:
 
 
 def no_error(trial: Trial) -> None:
-    """A loss that teaches nothing leaves no gradient."""
+    """A loss of 0 leaves no gradient."""
     found = trial.learn(loss=trial.loss.by(lambda output, y: 0 * output.sum())).gradients
     moved = {name: float(value.norm()) for name, value in found.items() if value.any()}
     trial.contract("no error, no gradient").holds(not moved, f"a loss of 0 leaves gradients of the norms {moved}.")
@@ -77,7 +77,7 @@ def accumulation(trial: Trial) -> None:
 
 
 def resumption(trial: Trial) -> None:
-    """A sequence may be taken up in the middle; outputs go on, and gradients add up if the rule says so."""
+    """A sequence can be resumed in the middle; outputs continue, and gradients add up if the rule declares it."""
     (x, y), contract, whole = trial.data(), trial.contract("resumption"), trial.whole
     rule, net, loss = trial.make(), trial.net, trial.piece_loss
     if rule.traits.least_steps > len(x) // 2:
@@ -93,7 +93,7 @@ def resumption(trial: Trial) -> None:
 
 
 def credit_through_time(trial: Trial) -> None:
-    """Errors cross steps if the rule says so, and not otherwise; measured at the input, where it gets a gradient."""
+    """Errors cross steps if and only if the rule declares it; measured at the gradient of the input."""
     (x, y), rule, contract = trial.data(), trial.make(chunk=None), trial.contract("credit through time")
     loss = trial.loss
     if not loss.per_step:
@@ -133,10 +133,10 @@ class _LastStep(Loss):
 
 
 def layer_hook(trial: Trial) -> bool:
-    """Weight gradients that come from the backward pass of layers can be kept out of directions there.
+    """Weight gradients that come from the backward pass of layers can be projected there.
 
     Returns:
-        Whether it could be tried: not with gradients of its own, nor in a network that cannot be protected.
+        True if that was tried: not for a rule with gradients="own", nor in a network that cannot be protected.
     """
     rule, net, (x, y), contract = trial.make(), trial.new_net(), trial.data(), trial.contract("layer hook")
     if rule.traits.gradients == "own" or isinstance(rule, ContinualRule):

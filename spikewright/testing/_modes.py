@@ -1,4 +1,4 @@
-"""The contracts of a neuron that are about what it carries, evaluation, and maps."""
+"""Contracts of a neuron about its state, evaluation mode and maps."""
 
 import torch
 
@@ -9,7 +9,7 @@ from spikewright.testing._cell import BATCH, STEPS, Cell, differentiated, run
 
 
 def state(cell: Cell) -> None:
-    """It carries tensors only, by name, batch first or single numbers; also of one sample."""
+    """The state is tensors by name, batch first or without axes; also for one sample."""
     contract = cell.contract("state")
     for _, space, where in cell.places():
         for batch in (BATCH, 1):
@@ -21,7 +21,7 @@ def state(cell: Cell) -> None:
 
 
 def evaluation(cell: Cell) -> None:
-    """In evaluation, and without gradients, it does what it does in training."""
+    """Evaluation mode, and gradients off, give the outputs of training."""
     contract = cell.contract("evaluation")
     for neuron, space, where in cell.places():
         if neuron.training:
@@ -36,7 +36,7 @@ def evaluation(cell: Cell) -> None:
 
 
 def positions(cell: Cell) -> None:
-    """What it declares holds everywhere: every position of a map is a vector of its channels, apart from noise."""
+    """Every position of a map behaves as a vector of channels, apart from noise."""
     neuron, space, contract = cell.neuron(), cell.space, cell.contract("maps")
     if neuron.noise or _declares_nothing(neuron.dynamics):
         return

@@ -1,4 +1,4 @@
-"""The contracts of a rule that are about what is around it: settings of torch, modes, precision, small batches."""
+"""Contracts of a rule about settings of torch, modes, precision and small batches."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from spikewright.testing.contracts import Contract
 
 
 def settings(trial: Trial) -> None:
-    """Gradients stay on, or off, as they were, and the default dtype is left alone, at every update and after all."""
+    """Gradient mode and default dtype are unchanged at every update and afterwards."""
     contract, net, (x, y) = trial.contract("settings of torch"), trial.net, trial.data()
     with _put_back():
         before = _settings()
@@ -48,9 +48,9 @@ def _put_back() -> Iterator[None]:
 
 
 def random_state(trial: Trial) -> None:
-    """It draws nothing unless it is noisy, its first sequence aside, and never sets the random numbers of others."""
+    """After its first sequence it draws nothing, unless it is noisy, and it never seeds the generator of torch."""
     rule, data, contract = trial.make(), trial.data(), trial.contract("random numbers")
-    trial.learn(rule)  # what is drawn once, such as feedback weights
+    trial.learn(rule)  # draws that are made once, such as feedback weights
     ends = []
     for seed in (3, 4):
         torch.default_generator.manual_seed(seed)
@@ -71,7 +71,7 @@ def random_state(trial: Trial) -> None:
 
 
 def evaluation(trial: Trial) -> None:
-    """A network that is in evaluation stays so."""
+    """A network in evaluation mode stays in it."""
     net, contract = trial.new_net(), trial.contract("modes")
     net.module.eval()
     if not _learns(trial, contract, net, "in evaluation"):
@@ -81,7 +81,7 @@ def evaluation(trial: Trial) -> None:
 
 
 def frozen(trial: Trial) -> None:
-    """A parameter that asks for no gradient gets none, and goes on asking for none."""
+    """A frozen parameter gets no gradient and stays frozen."""
     contract = trial.contract("frozen parameters")
     for name in trial.whole.gradients:
         net = trial.new_net()
@@ -93,7 +93,7 @@ def frozen(trial: Trial) -> None:
 
 
 def single_precision(trial: Trial) -> None:
-    """It learns in float32 as in float64."""
+    """It learns in float32."""
     contract, net, (x, y) = trial.contract("single precision"), trial.new_net(), trial.data()
     net.module.float()
     with contract.no_failure("in float32, where it learns in float64,"):
@@ -105,7 +105,7 @@ def single_precision(trial: Trial) -> None:
 
 
 def one_sample(trial: Trial) -> None:
-    """What learns from a batch learns from some of its samples alone."""
+    """Every parameter that learns from a batch learns from one of its samples alone."""
     (x, y), contract = trial.data(), trial.contract("one sample")
     found: list[dict[str, Tensor]] = []
     for place in range(len(y)):
@@ -122,7 +122,7 @@ def _learn(trial: Trial, rule: Rule, net: Network, data: tuple[Tensor, Tensor]) 
 
 
 def _learns(trial: Trial, contract: Contract, net: Network, where: str) -> bool:
-    """Learn, if that is not refused."""
+    """Learn; return False if the rule refuses."""
     data = trial.data()
     with contract.no_failure(where):
         try:

@@ -1,7 +1,7 @@
-"""The contracts of a neuron that are about its potential, which is measured by the current that it still takes to fire.
+"""Contracts of a neuron about its potential, measured by the current that it still needs to fire.
 
-No potential is looked at, and no gradient: what a neuron calls its state is its own affair.  A change of earlier
-currents moves the firing point of the next step; how far, is what the change is worth there.
+Neither the state nor a gradient is read.  A change of earlier currents moves the firing point of the next step, and the
+distance is the effect of that change on the potential.
 """
 
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from spikewright.testing._cell import Cell, run
 
 STEPS, SAMPLES = 48, 3
 SIZES = tuple(2.0**power for power in (-6, -2, 0, 3, 7, 12))
-"""Of currents, in units of those that the neuron fires at."""
+"""Sizes of currents, in units of those at which the neuron fires."""
 CHANGE = 2.0**-10
-"""Of currents, as a share of their size."""
+"""Change of currents, as a share of their size."""
 _REACH, _HALVINGS, _LATEST = 2.0**34, 84, 4
 
 
@@ -26,9 +26,9 @@ class Drives:
     """Weak and strong currents of every kind, and small changes of them.
 
     Attributes:
-        base: `[time, batch, channel]`: all below zero, all above, of both signs, and above zero at first.
-        change: The same, of the size 1.
-        size: Of the currents, `[batch, 1]`.
+        base: Currents, `[time, batch, channel]`: all negative, all positive, of both signs, and positive at first.
+        change: Changes of size 1, `[time, batch, channel]`.
+        size: Sizes of the currents, `[batch, 1]`.
     """
 
     base: Tensor
@@ -37,7 +37,7 @@ class Drives:
 
     @classmethod
     def of(cls, cell: Cell) -> "Drives":
-        """Return them for a neuron."""
+        """Return currents and changes for a neuron."""
         source = torch.Generator().manual_seed(7)
         shape = STEPS, SAMPLES, cell.channels
         above = 0.5 + torch.rand(shape, generator=source, dtype=torch.float64)
@@ -51,11 +51,11 @@ class Drives:
 
 @dataclass(frozen=True)
 class Point:
-    """Where a neuron would fire after some steps.
+    """The firing point of a neuron after some steps.
 
     Attributes:
-        sent: What it has emitted at these steps, `[time, batch, channel]`.
-        current: The least current of the next step at which it fires, `[batch, channel]`; NaN where none does.
+        sent: Output at these steps, `[time, batch, channel]`.
+        current: Least current of the next step at which it fires, `[batch, channel]`; NaN where there is none.
     """
 
     sent: Tensor
@@ -64,13 +64,13 @@ class Point:
 
 @torch.no_grad()
 def _emitted(neuron: Neuron, current: Tensor, state: SiteState, late: int) -> Tensor:
-    """Return what is emitted some steps after a current."""
+    """Return the output some steps after a current."""
     steps = torch.cat([current[None], torch.zeros_like(current).expand(late, *current.shape)])
     return run(neuron, steps, state=state)[0][-1]
 
 
 def _latency(cell: Cell, strong: Tensor) -> int:
-    """Return how many steps after a strong current neurons at rest fire."""
+    """Return the number of steps after which neurons at rest fire on a strong current."""
     neuron = cell.neuron()
     for late in range(_LATEST):
         if (_emitted(neuron, strong, {}, late) > _emitted(neuron, -strong, {}, late)).all():
@@ -83,7 +83,7 @@ def _latency(cell: Cell, strong: Tensor) -> int:
 
 @torch.no_grad()
 def firing_point(cell: Cell, x: Tensor) -> Point:
-    """Return the current that it takes to fire after `x` `[time, batch, channel]`, found by halving."""
+    """Return the least current that makes a neuron fire after `x` `[time, batch, channel]`, by bisection."""
     neuron = cell.neuron()
     sent, state = run(neuron, x)
     high = torch.full_like(x[0], _REACH * cell.scale)
@@ -98,18 +98,18 @@ def firing_point(cell: Cell, x: Tensor) -> Point:
 
 
 def worth_at_rest(cell: Cell, change: Tensor) -> Tensor:
-    """Return what changes of the size 1 are worth when nothing else has arrived, `[batch, channel]`."""
+    """Return the effect of changes of size 1 on the potential at rest, `[batch, channel]`."""
     size = 2.0**-6 * cell.scale / STEPS
     return (firing_point(cell, 0 * change).current - firing_point(cell, size * change).current) / size
 
 
 def _hold(cell: Cell, name: str, across_spikes: bool) -> None:
-    """Hold a neuron to it that changes are worth the same after whatever currents, as long as the same spikes come."""
+    """Check that changes have the same effect after all currents, as long as spikes are the same."""
     drives, contract = Drives.of(cell), cell.contract(name)
     before = firing_point(cell, drives.base)
     fired = before.sent != firing_point(cell, 0 * drives.base).sent
     change = drives.change
-    if not across_spikes:  # only what comes after the last of them
+    if not across_spikes:  # only changes after the last spike
         change = change * (fired.flip(0).cumsum(0).flip(0) == 0)
     size = CHANGE * drives.size
     after = firing_point(cell, drives.base + size * change)
@@ -136,20 +136,20 @@ def _usual(worth: Tensor) -> Tensor:
 
 
 def linear(cell: Cell) -> None:
-    """Between spikes, what a change of currents does to the potential is the same after whatever currents."""
+    """Between spikes, the effect of a change on the potential does not depend on the currents."""
     if cell.neuron().dynamics.linear:
         _hold(cell, "linear", across_spikes=False)
 
 
 def soft(cell: Cell) -> None:
-    """With a soft reset, it is the same over spikes too."""
+    """With a soft reset, the same holds across spikes."""
     dynamics = cell.neuron().dynamics
     if dynamics.linear and dynamics.soft_reset:
         _hold(cell, "soft reset", across_spikes=True)
 
 
 def decay(cell: Cell) -> None:
-    """What is left of a current after some steps is the decay to the power of their number."""
+    """The effect of a current falls by the decay from step to step."""
     dynamics, neuron = cell.neuron().dynamics, cell.neuron()
     if not dynamics.linear or dynamics.decay is None:
         return

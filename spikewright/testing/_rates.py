@@ -1,15 +1,15 @@
-"""The contracts of a neuron that are about the rate map that it declares."""
+"""Contracts of a neuron about its rate map."""
 
 import torch
 
 from spikewright.testing._cell import Cell, run
 
 STEP = 2.0**-20
-"""Of currents, as a share of those that the neuron fires at, by which slopes are measured."""
+"""Step of finite differences, as a share of the currents at which the neuron fires."""
 
 
 def rates(cell: Cell) -> None:
-    """The rate map is differentiable, and what the mean output tends to."""
+    """The rate map is differentiable, and the mean output approaches it."""
     neuron, contract = cell.neuron(), cell.contract("rate map")
     dynamics = neuron.dynamics
     if dynamics.rate_map is None:

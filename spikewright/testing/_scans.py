@@ -1,4 +1,4 @@
-"""The contracts of a neuron that are about its scan, whatever its dynamics."""
+"""Contracts of a neuron about its scan, for any dynamics."""
 
 import pickle
 import sys
@@ -15,7 +15,7 @@ from spikewright.testing.contracts import Table
 
 
 def no_forward(cell: Cell) -> None:
-    """It has no forward of its own, which a run would never call."""
+    """It has no forward of its own, because a run would never call it."""
     try:
         check_forward("it", cell.neuron())
     except NetworkError as error:
@@ -23,20 +23,20 @@ def no_forward(cell: Cell) -> None:
 
 
 def shapes_and_types(cell: Cell) -> None:
-    """What is sent has the shape, dtype and device of the current."""
+    """The output has the shape, dtype and device of the current."""
     contract = cell.contract("shape and type")
     for space in ((), cell.space):
         for dtype in (torch.float64, torch.float32):
             x = cell.currents(*space).to(dtype)
             with contract.no_failure(f"with a current of {x.dtype}, {list(x.shape)},"):
                 sent, _ = run(cell.neuron(dtype), x)
-            said = f"a current of {x.dtype}, {list(x.shape)} is answered by {sent.dtype}, {list(sent.shape)}"
+            said = f"a current of {x.dtype}, {list(x.shape)} gives an output of {sent.dtype}, {list(sent.shape)}"
             same = (sent.shape, sent.dtype, sent.device) == (x.shape, x.dtype, x.device)
             contract.holds(same, f"{said} on {sent.device}.")
 
 
 def live(cell: Cell) -> None:
-    """Currents get a gradient, and so does everything that is trained, through time or by the rate map."""
+    """Currents and all trained parameters get a gradient, by the scan or by the rate map."""
     contract, neuron = cell.contract("live gradients"), cell.neuron()
     found = differentiated(neuron, cell.currents())
     grad = found["gradient of current"]
@@ -50,7 +50,7 @@ def live(cell: Cell) -> None:
 
 
 def _by_rates(neuron: Neuron, rate: Tensor) -> Table:
-    """Return the gradients of parameters by the rate map, where there are any."""
+    """Return the gradients of parameters by the rate map."""
     rate_map = neuron.dynamics.rate_map
     sent = None if rate_map is None else rate_map(rate)
     if sent is None or not sent.requires_grad:
@@ -98,7 +98,7 @@ def cut(cell: Cell) -> None:
 
 
 def samples(cell: Cell) -> None:
-    """Samples of a batch know nothing of each other."""
+    """Samples of a batch do not depend on each other."""
     contract = cell.contract("samples apart")
     for neuron, space, where in cell.places():
         x = cell.currents(*space)
@@ -117,7 +117,7 @@ def samples(cell: Cell) -> None:
 
 
 def copies(cell: Cell) -> None:
-    """A copy, a pickle, and another one with its `state_dict` do the same."""
+    """A copy, a pickle, and a neuron with the same `state_dict` give the same outputs."""
     contract, neuron, x = cell.contract("copies"), cell.neuron(), cell.currents()
     torch.default_generator.manual_seed(9)
     other = cell.make().double()

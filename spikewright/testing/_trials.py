@@ -1,4 +1,4 @@
-"""One rule on one network, tried again and again from the same start."""
+"""One rule on one network, run repeatedly from the same start."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,27 +20,27 @@ from spikewright.testing.nets import NETS
 
 @dataclass(frozen=True)
 class Learned:
-    """What came of a sequence: the updates, and the gradients."""
+    """The updates and the gradients of a sequence."""
 
     updates: list[Update]
     gradients: dict[str, Tensor]
 
     @property
     def output(self) -> Tensor:
-        """Of all steps, `[time, batch, *output]`."""
+        """Output of all steps, `[time, batch, *output]`."""
         return torch.cat([update.output for update in self.updates])
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A rule, a network, and what is expected.
+    """A rule, a network, and what is expected of the two.
 
     Attributes:
         make: Builds the rule; takes `chunk`.
-        name: Of the network.
-        given_loss: The loss, if it is not the standard one of the rule.
-        resumes: A sequence learned in pieces gives the gradient of the whole.
-        noisy: The rule draws noise, which belongs to places in the batch.
+        name: Name of the network.
+        given_loss: Loss; `None` is the standard one of the rule.
+        resumes: True if a sequence learned in pieces gives the gradient of the whole.
+        noisy: True if the rule draws noise, which belongs to places in the batch.
     """
 
     make: Callable[..., Rule]
@@ -51,7 +51,7 @@ class Trial:
 
     @property
     def loss(self) -> Loss:
-        """The loss it learns by."""
+        """The loss that is minimised."""
         return self.given_loss or standard_loss(self.make().traits.loss)(F.cross_entropy)
 
     @property
@@ -62,11 +62,11 @@ class Trial:
 
     @cached_property
     def net(self) -> Network:
-        """One network for all that leave it as it is, which is a contract of its own, and the first to be looked at."""
+        """One network, shared by all contracts that do not change it."""
         return self.new_net()
 
     def new_net(self) -> Network:
-        """Return the network, as new."""
+        """Return a new network."""
         return Network(NETS[self.name]()[0])
 
     def data(self) -> tuple[Tensor, Tensor]:
@@ -75,7 +75,7 @@ class Trial:
 
     @cached_property
     def whole(self) -> Learned:
-        """What comes of the whole sequence."""
+        """Updates and gradients of the whole sequence."""
         return self.learn()
 
     def contract(self, name: str) -> Contract:
@@ -92,7 +92,7 @@ class Trial:
         state: State | None = None,
         backward: Backward = plain_backward,
     ) -> Learned:
-        """Run a rule on a batch, with the same random numbers every time; what is left out is as new."""
+        """Run a rule on a batch, with the same random numbers every time; by default a new rule, and `net`."""
         rule, net = rule or self.make(), net or self.net
         x, y = data or self.data()
         torch.default_generator.manual_seed(3)
@@ -101,18 +101,18 @@ class Trial:
 
 
 def gradients(net: Network) -> dict[str, Tensor]:
-    """Return the gradient of every parameter, zero where there is none, and forget it."""
+    """Return the gradient of every parameter, zero where there is none, and clear it."""
     found = {n: torch.zeros_like(p) if p.grad is None else p.grad.clone() for n, p in net.module.named_parameters()}
     net.zero_grad()
     return found
 
 
 def different_chunks(make: Callable[..., Rule], net: Network, x: Tensor) -> list[int]:
-    """Return lengths of chunks at which a rule runs otherwise than by default, and than at each other.
+    """Return chunk lengths at which a rule runs differently from its default and from each other.
 
     Args:
         make: Builds the rule; takes `chunk`.
-        net: The network; none where a connection needs the last step's output, as steps run one by one there.
+        net: The network; with feedback there are none, because steps run one by one.
         x: Input, `[time, batch, *feature]`.
     """
     if net.sites.recurrent:

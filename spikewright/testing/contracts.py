@@ -1,4 +1,4 @@
-"""How a broken contract is said, and how far apart tensors are."""
+"""A contract, and the message when it is broken."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,12 +14,12 @@ Table = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Contract:
-    """Something that is promised, of one rule or neuron in one place.
+    """A contract of one rule or neuron in one place.
 
     Attributes:
-        name: Of the contract.
+        name: Name of the contract.
         subject: The rule or neuron, as text.
-        place: The network, or what else it was tried on.
+        place: The network or the currents, as text.
     """
 
     name: str
@@ -27,11 +27,11 @@ class Contract:
     place: str
 
     def said(self, found: str) -> str:
-        """Return what is said where it is broken."""
+        """Return the message of a broken contract."""
         return f"{self.subject} breaks the contract '{self.name}' on {self.place}: {found}"
 
     def broken(self, found: str) -> NoReturn:
-        """Raise `AssertionError` that says what was found."""
+        """Raise `AssertionError` with what was found."""
         raise AssertionError(self.said(found))
 
     def holds(self, condition: object, found: str) -> None:
@@ -41,7 +41,7 @@ class Contract:
 
     @contextmanager
     def no_failure(self, where: str) -> Iterator[None]:
-        """Turn errors inside into an `AssertionError` that says where they arose."""
+        """Turn errors inside into an `AssertionError` that says where they were raised."""
         try:
             yield
         except Exception as error:
@@ -51,10 +51,10 @@ class Contract:
         """Raise `AssertionError` unless two tables agree, each tensor within `tolerance` of its size or the largest's.
 
         Args:
-            found: The one.
-            expected: The other.
-            tolerance: Relative; 0 asks for the same bits.
-            what: What two things are compared, for the message.
+            found: Tensors by name.
+            expected: Tensors by name.
+            tolerance: Relative tolerance, at least 0; 0 requires equal bits.
+            what: Names of the two tables, for the message.
         """
         if found.keys() != expected.keys():
             self.broken(f"{what}: one has {sorted(found.keys() ^ expected.keys())} and the other has not.")

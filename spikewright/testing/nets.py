@@ -1,4 +1,4 @@
-"""Small networks with data, by name, which together hold what a learning rule can meet."""
+"""Small networks with data, by name, which together cover the structures that a learning rule can meet."""
 
 import math
 from collections.abc import Callable
@@ -149,8 +149,8 @@ def example(name: str, seed: int = 0) -> Example:
     """Return a network of `NETS` with its data, the same at every call.
 
     Args:
-        name: Which one.
-        seed: Of weights and data.
+        name: Name of the network.  A key of `NETS`.
+        seed: Seed of weights and data.  Whole number.  Default: 0.
     """
     module, source = BUILDERS[name]().double(), torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -165,4 +165,4 @@ def _of(name: str) -> Callable[[], Example]:
 
 
 NETS: dict[str, Callable[[], Example]] = {name: _of(name) for name in BUILDERS}
-"""Name of a network -> a function that returns it with its data."""
+"""Functions that return a network's module with an input and targets, by name of the network."""

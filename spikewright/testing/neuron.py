@@ -1,4 +1,4 @@
-"""What is asked of a neuron, asked of one."""
+"""`assert_neuron`: every contract of a neuron, checked on one."""
 
 from collections.abc import Callable
 
@@ -32,29 +32,37 @@ CONTRACTS: tuple[Callable[[Cell], None], ...] = (
     _rates.rate_gradient,
     _declared.rated,
 )
-"""Those first that others rest on."""
+"""Contracts in order; later ones rely on earlier ones."""
 
 
 def assert_neuron(make: Callable[[], Neuron], *, channels: int = 3) -> None:
-    """Hold a neuron to everything that the library takes for granted of one.
+    """Check that a neuron keeps every contract that the library relies on; needs no test framework.
 
-    On vectors and on maps, in training and in evaluation: a scan of a chunk is a scan of its steps, samples know
-    nothing of each other, and the state is of tensors.  Neither the state nor the current is changed in place;
-    `through_time=False` cuts all credit between steps; shape, dtype and device of the current are kept; evaluation does
-    what training does; all that is trained gets a gradient; a copy, a pickle and a `state_dict` do the same.
+    It is run on vectors and on maps, in training and in evaluation mode:
 
-    And what `dynamics` declares is what is measured: zeros and ones only, a potential that is linear in the current
-    (after weak and strong currents of both signs, by the current that it still takes to fire), the decay, a soft and
-    detached reset, the rate map and its gradient, the same channels at every position of a map; OTTT and DSR refuse a
-    neuron that does not declare what they need.  What is declared but cannot be seen from outside, such as a detached
-    reset without a decay, is not looked at.
+    - A scan of a chunk equals a scan of its steps one by one, and samples do not depend on each other.
+    - The state is tensors; neither state nor current is changed in place.
+    - `through_time=False` cuts all gradients between steps.
+    - Shape, dtype and device of the current are kept.
+    - Evaluation computes the same as training, and so do a copy, a pickle and a `state_dict`.
+    - Every trained parameter gets a gradient.
+    - Everything that `dynamics` declares is measured: outputs of 0 and 1 only, a linear potential (by the current that
+      the neuron still needs to fire after weak and strong currents of both signs), the decay, a soft and detached
+      reset, and the rate map with its gradient.  Maps use the same channels at every position.
+    - OTTT and DSR refuse a neuron that does not declare what they need.
+
+    A declaration that cannot be observed from outside, such as a detached reset without a decay, is not checked.
 
     Args:
-        make: Builds the neuron.
-        channels: Channels of its currents.
+        make: Builds the neuron.  Function without arguments, such as the class, that returns a `Neuron`.
+        channels: Channels of the currents.  Whole number, at least 1.  Default: 3.
 
     Raises:
-        AssertionError: A contract is broken; says which, and how far off it is.
+        AssertionError: A contract is broken.  The message says which one, and by how much.
+
+    >>> import spikewright as sw
+    >>> from spikewright.testing import assert_neuron
+    >>> assert_neuron(sw.IF)
     """
     with torch.random.fork_rng(devices=[]):
         cell = Cell(make, channels)

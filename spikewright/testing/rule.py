@@ -1,4 +1,4 @@
-"""What is asked of a learning rule, asked of one."""
+"""`assert_rule`: every contract of a learning rule, checked on one."""
 
 from collections.abc import Callable, Collection
 
@@ -34,7 +34,7 @@ EVERYWHERE: tuple[Callable[[Trial], None], ...] = (
     _learning.resumption,
     _learning.claims,
 )
-"""The contracts that hold on every network, those first that others rest on."""
+"""Contracts on every network, in order; later ones rely on earlier ones."""
 
 
 def assert_rule(
@@ -46,38 +46,46 @@ def assert_rule(
     resumes: bool | None = None,
     noisy: bool = False,
 ) -> None:
-    """Hold a learning rule to everything that the library takes for granted of one.
+    """Check that a learning rule keeps every contract that the library relies on; needs no test framework.
 
-    On every network it either learns or is refused before the first step.  Where it learns: every parameter gets a
-    gradient; neither the chunk nor the order of the batch changes it; it is BPTT's where `exact` says so, for one step
-    and for several; no error leaves none; it is added to `.grad`, and is as many times as large as `backward` makes the
-    losses (in a second task too, where a rule goes around another); a sequence may be taken up in the middle; a rule
-    goes on from its `state_dict`, and a copy of it leaves it alone; two runs are the same.  The network stays as it
-    was, in evaluation too, and so do frozen parameters, the settings of torch and, unless the rule is noisy, the random
-    numbers of torch.  It learns in float32, and from one sample.
-    And what `traits` declare is what is measured: credit through time, updates, memory, where gradients come from.
+    On every network the rule either learns or is refused before the first step.  Where it learns:
+
+    - Every parameter gets a gradient, and a loss of 0 leaves none.
+    - Neither the chunk nor the order of the batch changes the result, and two runs are equal.
+    - The gradient is that of BPTT where `exact` claims it, for one step and for several.
+    - Gradients are added to `.grad`, and scale with the losses that `batch.backward` differentiates (for a continual
+      rule, in a second task too).
+    - A sequence can be resumed in the middle, and a rule from its `state_dict`; a copy leaves the rule unchanged.
+    - The network stays as it was, in evaluation mode too, and so do frozen parameters, the settings of torch and,
+      unless the rule is noisy, its random state.
+    - It learns in float32, and from one sample.
+    - Everything that `traits` declare is measured: credit through time, updates, memory, where gradients come from.
 
     Args:
-        make: Builds the rule; takes `chunk`.
-        loss: What it learns by, for class indices; `None` is cross-entropy of steps, or of the mean output for a rule
-            of rates.
-        nets: Names of the networks to try, see `spikewright.testing.NETS`; `None` is all of them.
-        refuses: Names of those that it has to refuse; all others it has to learn in.
-        resumes: A sequence learned in two pieces gives the gradient of the whole; `None` is yes for rules that learn
-            from steps without credit through time, unless they are noisy.
-        noisy: It draws noise, which belongs to places in the batch, so that their order matters.
+        make: Builds the rule.  Function that takes `chunk=...`, such as the class, and returns a `Rule`.
+        loss: Loss for class indices.  Instance of `spikewright.losses.Loss`.  Default: None, cross-entropy of each
+            step, or of the mean output for a rule that learns from rates.
+        nets: Names of networks to try.  Keys of `spikewright.testing.NETS`.  Default: None, all of them.
+        refuses: Names of networks that the rule must refuse; it must learn in all others.  Default: ().
+        resumes: True if a sequence that is learned in two pieces gives the gradient of the whole.  Default: None, True
+            for rules that learn step by step without credit through time, unless they are noisy.
+        noisy: True if the rule draws noise, so that the order of the batch matters.  Default: False.
 
     Raises:
-        AssertionError: A contract is broken; says which, on which network, and how far off it is.
+        AssertionError: A contract is broken.  The message says which one, on which network, and by how much.
         ConfigError: There is no network of that name.
+
+    >>> import spikewright as sw
+    >>> from spikewright.testing import assert_rule
+    >>> assert_rule(sw.rules.SLTT, nets=["if_net"])
     """
     for name in (*(nets or ()), *refuses):
         if name not in NETS:
-            raise ConfigError(f"assert_rule was told of a network '{name}', which is unknown. {nearest(name, NETS)}")
+            raise ConfigError(f"assert_rule was given a network '{name}', which is unknown. {nearest(name, NETS)}")
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         _keeping.traits(make)
-        told = make().traits
-        steps = told.loss != "rate" and not told.credit_through_time and not noisy
+        traits = make().traits
+        steps = traits.loss != "rate" and not traits.credit_through_time and not noisy
         learned = []
         for name in nets or NETS:
             trial = Trial(make, name, loss, steps if resumes is None else resumes, noisy)

@@ -256,12 +256,12 @@ def test_arguments_are_checked() -> None:
 
 
 def test_what_arrives_has_to_fit() -> None:
-    with pytest.raises(ShapeError, match=r"delays for 5 channels, but what arrives has the shape \[2, 6\]"):
+    with pytest.raises(ShapeError, match=r"delays for 5 channels, but its input has the shape \[2, 6\]"):
         SynapticDelay(5).scan(torch.ones(3, 2, 6), {}, True)
     with pytest.raises(ShapeError, match=r"delays for 1 channels, but .* \[2\]"):
         SynapticDelay(1).scan(torch.ones(3, 2), {}, True)
     for shape in ((5,), (3, 6), (2, 1, 6)):
-        with pytest.raises(ShapeError, match=r"do not broadcast to what arrives, \[2, 2, 6\]"):
+        with pytest.raises(ShapeError, match=r"do not broadcast to its input, \[2, 2, 6\]"):
             SynapticDelay(shape).scan(torch.ones(3, 2, 2, 6), {}, True)
     with pytest.raises(OutsideRun, match=r"SynapticDelay was called outside a run, with a tensor of shape \[2, 6\]"):
         SynapticDelay(6)(torch.ones(2, 6))

@@ -53,14 +53,14 @@ SOUND: dict[str, Callable[[Tensor], Tensor]] = {
 
 @pytest.mark.parametrize("name", MIXING)
 def test_one_that_looks_at_other_numbers(name: str) -> None:
-    with pytest.raises(ExtensionError, match=r"Own.slope has to be elementwise: at -?[\d.]+ it is .* on the chunk"):
+    with pytest.raises(ExtensionError, match=r"Own.slope must be elementwise: at -?[\d.]+ it is .* on the chunk"):
         LIF(surrogate=Own(MIXING[name]))
 
 
 @pytest.mark.parametrize("surrogate", [Own(torch.rand_like), Own(lambda x: x + torch.rand(())), Fading()])
 def test_one_that_draws_or_counts(surrogate: Surrogate) -> None:
     before = torch.get_rng_state()
-    with pytest.raises(ExtensionError, match=r"slope was asked twice for the slopes at the same numbers and gave othe"):
+    with pytest.raises(ExtensionError, match=r"slope was called twice with the same numbers and returned othe"):
         LIF(surrogate=surrogate)
     assert torch.equal(torch.get_rng_state(), before)
 
@@ -80,5 +80,5 @@ def test_one_made_of_another() -> None:
             return super().slope(x / x.std())
 
     LIF(surrogate=Steeper())
-    with pytest.raises(ExtensionError, match=r"Rescaled.slope has to be elementwise"):
+    with pytest.raises(ExtensionError, match=r"Rescaled.slope must be elementwise"):
         LIF(surrogate=Rescaled())

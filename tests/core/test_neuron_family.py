@@ -374,12 +374,12 @@ def test_a_fixed_threshold_leaves_the_gradients_of_weights_as_they_are() -> None
 def test_settings_are_checked() -> None:
     with pytest.raises(ConfigError, match=r"IF\(threshold=1.0, rest=1.0, reset='subtract'\): .* rest < threshold, or"):
         IF(rest=1.0)
-    with pytest.raises(ConfigError, match=r"LIF\(.*rest=-1.0, reset='zero'\).* a hard reset returns to zero, whatever"):
+    with pytest.raises(ConfigError, match=r"LIF\(.*rest=-1.0, reset='zero'\).* a hard reset sets the potential to 0"):
         LIF(rest=-1.0, reset="zero")
-    with pytest.raises(ConfigError, match=r"IF\(amplitude=0.0\): .* carries something"):
+    with pytest.raises(ConfigError, match=r"IF\(amplitude=0.0\): .* the layers behind receive nothing"):
         IF(amplitude=0.0)
     for fraction in (0.0, 1.1):
-        with pytest.raises(ConfigError, match=rf"DSRIF\(firing_fraction={fraction}\): .* share of .* in \(0, 1\]"):
+        with pytest.raises(ConfigError, match=rf"DSRIF\(firing_fraction={fraction}\): .* share of .* at most 1"):
             DSRIF(firing_fraction=fraction)
     for floor in (0.0, 0.4):
         with pytest.raises(ConfigError, match=rf"DSRLIF\(threshold=0.3, floor={floor}\).* 0 < floor <= threshold"):

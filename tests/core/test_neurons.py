@@ -134,7 +134,7 @@ def test_settings_are_checked() -> None:
         LIF(tau=1.0, learn_tau=True)
     with pytest.raises(ConfigError, match="at least 1"):
         LIF(tau=[2.0, float("nan")])
-    with pytest.raises(ConfigError, match=r"IF\(threshold=0\): a neuron fires at a positive threshold"):
+    with pytest.raises(ConfigError, match=r"IF\(threshold=0\): .* so the threshold must be above 0"):
         IF(threshold=0)
     with pytest.raises(ConfigError, match=r"LIF\(reset='subtrct'\) is unknown. Did you mean 'subtract'"):
         LIF(reset="subtrct")  # type: ignore[arg-type]
@@ -182,7 +182,7 @@ def test_noise_is_no_part_of_the_gradient_but_of_what_weights_see() -> None:
 
 
 def test_noise_cannot_be_negative() -> None:
-    with pytest.raises(ConfigError, match=r"LIF\(noise=-0\.1\): a standard deviation is not negative"):
+    with pytest.raises(ConfigError, match=r"LIF\(noise=-0\.1\): .* standard deviation, which cannot be negative"):
         LIF(noise=-0.1)
 
 

@@ -52,7 +52,7 @@ def test_rules_that_do_not_refuse_a_neuron_are_found(monkeypatch: pytest.MonkeyP
             assert_neuron(AlphaLIF)
     with monkeypatch.context() as patch:
         patch.setattr(OTTT, "exact", lambda *given: False)
-        with pytest.raises(AssertionError, match=r"'OTTT' on .*: OTTT does not promise '0.weight' in front of it"):
+        with pytest.raises(AssertionError, match=r"'OTTT' on .*: OTTT does not claim .* '0.weight' in front of it"):
             assert_neuron(LIF)
     with monkeypatch.context() as patch:
         patch.setattr(DSR, "check", lambda *given: None)

@@ -1,4 +1,4 @@
-"""The probe of a network: who feeds whom, and whether it can be vouched for, found by running one step of it."""
+"""The probe of a network: its wiring, read from passes of one step, and checks that it can be run over time."""
 
 from spikewright.network.probing._probe import probe as probe
 from spikewright.network.probing.failures import explained as explained

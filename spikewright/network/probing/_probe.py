@@ -1,150 +1,172 @@
-"""Three passes of one step: read the wiring, run the same once more, and change what is beside a sample."""
+"""The probe of a network: passes of one step from which the wiring is read, and in which the network is checked."""
 
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrizations import _SpectralNorm
 from torch.nn.utils.spectral_norm import SpectralNorm as _OldSpectralNorm
 
 from spikewright._util.snapshot import Snapshot, random_state
 from spikewright._util.trial import restored
-from spikewright.dataflow import Bend, Dataflow
+from spikewright.dataflow import Bend
 from spikewright.layers.restriction import FrobeniusRestriction, SpectralRestriction
 from spikewright.network.complaints import keeps_state
+from spikewright.network.probing.first_pass import FirstPass, Settings, run_first
 from spikewright.network.probing.generators import position
 from spikewright.network.probing.gradients import coupled
 from spikewright.network.probing.held import held
-from spikewright.network.probing.hooks_of_others import BACKWARD, FORWARD, hooks_on, hooks_on_all, unhook
+from spikewright.network.probing.hooks_of_others import unhook
 from spikewright.network.probing.inputs import BESIDE, moved_rows, probe_inputs
 from spikewright.network.probing.lazy import give_sizes
 from spikewright.network.probing.live import LiveSpikes
-from spikewright.network.probing.norms import followed
 from spikewright.network.probing.notes import Notes
-from spikewright.network.probing.passes import Pass, Passes
+from spikewright.network.probing.passes import Passes
 from spikewright.network.probing.reading import read_wiring
-from spikewright.network.probing.reads import Reads
 from spikewright.network.probing.recomputation import called_again, with_recomputed
-from spikewright.network.probing.recorder import INPUT, Recorder
-from spikewright.network.probing.start import as_ordinary, undisturbed
-from spikewright.network.probing.trace import Trace
-from spikewright.network.run import Run
+from spikewright.network.probing.start import Start, as_ordinary, undisturbed
 from spikewright.network.sites import Sites
 from spikewright.network.wiring import Wiring
 
 
 def probe(sites: Sites, x: Tensor) -> Wiring:
-    """Read the wiring of a network, and check that it can be run over time; leaves no mark.
+    """Read the wiring of a network, and check that it can be run over time; the network stays as it was.
 
     Args:
-        sites: Of the network.
+        sites: Modules of the network whose forward a run replaces.
         x: Input, `[time, batch, *feature]`.
 
     Raises:
         NetworkError: A module keeps a state of its own, mixes samples, or loops over time.
     """
-    module = sites.module
-    modules = dict(module.named_modules())
-    moving = frozenset(n for n, m in modules.items() if isinstance(m, _BatchNorm) and _of_batch(m))
-    hooked = [Bend("a hook", n) for n, m in modules.items() if any(hooks_on(m, FORWARD))]
-    hooked += [Bend("a hook on all modules", "") for _ in hooks_on_all()]
-    backward = [n for n, m in modules.items() if any(hooks_on(m, BACKWARD))]
-    steps = 2 if sites.recurrent else 1
-    first, _ = probe_inputs(x, steps)
-    give_sizes(sites, first)
-    with undisturbed(module) as start:
-        iterating = {n: m for n, m in modules.items() if _iterates(m)}
-        again, at, iterated = random_state(), position(), Snapshot(*iterating.values(), parameters=False)
-        apart = frozenset(iterating)
-        before, reads = held(module, apart), Reads(module, sites.synapses)
-        flow = Dataflow(start.write, reads.read)
-        live = LiveSpikes(begin=reads.begin, aside=flow.aside)
-        trace = Trace(flow, hooked=backward)
-        recorder = Recorder(modules, flow, trace)
-        with torch.enable_grad(), flow:
-            flow.source(first, INPUT)
-            run = Run(
-                sites,
-                hooks=live,
-                observers=(recorder, reads),
-                normalise=partial(followed, flow, moving),
-                tracer=trace,
-                count=False,
-                writes_input=True,
-            )
-            output = run.advance(first)
-        ours = frozenset(sites.temporal)
-        left = [bend for bend in flow.left if bend.module not in ours]
-        once = Pass(trace, live, position())
-        passes, between = Passes(sites, ours, lambda: (again(), iterated.put_back())), held(module, apart)
-        repeated = passes.run(first, LiveSpikes(), once, keeps_state)
-        rewritten = frozenset(place for place in start.rewritten if place[0] not in apart | ours)
-        notes = Notes(module, before, between, held(module, apart), start.written, rewritten)
-        rows = moved_rows(x.shape[1], recorder.numbers) if once.end == at else BESIDE
-        other = probe_inputs(x, steps, rows)[1]
-        notes.check(passes, first, (other, rows), once, repeated, start.again)
-        beside = passes.check_samples(first, other, once, rows)
-        if beside.trace.rough and rows != BESIDE:  # so that what is between equal rows is looked at more closely
-            passes.check_samples(first, probe_inputs(x, steps, BESIDE)[1], once, BESIDE)
-        notes.check_evaluation(passes, first, start.again)
-        past = passes.draws(first, at, once, repeated, beside)
-        left += [Bend("a draw past torch", name) for name in sorted(past)]
-        drew = (past | {bend.module for bend in flow.random}) - ours - apart - _within(modules, ours)
+    settings = Settings.of(sites.module)
+    step, _ = probe_inputs(x, _steps(sites))
+    give_sizes(sites, step)
+    with undisturbed(sites.module) as start:
+        passes = _Probe(sites, x, step, start)
+        first = run_first(sites, step, start, settings)
+        compared = passes.compare(first)
+        wiring = passes.read(first, compared, settings)
+    if not first.trace.suspicious:
+        return wiring
+    with restored(sites.module):
+        unhook(sites.module)
+        as_ordinary(sites.module, {})
+        return with_recomputed(wiring, sites, called_again(sites, step))
+
+
+def _steps(sites: Sites) -> int:
+    return 2 if sites.recurrent else 1
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """What the later passes show.
+
+    Attributes:
+        writes_input: True if the network writes to its input in place.
+        disordered: Layers that see the rows of samples in another order.
+        notes: Attributes and buffers that a forward changes.
+        past: Modules that draw random numbers past the operators of torch.
+        drew: All modules that draw random numbers themselves.
+        coupled: Parameters whose gradients of the output of a sample change with the samples beside it.
+    """
+
+    writes_input: bool
+    disordered: frozenset[str]
+    notes: Notes
+    past: frozenset[str]
+    drew: frozenset[str]
+    coupled: frozenset[str]
+
+
+class _Probe:
+    """The passes behind the first: the same step once more, and the same sample among others.
+
+    Args:
+        sites: Modules of the network whose forward a run replaces.
+        x: Input of the network, `[time, batch, *feature]`.
+        step: Input of the passes, made from it.
+        start: State of the modules before the passes.
+    """
+
+    def __init__(self, sites: Sites, x: Tensor, step: Tensor, start: Start) -> None:
+        self._sites, self._x, self._step, self._start = sites, x, step, start
+        self._modules = dict(sites.module.named_modules())
+        self._ours = frozenset(sites.temporal)
+        self._iterating = {n: m for n, m in self._modules.items() if _iterates(m)}
+        self._apart = frozenset(self._iterating)
+        draws, iterated = random_state(), Snapshot(*self._iterating.values(), parameters=False)
+        self._at, self._before = position(), self._held()
+        self._passes = Passes(sites, self._ours, lambda: (draws(), iterated.put_back()))
+
+    def compare(self, first: FirstPass) -> _Compared:
+        """Run the step again, and among other samples; raise `NetworkError` if anything of a sample changes."""
+        once, passes, step, again = first.as_pass, self._passes, self._step, self._start.again
+        between = self._held()
+        repeated = passes.run(step, LiveSpikes(), once, keeps_state)
+        rewritten = frozenset(place for place in self._start.rewritten if place[0] not in self._apart | self._ours)
+        notes = Notes(self._sites.module, self._before, between, self._held(), self._start.written, rewritten)
+        rows = moved_rows(self._x.shape[1], first.recorder.numbers) if once.end == self._at else BESIDE
+        other = probe_inputs(self._x, _steps(self._sites), rows)[1]
+        notes.check(passes, step, (other, rows), once, repeated, again)
+        beside = passes.check_samples(step, other, once, rows)
+        if beside.trace.rough and rows != BESIDE:  # a closer look, at equal numbers of rows
+            passes.check_samples(step, probe_inputs(self._x, _steps(self._sites), BESIDE)[1], once, BESIDE)
+        notes.check_evaluation(passes, step, again)
+        past = passes.draws(step, self._at, once, repeated, beside)
+        drew = self._drew(first, past)
         together = frozenset[str]()
-        if not drew and any(bend.module not in ours for bend in flow.cuts):
-            together = coupled(sites, first, (other, rows), passes.begin)
+        if not drew and any(bend.module not in self._ours for bend in first.flow.cuts):
+            together = coupled(self._sites, step, (other, rows), passes.begin)
+        disordered = frozenset() if drew else frozenset(beside.trace.disordered)
+        return _Compared(repeated.trace.writes_input, disordered, notes, past, drew, together)
+
+    def read(self, first: FirstPass, compared: _Compared, settings: Settings) -> Wiring:
+        """Return the wiring that the passes show."""
+        flow = first.flow
+        left = [bend for bend in flow.left if bend.module not in self._ours]
+        left += [Bend("a draw past torch", name) for name in sorted(compared.past)]
         with torch.enable_grad():
             wiring = read_wiring(
-                sites,
-                recorder,
-                first,
-                output,
-                run.state,
+                self._sites,
+                first.recorder,
+                self._step,
+                first.output,
+                first.run.state,
                 flow,
                 left,
-                drew,
-                hooked + flow.saved,
-                trace.nodes + flow.hooked,
+                compared.drew,
+                [*settings.hooked, *flow.saved],
+                first.trace.nodes + flow.hooked,
             )
-    at_every_use = frozenset(n for n, m in iterating.items() if m.training and not _by_version(m))
-    noted = notes.changed | {(name, "*") for name in apart}
-    wiring = replace(
-        wiring,
-        moving=at_every_use,
-        writes_input=repeated.trace.writes_input,
-        unvouched=wiring.unvouched | together,
-        coupled=together,
-        repeated=frozenset(recorder.repeated),
-        read_outside=reads.outside,
-        disordered=frozenset() if drew else frozenset(beside.trace.disordered),
-        notes=noted,
-    )
-    if not trace.suspicious:
-        return wiring
-    with restored(module):
-        unhook(module)
-        as_ordinary(module, {})
-        return with_recomputed(wiring, sites, called_again(sites, first))
+        return replace(
+            wiring,
+            moving=frozenset(n for n, m in self._iterating.items() if m.training and not _by_version(m)),
+            writes_input=compared.writes_input,
+            unvouched=wiring.unvouched | compared.coupled,
+            coupled=compared.coupled,
+            repeated=frozenset(first.recorder.repeated),
+            read_outside=first.reads.outside,
+            disordered=compared.disordered,
+            notes=compared.notes.changed | {(name, "*") for name in self._apart},
+        )
 
+    def _held(self) -> dict[tuple[str, str], list[object]]:
+        return held(self._sites.module, self._apart)
 
-def _within(modules: dict[str, nn.Module], names: frozenset[str]) -> frozenset[str]:
-    """Return the names of modules inside those of some names."""
-    return frozenset(n for n in modules if any(n.startswith(f"{outer}.") for outer in names))
-
-
-def _of_batch(norm: _BatchNorm) -> bool:
-    """Whether a norm uses the statistics of a batch."""
-    return norm.training or norm.running_mean is None
+    def _drew(self, first: FirstPass, past: frozenset[str]) -> frozenset[str]:
+        """Return the modules that draw random numbers themselves, without those of the library."""
+        inside = frozenset(n for n in self._modules if any(n.startswith(f"{outer}.") for outer in self._ours))
+        return (past | {bend.module for bend in first.flow.random}) - self._ours - self._apart - inside
 
 
 def _iterates(module: nn.Module) -> bool:
-    """Whether a power iteration, or an estimate of a norm, moves buffers of a module on at every use."""
+    """True if every use of a module changes its buffers: by power iteration, or by an estimate of a norm."""
     old = any(isinstance(hook, _OldSpectralNorm) for hook in module._forward_pre_hooks.values())
     return old or isinstance(module, _SpectralNorm | SpectralRestriction | FrobeniusRestriction)
 
 
 def _by_version(module: nn.Module) -> bool:
-    """Whether a module that iterates does so once per version of its weight, however often it is used."""
+    """True if a module that iterates does so once per version of its weight, however often it is used."""
     return isinstance(module, SpectralRestriction | FrobeniusRestriction)

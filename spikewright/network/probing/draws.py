@@ -1,4 +1,4 @@
-"""Random numbers in a probe: the same ones for a sample, however many the samples beside it ask for."""
+"""Random numbers in a probe: the same for a sample, whatever the samples beside it draw."""
 
 from typing import Any
 
@@ -15,18 +15,17 @@ _FILLS = frozenset("bernoulli cauchy exponential geometric log_normal normal ran
 
 
 class Draws(TorchDispatchMode):
-    """While active, keeps what operations draw, or shows a sample what was drawn for it in an earlier pass.
+    """While active, records the draws of operations, or gives a sample its draws of an earlier pass.
 
-    An operation may draw once for every entry of some kind (`nn.RReLU`, `torch.poisson`), so that what a sample is
-    given depends on how many such entries come before.  It is shown the numbers of the earlier pass only if it is given
-    the same as then.
+    An operation may draw once for every entry of some kind (`nn.RReLU`, `torch.poisson`), so that the draws of a sample
+    depend on the entries before it.  A sample gets its earlier draws only if the inputs of the operation are the same.
 
     Args:
-        earlier: The mode that kept the draws of the earlier pass.
+        earlier: Mode that recorded the earlier pass.
         rows: Samples of the pass.
 
     Attributes:
-        kept: By operation that drew: what it was given first, what it returned, and where the generator was then.
+        kept: For every operation that drew: its first input, its results, and the state of the generator after it.
     """
 
     def __init__(self, earlier: "Draws | None" = None, rows: Rows = FIRST) -> None:

@@ -1,4 +1,4 @@
-"""Error messages for a forward that raises at the first wiring; running it otherwise tells the cause."""
+"""Error messages for a forward that raises in the probe; other inputs reveal the cause."""
 
 import dis
 from typing import Any
@@ -24,11 +24,11 @@ _ADVICE = (
 
 
 def explained(error: Exception, sites: Sites, x: Tensor) -> Exception:
-    """Return what to raise: an error of shape, type or device is put in terms of `x`, any other gets a note.
+    """Return the error to raise: one of shape, dtype or device in terms of `x`, any other with a note.
 
     Args:
-        error: Raised while the network was wired.
-        sites: The places of the network that a run answers for.
+        error: Error that was raised in the probe.
+        sites: Modules of the network whose forward a run replaces.
         x: Input, `[time, batch, *feature]`.
     """
     if isinstance(error, SpikewrightError) and not isinstance(error, ShapeError):
@@ -55,12 +55,12 @@ def explained(error: Exception, sites: Sites, x: Tensor) -> Exception:
 
 
 class _Attempt:
-    """One pass of a step like `x`, and how it ended.
+    """One pass of a step like `x`, and the error that it raised.
 
     Args:
-        sites: The places of the network that a run answers for.
-        x: `[time, batch, *feature]`.
-        more: With one row more, and other rows around that of the sample, which is elsewhere.
+        sites: Modules of the network whose forward a run replaces.
+        x: Input, `[time, batch, *feature]`.
+        more: True adds a row, and moves the sample among other rows.
     """
 
     def __init__(self, sites: Sites, x: Tensor, more: bool = False) -> None:
@@ -80,11 +80,11 @@ class _Attempt:
 
     @property
     def is_of_shape(self) -> bool:
-        """Whether the operation that failed also fails for tensors that have nothing but a shape."""
+        """True if the operation that failed also fails for tensors without values."""
         return self._last.fails_on_shapes()
 
     def sees_one_row(self, other: "_Attempt") -> bool:
-        """Whether the module in which it failed was given as much, but something else, in one with more rows."""
+        """True if the module in which it failed gets inputs of the same size, but other values, with more rows."""
         if self.error is None or other.error is None:
             return False
         pairs = list(zip(self._given(), other._given()))
@@ -117,7 +117,7 @@ class _LastCall(TorchFunctionMode):
         try:
             func(*tree_map(_only_shape, args), **tree_map(_only_shape, kwargs))
         except Exception as error:
-            return type(error) is type(before)  # not that it needs values
+            return type(error) is type(before)  # an error of another type means that it needs values
         return False
 
 
@@ -128,7 +128,7 @@ def _only_shape(value: Any) -> Any:
 
 
 def _other_type(sites: Sites, x: Tensor) -> str:
-    """Return what to do if the network runs on the same numbers, of another type or on another device."""
+    """Return advice if the network runs on the same numbers in another dtype or on another device."""
     held = [p for p in (*sites.module.parameters(), *sites.module.buffers()) if p.is_floating_point()]
     for dtype, device in dict.fromkeys([(p.dtype, p.device) for p in held] + [(torch.long, x.device)]):
         if (dtype, device) == (x.dtype, x.device) or x.is_complex():
@@ -145,7 +145,7 @@ def _other_type(sites: Sites, x: Tensor) -> str:
 
 
 def _missing_axis(sites: Sites, x: Tensor) -> str:
-    """Return what to do if the network runs on samples with one axis more."""
+    """Return advice if the network runs on samples with one more axis."""
     if _Attempt(sites, x[None]).error is not None:
         return ""
     return (
@@ -155,7 +155,7 @@ def _missing_axis(sites: Sites, x: Tensor) -> str:
 
 
 def _is_said(error: Exception) -> bool:
-    """Whether code outside of torch and this library said `raise`, or `assert`; else an operation has failed."""
+    """True if a `raise` or `assert` outside of torch and this library raised the error, and not an operation."""
     trace = error.__traceback__
     if trace is None:
         return False

@@ -1,4 +1,4 @@
-"""Random numbers that modules draw by themselves, past the operators of torch."""
+"""Random numbers that modules draw past the operators of torch."""
 
 import random
 from collections.abc import Callable
@@ -8,20 +8,20 @@ import numpy as np
 from torch import nn
 
 Position = tuple[object, ...]
-"""Where the generators of numpy and of `random` stand."""
+"""State of the generators of numpy and `random`."""
 
 
 def position() -> Position:
-    """Return where the generators that `numpy.random` and `random` draw from stand now."""
+    """Return the present state of the global generators of numpy and `random`."""
     _, key, *rest = np.random.get_state()
     return np.asarray(key).tobytes(), *rest, random.getstate()
 
 
 class Movers:
-    """Calls the forwards of modules in their place, and notes the modules during whose forward those generators move.
+    """Calls the forwards of modules, and notes those in which the generators of numpy or `random` move.
 
     Attributes:
-        names: The names of these modules.
+        names: Names of these modules.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class Movers:
 
     @property
     def innermost(self) -> frozenset[str]:
-        """Those of the names that have none of the others inside."""
+        """Those of the modules that contain none of the others."""
         return frozenset(
             n for n in self.names if not any(o != n and (not n or o.startswith(f"{n}.")) for o in self.names)
         )

@@ -1,4 +1,4 @@
-"""Gradients of a sample that depend on the samples beside it, or on their number, where its outputs do not."""
+"""Gradients of a sample that depend on the samples beside it although its outputs do not."""
 
 from collections.abc import Callable
 
@@ -17,22 +17,22 @@ _TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5}
 
 
 def coupled(sites: Sites, x: Tensor, other: tuple[Tensor, Rows], begin: Callable[[], object]) -> frozenset[str]:
-    """Return the names of the parameters whose gradients, of what a sample alone returns, change where it is elsewhere.
+    """Return the parameters whose gradients of the output of one sample change with the samples beside it.
 
     A factor of `x.numel()` behind `detach`, and counts or means over rows, do that.
 
     Args:
-        sites: Of the network.
+        sites: Modules of the network whose forward a run replaces.
         x: Input of the first pass.
-        other: An input in which the sample is elsewhere, among others, and the samples of it.
-        begin: Puts back what a pass starts from.
+        other: Input with the sample in another row, among others, and its rows.
+        begin: Puts back the state from which a pass starts.
     """
     others = OtherParameters(sites.module)
     try:
         others.begin()
         named = {name: p for name, p in sites.module.named_parameters() if p.requires_grad}
         first, second = (_gradients(sites, list(named.values()), *given, begin) for given in ((x, FIRST), other))
-    except Exception:  # a network that cannot be differentiated is not to be judged here
+    except Exception:  # the network cannot be differentiated, which is not checked here
         return frozenset()
     finally:
         others.end()

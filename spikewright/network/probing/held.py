@@ -1,4 +1,4 @@
-"""What the modules of a network hold beside the values of parameters, and which of it a forward changes."""
+"""Contents of modules beside the values of parameters, and changes of them."""
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
@@ -14,19 +14,19 @@ from spikewright._util.contents import classes, contents, of_class
 from spikewright._util.snapshot import same_bits
 
 Place = tuple[str, str]
-"""Name of a module, and of what it holds."""
+"""Name of a module, and of its attribute or buffer."""
 Held = dict[Place, list[object]]
-"""By place, all that is held there, in one list."""
+"""All values at each place, in one list."""
 
-_APART = frozenset(vars(nn.Module())) | {"_c"}  # what every module of torch has
+_APART = frozenset(vars(nn.Module())) | {"_c"}  # attributes of every module of torch
 
 
 def held(module: nn.Module, apart: frozenset[str] = frozenset()) -> Held:
-    """Return what modules hold: buffers, attributes, those of their classes, and what is in their containers.
+    """Return the contents of modules: buffers, attributes, those of their classes, and entries of containers.
 
     Args:
-        module: With all its submodules.
-        apart: Names of modules that are left out.
+        module: Module, with all its submodules.
+        apart: Names of modules to leave out.
     """
     found: Held = {}
     for name, m in module.named_modules():
@@ -36,19 +36,19 @@ def held(module: nn.Module, apart: frozenset[str] = frozenset()) -> Held:
 
 
 def moved(before: Held, after: Held) -> frozenset[Place]:
-    """Return the places that do not hold the same any more."""
+    """Return the places whose contents differ."""
     return frozenset(place for place in {**before, **after} if not _all_equal(before.get(place), after.get(place)))
 
 
 def set_ahead(module: nn.Module, before: Held, after: Held, places: frozenset[Place], calls: int) -> bool:
-    """Move numbers on, as so many calls would that change them as one has; return whether there were any.
+    """Add to changing numbers the change of as many calls; return True if there are such numbers.
 
     Args:
-        module: The whole.
-        before: What it held before a call.
-        after: What it held after it.
-        places: Where that differs.
-        calls: How many.
+        module: The network's module.
+        before: Contents before a call.
+        after: Contents after it.
+        places: Places where these differ.
+        calls: Number of calls.
     """
     found = False
     for name, key in places:
@@ -82,7 +82,7 @@ def _are_numbers(value: Tensor, *others: Any) -> bool:
 
 
 def _own(module: nn.Module) -> dict[str, Any]:
-    """Return what a module holds by itself, by name."""
+    """Return the contents of a module without those of its submodules, by name."""
     values = {str(k): x for k, x in (contents(module) or {}).items() if isinstance(k, str) and k not in _APART}
     shared = {name: x for base in classes(type(module)) for name, x in of_class(base).items()}
     own = {name: x for name, x in values.items() if not isinstance(x, nn.Module | nn.Parameter)}
@@ -100,7 +100,7 @@ def _set(module: Any, name: str, value: object) -> None:
 
 @dataclass(frozen=True)
 class _Leaf:
-    """Something that is held, and what puts another in its place, if that can be done."""
+    """A value, and a function that replaces it, if it can be replaced."""
 
     value: object
     put: Callable[[Any], object] | None = None

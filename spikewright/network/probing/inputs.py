@@ -1,4 +1,4 @@
-"""Inputs of a probe: a sample of one step among others, and the same sample in another row, among yet others."""
+"""Inputs of a probe: a sample of one step among others, and the same sample in another row, among different ones."""
 
 from dataclasses import dataclass
 
@@ -11,50 +11,50 @@ class Rows:
     """The samples of a pass.
 
     Attributes:
-        count: How many there are.
-        places: Which of them hold the sample that is compared with another pass, counted from 0.
+        count: Number of samples.
+        places: Indices of those that are the compared sample.
     """
 
     count: int
     places: tuple[int, ...]
 
     def among(self, sample: Tensor, others: list[Tensor]) -> Tensor:
-        """Put others around the sample, over and over again as many as are needed; the last of them stays the last."""
+        """Return the sample among others, which are repeated as needed; the last of them stays the last."""
         count = self.count - len(self.places)
         left = iter([others[k % len(others)] for k in range(count - 1)] + others[-1:])
         return torch.cat([sample if place in self.places else next(left) for place in range(self.count)])
 
 
 FIRST = Rows(4, (1,))
-"""Of most passes: there are others on each side of the sample, which is elsewhere in reverse order."""
+"""Rows of most passes: others on each side, and another row for the sample in reverse order."""
 MOVED = Rows(5, (0, 4))
-"""Of the pass that is compared with them: a number of rows, or being the first or the last, makes a difference too."""
+"""Rows of the pass that is compared: another number of rows, with the sample first and last."""
 MANY, FEW_NUMBERS = 36, 2**20
-"""How many there are, if a step has as many, or if they are small: pieces of up to 32 rows are cut up by then."""
+"""Number of rows, and entries up to which it is used: enough to split operations on pieces of up to 32 rows."""
 
 
 def moved_rows(batch: int, numbers: int) -> Rows:
-    """Return the samples of that pass.
+    """Return the rows of the pass that is compared.
 
     Args:
-        batch: Samples of a step of the run.
-        numbers: What a step of a sample brings about: entries at layers and neurons.
+        batch: Number of samples of a step of the run.
+        numbers: Number of entries at layers and neurons, per sample and step.
     """
     count = MANY if MANY * numbers <= FEW_NUMBERS else min(max(batch, MOVED.count), MANY)
     return Rows(count, (0, count - 1))
 
 
 BESIDE = FIRST
-"""Of that pass where random numbers are drawn that cannot be shown to the sample wherever it is."""
+"""Rows of that pass if random numbers are drawn that cannot be repeated for a sample in another row."""
 
 
 def same_sample(then: Tensor, now: Tensor, rows: Rows) -> list[tuple[Tensor, Tensor]]:
-    """Return what two tensors hold of the sample, once for each of its places; all where no axis holds samples.
+    """Return the parts of two tensors that belong to the sample, once per row; all if no axis holds samples.
 
     Args:
-        then: Of a first pass.
-        now: In its place in another pass.
-        rows: Of that pass.
+        then: Tensor of a first pass.
+        now: The same tensor of another pass.
+        rows: Rows of the other pass.
     """
     if then.dim() != now.dim() or not then.dim():
         return [(then, now)]
@@ -70,15 +70,14 @@ def same_sample(then: Tensor, now: Tensor, rows: Rows) -> list[tuple[Tensor, Ten
 
 
 def probe_inputs(x: Tensor, steps: int, rows: Rows = MOVED) -> tuple[Tensor, Tensor]:
-    """Return two inputs `[steps, samples, *feature]` in which one sample is the same, and the others are not.
+    """Return two inputs `[steps, samples, *feature]` that share one sample; the others differ, also in another order.
 
-    Nor are they the same in another order, so that statistics differ.  All values are in, or near, its range;
-    integers may mean something, so they are only moved about.
+    All values are in, or near, the range of the sample.  Integers may be indices, so they are only moved.
 
     Args:
         x: Input of a run, `[time, batch, *feature]`.
-        steps: How often the step is repeated.
-        rows: Samples of the second input.
+        steps: Number of repetitions of the step.
+        rows: Rows of the second input.
     """
     one = x[0, 0].detach()
     first, second = _drawn(one) if x.dtype.is_floating_point else _moved(one, FIRST.count - 1)
@@ -90,20 +89,20 @@ def _repeated(one: Tensor, others: list[Tensor], steps: int, rows: Rows) -> Tens
 
 
 def _drawn(one: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-    """Return others near the lower end of its range, and near the upper, so that extremes and ranks differ too."""
+    """Return other samples near the lower and near the upper end of the range, so that extremes and ranks differ."""
     finite = one[torch.isfinite(one)]
     low, high = (float(finite.min()), float(finite.max())) if finite.numel() else (0.0, 1.0)
     if high - low <= 1e-3 * max(abs(low), abs(high)):
         high = low + 0.3 * max(1.0, abs(low))
     source = torch.Generator().manual_seed(1)
-    beyond = min(0.1 * (high - low), 0.9)  # less than one, for real numbers that stand for whole ones
+    beyond = min(0.1 * (high - low), 0.9)  # below 1, for real numbers that stand for whole ones
     high, low = high + beyond, max(0.0, low - beyond) if low >= 0 else low - beyond
     drawn = 0.4 * (high - low) * torch.rand(2, FIRST.count - 1, *one.shape, generator=source, dtype=torch.float64)
     return list((low + drawn[0]).to(one)), list((high - drawn[1]).to(one))
 
 
 def _moved(one: Tensor, count: int) -> tuple[list[Tensor], list[Tensor]]:
-    """Return others with the entries of a sample, in other places, as far as that makes a difference."""
+    """Return different samples with the entries of one in other places."""
     flat, others = one.flatten(), [one]
     for k in range(min(len(flat), 4 * count)):
         for sample in (flat.roll(k + 1).view(one.shape), flat[k].expand(one.shape)):

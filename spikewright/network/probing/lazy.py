@@ -1,4 +1,4 @@
-"""Layers that get their sizes from the first input."""
+"""Lazy layers, which get their sizes from the first input."""
 
 import torch
 from torch import Tensor
@@ -11,17 +11,17 @@ from spikewright.network.sites import Sites
 
 
 def give_sizes(sites: Sites, x: Tensor) -> None:
-    """Show lazy layers an input, so that they are ordinary ones; in their modes, with their hooks, and uncalled.
+    """Run the network once so that lazy layers get their sizes; modes stay, and hooks are not called.
 
     Args:
-        sites: The sites of the network.
+        sites: Modules of the network whose forward a run replaces.
         x: Input, `[time, batch, *feature]`.
     """
     lazy = [m for m in sites.module.modules() if isinstance(m, LazyModuleMixin)]
     if not lazy:
         return
     modes = [m.training for m in lazy]
-    # In their own dictionaries, as a layer takes the hook out of there by which it is given its sizes.
+    # In place, because a layer removes the hook that sets its size from this dictionary.
     places = [m.__dict__[kind] for m in lazy for kind in HOOKS if m.__dict__.get(kind)]
     hooks = [{key: hook for key, hook in place.items() if not of_torch(hook)} for place in places]
     for place, others in zip(places, hooks):

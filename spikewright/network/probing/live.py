@@ -1,4 +1,4 @@
-"""Spikes for a probe: drawn, not computed, so that every layer of a network sees something, however deep."""
+"""Random spikes for a probe, so that every layer of a network gets input."""
 
 import zlib
 from collections.abc import Callable
@@ -15,17 +15,16 @@ from spikewright.temporal import SiteState
 
 
 class LiveSpikes(Hooks):
-    """Half of all neurons fire, the same ones in every pass; gradients pass as they would through the true spikes.
+    """Half of all neurons fire, the same ones in every pass; gradients pass as through the true spikes.
 
     Args:
-        changed: Samples of a pass in which, for all samples but that which is compared, those neurons fire that did
-            not, and the other way round.
-        size: Of the spikes, beside those of the neurons.
-        begin: Called with the site and the weight of a layer right before its operation.
-        aside: Calls a function, with what it is given, whose operations are not to be followed.
+        changed: Rows of a pass in which, for all samples but the compared one, the other half fires.
+        size: Value of the random spikes.
+        begin: Called with the name and the weight of a layer right before its operation.
+        aside: Calls a function whose operations are not followed.
 
     Attributes:
-        true: What the neurons emitted in truth, call by call: the module's name, and the spikes.
+        true: Name of the module and true spikes, for every call of a neuron.
     """
 
     def __init__(
@@ -67,11 +66,11 @@ class LiveSpikes(Hooks):
         samples = list(drawn.split(each))
         same = samples.pop(FIRST.places[0])
         others = [1 - sample for sample in samples]
-        if rows != FIRST:  # so that whatever is in front of the sample, or behind it, is not what was there
+        if rows != FIRST:  # so that the neighbours of the sample change
             others.append(others.pop(0))
         return rows.among(same, others)
 
 
 def _in_graph(x: Tensor) -> Tensor:
-    """Return `x` where a graph begins, if it has none: the input of a network is as users give it, without."""
+    """Return `x`, as a leaf that requires a gradient if it has no graph, like the input of a network."""
     return x if x.requires_grad or not x.dtype.is_floating_point else x.detach().requires_grad_()

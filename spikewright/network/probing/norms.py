@@ -1,4 +1,4 @@
-"""What batch norm does in a probe: to every sample the same, so that none depends on those beside it."""
+"""Batch norm in a probe: the same map for every sample, so that none depends on those beside it."""
 
 from collections.abc import Callable, Collection
 from typing import Any
@@ -12,7 +12,7 @@ from spikewright.network.wiring import NORM, module_name
 
 
 def alike(site: str, module: Any, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Normalise by running statistics, or by none where there are none."""
+    """Normalise by running statistics, or by mean 0 and variance 1 without them."""
     if module.running_mean is not None:
         return default_norm(site, module, forward, x)
     rows, weight, bias = x.flatten(0, 1), module.weight, module.bias
@@ -28,15 +28,15 @@ def followed(
     forward: Callable[[Tensor], Tensor],
     x: Tensor,
 ) -> Tensor:
-    """Do the same, and tell the dataflow where a run normalises by the statistics of a batch.
+    """Normalise as `alike` does, and mark places where a run uses the statistics of a batch as not linear.
 
     Args:
-        flow: Watches the operations.
-        moving: Names of the norms that do.
-        site: Of the norm, and so on: see `spikewright.layers.batch_norm.Normalise`.
+        flow: Dataflow of the operations.
+        moving: Names of norms that use the statistics of a batch.
+        site: Name of the norm's call.
         module: The norm.
-        forward: Its forward for one batch.
-        x: `[time, batch, channel, ...]`.
+        forward: Forward of the norm for one batch.
+        x: Input, `[time, batch, channel, ...]`.
     """
     y = alike(site, module, forward, x)
     if module_name(site) in moving:

@@ -1,4 +1,4 @@
-"""What passes change that modules hold: told apart whether it is a state, or a note that no output depends on."""
+"""Contents of modules that passes change: states, which are refused, and notes that no output depends on."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,24 +14,24 @@ from spikewright.network.probing.live import LiveSpikes
 from spikewright.network.probing.passes import Pass, Passes
 
 SIZES = (2.0, 4.0, 8.0, 16.0, 0.5, -4.0)
-"""How much larger inputs and spikes get, to drive what is kept across thresholds."""
+"""Factors of inputs and spikes, which drive states across thresholds."""
 REPEATS = 3
-"""How often an input of one size is shown again."""
+"""Number of repetitions of an input of one size."""
 CALLS = (10, 100, 1_000, 10_000, 100_000, 1_000_000)
-"""How many calls numbers that change from call to call are set ahead, one after the other."""
+"""Numbers of calls by which changing numbers are set ahead, one after the other."""
 
 
 @dataclass(frozen=True)
 class Notes:
-    """What two equal passes have changed.
+    """Changes of two equal passes.
 
     Attributes:
-        module: The whole.
-        start: What it held before the first.
-        between: What it held between them.
-        end: What it held after the second.
+        module: The network's module.
+        start: Contents before the first pass.
+        between: Contents between the passes.
+        end: Contents after the second pass.
         written: Names of modules whose parameters were written to.
-        rewritten: Buffers and other tensors that were written to, whatever is in them now.
+        rewritten: Buffers and other tensors that were written to, whatever their values are now.
     """
 
     module: nn.Module
@@ -43,12 +43,12 @@ class Notes:
 
     @cached_property
     def changed(self) -> frozenset[Place]:
-        """What either has changed."""
+        """Places that either pass has changed."""
         return moved(self.start, self.end) | self.changing
 
     @cached_property
     def changing(self) -> frozenset[Place]:
-        """What the second has changed, so that others may too."""
+        """Places that the second pass has changed, so that later ones may too."""
         return moved(self.between, self.end)
 
     def check(
@@ -60,15 +60,15 @@ class Notes:
         second: Pass,
         again: Callable[[], object],
     ) -> None:
-        """Check that outputs depend on none of it.
+        """Check that outputs do not depend on the changes.
 
         Args:
-            passes: Repeats them.
-            x: Input of the two.
-            other: Another input, and its samples.
+            passes: Repeats passes.
+            x: Input of the two passes.
+            other: Another input, and its rows.
             first: The first pass.
-            second: The second.
-            again: Puts back what was held before the first.
+            second: The second pass.
+            again: Puts back the contents before the first pass.
 
         Raises:
             NetworkError: A module keeps a state, or sets itself by the first input.
@@ -81,10 +81,10 @@ class Notes:
             passes.run(x, LiveSpikes(), first, set_by_the_first)
 
     def check_evaluation(self, passes: Passes, x: Tensor, again: Callable[[], object]) -> None:
-        """Compare evaluation after training steps with evaluation without; arguments as above.
+        """Compare evaluation after training steps with evaluation without; arguments as in `check`.
 
         Raises:
-            NetworkError: A module evaluates with what it has gathered in training.
+            NetworkError: A module uses, in evaluation, statistics that it has gathered in training.
         """
         if not (self.changing or self.written or self.rewritten) or not any(m.training for m in self.module.modules()):
             return
@@ -96,22 +96,22 @@ class Notes:
         again()
         self.module.eval()
         plain = passes.run(x, LiveSpikes(), gathered, kept_for_evaluation)
-        if self.rewritten:  # which may follow what has not changed yet, such as weights
+        if self.rewritten:  # their values may depend on something that has not changed yet, such as weights
             add_one(self.module, self.rewritten)
             passes.run(x, LiveSpikes(), plain, kept_for_evaluation)
         again()
 
     def _check_states(self, passes: Passes, x: Tensor, first: Pass, second: Pass) -> None:
-        """Show the same input often, others in between, and move counters on.
+        """Repeat the same input, with others in between, and set counters ahead.
 
-        A state may stay below a threshold, wait in a queue or count calls, so that it does not show at the second.
+        A state may be below a threshold, wait in a queue or count calls, and so not show in the second pass.
         """
         self._check_neurons(first, second)
         for size in SIZES:
             driven = size * x if x.dtype.is_floating_point else x
             try:
                 then = passes.run(driven, LiveSpikes(size=size))
-            except Exception:  # of a module that takes no such values
+            except Exception:  # a module does not accept such values
                 continue
             for _ in range(REPEATS):
                 self._check_neurons(then, passes.run(driven, LiveSpikes(size=size), then, keeps_state))

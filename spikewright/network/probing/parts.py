@@ -1,6 +1,6 @@
-"""What a wiring was read from: it is read anew when one of these parts is another one.
+"""The parts of a network that its wiring depends on: when one is replaced, the network is probed again.
 
-Looked at before every run, so it is written for speed.
+They are compared before every run, so the code is written for speed.
 """
 
 from collections import deque
@@ -20,22 +20,22 @@ from spikewright.network.probing.hooks_of_others import HOOKS, hooks_on_all, hoo
 from spikewright.network.wiring import Wiring
 
 _INNER = frozenset(vars(nn.Module()))
-"""What every module of torch has."""
+"""Attributes of every module of torch."""
 _ALL = "*"
 _PLAIN = frozenset({bool, int, float, complex, str, bytes})
 _LISTS = (list, tuple, set, frozenset, deque)
 _ENTRIES, _DEPTH = 32, 3
-"""How many entries of a container are looked at, and of how many inside one another."""
+"""Number of entries of a container that are compared, and depth of nested ones."""
 
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of a network as they are now.
+    """The present parts of a network.
 
     Attributes:
-        modules: All of them.
-        modes: Whether they are in training mode.
-        parameters: Parameters, and what asks for their gradients.
+        modules: All modules.
+        modes: Training mode of each module.
+        parameters: All parameters, followed by the `requires_grad` of each.
     """
 
     modules: Sequence[nn.Module]
@@ -55,7 +55,7 @@ class Parts:
         return cls(modules, modes, [*parameters, *[p.requires_grad for p in parameters]])
 
     def settings(self) -> dict[tuple[int, str], object]:
-        """Return what objects hold that modules have as attributes, by the module's identity and "attribute.name"."""
+        """Return plain values inside objects that are attributes, by the module's identity and "attribute.name"."""
         return {
             (id(m), f"{key}.{name}"): x
             for m in self.modules
@@ -65,15 +65,15 @@ class Parts:
         }
 
     def attributes(self, notes: Mapping[int, Collection[str]]) -> list[object]:
-        """Return the hooks, buffers and attributes of modules and their classes, with what is in their containers.
+        """Return the hooks, buffers and attributes of modules and their classes, with entries of containers.
 
-        Of a tensor that is no parameter, its type stands for it: what is claimed depends on no values.
+        A tensor that is not a parameter counts by its dtype and number of axes, because claims do not depend on values.
 
         Args:
-            notes: Names of attributes that a forward changes, and that do not matter, by the identity of their modules;
+            notes: Names of attributes to leave out, because a forward changes them, by the identity of their modules;
                 "*" stands for all.
         """
-        if torch.compiler.is_compiling():  # which looks after them itself
+        if torch.compiler.is_compiling():  # which checks them itself
             return []
         count = len(self.parameters) // 2
         found: list[object] = [hook for p in self.parameters[:count] for hook in hooks_on_gradient(p)]  # type: ignore
@@ -125,7 +125,7 @@ def _inside(value: Any) -> Iterator[object] | None:
 
 
 def _settings_of(value: Any) -> dict[str, object]:
-    """Return the plain values that an object holds, by name, unless `_look_into` finds them by itself."""
+    """Return the plain values of an object, by name, unless `_look_into` finds them."""
     held = getattr(value, "__dict__", None)
     if not held or callable(value) or isinstance(value, ModuleType) or contents(value) is not None:
         return {}
@@ -133,7 +133,7 @@ def _settings_of(value: Any) -> dict[str, object]:
 
 
 def _look_at_buffers(module: nn.Module, noted: Collection[str], found: list[object]) -> None:
-    if isinstance(module, _BatchNorm):  # a run moves these
+    if isinstance(module, _BatchNorm):  # a run changes these
         return
     for key, buffer in module._buffers.items():
         if key not in noted:
@@ -144,14 +144,14 @@ def _look_at_buffers(module: nn.Module, noted: Collection[str], found: list[obje
 
 @dataclass(frozen=True)
 class Reading:
-    """A wiring, and what it was read from.
+    """A wiring, and the parts that it was read from.
 
     Attributes:
-        wiring: What was read.
-        parts: Of the network, as they were.
+        wiring: The wiring.
+        parts: Parts of the network at that time.
         notes: `Wiring.notes` by the identity of the module.
         attributes: Hooks and attributes of the modules.
-        times: How many times a wiring was read before.
+        times: Number of earlier readings.
     """
 
     wiring: Wiring
@@ -164,7 +164,7 @@ class Reading:
     def of(
         cls, module: nn.Module, parts: Parts, wiring: Wiring, times: int, moved: Iterable[tuple[int, str]]
     ) -> "Reading":
-        """Note down what a wiring was read from; `moved` are attributes that a forward changed besides."""
+        """Return a reading; `moved` are further attributes that a forward changed."""
         notes: dict[int, set[str]] = {}
         for owner, key in moved:
             notes.setdefault(owner, set()).add(key)
@@ -173,13 +173,13 @@ class Reading:
         return cls(wiring, parts, notes, parts.attributes(notes), times)
 
     def is_of(self, parts: Parts) -> bool:
-        """Whether the parts of the network are still the very same."""
+        """True if the parts of the network are still the same."""
         if not (_same(self.parts.modules, parts.modules) and _same(self.parts.parameters, parts.parameters)):
             return False
         return torch.compiler.is_compiling() or _same(self.attributes, parts.attributes(self.notes))
 
     def changed_attribute(self, module: nn.Module) -> str:
-        """Return the name of an attribute that is not what it was, if it is one."""
+        """Return the name of an attribute that has changed, or what else may have."""
         known = set(map(id, self.attributes))
         for name, m in module.named_modules():
             noted = self.notes.get(id(m), ())

@@ -22,7 +22,7 @@ from spikewright.network.sites import Sites
 
 @dataclass(frozen=True)
 class Pass:
-    """A pass: the calls of modules, what neurons emitted in truth, and where generators stood at the end."""
+    """A pass: the calls of modules, the true spikes of neurons, and the state of generators at the end."""
 
     trace: Trace
     live: LiveSpikes
@@ -30,15 +30,15 @@ class Pass:
 
 
 def one_pass(sites: Sites, x: Tensor, live: LiveSpikes, tracer: Callable[..., Any]) -> None:
-    """Run a network over steps, from rest, in a way in which nothing that samples share changes them.
+    """Run a network from rest, with spikes and norms that do not depend on other samples.
 
     Args:
-        sites: The places of the network that a run answers for.
+        sites: Modules of the network whose forward a run replaces.
         x: Input, `[time, batch, *feature]`.
-        live: Takes the place of what neurons emit.
-        tracer: Calls the forwards of modules, see `Run`.
+        live: Replaces the spikes of neurons.
+        tracer: Called in place of the forward of every module, see `Run`.
     """
-    with torch.enable_grad():  # as some modules take another way without
+    with torch.enable_grad():  # because some modules compute differently without
         Run(sites, hooks=live, tracer=tracer, normalise=alike, count=False, writes_input=True).advance(x)
 
 
@@ -46,9 +46,9 @@ class Passes:
     """Repeats passes from the same random numbers.
 
     Args:
-        sites: Of the network.
-        answered: Names of modules that a run answers for.
-        begin: Puts back what a pass starts from.
+        sites: Modules of the network whose forward a run replaces.
+        answered: Names of these modules.
+        begin: Puts back the state from which a pass starts.
     """
 
     def __init__(self, sites: Sites, answered: frozenset[str], begin: Callable[[], object]) -> None:
@@ -61,7 +61,7 @@ class Passes:
         then: Pass | None = None,
         complain: Complain | None = None,
     ) -> Pass:
-        """Run a pass, and compare it with an earlier one, if there is one; see `Trace`."""
+        """Run a pass, and compare its calls with those of an earlier one, if given."""
         self.begin()
         trace = Trace(None, then.trace if then else None, None, complain, self._answered)
         one_pass(self._sites, x, live, trace)
@@ -70,12 +70,12 @@ class Passes:
     def draws(self, x: Tensor, start: Position, *passes: Pass) -> frozenset[str]:
         """Return the modules that draw random numbers past the operators of torch.
 
-        What another thread draws meanwhile is not taken for theirs: it leaves the generators elsewhere every time.
+        Draws of another thread are not mistaken for theirs, because those leave other states every time.
 
         Args:
-            x: Input of another pass, if there is something to be found.
-            start: Where the generators stood before every pass.
-            passes: So far.
+            x: Input of another pass, which is run if the generators have moved.
+            start: State of the generators before every pass.
+            passes: All passes so far.
         """
         ends = {each.end for each in passes}
         if ends == {start} or len(ends) > 1:
@@ -86,16 +86,16 @@ class Passes:
         return movers.innermost
 
     def check_samples(self, x: Tensor, other: Tensor, first: Pass, rows: Rows = MOVED) -> Pass:
-        """Put a sample elsewhere, among others: nothing of it may change; return the pass.
+        """Run a pass with the sample in other rows, check that nothing of it changes, and return the pass.
 
         Args:
             x: Input of the first pass.
-            other: Input of this one.
+            other: Input of this pass.
             first: The first pass.
-            rows: Samples of `other`.
+            rows: Rows of `other`.
 
         Raises:
-            NetworkError: A module mixes samples, or goes through them one by one.
+            NetworkError: A module mixes samples, or loops over them.
         """
         blamed: list[str] = []
 
@@ -130,10 +130,10 @@ class Passes:
         return Pass(trace, live, position())
 
     def _check_loop(self, x: Tensor, first: Pass, within: str) -> None:
-        """Refuse a module inside another that is called more often if there are more rows."""
+        """Raise an error for a module inside another that is called more often with more rows."""
         try:
             more = self.run(torch.cat([x, x[:, :1]], 1), LiveSpikes())
-        except Exception:  # of a module that takes no such number
+        except Exception:  # a module does not accept that number
             return
         before, after = (Counter(call.name for call in seen.trace.calls) for seen in (first, more))
         for name in before:

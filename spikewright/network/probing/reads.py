@@ -1,4 +1,4 @@
-"""Which weights something reads outside of their layers, with a graph or without: copies, arrays, numbers, no_grad."""
+"""Reads of weights outside their layers, with or without a graph: copies, arrays, numbers, no_grad."""
 
 from collections.abc import Collection, Iterator
 
@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from spikewright._util.leaves import leaves
+from spikewright.dataflow.storages import memory_of
 from spikewright.network.wiring import module_name
 from spikewright.synapses.operations import Operation
 
@@ -13,10 +14,10 @@ _Span = tuple[int, int]
 
 
 class Reads:
-    """An observer that tells reads of a weight by the operation of its layer from all others.
+    """Observer that separates reads of a weight by the operation of its layer from all other reads.
 
-    What a layer reads on the way to the weight that its operation is given is left to those who look at operations: its
-    own weight if the operation is given another one, and those of other layers that gradients reach from there.
+    Reads inside a layer that lead to the weight of its operation are left to the dataflow of operations: those of its
+    own weight if the operation gets another one, and those of other layers whose weights gradients reach from there.
 
     Args:
         module: The network's module.
@@ -36,18 +37,18 @@ class Reads:
             for place, span in _where(parameters[name]):
                 self._places.setdefault(place, []).append((span, name))
         self._layer: str | None = None
-        self._read: set[tuple[str, str]] = set()  # what was read, and in which layer or other module
+        self._read: set[tuple[str, str]] = set()  # names of weights, with the layer or module that read them
         self._left: set[tuple[str, str]] = set()
         self._learning: set[str] = set()
         self._resting: set[str] = set()
 
     @property
     def outside(self) -> frozenset[str]:
-        """Weights that learn at a layer, and that something reads outside of their layers."""
+        """Weights that are trained at a layer and read outside their layers."""
         return frozenset((self._resting | {name for name, _ in self._read - self._left}) & self._learning)
 
     def begin(self, site: str, weight: Tensor) -> None:
-        """Note that the operation of a layer comes next, and which weight it is given."""
+        """Note that the operation of a layer comes next, with its weight."""
         self._layer = layer = module_name(site)
         own = {name for name in self._at(weight) if layer in self._owners[name]}
         if not own:
@@ -56,7 +57,7 @@ class Reads:
         self._left.update((name, layer) for name in reached - own)
         if torch.is_grad_enabled():
             self._learning |= reached
-        else:  # which a rule takes for a simulation, and learns nothing from
+        else:  # a simulation, in which nothing is learned
             self._resting |= own
 
     def neuron(self, site: str, current: Tensor, spikes: Tensor) -> None: ...
@@ -79,12 +80,9 @@ class Reads:
 
 
 def _where(x: Tensor) -> Iterator[tuple[int, _Span]]:
-    """Yield what tells the memory of a tensor from others, and which bytes of it are used; nothing if it has none."""
-    try:
-        place = x.untyped_storage().data_ptr()
+    """Yield the address of the memory of a tensor, and which bytes of it are used; nothing without memory."""
+    memory = memory_of(x)
+    if memory is not None and memory[1] and x.numel():
         first = int(x.storage_offset()) * x.element_size()
         reach = int(sum((size - 1) * step for size, step in zip(x.shape, x.stride()))) + 1
-    except (NotImplementedError, RuntimeError):  # sparse, for example
-        return
-    if place and x.numel():
-        yield place, (first, first + reach * x.element_size())
+        yield memory[1], (first, first + reach * x.element_size())

@@ -44,7 +44,7 @@ class _BothWays(Run):
                 output.sum().backward()
             except SpikewrightError:
                 raise
-            except Exception:  # the network cannot be differentiated: not to be judged here
+            except Exception:  # the network cannot be differentiated, which is not checked here
                 pass
         return output.detach()
 
@@ -52,16 +52,16 @@ class _BothWays(Run):
         return _around_all(self._sites, super()._replaced(static), self._note)
 
     def _note(
-        self, name: str, forward: Callable[..., Any], answer: Callable[..., Any], *args: Any, **kwargs: Any
+        self, name: str, forward: Callable[..., Any], replacement: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> Any:
         if not self._is_backward:
-            return answer(*args, **kwargs)
+            return replacement(*args, **kwargs)
         self.again.add(name)
         return forward(*args, **kwargs)
 
 
 class OtherParameters:
-    """Has other parameters in the place of a module's, with the same values, so that nobody's hooks see gradients."""
+    """Replaces the parameters of a module by copies, so that no hooks see gradients."""
 
     module = None
 
@@ -82,7 +82,7 @@ class OtherParameters:
 
 
 def _holding_something(sites: Sites) -> frozenset[str]:
-    """Return the names of modules of which a second call is another one: they hold a state, statistics or a mask."""
+    """Return the names of modules with a state, statistics or a mask, whose second call differs from the first."""
     parametrizations = sites.parametrizations.items()
     return frozenset(
         [name for name, m in sites.temporal.items() if m.training or not isinstance(m, _BatchNorm | _DropoutNd)]
@@ -94,8 +94,8 @@ def called_again(sites: Sites, x: Tensor) -> frozenset[str]:
     """Run forward and backward once, and return the names of the modules that the backward pass calls.
 
     Args:
-        sites: Of the network.
-        x: Of a probe, `[time, batch, *feature]`.
+        sites: Modules of the network whose forward a run replaces.
+        x: Input of a probe, `[time, batch, *feature]`.
 
     Raises:
         NetworkError: One of them holds a state, statistics or a mask.
@@ -128,12 +128,12 @@ def called_again(sites: Sites, x: Tensor) -> frozenset[str]:
 def with_recomputed(wiring: Wiring, sites: Sites, again: frozenset[str]) -> Wiring:
     """Return the wiring of a network whose backward pass calls some modules again.
 
-    What a part computed without a graph is not in the graph that was read: its parameters may reach all neurons.
+    Parts that were computed without a graph are not in the wiring: their parameters may reach all neurons.
 
     Args:
-        wiring: As the graph shows it.
-        sites: Of the network.
-        again: Names of the modules.
+        wiring: Wiring that the graph shows.
+        sites: Modules of the network whose forward a run replaces.
+        again: Names of the modules that are called again.
     """
     if not again:
         return wiring
@@ -157,9 +157,9 @@ def _around_all(sites: Sites, replacements: Replacements, note: Callable[..., An
 
 
 def may_run_again() -> bool:
-    """Whether what runs now may run again in the backward pass, given that gradients were on when the pass began.
+    """True if the running module may run again in the backward pass, in a pass that began with gradients on.
 
-    Somebody has turned them off, or has hooks that take the tensors that are saved.
+    Then other code has turned gradients off, or hooks take the tensors that are saved.
     """
     if not torch.is_grad_enabled():
         return True

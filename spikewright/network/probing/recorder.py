@@ -1,4 +1,4 @@
-"""What a probe sees at every layer and neuron: graph nodes, and what everything depends on."""
+"""Calls of layers and neurons in a probe, with graph nodes and dependences."""
 
 import sys
 from dataclasses import dataclass
@@ -17,25 +17,27 @@ from spikewright.synapses.operations import Operation
 INPUT, LAYER, NEURON = "input", "layer:", "neuron:"
 """Names of sources: the network's input, and prefixes of the names of layers and neurons."""
 THROUGH = "through:"
-"""Prefix of a source that is seen through a layer."""
+"""Prefix of the name of a source behind a layer."""
 
 
 class Seen:
-    """What a probe saw at one call.  Graph nodes are noted at once: what is written in place later gets another one.
+    """One call of a layer or neuron in a probe.
+
+    Graph nodes are kept at once, because a write in place gives a tensor another node.
 
     Args:
         site: Name of the call.
-        step: Number of the step it belongs to.
-        entering: Its input, with its graph.
-        leaving: Its output, with its graph.
-        depends: What its input depends on.
+        step: Number of the step.
+        entering: Input, with its graph.
+        leaving: Output, with its graph.
+        depends: Dependences of the input.
     """
 
     def __init__(self, site: str, step: int, entering: Tensor, leaving: Tensor, depends: Dependences) -> None:
         self.site, self.step, self.depends = site, step, depends
         self.entering, self._leaving = entering, leaving
         self.before = entering.grad_fn
-        whole = leaving if leaving._base is None else leaving._base  # what is written to a view changes its base's node
+        whole = leaving if leaving._base is None else leaving._base  # a write to a view changes the node of its base
         self.after = {leaving.grad_fn, whole.grad_fn} - {None}
         self.entries = sum(x.numel() * (1 + x.is_complex()) for x in (entering, leaving))
         rows = len(leaving) // FIRST.count
@@ -44,18 +46,18 @@ class Seen:
 
     @property
     def overwritten(self) -> bool:
-        """Whether the input has been written to since."""
+        """True if the input has been written to since."""
         return self.entering._version > self._versions[0]
 
     @property
     def rewritten(self) -> bool:
-        """Whether the output has been written to since."""
+        """True if the output has been written to since."""
         return self._leaving._version > self._versions[1]
 
 
 @dataclass(frozen=True)
 class _Current:
-    """A current of a neuron module: its value, the modules it depends on, and where in the code the neuron was called.
+    """A current of a neuron module: its value, its sources, and the places in the code from which it was called.
 
     A loop comes back to the same place; two places in the code are two places in the network.
     """
@@ -74,12 +76,12 @@ class _Current:
 
 
 class Recorder:
-    """An observer that keeps what is needed to read the wiring, and declares sources of the dataflow.
+    """Observer that keeps the calls of layers and neurons, and declares them as sources of the dataflow.
 
     Args:
-        modules: Of the network, by name.
-        flow: Watches the operations.
-        trace: Of the pass.
+        modules: Modules of the network, by name.
+        flow: Dataflow of the operations.
+        trace: Trace of the pass.
     """
 
     def __init__(self, modules: dict[str, nn.Module], flow: Dataflow, trace: Trace) -> None:
@@ -111,7 +113,7 @@ class Recorder:
         self.weights[site] = tuple(weight.shape)
         also = {n if n.startswith((LAYER, THROUGH)) else THROUGH + n: bends for n, bends in depends.items()}
         self._flow.source(current, LAYER + site, also=also)
-        if self._flow.depends(weight) or depends.keys() - given.keys():  # the latter by its bias
+        if self._flow.depends(weight) or depends.keys() - given.keys():  # the latter through its bias
             self._flow.bend(current, Bend("a weight that is drawn, or computed from data", site))
 
     @property
@@ -121,7 +123,7 @@ class Recorder:
 
     @property
     def numbers(self) -> int:
-        """What a step of a sample brings about: entries of what enters and leaves neurons and synapses."""
+        """Number of entries that enter and leave neurons and layers, per sample and step."""
         return sum(seen.entries for seen in self.calls) // (FIRST.count * max(1, self._trace.steps))
 
     def _check_loop(self, name: str, current: _Current) -> None:

@@ -1,4 +1,4 @@
-"""What modules are like while a probe looks at them, and what they go back to."""
+"""The state of modules during a probe, and the state they go back to."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,25 +13,26 @@ from torch.nn.parameter import is_lazy
 from spikewright._util.snapshot import Snapshot
 from spikewright._util.trial import own_weights, restored
 from spikewright._util.uncompiled import uncompiled
+from spikewright.dataflow.storages import memory_of
 from spikewright.layers.dropout import StepDropout
 from spikewright.network.probing.hooks_of_others import hooks_on_gradient, take_off, unhook
 
 
 class Start:
-    """What modules held before a probe.
+    """The state of modules before a probe.
 
     Args:
-        module: The whole.
-        snapshot: Of it.
+        module: The network's module.
+        snapshot: Snapshot of it.
     """
 
     def __init__(self, module: nn.Module, snapshot: Snapshot) -> None:
         self._module, self._snapshot = module, snapshot
         self._copies: dict[Tensor, Tensor] = {}
-        self._parameters = {_storage(p): p for p in module.parameters() if not is_lazy(p)}
+        self._parameters = {_address(p): p for p in module.parameters() if not is_lazy(p)}
         self._hooks = [(p, list(hooks_on_gradient(p))) for p in module.parameters()]
         self._held = {
-            _storage(x): (name, key)
+            _address(x): (name, key)
             for name, m in module.named_modules()
             for key, x in {**vars(m), **dict(m.named_buffers(recurse=False))}.items()
             if isinstance(x, Tensor) and not is_lazy(x)
@@ -42,7 +43,7 @@ class Start:
         """Names of modules whose parameters were written to."""
 
     def quieten(self) -> None:
-        """Turn off what would disturb a probe, or be disturbed by it."""
+        """Put batch norm and shared dropout in evaluation mode, and take hooks off."""
         for m in self._module.modules():
             if isinstance(m, _BatchNorm | _DropoutNd) and not isinstance(m, StepDropout):
                 m.training = False
@@ -50,7 +51,7 @@ class Start:
         as_ordinary(self._module, self._copies)
 
     def again(self) -> None:
-        """Go back there."""
+        """Put the modules back into that state, quietened."""
         with torch.no_grad():
             self._snapshot.put_back()
         self.quieten()
@@ -61,31 +62,31 @@ class Start:
             take_off(parameter, before)
 
     def write(self, x: Tensor) -> None:
-        """Take what a parameter holds before a forward writes to it; what others write meanwhile is theirs."""
-        storage = _storage(x)
-        if storage in self._held:
-            self.rewritten.add(self._held[storage])
-        parameter = self._parameters.pop(storage, None)
+        """Take a parameter into the snapshot before a forward writes to it; writes of other threads are left alone."""
+        address = _address(x)
+        if address == 0:
+            return
+        if address in self._held:
+            self.rewritten.add(self._held[address])
+        parameter = self._parameters.pop(address, None)
         if parameter is not None:
             self._snapshot.add(parameter)
             named = self._module.named_modules()
             self.written |= {n for n, m in named if any(p is parameter for p in m.parameters(recurse=False))}
 
 
-def _storage(x: Tensor) -> int | None:
-    """Return what tells the storage of a tensor from others, if it has one."""
-    try:
-        return x.untyped_storage()._cdata
-    except (NotImplementedError, RuntimeError):  # sparse, for example
-        return None
+def _address(x: Tensor) -> int | None:
+    """Return the address of the memory of a tensor, 0 if it is empty; `None` for sparse tensors, which are one."""
+    memory = memory_of(x)
+    return None if memory is None else memory[1]
 
 
 @contextmanager
 def undisturbed(module: nn.Module) -> Iterator[Start]:
-    """Let a module run as it is written, so that graphs can be made, and leave no mark, also on hooks of others.
+    """Let a module run uncompiled and with gradients possible, and put everything back afterwards, hooks included.
 
-    Norms use running statistics meanwhile, and masks are off, except those that change from step to step: the wiring
-    has to see them.
+    Norms use running statistics meanwhile, and masks are off, except those that change from step to step, which the
+    wiring must see.
     """
     with restored(module) as snapshot, torch.inference_mode(False), uncompiled(), own_weights():
         start = Start(module, snapshot)
@@ -97,7 +98,7 @@ def undisturbed(module: nn.Module) -> Iterator[Start]:
 
 
 def as_ordinary(module: nn.Module, copies: dict[Tensor, Tensor]) -> None:
-    """Have copies in the place of tensors made in inference mode, which take part in no graph; `copies` keeps them."""
+    """Replace tensors made in inference mode, which cannot be in a graph, by copies, which `copies` keeps."""
     with torch.inference_mode(False):
         for m in module.modules():
             # One that is traced by TorchScript has neither parameters nor buffers of its own.

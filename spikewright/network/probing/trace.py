@@ -1,4 +1,4 @@
-"""What every module of a network is given and returns in one pass, compared with an earlier pass."""
+"""Inputs and outputs of every module in one pass, compared with an earlier pass."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
@@ -17,12 +17,12 @@ from spikewright.network.probing.recomputation import may_run_again
 
 _DOUBLE, _ALLOWED, _ALLOWED_IN_DOUBLE = torch.finfo(torch.float64).eps, 1e-4, 1e-9
 Complain = Callable[[str, nn.Module], Exception]
-"""(name of a module, the module) -> the error that says what is wrong with it."""
+"""Function from the name of a module and the module to an error about it."""
 
 
 @dataclass
 class Call:
-    """One call of a module: what it was given and what it returned."""
+    """One call of a module: the tensors that it received and returned."""
 
     name: str
     given: list[Tensor]
@@ -32,27 +32,27 @@ class Call:
 class Trace:
     """Calls of all modules in one pass, in the order in which they begin.
 
-    In a later pass, the same modules have to be called, in the same order.  What they are given and return may differ
-    only as long as it reaches neither what a run answers for (neurons, norms, masks) nor the output of the whole.
+    In a later pass the same modules must be called in the same order.  Their inputs and outputs may differ only as long
+    as the difference reaches neither modules that a run replaces (neurons, norms, masks) nor the output of the network.
 
     Args:
-        flow: Is told which module runs.
-        earlier: The trace of an earlier pass, which this one has to agree with.
-        rows: Samples of this pass, if it has to agree in one of them only; `None`: in all that there is.
-        complain: Makes the error, for the first module that agrees in what it was given, but not in what it returned.
-        answered: Names of modules that a run answers for.
-        trusted: Whether what these return is not compared.
+        flow: Dataflow, which gets the name of the running module.
+        earlier: Trace of an earlier pass, with which this one is compared.
+        rows: Rows of this pass, if only the compared sample must agree; `None`: all samples.
+        complain: Returns the error for the first module with equal inputs but other outputs.
+        answered: Names of modules that a run replaces.
+        trusted: True if the outputs of these are not compared.
         hooked: Names of modules with hooks on gradients.
-        layers: Names of layers that are looked at as said below.
+        layers: Names of layers for `disordered`.
 
     Attributes:
-        calls: So far.
-        running: Modules that have not returned yet, from the outermost inwards; an error leaves them there.
-        steps: How often the whole network was called.
-        suspicious: Some module may be called again in the backward pass.
-        writes_input: The whole network has written to its input in place.
-        nodes: Graph nodes of what modules with hooks on gradients returned.
-        disordered: Layers that were given other rows in the place of the sample than in the earlier pass.
+        calls: All calls so far.
+        running: Modules that have not returned yet, outermost first; after an error they stay.
+        steps: Number of calls of the whole network.
+        suspicious: True if some module may be called again in the backward pass.
+        writes_input: True if the network has written to its input in place.
+        nodes: Graph nodes of the outputs of modules with hooks on gradients.
+        disordered: Layers that received other rows in the place of the sample than in the earlier pass.
     """
 
     def __init__(
@@ -76,16 +76,16 @@ class Trace:
         self._complain, self._answered, self._trusted = complain, answered, trusted
         self.running: list[tuple[str, nn.Module]] = []
         self._eps = 0.0
-        self._first: tuple[str, nn.Module] | None = None  # that does not agree
+        self._first: tuple[str, nn.Module] | None = None  # module that does not agree
 
     def __call__(self, name: str, module: nn.Module, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Run the forward of a module, in its place.
 
         Raises:
-            Exception: As `complain` says, if something does not agree with the earlier pass.
+            Exception: From `complain`, if something does not agree with the earlier pass.
         """
         self.steps += not name
-        keep = self._earlier is None  # to be compared with; a later pass is compared at once
+        keep = self._earlier is None  # copies for later comparison; a later pass is compared at once
         index, call = len(self.calls), Call(name, self._tensors((args, kwargs), keep or not name))
         self.calls.append(call)
         then = self._then(index, call)
@@ -103,7 +103,7 @@ class Trace:
             if name in self._hooked:
                 self.nodes += [x.grad_fn for x in tree_leaves(result) if isinstance(x, Tensor)]
         call.returned = self._tensors(result, keep)
-        if not name and self._flow is None:  # which would take a comparison for a use of the values
+        if not name and self._flow is None:  # a dataflow would take the comparison for a read of values
             self.writes_input |= args[0]._version > 0 or not torch.equal(args[0], call.given[0])
         self.running.pop()
         if then is not None and not (ours and self._trusted) and not self._same(then.returned, call.returned):
@@ -155,26 +155,26 @@ class Trace:
         return torch.allclose(a, b, rtol=0.0, atol=within * size, equal_nan=True)
 
     def _tolerance(self, x: Tensor) -> float:
-        """Return the difference that rounding makes, relative to the largest entry of a tensor.
+        """Return the allowed rounding error, relative to the largest entry of a tensor.
 
-        What is rounded to half precision on the way may be of full precision later.
+        Values that were rounded to half precision may be of full precision later.
         """
         kind, cast = x.device.type, [x.dtype]
         if torch.is_autocast_enabled(kind):
             cast.append(torch.get_autocast_dtype(kind))
         self._eps = max(self._eps, *(torch.finfo(dtype).eps for dtype in cast))
-        others = self._rows not in (None, FIRST)  # then operations may be cut up in another way
-        if self._first is not None:  # what it does to others may be small beside what they add
+        others = self._rows not in (None, FIRST)  # then operations may be split differently
+        if self._first is not None:  # its effect on later modules may be small
             return (1024 if others else 32) * self._eps
         return max(_ALLOWED if self._eps > _DOUBLE else _ALLOWED_IN_DOUBLE, 8 * self._eps if others else 0.0)
 
     @property
     def rough(self) -> bool:
-        """Whether more was allowed for rounding than between equal rows."""
+        """True if more rounding error was allowed than between equal rows."""
         return 8 * self._eps > _ALLOWED
 
 
 def _tensors(values: Any, copy: bool) -> list[Tensor]:
-    """Return the tensors in there, or copies; what a transform of torch.func has wrapped is not to be compared."""
+    """Return the tensors in a structure, or copies, without those that a transform of torch.func has wrapped."""
     found = [x for x in tree_leaves(values) if isinstance(x, Tensor) and not is_functorch_wrapped_tensor(x)]
     return [x.detach().clone() if copy else x.detach() for x in found]
