@@ -1,4 +1,4 @@
-"""Whether a rule can learn from a batch in a network, said once, before the first step."""
+"""The check before the first step: can this rule learn from this batch in this network."""
 
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
 
 
 def check(rule: "Rule", net: Network, loss: Loss, x: Tensor, y: Tensor, state: State | None = None) -> Wiring:
-    """Return the wiring of a network in which `rule` can learn from `x` and `y` by `loss`, or say what to do instead.
+    """Return the wiring of a network, or raise an error if `rule` cannot learn from `x` and `y` by `loss` there.
 
     Args:
         rule: The learning rule.
         net: The network.
         loss: The loss.
         x: Input, `[time, batch, *feature]`.
-        y: Target.
-        state: Where the run starts.
+        y: Target, `[batch, ...]`.
+        state: State in which the run starts.  Default: None, the state of rest.
 
     Raises:
         ShapeError: Layouts do not fit, or `x` or `y` is no tensor.
-        InputError: `x` holds a NaN or an infinity, a label is out of range, or all is frozen.
+        InputError: `x` holds a NaN or an infinity, a label is out of range, or everything is frozen.
         IncompatibleRule: The rule cannot work with this loss or this network.
         ConfigError: The network or the loss was not wrapped.
 
     Warns:
-        UserWarning: Once per network and parameter: the rule does not see a parameter.
+        UserWarning: Once per network and parameter, if the rule does not see a parameter.
     """
     if not isinstance(net, Network):
         raise ConfigError(
@@ -99,7 +99,7 @@ def check(rule: "Rule", net: Network, loss: Loss, x: Tensor, y: Tensor, state: S
 
 
 def _check_moves(rule: "Rule", net: Network, x: Tensor, state: State | None) -> None:
-    """Raise `InputError` if nothing asks for a gradient: no parameter, nor the input, nor the state."""
+    """Raise `InputError` if neither a parameter nor the input nor the state requires a gradient."""
     given = (value for values in (state or {}).values() for value in values.values())
     if not any(tensor.requires_grad for tensor in chain((x,), net.parameters(), rule.parameters(), given)):
         raise InputError(

@@ -1,4 +1,4 @@
-"""Who learns from which error: targets at the end of a network and on the way, and the neurons each teaches."""
+"""Which neurons learn from which error: targets at the end of a network and at an intermediate layer."""
 
 import math
 
@@ -12,12 +12,12 @@ OUTPUT, PENULTIMATE = "output", "penultimate"
 
 
 def target_specs(wiring: Wiring, local: Local | None, route: Route) -> dict[str, TargetSpec]:
-    """Return which neurons every target teaches directly, by the name of the target.
+    """Return the targets by name, with the neurons that learn from each directly.
 
     Args:
-        wiring: Of the network.
-        local: Local learning, which may have a target of its own.
-        route: The target at the end of the network.
+        wiring: Wiring of the network.
+        local: Local learning, which may have a target of its own, or `None`.
+        route: The target at the end of the network, "output" or "penultimate".
 
     Raises:
         IncompatibleRule: There is no such target.

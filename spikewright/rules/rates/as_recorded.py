@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class AsRecorded(torch.autograd.Function):
-    """A recorded value, with the derivative of a map at a recorded current; keeps that current and nothing else."""
+    """A recorded value with the derivative of a rate map at a recorded current; saves only that current."""
 
     @staticmethod
     def forward(
@@ -33,5 +33,5 @@ class AsRecorded(torch.autograd.Function):
 
 
 def is_recorded(node: Any) -> bool:
-    """Whether a node of the graph is a recorded value."""
+    """Return True if a node of the graph is a recorded value."""
     return getattr(node, "_forward_cls", None) is AsRecorded
