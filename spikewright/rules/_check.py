@@ -43,13 +43,13 @@ def check(rule: "Rule", net: Network, loss: Loss, x: Tensor, y: Tensor, state: S
     """
     if not isinstance(net, Network):
         raise ConfigError(
-            f"{type(rule).__name__} was given {type(net).__name__} as its network, which has no time. Wrap the module: "
-            "spikewright.Network(module)."
+            f"{type(rule).__name__} was given {type(net).__name__} as its network, which cannot run over time. Wrap "
+            "the module: spikewright.Network(module)."
         )
     if not isinstance(loss, Loss):
         raise ConfigError(
-            f"{type(rule).__name__} was given {type(loss).__name__} as its loss, which does not say how it meets time. "
-            "Wrap the criterion: losses.PerStep(criterion), or losses.OnRate(criterion) for the mean output."
+            f"{type(rule).__name__} was given {type(loss).__name__} as its loss, which does not define how steps are "
+            "combined. Wrap the criterion: losses.PerStep(criterion), or losses.OnRate(criterion) for the mean output."
         )
     check_tensor("x", x, "[time, batch, *feature]")
     check_tensor("y", y, "[batch, ...], with the target of every sample")
@@ -119,5 +119,5 @@ def _check_finite(x: Tensor) -> None:
     found = "1 value that is not finite," if len(where) == 1 else f"{len(where)} values that are not finite, the first"
     raise InputError(
         f"x of shape {list(x.shape)} holds {found} at {where[0].tolist()}. "
-        "A membrane that has seen one never fires again, so the loss would hide it. Clean or clamp the data."
+        "A neuron that has received one never fires again, so the loss would hide it. Clean or clamp the data."
     )

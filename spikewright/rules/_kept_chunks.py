@@ -85,10 +85,10 @@ class KeptChunks:
         if not torch.compiler.is_compiling() and _reaches(value, self._begun, ended):
             raise IncompatibleRule(
                 "The loss reads something that the network computed beside its output: an activation that forward "
-                "leaves on a module, or that a hook keeps, for a penalty on firing, for example. Rules of BPTT "
-                "differentiate the loss by the output, and pieces of the run after it, so that the rest would be lost, "
-                "or come from the last piece alone. Return it as part of the output (torch.cat([output, penalty], 1)) "
-                "and take it apart in the criterion."
+                "leaves on a module, or that a hook keeps, for a penalty on firing, for example. BPTT differentiates "
+                "the loss by the output, and then the chunks of the run, so that the gradient of the activation would "
+                "be lost, or come from the last chunk alone. Return it as part of the output "
+                "(torch.cat([output, penalty], 1)) and take it apart in the criterion."
             )
         return value
 

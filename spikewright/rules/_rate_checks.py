@@ -54,9 +54,9 @@ def check_curves(rule: str, curves: Iterable[Curve], sites: Sites) -> None:
         source = f"'{curve.source}'" if curve.source else "the input"
         target = f"'{curve.target}'" if curve.target else "the output"
         raise IncompatibleRule(
-            f"{rule} learns from rates, but {where}, between {source} and {target}, there is {curve.bend.op}, with "
-            "factors that depend on data or not linear at all: what it makes of a mean is not the mean of what it "
-            "makes of the steps. Use average pooling or batch norm, or a rule that differentiates steps."
+            f"{rule} learns from rates, but {where}, between {source} and {target}, there is {curve.bend.op}, which is "
+            "not linear or has factors that depend on data, so that its value at a mean is not the mean of its values "
+            "at the steps. Use average pooling or batch norm, or a rule that differentiates steps."
         )
 
 
@@ -67,8 +67,8 @@ def check_parts(rule: str, batch_norm: NormName, sites: Sites) -> None:
             _check_norm(rule, batch_norm, name, module, sites)
         elif isinstance(module, StepDropout):
             raise IncompatibleRule(
-                f"{rule} learns from rates, but '{name}' draws a fresh mask at every step, so there is no one mask for "
-                "the mean. Use nn.Dropout, whose mask is drawn once per sequence."
+                f"{rule} learns from rates, but '{name}' draws a fresh mask at every step, so there is no single mask "
+                "for the mean. Use nn.Dropout, whose mask is drawn once per sequence."
             )
         elif not isinstance(module, Neuron | Feedback | _DropoutNd):
             raise IncompatibleRule(
@@ -109,7 +109,7 @@ def leak_at_input(rule: str, wiring: Wiring, x: torch.Tensor) -> float:
         return 1.0
     raise IncompatibleRule(
         f"{rule} takes the mean of the input, weighted by the leak of the neurons it reaches, but these have different "
-        "leaks. Give them one leak, or show a still image (x.expand(steps, *x.shape))."
+        "leaks. Give them one leak, or use a static input (x.expand(steps, *x.shape))."
     )
 
 

@@ -73,12 +73,12 @@ class Spiking(Solver):
 
     def loss(self, value: Tensor, adjoint: Adjoint) -> tuple[Tensor, Report]:
         scale, asleep = self.loss_scale * adjoint.samples, 0
-        taught = [None if g is None else scale * g for g in _gradients(value, adjoint.leaves)]
-        awake = self._awake(taught, adjoint)
+        injected = [None if g is None else scale * g for g in _gradients(value, adjoint.leaves)]
+        awake = self._awake(injected, adjoint)
         if adjoint.part is not None and 0 < int(awake.sum()) < len(awake):
-            asleep = sum(int(torch.count_nonzero(of_samples(g, ~awake))) for g in taught if g is not None)
-            adjoint, taught = adjoint.part(awake), [None if g is None else of_samples(g, awake) for g in taught]
-        pairs = _TernaryPairs(taught, adjoint, self)
+            asleep = sum(int(torch.count_nonzero(of_samples(g, ~awake))) for g in injected if g is not None)
+            adjoint, injected = adjoint.part(awake), [None if g is None else of_samples(g, awake) for g in injected]
+        pairs = _TernaryPairs(injected, adjoint, self)
         for _ in range(self.steps):
             pairs.step()
         emitted = [cell.emitted for cell in adjoint.cells]
@@ -86,15 +86,15 @@ class Spiking(Solver):
         # A source that is no neuron layer may learn from what came back to it.
         edges = [edge for edge in adjoint.edges if not edge.source.is_leaf]
         ends = [edge.leaf for edge in edges]
-        direct = [g for edge, g in zip(adjoint.edges, taught[len(emitted) :]) if not edge.source.is_leaf]
+        direct = [g for edge, g in zip(adjoint.edges, injected[len(emitted) :]) if not edge.source.is_leaf]
         back = [b if g is None else b + g / scale for b, g in zip(gradients(emitted, ends, means), direct)]
         report = pairs.report(asleep, adjoint.samples / len(awake))
         return pulled(value, [*emitted, *(edge.source for edge in edges)], [*means, *back]), report
 
-    def _awake(self, taught: Sequence[Tensor | None], adjoint: Adjoint) -> Tensor:
+    def _awake(self, injected: Sequence[Tensor | None], adjoint: Adjoint) -> Tensor:
         """Return the samples that can cause a spike of any pair, `[batch]`; for the others the result is zero."""
         least = [0.999 * self.threshold / self.steps] * len(adjoint.cells) + [0.0] * len(adjoint.edges)
-        given = [(g.abs().reshape(adjoint.samples, -1), bound) for g, bound in zip(taught, least) if g is not None]
+        given = [(g.abs().reshape(adjoint.samples, -1), bound) for g, bound in zip(injected, least) if g is not None]
         reached = [g.amax(1) > bound for g, bound in given]
         return torch.stack(reached).any(0)
 
@@ -103,17 +103,17 @@ class _TernaryPairs:
     """The second phase of one batch.
 
     Args:
-        taught: Scaled gradient of the loss at every leaf, and at the end of every feedback connection; `None` is zero.
+        injected: Scaled gradient of the loss at every leaf, and at the end of every feedback; `None` is zero.
         adjoint: The network, cut between layers.
         solver: Constants of the pairs.
     """
 
-    def __init__(self, taught: Sequence[Tensor | None], adjoint: Adjoint, solver: Spiking) -> None:
+    def __init__(self, injected: Sequence[Tensor | None], adjoint: Adjoint, solver: Spiking) -> None:
         self._cells, self._edges, self._solver = adjoint.cells, adjoint.edges, solver
         self._leaves = [cell.leaf for cell in adjoint.cells]
         self._ends = [edge.leaf for edge in adjoint.edges]
         self._leaks = [cell.leak if solver.leaky else 1.0 for cell in adjoint.cells]
-        self._taught, self._taught_back = taught[: len(self._leaves)], taught[len(self._leaves) :]
+        self._injected, self._injected_back = injected[: len(self._leaves)], injected[len(self._leaves) :]
         self._sent_back: list[Tensor | None] = [None for _ in self._ends]
         # Many small terms, also in a network of half precision.
         self._u = [torch.zeros_like(leaf, dtype=precision(leaf)) for leaf in self._leaves]
@@ -128,8 +128,8 @@ class _TernaryPairs:
 
     def step(self) -> None:
         """Let every pair charge and fire once, from the last layer to the first."""
-        drives = list(self._taught)
-        back = [_plus(sent, taught) for sent, taught in zip(self._sent_back, self._taught_back)]
+        drives = list(self._injected)
+        back = [_plus(sent, injected) for sent, injected in zip(self._sent_back, self._injected_back)]
         self._sent_back = [None for _ in self._ends]
         for edge, arriving in zip(self._edges, back):
             if arriving is not None:

@@ -37,7 +37,7 @@ class Noise(nn.Module):
     ) -> None:
         super().__init__()
         if not alpha > 0:
-            raise ConfigError(f"alpha={alpha}: without noise nothing is learned about the network. Give > 0.")
+            raise ConfigError(f"alpha={alpha}: without noise no feedback can be estimated. Give a value > 0.")
         for key, value, known in (
             ("distribution", distribution, get_args(Distribution)),
             ("position", position, get_args(Position)),

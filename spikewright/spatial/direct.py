@@ -105,7 +105,7 @@ class Direct(Spatial):
                     if not isinstance(signal, Tensor) or signal.shape != shape:
                         raise wrong(self, "signal", f"an error for every neuron, {list(shape)}", signal)
                 arrived.append(reduce(Tensor.add_, signals))
-            self.taught(step, chunk)
+            self.end_step(step, chunk)
         return {site: one_block(s).view(chunk.activity[site].shape) for site, s in steps.items()}
 
     def _moment(self, chunk: ChunkSample, name: str, site: str, step: int) -> StepSample:
@@ -125,7 +125,7 @@ class Direct(Spatial):
     def floats(self) -> int:
         return sum(self.matrices[key].numel() for key in self.matrices)
 
-    def taught(self, step: int, chunk: ChunkSample) -> None:
+    def end_step(self, step: int, chunk: ChunkSample) -> None:
         """Called when all layers have learned from a step.
 
         Args:
@@ -168,7 +168,7 @@ class DFA(Direct):
     def __init__(self, scale: float = 1.0, seed: int = 0, route: Route = "output") -> None:
         super().__init__(seed, route)
         if not scale > 0:
-            raise ConfigError(f"DFA(scale={scale}): no error would arrive, or its opposite. Give a positive factor.")
+            raise ConfigError(f"DFA(scale={scale}): errors would vanish or change sign. Give a positive factor.")
         self.scale = scale
 
     def first(self, neurons: int, components: int, generator: torch.Generator) -> Tensor:

@@ -157,7 +157,7 @@ class OPZO(Direct):
             if self.center_output and name not in self.means:
                 self.means[name] = like.new_zeros(reach.components)
 
-    def taught(self, step: int, chunk: ChunkSample) -> None:
+    def end_step(self, step: int, chunk: ChunkSample) -> None:
         self.steps += 1
         for name, target in chunk.targets.items():
             if self.center_output:

@@ -42,7 +42,7 @@ class ContinualRule(Rule):
     def __init__(self, rule: Rule, hold: bool, free: Collection[str] = ()) -> None:
         if isinstance(rule, ContinualRule):
             raise ConfigError(
-                f"{type(self).__name__} was given {type(rule).__name__}, which is a way not to forget itself. Give it "
+                f"{type(self).__name__} was given {type(rule).__name__}, which is a continual rule itself. Give it "
                 "the rule inside."
             )
         self.traits = rule.traits
@@ -150,12 +150,12 @@ class ContinualRule(Rule):
             return
         norms = [n for n, m in sites.temporal.items() if isinstance(m, _BatchNorm) and m.training]
         moving = [n for n in self._held(sites) if sites.module.get_parameter(n).requires_grad]
-        for found, what in ((norms, "normalises by statistics that move"), (moving, "may move")):
+        for found, what in ((norms, "normalises by statistics that change"), (moving, "may change")):
             if found:
                 raise IncompatibleRule(
-                    f"{type(self).__name__} is in task {int(self.task)} and holds still all but the weights of "
-                    f"synapses, but '{found[0]}' {what} (and {len(found) - 1} more), which changes what earlier tasks "
-                    "have learned. Call rule.freeze(net) after net.train()."
+                    f"{type(self).__name__} is in task {int(self.task)} and keeps everything constant but the weights "
+                    f"of linear and convolution layers, but '{found[0]}' {what} (and {len(found) - 1} more), which "
+                    "alters what earlier tasks have learned. Call rule.freeze(net) after net.train()."
                 )
 
     def _held(self, sites: Sites) -> Iterable[str]:

@@ -150,9 +150,9 @@ class ProjectedRule(ContinualRule):
             self.subspaces.by_name(),
             weights,
             modules,
-            self.observe,
-            "gradient" if self.traits.gradients == "own" else self.project,
-            self.traits.gradient_rows or len(x),
+            observe=self.observe,
+            form="gradient" if self.traits.gradients == "own" else self.project,
+            per_sample=self.traits.gradient_rows or len(x),
             whole=not self.lateral.linear,
         )
         grads = Aside(weights, self.subspaces)

@@ -110,13 +110,13 @@ class GPM(ProjectedRule):
             subspace = self.subspaces[name]
             moment = rows.moment.double()
             old = subspace.old.double()
-            rest = moment - moment @ old.T @ old
-            rest = rest - old.T @ (old @ rest)
-            values, vectors = torch.linalg.eigh((rest + rest.T) / 2)
+            remainder = moment - moment @ old.T @ old
+            remainder = remainder - old.T @ (old @ remainder)
+            values, vectors = torch.linalg.eigh((remainder + remainder.T) / 2)
             values, vectors = values.flip(0).clamp(min=0), vectors.flip(1)
             whole = moment.trace()
             rounding = len(moment) * torch.finfo(rows.moment.dtype).eps * whole
-            missing = share * whole - (whole - rest.trace()) - rounding
+            missing = share * whole - (whole - remainder.trace()) - rounding
             enough = int((values.cumsum(0) < missing).sum()) + 1 if missing > 0 else 0
             subspace.add(vectors.T[: min(enough, subspace.room)])
 

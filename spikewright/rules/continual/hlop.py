@@ -122,9 +122,9 @@ class HLOP(ProjectedRule):
     ) -> None:
         if rule.traits.gradients == "own":
             raise IncompatibleRule(
-                f"HLOP learns its lateral weights from what layers see while {rule} learns, but that rule finds its "
-                "gradients by itself, so that what layers see is not what they are taken at. Use GPM, which looks at "
-                "samples when a task ends and projects the finished gradients."
+                f"HLOP learns its lateral weights from the inputs of layers while {rule} learns, but that rule finds "
+                "its gradients by itself, so that these inputs are not what gradients are taken at. Use GPM, which "
+                "runs samples when a task ends and projects the finished gradients."
             )
         super().__init__(rule, free, observe, project, Lateral(lateral_steps, lateral_scale))
         self.rows, self.orthonormal, self.seed = rows, orthonormal, seed
@@ -161,7 +161,7 @@ def _chosen(what: str, table: Mapping[str, T], name: str) -> T:
         if fnmatchcase(name, pattern):
             return value
     raise ConfigError(
-        f"HLOP({what}={dict(table)}) says nothing of '{name}', which is protected. {nearest(name, table)} Give it an "
+        f"HLOP({what}={dict(table)}) has no entry for '{name}', which is protected. {nearest(name, table)} Give it an "
         "entry, or one for '*', or leave the layer out with free."
     )
 

@@ -92,11 +92,11 @@ class LwF(ContinualRule):
             return self.rule.learn(batch)
         loss = batch.loss
         with torch.no_grad(), self._as_left(batch.net):
-            said = loss.mean(batch.net.run(batch.x, batch.state)[0])
+            outputs = loss.mean(batch.net.run(batch.x, batch.state)[0])
         why, advice = "distils outputs by their softmax", "Have the network return real numbers, such as z.abs()."
-        check_real(self, "the output of the network", said, why, advice)
+        check_real(self, "the output of the network", outputs, why, advice)
         heads = None if loss.head is None else (int(self.task) - 1, loss.head)
-        target = (_by_head(said, heads) / self.temperature).softmax(-1).view(len(said), -1)
+        target = (_by_head(outputs, heads) / self.temperature).softmax(-1).view(len(outputs), -1)
         old = replace(batch, y=target, loss=loss.by(partial(_distill, self.temperature, heads)))
         return learn_together(self.rule, [batch, old.weighted(self.strength)])
 

@@ -195,12 +195,12 @@ class RateRule(Rule):
         x = batch.x
         run = batch.start(through_time=False, record=record, normalise=norm.simulate)
         run.keep_weights(True)
-        first, *rest = x.split(steps_at_once(self, batch.wiring, x))
+        first, *later = x.split(steps_at_once(self, batch.wiring, x))
         output = run.advance(first)
         outputs = output.new_empty(len(x), *output.shape[1:])  # in one block, not many that split up the memory
         outputs[: len(first)] = output
         done = len(first)
-        for chunk in rest:
+        for chunk in later:
             outputs[done : done + len(chunk)] = run.advance(chunk)
             done += len(chunk)
         run.keep_weights(False)

@@ -28,8 +28,8 @@ class AsRecorded(torch.autograd.Function):
                 [ctx.rate_map(rate)], [rate, *wanted], [grads[0]], allow_unused=True, materialize_grads=True
             )
         for_constants = iter(found[1:])
-        rest = [next(for_constants) if needed else None for needed in ctx.needs_input_grad[4:]]
-        return found[0] if ctx.needs_input_grad[0] else None, None, None, None, *rest
+        at_constants = [next(for_constants) if needed else None for needed in ctx.needs_input_grad[4:]]
+        return found[0] if ctx.needs_input_grad[0] else None, None, None, None, *at_constants
 
 
 def is_recorded(node: Any) -> bool:

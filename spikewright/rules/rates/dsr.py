@@ -111,7 +111,7 @@ class DSR(RateRule):
             decay = neuron.dynamics.decay
             if self.reference and not clips_rate(neuron):
                 raise IncompatibleRule(
-                    f"DSR(reference=True) has a slope of its own for neurons that clip their drive, but '{site}' "
+                    f"DSR(reference=True) defines its slope for neurons with a clipped linear rate map, but '{site}' "
                     f"({type(neuron).__name__}) declares another rate map. Use reference=False."
                 )
             if self.reference and (not isinstance(decay, float) or decay == 0):

@@ -59,20 +59,21 @@ class Hebbian:
             kept = rows.kept
             if kept is not None and (not subspace.lateral.linear or self._is_short(subspace, len(kept))):
                 x = kept.to(subspace.new.dtype)
-                self._from_rows(subspace, x, subspace.project(x) if rows.rest is None else rows.rest, rows.count)
+                projected = subspace.project(x) if rows.projected is None else rows.projected
+                self._from_rows(subspace, x, projected, rows.count)
             else:
                 self._from_moment(subspace, rows.moment.to(subspace.new.dtype))
 
-    def _from_rows(self, subspace: Subspace, x: Tensor, rest: Tensor, count: int) -> None:
+    def _from_rows(self, subspace: Subspace, x: Tensor, projected: Tensor, count: int) -> None:
         """Learn from rows, given their projection by the old rows, which do not change meanwhile."""
         new, lateral = subspace.new, subspace.lateral
         for _ in range(self.iterations):
             y = lateral(x @ new.T)
             mean = y.T / count
             if len(new) < len(x):
-                self._step(subspace, (mean @ rest).addmm_(mean @ y, new, alpha=-1))
+                self._step(subspace, (mean @ projected).addmm_(mean @ y, new, alpha=-1))
             else:
-                self._step(subspace, mean @ torch.addmm(rest, y, new, alpha=-1))
+                self._step(subspace, mean @ torch.addmm(projected, y, new, alpha=-1))
 
     def _from_moment(self, subspace: Subspace, moment: Tensor) -> None:
         new = subspace.new

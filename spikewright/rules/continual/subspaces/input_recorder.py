@@ -61,9 +61,9 @@ class InputRecorder:
         """Names of the weights whose gradients are already projected."""
         return {name for name, done in self._projected_inputs.items() if done}
 
-    def __call__(self, word: Hooks) -> Hooks:
+    def __call__(self, hooks: Hooks) -> Hooks:
         """Return hooks that call those of a rule and record."""
-        return _RecordingHooks(self, word)
+        return _RecordingHooks(self, hooks)
 
     def see(self, site: str, operation: Operation, arrival: SynapticInput, weight: Tensor) -> SynapticInput:
         """Record the input of a layer; return it, with a projection for its gradient if inputs are projected."""
@@ -90,10 +90,10 @@ class InputRecorder:
             return arrival
         if not (isinstance(operation, Linear) and subspace.lateral.linear):
             return replace(arrival, project=subspace.project)
-        rest = self._rest(site, subspace, _factor(arrival))
+        projected = self._projection(site, subspace, _factor(arrival))
         if site in self._means:
-            self._means[site].follow(rest, len(arrival.value))
-        return replace(arrival, project=rest)
+            self._means[site].follow(projected, len(arrival.value))
+        return replace(arrival, project=projected)
 
     def _check_apart(self, site: str, weight: Tensor) -> None:
         """Raise `IncompatibleRule` if the weight of an unprotected layer is computed from a protected one."""
@@ -102,14 +102,15 @@ class InputRecorder:
             if id(kept) in found:
                 raise IncompatibleRule(
                     f"'{module_name(site)}' is not protected, but its weight is computed from that of '{name}', which "
-                    "is, and so would move it along what nobody looks at. Give it a weight of its own, freeze that of "
-                    f"'{name}' (requires_grad_(False)), or leave '{name}' unprotected too, with free=('{name}', ...)."
+                    "is, and its inputs, along which that would change, are not seen. Give it a weight of its "
+                    f"own, freeze that of '{name}' (requires_grad_(False)), or leave '{name}' unprotected "
+                    f"too, with free=('{name}', ...)."
                 )
 
     def arrived(self) -> dict[str, Rows]:
         """Return the inputs of each weight since the last call."""
         for site, mean in self._means.items():
-            self._of(self._owners[module_name(site)], mean.weight).add(mean.patches, rest=mean.rest)
+            self._of(self._owners[module_name(site)], mean.weight).add(mean.patches, projected=mean.projected)
         rows, self._rows, self._means = self._rows, {}, {}
         return rows
 
@@ -124,13 +125,13 @@ class InputRecorder:
                 once = x[:1] if is_static(x) else x
                 rows.add(operation.patches(once.flatten(0, 1), weight), len(x) // len(once))
 
-    def _rest(self, site: str, subspace: Subspace, x: Tensor) -> ProjectedRows:
+    def _projection(self, site: str, subspace: Subspace, x: Tensor) -> ProjectedRows:
         """Return what projects `x`: what did so at the last call, if this is the same step once more."""
         x = x[:1] if is_static(x) else x
-        rest = self._projected.get(site)
-        if rest is None or not rest.serves(x):
-            rest = self._projected[site] = ProjectedRows(subspace, x)
-        return rest
+        projected = self._projected.get(site)
+        if projected is None or not projected.serves(x):
+            projected = self._projected[site] = ProjectedRows(subspace, x)
+        return projected
 
     def _of(self, name: str, weight: Tensor) -> Rows:
         return self._rows.setdefault(name, Rows(weight[0].numel(), self._whole))
@@ -153,12 +154,12 @@ def _factor(arrival: SynapticInput) -> Tensor:
 class _RecordingHooks(Hooks):
     """Hooks of a rule, with a recorder at every weight."""
 
-    def __init__(self, recorder: InputRecorder, word: Hooks) -> None:
-        self._recorder, self._word = recorder, word
-        self.on_current, self.on_spikes, self.on_output = word.on_current, word.on_spikes, word.on_output
+    def __init__(self, recorder: InputRecorder, hooks: Hooks) -> None:
+        self._recorder, self._hooks = recorder, hooks
+        self.on_current, self.on_spikes, self.on_output = hooks.on_current, hooks.on_spikes, hooks.on_output
 
     def on_weight(
         self, site: str, operation: Operation, x: Tensor, weight: Tensor, carried: SiteState
     ) -> tuple[SynapticInput, SiteState]:
-        arrival, carried = self._word.on_weight(site, operation, x, weight, carried)
+        arrival, carried = self._hooks.on_weight(site, operation, x, weight, carried)
         return self._recorder.see(site, operation, arrival, weight), carried

@@ -19,8 +19,8 @@ class MeanInput:
     def __init__(self, operation: Operation, weight: Tensor) -> None:
         self._operation, self.weight = operation, weight
         self._total: Tensor | None = None
-        self._left: Tensor | None = None
-        self._steps = self._steps_left = 0
+        self._projected_total: Tensor | None = None
+        self._steps = self._projected_steps = 0
         self._last: tuple[ProjectedRows, int] | None = None
 
     @torch.no_grad()
@@ -33,7 +33,7 @@ class MeanInput:
             self._total = _added(self._total, x.sum(0), 1)
         self._steps += steps
 
-    def follow(self, rest: ProjectedRows, steps: int) -> None:
+    def follow(self, projected: ProjectedRows, steps: int) -> None:
         """Set what projects the steps added last; the gradient at earlier ones has been taken, or does not count.
 
         Args:
@@ -41,7 +41,7 @@ class MeanInput:
             steps: Number of these steps.  At least 1.
         """
         self._conclude()
-        self._last = rest, steps
+        self._last = projected, steps
 
     @property
     def patches(self) -> Tensor:
@@ -50,18 +50,20 @@ class MeanInput:
         return self._operation.patches(self._total / self._steps, self.weight)
 
     @property
-    def rest(self) -> Tensor | None:
+    def projected(self) -> Tensor | None:
         """The projection of `patches`; `None` if some steps have not been projected."""
         self._conclude()
-        return self._left / self._steps if self._left is not None and self._steps_left == self._steps else None
+        if self._projected_total is None or self._projected_steps != self._steps:
+            return None
+        return self._projected_total / self._steps
 
     def _conclude(self) -> None:
         if self._last is None:
             return
-        (rest, steps), self._last = self._last, None
-        if rest.mean is not None:
-            self._left = _added(self._left, rest.mean, steps)
-            self._steps_left += steps
+        (projected, steps), self._last = self._last, None
+        if projected.mean is not None:
+            self._projected_total = _added(self._projected_total, projected.mean, steps)
+            self._projected_steps += steps
 
 
 def _added(total: Tensor | None, x: Tensor, times: int) -> Tensor:

@@ -39,7 +39,7 @@ class ProjectedRows:
         once = len(rows) == self._rows
         if once and self.mean is not None:
             return self.mean
-        rest = self._subspace.project(rows)
-        if rest.dtype == self._subspace.old.dtype:
-            self.mean = rest if once else rest.unflatten(0, (-1, self._rows)).mean(0)
-        return rest
+        projected = self._subspace.project(rows)
+        if projected.dtype == self._subspace.old.dtype:
+            self.mean = projected if once else projected.unflatten(0, (-1, self._rows)).mean(0)
+        return projected

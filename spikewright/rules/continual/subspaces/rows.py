@@ -25,13 +25,13 @@ class Rows:
         self.count = 0
 
     @torch.no_grad()
-    def add(self, rows: Tensor, times: int = 1, rest: Tensor | None = None) -> None:
+    def add(self, rows: Tensor, times: int = 1, projected: Tensor | None = None) -> None:
         """Add rows.
 
         Args:
             rows: The rows, `[row, size]`.
             times: Number of times that each row occurs.  At least 1.  Default: 1.
-            rest: Projection of the rows, `[row, size]`, if it is known and `times` is 1.  Default: None, unknown.
+            projected: Projection of the rows, `[row, size]`, if it is known and `times` is 1.  Default: None, unknown.
         """
         why, advice = "learns directions of real inputs", "Leave the layer unprotected with free=(its name,)."
         check_real("A rule that projects gradients", "what arrives at a layer that it protects", rows, why, advice)
@@ -42,8 +42,8 @@ class Rows:
         else:  # as far as their second moment goes, longer rows are more rows
             rows = rows * times**0.5  # a copy: whoever gave them may write to them
         self._kept.append(rows.detach())
-        if rest is not None:
-            self._projected.append(rest)
+        if projected is not None:
+            self._projected.append(projected)
         if not self._whole and sum(map(len, self._kept)) > 2 * self._size:
             self._sum_up()
 
@@ -55,7 +55,7 @@ class Rows:
         return _joined(self._kept)
 
     @property
-    def rest(self) -> Tensor | None:
+    def projected(self) -> Tensor | None:
         """Projections of the rows in `kept`; `None` if some are unknown."""
         return _joined(self._projected) if 0 < len(self._kept) == len(self._projected) else None
 
