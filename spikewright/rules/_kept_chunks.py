@@ -28,8 +28,7 @@ class _Start:
 
 @dataclass(frozen=True)
 class _KeptChunk:
-    """Steps of a chunk, the state before them (leaves of its graph), output and state after, and what to recompute it
-    from.
+    """Steps of a chunk, the state before them (leaves of its graph), output and state after, and its start.
 
     Output and the state after are without graph if the chunk is recomputed; `start` is `None` otherwise.
     """
@@ -71,7 +70,7 @@ class KeptChunks:
                 self.run.detach()
             self._kept.append(_KeptChunk(steps, before, output, self.run.state, start))
         self.output = torch.cat([piece.output.detach() for piece in self._kept]).requires_grad_()
-        """Of the whole sequence, `[time, batch, *output]`, a leaf."""
+        """Output of the whole sequence, `[time, batch, *output]`, a leaf."""
 
     def loss(self) -> Tensor:
         """Return the loss of the batch, which may depend on the output of the network and on nothing else of the run.

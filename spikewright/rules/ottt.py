@@ -171,7 +171,7 @@ class OTTT(OnlineRule):
         )
 
     def _leak(self, synapse: Synapse) -> float | Tensor:
-        """Return the leak of the trace at a synapse, without axes; 0 where there is none."""
+        """Return the decay of the trace at a layer, without axes; 0 where there is none."""
         if self._untraced(synapse):
             return 0.0
         if self.fixed_leak is not None:
@@ -180,7 +180,7 @@ class OTTT(OnlineRule):
         return decays[0] if decays and decays[0] is not None else 0.0
 
     def _neurons(self, synapse: Synapse) -> dict[str, Neuron]:
-        """Return the neurons whose leak the trace at a synapse takes."""
+        """Return the neurons whose decay the trace at a layer takes."""
         if self.fixed_leak is not None or self._untraced(synapse):
             return {}
         return (synapse.senders if self.reference else {}) or synapse.receivers or synapse.senders

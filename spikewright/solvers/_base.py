@@ -160,8 +160,7 @@ class Solver(ABC):
 
     @abstractmethod
     def loss(self, value: Tensor, adjoint: Adjoint) -> tuple[Tensor, Report]:
-        """Return a scalar equal to `value` whose gradient at the parameters is that through the fixed point, and a
-        `Report`.
+        """Return a scalar equal to `value` that has the gradient through the fixed point, and a `Report`.
 
         Args:
             value: The loss, a scalar with its graph.

@@ -86,7 +86,7 @@ class Spatial(nn.Module, ABC):
     def __init__(self) -> None:
         super().__init__()
         self.noise: Noise | None = None
-        """What perturbs neurons while they learn."""
+        """Noise that perturbs neurons during learning."""
         self.route: Route = "output"
 
     def prepare(self, wiring: Wiring, like: Tensor, targets: dict[str, TargetSpec]) -> None:
@@ -116,8 +116,7 @@ class Spatial(nn.Module, ABC):
         return type(self).back is not Spatial.back
 
     def signals(self, chunk: ChunkSample) -> dict[str, Tensor]:
-        """Return the error that arrives at every layer of neurons, `[time, batch, *feature]`, by layer; learn from the
-        chunk.
+        """Return the error of every layer of neurons, `[time, batch, *feature]`, by layer; learn from the chunk.
 
         Errors are multiplied by the scale of the chunk, as those of the targets are.
 

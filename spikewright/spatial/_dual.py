@@ -13,7 +13,7 @@ from torch.autograd import forward_ad
 from torch.backends import cuda
 
 _FORMULAS = "torch._decomp.decompositions_for_jvp"
-"""What torch loads when the first dual number is made."""
+"""The module that PyTorch imports when the first dual number is created."""
 
 
 class _Levels:

@@ -64,7 +64,7 @@ class FA(Spatial):
 
     def prepare(self, wiring: Wiring, like: Tensor, targets: dict[str, TargetSpec]) -> None:
         for site, synapse in wiring.synapses.items():
-            name = module_name(site)  # at all of its places a layer sends errors back by the same weights
+            name = module_name(site)  # all calls of a layer share its feedback weights
             if synapse.senders and not self.weights.holds(name, synapse.weight):
                 self.weights[name] = self._drawn(name, synapse.weight).to(like)
 

@@ -164,7 +164,7 @@ class OPZO(Direct):
                 self.means[name].lerp_(target.vector[step].mean(0), _CENTRE)
 
     def signal(self, key: str, sample: StepSample) -> Tensor:
-        assert sample.noise is not None and self.noise is not None  # it asks for it
+        assert sample.noise is not None and self.noise is not None  # the class sets noise
         m, vector = self.matrices[key], sample.vector
         if self.center_output:
             vector = vector - self.means[key.partition(" ")[0]]

@@ -181,9 +181,7 @@ class ProjectedRule(ContinualRule):
         return None if inner is None else inner + Cost(Operations(0, own), 0)
 
     def _subspace_at(self, site: str, wiring: Wiring) -> Subspace | None:
-        """Return the subspace of the weight of a layer, which may be stored under the name of another layer that shares
-        it.
-        """
+        """Return the subspace of the weight of a layer, stored under its name or that of a layer that shares it."""
         mine, kept = wiring.synapses[site].parameters, self.subspaces.by_name()
         for other, synapse in wiring.synapses.items():
             shared = [name for name in synapse.parameters if name in mine and not is_bias(name)]

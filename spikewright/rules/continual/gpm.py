@@ -97,14 +97,14 @@ class GPM(ProjectedRule):
 
     @torch.no_grad()
     def end_task(self, net: Network, x: Tensor, y: Tensor, loss: Loss) -> None:
-        steps = 1 if net.sites.recurrent else len(x)  # that run at once
+        steps = 1 if net.sites.recurrent else len(x)  # per chunk of `net.run`
         seen = _Seen(steps, self.owners(net.sites))
 
         def look(turn: Turn) -> None:
             with restored(net), evaluating(net):
                 net.run(x, observers=(seen,))
 
-        exclusively(net.module, every_module(net.module), look)  # nobody else is to see the other mode
+        exclusively(net.module, every_module(net.module), look)  # the mode is switched meanwhile
         share = min(1.0, self.threshold + self.increase * (int(self.task) - 1))
         for name, rows in seen.rows.items():
             subspace = self.subspaces[name]

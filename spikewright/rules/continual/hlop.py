@@ -1,28 +1,22 @@
 """Hebbian learning based orthogonal projection: lateral weights learn which inputs old tasks had."""
 
-from collections.abc import Collection, Mapping, Sequence
-from fnmatch import fnmatchcase
-from typing import TypeVar
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor
 
-from spikewright.errors import ConfigError, IncompatibleRule, nearest
+from spikewright.errors import IncompatibleRule
 from spikewright.losses import Loss
 from spikewright.network import Network
 from spikewright.rules._base import Rule
+from spikewright.rules.continual._growth import Growth, check_rows, entry_for, rows_of
 from spikewright.rules.continual._projected import ProjectedRule
 from spikewright.rules.continual.subspaces import Hebbian, Lateral, Rows, Subspace
 from spikewright.rules.continual.subspaces.input_recorder import Form, Observe
 
-Growth = float | Sequence[int]
-"""Rows per task: a share of the inputs, a number, or a number for every task, of which the last holds from there on."""
-T = TypeVar("T")
-
 
 class HLOP(ProjectedRule):
-    r"""Hebbian learning based orthogonal projection: gradients stay orthogonal to directions that lateral weights have
-    learned.
+    r"""Hebbian learning based orthogonal projection: gradients avoid the directions of earlier inputs.
 
     With :math:`H_l` the lateral weights of earlier tasks at layer l, y the function of the lateral neurons (the
     identity if they are linear) and :math:`\delta_l \otimes p_l` the gradient that the rule inside finds,
@@ -131,13 +125,13 @@ class HLOP(ProjectedRule):
         rates = rate if isinstance(rate, Mapping) else {"*": rate}
         self.rates = {name: Hebbian(value, iterations, momentum, clamp) for name, value in rates.items()}
         for growth in rows.values() if isinstance(rows, Mapping) else [rows]:
-            _check_rows(growth)
+            check_rows(growth)
 
     def begin_task(self, net: Network) -> None:
         generator = torch.Generator().manual_seed(self.seed + int(self.task))
         for name, subspace in self.subspaces.by_name().items():
-            growth = _chosen("rows", self.rows, name) if isinstance(self.rows, Mapping) else self.rows
-            subspace.grow(_rows_of(growth, int(self.task) - 1, subspace.size), generator)
+            growth = entry_for("rows", self.rows, name) if isinstance(self.rows, Mapping) else self.rows
+            subspace.grow(rows_of(growth, int(self.task) - 1, subspace.size), generator)
 
     def end_task(self, net: Network, x: Tensor, y: Tensor, loss: Loss) -> None:
         for subspace in self.subspaces.by_name().values():
@@ -145,7 +139,7 @@ class HLOP(ProjectedRule):
 
     def learn_rows(self, arrived: Mapping[str, Rows]) -> None:
         for name, rows in arrived.items():
-            _chosen("rate", self.rates, name)(self.subspaces[name], rows)
+            entry_for("rate", self.rates, name)(self.subspaces[name], rows)
 
     def products(self, subspace: Subspace) -> int:
         new = len(subspace.new)
@@ -153,31 +147,3 @@ class HLOP(ProjectedRule):
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, rows={self.rows}, orthonormal={self.orthonormal}"
-
-
-def _chosen(what: str, table: Mapping[str, T], name: str) -> T:
-    """Return the entry of a table for a module: the first whose name, which may contain `*`, matches."""
-    for pattern, value in table.items():
-        if fnmatchcase(name, pattern):
-            return value
-    raise ConfigError(
-        f"HLOP({what}={dict(table)}) has no entry for '{name}', which is protected. {nearest(name, table)} Give it an "
-        "entry, or one for '*', or leave the layer out with free."
-    )
-
-
-def _rows_of(growth: Growth, task: int, size: int) -> int:
-    """Return the number of rows that a task adds at a weight with `size` inputs."""
-    if isinstance(growth, Sequence):
-        growth = growth[min(task, len(growth) - 1)]
-    return round(growth * size) if isinstance(growth, float) else growth
-
-
-def _check_rows(growth: Growth) -> None:
-    numbers = list(growth) if isinstance(growth, list | tuple) else [growth]
-    share = isinstance(growth, float) and 0 <= growth <= 1
-    if not share and not (numbers and all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in numbers)):
-        raise ConfigError(
-            f"HLOP(rows={growth!r}): give a share of the inputs from 0.0 to 1.0, a number of rows, or a number for "
-            "every task."
-        )

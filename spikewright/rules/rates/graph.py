@@ -26,7 +26,7 @@ from spikewright.synapses.operations import Operation
 from spikewright.synapses.synapse import Intercept, transmit
 
 Emit = Callable[[str, Neuron, Rate], tuple[Tensor, Callable[[Tensor], Tensor]]]
-"""What a neuron layer emits at rates: (site, neuron, recorded) -> its value, and the map of currents to be derived."""
+"""(site, neuron, recorded) -> output of a layer of neurons at rates, and the map of currents to differentiate."""
 
 
 class RateGraph:

@@ -90,7 +90,7 @@ class Joint(RateNorm):
 
     def __init__(self) -> None:
         self.in_time: dict[str, Tensor] = {}
-        """Mean variance in time by site, `[channel]`, leaves of the graph at rates."""
+        """Mean variance in time by name of the norm, `[channel]`, leaves of the graph at rates."""
         self.stacked = StackedNorms()
 
     def simulate(self, site: str, module: Norm, forward: Forward, x: Tensor) -> Tensor:

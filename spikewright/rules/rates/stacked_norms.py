@@ -67,8 +67,8 @@ class StackedNorms:
 
     def __init__(self) -> None:
         self.in_front: dict[str, tuple[str, ...]] = {}
-        """By site of a norm behind others, the sites of these."""
-        # What the graph at rates refers to, and what refers to the graph, are apart, so that it can be let go.
+        """By name of a norm behind others, the names of these."""
+        # The graph at rates refers to `between` only, which does not refer back, so that the graph can be freed.
         self.between = BetweenNorms(self.in_front)
         self._variance: dict[str, Tensor] = {}
         self._left: dict[Any, frozenset[str]] = {}

@@ -40,7 +40,7 @@ class Rows:
         if self._whole:
             rows = rows.repeat(times, 1)
         else:  # as far as their second moment goes, longer rows are more rows
-            rows = rows * times**0.5  # a copy: whoever gave them may write to them
+            rows = rows * times**0.5  # a copy, as the caller may write to them
         self._kept.append(rows.detach())
         if projected is not None:
             self._projected.append(projected)
