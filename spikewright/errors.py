@@ -1,4 +1,4 @@
-"""Every error the library raises on purpose.
+"""Every error that the library raises on purpose.
 
 A message has four parts: what was asked, what was found, why that cannot work, and what to do.
 """
@@ -23,62 +23,67 @@ __all__ = [
 
 
 class SpikewrightError(Exception):
-    """Base of the family, for callers who want to catch all of it."""
+    """Base of all errors of the library, to catch any of them."""
 
 
 class ShapeError(SpikewrightError, ValueError):
-    """A tensor has the wrong layout, size or type for the place it arrived at."""
+    """A tensor has the wrong layout, size or type for its use; also a `ValueError`."""
 
 
 class InputError(SpikewrightError, ValueError):
-    """The data cannot be learned from: non-finite values, labels out of range, an empty loader."""
+    """The data cannot be learned from: non-finite values, labels out of range, an empty loader; also a `ValueError`."""
 
 
 class NetworkError(SpikewrightError, ValueError):
-    """The module cannot be run as a spiking network."""
+    """The module cannot be run as a spiking network; also a `ValueError`."""
 
 
 class IncompatibleRule(SpikewrightError, ValueError):
-    """The rule cannot work with this network or this loss."""
+    """The rule cannot work with this network or this loss; also a `ValueError`."""
 
 
 class ExtensionError(SpikewrightError, TypeError):
-    """A method of a rule, a neuron or another class of one's own returned something else than it has to."""
+    """A method of a user-defined rule, neuron or other class broke its contract; also a `TypeError`."""
 
 
 class OutsideRun(SpikewrightError, RuntimeError):
-    """A neuron was called by itself, without a run that holds its state."""
+    """A neuron was called outside of a run, which holds its state; also a `RuntimeError`."""
 
 
 class NotFinite(SpikewrightError, RuntimeError):
-    """Training produced a NaN or an infinity; the message names where it appeared first."""
+    """Training produced a NaN or an infinity; the message names where it appeared first; also a `RuntimeError`."""
 
 
 class NotConverged(SpikewrightError, RuntimeError):
-    """An equation was not solved as well as was asked for; the message says how far it is off, and why."""
+    """An equation was not solved as accurately as asked for; the message says why; also a `RuntimeError`."""
 
 
 class DatasetMissing(SpikewrightError, FileNotFoundError):
-    """A data file is not where it was expected."""
+    """A data file is not where it was expected; also a `FileNotFoundError`."""
 
 
 class DatasetCorrupt(SpikewrightError, ValueError):
-    """A data file is there but does not hold what it should."""
+    """A data file exists but does not hold what it should; also a `ValueError`."""
 
 
 class CheckpointError(SpikewrightError, ValueError):
-    """A checkpoint is truncated, foreign, altered, or belongs to another configuration."""
+    """A checkpoint is truncated, foreign, altered, or belongs to another configuration; also a `ValueError`."""
 
 
 class ConfigError(SpikewrightError, ValueError):
-    """A configuration names something that does not exist or has the wrong type."""
+    """An argument or a setting is unknown, out of its range or of the wrong type; also a `ValueError`."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return the sentence that helps after an unknown `name`: the nearest known one, or all of them.
+    """Return the sentence to show after an unknown `name`: the most similar known name, and all of them.
 
-    >>> nearest("oott", ["bptt", "ottt", "sltt"])
-    "Did you mean 'ottt'? Known: bptt, ottt, sltt."
+    Args:
+        name: The unknown name.
+        known: The known names.
+
+    Examples:
+        >>> nearest("oott", ["bptt", "ottt", "sltt"])
+        "Did you mean 'ottt'? Known: bptt, ottt, sltt."
     """
     from difflib import get_close_matches  # takes longer to import than all of this file
 

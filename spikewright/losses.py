@@ -1,4 +1,4 @@
-r"""What is minimised: a mean of per-step losses, or a loss of the mean output.  The two are different problems.
+"""Losses over time: the mean of per-timestep losses (`PerStep`), or the loss of the mean output (`OnRate`).
 
 A criterion is any callable `(output [batch, class], target) -> scalar`, such as `nn.CrossEntropyLoss()`.
 """
@@ -23,15 +23,29 @@ LossOf = Literal["any", "steps", "rate"]
 
 
 class CrossEntropyMSE(nn.Module):
-    r"""The mix of OTTT and SLTT: :math:`(1-\beta)\,\mathrm{CE}(o, y) + \beta\,\mathrm{MSE}(o, c)`.
+    r"""Cross-entropy plus a squared error, :math:`(1-\beta)\,\mathrm{CE}(o, y) + \beta\,\mathrm{MSE}(o, c)`.
+
+    It is a criterion for `PerStep` or `OnRate`, as used by OTTT and SLTT.
 
     Args:
-        mse: Weight :math:`\beta` of the squared error, in [0, 1]; its mean runs over batch and classes.
-        target: What the squared error pulls the outputs to: the one-hot label (OTTT), or one constant for every
-            class and sample (SLTT on CIFAR uses 1.0, a regulariser).
+        mse: Weight :math:`\beta` of the squared error, whose mean runs over batch and classes.  In [0, 1].
+            Default: 0.05.
+        target: Target c of the squared error: "onehot", the one-hot label (OTTT); or one constant for every class and
+            sample, any finite number (SLTT on CIFAR uses 1.0 as a regulariser).  Default: "onehot".
+
+    Raises:
+        ConfigError: `mse` is out of range, or `target` an unknown text.
 
     Reference:
-        Xiao et al., NeurIPS 2022, arXiv 2210.04195; Meng et al., ICCV 2023, arXiv 2302.14311.
+        Xiao, Meng, Zhang, He, Lin, Online Training Through Time for Spiking Neural Networks, NeurIPS 2022, arXiv
+        2210.04195; Meng, Xiao, Yan, Wang, Lin, Luo, Towards Memory- and Time-Efficient Backpropagation for Training
+        Spiking Neural Networks, ICCV 2023, arXiv 2302.14311.
+
+    Examples:
+        >>> import torch, spikewright as sw
+        >>> criterion = sw.losses.CrossEntropyMSE(mse=1.0)
+        >>> criterion(torch.tensor([[1.0, 0.0]]), torch.tensor([1])).item()  # both outputs are off by 1
+        1.0
     """
 
     def __init__(self, mse: float = 0.05, target: Literal["onehot"] | float = "onehot") -> None:
@@ -43,7 +57,12 @@ class CrossEntropyMSE(nn.Module):
         self.mse, self.target = mse, target
 
     def forward(self, output: Tensor, y: Tensor) -> Tensor:
-        """Return the scalar loss of `output` `[batch, class]` for class indices `y` `[batch]`."""
+        """Return the loss, a scalar.
+
+        Args:
+            output: Output, `[batch, class]`.
+            y: Class indices, `[batch]`.
+        """
         if self.mse == 0:
             return F.cross_entropy(output, y)
         if self.target == "onehot":
@@ -57,7 +76,7 @@ class CrossEntropyMSE(nn.Module):
 
 
 def _is_mean(criterion: Criterion) -> bool:
-    """Whether a criterion of a batch is the mean over its samples, or a mean with weights that only targets decide.
+    """Return True if a criterion is the mean over the samples of a batch, with weights that depend on targets only.
 
     With the same targets at each step, its value for all steps together is then the mean over steps.
     """
@@ -77,13 +96,20 @@ _MEANS = (
 
 
 class Loss(ABC):
-    """A criterion and the way it meets time.
+    """Base of losses over time: a criterion, and how it is applied to the outputs of several steps.
+
+    A subclass sets `per_step` and implements the call.
 
     Args:
-        criterion: Called with outputs and targets; returns one number.
+        criterion: Callable of outputs `[batch, ...]` and targets that returns a scalar, such as
+            `nn.CrossEntropyLoss()`.
 
     Raises:
-        ConfigError: `criterion` cannot be called like that, because it is a class or no function at all.
+        ConfigError: `criterion` is a class, or cannot be called with two arguments.
+
+    Attributes:
+        per_step: True if the loss is a sum of terms that each need one step only.
+        head: Number of outputs of a head, if every task has its own; `None` if all outputs belong together.
     """
 
     per_step: bool
@@ -97,17 +123,23 @@ class Loss(ABC):
 
     @abstractmethod
     def __call__(self, output: Tensor, y: Tensor, steps: int, start: int = 0) -> Tensor:
-        """Return what a chunk adds to the loss.
+        """Return what a chunk adds to the loss, a scalar.
 
         Args:
             output: Outputs of the chunk, `[time, batch, *feature]`.
             y: Target, `[batch, ...]`.
-            steps: Length of the whole sequence.
-            start: Index of the chunk's first step in it.
+            steps: Length of the whole sequence.  At least 1.
+            start: Index of the chunk's first step in it.  At least 0.  Default: 0.
         """
 
     def terms(self, output: Tensor, y: Tensor, steps: int, start: int = 0) -> Tensor:
-        """Return what each step and sample of a chunk adds to the loss, `[time, batch]`; arguments as in a call.
+        """Return what each step and sample of a chunk adds to the loss, `[time, batch]`.
+
+        Args:
+            output: Outputs of the chunk, `[time, batch, *feature]`.
+            y: Target, `[batch, ...]`.
+            steps: Length of the whole sequence.  At least 1.
+            start: Index of the chunk's first step in it.  At least 0.  Default: 0.
 
         Raises:
             IncompatibleRule: The loss is not a sum of such terms.
@@ -115,21 +147,45 @@ class Loss(ABC):
         raise IncompatibleRule(f"{self} reads the mean output, so steps have no losses of their own. Use PerStep.")
 
     def mean(self, output: Tensor) -> Tensor:
-        """Return what a decision is taken by: outputs `[time, batch, *feature]` averaged over time."""
+        """Return the outputs averaged over time, by which a sample is classified.
+
+        Args:
+            output: Outputs, `[time, batch, *feature]`.
+        """
         return output.sum(0) / len(output)
 
     def correct(self, output: Tensor, y: Tensor) -> int:
-        """Return how many samples outputs `[time, batch, class]` decide right, given class indices `[batch]`."""
+        """Return the number of samples that are classified correctly.
+
+        Args:
+            output: Outputs, `[time, batch, class]`.
+            y: Class indices, `[batch]`.
+        """
         return int((self.mean(output).argmax(-1) == y).sum())
 
     def by(self, criterion: Criterion) -> "Loss":
-        """Return a loss that meets time in the same way, by another criterion of all outputs."""
+        """Return a loss with the same treatment of time and another criterion.
+
+        Args:
+            criterion: Callable of outputs `[batch, ...]` and targets that returns a scalar.
+        """
         other = copy(self)
         other.criterion = criterion
         return other
 
     def check(self, y: Tensor, steps: int, batch: int, classes: int) -> None:
-        """Raise if `y` is no target for `batch` samples and `classes` outputs."""
+        """Raise an error if `y` is no target for a batch.
+
+        Args:
+            y: Target, `[batch, ...]`.
+            steps: Length of the sequence.  At least 1.
+            batch: Number of samples.  At least 1.
+            classes: Number of outputs.  At least 1.
+
+        Raises:
+            ShapeError: `y` does not have one target per sample.
+            InputError: A class index is out of range.
+        """
         if y.dim() == 0 or len(y) != batch:
             hint = ""
             if y.shape[:2] == (steps, batch):
@@ -169,14 +225,26 @@ class Loss(ABC):
 
 
 class PerStep(Loss):
-    r"""Mean over steps of the criterion at each step, :math:`\frac{1}{T}\sum_t \ell(o[t], y)`.
+    r"""Per-timestep loss: the mean over steps of the criterion at each step, :math:`\frac{1}{T}\sum_t \ell(o[t], y)`.
 
-    For a convex criterion it bounds the loss of the mean output from above.
+    Here :math:`\ell` is the criterion, o[t] the output at step t and T the number of steps (TET loss).  For a convex
+    criterion it is an upper bound of the loss of the mean output.  Rules that learn step by step need it.
 
     Args:
-        criterion: Applied to the output of each step.
-        timed: The target has a time axis of its own, `[time, batch, ...]`.
-        steps: Divide by this number instead of the length of the sequence, e.g. for a stream that arrives in pieces.
+        criterion: Callable of the output of a step, `[batch, ...]`, and the target that returns a scalar, such as
+            `nn.CrossEntropyLoss()`.
+        timed: If True, the target has a time axis, `[time, batch, ...]`.  Default: False.
+        steps: Number to divide by, e.g. for a stream that arrives in pieces.  At least 1.  Default: None, the length T
+            of the sequence.
+
+    Raises:
+        ConfigError: `criterion` is a class, or cannot be called with two arguments.
+
+    Examples:
+        >>> import torch, spikewright as sw
+        >>> loss = sw.losses.PerStep(torch.nn.MSELoss())
+        >>> loss(torch.tensor([[[0.0]], [[2.0]]]), torch.ones(1, 1), steps=2).item()  # the mean of 1 and 1
+        1.0
     """
 
     per_step = True
@@ -199,10 +267,18 @@ class PerStep(Loss):
         return torch.stack(terms).mean() * share
 
     def terms(self, output: Tensor, y: Tensor, steps: int, start: int = 0) -> Tensor:
-        """See `Loss.terms`; the criterion has to be a mean over samples.
+        """Return what each step and sample of a chunk adds to the loss, `[time, batch]`.
+
+        The criterion has to be a mean over samples.
+
+        Args:
+            output: Outputs of the chunk, `[time, batch, *feature]`.
+            y: Target, `[batch, ...]`, or `[time, batch, ...]` with `timed`.
+            steps: Length of the whole sequence.  At least 1.
+            start: Index of the chunk's first step in it.  At least 0.  Default: 0.
 
         Raises:
-            IncompatibleRule: It says that it is not.
+            IncompatibleRule: The `reduction` of the criterion is not "mean".
         """
         if (reduction := getattr(self.criterion, "reduction", "mean")) != "mean":
             raise IncompatibleRule(
@@ -226,16 +302,25 @@ class PerStep(Loss):
 
 
 class OnRate(Loss):
-    r"""The criterion of the output averaged over time, :math:`\ell(\frac{1}{T}\sum_t o[t], y)`.
+    r"""Loss on the mean output, :math:`\ell(\frac{1}{T}\sum_t o[t], y)`: the criterion of the output averaged in time.
 
-    It exists only once the sequence is over, so rules that learn step by step cannot use it.
+    Here :math:`\ell` is the criterion, o[t] the output at step t and T the number of steps.  It exists only when the
+    sequence has ended, so that rules that learn step by step cannot use it.  Rules that learn from rates need it.
 
     Args:
-        criterion: Applied to the mean output.
-        leak: Weighs a step by `leak**age`, as rates of leaky neurons are; 1 is the plain mean.
+        criterion: Callable of the mean output, `[batch, ...]`, and the target that returns a scalar, such as
+            `nn.CrossEntropyLoss()`.
+        leak: Factor by which the weight of a step falls per step of age, as in rates of leaky neurons; 1 is the plain
+            mean.  In (0, 1].  Default: 1.0.
 
     Raises:
-        ConfigError: `leak` is not in (0, 1].
+        ConfigError: `leak` is not in (0, 1]; `criterion` is a class, or cannot be called with two arguments.
+
+    Examples:
+        >>> import torch, spikewright as sw
+        >>> loss = sw.losses.OnRate(torch.nn.MSELoss())
+        >>> loss(torch.tensor([[[0.0]], [[2.0]]]), torch.ones(1, 1), steps=2).item()  # the mean output is 1
+        0.0
     """
 
     per_step = False
@@ -258,7 +343,12 @@ class OnRate(Loss):
 
 
 def standard_loss(loss_of: LossOf) -> type[PerStep] | type[OnRate]:
-    """Return the kind of loss for a rule of which nothing else is said: per step, unless it learns from rates only."""
+    """Return the class of the default loss of a rule: `OnRate` if the rule needs rates, otherwise `PerStep`.
+
+    Args:
+        loss_of: What the loss of the rule may be: "any", "steps" (a sum over steps), or "rate" (a function of the mean
+            output).
+    """
     return OnRate if loss_of == "rate" else PerStep
 
 

@@ -1,4 +1,4 @@
-"""Learning rules, one a file; the file is the paper."""
+"""Learning rules, one per file: each class docstring gives equation, cost, exactness and reference."""
 
 from spikewright.rules._base import Rule as Rule
 from spikewright.rules._base import Update as Update

@@ -1,4 +1,4 @@
-"""What a learning rule is: a declaration, and a way to fill `.grad` from a batch in one or several updates."""
+"""The base of learning rules: declared traits, and `updates`, which fills `.grad` from a batch of sequences."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
@@ -30,9 +30,11 @@ class Update:
 
     Attributes:
         loss: What the steps since the last update added to the loss, a scalar without graph.
-        output: The network's output at those steps, `[time, batch, *output]`, without graph.
-        state: Where the run stands; pass it to `updates` to go on with the same sequences.
-        report: How the adjoint equation was solved, by rules that solve one.
+        output: Output of the network at those steps, `[time, batch, *output]`, without graph.
+        state: State of the run after these steps, tensors by layer and name; pass it to `updates` to continue the same
+            sequences.
+        report: How the adjoint equation was solved, a `spikewright.solvers.Report`.  Default: None, for rules that
+            solve none.
     """
 
     loss: Tensor
@@ -43,23 +45,26 @@ class Update:
 
     @property
     def rates(self) -> dict[str, float]:
-        """Spikes per neuron and step since the sequence was taken up, by layer of neurons."""
+        """Mean number of spikes per neuron and step since the start of the sequence, by layer of neurons."""
         return self._run.rates()
 
 
 class Rule(nn.Module, ABC):
-    """A learning rule: it declares its `traits` and implements `learn`.
+    """Base of learning rules: a subclass declares its `traits` and implements `learn`.
 
-    A rule is a module: what it keeps between sequences is a buffer.  What it carries within a sequence is in the run's
-    state.
+    A rule is a module: what it keeps between sequences is a buffer.  What it carries within a sequence is part of the
+    state of the run.
 
     Args:
-        chunk: Steps that run together; `None` is the whole sequence, "root" the square root of its length, "auto" as
-            many as fit a memory budget, and a size such as "256MiB" names the budget.  It trades memory for speed,
-            never the result.
+        chunk: Steps that run together, which trades memory for speed.  At least 1; `None` is the whole sequence, "root"
+            the square root of its length, "auto" as many steps as fit 1 GiB of activations, and a size such as "256MiB"
+            as many as fit that.
 
     Raises:
-        ConfigError: `chunk` is none of these, or the class declares no traits.
+        ConfigError: `chunk` is below 1 or no known text, or the class declares no traits.
+
+    Attributes:
+        traits: What the rule declares of itself, a `Traits`; a class attribute, which an instance may replace.
     """
 
     traits: Traits
@@ -86,25 +91,26 @@ class Rule(nn.Module, ABC):
         state: State | None = None,
         backward: Backward = plain_backward,
     ) -> Iterator[Update]:
-        """Learn from a batch of sequences; yields whenever `.grad` is ready.
+        """Learn from a batch of sequences; yields an `Update` whenever `.grad` is ready.
 
-        Gradients are *added* to `.grad`: zero them between updates, as always in torch.
+        Gradients are *added* to `.grad`: zero them between updates, as always in PyTorch.
 
         Args:
             net: The network.
-            x: Input, `[time, batch, *feature]`.  If it is computed with a graph, the gradient goes back along that too.
+            x: Input, `[time, batch, *feature]`.  If it has a graph, gradients flow back along that too.
             y: Target, `[batch, ...]`.
             loss: The loss.
-            state: Where an earlier run of the same sequences ended; `None` starts at rest.
+            state: State in which an earlier run of the same sequences ended.  Default: None, the state of rest.
             backward: Called with each scalar to differentiate, e.g. `lambda v: scaler.scale(v).backward()`.
+                Default: plain_backward, which calls `v.backward()`.
 
         Raises:
             ShapeError: Layouts do not fit; `x` or `y` is no tensor; the criterion refuses the shape or type of `y`.
-            InputError: `x` holds a NaN or an infinity, a label is out of range, or nothing asks for a gradient.
+            InputError: `x` holds a NaN or an infinity, a label is out of range, or nothing requires a gradient.
             IncompatibleRule: The rule cannot work with this loss or this network.
             NetworkError: `state` belongs to other layers.
             ConfigError: The criterion does not return one number, or the network or the loss was not wrapped.
-            ExtensionError: A method of a class of one's own returned something else than it has to.
+            ExtensionError: A method of a user-defined class returned something else than its contract says.
         """
         wiring = check(self, net, loss, x, y, state)
         self.prepare(net, x)
@@ -122,13 +128,16 @@ class Rule(nn.Module, ABC):
     def learn(self, batch: Batch) -> Iterator[Update]:
         """Accumulate the gradients of a batch; yield an `Update` whenever `.grad` is ready.
 
-        The batch has been checked and the rule prepared.  Runs are started with `batch.start(hooks)`.
+        The batch has been checked and the rule prepared.  Start runs with `batch.start(hooks)`.
+
+        Args:
+            batch: Network, input, target and loss.
         """
 
     def prepare(self, net: Network, x: Tensor) -> None:
-        """Make what depends on the sizes of a network; done at first use, and what is there already stays.
+        """Create what depends on the sizes of a network; done at first use, and existing parts stay.
 
-        Needed before an optimizer is made of a rule that has parameters of its own.
+        Call it before an optimizer is made for a rule with parameters of its own.
 
         Args:
             net: The network.
@@ -136,14 +145,29 @@ class Rule(nn.Module, ABC):
         """
 
     def check(self, wiring: Wiring, sites: Sites) -> None:
-        """Raise `IncompatibleRule` if the rule cannot work in this network."""
+        """Raise `IncompatibleRule` if the rule cannot work in this network.
+
+        Args:
+            wiring: Wiring of the network.
+            sites: Layers of the network.
+        """
 
     def exact(self, parameter: str, wiring: Wiring, steps: int) -> bool:
-        """Whether the rule claims the gradient of BPTT for a parameter, on sequences of that many steps."""
+        """Return True if the rule claims the gradient of BPTT for a parameter.
+
+        Args:
+            parameter: Name of the parameter.
+            wiring: Wiring of the network.
+            steps: Length of the sequences.  At least 1.
+        """
         return False
 
     def cost(self, done: Done) -> Cost | None:
-        """State what learning from a sequence costs, per sample, the simulation left out; `None`: not stated."""
+        """Return the cost of learning from one sequence, per sample, without the simulation; `None` if not stated.
+
+        Args:
+            done: What was done in a training step.
+        """
         return None
 
     def extra_repr(self) -> str:
@@ -157,12 +181,22 @@ R = TypeVar("R", bound=Rule)
 
 
 def fresh_copy(rule: R, net: Network, x: Tensor) -> R:
-    """Return a copy of a rule to try things with, ready for a network; the rule itself stays as it is."""
+    """Return a copy of a rule, prepared for a network; the rule itself does not change.
+
+    Args:
+        rule: The rule.
+        net: The network.
+        x: Input, `[time, batch, *feature]`, of any length.
+    """
     copy = deepcopy(rule)
     copy.prepare(net, x)
     return copy
 
 
 def reference_rule(rule: Rule) -> Rule | None:
-    """Return the rule whose gradient another stands in for, if that is not BPTT."""
+    """Return the rule whose gradient another one approximates, or `None` if that is BPTT.
+
+    Args:
+        rule: The rule, e.g. `OTTT(spatial=DFA())`, whose reference is `OTTT()`.
+    """
     return getattr(rule, "reference_rule", None)

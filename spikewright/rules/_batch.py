@@ -23,12 +23,12 @@ Backward = Callable[[Tensor], None]
 
 
 def plain_backward(loss: Tensor) -> None:
-    """Accumulate gradients the ordinary way."""
+    """Accumulate gradients by `loss.backward()`."""
     loss.backward()
 
 
 def differentiable(backward: Backward) -> Backward:
-    """Return `backward`, with an error of its own for what cannot be differentiated."""
+    """Return `backward`, with an error that names the cause if its argument cannot be differentiated."""
 
     def differentiate(value: Tensor) -> None:
         if not (isinstance(value, Tensor) and value.numel() == 1):
@@ -44,17 +44,17 @@ def differentiable(backward: Backward) -> Backward:
 
 
 def cut(x: Tensor) -> Tensor:
-    """Return an input that is computed with a graph as a leaf, so that every piece of a run may go back to it."""
+    """Return an input that has a graph as a leaf, so that each chunk of a run can send its gradient there."""
     return x.detach().requires_grad_() if x.requires_grad and not x.is_leaf else x
 
 
 def send_back(x: Tensor, leaf: Tensor, again: bool) -> None:
-    """Carry the gradient that has arrived at the leaf that stands for an input back along the graph of the input.
+    """Send the gradient that has arrived at the leaf of an input back along the graph of the input.
 
     Args:
-        x: The input.
+        x: The input, `[time, batch, *feature]`.
         leaf: What `cut` returned for it.
-        again: Keep the graph, as there is more to come.
+        again: If True, keep the graph for further gradients.
     """
     if leaf is not x and leaf.grad is not None:
         gradient, leaf.grad = leaf.grad, None
@@ -62,7 +62,7 @@ def send_back(x: Tensor, leaf: Tensor, again: bool) -> None:
 
 
 def nothing_moves() -> InputError:
-    """Return the error for a loss that depends on nothing that asks for a gradient."""
+    """Return the error for a loss that depends on nothing that requires a gradient."""
     return InputError(
         "The loss was to be differentiated, but it depends on nothing that asks for a gradient: all parameters on the "
         "way to it are frozen, or the criterion or the network takes its values off the graph (detach, no_grad, "
@@ -73,17 +73,20 @@ def nothing_moves() -> InputError:
 
 @dataclass(frozen=True)
 class Batch:
-    """What a rule learns from, checked; the arguments of `Rule.updates`, and what goes with them.
+    """What a rule learns from: the arguments of `Rule.updates` after they were checked.
 
     Attributes:
         net: The network.
         x: Input, `[time, batch, *feature]`.
         y: Target, `[batch, ...]`.
         loss: The loss.
-        state: Where an earlier run of the same sequences ended; `None` starts at rest.
-        backward: Differentiates a scalar and accumulates the gradients at parameters.
-        around: What a rule around this one does to the hooks of its runs; `None` leaves them as they are.
-        known: The wiring of the network for inputs like `x`, if it has been looked up.
+        state: State in which an earlier run of the same sequences ended.  Default: None, the state of rest.
+        backward: Differentiates a scalar and accumulates the gradients at parameters.  Default: plain_backward, which
+            calls `.backward()`.
+        around: Function by which an outer rule wraps the hooks of the runs.  Default: None, which leaves them as they
+            are.
+        known: Wiring of the network for inputs like `x`, if it has been looked up.  Default: None, looked up when
+            needed.
     """
 
     net: Network
@@ -97,31 +100,43 @@ class Batch:
 
     @property
     def wiring(self) -> Wiring:
-        """Who feeds whom in the network, for inputs like `x`."""
+        """Which layer feeds which in the network, for inputs like `x`."""
         return self.known or self.net.wiring(self.x)
 
     def hooks(self, own: Hooks | None) -> Hooks | None:
-        """Return the hooks that a run of this batch has, given those of the rule; `None` if there are none."""
+        """Return the hooks for a run of this batch, given those of the rule; `None` if there are none.
+
+        Args:
+            own: Hooks of the rule; `None` for none.
+        """
         return own if self.around is None else self.around(own or Hooks())
 
     def start(self, own: Hooks | None = None, state: State | None = None, **options: Any) -> Run:
         """Return a run over `x` with the hooks of the rule.
 
         Args:
-            own: Hooks of the rule.
-            state: Where the run starts; `None` is the state of the batch.
-            **options: See `Network.start`.
+            own: Hooks of the rule.  Default: None, no hooks.
+            state: State in which the run starts.  Default: None, the state of the batch.
+            **options: Further keyword arguments of `Network.start`, such as `through_time`.
         """
         before = self.state if state is None else state
         return self.net.start(self.x, before, hooks=self.hooks(own), wiring=self.known, **options)
 
     def weighted(self, weight: float) -> "Batch":
-        """Return the same batch, with gradients that many times as large."""
+        """Return the same batch with its gradients multiplied by a factor.
+
+        Args:
+            weight: The factor.  Any finite number.
+        """
         return replace(self, backward=lambda value: self.backward(weight * value))
 
 
 def learn_together(rule: "Rule", batches: Sequence[Batch]) -> "Iterator[Update]":
-    """Learn from several batches in one update; yields the first one's when `.grad` holds them all.
+    """Learn from several batches in one update; yields the update of the first when `.grad` holds the sum.
+
+    Args:
+        rule: The rule.
+        batches: The batches, at least one, the first of which has been checked.
 
     Raises:
         IncompatibleRule: The rule updates several times per sequence.

@@ -1,4 +1,4 @@
-"""Whether a rule can learn from a batch in a network, said once, before the first step."""
+"""The check before the first step: can this rule learn from this batch in this network."""
 
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -23,34 +23,34 @@ if TYPE_CHECKING:
 
 
 def check(rule: "Rule", net: Network, loss: Loss, x: Tensor, y: Tensor, state: State | None = None) -> Wiring:
-    """Return the wiring of a network in which `rule` can learn from `x` and `y` by `loss`, or say what to do instead.
+    """Return the wiring of a network, or raise an error if `rule` cannot learn from `x` and `y` by `loss` there.
 
     Args:
         rule: The learning rule.
         net: The network.
         loss: The loss.
         x: Input, `[time, batch, *feature]`.
-        y: Target.
-        state: Where the run starts.
+        y: Target, `[batch, ...]`.
+        state: State in which the run starts.  Default: None, the state of rest.
 
     Raises:
         ShapeError: Layouts do not fit, or `x` or `y` is no tensor.
-        InputError: `x` holds a NaN or an infinity, a label is out of range, or all is frozen.
+        InputError: `x` holds a NaN or an infinity, a label is out of range, or everything is frozen.
         IncompatibleRule: The rule cannot work with this loss or this network.
         ConfigError: The network or the loss was not wrapped.
 
     Warns:
-        UserWarning: Once per network and parameter: the rule does not see a parameter.
+        UserWarning: Once per network and parameter, if the rule does not see a parameter.
     """
     if not isinstance(net, Network):
         raise ConfigError(
-            f"{type(rule).__name__} was given {type(net).__name__} as its network, which has no time. Wrap the module: "
-            "spikewright.Network(module)."
+            f"{type(rule).__name__} was given {type(net).__name__} as its network, which cannot run over time. Wrap "
+            "the module: spikewright.Network(module)."
         )
     if not isinstance(loss, Loss):
         raise ConfigError(
-            f"{type(rule).__name__} was given {type(loss).__name__} as its loss, which does not say how it meets time. "
-            "Wrap the criterion: losses.PerStep(criterion), or losses.OnRate(criterion) for the mean output."
+            f"{type(rule).__name__} was given {type(loss).__name__} as its loss, which does not define how steps are "
+            "combined. Wrap the criterion: losses.PerStep(criterion), or losses.OnRate(criterion) for the mean output."
         )
     check_tensor("x", x, "[time, batch, *feature]")
     check_tensor("y", y, "[batch, ...], with the target of every sample")
@@ -105,7 +105,7 @@ def _check_cut(name: str, sites: Sites, at_once: int, steps: int) -> None:
 
 
 def _check_moves(rule: "Rule", net: Network, x: Tensor, state: State | None) -> None:
-    """Raise `InputError` if nothing asks for a gradient: no parameter, nor the input, nor the state."""
+    """Raise `InputError` if neither a parameter nor the input nor the state requires a gradient."""
     given = (value for values in (state or {}).values() for value in values.values())
     if not any(tensor.requires_grad for tensor in chain((x,), net.parameters(), rule.parameters(), given)):
         raise InputError(
@@ -125,5 +125,5 @@ def _check_finite(x: Tensor) -> None:
     found = "1 value that is not finite," if len(where) == 1 else f"{len(where)} values that are not finite, the first"
     raise InputError(
         f"x of shape {list(x.shape)} holds {found} at {where[0].tolist()}. "
-        "A membrane that has seen one never fires again, so the loss would hide it. Clean or clamp the data."
+        "A neuron that has received one never fires again, so the loss would hide it. Clean or clamp the data."
     )

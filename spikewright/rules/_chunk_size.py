@@ -20,7 +20,7 @@ AUTO = 1 << 30
 
 
 def check_chunk(caller: str, chunk: Chunk) -> None:
-    """Raise `ConfigError` if `chunk` is none of those."""
+    """Raise `ConfigError` if `chunk` is neither a size of at least 1, `None`, nor a known text."""
     if isinstance(chunk, int) and chunk < 1:
         raise ConfigError(f"{caller}(chunk={chunk}): a chunk has at least one step.")
     if isinstance(chunk, str) and chunk not in ("auto", "root") and size_in_bytes(chunk) is None:
@@ -31,9 +31,15 @@ def check_chunk(caller: str, chunk: Chunk) -> None:
 
 
 def steps_at_once(rule: "Rule", wiring: Wiring, x: Tensor) -> int:
-    """Return how many steps of `x` `[time, batch, *feature]` a rule runs together.
+    """Return the number of steps that a rule runs together, from its `chunk`.
 
-    One, if it looks at layers, and one of these has its rows in an order that only a single step tells.
+    It is 1 if the rule treats layers differently and one of the layers gets its rows in an order that only a single
+    step shows.
+
+    Args:
+        rule: The rule.
+        wiring: Wiring of the network.
+        x: Input, `[time, batch, *feature]`.
     """
     if wiring.disordered and rule.traits.by_layer:
         return 1

@@ -12,11 +12,12 @@ from spikewright.solvers import Report
 
 @dataclass(frozen=True)
 class Cost:
-    """The cost of learning from one sequence, per sample, the simulation of the network left out.
+    """Cost of learning from one sequence, per sample, without the simulation of the network.
 
     Attributes:
-        operations: Of everything that finds gradients.
-        feedback_parameters: Numbers that are kept, or transported, to carry errors back through layers.
+        operations: Additions and multiplications of everything that finds gradients, an `Operations`.
+        feedback_parameters: Number of parameters that carry errors back through layers, transported or stored.  At
+            least 0.
     """
 
     operations: Operations
@@ -30,14 +31,14 @@ class Cost:
 
 @dataclass(frozen=True)
 class Done:
-    """What was done in one training step: the basis of a rule's statement of cost.
+    """What was done in one training step, from which a rule states its cost.
 
     Attributes:
-        work: What each layer does in a step.
-        wiring: Of the network.
-        steps: Length of the sequence.
-        report: Of the update, by rules that solve an equation.
-        frozen: Names of the parameters of the network that do not learn.
+        work: What each layer does in a step, by name of the layer.
+        wiring: Wiring of the network.
+        steps: Length of the sequence.  At least 1.
+        report: Report of the update, by rules that solve an equation.  Default: None, for rules that solve none.
+        frozen: Names of the parameters of the network that do not learn.  Default: frozenset(), none.
     """
 
     work: Mapping[str, Work]
@@ -53,48 +54,60 @@ class Done:
 
     @property
     def at_weights(self) -> float:
-        """Products that the gradients at weights take in one step, zeros included."""
+        """Multiplications of the weight gradients in one step, zeros included."""
         return sum(w.dense for site, w in self.work.items() if self.learns(site))
 
     @property
     def between_neurons(self) -> float:
-        """Products that errors take in one step on their way through layers that stand between a layer and neurons."""
+        """Multiplications of errors in one step at layers between a learning layer and the next neurons."""
         return sum(w.dense for site, w in self.work.items() if self._crossed_at_once(site))
 
     @property
     def backward(self) -> Operations:
-        """Operations of one dense backward pass: gradients at weights, and at inputs if something in front learns."""
+        """Operations of one dense backward pass: gradients at weights, and at inputs behind which something learns."""
         crossed = sum(w.dense for site, w in self.work.items() if self.crosses(site))
         return Operations(0, self.at_weights + crossed)
 
     @property
     def weights_crossed(self) -> int:
-        """Numbers that errors cross on their way back, if they go back by the forward weights."""
+        """Number of weights that errors cross if they go back by the forward weights."""
         crossed = {site: synapse for site, synapse in self.wiring.synapses.items() if self.crosses(site)}
         parts = {site: self.work[site].parts if site in self.work else 1 for site in crossed}
         return sum(parts[site] * math.prod(synapse.weight) for site, synapse in crossed.items())
 
     def learns(self, site: str) -> bool:
-        """Whether the weight of a layer learns, or something that it is computed from."""
+        """Return True if the weight of a layer learns, or a parameter that it is computed from.
+
+        Args:
+            site: Name of the layer.
+        """
         return any(not is_bias(name) for name in self._learning(site))
 
     def learns_bias(self, site: str) -> bool:
-        """Whether the bias of a layer learns."""
+        """Return True if the bias of a layer learns.
+
+        Args:
+            site: Name of the layer.
+        """
         return any(map(is_bias, self._learning(site)))
 
     def crosses(self, site: str) -> bool:
-        """Whether an error has to cross a layer on its way back, because something in front of it learns."""
+        """Return True if an error has to cross a layer because something in front of it learns.
+
+        Args:
+            site: Name of the layer.
+        """
         return site in self._crossed
 
     @cached_property
     def taught(self) -> frozenset[str]:
-        """Neurons whose error something learns from directly, with no other neurons in between."""
+        """Neurons whose error some parameter learns from directly, with no other neurons in between."""
         receivers = self.wiring.receivers.items()
         return frozenset().union(*(sites for name, sites in receivers if name not in self.frozen))
 
     @cached_property
     def behind(self) -> frozenset[str]:
-        """Neurons behind something that learns, however far."""
+        """Neurons behind something that learns, at any distance."""
         found, todo = set[str](), list(self.taught)
         while todo:
             site = todo.pop()
@@ -119,10 +132,10 @@ class Done:
         return (name for name in self.wiring.synapses[site].parameters if name not in self.frozen)
 
     def _crossed_at_once(self, site: str) -> bool:
-        """Whether something learns in front of a layer, with no neurons in between."""
+        """Return True if something learns in front of a layer, with no neurons in between."""
         return any(site in sites for name, sites in self.wiring.passes.items() if name not in self.frozen)
 
 
 def is_bias(parameter: str) -> bool:
-    """Whether a parameter of a layer is its bias, or one that its bias is computed from."""
+    """Return True if a parameter of a layer is its bias, or one that its bias is computed from."""
     return parameter.rpartition(".")[2] == "bias" or "parametrizations.bias." in parameter

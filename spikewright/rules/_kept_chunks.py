@@ -1,4 +1,4 @@
-"""A sequence differentiated piece by piece, from the last to the first, with each piece's graph kept or made anew."""
+"""A sequence differentiated chunk by chunk, last to first, with graphs stored or recomputed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ from spikewright.temporal import State
 
 @dataclass(frozen=True)
 class _Start:
-    """What a piece starts from beside its state: what its forward pass changes in the network, and random numbers."""
+    """What a chunk starts from beside its state: buffers and attributes of the network, and random numbers."""
 
     network: Snapshot
     random: PutBack
@@ -28,9 +28,9 @@ class _Start:
 
 @dataclass(frozen=True)
 class _KeptChunk:
-    """Some steps, the state they start from (leaves of its graph), what came out, and what it takes to run them again.
+    """Steps of a chunk, the state before them (leaves of its graph), output and state after, and its start.
 
-    The output and the state after it are without a graph where the piece is run again; `start` is `None` otherwise.
+    Output and the state after are without graph if the chunk is recomputed; `start` is `None` otherwise.
     """
 
     x: Tensor
@@ -41,15 +41,16 @@ class _KeptChunk:
 
 
 class KeptChunks:
-    """The forward pass of a sequence in pieces.
+    """The forward pass of a sequence in chunks, and its backward pass.
 
-    A piece that is run again starts from the buffers, attributes and random numbers that it started from at first; in
-    the end all is as after the first pass.  Both passes have gradients on, as modules may do otherwise without.
+    A chunk that is recomputed starts from the same buffers, attributes and random numbers as before; at the end
+    everything is as after the first pass.  Gradients are enabled in both passes, since modules may behave differently
+    without.
 
     Args:
-        batch: What is run.
-        size: Steps per piece.
-        keep: Keep the graph of every piece; otherwise only the state before it, to run it again.
+        batch: Network, input, target and loss.
+        size: Number of steps per chunk.  At least 1.
+        keep: If True, keep the graph of every chunk; otherwise only the state before it, to recompute it.
     """
 
     def __init__(self, batch: Batch, size: int, keep: bool) -> None:
@@ -69,13 +70,13 @@ class KeptChunks:
                 self.run.detach()
             self._kept.append(_KeptChunk(steps, before, output, self.run.state, start))
         self.output = torch.cat([piece.output.detach() for piece in self._kept]).requires_grad_()
-        """Of the whole sequence, `[time, batch, *output]`, a leaf."""
+        """Output of the whole sequence, `[time, batch, *output]`, a leaf."""
 
     def loss(self) -> Tensor:
-        """Return the loss of the batch, which may read of the run what it has returned, and nothing else.
+        """Return the loss of the batch, which may depend on the output of the network and on nothing else of the run.
 
         Raises:
-            IncompatibleRule: The criterion reads something that the network has computed beside its output.
+            IncompatibleRule: The criterion reads something that the network computed beside its output.
         """
         ended = _count()
         with torch.enable_grad():
@@ -83,15 +84,15 @@ class KeptChunks:
         if not torch.compiler.is_compiling() and _reaches(value, self._begun, ended):
             raise IncompatibleRule(
                 "The loss reads something that the network computed beside its output: an activation that forward "
-                "leaves on a module, or that a hook keeps, for a penalty on firing, for example. Rules of BPTT "
-                "differentiate the loss by the output, and pieces of the run after it, so that the rest would be lost, "
-                "or come from the last piece alone. Return it as part of the output (torch.cat([output, penalty], 1)) "
-                "and take it apart in the criterion."
+                "leaves on a module, or that a hook keeps, for a penalty on firing, for example. BPTT differentiates "
+                "the loss by the output, and then the chunks of the run, so that the gradient of the activation would "
+                "be lost, or come from the last chunk alone. Return it as part of the output "
+                "(torch.cat([output, penalty], 1)) and take it apart in the criterion."
             )
         return value
 
     def backward(self) -> None:
-        """Carry the gradient at `output` back to the parameters; can be done once."""
+        """Propagate the gradient at `output` to the parameters; callable once."""
         assert self.output.grad is not None  # the caller has differentiated a loss of it
         grads = list(self.output.grad.split([len(piece.x) for piece in self._kept]))
         following: State = {}
@@ -125,7 +126,7 @@ class KeptChunks:
 
     @contextmanager
     def _put_back(self) -> Iterator[None]:
-        """Put all back to where the first pass has left it, if there is a second."""
+        """Restore what the first pass left, if there is a second pass."""
         if self._kept[-1].start is None:
             yield
             return
@@ -138,7 +139,7 @@ class KeptChunks:
 
 
 def _count() -> int:
-    """Return how many nodes the graphs of this thread have had so far."""
+    """Return the number of graph nodes that this thread has created so far."""
     if torch.compiler.is_compiling():
         return 0
     with torch.enable_grad():
@@ -147,12 +148,12 @@ def _count() -> int:
 
 
 def _reaches(value: Tensor, begun: int, ended: int) -> bool:
-    """Whether the graph of a value has a node that was made between two counts."""
+    """Return True if the graph of a value has a node that was created between two counts."""
     return any(begun < node._sequence_nr() < ended for node in ancestors([value.grad_fn]))
 
 
 def _leaves(state: State) -> State:
-    """Cut a state from its graph, such that the gradient at it can be read."""
+    """Detach a state from its graph such that its gradient is accumulated."""
     return {
         site: {name: v.detach().requires_grad_(is_continuous(v)) for name, v in values.items()}
         for site, values in state.items()

@@ -1,4 +1,4 @@
-"""The loop of every rule that cuts credit between steps: run a chunk, learn from it, forget its graph."""
+"""The loop of rules without credit through time: run a chunk, learn from it, free its graph."""
 
 from collections.abc import Iterator
 from copy import deepcopy
@@ -31,7 +31,7 @@ from spikewright.temporal import SiteState
 
 @dataclass(frozen=True)
 class ChunkSpan:
-    """Steps that run together: `start` to `stop`, with a graph if `learn`."""
+    """Steps that run together: `start` up to but not including `stop`, with a graph if `learn` is True."""
 
     start: int
     stop: int
@@ -39,12 +39,23 @@ class ChunkSpan:
 
 
 class OnlineRule(Rule):
-    """A rule whose steps are independent given the state, so memory does not grow with their number.
+    """Base of rules that treat steps independently, given the state before them.
+
+    Activation memory is that of one chunk, whatever the number of steps.  A subclass may override `on_weight`, which
+    decides what weight gradients are taken at, and `chunks`, which decides which steps run together.
 
     Args:
-        chunk: See `Rule`.
-        spatial: How errors get from the output to the layers.
-        local: Readouts and errors of every layer beside that.
+        chunk: Steps that run together, which trades memory for speed.  At least 1; `None` is the whole sequence, "root"
+            the square root of its length, "auto" as many steps as fit 1 GiB of activations, and a size such as "256MiB"
+            as many as fit that.
+        spatial: How errors reach the layers within a step, an object of `spikewright.spatial`: `BP` (backpropagation),
+            `FA`, `SignSymmetric`, `DFA`, `DKP`, `ZO` or `OPZO`.  Default: BP().
+        local: A `spikewright.spatial.Local`, which gives every layer of neurons a trained readout and an error of its
+            own.  Default: None, no local errors.
+
+    Raises:
+        ConfigError: `chunk` is below 1 or no known text; `local` names an intermediate layer and `spatial` has no
+            feedback matrices.
     """
 
     traits: Traits = Traits(loss="steps", credit_through_time=False, gradients="layer hook", memory="constant")
@@ -67,17 +78,23 @@ class OnlineRule(Rule):
             self.traits = replace(self.traits, by_layer=True)
 
     def on_weight(self, layer: Synapse, x: Tensor, carried: SiteState) -> tuple[SynapticInput, SiteState]:
-        """Return what is transmitted at a layer, and where its weight gradient is taken.
+        """Return what a layer transmits and takes its weight gradient at, and the values it carries on.
 
         Args:
             layer: The layer's place in the network.
             x: Its input, `[time, batch, *feature]`.
-            carried: What this call of the layer carried out of the last chunk; empty at the start of a sequence.
+            carried: What this call of the layer carried out of the last chunk, tensors by name; empty at the start of a
+                sequence.
         """
         return SynapticInput(x), carried
 
     def chunks(self, steps: int, size: int) -> Iterator[ChunkSpan]:
-        """Cut a sequence into pieces of at most `size` steps that run together."""
+        """Yield the chunks of a sequence.
+
+        Args:
+            steps: Length of the sequence.  At least 1.
+            size: Largest number of steps per chunk.  At least 1.
+        """
         for start in range(0, steps, size):
             yield ChunkSpan(start, min(start + size, steps))
 
@@ -107,12 +124,12 @@ class OnlineRule(Rule):
 
     @property
     def _plain(self) -> bool:
-        """Whether errors just go back as autograd sends them."""
+        """True if errors go back by plain autograd."""
         return isinstance(self.spatial, BP) and self.local is None
 
     @property
     def reference_rule(self) -> Rule | None:
-        """The rule whose gradient this one stands in for, if that is not BPTT: itself with backpropagation."""
+        """The same rule with backpropagation through layers; `None` if it is this one, whose reference is BPTT."""
         if self._plain:
             return None
         reference = deepcopy(self)
@@ -131,7 +148,13 @@ class OnlineRule(Rule):
         return Cost(done.steps * step, carrying)
 
     def reaches_as_bptt(self, parameter: str, wiring: Wiring, steps: int) -> bool:
-        """Whether errors get to a parameter, or to the neurons it reaches, as in BPTT."""
+        """Return True if errors get to a parameter, or to the neurons it reaches, as in BPTT.
+
+        Args:
+            parameter: Name of the parameter.
+            wiring: Wiring of the network.
+            steps: Length of the sequences.  At least 1.
+        """
         other_chunks = parameter in wiring.carried or wiring.moving or wiring.random
         if parameter in wiring.unvouched or (steps > 1 and other_chunks):
             return False

@@ -1,4 +1,4 @@
-"""What a rule that learns from rates cannot work with, said before the first step."""
+"""What a rule that learns from rates cannot work with, checked before the first step."""
 
 from collections.abc import Iterable
 
@@ -34,17 +34,17 @@ def check_neurons(rule: str, wiring: Wiring) -> None:
 
 
 def clips_rate(neuron: Neuron) -> bool:
-    """Whether the declared rate map is the one every neuron inherits: its drive, between none and all."""
+    """Return True if the declared rate map is the inherited one, which clips a linear function."""
     return neuron.dynamics.rate_map == neuron.transfer and type(neuron).transfer is Neuron.transfer
 
 
 def check_curves(rule: str, curves: Iterable[Curve], sites: Sites) -> None:
-    """Raise `IncompatibleRule` if something between neurons, or to the output, is not linear.
+    """Raise `IncompatibleRule` if an operation between neurons, or to the output, is not linear.
 
     Args:
         rule: Name of the rule.
-        curves: Where that is so; statistics of batch norm are the rule's own business.
-        sites: Of the network.
+        curves: Operations that are not linear; batch norm is treated by `batch_norm` of the rule.
+        sites: Layers of the network.
     """
     for curve in curves:
         if curve.bend.op == NORM:
@@ -54,21 +54,21 @@ def check_curves(rule: str, curves: Iterable[Curve], sites: Sites) -> None:
         source = f"'{curve.source}'" if curve.source else "the input"
         target = f"'{curve.target}'" if curve.target else "the output"
         raise IncompatibleRule(
-            f"{rule} learns from rates, but {where}, between {source} and {target}, there is {curve.bend.op}, with "
-            "factors that depend on data or not linear at all: what it makes of a mean is not the mean of what it "
-            "makes of the steps. Use average pooling or batch norm, or a rule that differentiates steps."
+            f"{rule} learns from rates, but {where}, between {source} and {target}, there is {curve.bend.op}, which is "
+            "not linear or has factors that depend on data, so that its value at a mean is not the mean of its values "
+            "at the steps. Use average pooling or batch norm, or a rule that differentiates steps."
         )
 
 
 def check_parts(rule: str, batch_norm: NormName, sites: Sites) -> None:
-    """Raise `IncompatibleRule` if some layer means nothing at rates."""
+    """Raise `IncompatibleRule` if a layer has no meaning at rates."""
     for name, module in sites.temporal.items():
         if isinstance(module, _BatchNorm):
             _check_norm(rule, batch_norm, name, module, sites)
         elif isinstance(module, StepDropout):
             raise IncompatibleRule(
-                f"{rule} learns from rates, but '{name}' draws a fresh mask at every step, so there is no one mask for "
-                "the mean. Use nn.Dropout, whose mask is drawn once per sequence."
+                f"{rule} learns from rates, but '{name}' draws a fresh mask at every step, so there is no single mask "
+                "for the mean. Use nn.Dropout, whose mask is drawn once per sequence."
             )
         elif not isinstance(module, Neuron | Feedback | _DropoutNd):
             raise IncompatibleRule(
@@ -78,7 +78,7 @@ def check_parts(rule: str, batch_norm: NormName, sites: Sites) -> None:
 
 
 def check_feedback(rule: str, wiring: Wiring, sites: Sites) -> None:
-    """Raise `IncompatibleRule` if it is not clear how the mean of what is sent back is weighted."""
+    """Raise `IncompatibleRule` if the weights of the mean of a feedback signal are not determined."""
     leak = _common_leak(wiring.neurons.values())
     for name, source in sites.sources.items():
         if not isinstance(source, Neuron) and leak is None:
@@ -90,10 +90,15 @@ def check_feedback(rule: str, wiring: Wiring, sites: Sites) -> None:
 
 
 def leak_at_input(rule: str, wiring: Wiring, x: torch.Tensor) -> float:
-    """Return the leak that weighs the network's input: that of the neurons it reaches.
+    """Return the decay that weighs the steps of the network's input: that of the neurons it reaches.
+
+    Args:
+        rule: Name of the rule.
+        wiring: Wiring of the network.
+        x: Input, `[time, batch, *feature]`.
 
     Raises:
-        IncompatibleRule: They do not agree, and the input changes from step to step.
+        IncompatibleRule: These have different decays, and the input changes from step to step.
     """
     reached = [s.receivers.values() for s in wiring.synapses.values() if s.reads_input]
     neurons = [neuron for receivers in reached for neuron in receivers] or list(wiring.neurons.values())
@@ -104,12 +109,12 @@ def leak_at_input(rule: str, wiring: Wiring, x: torch.Tensor) -> float:
         return 1.0
     raise IncompatibleRule(
         f"{rule} takes the mean of the input, weighted by the leak of the neurons it reaches, but these have different "
-        "leaks. Give them one leak, or show a still image (x.expand(steps, *x.shape))."
+        "leaks. Give them one leak, or use a static input (x.expand(steps, *x.shape))."
     )
 
 
 def _common_leak(neurons: Iterable[Neuron]) -> float | None:
-    """Return the one leak of some neurons; `None` if they have several."""
+    """Return the decay that some neurons have in common; `None` if they have several."""
     decays = (neuron.dynamics.decay for neuron in neurons)
     leaks = (torch.as_tensor(1.0 if decay is None else decay).detach().double() for decay in decays)
     numbers = {leak.item() if leak.numel() == 1 else None for leak in leaks}

@@ -1,4 +1,4 @@
-"""What a rule declares of itself, once: everything else in the library reads it here."""
+"""What a rule declares of itself; the rest of the library reads it here."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,23 +8,25 @@ from spikewright.losses import LossOf
 
 @dataclass(frozen=True)
 class Traits:
-    """The declaration of a learning rule.
+    """The declared properties of a learning rule.
 
     Attributes:
-        loss: What the loss may be: "any"; "steps", a sum of terms that each need one step; "rate", a function of the
+        loss: What the loss may be: "any"; "steps", a sum of terms that each need one step; or "rate", a function of the
             mean output.
-        credit_through_time: Errors cross time steps.
-        gradients: Where weight gradients come from: "layer hook", the backward pass of the layers that run with the
-            hooks of the batch, so that a hook decides what they are taken at; or "own", found by the rule itself.
-        memory: How the bytes kept for backward grow with the number of steps, for a given chunk: "constant", "root",
+        credit_through_time: True if errors cross time steps.
+        gradients: Where weight gradients come from: "layer hook", the backward pass of the layers, where hooks decide
+            what they are taken at; or "own", found by the rule itself.
+        memory: How the bytes saved for backward grow with the number of steps, for a given chunk: "constant", "root",
             "linear", or "unknown".
-        updates: How often `.grad` is ready in a sequence: "once", or at "every step".
-        grows_with_chunk: The bytes kept for backward grow with the number of steps that run together.
-        gradient_rows: How often in a sequence a weight gradient is taken, per sample; `None` is once per step.
-        by_layer: What it does to a parameter depends on the layer that the parameter belongs to; parameters of no
-            recognised layer get the ordinary gradient of their step.
-        whole_sequence: All steps run together, whatever the chunk is.
-        least_steps: Length of the shortest sequence that can be learned from.
+        updates: How often `.grad` is ready: "once" per sequence, or at "every step".  Default: "once".
+        grows_with_chunk: True if the bytes saved for backward grow with the number of steps that run together.
+            Default: True.
+        gradient_rows: Number of times that a weight gradient is taken per sequence and sample.  At least 1.
+            Default: None, once per step.
+        by_layer: True if the treatment of a parameter depends on the layer it belongs to; parameters of no recognised
+            layer get the ordinary gradient of their step.  Default: False.
+        whole_sequence: True if all steps run together, whatever the chunk is.  Default: False.
+        least_steps: Length of the shortest sequence that can be learned from.  At least 1.  Default: 1.
     """
 
     loss: LossOf

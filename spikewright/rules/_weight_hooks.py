@@ -1,4 +1,4 @@
-"""The hooks of a rule that says where weight gradients are taken, layer by layer."""
+"""The hooks of a rule that decides, layer by layer, what weight gradients are taken at."""
 
 from collections.abc import Callable
 
@@ -19,8 +19,8 @@ class WeightHooks(Hooks):
     """Calls `on_weight` with the layer's place in the network.
 
     Args:
-        on_weight: Of a rule.
-        wiring: Of the network.
+        on_weight: Function or method of a rule.
+        wiring: Wiring of the network.
     """
 
     checks_answers = True

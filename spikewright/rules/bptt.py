@@ -1,4 +1,4 @@
-r"""Backpropagation through time with surrogate slopes: the baseline, and what `certify` compares with."""
+"""Backpropagation through time with surrogate gradients: the reference that `certify` compares with."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,36 +14,46 @@ from spikewright.rules._traits import Traits
 
 
 class BPTT(Rule):
-    r"""Backpropagation through time: the gradient of the unrolled network, spikes differentiated by their surrogate.
+    r"""Backpropagation through time: the gradient of the unrolled network, with surrogate derivatives of the spikes.
 
-    With :math:`u_l[t]` the membrane, :math:`\psi` the surrogate slope and :math:`\epsilon_l[t] = \partial u_l[t+1] /
-    \partial u_l[t]` through leak and reset,
+    With :math:`u_l[t]` the membrane potential of layer l, :math:`s_l[t]` its spikes, :math:`\psi` the surrogate
+    derivative and :math:`\epsilon_l[t] = \partial u_l[t+1] / \partial u_l[t]` the derivative through leak and reset,
 
     .. math::
         \delta_l[t] = \psi(u_l[t]) \odot W_{l+1}^\top \delta_{l+1}[t] + \epsilon_l[t] \odot \delta_l[t+1], \qquad
         \nabla W_l = \textstyle\sum_t \delta_l[t] \otimes s_{l-1}[t].
 
-    Exact when: always; it defines the surrogate gradient.
-    Cost: activation memory grows with the number of steps, or with its root (`checkpoint`); one backward per sequence.
-    Carried: nothing.  Checkpointed: nothing.
+    **Exact when**: always; this rule defines the surrogate gradient that others are compared with.
+
+    **Cost**: one forward and one backward pass per sequence.  Activation memory grows linearly with the number of
+    steps; with `checkpoint` it is that of one chunk and of the states between chunks, for one more forward pass.
+
+    **Carried / Checkpointed**: nothing / nothing.
 
     Args:
-        chunk: Steps that run together.  Without `checkpoint` the graph of all chunks is kept until the sequence ends,
-            so this changes speed only.
-        checkpoint: Keep only the state between chunks, and run each chunk once more when its turn in the backward pass
-            comes: the memory of one chunk, for one more forward pass, and bit for bit the gradient of the same chunks
-            kept.  With `chunk=None` a chunk is then the square root of the sequence, which needs the least memory.
+        chunk: Steps that run together, which trades memory for speed.  At least 1; `None` is the whole sequence, "root"
+            the square root of its length, "auto" as many steps as fit 1 GiB of activations, and a size such as "256MiB"
+            as many as fit that.  Default: None.  Without `checkpoint` the graph of all chunks is kept until the
+            sequence ends, so that a chunk saves no memory.
+        checkpoint: If True, keep only the state between chunks and run each chunk again in the backward pass; gradients
+            are bit for bit those of the same chunks without it.  With `chunk=None` a chunk is then the square root of
+            the length.  Default: False.
+
+    Raises:
+        ConfigError: `chunk` is below 1 or no known text.
 
     Reference:
-        Neftci, Mostafa, Zenke, Surrogate Gradient Learning in Spiking Neural Networks, IEEE Signal Processing
-        Magazine 2019, arXiv 1901.09948.
+        Neftci, Mostafa, Zenke, Surrogate Gradient Learning in Spiking Neural Networks, IEEE Signal Processing Magazine
+        2019, arXiv 1901.09948.
 
-    >>> import torch, spikewright as sw
-    >>> net = sw.Network(torch.nn.Sequential(torch.nn.Linear(4, 8), sw.LIF(), torch.nn.Linear(8, 3)))
-    >>> loss = sw.losses.OnRate(torch.nn.CrossEntropyLoss())
-    >>> update, = BPTT().updates(net, torch.ones(5, 2, 4), torch.tensor([0, 2]), loss)
-    >>> list(update.output.shape), net.module[0].weight.grad is not None
-    ([5, 2, 3], True)
+    Examples:
+        >>> import torch, spikewright as sw
+        >>> _ = torch.manual_seed(0)
+        >>> net = sw.Network(torch.nn.Sequential(torch.nn.Linear(4, 8), sw.LIF(), torch.nn.Linear(8, 3)))
+        >>> loss = sw.losses.OnRate(torch.nn.CrossEntropyLoss())
+        >>> (update,) = sw.rules.BPTT().updates(net, torch.ones(5, 2, 4), torch.tensor([0, 2]), loss)
+        >>> list(update.output.shape), net.module[0].weight.grad is not None
+        ([5, 2, 3], True)
     """
 
     traits: Traits = Traits(loss="any", credit_through_time=True, gradients="layer hook", memory="linear")

@@ -1,4 +1,4 @@
-r"""Online pseudo-zeroth order: OTTT whose errors reach every layer directly, through feedback learned from noise."""
+"""Online pseudo-zeroth order: OTTT with direct feedback matrices that are learned from noise."""
 
 from typing import Literal
 
@@ -11,45 +11,78 @@ from spikewright.spatial._noise import Distribution, Position
 
 
 class OPZO(OTTT):
-    r"""Online pseudo-zeroth order: no backward pass, in time or through layers.
+    r"""Online pseudo-zeroth order: no backward pass, neither through time nor through layers.
 
-    Traces are those of `OTTT`.  In place of backpropagation through layers, the exact error e of the output reaches
-    each of them through a matrix that noise in the forward pass teaches:
+    Traces p are those of `OTTT`.  In place of backpropagation through layers, the exact error e of the output reaches
+    each layer of neurons through a feedback matrix, which is estimated from noise :math:`\alpha z_l` in the forward
+    pass.  With o the output, B the batch size, :math:`u_l` the membrane potential and :math:`\psi` the surrogate
+    derivative,
 
     .. math::
-        M_l &\leftarrow \lambda M_l + (1 - \lambda)\, z_l \otimes o[t] / \alpha \\
+        M_l &\leftarrow \lambda M_l + (1 - \lambda)\, \tfrac1B \textstyle\sum_b z_l^{(b)} \otimes o^{(b)}[t] / \alpha \\
         \delta_l[t] &= \psi(u_l[t]) \odot M_l\, e[t] \\
         \nabla W_l &= \textstyle\sum_t \delta_l[t] \otimes p_l[t].
 
-    It is `OTTT(spatial=spikewright.spatial.OPZO(...))`; the other ways of `spikewright.spatial` are used like that.
+    It is `OTTT(spatial=spikewright.spatial.OPZO(...))`; combine `OTTT` or `SLTT` with other classes of
+    `spikewright.spatial` in the same way.
 
-    Exact when: nowhere promised, since outputs are perturbed while it learns.
-    Cost: memory independent of the number of steps; one forward pass, and no error goes back through a layer's weights.
-    Carried: a trace per traced synapse.  Checkpointed: the matrices, and how much noise has been drawn.
+    **Exact when**: never claimed, since outputs are perturbed during learning.  M tends to the transposed Jacobian of
+    the output, averaged over data and noise.
+
+    **Cost**: one forward pass, and two products with M per layer and step; no error passes through the weights of
+    another layer.  Activation memory is that of one chunk, whatever the number of steps.
+
+    **Carried / Checkpointed**: a trace per traced layer, `[batch, *input_feature]` / the matrices M, `[neuron, output]`
+    per layer, and the numbers of sequences and steps so far.
 
     Args:
-        momentum: See `spikewright.spatial.OPZO`.
-        alpha: See there.
-        distribution: See there.
-        position: See there.
-        antithetic: See there.
-        scale_by_alpha: See there.
-        init: See there.
-        debias: See there.
-        center_output: See there.
-        seed: See there.
-        route: See there.
-        local: Readouts and errors of every layer beside that, see `spikewright.spatial.Local`.
-        online: Update the weights at every step.
-        chunk: See `Rule`.
+        momentum: Share :math:`\lambda` of M that is kept per step; M averages over about 1 / (1 - momentum) steps.  In
+            [0, 1].  Default: 0.9999.
+        alpha: Size :math:`\alpha` of the noise.  > 0.  Default: 0.2.
+        distribution: Distribution of the noise, of variance 1 before `alpha`: "gaussian", "rademacher" (plus or minus
+            1), or "sphere" (uniform on a sphere, for each sample and layer).  Default: "gaussian".
+        position: "post" adds noise to what neurons emit, so that the layers behind see it; "pre" adds it to the
+            current, so that spikes stay binary.  Default: "post".
+        antithetic: If True, the second step of every pair takes the noise of the first with the opposite sign, which
+            removes the common part of the two outputs; it biases M below the last layer where neurons leak.
+            Default: True.
+        scale_by_alpha: If True, divide by :math:`\alpha`, as in the definition; otherwise M and all errors are
+            :math:`\alpha` times smaller.  Default: True.
+        init: First value of M: "zero", or "dfa", a random matrix as of `spikewright.spatial.DFA`, whose share decays.
+            Default: "zero".
+        debias: If True, divide M by :math:`1 - \lambda^k` after k steps, so that errors have their full size from the
+            first step; without effect with `init="dfa"`.  Default: True.
+        center_output: If True, subtract a running mean (rate 0.01) from the output before it is correlated with the
+            noise: less variance, the same expectation.  Default: False.
+        seed: Seed of the noise and of the first M.  Any integer, at least 0.  Default: 0.
+        route: Where errors start: "output", the output of the network; or "penultimate", the input of the readout, so
+            that M does not grow with the number of outputs.  Default: "output".
+        local: A `spikewright.spatial.Local`, which gives every layer of neurons a trained readout and an error of its
+            own.  Default: None, no local errors.
+        online: If True, yield an update at every step; otherwise one per sequence.  Default: False.
+        chunk: Steps that run together, which trades memory for speed.  At least 1; `None` is the whole sequence, "root"
+            the square root of its length, "auto" as many steps as fit 1 GiB of activations, and a size such as "256MiB"
+            as many as fit that.  Default: 1.  With `online` it is 1.
 
     Raises:
-        IncompatibleRule: See `OTTT`.
-        ConfigError: An argument is out of its range, or unknown.
+        ConfigError: `momentum` or `alpha` is out of range; `distribution`, `position`, `init` or `route` is unknown;
+            `chunk` is below 1 or no known text.
+        IncompatibleRule: The loss is not per step; a layer feeds neurons of different decays; the output is complex; or
+            `route="penultimate"` in a network without a single linear readout behind neurons.
 
     Reference:
-        Xiao et al., Online Pseudo-Zeroth-Order Training of Neuromorphic Spiking Neural Networks, ICLR 2026,
-        arXiv 2407.12516, section 4.
+        Xiao, Meng, Zhang, Wang, Lin, Online Pseudo-Zeroth-Order Training of Neuromorphic Spiking Neural Networks, ICLR
+        2026, arXiv 2407.12516, section 4, equation 6.  No code is published.
+
+    Examples:
+        >>> import torch, spikewright as sw
+        >>> _ = torch.manual_seed(0)
+        >>> net = sw.Network(torch.nn.Sequential(torch.nn.Linear(4, 8), sw.LIF(), torch.nn.Linear(8, 3)))
+        >>> x, y, loss = torch.rand(6, 2, 4), torch.tensor([0, 2]), sw.losses.PerStep(torch.nn.CrossEntropyLoss())
+        >>> rule = sw.rules.OPZO()
+        >>> (update,) = rule.updates(net, x, y, loss)
+        >>> bool(net.module[0].weight.grad.abs().sum() > 0), list(rule.spatial.matrices["output 1"].shape)
+        (True, [8, 3])
     """
 
     def __init__(
@@ -70,16 +103,16 @@ class OPZO(OTTT):
         chunk: Chunk = 1,
     ) -> None:
         feedback = Feedback(
-            momentum,
-            alpha,
-            distribution,
-            position,
-            antithetic,
-            scale_by_alpha,
-            init,
-            debias,
-            center_output,
-            seed,
-            route,
+            momentum=momentum,
+            alpha=alpha,
+            distribution=distribution,
+            position=position,
+            antithetic=antithetic,
+            scale_by_alpha=scale_by_alpha,
+            init=init,
+            debias=debias,
+            center_output=center_output,
+            seed=seed,
+            route=route,
         )
         super().__init__(online=online, chunk=chunk, spatial=feedback, local=local)

@@ -1,4 +1,4 @@
-"""Online training through time: a trace at every synapse stands in for the past."""
+"""Online training through time: a presynaptic trace at every layer stands in for past steps."""
 
 from dataclasses import replace
 
@@ -20,42 +20,73 @@ from spikewright.temporal import SiteState
 
 
 class OTTT(OnlineRule):
-    r"""Online training through time: each step learns from a trace of what has arrived, then is forgotten.
+    r"""Online training through time: each step learns from presynaptic traces, and its graph is then freed.
 
-    With :math:`\lambda` the leak of the neuron the synapse feeds (0 for a readout, which has no membrane),
+    With :math:`x_l[t]` the input of layer l, :math:`u_l[t]` the membrane potential, :math:`\psi` the surrogate
+    derivative and :math:`\lambda` the decay of the neurons that the layer feeds (0 for a readout, which has no
+    membrane),
 
     .. math::
         p_l[t] &= \lambda\, p_l[t-1] + x_l[t] \\
         \delta_l[t] &= \psi(u_l[t]) \odot W_{l+1}^\top \delta_{l+1}[t] \\
         \nabla W_l &= \textstyle\sum_t \delta_l[t] \otimes p_l[t].
 
-    A bias is a weight from a constant 1 and is traced like one.
+    A bias is a weight from a constant input of 1 and has a trace of that.
 
-    Exact when: the synapse feeds the last spiking layer through linear operations, and that layer has a soft, detached
-    reset; and for parameters that reach no neuron; unless a delay or feedback carries the signal of either, or the
-    spikes of that layer, to later steps.  Elsewhere it deviates from BPTT.
-    Cost: activation memory independent of the number of steps; one backward per step.
-    Carried: a trace per traced synapse, `[batch, *input_feature]`.  Checkpointed: nothing.
+    **Exact when**: the layer feeds the last layer of neurons through linear operations, and these neurons have a soft,
+    detached reset; and for parameters that reach no neuron; unless a delay or feedback carries the signal of either, or
+    the spikes of that layer, to later steps.  Elsewhere it deviates from BPTT, as errors of later steps are omitted.
+
+    **Cost**: one forward pass, one backward pass per step, and one multiply-add per input and step.  Activation memory
+    is that of one chunk, whatever the number of steps.
+
+    **Carried / Checkpointed**: a trace per traced layer, `[batch, *input_feature]`, and a scalar for its bias /
+    nothing.
 
     Args:
-        online: Update the weights at every step (OTTT-O) instead of once per sequence (OTTT-A).
-        trace_input: Trace synapses that see the network's input.
-        trace_bias: Trace biases, wherever the weight beside them is traced.
-        trace_readout: Trace synapses that feed no neuron, with the leak of the neurons that send to them.
-        leak: Use this leak at every trace instead of the receiving neuron's.
-        reference: Do as the authors' code: no trace at the input, at biases, or where real-valued currents arrive; a
-            traced readout; the sender's leak.  Explicit `trace_*` arguments win over it.
-        chunk: Steps alive at once; 1 if `online`.
-        spatial: How errors get from the output to the layers, see `spikewright.spatial`.
-        local: Readouts and errors of every layer beside that, see `spikewright.spatial.Local`.
+        online: If True, yield an update at every step (OTTT-O); otherwise one per sequence (OTTT-A).  Default: False.
+        trace_input: If True, trace layers that read the input of the network.  Default: None, which is `not reference`.
+        trace_bias: If True, trace biases wherever the weight of the same layer is traced.  Default: None, which is `not
+            reference`.
+        trace_readout: If True, trace layers that feed no neuron, with the decay of the neurons that send to them.
+            Default: None, which is `reference`.
+        leak: Decay :math:`\lambda` of every trace.  In [0, 1].  Default: None, the decay of the receiving neurons.
+        reference: If True, do as the authors' code: no trace at the input of the network, at biases, or where
+            real-valued currents arrive; a traced readout; the decay of the sending neurons.  Explicit `trace_*`
+            arguments win over it.  Default: False.
+        chunk: Steps that run together, which trades memory for speed.  At least 1; `None` is the whole sequence, "root"
+            the square root of its length, "auto" as many steps as fit 1 GiB of activations, and a size such as "256MiB"
+            as many as fit that.  Default: 1.  With `online` it is 1.
+        spatial: How errors reach the layers within a step, an object of `spikewright.spatial`: `BP` (backpropagation),
+            `FA`, `SignSymmetric`, `DFA`, `DKP`, `ZO` or `OPZO`.  Default: BP().
+        local: A `spikewright.spatial.Local`, which gives every layer of neurons a trained readout and an error of its
+            own.  Default: None, no local errors.
 
     Raises:
-        IncompatibleRule: The loss is not per step; or a synapse feeds neurons of different leaks, or of one leak per
+        ConfigError: `chunk` is below 1 or no known text; `local` names an intermediate layer and `spatial` has no
+            feedback matrices.
+        IncompatibleRule: The loss is not per step; or a layer feeds neurons of different decays, or of one decay per
             channel, where no single trace is right and `leak` does not say which to use.
 
+    Differs from the reference code:
+        By default the rule follows the equations; `reference=True` is the code, which traces a readout although it has
+        no membrane (its gradient is up to :math:`1 / (1 - \lambda)` larger than that of the loss), and traces neither
+        biases nor the first layer.
+
     Reference:
-        Xiao et al., Online Training Through Time for Spiking Neural Networks, NeurIPS 2022, arXiv 2210.04195,
-        section 4.
+        Xiao, Meng, Zhang, He, Lin, Online Training Through Time for Spiking Neural Networks, NeurIPS 2022, arXiv
+        2210.04195, section 4.
+
+    Examples:
+        >>> import torch, spikewright as sw
+        >>> _ = torch.manual_seed(0)
+        >>> net = sw.Network(torch.nn.Sequential(torch.nn.Linear(4, 8), sw.LIF(), torch.nn.Linear(8, 3)))
+        >>> x, y, loss = torch.rand(5, 2, 4), torch.tensor([0, 2]), sw.losses.PerStep(torch.nn.CrossEntropyLoss())
+        >>> check = sw.certify(net, sw.rules.OTTT(), x, y, loss)
+        >>> check.ok, all(row.exact for row in check.rows)
+        (True, True)
+        >>> len(list(sw.rules.OTTT(online=True).updates(net, x, y, loss)))
+        5
     """
 
     def __init__(
@@ -142,7 +173,7 @@ class OTTT(OnlineRule):
         )
 
     def _leak(self, synapse: Synapse) -> float | Tensor:
-        """Return the leak of the trace at a synapse, without axes; 0 where there is none."""
+        """Return the decay of the trace at a layer, without axes; 0 where there is none."""
         if self._untraced(synapse):
             return 0.0
         if self.fixed_leak is not None:
@@ -153,7 +184,7 @@ class OTTT(OnlineRule):
         return 0.0
 
     def _neurons(self, synapse: Synapse) -> dict[str, Neuron]:
-        """Return the neurons whose leak the trace at a synapse takes."""
+        """Return the neurons whose decay the trace at a layer takes."""
         if self.fixed_leak is not None or self._untraced(synapse):
             return {}
         return (synapse.senders if self.reference else {}) or synapse.receivers or synapse.senders

@@ -1,4 +1,4 @@
-"""Spatial learning through time: backpropagation within a step, nothing between steps."""
+"""Spatial learning through time: backpropagation within a step, no gradient between steps."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,35 +17,62 @@ from spikewright.spatial import BP, Local, Spatial
 
 
 class SLTT(OnlineRule):
-    r"""Spatial learning through time: every step is differentiated as if the membranes it starts from were given.
+    r"""Spatial learning through time: each step is differentiated with the membrane potentials before it held constant.
+
+    With :math:`u_l[t]` the membrane potential of layer l, :math:`s_l[t]` its spikes and :math:`\psi` the surrogate
+    derivative,
 
     .. math::
         \delta_l[t] = \psi(u_l[t]) \odot W_{l+1}^\top \delta_{l+1}[t], \qquad
         \nabla W_l = \textstyle\sum_t \delta_l[t] \otimes s_{l-1}[t].
 
-    What it drops is at most the leak to the power of the distance in time.  With `k` (SLTT-K) only that many randomly
-    drawn steps per batch are differentiated; the others run without a graph.
+    Compared with BPTT, the omitted term at a distance of d steps is at most of the order :math:`\lambda^d`, with
+    :math:`\lambda` the decay.  With `k` (SLTT-K) only k randomly drawn steps per batch are differentiated; the others
+    run without a graph.
 
-    Exact when: a parameter reaches no neuron (readouts), and no delay or feedback carries its signal to later steps;
-    or the sequence has one step.
-    Cost: activation memory independent of the number of steps; one backward per step, or `k` of them.
-    Carried: nothing.  Checkpointed: the number of draws so far, so that a resumed run draws the same steps.
+    **Exact when**: a parameter reaches no neuron (readouts), and no delay or feedback carries its signal to later
+    steps; or the sequence has one step.
+
+    **Cost**: one forward pass, and one backward pass per step, or k of them.  Activation memory is that of one chunk,
+    whatever the number of steps.
+
+    **Carried / Checkpointed**: nothing / `draws`, the number of draws so far (one integer), so that a resumed run draws
+    the same steps.
 
     Args:
-        k: Differentiate this many steps per batch; `None` all of them.
-        rescale: Multiply the gradient by steps / k, so that the expected gradient is that of SLTT.  The paper does not.
-        seed: Of the draw of steps.
-        chunk: See `Rule`; 1 keeps the least memory.
-        spatial: How errors get from the output to the layers, see `spikewright.spatial`.
-        local: Readouts and errors of every layer beside that, see `spikewright.spatial.Local`.
+        k: Number of steps that are differentiated per batch.  At least 1 and at most the number of steps.
+            Default: None, all steps.
+        rescale: If True, multiply the gradient by steps / k, so that its expectation is the gradient of SLTT; the paper
+            does not.  Default: False.
+        seed: Seed of the drawn steps.  Any integer.  Default: 0.
+        chunk: Steps that run together, which trades memory for speed.  At least 1; `None` is the whole sequence, "root"
+            the square root of its length, "auto" as many steps as fit 1 GiB of activations, and a size such as "256MiB"
+            as many as fit that.  Default: 1.
+        spatial: How errors reach the layers within a step, an object of `spikewright.spatial`: `BP` (backpropagation),
+            `FA`, `SignSymmetric`, `DFA`, `DKP`, `ZO` or `OPZO`.  Default: BP().
+        local: A `spikewright.spatial.Local`, which gives every layer of neurons a trained readout and an error of its
+            own.  Default: None, no local errors.
 
     Raises:
+        ConfigError: `k` is below 1, or above the number of steps; `chunk` is below 1 or no known text; `local` names an
+            intermediate layer and `spatial` has no feedback matrices.
         IncompatibleRule: The loss is not per step.
-        ConfigError: `k` is below 1, or above the number of steps.
+
+    Differs from the reference code:
+        Gradients do not.  The loss that is reported covers all steps also with `k`; theirs covers the k steps.
 
     Reference:
-        Meng et al., Towards Memory- and Time-Efficient Backpropagation for Training Spiking Neural Networks,
-        ICCV 2023, arXiv 2302.14311, section 4.
+        Meng, Xiao, Yan, Wang, Lin, Luo, Towards Memory- and Time-Efficient Backpropagation for Training Spiking Neural
+        Networks, ICCV 2023, arXiv 2302.14311, section 4.
+
+    Examples:
+        >>> import torch, spikewright as sw
+        >>> _ = torch.manual_seed(0)
+        >>> net = sw.Network(torch.nn.Sequential(torch.nn.Linear(4, 8), sw.LIF(), torch.nn.Linear(8, 3)))
+        >>> x, y, loss = torch.rand(5, 2, 4), torch.tensor([0, 2]), sw.losses.PerStep(torch.nn.CrossEntropyLoss())
+        >>> check = sw.certify(net, sw.rules.SLTT(), x, y, loss)
+        >>> check.ok, [row.site for row in check.rows if row.exact]
+        (True, ['2.weight', '2.bias'])
     """
 
     draws: Tensor

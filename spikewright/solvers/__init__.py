@@ -1,4 +1,4 @@
-"""Solvers of the adjoint equation of a network with feedback, one a file."""
+"""Solvers of the adjoint equation of a network with feedback, one per file."""
 
 from spikewright.solvers._base import Adjoint as Adjoint
 from spikewright.solvers._base import Cell as Cell

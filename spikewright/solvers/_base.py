@@ -1,13 +1,13 @@
-r"""The adjoint of a network at its rates, and what a solver of it is.
+r"""The adjoint equation of a network at its rates, and the base of its solvers.
 
-Feedback is cut at its delayed end: an edge has a leaf z, which holds the rate that was sent back, and a source y(z),
-the rate that is sent.  At the fixed point z = y the gradient of a loss L is that of
+A feedback connection is cut at its delayed end: an edge has a leaf z, which holds the rate that was sent back, and a
+source y(z), the rate that is sent.  At the fixed point z = y the gradient of a loss L is that of
 
 .. math::
     L(z, \theta) + \langle v, y(z, \theta) \rangle, \qquad
     v = \partial L / \partial z + (\partial y / \partial z)^\top v
 
-with v held fixed: solvers differ in how they find v.
+with v held constant: solvers differ in how they find v.
 """
 
 from abc import ABC, abstractmethod
@@ -27,13 +27,13 @@ Map = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Edge:
-    """A feedback connection, cut.
+    """A feedback connection that is cut.
 
     Attributes:
-        site: Of the connection.
-        leaf: What arrives by it, `[batch, *feature]`, or `[batch * rows, *feature]` where the network has folded rows
-            of a sample into the batch; a leaf.
-        source: What is sent, of the same shape and with its graph.
+        site: Name of the connection.
+        leaf: What arrives through it, `[batch, *feature]`, or `[batch * rows, *feature]` if the network folds rows of a
+            sample into the batch; a leaf of the graph.
+        source: What is sent, of the same shape `[batch, *feature]`, with its graph.
     """
 
     site: str
@@ -43,13 +43,16 @@ class Edge:
 
 @dataclass(frozen=True)
 class Cell:
-    """A neuron layer at its rates, `[batch, *feature]`; `[batch * rows, *feature]` where rows are folded into it.
+    """A layer of neurons at its rates.
 
     Attributes:
-        site: Of the neurons.
-        emitted: Their mean output, as a function of what is upstream.
-        leaf: The same as seen downstream: `emitted`, or a leaf of its own where the graph is cut between layers.
-        leak: Of the neurons; a number, or what broadcasts to `[batch, *feature]`.
+        site: Name of the layer.
+        emitted: Mean output, as a function of what is upstream, `[batch, *feature]`, or `[batch * rows, *feature]` if
+            the network folds rows of a sample into the batch.
+        leaf: The same as seen downstream, `[batch, *feature]`: `emitted`, or a leaf of its own if the graph is cut
+            between layers.
+        leak: Decay of the neurons, in [0, 1]; a number, or a tensor that broadcasts to `[batch, *feature]`.
+            Default: 1.0.
     """
 
     site: str
@@ -60,14 +63,15 @@ class Cell:
 
 @dataclass(frozen=True)
 class Adjoint:
-    """A network evaluated at rates.
+    """A network evaluated at its rates.
 
     Attributes:
-        cells: Neuron layers, in the order of the computation.
+        cells: Layers of neurons, in the order of the computation.
         edges: Feedback connections.
-        coupled: The samples of the batch depend on each other (batch statistics).
-        batch: How many samples there are; `None`: every row of a leaf is one.
-        part: Evaluates the same for the samples that a mask `[batch]` tells; `None` where that is not the same.
+        coupled: True if the samples of the batch depend on each other (batch statistics).  Default: False.
+        batch: Number of samples.  At least 1.  Default: None, every row of a leaf is a sample.
+        part: Function that evaluates the network for the samples of a mask `[batch]`.  Default: None, if that would not
+            be the same.
     """
 
     cells: Sequence[Cell]
@@ -78,27 +82,30 @@ class Adjoint:
 
     @property
     def leaves(self) -> list[Tensor]:
-        """All leaves: of neuron layers, then of feedback."""
+        """All leaves: of layers of neurons, then of feedback connections."""
         return [cell.leaf for cell in self.cells] + [edge.leaf for edge in self.edges]
 
     @property
     def samples(self) -> int:
-        """How many samples there are."""
+        """Number of samples."""
         return len(self.leaves[0]) if self.batch is None else self.batch
 
 
 @dataclass(frozen=True)
 class Report:
-    """How a solve went.
+    """The outcome of a solver.
 
     Attributes:
-        iterations: Passes through the feedback.
-        residual: Norm of what the equation is off by, relative to its right-hand side; NaN where it was not computed.
-        converged: Whether the result is as good as was asked for.
-        reason: Why not, and what to do; empty if it is.
-        saturated: Share of pairs of a spiking phase, where it is largest, that were given more than they could send.
-        silent: Share of pairs of a spiking phase that were driven and never fired.
-        rates: Mean spikes per pair and step of a spiking phase, by site.
+        iterations: Number of passes through the feedback.  At least 0.  Default: 0.
+        residual: Norm of the residual of the equation, relative to its right-hand side; at least 0, NaN if it was not
+            computed.  Default: 0.0.
+        converged: True if the result is as accurate as asked for.  Default: True.
+        reason: Why it is not, and what to do.  Default: "", if it is.
+        saturated: Share of saturated pairs of a spiking phase in the layer with most of them, in [0, 1]: they received
+            more than they could send.  Default: 0.0.
+        silent: Share of pairs of a spiking phase that received something and never fired, in [0, 1].  Default: 0.0.
+        rates: Mean number of spikes per pair and step of a spiking phase, by layer of neurons.  Default: {}, without
+            such a phase.
     """
 
     iterations: int = 0
@@ -112,11 +119,11 @@ class Report:
 
 @dataclass(frozen=True)
 class Product:
-    """A map, v -> J^T v, through numbers of low precision.
+    """The map v -> J^T v, computed in low precision.
 
-    Attributes:
+    Args:
         map: The map.
-        rounding: Relative spacing of the coarsest numbers on the way; 0 if they are as fine as v.
+        rounding: Relative spacing of the coarsest numbers it computes with; 0 if they are as fine as v.
     """
 
     map: Map
@@ -127,7 +134,7 @@ class Product:
 
 
 def _rounding(tensors: Sequence[Tensor]) -> float:
-    """Return the spacing of the coarsest of some tensors and of products under autocast, if the first is finer."""
+    """Return the spacing of the coarsest of some tensors and of autocast; 0 if the first is as coarse."""
     device, fine = tensors[0].device.type, torch.finfo(tensors[0].dtype).eps
     cast = [torch.get_autocast_dtype(device)] if torch.is_autocast_enabled(device) else []
     coarse = max(torch.finfo(dtype).eps for dtype in [*(t.dtype for t in tensors), *cast])
@@ -135,7 +142,13 @@ def _rounding(tensors: Sequence[Tensor]) -> float:
 
 
 class Solver(ABC):
-    """Finds the gradient of a loss through feedback."""
+    """Base of solvers: finds the gradient of a loss through feedback.
+
+    A subclass implements `passes` and `loss`.
+
+    Attributes:
+        cuts_layers: True if the solver needs the graph cut between layers of neurons too.
+    """
 
     cuts_layers: ClassVar[bool] = False
     """Whether it needs the graph cut between neuron layers too."""
@@ -143,14 +156,14 @@ class Solver(ABC):
     @property
     @abstractmethod
     def passes(self) -> int:
-        """The most backward passes it takes through the graph."""
+        """Largest number of backward passes through the graph."""
 
     @abstractmethod
     def loss(self, value: Tensor, adjoint: Adjoint) -> tuple[Tensor, Report]:
-        """Return a scalar of the value of `value` whose gradient at the parameters is that through the fixed point.
+        """Return a scalar equal to `value` that has the gradient through the fixed point, and a `Report`.
 
         Args:
-            value: The loss, with its graph.
+            value: The loss, a scalar with its graph.
             adjoint: The network it was computed with.
         """
 
@@ -159,11 +172,15 @@ class Solver(ABC):
 
 
 class Iterative(Solver):
-    """Solves v = J^T v + g by repeated products with J^T.
+    r"""Base of solvers of :math:`v = J^\top v + g` by repeated products with :math:`J^\top`.
+
+    J is the derivative of the rates that are sent back by those that arrived, and g the gradient of the loss by the
+    latter.  A subclass implements `solve`.
 
     Args:
-        iterations: The most of them.
-        tolerance: Residual, relative to g, that is good enough; `None` takes the precision to the power 3/4.
+        iterations: Largest number of products.  At least 1.
+        tolerance: Norm of the residual, relative to g, at which to stop.  > 0; `None` is the machine precision to the
+            power 3/4.
 
     Raises:
         ConfigError: `iterations` or `tolerance` is not positive.
@@ -183,11 +200,11 @@ class Iterative(Solver):
 
     @abstractmethod
     def solve(self, product: Map, g: Tensor) -> tuple[Tensor, Report]:
-        """Solve v = product(v) + g.
+        """Return the solution of v = product(v) + g, of the shape of g, and a `Report`.
 
         Args:
-            product: v -> J^T v.
-            g: `[problem, size]`.
+            product: The map v -> J^T v.
+            g: Right-hand side, `[problem, size]`; problems are independent of each other.
         """
 
     def loss(self, value: Tensor, adjoint: Adjoint) -> tuple[Tensor, Report]:
@@ -214,14 +231,22 @@ class Iterative(Solver):
         return pulled(value, sources, apart(v)), report
 
     def target(self, g: Tensor) -> float:
-        """Return the norm of the residual that is good enough."""
+        """Return the norm of the residual at which to stop.
+
+        Args:
+            g: Right-hand side, `[problem, size]`.
+        """
         tolerance = self.tolerance or torch.finfo(g.dtype).eps ** 0.75
         return tolerance * float(g.norm())
 
     def best(self, product: Map, g: Tensor) -> "Best":
-        """Return what keeps the best iterate of an equation, given what `solve` is given.
+        """Return an object that keeps the best iterate of an equation.
 
-        Unless a tolerance is asked for, what products of a lower precision do not resolve is good enough.
+        Without an explicit tolerance a residual that products of a lower precision do not resolve is small enough.
+
+        Args:
+            product: The map v -> J^T v.
+            g: Right-hand side, `[problem, size]`.
         """
         rounding = product.rounding if isinstance(product, Product) and self.tolerance is None else 0.0
         return Best(g, self.target(g), rounding)
@@ -236,12 +261,12 @@ def _is_report(report: object) -> bool:
 
 
 class Best:
-    """Keeps the iterate of the smallest residual, and says when to stop.
+    """Keeps the iterate with the smallest residual, and decides when to stop.
 
     Args:
-        g: Right-hand side.
-        target: Norm of the residual that is good enough.
-        rounding: The same relative to the iterate.
+        g: Right-hand side, `[problem, size]`.
+        target: Norm of the residual at which to stop.  At least 0.
+        rounding: Norm of the residual at which to stop, relative to the iterate.  At least 0.  Default: 0.0.
     """
 
     def __init__(self, g: Tensor, target: float, rounding: float = 0.0) -> None:
@@ -250,7 +275,7 @@ class Best:
         self.v, self.norm, self.first, self.last, self.iterations = torch.zeros_like(g), float("inf"), 0.0, 0.0, 0
 
     def done(self, v: Tensor, residual: Tensor) -> bool:
-        """Take in an iterate and its residual; whether it is good enough, or hopeless."""
+        """Take an iterate and its residual; return True if it is good enough, or the residual has diverged."""
         size = float(v.norm())
         self.last = max(float(residual.norm()), torch.finfo(v.dtype).eps * size)  # less is not known of the residual
         self.first = self.first or self.last
@@ -261,7 +286,7 @@ class Best:
         return self._good or not self.last < 1e6 * self.first
 
     def report(self) -> Report:
-        """Return how it went."""
+        """Return the outcome."""
         converged = self._good
         residual = self.norm / self._scale if self._scale else 0.0
         reason = ""
@@ -279,7 +304,7 @@ class Best:
 def gradients(
     outputs: Sequence[Tensor], inputs: Sequence[Tensor], given: Sequence[Tensor] | None = None
 ) -> list[Tensor]:
-    """Return the gradients at `inputs` of `outputs`, whose own gradients are `given`; the graph stays."""
+    """Return the gradients at `inputs` of `outputs`, whose own gradients are `given`; the graph is kept."""
     pairs = [(y, None if given is None else given[i]) for i, y in enumerate(outputs) if y.requires_grad]
     if not pairs or not inputs:
         return [torch.zeros_like(x) for x in inputs]
@@ -288,7 +313,7 @@ def gradients(
 
 
 def pulled(value: Tensor, outputs: Sequence[Tensor], directions: Sequence[Tensor]) -> Tensor:
-    """Return `value` with gradients that see the outputs pulled along directions."""
+    """Return `value`, with a gradient to which the products of outputs and directions are added."""
     for y, v in zip(outputs, directions):
         value = value + (v.detach() * (y - y.detach())).sum().to(value.dtype)
     return value

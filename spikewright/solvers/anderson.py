@@ -8,20 +8,34 @@ from spikewright.solvers._base import Iterative, Map, Report
 
 
 class Anderson(Iterative):
-    """Fixed-point iteration that extrapolates from its last iterates, each problem for itself.
+    r"""Anderson acceleration: fixed-point iteration that extrapolates from its last iterates, sample by sample.
 
-    On a linear equation without damping it is essentially GMRES restarted by a sliding window.
+    With :math:`r_i = J^\top v_i + g - v_i` the residual of iterate i, :math:`\Delta v, \Delta r` the matrices of the
+    last differences of iterates and residuals, and J, g as in :math:`v = J^\top v + g`,
+
+    .. math::
+        v_{i+1} = v_i + r_i - (\Delta v + \Delta r)\,\gamma, \qquad \gamma = \arg\min_\gamma \|r_i - \Delta r\,\gamma\|.
+
+    On a linear equation it is essentially GMRES with a sliding window.  It also converges for many loops that do not
+    contract.
 
     Args:
-        iterations: See `Iterative`.
-        memory: Iterates that are combined.
-        tolerance: See `Iterative`.
+        iterations: Largest number of products with :math:`J^\top`.  At least 1.  Default: 30.
+        memory: Number of earlier iterates that are combined.  At least 1.  Default: 5.
+        tolerance: Norm of the residual, relative to g, at which to stop.  > 0.  Default: None, the machine precision to
+            the power 3/4.
 
     Raises:
-        ConfigError: `memory` is below 1, or see `Iterative`.
+        ConfigError: `iterations`, `memory` or `tolerance` is not positive.
 
     Reference:
         Walker, Ni, Anderson Acceleration for Fixed-Point Iterations, SIAM J. Numer. Anal. 2011.
+
+    Examples:
+        >>> import torch, spikewright as sw
+        >>> v, report = sw.solvers.Anderson().solve(lambda v: 0.5 * v, torch.ones(1, 3))
+        >>> torch.allclose(v, torch.full((1, 3), 2.0)), report.converged
+        (True, True)
     """
 
     def __init__(self, iterations: int = 30, memory: int = 5, tolerance: float | None = None) -> None:

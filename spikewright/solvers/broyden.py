@@ -1,4 +1,4 @@
-"""Broyden's method with limited memory: an inverse that each product improves by rank one."""
+"""Broyden's method with limited memory: an inverse Jacobian that each product corrects by rank one."""
 
 import torch
 from torch import Tensor
@@ -8,21 +8,36 @@ from spikewright.solvers._base import Iterative, Map, Report
 
 
 class Broyden(Iterative):
-    r"""Broyden's good method for :math:`J^\top v + g - v = 0`, each problem for itself, starting at zero.
+    r"""Broyden's good method for :math:`J^\top v + g - v = 0`, for each sample separately, from v = 0.
 
-    The inverse Jacobian starts as :math:`-I` and is kept as a sum of at most `memory` products of two vectors.
+    The inverse Jacobian :math:`B` starts as :math:`-I`.  With :math:`r_i` the residual of iterate i, :math:`s =
+    v_{i+1} - v_i` and :math:`y = r_{i+1} - r_i`,
+
+    .. math::
+        v_{i+1} = v_i - B_i r_i, \qquad B_{i+1} = B_i + \frac{(s - B_i y)\, s^\top B_i}{s^\top B_i y}.
+
+    It is stored as a sum of at most `memory` products of two vectors.
 
     Args:
-        iterations: See `Iterative`.
-        memory: Products that are kept, two vectors of the size of the feedback each; after that it starts anew.
-        tolerance: See `Iterative`.
+        iterations: Largest number of products with :math:`J^\top`.  At least 1.  Default: 30.
+        memory: Number of stored products, two vectors of the size of the feedback each; the inverse starts anew when
+            they are used up.  At least 1.  Default: 27.
+        tolerance: Norm of the residual, relative to g, at which to stop.  > 0.  Default: None, the machine precision to
+            the power 3/4.
 
     Raises:
-        ConfigError: `memory` is below 1, or see `Iterative`.
+        ConfigError: `iterations`, `memory` or `tolerance` is not positive.
 
     Reference:
-        Broyden, A Class of Methods for Solving Nonlinear Simultaneous Equations, Math. Comp. 1965; used in
-        Xiao et al., NeurIPS 2021, arXiv 2109.14247.
+        Broyden, A Class of Methods for Solving Nonlinear Simultaneous Equations, Math. Comp. 1965; used in Xiao, Meng,
+        Zhang, Wang, Lin, Training Feedback Spiking Neural Networks by Implicit Differentiation on the Equilibrium
+        State, NeurIPS 2021, arXiv 2109.14247.
+
+    Examples:
+        >>> import torch, spikewright as sw
+        >>> v, report = sw.solvers.Broyden().solve(lambda v: 0.5 * v, torch.ones(1, 3))
+        >>> torch.allclose(v, torch.full((1, 3), 2.0)), report.converged
+        (True, True)
     """
 
     def __init__(self, iterations: int = 30, memory: int = 27, tolerance: float | None = None) -> None:

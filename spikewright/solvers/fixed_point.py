@@ -7,25 +7,32 @@ from spikewright.solvers._base import Iterative, Map, Report
 
 
 class FixedPoint(Iterative):
-    r"""Iterates :math:`v \leftarrow v + \gamma\,(J^\top v + g - v)`.
+    r"""Damped fixed-point iteration, :math:`v \leftarrow v + \gamma\,(J^\top v + g - v)`, from v = g.
 
-    With damping :math:`\gamma = 1` the i-th iterate is the i-th partial sum of the Neumann series.  It converges where
-    the feedback contracts; on a loop-free graph, after as many iterations as there are edges.
+    With damping :math:`\gamma = 1` the i-th iterate is the i-th partial sum of the Neumann series.  It converges if the
+    feedback contracts; without loops, after as many iterations as there are feedback connections.
 
     Args:
-        iterations: See `Iterative`.
-        damping: :math:`\gamma` in (0, 1].
-        tolerance: See `Iterative`.
-        legacy: The iteration of the released code of IDE, which subtracts v twice: its fixed point
-            :math:`(2I - J^\top)^{-1} g` is about half the gradient, with the feedback halved.  Only to compare with
-            results obtained by it; always runs all iterations.
+        iterations: Largest number of products with :math:`J^\top`.  At least 1.  Default: 30.
+        damping: Factor :math:`\gamma` of a step.  In (0, 1].  Default: 1.0.
+        tolerance: Norm of the residual, relative to g, at which to stop.  > 0.  Default: None, the machine precision to
+            the power 3/4.
+        legacy: If True, iterate as the released code of IDE, which subtracts v twice: its fixed point :math:`(2I -
+            J^\top)^{-1} g` is about half the gradient, with half the feedback.  It runs all iterations, and is only for
+            comparison with results obtained by it.  Default: False.
 
     Raises:
-        ConfigError: `damping` is out of range, or see `Iterative`.
+        ConfigError: `iterations` or `tolerance` is not positive, or `damping` is out of range.
 
     Reference:
-        Xiao et al., Training Feedback Spiking Neural Networks by Implicit Differentiation on the Equilibrium State,
-        NeurIPS 2021, arXiv 2109.14247.
+        Xiao, Meng, Zhang, Wang, Lin, Training Feedback Spiking Neural Networks by Implicit Differentiation on the
+        Equilibrium State, NeurIPS 2021, arXiv 2109.14247.
+
+    Examples:
+        >>> import torch, spikewright as sw
+        >>> v, report = sw.solvers.FixedPoint().solve(lambda v: 0.5 * v, torch.ones(1, 3))
+        >>> torch.allclose(v, torch.full((1, 3), 2.0)), report.converged
+        (True, True)
     """
 
     def __init__(

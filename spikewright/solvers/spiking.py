@@ -1,4 +1,4 @@
-"""The adjoint equation solved by spikes: a second phase of the network, with transposed weights and signed spikes."""
+"""The adjoint equation solved by spikes: a second phase of the network with transposed weights and signed spikes."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -14,9 +14,9 @@ from spikewright.solvers._base import Adjoint, Report, Solver, gradients, pulled
 
 
 class Spiking(Solver):
-    r"""Ternary neuron pairs integrate the error and pass it on as spikes, layer by layer from the top.
+    r"""Ternary neuron pairs integrate errors and pass them on as signed spikes, from the last layer to the first.
 
-    Pair l has the potential :math:`u_l`, threshold :math:`V_b` and quantum :math:`R_b = 2 V_b`.  At every step
+    Pair l has the potential :math:`u_l`, threshold :math:`V_b` and reset amount :math:`R_b = 2 V_b`.  At every step
 
     .. math::
         u_l \mathrel{+}= S g_l + \textstyle\sum_k J_{kl}^\top R_b o_k, \qquad
@@ -24,27 +24,29 @@ class Spiking(Solver):
 
     where k runs over the layers that l feeds, :math:`J_{kl}` is the derivative of the rate of k by that of l,
     :math:`g_l` is the gradient that the readout sends, and what comes through feedback comes one step late.  The mean
-    of :math:`R_b o_l / S` tends to the gradient at the rate of l as 1/steps, as long as :math:`|S b_l| \le R_b`.
+    of :math:`R_b o_l / S` tends to the gradient by the rate of l as 1 / steps, as long as :math:`|S b_l| \le R_b`, with
+    :math:`b_l` that gradient.
 
-    No real number crosses a layer: what passes is spikes, and every weight gradient is the product of two rates.  (A
-    source of feedback that is no neuron layer, such as a pooling, is part of the connection; its own weights, if it has
-    any, learn from the mean of what came back.)
+    Only spikes cross a layer, and every weight gradient is the product of two rates.  If the source of a feedback
+    connection is no layer of neurons (a pooling, for example), its own weights learn from the mean of what came back.
 
     Args:
-        steps: Of the second phase.
-        threshold: :math:`V_b`.
-        loss_scale: :math:`S` is this times the number of samples, so that it scales the gradient of each sample, for a
-            loss that is their mean.  Drive below about `threshold / steps` never fires, above `2 * threshold` pairs
-            are saturated.  The authors' 100 to 500 at 128 samples are 0.8 to 4.
-        leaky: Couples leak like the neurons they belong to, and weigh steps by their age as rates of these do.
-        saturation: Share of saturated pairs up to which the result counts as converged.
+        steps: Number of steps of the second phase.  At least 1.  Default: 100.
+        threshold: Threshold :math:`V_b` of the pairs.  > 0.  Default: 0.5.
+        loss_scale: Factor of the gradient of each sample; S is this times the number of samples, for a loss that is
+            their mean.  Scaled errors below about `threshold / steps` never cause a spike, above `2 * threshold` they
+            saturate.  The published 100 to 500 at 128 samples are 0.8 to 4.  > 0.  Default: 1.0.
+        leaky: If True, pairs have the leak of the neurons they belong to, and means weigh steps by their age as rates
+            of these do.  Default: False.
+        saturation: Share of saturated pairs in a layer up to which the result counts as converged.  In [0, 1].
+            Default: 0.01.
 
     Raises:
         ConfigError: An argument is out of range.
 
     Reference:
-        Xiao et al., SPIDE: A Purely Spike-Based Method for Training Feedback Spiking Neural Networks, Neural Networks
-        2023, arXiv 2302.00232.
+        Xiao, Meng, Zhang, Wang, Lin, SPIDE: A Purely Spike-Based Method for Training Feedback Spiking Neural Networks,
+        Neural Networks 2023, arXiv 2302.00232.
     """
 
     cuts_layers: ClassVar[bool] = True
@@ -71,12 +73,12 @@ class Spiking(Solver):
 
     def loss(self, value: Tensor, adjoint: Adjoint) -> tuple[Tensor, Report]:
         scale, asleep = self.loss_scale * adjoint.samples, 0
-        taught = [None if g is None else scale * g for g in _gradients(value, adjoint.leaves)]
-        awake = self._awake(taught, adjoint)
+        injected = [None if g is None else scale * g for g in _gradients(value, adjoint.leaves)]
+        awake = self._awake(injected, adjoint)
         if adjoint.part is not None and 0 < int(awake.sum()) < len(awake):
-            asleep = sum(int(torch.count_nonzero(of_samples(g, ~awake))) for g in taught if g is not None)
-            adjoint, taught = adjoint.part(awake), [None if g is None else of_samples(g, awake) for g in taught]
-        pairs = _TernaryPairs(taught, adjoint, self)
+            asleep = sum(int(torch.count_nonzero(of_samples(g, ~awake))) for g in injected if g is not None)
+            adjoint, injected = adjoint.part(awake), [None if g is None else of_samples(g, awake) for g in injected]
+        pairs = _TernaryPairs(injected, adjoint, self)
         for _ in range(self.steps):
             pairs.step()
         emitted = [cell.emitted for cell in adjoint.cells]
@@ -84,15 +86,15 @@ class Spiking(Solver):
         # A source that is no neuron layer may learn from what came back to it.
         edges = [edge for edge in adjoint.edges if not edge.source.is_leaf]
         ends = [edge.leaf for edge in edges]
-        direct = [g for edge, g in zip(adjoint.edges, taught[len(emitted) :]) if not edge.source.is_leaf]
+        direct = [g for edge, g in zip(adjoint.edges, injected[len(emitted) :]) if not edge.source.is_leaf]
         back = [b if g is None else b + g / scale for b, g in zip(gradients(emitted, ends, means), direct)]
         report = pairs.report(asleep, adjoint.samples / len(awake))
         return pulled(value, [*emitted, *(edge.source for edge in edges)], [*means, *back]), report
 
-    def _awake(self, taught: Sequence[Tensor | None], adjoint: Adjoint) -> Tensor:
-        """Return which samples could make a pair fire at all, `[batch]`; for the others the answer is zero."""
+    def _awake(self, injected: Sequence[Tensor | None], adjoint: Adjoint) -> Tensor:
+        """Return the samples that can cause a spike of any pair, `[batch]`; for the others the result is zero."""
         least = [0.999 * self.threshold / self.steps] * len(adjoint.cells) + [0.0] * len(adjoint.edges)
-        given = [(g.abs().reshape(adjoint.samples, -1), bound) for g, bound in zip(taught, least) if g is not None]
+        given = [(g.abs().reshape(adjoint.samples, -1), bound) for g, bound in zip(injected, least) if g is not None]
         reached = [g.amax(1) > bound for g, bound in given]
         return torch.stack(reached).any(0)
 
@@ -101,17 +103,17 @@ class _TernaryPairs:
     """The second phase of one batch.
 
     Args:
-        taught: The scaled gradient of the loss at every leaf, and at the end of every feedback; `None` is zero.
+        injected: Scaled gradient of the loss at every leaf, and at the end of every feedback; `None` is zero.
         adjoint: The network, cut between layers.
-        solver: Its constants.
+        solver: Constants of the pairs.
     """
 
-    def __init__(self, taught: Sequence[Tensor | None], adjoint: Adjoint, solver: Spiking) -> None:
+    def __init__(self, injected: Sequence[Tensor | None], adjoint: Adjoint, solver: Spiking) -> None:
         self._cells, self._edges, self._solver = adjoint.cells, adjoint.edges, solver
         self._leaves = [cell.leaf for cell in adjoint.cells]
         self._ends = [edge.leaf for edge in adjoint.edges]
         self._leaks = [cell.leak if solver.leaky else 1.0 for cell in adjoint.cells]
-        self._taught, self._taught_back = taught[: len(self._leaves)], taught[len(self._leaves) :]
+        self._injected, self._injected_back = injected[: len(self._leaves)], injected[len(self._leaves) :]
         self._sent_back: list[Tensor | None] = [None for _ in self._ends]
         # Many small terms, also in a network of half precision.
         self._u = [torch.zeros_like(leaf, dtype=precision(leaf)) for leaf in self._leaves]
@@ -120,14 +122,14 @@ class _TernaryPairs:
 
     @property
     def means(self) -> list[Tensor]:
-        """Of what each pair sent, by layer."""
+        """Mean of what each pair sent, by layer."""
         steps = self._solver.steps
         return [total / sum_of_weights(leak, steps) for total, leak in zip(self._sums, self._leaks)]
 
     def step(self) -> None:
-        """Let every pair charge and fire once, from the top down."""
-        drives = list(self._taught)
-        back = [_plus(sent, taught) for sent, taught in zip(self._sent_back, self._taught_back)]
+        """Let every pair charge and fire once, from the last layer to the first."""
+        drives = list(self._injected)
+        back = [_plus(sent, injected) for sent, injected in zip(self._sent_back, self._injected_back)]
         self._sent_back = [None for _ in self._ends]
         for edge, arriving in zip(self._edges, back):
             if arriving is not None:
@@ -148,12 +150,12 @@ class _TernaryPairs:
                 self._send(self._cells[i].emitted, spikes, drives)
 
     def _fire(self, u: Tensor) -> Tensor:
-        """Return plus or minus the quantum where the potential has reached the threshold of its sign."""
+        """Return plus or minus the reset amount where the potential has reached the threshold of its sign."""
         below = torch.nextafter(u.new_tensor(self._solver.threshold), u.new_zeros(())).item()
         return F.hardshrink(u, below).sign_().mul_(2 * self._solver.threshold)
 
     def _send(self, output: Tensor, spikes: Tensor, drives: list[Tensor | None]) -> None:
-        """Pass spikes at an output on to what it computes from."""
+        """Pass spikes at an output on to what it is computed from."""
         for i, leaf in enumerate(self._leaves):
             if leaf is output:  # the source of a feedback is a neuron layer
                 drives[i] = _plus(drives[i], spikes)
@@ -165,10 +167,10 @@ class _TernaryPairs:
                 self._sent_back[i - len(drives)] = _plus(self._sent_back[i - len(drives)], part)
 
     def report(self, asleep: int, part: float) -> Report:
-        """Return the firing of the pairs, and whether any are overloaded.
+        """Return the firing rates of the pairs, and whether any are saturated.
 
         Args:
-            asleep: Couples that are driven, of samples that were left out.
+            asleep: Number of pairs that received something, of samples that were left out.
             part: Share of the samples that were not left out.
         """
         solver = self._solver

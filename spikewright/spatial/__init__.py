@@ -1,4 +1,4 @@
-"""How the error gets from the output to the layers: one way a class, for the rules that learn step by step."""
+"""Spatial credit assignment: how errors get from the output to the layers within a step."""
 
 from spikewright.spatial._base import Spatial as Spatial
 from spikewright.spatial.direct import DFA as DFA

@@ -1,4 +1,4 @@
-"""What a way of spatial credit is, and what it is told of the steps it teaches."""
+"""The base of spatial credit assignment, and what it is given of the steps it learns from."""
 
 from abc import ABC
 from collections.abc import Callable, Collection
@@ -17,11 +17,11 @@ Route = Literal["output", "penultimate"]
 
 @dataclass(frozen=True)
 class TargetSpec:
-    """Who is taught by a target.
+    """The neurons that learn directly from the error of a target.
 
     Attributes:
-        components: Of the target's vector.
-        sites: Of the neurons.
+        components: Number of entries of the target's vector.  At least 1.
+        sites: Names of the layers of neurons.
     """
 
     components: int
@@ -30,12 +30,12 @@ class TargetSpec:
 
 @dataclass(frozen=True)
 class TargetError:
-    """Something with an error of its own: the output of the network, or of a readout on the way.
+    """The error at a target: the output of the network, the input of its readout, or the output of a local readout.
 
     Attributes:
-        vector: What it was, `[time, batch, component]`, without graph.
-        error: Derivative of the loss by it, times the scale of the chunk, same shape.
-        reaches: Sites of the neurons that it teaches directly.
+        vector: Value of the target, `[time, batch, component]`, without graph.
+        error: Derivative of the loss by it, times the scale of the chunk, of the same shape.
+        reaches: Names of the layers of neurons that learn from it directly.
     """
 
     vector: Tensor
@@ -45,15 +45,15 @@ class TargetError:
 
 @dataclass(frozen=True)
 class ChunkSample:
-    """What layers that are cut from each other learn from in a chunk.
+    """What layers whose graphs are cut from each other learn from in a chunk.
 
     Attributes:
-        targets: By name; "output" is the network's.
-        activity: What neurons emitted, by site, `[time, batch, *feature]`, without noise and without graph; features
+        targets: Errors by name of the target; "output" is the output of the network.
+        activity: What neurons emitted, by layer, `[time, batch, *feature]`, without noise and without graph; features
             are those of a sample, as in `Wiring.shapes`.
-        noise: What perturbed them, by site, same shape; empty where nothing did.
-        scale: Of the gradients that are accumulated, where low precision asks for one; else 1.
-        terms: Returns what every step and sample added to the loss, `[time, batch]`.
+        noise: What perturbed them, by layer, of the same shape; empty without noise.
+        scale: Scale of the accumulated gradients, a scalar, which differs from 1 with a gradient scaler.
+        terms: Function that returns what every step and sample added to the loss, `[time, batch]`.
     """
 
     targets: dict[str, TargetError]
@@ -64,11 +64,18 @@ class ChunkSample:
 
 
 class Spatial(nn.Module, ABC):
-    """A way of spatial credit.
+    """Base of the classes for spatial credit assignment.
 
-    Either the graph of a step is kept whole and errors go back layer by layer, by whatever weights `back` says; or it
-    is cut at every neuron (`cuts`), and `signals` says what arrives at each of them.  Surrogate slopes, pooling,
-    normalisation and standardised weights are local to a layer and stay with autograd.
+    Either the graph of a step is kept whole and errors go back layer by layer, by the weights that `back` returns; or
+    the graph is cut at every layer of neurons (`cuts`), and `signals` returns the error that arrives at each.
+    Surrogate derivatives, pooling, normalisation and standardised weights are local to a layer and are left to
+    autograd.
+
+    Attributes:
+        cuts: True if the graph is cut at neurons.
+        real_targets: True if targets and their errors have to be real numbers.
+        noise: Noise that perturbs neurons during learning, or `None`.
+        route: Where errors start: "output", the output of the network; or "penultimate", the input of the readout.
     """
 
     cuts: ClassVar[bool] = False
@@ -79,39 +86,51 @@ class Spatial(nn.Module, ABC):
     def __init__(self) -> None:
         super().__init__()
         self.noise: Noise | None = None
-        """What perturbs neurons while they learn."""
+        """Noise that perturbs neurons during learning."""
         self.route: Route = "output"
 
     def prepare(self, wiring: Wiring, like: Tensor, targets: dict[str, TargetSpec]) -> None:
-        """Make what depends on the sizes of a network; what is there already stays.
+        """Create what depends on the sizes of a network; existing parts stay.
 
         Args:
-            wiring: Of the network.
-            like: Has the type and the device of what is made.
-            targets: By name.
+            wiring: Wiring of the network.
+            like: Tensor that gives type and device, of any shape.
+            targets: Targets by name.
         """
 
     def back(self, synapse: Synapse, weight: Tensor) -> Tensor | None:
-        """Return the weights that carry errors back through a synapse; `None` for its own."""
+        """Return the weights that carry errors back through a layer; `None` for its own.
+
+        Args:
+            synapse: The layer's place in the network.
+            weight: Its weight, `[output, *input]`.
+        """
         return None
 
     def replaces(self, synapse: Synapse) -> bool:
-        """Whether errors cross a layer by other weights than its own; a way with `back` does, until it says more."""
+        """Return True if errors cross a layer by other weights than its own; by default, if the class overrides `back`.
+
+        Args:
+            synapse: The layer's place in the network.
+        """
         return type(self).back is not Spatial.back
 
     def signals(self, chunk: ChunkSample) -> dict[str, Tensor]:
-        """Return the error that arrives at every neuron, by site, `[time, batch, *feature]`; learn from the chunk.
+        """Return the error of every layer of neurons, `[time, batch, *feature]`, by layer; learn from the chunk.
 
-        What is returned is in the scale of the chunk, as errors are.
+        Errors are multiplied by the scale of the chunk, as those of the targets are.
+
+        Args:
+            chunk: Errors of the targets, activity and noise.
         """
         return {}
 
     def products(self, wiring: Wiring, taught: Collection[str]) -> int:
-        """Return the multiplications that errors cost on their way, per sample and step; of ways that cut.
+        """Return the number of multiplications that errors cost, per sample and step; used if `cuts` is True.
 
         Args:
-            wiring: Of the network.
-            taught: Sites of the neurons whose error something learns from.
+            wiring: Wiring of the network.
+            taught: Names of the layers of neurons whose error something learns from.
         """
         return self.floats
 
@@ -120,5 +139,5 @@ class Spatial(nn.Module, ABC):
 
     @property
     def floats(self) -> int:
-        """Numbers that are kept to carry errors back."""
+        """Number of feedback parameters."""
         return sum(as_real(b).numel() for b in self.buffers() if is_continuous(b))

@@ -1,4 +1,4 @@
-"""Spikes with noise beside them, as dual numbers: what acts on the one acts on the other, until they meet a weight."""
+"""Spikes with noise as dual numbers: operations act on both, until the noise is added at the next weight."""
 
 import importlib
 import os
@@ -13,7 +13,7 @@ from torch.autograd import forward_ad
 from torch.backends import cuda
 
 _FORMULAS = "torch._decomp.decompositions_for_jvp"
-"""What torch loads when the first dual number is made."""
+"""The module that PyTorch imports when the first dual number is created."""
 
 
 class _Levels:
@@ -28,7 +28,7 @@ if hasattr(os, "register_at_fork"):
 
 @contextmanager
 def _plain_attention() -> Iterator[None]:
-    """Have torch compute attention by operations that take dual numbers, on all devices."""
+    """Make PyTorch compute attention by operations that support dual numbers, on all devices."""
     before = (
         cuda.math_sdp_enabled(),
         cuda.flash_sdp_enabled(),
@@ -51,7 +51,7 @@ def _choose_attention(math: bool, flash: bool, efficient: bool, cudnn: bool) -> 
 
 @contextmanager
 def level() -> Iterator[None]:
-    """Make dual numbers possible meanwhile, to one thread at a time: torch has one level for the whole process."""
+    """Enable dual numbers for a while, for one thread at a time: PyTorch has one level per process."""
     if _FORMULAS not in sys.modules:
         with warnings.catch_warnings():  # torch warns about itself
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -61,21 +61,21 @@ def level() -> Iterator[None]:
 
 
 def attach_noise(x: Tensor, noise: Tensor) -> Tensor:
-    """Return `x` with noise of the same shape beside it."""
+    """Return `x` with noise of the same shape as its tangent."""
     return forward_ad.make_dual(x, noise)
 
 
 def split_noise(x: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Return `x` without its noise, and with it if there is any.
+    """Return `x` without its noise, and the sum of both, or `None` without noise.
 
-    The noise comes without the graph of what it has passed: parameters there learn from what is clean, as weights do.
+    The noise has no graph: parameters that it has passed learn from the clean signal, as weights do.
     """
     clean, noise = forward_ad.unpack_dual(x)
     return (x, None) if noise is None else (clean, clean + noise.detach())
 
 
 def place_of(error: BaseException, module: nn.Module) -> str:
-    """Return the innermost part of a module that an error was raised in, in words."""
+    """Return the name and class of the innermost module that an error was raised in."""
     names, found = {id(m): name for name, m in module.named_modules()}, module
     where = error.__traceback__
     while where is not None:
@@ -88,6 +88,6 @@ def place_of(error: BaseException, module: nn.Module) -> str:
 
 
 def add_noise(x: Tensor) -> Tensor:
-    """Return `x` with its noise, if there is any."""
+    """Return `x` plus its noise, if there is any."""
     clean, noisy = split_noise(x)
     return clean if noisy is None else noisy

@@ -1,4 +1,4 @@
-"""One sequence under a way of spatial credit: perturb, cut, and bring every layer its error."""
+"""Spatial credit assignment in one sequence: perturb neurons, cut the graph, and give every layer its error."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
@@ -27,19 +27,19 @@ from spikewright.temporal import SiteState
 
 
 class SpatialHooks(Hooks):
-    """Takes part in a run for a way of spatial credit.
+    """Hooks of a run for spatial credit assignment.
 
-    Where neurons are perturbed behind, the noise travels beside the spikes, as the tangent of a dual number: what lies
-    between the neurons and the next weights acts on both, and there the two are told apart: the sum is transmitted,
-    and the gradients of the weight, and of parameters in between, are taken at spikes without noise.
+    With noise of position "post" the noise is the tangent of a dual number: what lies between the neurons and the next
+    weights acts on spikes and noise.  There the sum is transmitted, and the gradients of the weight, and of parameters
+    in between, are taken at spikes without noise.
 
     Args:
-        spatial: The way.
-        local: Local learning beside it.
-        targets: Who learns from what, see `reached`.
-        word: What the rule says at synapses.
-        wiring: Of the network.
-        recurrent: The network has feedback, which sends what was emitted without noise.
+        spatial: The class of spatial credit assignment.
+        local: Local learning, or `None`.
+        targets: Targets by name, and the neurons that learn from each.
+        word: Hooks of the rule.
+        wiring: Wiring of the network.
+        recurrent: True if the network has feedback, which sends what was emitted without noise.
     """
 
     def __init__(
@@ -73,10 +73,10 @@ class SpatialHooks(Hooks):
         """Run a chunk and accumulate its gradients.
 
         Args:
-            run: That this takes part in.
+            run: The run that these hooks belong to.
             x: The chunk, `[time, batch, *feature]`.
             start: Index of its first step.
-            value_of: What the chunk adds to the loss, given outputs.
+            value_of: Function that returns what the chunk adds to the loss, given outputs.
             terms_of: The same for every step and sample, `[time, batch]`.
             backward: Differentiates a scalar.
 
@@ -158,7 +158,7 @@ class SpatialHooks(Hooks):
             yield spikes[site], error + errors.local[site] if site in errors.local else error
 
     def _check_real(self, target: str, value: Tensor) -> None:
-        """Raise `IncompatibleRule` if errors would start from complex numbers that somebody has real ones for."""
+        """Raise `IncompatibleRule` if errors start from complex numbers, but feedback or readouts are real."""
         what = "the output of the network" if target == OUTPUT else "what arrives at the readout"
         advice = "Have the network return real numbers, such as z.real, or z.abs(), or use FA or BP."
         if self._spatial.real_targets and target in self._targets:
@@ -167,7 +167,7 @@ class SpatialHooks(Hooks):
             check_real(self._local, what, value, "teaches layers by readouts with real outputs", advice)
 
     def _checked(self, arrived: Any, chunk: ChunkSample) -> dict[str, Tensor]:
-        """Return what `signals` returned: an error for neurons that learn from the chunk."""
+        """Return what `signals` returned, after a check that it holds an error for layers of the chunk."""
         if not self._first:
             return arrived
         self._first = False
@@ -221,7 +221,7 @@ class SpatialHooks(Hooks):
         return dual.add_noise(output)
 
     def _at_readout(self, site: str, arrived: Tensor) -> Tensor:
-        """Return what arrives at the readout, such that its gradient can be read."""
+        """Return the input of the readout, such that its gradient is retained."""
         self._check_real(PENULTIMATE, arrived)
         components = self._targets[PENULTIMATE].components
         if arrived[0].numel() != self._batch * components:
@@ -237,20 +237,20 @@ class SpatialHooks(Hooks):
         return by_sample(x, self._wiring.shapes[site])
 
     def _drawn(self, draws: Draws, site: str, like: Tensor) -> Tensor:
-        """Return the noise of neurons, of the shape of what they see or emit."""
+        """Return the noise of neurons, of the shape of their input or output."""
         return draws.draw(site, self._by_sample(site, like)).reshape(like.shape)
 
     def _draws_for(self, position: Position) -> Draws | None:
-        """Return where noise comes from, if neurons are perturbed there now."""
+        """Return the source of noise, if neurons are perturbed at this position now."""
         noise = self._spatial.noise
         return self._draws if self._learning and noise is not None and noise.position == position else None
 
     def _expects_noise(self, site: str) -> bool:
-        """Whether neurons that are perturbed send to a synapse, at this step."""
+        """Return True if perturbed neurons send to a layer at this step."""
         return not self._cut.isdisjoint(self._wiring.synapses[site].senders) and not self._recurrent
 
     def _read(self, spikes: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Return the spikes of every layer that has a readout of its own, as leaves, and what it makes of them."""
+        """Return the spikes of every layer that has a local readout, as leaves, and the outputs of the readouts."""
         if self._local is None:
             return {}, {}
         own = {site: s.detach().requires_grad_() for site, s in spikes.items()}

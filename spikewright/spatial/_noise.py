@@ -1,4 +1,4 @@
-"""Noise that is a function of a seed, a count, a step and a site, so that no order of drawing matters."""
+"""Noise that is a function of seed, sequence, step and layer, so that the order of drawing does not matter."""
 
 from collections.abc import Sequence
 from typing import Literal, get_args
@@ -14,19 +14,19 @@ Position = Literal["post", "pre"]
 
 
 class Noise(nn.Module):
-    """How neurons are perturbed; part of its state is how many sequences have been.
+    """Noise that perturbs neurons; its state is the number of sequences so far.
 
     Args:
-        alpha: Size of the noise.
-        distribution: Of every entry: "gaussian" or "rademacher" (plus or minus 1); or "sphere", each sample's noise
-            uniform on the sphere of the radius that gives every entry the variance 1.
-        position: "post": what is emitted is perturbed, and layers behind see it; "pre": the current, so that spikes
-            stay spikes.
-        antithetic: The second step of every pair takes the noise of the first with the other sign.
-        seed: Of all draws.
+        alpha: Size of the noise.  > 0.
+        distribution: Distribution of the noise, of variance 1 before `alpha`: "gaussian", "rademacher" (plus or minus
+            1), or "sphere" (uniform on a sphere, for each sample and layer).
+        position: "post" adds noise to what neurons emit, so that the layers behind see it; "pre" adds it to the
+            current, so that spikes stay binary.
+        antithetic: If True, the second step of every pair takes the noise of the first with the opposite sign.
+        seed: Seed of all draws.  Any integer, at least 0.
 
     Raises:
-        ConfigError: `alpha` is not positive, `distribution` or `position` is unknown.
+        ConfigError: `alpha` is not positive; `distribution` or `position` is unknown.
     """
 
     count: Tensor
@@ -36,7 +36,7 @@ class Noise(nn.Module):
     ) -> None:
         super().__init__()
         if not alpha > 0:
-            raise ConfigError(f"alpha={alpha}: without noise nothing is learned about the network. Give > 0.")
+            raise ConfigError(f"alpha={alpha}: without noise no feedback can be estimated. Give a value > 0.")
         for key, value, known in (
             ("distribution", distribution, get_args(Distribution)),
             ("position", position, get_args(Position)),
@@ -58,13 +58,13 @@ class Noise(nn.Module):
         return int(self.count)
 
     def draw(self, like: Tensor, site: str, count: int, step: int) -> Tensor:
-        """Return the noise of one step of one layer, in its size.
+        """Return the noise of one step of one layer, multiplied by `alpha`.
 
         Args:
             like: What is perturbed, `[batch, *feature]`.
-            site: Of the neurons.
-            count: What `begin` returned.
-            step: Of it.
+            site: Name of the layer of neurons.
+            count: Number of the sequence, from `begin`.
+            step: Index of the step in the sequence.
         """
         drawn, sign = (step // 2, 1 - 2 * (step % 2)) if self.antithetic else (step, 1)
         generator = keyed_generator(self.seed, site, _rank(), count, drawn, device=like.device)
@@ -85,10 +85,10 @@ class Noise(nn.Module):
 
 
 class Draws:
-    """The noise of one sequence, and of the chunk under way by site.
+    """The noise of one sequence, and of the current chunk by layer.
 
     Args:
-        noise: Where it comes from.
+        noise: Source of the noise.
     """
 
     def __init__(self, noise: Noise) -> None:
@@ -102,7 +102,7 @@ class Draws:
         self._start, self._chunk = start, {}
 
     def draw(self, site: str, like: Tensor) -> Tensor:
-        """Return the noise of the next steps at a site, of the shape of `like`, `[time, batch, *feature]`."""
+        """Return the noise of the next steps at a layer, of the shape of `like`, `[time, batch, *feature]`."""
         kept = self._chunk.setdefault(site, [])
         first = self._start + sum(len(part) for part in kept)
         kept.append(one_block([self._step(site, x.detach(), first + k) for k, x in enumerate(like)]))
@@ -110,7 +110,7 @@ class Draws:
 
     @property
     def chunk(self) -> dict[str, Tensor]:
-        """All noise of the chunk, by site, `[time, batch, *feature]`."""
+        """The noise of the chunk, by layer, `[time, batch, *feature]`."""
         return {site: joined(parts) for site, parts in self._chunk.items()}
 
     def _step(self, site: str, like: Tensor, step: int) -> Tensor:
@@ -132,6 +132,6 @@ def joined(parts: Sequence[Tensor]) -> Tensor:
 
 
 def _rank() -> int:
-    """Return which of several processes this is: each perturbs its samples by noise of its own."""
+    """Return the rank of this process: each process perturbs its samples by noise of its own."""
     alone = not (torch.distributed.is_available() and torch.distributed.is_initialized())
     return 0 if alone else torch.distributed.get_rank()

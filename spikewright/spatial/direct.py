@@ -1,4 +1,4 @@
-"""Errors that go from the output to every layer at once, through a matrix per layer: fixed, or learned on the way."""
+"""Errors that reach every layer directly from the output, through a matrix per layer, fixed or learned."""
 
 import math
 from abc import abstractmethod
@@ -21,14 +21,14 @@ from spikewright.spatial._noise import one_block
 
 @dataclass(frozen=True)
 class StepSample:
-    """One layer and one target at one step; all without graph, `[batch, neuron]` or `[batch, component]`.
+    """One layer and one target at one step; all without graph.
 
     Attributes:
-        activity: What the neurons emitted.
-        noise: What perturbed them.
-        vector: What the target was.
-        error: Derivative of the loss by it, times the scale.
-        scale: Of the error.
+        activity: What the neurons emitted, `[batch, neuron]`.
+        noise: What perturbed them, `[batch, neuron]`; `None` without noise.
+        vector: Value of the target, `[batch, component]`.
+        error: Derivative of the loss by it, times the scale, `[batch, component]`.
+        scale: Scale of the error, a scalar.
     """
 
     activity: Tensor
@@ -39,15 +39,16 @@ class StepSample:
 
 
 class Direct(Spatial):
-    """A matrix `[neuron, component]` per layer and target carries the error of the target to the layer.
+    r"""Base of direct feedback: :math:`g_l = B_l e`, with a matrix `[neuron, component]` per layer and target.
 
-    Matrices are buffers in 32 bits or more: part of the state, of no interest to optimizers.  A layer of channels and
+    Matrices are buffers in 32 bits or more: part of the state, and unknown to optimizers.  A layer of channels and
     pixels has a row for each of its entries.
 
     Args:
-        seed: Of the first matrices.
-        route: Where errors start from: the "output"; or what arrives at the readout ("penultimate"), whose error is
-            W^T e with the readout's own weights: matrices do not grow with the number of outputs then.
+        seed: Seed of the first matrices.  Any integer, at least 0.
+        route: Where errors start: "output", the output of the network; or "penultimate", the input of the readout,
+            whose error is :math:`W^\top e` with the readout's own weights, so that matrices do not grow with the number
+            of outputs.
     """
 
     cuts: ClassVar[bool] = True
@@ -63,15 +64,21 @@ class Direct(Spatial):
 
     @abstractmethod
     def first(self, neurons: int, components: int, generator: torch.Generator) -> Tensor:
-        """Return the matrix that a layer begins with."""
+        """Return the first matrix of a layer, `[neurons, components]`.
+
+        Args:
+            neurons: Number of neurons of the layer.
+            components: Number of entries of the target.
+            generator: Source of random numbers.
+        """
 
     @abstractmethod
     def signal(self, key: str, sample: StepSample) -> Tensor:
         """Return the error that arrives at a layer, `[batch, neuron]`; learn from the sample.
 
         Args:
-            key: Of the matrix.
-            sample: What there is to learn from.
+            key: Name of the matrix.
+            sample: One layer and one target at one step.
         """
 
     def prepare(self, wiring: Wiring, like: Tensor, targets: dict[str, TargetSpec]) -> None:
@@ -99,7 +106,7 @@ class Direct(Spatial):
                     if not isinstance(signal, Tensor) or signal.shape != shape:
                         raise wrong(self, "signal", f"an error for every neuron, {list(shape)}", signal)
                 arrived.append(reduce(Tensor.add_, signals))
-            self.taught(step, chunk)
+            self.end_step(step, chunk)
         return {site: one_block(s).view(chunk.activity[site].shape) for site, s in steps.items()}
 
     def _moment(self, chunk: ChunkSample, name: str, site: str, step: int) -> StepSample:
@@ -119,8 +126,13 @@ class Direct(Spatial):
     def floats(self) -> int:
         return sum(self.matrices[key].numel() for key in self.matrices)
 
-    def taught(self, step: int, chunk: ChunkSample) -> None:
-        """Note that a step of a chunk has been taught to all layers."""
+    def end_step(self, step: int, chunk: ChunkSample) -> None:
+        """Called when all layers have learned from a step.
+
+        Args:
+            step: Index of the step in the chunk.
+            chunk: Errors of the targets, activity and noise.
+        """
 
 
 def _key(target: str, site: str) -> str:
@@ -128,21 +140,36 @@ def _key(target: str, site: str) -> str:
 
 
 class DFA(Direct):
-    r"""Direct feedback alignment: :math:`g_l = B_l e`, with fixed :math:`B_l` from :math:`\mathcal N(0, s^2/m)`.
+    r"""Direct feedback alignment: the error of the output reaches each layer through a fixed random matrix.
+
+    With e the derivative of the loss by the output, m its number of entries, and :math:`g_l` the error that arrives at
+    the neurons of layer l,
+
+    .. math::
+        g_l = B_l e, \qquad B_l \sim \mathcal N(0, s^2 / m).
 
     Args:
-        scale: The factor s; m is the number of components of the error.
-        seed: Of the matrices.
-        route: Where errors start from, see `Direct`.
+        scale: Factor s of the matrices.  > 0.  Default: 1.0.
+        seed: Seed of the matrices.  Any integer, at least 0.  Default: 0.
+        route: Where errors start: "output", the output of the network; or "penultimate", the input of the readout, so
+            that matrices do not grow with the number of outputs.  Default: "output".
+
+    Raises:
+        ConfigError: `scale` is not positive; `route` is unknown.
 
     Reference:
         Nøkland, Direct Feedback Alignment Provides Learning in Deep Neural Networks, NeurIPS 2016, arXiv 1609.01596.
+
+    Examples:
+        >>> import spikewright as sw
+        >>> sw.rules.OTTT(spatial=sw.spatial.DFA(scale=0.5)).spatial
+        DFA(scale=0.5, seed=0, route='output')
     """
 
     def __init__(self, scale: float = 1.0, seed: int = 0, route: Route = "output") -> None:
         super().__init__(seed, route)
         if not scale > 0:
-            raise ConfigError(f"DFA(scale={scale}): no error would arrive, or its opposite. Give a positive factor.")
+            raise ConfigError(f"DFA(scale={scale}): errors would vanish or change sign. Give a positive factor.")
         self.scale = scale
 
     def first(self, neurons: int, components: int, generator: torch.Generator) -> Tensor:
@@ -157,19 +184,25 @@ class DFA(Direct):
 
 
 class DKP(DFA):
-    r"""Direct Kolen-Pollack: feedback that learns as a readout of its layer would.
+    r"""Direct Kolen-Pollack: direct feedback whose matrices learn as the readout of each layer would.
 
-    With activity a and error e, summed over the batch,
+    With activity :math:`a_l`, e the derivative of the loss by the output, and :math:`g_l` the error that arrives at the
+    neurons of layer l, summed over the batch at every step,
 
     .. math::
-        g_l = B_l e, \qquad B_l \leftarrow B_l - \eta\,(a_l \otimes e) - \gamma B_l.
+        g_l = B_l e, \qquad B_l \leftarrow (1 - \gamma) B_l - \eta\,(a_l \otimes e).
 
     Args:
-        lr: The rate :math:`\eta`.
-        decay: Share :math:`\gamma` of a matrix that is lost per step.
-        scale: Of the first matrices, as in `DFA`.
-        seed: Likewise.
-        route: Likewise.
+        lr: Learning rate :math:`\eta` of the matrices.  At least 0.  Default: 0.1.
+        decay: Share :math:`\gamma` of a matrix that is lost per step.  In [0, 1).  Default: 1e-6.
+        scale: Factor s of the first matrices, which are drawn from :math:`\mathcal N(0, s^2 / m)` with m the number of
+            entries of e.  > 0.  Default: 1.0.
+        seed: Seed of the first matrices.  Any integer, at least 0.  Default: 0.
+        route: Where errors start: "output", the output of the network; or "penultimate", the input of the readout, so
+            that matrices do not grow with the number of outputs.  Default: "output".
+
+    Raises:
+        ConfigError: `lr`, `decay` or `scale` is out of range; `route` is unknown.
 
     Reference:
         Webster, Choi, Ahn, Learning the Connections in Direct Feedback Alignment, 2020.

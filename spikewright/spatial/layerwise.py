@@ -1,4 +1,4 @@
-"""Errors that go back from layer to layer: by the forward weights, by their signs, or by weights drawn once."""
+"""Errors that go back layer by layer: by the forward weights, by their signs, or by fixed random weights."""
 
 import math
 
@@ -12,24 +12,31 @@ from spikewright.spatial._base import Spatial, TargetSpec
 
 
 class BP(Spatial):
-    r"""Backpropagation: :math:`W^\top` carries errors back through a synapse."""
+    r"""Backpropagation: errors go back through each layer by its transposed weight, :math:`W^\top`.
+
+    It is what `OTTT` and `SLTT` do without another choice.
+    """
 
 
 class SignSymmetric(Spatial):
-    r"""Only the signs of the weights carry errors back: :math:`\mathrm{sign}(W) / \sqrt{\text{fan-in}}`.
+    r"""Sign-symmetric feedback: errors go back through each layer by the signs of its weights.
 
-    The sign of a complex weight is its direction, :math:`w / |w|`, so that what carries errors back has the same
-    magnitude at every entry as for real weights.
+    In place of W the backward pass uses
 
-    The scale of linear layers is that of the code of Xiao et al. (HLOP).  For convolutions that code has
-    :math:`\sqrt{2 / (k_h k_w C_\text{out})}`; the fan-in, :math:`k_h k_w C_\text{in}` per group, is our choice for
-    these, so that one rule serves all layers.  The two agree where a convolution doubles its channels, and theirs is
-    :math:`\sqrt 2` times ours where it keeps their number.
+    .. math::
+        \mathrm{sign}(W) / \sqrt{\text{fan-in}},
+
+    where the sign of a complex weight is its direction, :math:`w / |w|`.
+
+    Differs from the reference code:
+        For linear layers the scale is that of the code of Xiao et al.  For convolutions that code has :math:`\sqrt{2 /
+        (k_h k_w C_\text{out})}`; here it is the fan-in, :math:`k_h k_w C_\text{in}` per group.  The two are equal where
+        a convolution doubles the number of channels, and theirs is :math:`\sqrt 2` times ours where it keeps it.
 
     Reference:
-        Liao, Leibo, Poggio, How Important Is Weight Symmetry in Backpropagation?, AAAI 2016, arXiv 1510.05067; Xiao et
-        al., Hebbian Learning Based Orthogonal Projection for Continual Learning of Spiking Neural Networks, ICLR 2024,
-        arXiv 2402.11984, for the scale of linear layers.
+        Liao, Leibo, Poggio, How Important Is Weight Symmetry in Backpropagation?, AAAI 2016, arXiv 1510.05067; for the
+        scale of linear layers Xiao et al., Hebbian Learning based Orthogonal Projection for Continual Learning of
+        Spiking Neural Networks, ICLR 2024, arXiv 2402.11984.
     """
 
     def back(self, synapse: Synapse, weight: Tensor) -> Tensor:
@@ -37,13 +44,13 @@ class SignSymmetric(Spatial):
 
 
 class FA(Spatial):
-    r"""Feedback alignment: fixed random weights carry errors back, uniform within :math:`1 / \sqrt{\text{fan-in}}`.
+    r"""Feedback alignment: errors go back through each layer by fixed random weights of the shape of its own.
 
-    Errors of complex layers go back by complex weights of the same mean square: real and imaginary parts are uniform
-    within :math:`1 / \sqrt{2\,\text{fan-in}}`.
+    They are uniform within :math:`\pm 1 / \sqrt{\text{fan-in}}`; for complex layers real and imaginary parts are
+    uniform within :math:`\pm 1 / \sqrt{2\,\text{fan-in}}`.  They are buffers, one per layer that reads from neurons.
 
     Args:
-        seed: Of the weights.
+        seed: Seed of the weights.  Any integer, at least 0.  Default: 0.
 
     Reference:
         Lillicrap et al., Random Synaptic Feedback Weights Support Error Backpropagation for Deep Learning, Nature
@@ -57,7 +64,7 @@ class FA(Spatial):
 
     def prepare(self, wiring: Wiring, like: Tensor, targets: dict[str, TargetSpec]) -> None:
         for site, synapse in wiring.synapses.items():
-            name = module_name(site)  # at all of its places a layer sends errors back by the same weights
+            name = module_name(site)  # all calls of a layer share its feedback weights
             if synapse.senders and not self.weights.holds(name, synapse.weight):
                 self.weights[name] = self._drawn(name, synapse.weight).to(like)
 
@@ -66,7 +73,7 @@ class FA(Spatial):
         return (2 * torch.rand(shape, generator=generator, dtype=torch.float64) - 1) * bound
 
     def _complex(self, name: str) -> Tensor:
-        """Return complex weights; their imaginary parts are made when they are asked for first."""
+        """Return complex weights; their imaginary parts are created at first use."""
         real, imaginary = self.weights[name], f"{name} imaginary"
         if not self.weights.holds(imaginary, tuple(real.shape)):
             self.weights[imaginary] = self._drawn(imaginary, tuple(real.shape)).to(real)

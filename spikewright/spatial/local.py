@@ -1,4 +1,4 @@
-"""Local learning: every layer has a readout and an error of its own, beside what arrives from the output."""
+"""Local learning: every layer of neurons has a readout and an error of its own, beside that of the output."""
 
 import math
 from collections.abc import Collection
@@ -14,29 +14,33 @@ Below = Literal["both", "only"]
 
 
 class Local(nn.Module):
-    r"""A linear readout at every neuron layer, trained by the loss of the network; its error reaches that layer.
+    r"""A linear readout at every layer of neurons, trained by the loss of the network; its error is added there.
+
+    With :math:`R_l` the readout, :math:`\hat s_l` the spikes, averaged over regions if the layer is a map, :math:`\ell`
+    the loss, y the target, and :math:`g_l` the error that arrives at the neurons of layer l,
 
     .. math::
-        g_l \leftarrow g_l + \eta R_l^\top e_l, \qquad e_l = \partial\ell(R_l \hat s_l, y) / \partial(R_l \hat s_l),
+        g_l \leftarrow g_l + \eta R_l^\top e_l, \qquad e_l = \partial\ell(R_l \hat s_l, y) / \partial(R_l \hat s_l).
 
-    with :math:`\hat s_l` the spikes, averaged over regions of the map where there is one: all axes of a sample behind
-    the first (`Wiring.shapes`).  Where errors go back from layer to layer (`BP`, `SignSymmetric`, `FA`), these do so
-    too.  The readouts are parameters of the rule: make them with `rule.prepare(net, x)`, and give `rule.parameters()`
-    to the optimizer too.
+    A layer is a map if a sample has further axes behind the first.  If errors go back layer by layer (`BP`,
+    `SignSymmetric`, `FA`), those of the readouts do so too.  The readouts are parameters of the rule: create them by
+    `rule.prepare(net, x)`, and give `rule.parameters()` to the optimizer.
 
     Args:
-        weight: The factor :math:`\eta`.
-        pool: Side of the grid of regions that a map is averaged to.
-        intermediate: Intermediate global learning: the layers in front of this one learn from its error as well,
-            through matrices of their own; its site, or "middle".
-        below: Whether those layers learn from both errors, or from the intermediate one only.
+        weight: Factor :math:`\eta`.  > 0.  Default: 1.0.
+        pool: Side of the grid of regions that a map is averaged to.  At least 1.  Default: 1.
+        intermediate: Name of the intermediate layer of neurons whose error the layers in front of it learn from too,
+            through feedback matrices of their own (intermediate global learning); "middle" is the middle layer.  It
+            needs `DFA`, `DKP` or `OPZO`.  Default: None, no such layer.
+        below: What the layers in front of the intermediate one learn from: "both" errors, or "only" the intermediate
+            one.  Default: "both".
 
     Raises:
-        ConfigError: An argument is out of its range, or unknown.
+        ConfigError: `weight` or `pool` is out of range; `below` is unknown.
 
     Reference:
-        Xiao et al., Online Pseudo-Zeroth-Order Training of Neuromorphic Spiking Neural Networks, ICLR 2026,
-        arXiv 2407.12516, section 4.
+        Xiao, Meng, Zhang, Wang, Lin, Online Pseudo-Zeroth-Order Training of Neuromorphic Spiking Neural Networks, ICLR
+        2026, arXiv 2407.12516, section 4.
     """
 
     def __init__(
@@ -52,7 +56,14 @@ class Local(nn.Module):
         self.readouts = nn.ModuleDict()
 
     def check(self, wiring: Wiring) -> None:
-        """Raise `IncompatibleRule` if readouts cannot do what the network's does."""
+        """Raise `IncompatibleRule` if linear readouts cannot have the output of the network.
+
+        Args:
+            wiring: Wiring of the network.
+
+        Raises:
+            ConfigError: There is no intermediate layer of that name.
+        """
         if len(wiring.output) != 1:
             raise IncompatibleRule(
                 f"Local learning gives every layer a linear readout to the {len(wiring.output)} axes of the output, "
@@ -63,13 +74,22 @@ class Local(nn.Module):
             self.middle(wiring)
 
     def prepare(self, wiring: Wiring, like: Tensor) -> None:
-        """Make the readouts that are not there yet."""
+        """Create the readouts; existing ones stay.
+
+        Args:
+            wiring: Wiring of the network.
+            like: Tensor that gives type and device, of any shape.
+        """
         for site, shape in wiring.shapes.items():
             if as_key(site) not in self.readouts:
                 self.readouts[as_key(site)] = self._readout(site, shape, wiring.output[0]).to(like)
 
     def middle(self, wiring: Wiring) -> str:
-        """Return the site of the intermediate layer."""
+        """Return the name of the intermediate layer.
+
+        Args:
+            wiring: Wiring of the network.
+        """
         sites = list(wiring.shapes)
         if self.intermediate == "middle":
             return sites[(len(sites) - 1) // 2]
@@ -81,14 +101,19 @@ class Local(nn.Module):
         return self.intermediate
 
     def read(self, site: str, spikes: Tensor) -> Tensor:
-        """Return what a layer's readout makes of its spikes: `[time, batch, class]`."""
+        """Return the output of a layer's readout, `[time, batch, class]`.
+
+        Args:
+            site: Name of the layer of neurons.
+            spikes: What it emitted, `[time, batch, *feature]`.
+        """
         return self.readouts[as_key(site)](spikes.flatten(0, 1)).unflatten(0, spikes.shape[:2])
 
     def products(self, needed: Collection[str]) -> int:
-        """Return the multiplications that the readouts take, per sample and step.
+        """Return the number of multiplications of the readouts, per sample and step.
 
         Args:
-            needed: Sites of the neurons that are told of the error of theirs.
+            needed: Names of the layers of neurons that receive the error of their readout.
         """
         told, found = set(map(as_key, needed)), 0
         for key, readout in self.readouts.items():

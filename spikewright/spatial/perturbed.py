@@ -1,4 +1,4 @@
-"""Errors found by perturbing every neuron while the network runs forward: of the loss, or of the output."""
+"""Errors from perturbed forward passes: zeroth order, and online pseudo-zeroth order."""
 
 import math
 from collections.abc import Collection
@@ -16,20 +16,28 @@ from spikewright.spatial.direct import DFA, Direct, StepSample
 
 
 class ZO(Spatial):
-    r"""Zeroth order, single point: every sample's loss at a step, times its noise, :math:`g_l = (L / \alpha)\, z_l`.
+    r"""Single-point zeroth order: the loss of each sample at a step, times the noise, :math:`g_l = (L / \alpha)\, z_l`.
 
-    Unbiased for the loss smoothed by the noise, with a variance that grows with the number of neurons: the baseline
-    that shows what `OPZO` is for.
+    L is the loss of the sample at the step, :math:`\alpha z_l` the noise at layer l, and :math:`g_l` the error that
+    arrives there.  It is unbiased for the loss smoothed by the noise; its variance grows with the number of neurons.
+    It is the baseline for `OPZO`.
 
     Args:
-        alpha: Size of the noise.
-        distribution: Of the noise: "gaussian", "rademacher" or "sphere".
-        position: "post": layers behind see spikes plus noise; "pre": neurons see currents plus noise.
-        antithetic: Pairs of steps share their noise, with opposite signs.
-        seed: Of the noise.
+        alpha: Size :math:`\alpha` of the noise.  > 0.  Default: 0.2.
+        distribution: Distribution of the noise, of variance 1 before `alpha`: "gaussian", "rademacher" (plus or minus
+            1), or "sphere" (uniform on a sphere, for each sample and layer).  Default: "gaussian".
+        position: "post" adds noise to what neurons emit, so that the layers behind see it; "pre" adds it to the
+            current, so that spikes stay binary.  Default: "post".
+        antithetic: If True, the second step of every pair takes the noise of the first with the opposite sign.
+            Default: False.
+        seed: Seed of the noise.  Any integer, at least 0.  Default: 0.
+
+    Raises:
+        ConfigError: `alpha` is not positive; `distribution` or `position` is unknown.
 
     Reference:
-        Xiao et al., Online Pseudo-Zeroth-Order Training of Neuromorphic Spiking Neural Networks, arXiv 2407.12516.
+        Xiao, Meng, Zhang, Wang, Lin, Online Pseudo-Zeroth-Order Training of Neuromorphic Spiking Neural Networks, ICLR
+        2026, arXiv 2407.12516.
     """
 
     cuts: ClassVar[bool] = True
@@ -59,44 +67,55 @@ class ZO(Spatial):
 
 
 class OPZO(Direct):
-    r"""Online pseudo-zeroth order: noise in one forward pass teaches each layer how the output depends on it.
+    r"""Online pseudo-zeroth order: feedback matrices that are estimated from noise in the forward pass.
 
-    With :math:`\alpha z_l` the noise at layer l, o the output and e the derivative of the loss by it,
+    With :math:`\alpha z_l` the noise at layer l, o the output, e the derivative of the loss by it and B the batch size,
+    at every step
 
     .. math::
         M_l \leftarrow \lambda M_l + (1 - \lambda)\, \tfrac1B \textstyle\sum_b z_l^{(b)} \otimes o^{(b)} / \alpha,
-        \qquad g_l = M_l\, e.
+        \qquad g_l = M_l\, e,
 
-    M tends to the transposed Jacobian of the output by what is perturbed in the same step, smoothed by the noise and
-    averaged over data, as long as noise of different steps is independent (`antithetic=False`).  With opposite pairs
-    this holds for "post" noise of layers whose output goes to a readout and to no neurons; and for all others if
-    neurons retain nothing (`tau=1`), or the sequence has one step.  Elsewhere the second step of a pair meets what the
-    opposite noise of the first has left in membranes: there the expectation is that Jacobian minus the one by the step
-    before, about a third off at a leak of 1/2 in a network of two layers, half of that on average over the pair, in
-    nearly the same direction.  Noise of position "pre" stays in the membranes of its own neurons, so that pairs bias
-    the last layer too.
+    and :math:`g_l` is the error that arrives at the neurons of layer l.  M tends to the transposed Jacobian of the
+    output by what is perturbed in the same step, smoothed by the noise and averaged over data, if the noise of
+    different steps is independent (`antithetic=False`).  With antithetic pairs the same holds for noise of position
+    "post" at layers whose output reaches the readout and no other neurons; and everywhere if neurons have no memory
+    (`tau=1`) or the sequence has one step.  Elsewhere the noise of the first step of a pair is still in the membrane
+    potentials at the second, with the opposite sign: the expectation there is that Jacobian minus the Jacobian by the
+    step before.  In a network of two layers with a decay of 1/2 that is a deviation of about a third, half of it on
+    average over the pair, in nearly the same direction.  Noise of position "pre" stays in the membrane of its own
+    neurons, so that pairs bias the last layer too.
 
     Args:
-        momentum: The factor :math:`\lambda`, per step; averages reach back 1 / (1 - momentum) steps.
-        alpha: Size of the noise.
-        distribution: Of the noise: "gaussian", "rademacher" or "sphere".
-        position: "post": layers behind see spikes plus noise; "pre": neurons see currents plus noise.
-        antithetic: Pairs of steps share their noise, with opposite signs, which takes out what outputs have in common,
-            and biases M below the last layer where neurons leak, see above.
-        scale_by_alpha: Divide by alpha, as defined.  Without it M is alpha times smaller, and so are all errors.
-        init: What M begins with: "zero", or a matrix of `DFA` ("dfa"), which fades.
-        debias: Divide M by the weight that its average has so far, :math:`1 - \lambda^k` after k steps, so that errors
-            have their full size from the start; of no use where M begins with something.
-        center_output: Take a running mean off the output first; less variance, the same expectation.
-        seed: Of the noise and of the first M.
-        route: Where errors start from, see `Direct`.
+        momentum: Share :math:`\lambda` of M that is kept per step; M averages over about 1 / (1 - momentum) steps.  In
+            [0, 1].  Default: 0.9999.
+        alpha: Size :math:`\alpha` of the noise.  > 0.  Default: 0.2.
+        distribution: Distribution of the noise, of variance 1 before `alpha`: "gaussian", "rademacher" (plus or minus
+            1), or "sphere" (uniform on a sphere, for each sample and layer).  Default: "gaussian".
+        position: "post" adds noise to what neurons emit, so that the layers behind see it; "pre" adds it to the
+            current, so that spikes stay binary.  Default: "post".
+        antithetic: If True, the second step of every pair takes the noise of the first with the opposite sign, which
+            removes the common part of the two outputs; it biases M below the last layer where neurons leak.
+            Default: True.
+        scale_by_alpha: If True, divide by :math:`\alpha`, as in the definition; otherwise M and all errors are
+            :math:`\alpha` times smaller.  Default: True.
+        init: First value of M: "zero", or "dfa", a random matrix as of `spikewright.spatial.DFA`, whose share decays.
+            Default: "zero".
+        debias: If True, divide M by :math:`1 - \lambda^k` after k steps, so that errors have their full size from the
+            first step; without effect with `init="dfa"`.  Default: True.
+        center_output: If True, subtract a running mean (rate 0.01) from the output before it is correlated with the
+            noise: less variance, the same expectation.  Default: False.
+        seed: Seed of the noise and of the first M.  Any integer, at least 0.  Default: 0.
+        route: Where errors start: "output", the output of the network; or "penultimate", the input of the readout, so
+            that M does not grow with the number of outputs.  Default: "output".
 
     Raises:
-        ConfigError: An argument is out of its range, or unknown.
+        ConfigError: `momentum` or `alpha` is out of range; `distribution`, `position`, `init` or `route` is unknown.
 
     Reference:
-        Xiao et al., Online Pseudo-Zeroth-Order Training of Neuromorphic Spiking Neural Networks, ICLR 2026,
-        arXiv 2407.12516, section 4.
+        Xiao, Meng, Zhang, Wang, Lin, Online Pseudo-Zeroth-Order Training of Neuromorphic Spiking Neural Networks, ICLR
+        2026, arXiv 2407.12516, section 4, equation 6.  No code is published; `debias`, `center_output`, `init="dfa"`
+        and `route="penultimate"` are additions.
     """
 
     steps: Tensor
@@ -138,14 +157,14 @@ class OPZO(Direct):
             if self.center_output and name not in self.means:
                 self.means[name] = like.new_zeros(reach.components)
 
-    def taught(self, step: int, chunk: ChunkSample) -> None:
+    def end_step(self, step: int, chunk: ChunkSample) -> None:
         self.steps += 1
         for name, target in chunk.targets.items():
             if self.center_output:
                 self.means[name].lerp_(target.vector[step].mean(0), _CENTRE)
 
     def signal(self, key: str, sample: StepSample) -> Tensor:
-        assert sample.noise is not None and self.noise is not None  # it asks for it
+        assert sample.noise is not None and self.noise is not None  # the class sets noise
         m, vector = self.matrices[key], sample.vector
         if self.center_output:
             vector = vector - self.means[key.partition(" ")[0]]

@@ -394,7 +394,7 @@ def test_one_leak_per_channel() -> None:
     found = collected(module)
     expected = {"0.weight": g.T @ x[0], "0.bias": g.sum(0)}
     assert_agree({name: found[name] for name in expected}, expected, 1e-12)
-    with pytest.raises(IncompatibleRule, match=r"DSR takes the mean of the input, .* different leaks. .* still image"):
+    with pytest.raises(IncompatibleRule, match=r"DSR takes the mean of the input, .* different leaks. .* static input"):
         learn(DSR(), module, sample("mlp", 0)[0], y)
 
 
@@ -455,7 +455,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], DSR, str]] = {
     "layer norm": (
         lambda: between(nn.LayerNorm(12)),
         DSR(),
-        r"in '1' .LayerNorm., .* is not the mean of what it makes of",
+        r"in '1' .LayerNorm., .* is not the mean of its values",
     ),
     "own neuron": (
         lambda: between(Own()),

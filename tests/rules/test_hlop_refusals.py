@@ -23,12 +23,12 @@ def mlp(neurons: nn.Module, bias: bool = True) -> nn.Module:
 
 
 MOVING: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
-    "batch norm of vectors": (dense, "mlp", "'1' normalises by statistics that move"),
-    "batch norm of images": (image, "conv", "'1' normalises by statistics that move"),
-    "its gain and shift": (lambda: dense().eval(), "mlp", "'1.weight' may move"),
-    "a leak": (lambda: mlp(LIF(tau=4.0, learn_tau=True), bias=False), "mlp", "'1.leak_logit' may move"),
-    "biases": (lambda: mlp(LIF()), "mlp", r"'0.bias' may move \(and 1 more\)"),
-    "a norm of layers": (lambda: nn.Sequential(nn.LayerNorm(8), mlp(LIF())), "mlp", "'0.weight' may move"),
+    "batch norm of vectors": (dense, "mlp", "'1' normalises by statistics that change"),
+    "batch norm of images": (image, "conv", "'1' normalises by statistics that change"),
+    "its gain and shift": (lambda: dense().eval(), "mlp", "'1.weight' may change"),
+    "a leak": (lambda: mlp(LIF(tau=4.0, learn_tau=True), bias=False), "mlp", "'1.leak_logit' may change"),
+    "biases": (lambda: mlp(LIF()), "mlp", r"'0.bias' may change \(and 1 more\)"),
+    "a norm of layers": (lambda: nn.Sequential(nn.LayerNorm(8), mlp(LIF())), "mlp", "'0.weight' may change"),
 }
 
 
@@ -134,7 +134,7 @@ def test_arguments_out_of_range(wrong: dict[str, Any], message: str) -> None:
 def test_a_table_has_to_say_something_of_every_layer(table: str) -> None:
     module, (x, y) = net("mlp"), sample("mlp", 0)
     values: dict[str, Any] = {"0": 0.5, "4": 0.5}
-    with pytest.raises(ConfigError, match=f"{table}=.*says nothing of '2'.*Known: 0, 4"):
+    with pytest.raises(ConfigError, match=f"{table}=.*has no entry for '2'.*Known: 0, 4"):
         run(HLOP(OTTT(), **{"rows": 0.5, table: values}), module, x, y)
     run(HLOP(OTTT(), free=("2",), **{"rows": 0.5, table: values}), module, x, y)
 

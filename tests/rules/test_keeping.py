@@ -176,10 +176,10 @@ def test_what_is_held_still_is_said_and_seen_to() -> None:
     x, y = batch(1)
     rule.prepare(net, x)
     rule.next_task(net, x, y, CE)
-    with pytest.raises(IncompatibleRule, match=r"'1' normalises by statistics that move \(and 0 more\)"):
+    with pytest.raises(IncompatibleRule, match=r"'1' normalises by statistics that change \(and 0 more\)"):
         gradients(rule, net, x, y)
     net.module[1].eval()
-    with pytest.raises(IncompatibleRule, match=r"'0.bias' may move \(and 3 more\)"):
+    with pytest.raises(IncompatibleRule, match=r"'0.bias' may change \(and 3 more\)"):
         gradients(rule, net, x, y)
     net.train()
     rule.freeze(net)

@@ -78,7 +78,7 @@ def test_every_rule_learns_with_every_neuron_or_says_why_not(entry: Entry, cell:
             learn(rule, module, x, y)
         return
     if entry.rates and not cell.traceable:
-        with pytest.raises(IncompatibleRule, match="show a still image"):
+        with pytest.raises(IncompatibleRule, match="use a static input"):
             learn(rule, module, x, y)
         x = x[:1].expand(6, *x.shape[1:])
     learn(rule, module, x, y)

@@ -204,7 +204,7 @@ def test_the_weight_of_a_layer_that_is_never_called_is_held_still(kind: str) -> 
     loss = loss_for(around)
     list(around.updates(net, x, y, loss))
     around.next_task(net, x, y, loss)
-    with pytest.raises(IncompatibleRule, match=r"'a.weight' may move.*rule.freeze\(net\)"):
+    with pytest.raises(IncompatibleRule, match=r"'a.weight' may change.*rule.freeze\(net\)"):
         list(around.updates(net, x, y, loss))
     around.freeze(net)
     module.zero_grad()

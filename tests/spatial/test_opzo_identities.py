@@ -76,7 +76,7 @@ class Exact(Direct):
     def signal(self, key: str, moment: StepSample) -> Tensor:
         return moment.error @ self.exact[key][self.step].T
 
-    def taught(self, step: int, chunk: ChunkSample) -> None:
+    def end_step(self, step: int, chunk: ChunkSample) -> None:
         self.step += 1
 
 

@@ -18,7 +18,7 @@ from tests.nets import NETS, sample
 from tests.rules.support import CE, gradients, learn
 
 REFUSED: list[tuple[Callable[..., object], dict[str, Any], str]] = [
-    (OPZO, dict(alpha=0), r"alpha=0: without noise nothing is learned.*Give > 0"),
+    (OPZO, dict(alpha=0), r"alpha=0: without noise no feedback can be estimated.*Give a value > 0"),
     (ZO, dict(alpha=-0.1), r"alpha=-0.1"),
     (ZO, dict(alpha=float("nan")), r"alpha=nan"),
     (PseudoZerothOrder, dict(alpha=0.0), r"alpha=0.0"),
@@ -35,7 +35,7 @@ REFUSED: list[tuple[Callable[..., object], dict[str, Any], str]] = [
     (OPZO, dict(momentum=float("nan")), r"OPZO\(momentum=nan\)"),
     (OPZO, dict(init="DFA"), r"OPZO\(init='DFA'\) is unknown.*Known: dfa, zero"),
     (OPZO, dict(route="penultimat"), r"OPZO\(route='penultimat'\) is unknown. Did you mean 'penultimate'"),
-    (DFA, dict(scale=0), r"DFA\(scale=0\): no error would arrive.*positive factor"),
+    (DFA, dict(scale=0), r"DFA\(scale=0\): errors would vanish.*positive factor"),
     (DFA, dict(scale=-1.0), r"DFA\(scale=-1.0\)"),
     (DKP, dict(lr=-0.1), r"DKP\(lr=-0.1, decay=1e-06\): the rate is not negative"),
     (DKP, dict(decay=1.0), r"DKP\(lr=0.1, decay=1.0\).*decay lies in \[0, 1\)"),

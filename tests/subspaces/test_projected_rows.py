@@ -82,9 +82,9 @@ def test_lateral_weights_learn_the_same_from_what_is_known(new: int, known: tupl
     space, rows, pieces = holding(old, fresh), Rows(SIZE), []
     for piece, given in enumerate(known):
         x = drawn(1, SIZE, seed=2 + piece)
-        rows.add(x, rest=left(x, old) if given else None)
+        rows.add(x, projected=left(x, old) if given else None)
         pieces.append(x)
-    assert (rows.rest is not None) == all(known)
+    assert (rows.projected is not None) == all(known)
     Hebbian(rate=0.1)(space, rows)
     expected, _ = learned(old, fresh, torch.zeros_like(fresh), torch.cat(pieces), rate=0.1)
     torch.testing.assert_close(space.new, expected, rtol=0, atol=1e-13)
@@ -95,7 +95,7 @@ def test_what_is_known_is_what_is_learned_from() -> None:
     found = []
     for factor in (1.0, 2.0):
         space, rows = holding(old, fresh), Rows(SIZE)
-        rows.add(x, rest=factor * left(x, old))
+        rows.add(x, projected=factor * left(x, old))
         Hebbian(iterations=1)(space, rows)
         found.append(space.momentum)
     share = 0.1 * (fresh @ x.T) * left(x, old)
@@ -104,6 +104,6 @@ def test_what_is_known_is_what_is_learned_from() -> None:
 
 def test_rows_that_are_summed_up_forget_what_is_left_of_them() -> None:
     rows = Rows(SIZE)
-    rows.add(drawn(3 * SIZE, SIZE), rest=drawn(3 * SIZE, SIZE))
-    assert rows.kept is None and rows.rest is None
+    rows.add(drawn(3 * SIZE, SIZE), projected=drawn(3 * SIZE, SIZE))
+    assert rows.kept is None and rows.projected is None
     assert not any(value for value in vars(rows).values() if isinstance(value, list))  # nor take up memory

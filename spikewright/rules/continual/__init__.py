@@ -1,1 +1,1 @@
-"""Rules around rules, for one task after another."""
+"""Rules that wrap another rule and learn one task after another."""

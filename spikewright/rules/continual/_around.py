@@ -1,4 +1,4 @@
-"""Rules around another rule, which learn one task after another."""
+"""The base of rules that wrap another rule and learn one task after another."""
 
 from abc import abstractmethod
 from collections.abc import Collection, Iterable
@@ -17,15 +17,23 @@ from spikewright.rules._base import Rule, reference_rule
 
 
 class ContinualRule(Rule):
-    """Learns a task as another rule does, and does something so that earlier tasks are not forgotten.
+    """Base of rules that learn each task by another rule, and protect what earlier tasks have learned.
+
+    Call `next_task` between tasks, and `freeze` after every `net.train()`.  A subclass implements `learn` and
+    `end_task`.
 
     Args:
-        rule: The rule.
-        hold: From the second task on, hold still what is not a weight of a synapse: batch norm, thresholds, biases.
-        free: Names of modules that are left out of all this, such as heads that serve one task.
+        rule: The rule that finds the gradients, a `Rule` that is not continual itself.
+        hold: If True, batch norm and all parameters except the weights of linear and convolution layers stay constant
+            from the second task on: `freeze` makes them so.
+        free: Names of modules that are not protected and not held, such as heads that serve one task; a name includes
+            the modules inside.  Default: (), none.
 
     Raises:
-        ConfigError: `rule` is one of these itself.
+        ConfigError: `rule` is a continual rule itself.
+
+    Attributes:
+        task: Number of the current task, from 1; 0 before the first, an integer tensor without axes.
     """
 
     task: Tensor
@@ -34,7 +42,7 @@ class ContinualRule(Rule):
     def __init__(self, rule: Rule, hold: bool, free: Collection[str] = ()) -> None:
         if isinstance(rule, ContinualRule):
             raise ConfigError(
-                f"{type(self).__name__} was given {type(rule).__name__}, which is a way not to forget itself. Give it "
+                f"{type(self).__name__} was given {type(rule).__name__}, which is a continual rule itself. Give it "
                 "the rule inside."
             )
         self.traits = rule.traits
@@ -44,15 +52,26 @@ class ContinualRule(Rule):
 
     @property
     def samples(self) -> int:
-        """How many samples of each class of a finished task `next_task` should see."""
+        """Number of samples of each class of a finished task that `next_task` needs."""
         return 1
 
     def begin_task(self, net: Network) -> None:
-        """Make ready for the task that begins."""
+        """Prepare for the task that begins.
+
+        Args:
+            net: The network.
+        """
 
     @abstractmethod
     def end_task(self, net: Network, x: Tensor, y: Tensor, loss: Loss) -> None:
-        """Keep what is needed of the task that ends; arguments as for `next_task`."""
+        """Store what is needed of the task that ends.
+
+        Args:
+            net: The network, as the task has left it.
+            x: Inputs of the task that ends, `[time, batch, *feature]`.
+            y: Their targets, `[batch, ...]`.
+            loss: The loss it was learned by.
+        """
 
     def prepare(self, net: Network, x: Tensor) -> None:
         self.rule.prepare(net, x)
@@ -61,13 +80,16 @@ class ContinualRule(Rule):
             self.begin_task(net)
 
     def next_task(self, net: Network, x: Tensor, y: Tensor, loss: Loss) -> None:
-        """End the task under way, and begin the next.
+        """End the current task, and begin the next.
 
         Args:
             net: The network, as the task has left it.
-            x: Inputs of the task that ends, `[time, batch, *feature]`.
+            x: Inputs of the task that ends, `[time, batch, *feature]`, with `samples` samples per class.
             y: Their targets, `[batch, ...]`.
             loss: The loss it was learned by.
+
+        Raises:
+            ShapeError: `x` or `y` is no tensor.
         """
         check_tensor("x", x, "[time, batch, *feature]")
         check_tensor("y", y, "[batch, ...], with the target of every sample")
@@ -77,9 +99,13 @@ class ContinualRule(Rule):
         self.begin_task(net)
 
     def freeze(self, net: Network) -> None:
-        """Hold still what is to be held from the second task on: call it after every `net.train()`.
+        """Freeze what is held from the second task on; call it after every `net.train()`.
 
-        Batch norm is put in evaluation mode, and parameters that are held ask for no gradient any more.
+        Batch norm is put in evaluation mode; held parameters require no gradient any more, and their `.grad` is
+        removed.
+
+        Args:
+            net: The network.
         """
         if self.task < 2 or not self.hold:
             return
@@ -91,11 +117,11 @@ class ContinualRule(Rule):
             held.grad = None  # or an optimizer would still move it
 
     def check_optimizer(self, optimizer: torch.optim.Optimizer, task: int | None = None) -> None:
-        """Raise `IncompatibleRule` if an optimizer, at the start of a task, would undo what the rule is for.
+        """Raise `IncompatibleRule` if an optimizer, at the start of a task, would undo the protection.
 
         Args:
-            optimizer: As it is when the task begins.
-            task: Number of the task, from 1; the one under way if it is not given.
+            optimizer: The optimizer as it is when the task begins.
+            task: Number of the task.  At least 1.  Default: None, the current one.
         """
 
     def check(self, wiring: Wiring, sites: Sites) -> None:
@@ -103,7 +129,16 @@ class ContinualRule(Rule):
         self.rule.check(wiring, sites)
 
     def check_task(self, wiring: Wiring, sites: Sites) -> None:
-        """Raise if this, apart from the rule inside, cannot learn in the task under way; see `check`."""
+        """Raise an error if the current task cannot be learned, apart from the rule inside.
+
+        Args:
+            wiring: Wiring of the network.
+            sites: Layers of the network.
+
+        Raises:
+            ConfigError: `free` names no linear or convolution layer.
+            IncompatibleRule: Something that is held may still change.
+        """
         names = dict.fromkeys(map(module_name, wiring.synapses))
         for name in self.free:
             if not any(is_in(other, (name,)) for other in names):
@@ -115,16 +150,16 @@ class ContinualRule(Rule):
             return
         norms = [n for n, m in sites.temporal.items() if isinstance(m, _BatchNorm) and m.training]
         moving = [n for n in self._held(sites) if sites.module.get_parameter(n).requires_grad]
-        for found, what in ((norms, "normalises by statistics that move"), (moving, "may move")):
+        for found, what in ((norms, "normalises by statistics that change"), (moving, "may change")):
             if found:
                 raise IncompatibleRule(
-                    f"{type(self).__name__} is in task {int(self.task)} and holds still all but the weights of "
-                    f"synapses, but '{found[0]}' {what} (and {len(found) - 1} more), which changes what earlier tasks "
-                    "have learned. Call rule.freeze(net) after net.train()."
+                    f"{type(self).__name__} is in task {int(self.task)} and keeps everything constant but the weights "
+                    f"of linear and convolution layers, but '{found[0]}' {what} (and {len(found) - 1} more), which "
+                    "alters what earlier tasks have learned. Call rule.freeze(net) after net.train()."
                 )
 
     def _held(self, sites: Sites) -> Iterable[str]:
-        """Return the names of parameters that are held still."""
+        """Yield the names of parameters that are held constant."""
         for name, _ in sites.module.named_parameters():
             module, _, kind = name.rpartition(".")
             if not (is_in(module, self.free) or (kind == "weight" and module in sites.synapses)):
@@ -135,7 +170,7 @@ class ContinualRule(Rule):
 
     @property
     def reference_rule(self) -> Rule | None:
-        """That of the rule inside."""
+        """The reference rule of the rule inside."""
         return reference_rule(self.rule)
 
     def extra_repr(self) -> str:
@@ -143,5 +178,5 @@ class ContinualRule(Rule):
 
 
 def is_in(module: str, names: Collection[str]) -> bool:
-    """Whether a module is one of those named, or inside one."""
+    """Return True if a module is one of those named, or inside one."""
     return any(module == name or module.startswith(f"{name}.") for name in names)

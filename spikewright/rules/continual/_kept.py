@@ -1,4 +1,4 @@
-"""The subspaces of a rule, by the names of weights, and gradients that are kept out of them."""
+"""Subspaces by the name of their weight, and the projection of finished gradients."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -11,14 +11,14 @@ from spikewright.rules.continual.subspaces import Lateral, Subspace
 
 
 class Subspaces(nn.ModuleDict):
-    """Subspaces by the name of their weight's module; loading a state makes those that are not there yet."""
+    """Subspaces by the name of their weight's module; loading a state creates missing ones."""
 
     def __init__(self, lateral: Lateral) -> None:
         super().__init__()
         self._lateral = lateral
 
     def add(self, name: str, size: int, like: Tensor) -> None:
-        """Make an empty one."""
+        """Add an empty subspace for rows of `size` entries, of the device and type of `like`."""
         like = like.detach() if like.dtype.itemsize >= 4 else like.detach().float()
         super().__setitem__(as_entry(name), Subspace(size, like, self._lateral))
 
@@ -31,7 +31,7 @@ class Subspaces(nn.ModuleDict):
         return found
 
     def by_name(self) -> dict[str, Subspace]:
-        """Return them by the name of the module."""
+        """Return the subspaces by the name of the module."""
         return {name: self[name] for name in map(from_key, self)}
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
@@ -43,11 +43,11 @@ class Subspaces(nn.ModuleDict):
 
 
 class Aside:
-    """Gradients that are there already, out of the way: they are not the rule's to project.
+    """Sets existing gradients aside, so that only those of the next update are projected.
 
     Args:
-        weights: Whose gradients, by the name of their module.
-        subspaces: What theirs are kept out of; weights with nothing to be kept out of are left alone.
+        weights: Weights whose gradients are projected, by the name of their module.
+        subspaces: Subspaces by the same names; weights with an empty one are left alone.
     """
 
     def __init__(self, weights: Mapping[str, nn.Parameter], subspaces: Subspaces) -> None:
@@ -59,7 +59,11 @@ class Aside:
 
     @torch.no_grad()
     def bring_back(self, done: Collection[str]) -> None:
-        """Project the gradients that have come, but for those of `done`, and put the others back beside them."""
+        """Project the new gradients, except those of `done`, and add the ones that were set aside.
+
+        Args:
+            done: Names of weights whose gradients are already projected.
+        """
         for name, weight in self._weights.items():
             grad = weight.grad
             if grad is not None and name not in done:

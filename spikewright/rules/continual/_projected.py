@@ -1,4 +1,4 @@
-"""Rules that keep gradients of another rule orthogonal to what weights saw in earlier tasks."""
+"""The base of rules that keep gradients orthogonal to the inputs of earlier tasks."""
 
 from abc import abstractmethod
 from collections.abc import Collection, Iterator, Mapping
@@ -24,20 +24,26 @@ from spikewright.rules.continual.subspaces.input_recorder import Form, InputReco
 
 
 class ProjectedRule(ContinualRule):
-    """Learns as another rule does, along directions in which weights have had no input in earlier tasks.
+    """Base of rules that keep the gradients of another rule orthogonal to the inputs that weights had in earlier tasks.
 
-    What that needs of a network is that nothing but the protected weights moves from the second task on: `freeze` sees
-    to it, and learning refuses otherwise.  What it needs of an optimizer, `check_optimizer` says.
+    From the second task on nothing but protected weights may change: `freeze` makes it so, and learning is refused
+    otherwise.  The steps of the optimizer have to stay in the span of the gradients: `check_optimizer` checks that.  A
+    subclass implements `learn_rows` and `end_task`.
 
     Args:
-        rule: The rule.
-        free: Names of modules whose weights are not protected, such as heads that serve one task.
-        observe: See `InputRecorder`.
-        project: See `InputRecorder`.
-        lateral: The neurons that stand for directions.
+        rule: The rule that finds the gradients, a `Rule` that is not continual itself.
+        free: Names of modules that are not protected, such as heads that serve one task; a name includes the modules
+            inside.
+        observe: What rows are learned from: "mean", the mean over time of what weight gradients are taken at; or
+            "steps", what is transmitted, and what gradients are taken at, at every step.  Default: "mean".
+        project: What is projected: "inputs", what weight gradients are taken at; "gradient", finished gradients; or
+            "auto", whichever takes fewer multiplications.  Default: "auto".
+        lateral: Neurons that the rows lead to, a `spikewright.rules.continual.subspaces.Lateral`: linear, or signed
+            bursts.  Default: Lateral(), linear.
 
     Raises:
-        ConfigError: An argument is unknown.
+        ConfigError: `observe` or `project` is unknown; `rule` is a continual rule itself.
+        IncompatibleRule: `project="inputs"` with a rule that finds its gradients by itself.
     """
 
     def __init__(
@@ -65,7 +71,11 @@ class ProjectedRule(ContinualRule):
 
     @abstractmethod
     def learn_rows(self, arrived: Mapping[str, Rows]) -> None:
-        """Learn from what arrived at weights in one update."""
+        """Learn from the inputs of weights in one update.
+
+        Args:
+            arrived: Rows of input, by the name of the weight's module.
+        """
 
     def prepare(self, net: Network, x: Tensor) -> None:
         if not len(self.subspaces):
@@ -74,12 +84,21 @@ class ProjectedRule(ContinualRule):
         super().prepare(net, x)
 
     def protected(self, net: Network, x: Tensor) -> dict[str, nn.Parameter]:
-        """Return the weights that subspaces protect, by the name of their module, the first if several share it."""
+        """Return the weights that subspaces protect, by the name of their module, the first if several share it.
+
+        Args:
+            net: The network.
+            x: Input, `[time, batch, *feature]`, of any length.
+        """
         wiring = net.wiring(x)
         return {name: weight for weight, name in _first(self._weights(wiring, wiring.sites)).items()}
 
     def owners(self, sites: Sites) -> dict[str, str]:
-        """Return, for every module that has a protected weight, the name of that weight's subspace."""
+        """Return, for every module that has a protected weight, the name of that weight's subspace.
+
+        Args:
+            sites: Layers of the network.
+        """
         return owners(self.subspaces.by_name(), sites)
 
     def _weights(self, wiring: Wiring, sites: Sites) -> dict[str, nn.Parameter]:
@@ -97,10 +116,13 @@ class ProjectedRule(ContinualRule):
         self._weights(wiring, sites)
 
     def check_optimizer(self, optimizer: torch.optim.Optimizer, task: int | None = None) -> None:
-        """Raise `IncompatibleRule` unless steps of an optimizer stay in the directions of gradients.
+        """Raise `IncompatibleRule` unless the steps of an optimizer stay in the span of the gradients.
 
-        To be asked when a task begins: momentum of an earlier task would carry on into directions that are closed now.
-        Arguments as for `ContinualRule`.
+        Call it when a task begins: momentum of an earlier task would continue along directions that are now protected.
+
+        Args:
+            optimizer: The optimizer as it is when the task begins.
+            task: Number of the task.  At least 1.  Default: None, the current one.
         """
         task = int(self.task) if task is None else task
         if task < 2:
@@ -128,9 +150,9 @@ class ProjectedRule(ContinualRule):
             self.subspaces.by_name(),
             weights,
             modules,
-            self.observe,
-            "gradient" if self.traits.gradients == "own" else self.project,
-            self.traits.gradient_rows or len(x),
+            observe=self.observe,
+            form="gradient" if self.traits.gradients == "own" else self.project,
+            per_sample=self.traits.gradient_rows or len(x),
             whole=not self.lateral.linear,
         )
         grads = Aside(weights, self.subspaces)
@@ -159,7 +181,7 @@ class ProjectedRule(ContinualRule):
         return None if inner is None else inner + Cost(Operations(0, own), 0)
 
     def _subspace_at(self, site: str, wiring: Wiring) -> Subspace | None:
-        """Return the subspace of the weight of a layer, which may be kept under the name of one that shares it."""
+        """Return the subspace of the weight of a layer, stored under its name or that of a layer that shares it."""
         mine, kept = wiring.synapses[site].parameters, self.subspaces.by_name()
         for other, synapse in wiring.synapses.items():
             shared = [name for name in synapse.parameters if name in mine and not is_bias(name)]
@@ -168,7 +190,11 @@ class ProjectedRule(ContinualRule):
         return None
 
     def products(self, subspace: Subspace) -> int:
-        """Return how many multiplications learning takes per entry of a row, at most."""
+        """Return the number of multiplications that learning takes per entry of a row, at most.
+
+        Args:
+            subspace: The rows of one weight.
+        """
         return 0
 
     def extra_repr(self) -> str:
@@ -176,7 +202,7 @@ class ProjectedRule(ContinualRule):
 
 
 def _first(weights: Mapping[str, nn.Parameter]) -> dict[nn.Parameter, str]:
-    """Return for every weight the first module that has it."""
+    """Return for every weight the name of the first module that has it."""
     first: dict[nn.Parameter, str] = {}
     for name, weight in weights.items():
         first.setdefault(weight, name)

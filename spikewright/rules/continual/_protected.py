@@ -1,4 +1,4 @@
-"""Which weights subspaces protect, and what would move them unseen."""
+"""Which weights subspaces protect, and what would change them unseen."""
 
 from collections.abc import Collection, Iterable, Iterator
 
@@ -16,12 +16,12 @@ def protected_weights(rule: str, wiring: Wiring, sites: Sites, free: Collection[
 
     Args:
         rule: Name of the rule.
-        wiring: Of the network.
-        sites: Of the network.
-        free: Names of modules that are left out.
+        wiring: Wiring of the network.
+        sites: Layers of the network.
+        free: Names of modules that are not protected.
 
     Raises:
-        IncompatibleRule: A weight has no directions to protect, or something arrives at it that nobody sees.
+        IncompatibleRule: A weight has no directions to protect, or an input that is not seen.
     """
     called = list(dict.fromkeys(map(module_name, wiring.synapses)))
     weights = {name: synapse_weight(name, sites.synapses[name]) for name in called if not is_in(name, free)}
@@ -58,14 +58,14 @@ def protected_weights(rule: str, wiring: Wiring, sites: Sites, free: Collection[
 
 
 def owners(kept: Iterable[str], sites: Sites) -> dict[str, str]:
-    """Return, for every module whose weight is that of a kept one, the kept one's name."""
+    """Return, for every module that shares the weight of a kept one, the name of the kept one."""
     first = {id(w): name for name in kept if name in sites.synapses for w in _weight(sites.synapses[name])}
     modules = ((name, w) for name, module in sites.synapses.items() for w in _weight(module))
     return {name: first[id(w)] for name, w in modules if id(w) in first}
 
 
 def _weight(module: nn.Module) -> Iterator[nn.Parameter]:
-    """Yield the weight of a layer if it is a parameter; one that is computed is not computed here."""
+    """Yield the weight of a layer if it is a parameter; a computed weight is not computed here."""
     weight = module._parameters.get("weight")
     if weight is not None:
         yield weight
@@ -76,10 +76,14 @@ def _tuple(names: Iterable[str]) -> str:
 
 
 def synapse_weight(name: str, module: nn.Module) -> nn.Parameter:
-    """Return the weight of a layer, whose gradient is that of rows or patches of its input.
+    """Return the weight of a layer whose gradient is that of rows or patches of its input.
+
+    Args:
+        name: Name of the layer.
+        module: The layer.
 
     Raises:
-        IncompatibleRule: It has none of that kind.
+        IncompatibleRule: It has no such weight.
     """
     weight = getattr(module, "weight", None)
     advice = f"Use free=('{name}',), and know that it may forget."

@@ -1,4 +1,4 @@
-"""Elastic weight consolidation: parameters that mattered for old tasks are held by springs."""
+"""Elastic weight consolidation: a quadratic penalty weighted by the Fisher information."""
 
 from collections.abc import Collection, Iterator
 
@@ -20,32 +20,52 @@ from spikewright.rules.continual._around import ContinualRule, is_in
 
 
 class EWC(ContinualRule):
-    r"""Elastic weight consolidation, around another rule.
+    r"""Elastic weight consolidation: a quadratic penalty on changes of parameters, weighted by Fisher information.
 
-    With :math:`g_n` the gradient that the rule finds for sample n of a finished task i, and :math:`\theta_i` the
-    parameters it left,
+    With :math:`g_n` the gradient that the rule inside finds for sample n of a finished task i, N the number of these
+    samples and :math:`\theta_i` the parameters at its end,
 
     .. math::
         F_i = \tfrac{1}{N} \textstyle\sum_n |g_n|^2, \qquad
         \nabla\theta \leftarrow \nabla\theta + \lambda \sum_i F_i \odot (\theta - \theta_i).
 
-    Exact when: in the first task where the rule is; later nowhere, since the gradient has a second part.
-    Cost: that of the rule; per task, one pass of the rule over each sample.
-    Carried: nothing of its own.  Checkpointed: two numbers per parameter, whatever the number of tasks.
+    **Exact when**: in the first task where the rule inside is; later never, since the penalty is added.
+
+    **Cost**: that of the rule inside; per task, one pass of it over each of the N samples.
+
+    **Carried / Checkpointed**: nothing beside the rule inside / two tensors of the shape of each parameter, whatever
+    the number of tasks, and the number of the task.
 
     Args:
-        rule: The rule.
-        strength: :math:`\lambda`.
-        samples_per_class: Samples of a finished task to find F from.
-        hold: See `Naive`.
-        free: See `Naive`; free modules have no springs either.
+        rule: The rule that finds the gradients, a `Rule` that is not continual itself.
+        strength: Factor :math:`\lambda` of the penalty.  > 0.  Default: 100.0.
+        samples_per_class: Number of samples per class of a finished task that F is computed from.  At least 1.
+            Default: 20.
+        hold: If True, batch norm and all parameters except the weights of linear and convolution layers stay constant
+            from the second task on: `freeze` makes them so.  Default: True.
+        free: Names of modules that are neither held nor penalised, such as heads that serve one task; a name includes
+            the modules inside.  Default: (), none.
 
     Raises:
-        ConfigError: `strength` or `samples_per_class` is not positive.
+        ConfigError: `strength` or `samples_per_class` is not positive; `rule` is a continual rule itself.
 
     Reference:
-        Kirkpatrick et al., Overcoming catastrophic forgetting in neural networks, PNAS 2017, arXiv 1612.00796,
-        equation 3, with targets of the data.
+        Kirkpatrick et al., Overcoming catastrophic forgetting in neural networks, PNAS 2017, arXiv 1612.00796, equation
+        3, with the Fisher information of the targets of the data.
+
+    Examples:
+        >>> import torch, spikewright as sw
+        >>> _ = torch.manual_seed(0)
+        >>> net = sw.Network(torch.nn.Sequential(torch.nn.Linear(4, 8), sw.LIF(), torch.nn.Linear(8, 3)))
+        >>> x, y, loss = torch.rand(5, 2, 4), torch.tensor([0, 2]), sw.losses.OnRate(torch.nn.CrossEntropyLoss())
+        >>> rule, weight = sw.rules.EWC(sw.rules.BPTT(), hold=False), net.module[0].weight
+        >>> rule.next_task(net, x, y, loss)
+        >>> with torch.no_grad():
+        ...     _ = weight.add_(1.0)
+        >>> (update,) = rule.updates(net, torch.zeros_like(x), y, loss)  # an input that has no gradient at this weight
+        >>> fisher = rule.stiffness["0.weight"]
+        >>> bool(fisher.sum() > 0), torch.allclose(weight.grad, 100 * fisher, rtol=1e-3, atol=1e-6)
+        (True, True)
     """
 
     def __init__(
@@ -98,7 +118,7 @@ class EWC(ContinualRule):
         return None if inner is None else inner + Cost(Operations(0, springs), 0)
 
     def _penalty(self, net: Network) -> Tensor:
-        """Return what has the gradient of the springs."""
+        """Return a scalar that has the gradient of the penalty."""
         terms = [
             (p * (self.stiffness[name] * p.detach() - self.pull[name]).conj()).real.sum()
             for name, p in self._sprung(net)

@@ -1,4 +1,4 @@
-"""Learning without forgetting: the network of the last task says what its outputs should stay."""
+"""Learning without forgetting: outputs stay close to those of the network after the last task."""
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -23,28 +23,50 @@ from spikewright.rules.continual._around import ContinualRule
 
 
 class LwF(ContinualRule):
-    r"""Learning without forgetting, around another rule.
+    r"""Learning without forgetting: distillation from the network that the last task left.
 
-    With :math:`q = \mathrm{softmax}(o_{old} / \tau)` from the mean output of the network that the last task left, for
-    the samples of the batch, the gradient is that of :math:`\ell(o, y) + \alpha \tau^2\, \mathrm{CE}(o / \tau, q)`, the
-    second term taken over time as the loss says.
+    With o the output, y the target, :math:`\ell` the loss and :math:`q = \mathrm{softmax}(o_{old} / \tau)` from the
+    mean output of the network after the last task for the samples of the batch, the gradient is that of
 
-    Exact when: in the first task where the rule is; later nowhere, since two things are learned.
-    Cost: twice that of the rule and a forward pass, from the second task on.
-    Carried: nothing of its own.  Checkpointed: the parameters and buffers that the last task left.
+    .. math::
+        \ell(o, y) + \alpha \tau^2\, \mathrm{CE}(o / \tau, q),
+
+    where the second term is averaged over time in the same way as the loss.
+
+    **Exact when**: in the first task where the rule inside is; later never, since a second term is learned.
+
+    **Cost**: that of the rule inside; from the second task on, twice that and one more forward pass.
+
+    **Carried / Checkpointed**: nothing beside the rule inside / the parameters and buffers of the network at the end of
+    the last task, and the number of the task.
 
     Args:
-        rule: The rule; one that updates once per sequence.
-        strength: :math:`\alpha`.
-        temperature: :math:`\tau`.
-        hold: See `Naive`.
-        free: See `Naive`.
+        rule: The rule that finds the gradients, a `Rule` that is not continual itself and updates once per sequence.
+        strength: Factor :math:`\alpha` of the distillation.  > 0.  Default: 1.0.
+        temperature: Temperature :math:`\tau` of the softmax.  > 0.  Default: 2.0.
+        hold: If True, batch norm and all parameters except the weights of linear and convolution layers stay constant
+            from the second task on: `freeze` makes them so.  Default: True.
+        free: Names of modules that are not held, such as heads that serve one task; a name includes the modules inside.
+            Default: (), none.
 
     Raises:
-        ConfigError: `strength` or `temperature` is not positive.
+        ConfigError: `strength` or `temperature` is not positive; `rule` is a continual rule itself.
+        IncompatibleRule: The rule inside updates several times per sequence, or the output is complex.
 
     Reference:
         Li and Hoiem, Learning without Forgetting, TPAMI 2017, arXiv 1606.09282, equation 3.
+
+    Examples:
+        >>> import torch, spikewright as sw
+        >>> _ = torch.manual_seed(0)
+        >>> net = sw.Network(torch.nn.Sequential(torch.nn.Linear(4, 8), sw.LIF(), torch.nn.Linear(8, 3)))
+        >>> x, y, loss = torch.rand(5, 2, 4), torch.tensor([0, 2]), sw.losses.OnRate(torch.nn.CrossEntropyLoss())
+        >>> rule = sw.rules.LwF(sw.rules.BPTT(), hold=False)
+        >>> (first,) = rule.updates(net, x, y, loss)
+        >>> rule.next_task(net, x, y, loss)
+        >>> (second,) = rule.updates(net, x, y, loss)
+        >>> bool(second.loss == first.loss)  # the loss of the task alone
+        True
     """
 
     def __init__(
@@ -70,17 +92,17 @@ class LwF(ContinualRule):
             return self.rule.learn(batch)
         loss = batch.loss
         with torch.no_grad(), self._as_left(batch.net):
-            said = loss.mean(batch.net.run(batch.x, batch.state)[0])
+            outputs = loss.mean(batch.net.run(batch.x, batch.state)[0])
         why, advice = "distils outputs by their softmax", "Have the network return real numbers, such as z.abs()."
-        check_real(self, "the output of the network", said, why, advice)
+        check_real(self, "the output of the network", outputs, why, advice)
         heads = None if loss.head is None else (int(self.task) - 1, loss.head)
-        target = (_by_head(said, heads) / self.temperature).softmax(-1).view(len(said), -1)
+        target = (_by_head(outputs, heads) / self.temperature).softmax(-1).view(len(outputs), -1)
         old = replace(batch, y=target, loss=loss.by(partial(_distill, self.temperature, heads)))
         return learn_together(self.rule, [batch, old.weighted(self.strength)])
 
     @contextmanager
     def _as_left(self, net: Network) -> Iterator[None]:
-        """Give a network what the last task left, in evaluation mode, for a while."""
+        """Load what the last task left into a network, in evaluation mode, for a while."""
         now = {name: value.clone() for name, value in net.module.state_dict().items()}
         try:
             net.module.load_state_dict({name: self.left[name] for name in now})

@@ -1,4 +1,4 @@
-"""Experience replay: samples of old tasks are learned again beside every batch of the new one."""
+"""Experience replay: stored samples of old tasks are learned beside every batch of the new one."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import replace
@@ -20,26 +20,48 @@ from spikewright.temporal import is_static
 
 
 class Replay(ContinualRule):
-    r"""Experience replay, around another rule: the gradient is that of
-    :math:`w\,\ell(\text{batch}) + (1 - w)\,\ell(\text{as many old samples})`.
+    r"""Experience replay: every batch is learned together with as many stored samples of earlier tasks.
 
-    Exact when: in the first task where the rule is; later nowhere, since two batches are learned.
-    Cost: twice that of the rule from the second task on.
-    Carried: nothing of its own.  Checkpointed: the samples it keeps, and how many draws there were.
+    With :math:`\ell` the loss and w the share of the new batch, the gradient is that of
+
+    .. math::
+        w\,\ell(\text{batch}) + (1 - w)\,\ell(\text{as many old samples}).
+
+    **Exact when**: in the first task where the rule inside is; later never, since two batches are learned.
+
+    **Cost**: that of the rule inside; from the second task on, twice that.
+
+    **Carried / Checkpointed**: nothing beside the rule inside / the stored samples, `[time, sample, *feature]` and
+    `[sample]`, the number of draws and the number of the task.
 
     Args:
-        rule: The rule; one that updates once per sequence.
-        samples_per_class: Samples to keep of each class of each finished task.
-        new_share: The weight w of the batch.
-        hold: See `Naive`.
-        free: See `Naive`.
-        seed: Of the draws.
+        rule: The rule that finds the gradients, a `Rule` that is not continual itself and updates once per sequence.
+        samples_per_class: Number of samples per class of each finished task that `next_task` is to be given, all of
+            which are stored.  At least 1.  Default: 50.
+        new_share: Weight w of the new batch.  In (0, 1).  Default: 0.5.
+        hold: If True, batch norm and all parameters except the weights of linear and convolution layers stay constant
+            from the second task on: `freeze` makes them so.  Default: False.
+        free: Names of modules that are not held, such as heads that serve one task; a name includes the modules inside.
+            Default: (), none.
+        seed: Seed of the draws.  Any integer, at least 0.  Default: 0.
 
     Raises:
-        ConfigError: An argument is out of its range.
+        ConfigError: `samples_per_class` or `new_share` is out of range; `rule` is a continual rule itself.
+        IncompatibleRule: The rule inside updates several times per sequence.
 
     Reference:
         Chaudhry et al., On Tiny Episodic Memories in Continual Learning, arXiv 1902.10486, algorithm 1.
+
+    Examples:
+        >>> import torch, spikewright as sw
+        >>> _ = torch.manual_seed(0)
+        >>> net = sw.Network(torch.nn.Sequential(torch.nn.Linear(4, 8), sw.LIF(), torch.nn.Linear(8, 3)))
+        >>> x, y, loss = torch.rand(5, 2, 4), torch.tensor([0, 2]), sw.losses.OnRate(torch.nn.CrossEntropyLoss())
+        >>> rule = sw.rules.Replay(sw.rules.BPTT())
+        >>> rule.next_task(net, x, y, loss)
+        >>> (update,) = rule.updates(net, torch.rand(5, 2, 4), y, loss)
+        >>> [list(tensor.shape) for tensor in rule.recall(batch=2, steps=5)]
+        [[5, 2, 4], [2]]
     """
 
     drawn: Tensor
@@ -78,7 +100,12 @@ class Replay(ContinualRule):
             self.memory["x"], self.memory["y"] = once.clone(), y.clone()
 
     def recall(self, batch: int, steps: int) -> tuple[Tensor, Tensor]:
-        """Return old samples, `[time, batch, *feature]` and `[batch]`, drawn without replacement."""
+        """Return stored samples, `[time, batch, *feature]` and `[batch]`, drawn without replacement.
+
+        Args:
+            batch: Number of samples, at most as many as are stored.  At least 1.
+            steps: Number of steps that a stored static input is repeated for.  At least 1.
+        """
         self.drawn += 1
         x, y = self.memory["x"], self.memory["y"]
         generator = keyed_generator(self.seed, "replay", int(self.drawn))

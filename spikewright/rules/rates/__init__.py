@@ -1,1 +1,1 @@
-"""Rules that learn from firing rates: DSR, IDE and SPIDE, and the graph of rates that they differentiate."""
+"""Rules that learn from firing rates (DSR, IDE, SPIDE), and the network evaluated at rates that they differentiate."""

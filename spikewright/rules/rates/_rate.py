@@ -1,4 +1,4 @@
-"""The course of every rule that learns from rates: simulate without a graph, then differentiate at the rates."""
+"""The base of rules that learn from rates: simulate without a graph, then differentiate at the recorded rates."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
@@ -33,20 +33,31 @@ Mask = Literal["input", "output"]
 
 
 class RateRule(Rule):
-    r"""A rule that sees a neuron layer as a map of rates, :math:`o = A \min(1, \max(0, k r / R))`.
+    r"""Base of rules that treat a layer of neurons as a map of rates, :math:`o = A \min(1, \max(0, k r / R))`.
 
-    The network is run over the sequence without a graph; of every neuron layer only its mean current and mean output
-    are kept.  Then it is evaluated once, with these means in the place of the sequence, and that is differentiated:
-    the cost of one backward pass of an ordinary network, and memory that does not depend on the number of steps.
+    Here r is the mean current, o the mean output, k the gain, R the reset amount and A the amplitude of the neurons.
+    The network runs over the sequence without a graph; of every layer of neurons only its mean current and mean output
+    are kept.  Then the network is evaluated once, with these means in place of the sequence, and that evaluation is
+    differentiated.  A subclass implements `adjoint_loss`.
+
+    **Cost**: a simulation without a graph, and one forward and backward pass of an ordinary network.  Memory does not
+    depend on the number of steps.
 
     Args:
-        batch_norm: What batch norm means: "rate", "running" or "joint", see `spikewright.rules.rates.norms`.
-        mask: Where the rate map has a slope: where the recorded mean current is in its closed linear range ("input"),
-            or where the recorded output is strictly between none and all ("output").
-        chunk: See `Rule`; with joint batch norm all steps run together, whatever it is.
+        batch_norm: How batch norm is treated in training mode: "rate" simulates with the running statistics and
+            differentiates with the statistics of the mean currents of the batch, which update the running ones;
+            "running" uses the running statistics as constants in both, and the mean currents update them; "joint" uses
+            statistics over all steps and samples in both.
+        mask: Where the rate map has a derivative: "input", where the recorded mean current lies in the linear range,
+            ends included; or "output", where the recorded mean output lies strictly between 0 and its maximum.
+        chunk: Steps that run together, which trades memory for speed.  At least 1; `None` is the whole sequence, "root"
+            the square root of its length, "auto" as many steps as fit 1 GiB of activations, and a size such as "256MiB"
+            as many as fit that.
+
+            With "joint" batch norm all steps run together, whatever it is.
 
     Raises:
-        ConfigError: `batch_norm` or `mask` is unknown.
+        ConfigError: `batch_norm` or `mask` is unknown; `chunk` is below 1 or no known text.
     """
 
     traits: Traits = Traits(
@@ -78,18 +89,24 @@ class RateRule(Rule):
         return False
 
     def value(self, wiring: Wiring, site: str, recorded: Rate) -> Tensor:
-        """Return the mean output of a neuron layer that the layers after it see, `[batch, *feature]`."""
+        """Return the mean output of a layer of neurons that the layers after it see, `[batch, *feature]`.
+
+        Args:
+            wiring: Wiring of the network.
+            site: Name of the layer of neurons.
+            recorded: What the simulation recorded there.
+        """
         return recorded.output
 
     def rate_map(self, wiring: Wiring, site: str, neuron: Neuron, recorded: Rate, rate: Tensor) -> Tensor:
-        """Return the mean output as a function of the mean current; what counts is the derivative.
+        """Return the mean output as a function of the mean current; only its derivative is used.
 
         Args:
-            wiring: Of the network.
-            site: Of the neurons.
+            wiring: Wiring of the network.
+            site: Name of the layer of neurons.
             neuron: The neurons.
             recorded: What the simulation recorded there.
-            rate: Mean current, of the value that was recorded, `[batch, *feature]`.
+            rate: Mean current, with the value that was recorded, `[batch, *feature]`.
         """
         rate_map = neuron.dynamics.rate_map
         assert rate_map is not None  # see `check`
@@ -102,7 +119,12 @@ class RateRule(Rule):
 
     @abstractmethod
     def adjoint_loss(self, value: Tensor, adjoint: Adjoint) -> tuple[Tensor, Report | None]:
-        """Return what is to be differentiated for a loss `value`, and how it was found."""
+        """Return the scalar to differentiate for a loss, and a report of how it was found, or `None`.
+
+        Args:
+            value: The loss, a scalar with its graph.
+            adjoint: The network evaluated at its rates.
+        """
 
     def check(self, wiring: Wiring, sites: Sites) -> None:
         check_neurons(type(self).__name__, wiring)
@@ -173,12 +195,12 @@ class RateRule(Rule):
         x = batch.x
         run = batch.start(through_time=False, record=record, normalise=norm.simulate)
         run.keep_weights(True)
-        first, *rest = x.split(steps_at_once(self, batch.wiring, x))
+        first, *later = x.split(steps_at_once(self, batch.wiring, x))
         output = run.advance(first)
         outputs = output.new_empty(len(x), *output.shape[1:])  # in one block, not many that split up the memory
         outputs[: len(first)] = output
         done = len(first)
-        for chunk in rest:
+        for chunk in later:
             outputs[done : done + len(chunk)] = run.advance(chunk)
             done += len(chunk)
         run.keep_weights(False)

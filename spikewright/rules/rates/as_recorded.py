@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class AsRecorded(torch.autograd.Function):
-    """A recorded value, with the derivative of a map at a recorded current; keeps that current and nothing else."""
+    """A recorded value with the derivative of a rate map at a recorded current; saves only that current."""
 
     @staticmethod
     def forward(
@@ -28,10 +28,10 @@ class AsRecorded(torch.autograd.Function):
                 [ctx.rate_map(rate)], [rate, *wanted], [grads[0]], allow_unused=True, materialize_grads=True
             )
         for_constants = iter(found[1:])
-        rest = [next(for_constants) if needed else None for needed in ctx.needs_input_grad[4:]]
-        return found[0] if ctx.needs_input_grad[0] else None, None, None, None, *rest
+        at_constants = [next(for_constants) if needed else None for needed in ctx.needs_input_grad[4:]]
+        return found[0] if ctx.needs_input_grad[0] else None, None, None, None, *at_constants
 
 
 def is_recorded(node: Any) -> bool:
-    """Whether a node of the graph is a recorded value."""
+    """Return True if a node of the graph is a recorded value."""
     return getattr(node, "_forward_cls", None) is AsRecorded

@@ -27,20 +27,20 @@ from spikewright.synapses.operations import Operation
 from spikewright.synapses.synapse import LAYERS, transmit
 
 Emit = Callable[[str, Neuron, Rate], tuple[Tensor, Callable[[Tensor], Tensor]]]
-"""What a neuron layer emits at rates: (site, neuron, recorded) -> its value, and the map of currents to be derived."""
+"""(site, neuron, recorded) -> output of a layer of neurons at rates, and the map of currents to differentiate."""
 
 
 class RateGraph:
     """One evaluation of a network at recorded rates.
 
     Args:
-        sites: Of the network.
-        rates: Of a simulation.
-        emit: What neurons make of a mean current.
+        sites: Layers of the network.
+        rates: Rates that a simulation recorded.
+        emit: Function that gives the output of neurons at rates.
         norm: What batch norm does to mean currents.
-        cuts_layers: Cut the graph between neuron layers.
-        hooks: Called at every layer, which sees a sequence of one step.
-        weights: What computes parametrized weights; `None` computes them for this evaluation.
+        cuts_layers: If True, cut the graph between layers of neurons.  Default: False.
+        hooks: Called at every layer, which sees a sequence of one step.  Default: None, no hooks.
+        weights: What computes parametrized weights.  Default: None, computed for this evaluation.
     """
 
     def __init__(
@@ -67,10 +67,10 @@ class RateGraph:
         """Evaluate at the mean input.
 
         Args:
-            x: `[batch, *feature]`.
+            x: Mean input, `[batch, *feature]`.
 
         Returns:
-            The mean output `[batch, *output]`, and what a solver has to know of the network.
+            The mean output `[batch, *output]`, and what a solver needs to know of the network.
         """
         sites = self._sites
         body = partial(sites.module, x.clone())

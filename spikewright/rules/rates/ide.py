@@ -1,4 +1,4 @@
-"""Implicit differentiation on the equilibrium state: DSR through feedback."""
+"""Implicit differentiation on the equilibrium state: DSR for networks with feedback."""
 
 from dataclasses import replace
 
@@ -17,35 +17,63 @@ from spikewright.solvers import Adjoint, Broyden, Report, Solver
 
 
 class IDE(RateRule):
-    r"""Implicit differentiation on the equilibrium state.
+    r"""Implicit differentiation on the equilibrium state: the gradient of the fixed point that the rates approach.
 
-    Rates of a network with feedback solve :math:`a = f(a; \theta, x)`, of which a simulation is a solver.  So with
-    :math:`J = \partial f / \partial a` at the recorded rates and g the gradient of the loss at a,
+    The rates a of a network with feedback solve :math:`a = f(a; \theta, x)`, and a simulation approximates the
+    solution.  With :math:`J = \partial f / \partial a` at the recorded rates and g the gradient of the loss by a,
 
     .. math::
         v = J^\top v + g, \qquad \nabla\theta = \Big(\frac{\partial f}{\partial \theta}\Big)^{\!\top} v.
 
-    Only feedback is solved for: between its ends the graph is differentiated as by `DSR`, and without feedback this is
-    `DSR`.
+    Only feedback connections are solved for; between them the graph is differentiated as by `DSR`, and without feedback
+    the two rules are the same.
 
-    Exact when: nowhere promised; it tends to the gradient of the equilibrium as 1/T if the feedback contracts.
-    Cost: a simulation without a graph, and one backward pass per iteration of the solver.
-    Carried: nothing.  Checkpointed: nothing.
+    **Exact when**: never claimed.  It tends to the gradient of the equilibrium as 1 / steps if the feedback contracts.
+
+    **Cost**: a simulation without a graph, and one backward pass per iteration of the solver.  Memory does not depend
+    on the number of steps.
+
+    **Carried / Checkpointed**: nothing / nothing.
 
     Args:
-        solver: Of the equation: `spikewright.solvers.Broyden`, `Anderson`, `FixedPoint` or `Spiking`.
-        strict: Raise if the solver did not converge; otherwise `Update.report` says so.
-        batch_norm: "rate" (statistics of the mean currents) or "running".
-        mask: Where neurons have a slope, see `RateRule`.
-        chunk: See `Rule`; a network with feedback is simulated step by step.
+        solver: Solver of the equation, an object of `spikewright.solvers`: `Broyden`, `Anderson`, `FixedPoint` or
+            `Spiking`.  Default: Broyden().
+        strict: If True, raise an error if the solver did not converge; otherwise `Update.report` says so.
+            Default: False.
+        batch_norm: How batch norm is treated in training mode: "rate" simulates with the running statistics and
+            differentiates with the statistics of the mean currents of the batch, which update the running ones;
+            "running" uses the running statistics as constants in both, and the mean currents update them; "joint" is
+            refused in networks with feedback.  Default: "rate".
+        mask: Where the rate map has a derivative: "input", where the recorded mean current lies in the linear range,
+            ends included; or "output", where the recorded mean output lies strictly between 0 and its maximum.
+            Default: "input".
+        chunk: Steps that run together, which trades memory for speed.  At least 1; `None` is the whole sequence, "root"
+            the square root of its length, "auto" as many steps as fit 1 GiB of activations, and a size such as "256MiB"
+            as many as fit that.  Default: "auto".  A network with feedback runs one step at a time, whatever it is.
 
     Raises:
-        IncompatibleRule: The loss is per step; a hard reset; a layer that means nothing at rates.
-        NotConverged: `strict`, and the solver did not.
+        ConfigError: `batch_norm` or `mask` is unknown; `chunk` is below 1 or no known text.
+        IncompatibleRule: The loss is per step; neurons have a hard reset or no rate map; a layer has no meaning at
+            rates; or feedback does not come from neurons, and the neurons have different decays.
+        NotConverged: `strict` is True, and the solver did not converge.
+
+    Differs from the reference code:
+        Values and slopes of all layers are those that the simulation recorded, not only those of the last one.
 
     Reference:
-        Xiao et al., Training Feedback Spiking Neural Networks by Implicit Differentiation on the Equilibrium State,
-        NeurIPS 2021, arXiv 2109.14247.
+        Xiao, Meng, Zhang, Wang, Lin, Training Feedback Spiking Neural Networks by Implicit Differentiation on the
+        Equilibrium State, NeurIPS 2021, arXiv 2109.14247.
+
+    Examples:
+        >>> import torch, spikewright as sw
+        >>> _ = torch.manual_seed(0)
+        >>> neurons, back = sw.IF(threshold=2.0), sw.layers.restrict_spectral(torch.nn.Linear(8, 8, bias=False))
+        >>> layers = torch.nn.Linear(4, 8), sw.Feedback(back, neurons), neurons, torch.nn.Linear(8, 3)
+        >>> net = sw.Network(torch.nn.Sequential(*layers))
+        >>> x, y, loss = torch.rand(20, 2, 4), torch.tensor([0, 2]), sw.losses.OnRate(torch.nn.CrossEntropyLoss())
+        >>> (update,) = sw.rules.IDE().updates(net, x, y, loss)
+        >>> update.report.converged
+        True
     """
 
     def __init__(

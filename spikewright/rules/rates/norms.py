@@ -1,17 +1,15 @@
-r"""Batch norm in rules that learn from rates: three meanings, because statistics of what differ.
+"""Batch norm in rules that learn from rates: three definitions, by the quantity whose statistics are taken.
 
-======== ======================================== =====================================================================
-name     in the simulation                        in the gradient
-======== ======================================== =====================================================================
-rate     running statistics                       statistics of the mean currents of the batch, differentiated; they
-                                                  update the running ones
-running  running statistics                       the same, as constants; the mean currents update them
-joint    statistics over all steps and samples    the same, differentiated
-======== ======================================== =====================================================================
+| name    | in the simulation                     | in the gradient                                      |
+|---------|---------------------------------------|------------------------------------------------------|
+| rate    | running statistics                    | statistics of the mean currents, differentiated      |
+| running | running statistics                    | the same, as constants                               |
+| joint   | statistics over all steps and samples | the same, differentiated                             |
 
-The first two let a simulation go step by step, also through feedback (Xiao et al., NeurIPS 2021, arXiv 2109.14247, use
-the first); they are rules of their own, not approximations of the third, which is how DSR was trained (Meng et al.,
-CVPR 2022, arXiv 2205.00459).  In evaluation mode all of them are the affine map of the running statistics.
+With "rate" and "running" the mean currents update the running statistics.  With the first two a simulation runs step by
+step, also through feedback (Xiao et al., NeurIPS 2021, arXiv 2109.14247, use the first).  They are definitions of their
+own, not approximations of the third, which is how DSR was trained (Meng et al., CVPR 2022, arXiv 2205.00459).  In
+evaluation mode all of them are the affine map of the running statistics.
 """
 
 from abc import ABC, abstractmethod
@@ -79,12 +77,12 @@ class Running(OfRates):
 
 
 class Joint(RateNorm):
-    r"""Statistics over all steps and samples.
+    """Statistics over all steps and samples.
 
-    Their variance is that of the mean currents plus the mean :math:`c` of the variances in time.  The second part is
-    recorded here.  At rates it is a leaf, or a function of the variances of joint norms in front, where there are some
-    with no neurons in between (`stacked_norms`).  Its gradient at the weights between the last neurons and the norm
-    needs the steps once more, see `SecondPass`.  All of it is exact without leak.
+    Their variance is that of the mean currents plus the mean c of the variances in time.  The second part is recorded
+    here.  At rates it is a leaf, or a function of the variances of joint norms in front, if there are some without
+    neurons in between (`stacked_norms`).  Its gradient at the weights between the last neurons and the norm needs a
+    second simulation (`SecondPass`).  The result is exact for neurons without leak.
     """
 
     couples: ClassVar[bool] = True
@@ -92,7 +90,7 @@ class Joint(RateNorm):
 
     def __init__(self) -> None:
         self.in_time: dict[str, Tensor] = {}
-        """Mean variance in time by site, `[channel]`, leaves of the graph at rates."""
+        """Mean variance in time by name of the norm, `[channel]`, leaves of the graph at rates."""
         self.stacked = StackedNorms()
 
     def simulate(self, site: str, module: Norm, forward: Forward, x: Tensor) -> Tensor:
@@ -114,15 +112,15 @@ class Joint(RateNorm):
 
 
 class SecondPass:
-    """The joint norm in a second simulation, with a graph from one neuron layer to the next and no further.
+    """The joint norm in a second simulation, with a graph from one layer of neurons to the next and no further.
 
-    Each norm differentiates the part of its variance that is in time as soon as it is known: the gradient of the loss
-    at it was found at the rates, and so was what it owes to the variances of other norms, which are constants here.
-    The graph stays for what else reads the same current, and for norms behind this one.
+    Each norm differentiates the part of its variance that is in time as soon as it is known.  The gradient of the loss
+    by that part was found at the rates, and so was its share in the variances of other norms, which are constants here.
+    The graph stays for other readers of the same current, and for norms behind this one.
 
     Args:
-        grads: That gradient, by site, `[channel]`.
-        in_front: By site of a norm, the sites of those in front of it, with no neurons in between.
+        grads: That gradient, `[channel]`, by name of the norm.
+        in_front: By name of a norm, the names of the norms in front of it, with no neurons in between.
     """
 
     def __init__(self, grads: Mapping[str, Tensor], in_front: Mapping[str, Sequence[str]]) -> None:
@@ -138,7 +136,7 @@ class SecondPass:
 
 
 def _affine(module: Norm, x: Tensor) -> Tensor:
-    """Normalise by the running statistics as they are now, whatever becomes of them before the backward pass."""
+    """Normalise by the present running statistics, which may change before the backward pass."""
     assert module.running_mean is not None and module.running_var is not None  # a rule refuses norms without
     mean, variance = module.running_mean.clone(), module.running_var.clone()
     y = F.batch_norm(x.flatten(0, 1), mean, variance, module.weight, module.bias, False, 0.0, module.eps)

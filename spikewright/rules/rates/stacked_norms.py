@@ -1,14 +1,15 @@
 r"""Joint norms behind joint norms, with no neurons in between, in rules that learn from rates.
 
-The variance of a joint norm is that of the mean currents plus the mean c of the variances in time.  What a neuron layer
-emits on average has no part in c, as the same at every step.  But a norm divides what varies in time by its own
-standard deviation, which depends on mean currents, so that behind a norm of variance v and scale g, and a linear map L,
+The variance of a joint norm is that of the mean currents plus the mean c of the variances in time.  The mean output of
+a layer of neurons does not enter c, since it is the same at every step.  But a norm divides what varies in time by its
+own standard deviation, which depends on mean currents, so that behind a norm of variance v and scale g, and a linear
+map L,
 
 .. math::
     c_2(v) = \mathrm{mean}\ \mathrm{var}_t\, \Big[ L\, \frac{g\, a_t}{\sqrt{v + \epsilon}} \Big].
 
-So at rates c is a function of the variances of all norms in front of it, each taken with the others held fixed.  Its
-derivative is found in a simulation of its own, which keeps the graph between such norms, and no other, for all steps.
+So at rates c is a function of the variances of all norms in front of it, each taken with the others held constant.  Its
+derivative is found in a separate simulation, which keeps the graph between such norms, and no other, for all steps.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +30,7 @@ class BetweenNorms:
     """A simulation with a graph between norms, and the derivatives of variances in time that it finds.
 
     Args:
-        in_front: By site of a norm, the sites of those in front of it, with no neurons in between.
+        in_front: By name of a norm, the names of the norms in front of it, with no neurons in between.
     """
 
     def __init__(self, in_front: Mapping[str, Sequence[str]]) -> None:
@@ -38,7 +39,7 @@ class BetweenNorms:
         self._variance: dict[str, Tensor] = {}
 
     def simulate(self, site: str, module: Norm, forward: Forward, x: Tensor) -> Tensor:
-        """Normalise the whole sequence, in a run with a graph that keeps out of neurons."""
+        """Normalise the whole sequence, in a run whose graph ends at neurons."""
         if not module.training:
             return forward(x.flatten(0, 1)).unflatten(0, x.shape[:2])
         if site in self._in_front:
@@ -56,18 +57,18 @@ class BetweenNorms:
         return torch.autograd.grad([self._in_time[site]], variances, [grad], retain_graph=True)
 
     def clear(self) -> None:
-        """Let go of the graph."""
+        """Free the graph."""
         self._in_time.clear()
         self._variance.clear()
 
 
 class StackedNorms:
-    """The norms of a network at its rates, and which stand behind others."""
+    """The norms of a network at its rates, and which of them follow others."""
 
     def __init__(self) -> None:
         self.in_front: dict[str, tuple[str, ...]] = {}
-        """By site of a norm behind others, the sites of these."""
-        # What the graph at rates refers to, and what refers to the graph, are apart, so that it can be let go.
+        """By name of a norm behind others, the names of these."""
+        # The graph at rates refers to `between` only, which does not refer back, so that the graph can be freed.
         self.between = BetweenNorms(self.in_front)
         self._variance: dict[str, Tensor] = {}
         self._left: dict[Any, frozenset[str]] = {}
@@ -76,9 +77,9 @@ class StackedNorms:
         """Return the variance in time at a norm, `[channel]`, as a function of the variances in front of it.
 
         Args:
-            site: The norm's call.
-            x: Mean currents that enter it, with their graph.
-            in_time: The value.
+            site: Name of the norm's call.
+            x: Mean currents that enter it, with their graph, `[1, batch, channel, ...]`.
+            in_time: The value of the variance in time, `[channel]`.
         """
         found, todo, seen = set[str](), [x.grad_fn], set[Any]()
         while todo:
@@ -95,14 +96,14 @@ class StackedNorms:
         return _OfVariances.apply(in_time, partial(self.between.pull, site), *variances)
 
     def leave(self, site: str, variance: Tensor, y: Tensor) -> None:
-        """Note what leaves a norm, and the whole variance it was divided by, `[channel]`."""
+        """Store what leaves a norm, and the whole variance it was divided by, `[channel]`."""
         if y.grad_fn is not None:
             self._variance[site] = variance
             self._left[y.grad_fn] = frozenset({site, *self.in_front.get(site, ())})
 
 
 class _OfVariances(torch.autograd.Function):
-    """A value, and what pulls a gradient at it back to what it depends on."""
+    """A value, and the function that maps a gradient at it to gradients at the variances it depends on."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor, pull: Callable[[Tensor], tuple[Tensor, ...]], *variances: Tensor) -> Tensor:
@@ -125,14 +126,14 @@ def variance_of(x: Tensor) -> Tensor:
 
 
 def joint(module: Norm, x: Tensor) -> Tensor:
-    """Normalise a whole sequence, without a graph and without an effect on running statistics."""
+    """Normalise a whole sequence, without graph and without change of the running statistics."""
     with torch.no_grad():
         y = F.batch_norm(x.flatten(0, 1), None, None, module.weight, module.bias, True, 0.0, module.eps)
         return y.unflatten(0, x.shape[:2])
 
 
 def scaled(module: Norm, x: Tensor, variance: Tensor) -> Tensor:
-    """Return the same with the graph of what varies in time: a scaling by a variance of its own, `[channel]`."""
+    """Return the same with a graph of what varies in time: a scaling by its variance, `[channel]`."""
     scale = torch.rsqrt(variance + module.eps)
     scale = scale if module.weight is None else scale * module.weight
     z = x * scale.view(-1, *[1] * (x.dim() - 3))

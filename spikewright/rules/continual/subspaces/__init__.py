@@ -1,4 +1,4 @@
-"""The directions in which the inputs of a weight have been, as rows of a matrix, and gradients kept out of them."""
+"""Directions of the inputs of a weight, as rows of a matrix, and the projection of gradients."""
 
 from spikewright.rules.continual.subspaces.hebbian import Hebbian as Hebbian
 from spikewright.rules.continual.subspaces.lateral import Lateral as Lateral

@@ -1,4 +1,4 @@
-"""What looks on at weights while a rule learns: it takes down what arrives, and keeps gradients out of subspaces."""
+"""Records the inputs of weights while a rule learns, and projects what gradients are taken at."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -24,18 +24,19 @@ Form = Literal["auto", "inputs", "gradient"]
 
 
 class InputRecorder:
-    """Looks on while gradients of one update are taken.
+    """Wraps the hooks of a rule during one update: records the inputs of weights, and projects their gradients.
 
     Args:
-        subspaces: Of the weights to look at, by the name of their module.
-        weights: These weights, as far as they learn.
-        owners: By the name of every module that has one of them, under which name that is.
-        observe: What rows are: the mean over time of what weight gradients are taken at ("mean"), or what is
-            transmitted and what gradients are taken at, at every step ("steps").
-        form: Project what gradients are taken at ("inputs"), leave that to who has the finished gradient ("gradient"),
-            or whatever takes fewer multiplications ("auto").
-        per_sample: How many rows of every sample a gradient is taken at, at a linear map of vectors.
-        whole: Keep all rows.
+        subspaces: Subspaces of the protected weights, by the name of their module.
+        weights: The protected weights that learn, by the same names.
+        owners: By the name of every module that has one of them, the name it is stored under.
+        observe: What rows are: "mean", the mean over time of what weight gradients are taken at; or "steps", what is
+            transmitted and what gradients are taken at, at every step.
+        form: "inputs" projects what gradients are taken at, "gradient" leaves projection to the owner of the finished
+            gradient, "auto" takes the one with fewer multiplications.
+        per_sample: Number of rows of every sample that a gradient is taken at, at a linear layer of vectors.  At least
+            1.
+        whole: If True, keep all rows.
     """
 
     def __init__(
@@ -57,15 +58,15 @@ class InputRecorder:
 
     @property
     def projected_inputs(self) -> set[str]:
-        """Names of the weights whose gradients have been projected already."""
+        """Names of the weights whose gradients are already projected."""
         return {name for name, done in self._projected_inputs.items() if done}
 
-    def __call__(self, word: Hooks) -> Hooks:
-        """Return what takes part when this looks on."""
-        return _RecordingHooks(self, word)
+    def __call__(self, hooks: Hooks) -> Hooks:
+        """Return hooks that call those of a rule and record."""
+        return _RecordingHooks(self, hooks)
 
     def see(self, site: str, operation: Operation, arrival: SynapticInput, weight: Tensor) -> SynapticInput:
-        """Take down what arrives at a synapse; return it such that the gradient is projected, if that is how."""
+        """Record the input of a layer; return it, with a projection for its gradient if inputs are projected."""
         name = self._owners.get(module_name(site), "")
         if not torch.is_grad_enabled():
             return arrival
@@ -89,26 +90,27 @@ class InputRecorder:
             return arrival
         if not (isinstance(operation, Linear) and subspace.lateral.linear):
             return replace(arrival, project=subspace.project)
-        rest = self._rest(site, subspace, _factor(arrival))
+        projected = self._projection(site, subspace, _factor(arrival))
         if site in self._means:
-            self._means[site].follow(rest, len(arrival.value))
-        return replace(arrival, project=rest)
+            self._means[site].follow(projected, len(arrival.value))
+        return replace(arrival, project=projected)
 
     def _check_apart(self, site: str, weight: Tensor) -> None:
-        """Raise `IncompatibleRule` if the weight of a layer that is not looked at is computed from one that is."""
+        """Raise `IncompatibleRule` if the weight of an unprotected layer is computed from a protected one."""
         found = {id(leaf) for leaf in leaves(weight)}
         for name, kept in self._weights.items():
             if id(kept) in found:
                 raise IncompatibleRule(
                     f"'{module_name(site)}' is not protected, but its weight is computed from that of '{name}', which "
-                    "is, and so would move it along what nobody looks at. Give it a weight of its own, freeze that of "
-                    f"'{name}' (requires_grad_(False)), or leave '{name}' unprotected too, with free=('{name}', ...)."
+                    "is, and its inputs, along which that would change, are not seen. Give it a weight of its "
+                    f"own, freeze that of '{name}' (requires_grad_(False)), or leave '{name}' unprotected "
+                    f"too, with free=('{name}', ...)."
                 )
 
     def arrived(self) -> dict[str, Rows]:
-        """Return what arrived at each weight since this was asked last."""
+        """Return the inputs of each weight since the last call."""
         for site, mean in self._means.items():
-            self._of(self._owners[module_name(site)], mean.weight).add(mean.patches, rest=mean.rest)
+            self._of(self._owners[module_name(site)], mean.weight).add(mean.patches, projected=mean.projected)
         rows, self._rows, self._means = self._rows, {}, {}
         return rows
 
@@ -123,13 +125,13 @@ class InputRecorder:
                 once = x[:1] if is_static(x) else x
                 rows.add(operation.patches(once.flatten(0, 1), weight), len(x) // len(once))
 
-    def _rest(self, site: str, subspace: Subspace, x: Tensor) -> ProjectedRows:
+    def _projection(self, site: str, subspace: Subspace, x: Tensor) -> ProjectedRows:
         """Return what projects `x`: what did so at the last call, if this is the same step once more."""
         x = x[:1] if is_static(x) else x
-        rest = self._projected.get(site)
-        if rest is None or not rest.serves(x):
-            rest = self._projected[site] = ProjectedRows(subspace, x)
-        return rest
+        projected = self._projected.get(site)
+        if projected is None or not projected.serves(x):
+            projected = self._projected[site] = ProjectedRows(subspace, x)
+        return projected
 
     def _of(self, name: str, weight: Tensor) -> Rows:
         return self._rows.setdefault(name, Rows(weight[0].numel(), self._whole))
@@ -150,14 +152,14 @@ def _factor(arrival: SynapticInput) -> Tensor:
 
 
 class _RecordingHooks(Hooks):
-    """Takes part as another does, with somebody looking on."""
+    """Hooks of a rule, with a recorder at every weight."""
 
-    def __init__(self, recorder: InputRecorder, word: Hooks) -> None:
-        self._recorder, self._word = recorder, word
-        self.on_current, self.on_spikes, self.on_output = word.on_current, word.on_spikes, word.on_output
+    def __init__(self, recorder: InputRecorder, hooks: Hooks) -> None:
+        self._recorder, self._hooks = recorder, hooks
+        self.on_current, self.on_spikes, self.on_output = hooks.on_current, hooks.on_spikes, hooks.on_output
 
     def on_weight(
         self, site: str, operation: Operation, x: Tensor, weight: Tensor, carried: SiteState
     ) -> tuple[SynapticInput, SiteState]:
-        arrival, carried = self._word.on_weight(site, operation, x, weight, carried)
+        arrival, carried = self._hooks.on_weight(site, operation, x, weight, carried)
         return self._recorder.see(site, operation, arrival, weight), carried

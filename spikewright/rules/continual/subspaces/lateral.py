@@ -1,4 +1,4 @@
-"""The neurons that stand for the directions of a subspace: linear, or bursts of signed spikes."""
+"""The neurons that the rows of a subspace lead to: linear, or bursts of signed spikes."""
 
 from dataclasses import dataclass
 
@@ -9,12 +9,12 @@ from spikewright.errors import ConfigError
 
 @dataclass(frozen=True)
 class Lateral:
-    """What lateral neurons make of their input.
+    """The function of lateral neurons: the identity, or a rate code in bursts of signed spikes.
 
     Args:
-        steps: Length :math:`T_h` of a burst, that is, how many values of each sign there are; `None` for linear
-            neurons.
-        scale: The largest value :math:`s` of a burst.
+        steps: Number :math:`T_h` of steps of a burst, which is the number of values of each sign.  At least 1.
+            Default: None, linear neurons.
+        scale: Largest value s of a burst.  > 0.  Default: 20.0.
 
     Raises:
         ConfigError: `steps` or `scale` is not positive.
@@ -32,7 +32,7 @@ class Lateral:
 
     @property
     def linear(self) -> bool:
-        """Whether the output is the input."""
+        """True if the output is the input."""
         return self.steps is None
 
     def __call__(self, y: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The mean over time of what arrives at a synapse, as it comes in chunks."""
+"""The mean over time of the input of a layer, accumulated in chunks."""
 
 import torch
 from torch import Tensor
@@ -9,23 +9,23 @@ from spikewright.temporal import is_static
 
 
 class MeanInput:
-    """The mean over time of what arrives at one synapse, and of what old rows leave of it.
+    """The mean over time of the input of one layer, and its projection by old rows.
 
     Args:
-        operation: Of the synapse.
-        weight: Of the synapse.
+        operation: Operation of the layer.
+        weight: Weight of the layer, `[output, *input]`.
     """
 
     def __init__(self, operation: Operation, weight: Tensor) -> None:
         self._operation, self.weight = operation, weight
         self._total: Tensor | None = None
-        self._left: Tensor | None = None
-        self._steps = self._steps_left = 0
+        self._projected_total: Tensor | None = None
+        self._steps = self._projected_steps = 0
         self._last: tuple[ProjectedRows, int] | None = None
 
     @torch.no_grad()
     def add(self, x: Tensor) -> None:
-        """Take in the next steps, `[time, batch, *feature]`."""
+        """Add the next steps, `[time, batch, *feature]`."""
         steps = len(x)
         if is_static(x) or steps == 1:
             self._total = _added(self._total, x[0], steps)
@@ -33,35 +33,37 @@ class MeanInput:
             self._total = _added(self._total, x.sum(0), 1)
         self._steps += steps
 
-    def follow(self, rest: ProjectedRows, steps: int) -> None:
-        """Say what projects the last steps that were added; the gradient at those before has been taken, or counts not.
+    def follow(self, projected: ProjectedRows, steps: int) -> None:
+        """Set what projects the steps added last; the gradient at earlier ones has been taken, or does not count.
 
         Args:
-            rest: What projects them, when their gradient is taken.
-            steps: How many they are.
+            projected: What projects them when their gradient is taken.
+            steps: Number of these steps.  At least 1.
         """
         self._conclude()
-        self._last = rest, steps
+        self._last = projected, steps
 
     @property
     def patches(self) -> Tensor:
-        """What every output saw of the mean, `[any, inputs per output]`."""
+        """The mean input that each output sees, `[any, inputs per output]`."""
         assert self._total is not None  # something arrived
         return self._operation.patches(self._total / self._steps, self.weight)
 
     @property
-    def rest(self) -> Tensor | None:
-        """What old rows leave of `patches`; `None` if some of it has not been projected."""
+    def projected(self) -> Tensor | None:
+        """The projection of `patches`; `None` if some steps have not been projected."""
         self._conclude()
-        return self._left / self._steps if self._left is not None and self._steps_left == self._steps else None
+        if self._projected_total is None or self._projected_steps != self._steps:
+            return None
+        return self._projected_total / self._steps
 
     def _conclude(self) -> None:
         if self._last is None:
             return
-        (rest, steps), self._last = self._last, None
-        if rest.mean is not None:
-            self._left = _added(self._left, rest.mean, steps)
-            self._steps_left += steps
+        (projected, steps), self._last = self._last, None
+        if projected.mean is not None:
+            self._projected_total = _added(self._projected_total, projected.mean, steps)
+            self._projected_steps += steps
 
 
 def _added(total: Tensor | None, x: Tensor, times: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a projection leaves of the inputs of one linear map, found once and of use twice."""
+"""Cached projection of the inputs of one linear layer."""
 
 import torch
 from torch import Tensor
@@ -7,17 +7,17 @@ from spikewright.rules.continual.subspaces.subspace import Subspace
 
 
 class ProjectedRows:
-    """Projects the rows that a gradient is taken at in one call of a linear map, and keeps their mean over time.
+    """Projects the rows that a gradient is taken at in one call of a linear layer, and keeps their mean over time.
 
-    Rows of one step are kept as they are: where the same input comes step by step, they are projected once.
+    The rows of a single step are kept, so that an input that is repeated step by step is projected once.
 
     Args:
-        subspace: Of the weight, with linear lateral neurons.
+        subspace: Subspace of the weight, with linear lateral neurons.
         x: What the gradient is taken at, `[time, batch, *feature]`.
 
     Attributes:
-        mean: What is left of the mean over time, `[row, size]`; `None` as long as no gradient has been taken, and if
-            it was taken in lower precision than that of the subspace.
+        mean: Projection of the mean over time, `[row, size]`; `None` before a gradient has been taken, and if it was
+            taken in lower precision than that of the subspace.
     """
 
     def __init__(self, subspace: Subspace, x: Tensor) -> None:
@@ -27,7 +27,7 @@ class ProjectedRows:
         self.mean: Tensor | None = None
 
     def serves(self, x: Tensor) -> bool:
-        """Whether `x` is the step that this was made for: the same memory, and nobody has written to it."""
+        """Return True if `x` is the step this was made for: the same memory, not written to since."""
         if self._step is None or self._step._version != self._version or len(x) > 1:
             return False
         mine, other = ((y.data_ptr(), y.shape, y.stride(), y.dtype) for y in (self._step[0], x[0]))
@@ -35,11 +35,11 @@ class ProjectedRows:
 
     @torch.no_grad()
     def __call__(self, rows: Tensor) -> Tensor:
-        """Return what is left of `[time * row, size]`, or of one step that stands for all."""
+        """Return the projection of `[time * row, size]`, or of one step that stands for all."""
         once = len(rows) == self._rows
         if once and self.mean is not None:
             return self.mean
-        rest = self._subspace.project(rows)
-        if rest.dtype == self._subspace.old.dtype:
-            self.mean = rest if once else rest.unflatten(0, (-1, self._rows)).mean(0)
-        return rest
+        projected = self._subspace.project(rows)
+        if projected.dtype == self._subspace.old.dtype:
+            self.mean = projected if once else projected.unflatten(0, (-1, self._rows)).mean(0)
+        return projected

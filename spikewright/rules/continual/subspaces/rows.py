@@ -1,4 +1,4 @@
-"""What arrived at a weight: its rows, or all that a sum over rows has to know of them."""
+"""The inputs of a weight as rows, or their second moment."""
 
 import torch
 from torch import Tensor
@@ -7,15 +7,14 @@ from spikewright._util.real_numbers import check_real
 
 
 class Rows:
-    """Rows of presynaptic activity that come in pieces.
+    """Rows of presynaptic activity, accumulated in pieces.
 
-    Where linear neurons look on, everything learned from rows depends on their second moment alone.  So they are kept
-    as they are while they are few, and summed up as `[size, size]` from then on: memory does not grow with their
-    number.
+    With linear lateral neurons everything learned from rows depends on their second moment alone.  So few rows are kept
+    as they are, and many are summed up as `[size, size]`: memory does not grow with their number.
 
     Args:
-        size: Length of a row.
-        whole: Keep them as they are, however many.
+        size: Length of a row.  At least 1.
+        whole: If True, keep all rows as they are.  Default: False.
     """
 
     def __init__(self, size: int, whole: bool = False) -> None:
@@ -26,13 +25,13 @@ class Rows:
         self.count = 0
 
     @torch.no_grad()
-    def add(self, rows: Tensor, times: int = 1, rest: Tensor | None = None) -> None:
-        """Take in `[row, size]`, each of which has come so many times.
+    def add(self, rows: Tensor, times: int = 1, projected: Tensor | None = None) -> None:
+        """Add rows.
 
         Args:
-            rows: The rows.
-            times: How often each has come.
-            rest: What old rows leave of rows that have come once, `[row, size]`, if somebody has found it already.
+            rows: The rows, `[row, size]`.
+            times: Number of times that each row occurs.  At least 1.  Default: 1.
+            projected: Projection of the rows, `[row, size]`, if it is known and `times` is 1.  Default: None, unknown.
         """
         why, advice = "learns directions of real inputs", "Leave the layer unprotected with free=(its name,)."
         check_real("A rule that projects gradients", "what arrives at a layer that it protects", rows, why, advice)
@@ -41,10 +40,10 @@ class Rows:
         if self._whole:
             rows = rows.repeat(times, 1)
         else:  # as far as their second moment goes, longer rows are more rows
-            rows = rows * times**0.5  # a copy: whoever gave them may write to them
+            rows = rows * times**0.5  # a copy, as the caller may write to them
         self._kept.append(rows.detach())
-        if rest is not None:
-            self._projected.append(rest)
+        if projected is not None:
+            self._projected.append(projected)
         if not self._whole and sum(map(len, self._kept)) > 2 * self._size:
             self._sum_up()
 
@@ -56,13 +55,13 @@ class Rows:
         return _joined(self._kept)
 
     @property
-    def rest(self) -> Tensor | None:
-        """What old rows leave of those in `kept`, row by row; `None` if that is not known of all."""
+    def projected(self) -> Tensor | None:
+        """Projections of the rows in `kept`; `None` if some are unknown."""
         return _joined(self._projected) if 0 < len(self._kept) == len(self._projected) else None
 
     @property
     def moment(self) -> Tensor:
-        """The mean over rows of their outer product with themselves, `[size, size]`, not centred."""
+        """Mean over rows of their outer product with themselves, `[size, size]`, not centred."""
         if self._kept:
             self._sum_up()
         assert self._moment is not None  # there was a row

@@ -1,4 +1,4 @@
-"""Directions of the inputs of one weight: those of old tasks, which are settled, and those of the task under way."""
+"""Directions of the inputs of one weight: those of old tasks, and those of the current task."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,14 +13,14 @@ class Subspace(nn.Module):
     """Rows :math:`H` of lateral weights at one weight.
 
     Args:
-        size: Length of a row: inputs of the weight, or entries of a patch.
-        like: Gives the device and the type.
-        lateral: The neurons that the rows lead to.
+        size: Length of a row: the number of inputs of the weight, or of entries of a patch.  At least 1.
+        like: Tensor that gives device and type, of any shape.
+        lateral: Neurons that the rows lead to.  Default: Lateral(), linear.
 
     Attributes:
         old: Rows of earlier tasks, `[row, size]`.
-        new: Rows of the task under way, `[row, size]`.
-        momentum: Of `new`, `[row, size]`.
+        new: Rows of the current task, `[row, size]`.
+        momentum: Momentum of `new`, `[row, size]`.
     """
 
     old: Tensor
@@ -36,11 +36,11 @@ class Subspace(nn.Module):
 
     @property
     def room(self) -> int:
-        """How many directions are left."""
+        """Number of directions that are left."""
         return max(0, self.size - len(self.old) - len(self.new))
 
     def grow(self, rows: int, generator: torch.Generator) -> None:
-        """Add rows for the task under way, orthogonal among themselves; at most as many as there is room for."""
+        """Add rows for the current task, orthogonal among themselves; at most as many as there is room for."""
         rows = min(rows, self.room)
         fresh = torch.empty(rows, self.size, dtype=self.new.dtype)
         if rows:
@@ -49,14 +49,15 @@ class Subspace(nn.Module):
         self.momentum = torch.cat([self.momentum, torch.zeros_like(fresh).to(self.new)])
 
     def add(self, rows: Tensor) -> None:
-        """Add rows `[row, size]` that are settled at once."""
+        """Add rows `[row, size]` to the old ones."""
         self.old = torch.cat([self.old, rows.to(self.old)])
 
     def merge(self, orthonormal: bool = False) -> None:
-        """Settle the rows of the task under way.
+        """Make the rows of the current task old ones.
 
         Args:
-            orthonormal: Replace all rows by an orthonormal basis of what they span, which makes the projection exact.
+            orthonormal: If True, replace all rows by an orthonormal basis of their span, which makes the projection
+                exact.  Default: False.
         """
         self.old = torch.cat([self.old, self.new])
         self.new, self.momentum = self.new[:0], self.momentum[:0]
@@ -65,7 +66,7 @@ class Subspace(nn.Module):
 
     @property
     def products(self) -> int:
-        """How many multiplications `project` takes per entry of a row."""
+        """Number of multiplications of `project` per entry of a row."""
         through_rows = 2 * len(self.old)
         return min(through_rows, self.size) if self.lateral.linear else through_rows
 
@@ -81,7 +82,7 @@ class Subspace(nn.Module):
 
     @property
     def _projection(self) -> Tensor:
-        r"""The matrix :math:`1 - H^\top H`, `[size, size]`, made once for the rows that are there."""
+        r"""The matrix :math:`1 - H^\top H`, `[size, size]`, computed once for the present rows."""
         old = self.old
         if self._made is None or self._made[0] is not old or self._made[1] != old._version:
             projection = (old.T @ old).neg_()
