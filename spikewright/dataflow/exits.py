@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-_READS = {"tolist", "numpy", "__array__", "__dlpack__", "data_ptr"}
-_READS |= {"__deepcopy__", "untyped_storage", "storage", "__reduce_ex__"}  # copies past the dispatcher, pickles
+_COPIES = {"__deepcopy__", "untyped_storage", "storage", "__reduce_ex__"}  # past the dispatcher, pickles
+_READS = {"tolist", "numpy", "__array__", "__dlpack__", "data_ptr"} | _COPIES
 _BUILDS = {"tensor", "as_tensor", "asarray", "new_tensor", "new"}  # read the tensors in a list that they are given
 _WATCHED = _READS | _BUILDS
 _CUTS = {"detach", "detach_"}

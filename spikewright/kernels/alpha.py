@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikewright.kernels import alpha_operators  # noqa: F401  (defines the operators)
+from spikewright.kernels import alpha_operators  # noqa: F401  # pyright: ignore[reportUnusedImport]  (defines the operators)
 from spikewright.kernels.backward import given_slopes, known, refuse_second_derivative
 from spikewright.kernels.layout import Layout, aligned, precision
 from spikewright.kernels.lif import Reset

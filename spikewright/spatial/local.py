@@ -132,7 +132,7 @@ class Local(nn.Module):
             )
         pooled = [min(self.pool, side) for side in shape[1:]]
         average = {1: nn.AdaptiveAvgPool1d, 2: nn.AdaptiveAvgPool2d, 3: nn.AdaptiveAvgPool3d}[len(pooled)]
-        return nn.Sequential(average(pooled), nn.Flatten(), nn.Linear(shape[0] * math.prod(pooled), classes))
+        return nn.Sequential(average(tuple(pooled)), nn.Flatten(), nn.Linear(shape[0] * math.prod(pooled), classes))
 
     def extra_repr(self) -> str:
         names = ("weight", "pool", "intermediate", "below")

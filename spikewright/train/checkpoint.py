@@ -22,7 +22,7 @@ FORMAT = "spikewright-checkpoint-1"
 
 def require() -> None:
     """Raise `ImportError` if checkpoints cannot be written, before training starts."""
-    import safetensors.torch  # noqa: F401
+    import safetensors.torch  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
 
 def begin(out: Path, config: Mapping[str, Any], write: bool = True) -> None:
