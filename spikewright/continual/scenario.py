@@ -20,7 +20,7 @@ class Scenario:
         name: Name in reports.
         makers: Functions without arguments that return the `Dataset` of each task, with labels from 0.
         shape: Shape (C, H, W) of every image.
-        classes: Number of classes of each task.
+        classes: Number of classes of each task, at least 1.
         heads: True if every task has outputs of its own (task-incremental); its labels then index the outputs of all
             tasks. False if all tasks share the same outputs.
     """
@@ -91,7 +91,7 @@ def split(dataset: Dataset, *, tasks: int = 5, heads: bool = True, order: int | 
         dataset: `Dataset` of the images.
         tasks: Number of tasks, at least 1; it must divide the number of classes. Default: 5.
         heads: True gives each task outputs of its own, False shares `classes / tasks` outputs. Default: True.
-        order: Seed of a random order of the classes. Default: None, numerical order.
+        order: Seed of a random order of the classes, any integer. Default: None, numerical order.
 
     Raises:
         ConfigError: The number of tasks is below 1, or does not divide the number of classes.

@@ -53,10 +53,11 @@ class OpenWorld:
     Exact when: answers below the false ones are worth nothing.  Flat metrics see them a little in real data.
 
     Args:
-        answers: A, those of the training set not counted.
-        density: :math:`\alpha`, probability that an answer is in the test set; queries that have none are left out.
-        correlation: :math:`\rho`; below 0 the model favours what the test set holds.
-        exactly: The test set holds `answers * density` answers, no more and no less.
+        answers: Number A of true answers, those of the training set not counted, at least 1.
+        density: :math:`\alpha`, probability that an answer is in the test set, in (0, 1]; queries that have none are
+            left out.
+        correlation: :math:`\rho`, in [-1, 1]; below 0 the model favours what the test set holds.  Default: 0.0.
+        exactly: True if the test set holds `answers * density` answers, no more and no less.  Default: False.
 
     Raises:
         ConfigError: An argument is out of range.

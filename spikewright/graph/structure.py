@@ -17,13 +17,13 @@ class RelationalGraph:
     one with `of`, `undirected` or `of_edges`.
 
     Attributes:
-        nodes: Number of nodes N.
-        relations: Number of relations R, inverse ones included.
+        nodes: Number of nodes N, at least 1.
+        relations: Number of relations R, inverse ones included, at least 1.
         sources: Source node of each pair, int64 `[P]`.
         kinds: Relation of each pair, int64 `[P]`.
         pairs: Pair of each edge, ascending, int64 `[E]`.
         targets: Target node of each edge, int64 `[E]`.
-        arrivals: Number of message targets: N, or P for `one_each`.
+        arrivals: Number of message targets, at least 1: N, or P for `one_each`.
 
     >>> graph = RelationalGraph.of(torch.tensor([[0, 0, 1], [0, 0, 2]]), nodes=3, relations=1)
     >>> graph.relations, graph.edges.tolist()

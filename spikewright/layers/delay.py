@@ -43,9 +43,11 @@ class SynapticDelay(Temporal):
     `[batch, max_delay + 1, *feature]`, and with "reference" the slopes and two sums.
 
     Args:
-        shape: Number of channels (axis 1 of `[batch, channel, ...]`), or a shape that broadcasts to `[*feature]`.
+        shape: Number of channels, at least 1 (axis 1 of `[batch, channel, ...]`), or a shape that broadcasts to
+            `[*feature]`.
         max_delay: Longest delay :math:`\beta`, in steps.  Whole number, at least 1.  Default: 4.
-        init: Delays to start with, in steps, in (0, max_delay).  One number, or as many as `shape` has.  Default: None,
+        init: Delays to start with, in steps, in (0, max_delay).  One number, or a tensor or sequence of
+            the shape of the delays, `[*shape]`.  Default: None,
             which draws `delay_logit` from the standard normal distribution.
         delay_grad: Slope of the delays: "finite_difference", "exact" or "reference".  Default: "finite_difference".
         tau: Time constant of the `AlphaLIF` behind the delay, in steps.  Finite number > 0, required for "exact" and

@@ -70,12 +70,12 @@ class ScaledWSConv2d(nn.Conv2d):
     Args:
         in_channels: Channels of the input.  Whole number, at least 1.
         out_channels: Channels of the output.  Whole number, at least 1.
-        kernel_size: Size of the kernel.  Whole number, or (height, width).
-        stride: Step of the window.  Whole number, or (vertical, horizontal).  Default: 1.
-        padding: Zeros added on each side of the input.  Whole number, pair, "same" or "valid".  Default: 0.
-        dilation: Distance between the taps of the kernel.  Whole number, or pair.  Default: 1.
-        groups: Number of blocks of channels, each standardised over its own inputs.  Divides both numbers of channels.
-            Default: 1.
+        kernel_size: Size of the kernel.  Whole number >= 1, or (height, width).
+        stride: Step of the window.  Whole number >= 1, or (vertical, horizontal).  Default: 1.
+        padding: Zeros added on each side of the input.  Whole number >= 0, pair, "same" or "valid".  Default: 0.
+        dilation: Distance between the taps of the kernel.  Whole number >= 1, or pair.  Default: 1.
+        groups: Number of blocks of channels, each standardised over its own inputs.  Whole number >= 1
+            that divides both numbers of channels.  Default: 1.
         bias: True adds a bias, which is not standardised.  Default: True.
         gain: True trains a factor per output channel, which starts at 1.  Default: True.
         eps: Number > 0 added under the square root.  Default: 1e-4.

@@ -55,13 +55,13 @@ class Work:
     """Work of one layer in one step, per sample, averaged over a sequence.
 
     Attributes:
-        dense: Products of an input and a weight, zeros and padding included; complex products count as the real ones
-            they consist of.
+        dense: Products of an input and a weight, zeros and padding included, at least 0; complex products count as the
+            real ones they consist of.
         active: Share of the input that is not zero, in [0, 1].
         spiking: True if all entries that are not zero have one value, so that a product is an addition of a weight.
-        times: Number of steps that were counted.
-        inputs: Number of real numbers in the input.
-        parts: Number of real numbers in each weight: 2 for complex ones, otherwise 1.
+        times: Number of steps that were counted, at least 1. Default: 1.
+        inputs: Number of real numbers in the input, at least 0. Default: 0.
+        parts: Number of real numbers in each weight, at least 1: 2 for complex ones. Default: 1.
     """
 
     dense: float

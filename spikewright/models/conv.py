@@ -35,7 +35,7 @@ class Conv(nn.Module):
             as `sw.LIF`, or `lambda: sw.LIF(tau=2.0)`.
         channels: Output channels of each convolution, each at least 1. Default: (32, 64).
         hidden: Neurons of the fully connected layer, at least 1. Default: 256. 0 leaves the layer out.
-        kernel: Side of the kernels, odd; borders are padded. Default: 3.
+        kernel: Side of the kernels, odd, at least 1; borders are padded. Default: 3.
         stride: Stride of the first convolution, at least 1. Default: 1.
         pool: Side of the pooling windows, at least 1; 1 is no pooling. Default: 2.
         bias: True gives convolutions and linear maps biases. Default: True.

@@ -37,7 +37,7 @@ class FeedbackNet(nn.Module):
             as `sw.LIF`, or `lambda: sw.LIF(tau=2.0)`.
         layers: Numbers of neurons of linear layers; or strings for convolutions: "64C5" has 64 channels and 5 x 5
             kernels, a trailing "s" is stride 2, a "p" is 2 x 2 average pooling. Default: ("64C5s",).
-        back: Side of the feedback kernel, odd; not used for linear layers. Default: 5.
+        back: Side of the feedback kernel, odd, at least 1; not used for linear layers. Default: 5.
         width: Multiplier of all channel and neuron counts, > 0. Default: 1.0.
         dropout: Dropout probability of every current, that of the feedback included, in [0, 1). Default: 0.0.
         norm: "batch" (batch normalisation of all currents but the feedback) or "none". Default: "batch".

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol
 
@@ -55,6 +54,9 @@ class Observer(Protocol):
             weight: Weight of the layer.
             current: Output, `[time * batch, *feature]`.
         """
+
+
+_NO_TIME = FoldedTime(0)
 
 
 class CallCounter:
@@ -148,7 +150,7 @@ class Run:
         self._count = count
         self._record, self._cut = record, cut
         self._normalise, self._tracer = normalise, tracer
-        self._folded, self._batch = FoldedTime(0), 1
+        self._folded, self._batch = _NO_TIME, 1
         self._calls = CallCounter()
         self._weights = Weights()
         self._keeps_weights = False
@@ -224,7 +226,7 @@ class Run:
             if self._record is not None:
                 self._record.source(site, self._sites.sources[site], value.unflatten(0, (len(x), -1)))
         self._emitted.clear()
-        self._folded = FoldedTime(0)  # which lets go of what it has seen
+        self._folded = _NO_TIME  # lets go of what was seen
         self._seen += len(x)
         output = output.unflatten(0, x.shape[:2])
         if self._on_output is not None:
@@ -296,29 +298,33 @@ class Run:
         chunk = self._unfolded(name, module, x.clone() if site in self._overwritten else x)
         fed_back = name in self._sites.sources  # the same at all of its places
         state = self._carried(name if fed_back else site, chunk)
-        if isinstance(module, _BatchNorm):
-            y = self._normalise(site, module, forward, chunk)
-        elif isinstance(module, Temporal):
-            y, state = self._scan(site, module, chunk, state)
-        else:
-            assert isinstance(module, _DropoutNd)  # Sites.temporal holds nothing else
-            y, state = scan_shared(module, chunk, state)
+        y, state = self._processed(site, module, forward, chunk, state)
         if self._resumed is not None:
             self._resumed.check(site, chunk, state)
         if state and not fed_back:
             self.state[site] = state
-        sent = y
-        if self._on_spikes is not None and isinstance(module, Neuron):
-            sent = self._sent("on_spikes", self._on_spikes(site, y), y)
+        if not isinstance(module, Neuron):
+            return self._folded.fold(y)
+        if self._record is not None:
+            self._record.neuron(site, module, chunk, y)
+        if self._count:
+            self._count_spikes(site, y, 1.0 if binary else module.spike_amplitude)
+        sent = y if self._on_spikes is None else self._sent("on_spikes", self._on_spikes(site, y), y)
         folded = self._folded.fold(sent, spikes=binary and self._spikes_as_bytes)
-        if isinstance(module, Neuron):
-            if self._record is not None:
-                self._record.neuron(site, module, chunk, y)
-            if self._count:
-                self._count_spikes(site, y, 1.0 if binary else module.spike_amplitude)
-            for observer in self._observers:
-                observer.neuron(site, x, folded)
+        for observer in self._observers:
+            observer.neuron(site, x, folded)
         return folded
+
+    def _processed(
+        self, site: str, module: nn.Module, forward: Callable[[Tensor], Tensor], chunk: Tensor, state: SiteState
+    ) -> tuple[Tensor, SiteState]:
+        """Return what a module that sees time makes of a chunk, and what it carries on."""
+        if isinstance(module, _BatchNorm):
+            return self._normalise(site, module, forward, chunk), state
+        if isinstance(module, Temporal):
+            return self._scan(site, module, chunk, state)
+        assert isinstance(module, _DropoutNd)  # Sites.temporal holds nothing else
+        return scan_shared(module, chunk, state)
 
     def _is_binary(self, name: str, module: nn.Module) -> bool:
         if name not in self._binary:
@@ -361,8 +367,13 @@ class Run:
             grads = grads and not self._cut
             if self._on_current is not None:
                 chunk = self._sent("on_current", self._on_current(site, chunk), chunk)
-        with torch.set_grad_enabled(grads), _as_real(site, module, chunk):
-            answer = self._going_on(site, chunk, module.scan, chunk, state, self._through_time)
+        try:
+            with torch.set_grad_enabled(grads):
+                answer = self._going_on(site, chunk, module.scan, chunk, state, self._through_time)
+        except NotImplementedError as error:
+            if not chunk.is_complex():
+                raise
+            raise _reads_real(site, module, error) from error
         return check_scan(module, answer, chunk) if self._first and type(module).scan is not Neuron.scan else answer
 
     def _sent(self, method: str, answer: Tensor, given: Tensor) -> Tensor:
@@ -422,19 +433,12 @@ class Run:
         return self._emitted[name]
 
 
-@contextmanager
-def _as_real(site: str, module: Temporal, x: Tensor) -> Iterator[None]:
-    """Say of an error of a layer that it is given complex numbers, if torch does not know what to do with them."""
-    try:
-        yield
-    except NotImplementedError as error:
-        if not x.is_complex():
-            raise
-        raise NetworkError(
-            f"'{site}' ({type(module).__name__}) was given complex numbers, with which it does something that is known "
-            f"for real ones only: {str(error).partition(chr(10))[0]}. Read them as real in front of it, such as "
-            "z.real, z.abs(), or torch.view_as_real(z).flatten(-2)."
-        ) from error
+def _reads_real(site: str, module: Temporal, error: Exception) -> NetworkError:
+    return NetworkError(
+        f"'{site}' ({type(module).__name__}) was given complex numbers, with which it does something that is known for "
+        f"real ones only: {str(error).partition(chr(10))[0]}. Read them as real in front of it, such as z.real, "
+        "z.abs(), or torch.view_as_real(z).flatten(-2)."
+    )
 
 
 def _one(name: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:

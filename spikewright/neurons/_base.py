@@ -113,12 +113,12 @@ class Neuron(Temporal):
             return UNKNOWN
         soft = self.reset == "subtract"
         return Dynamics(
-            decay=self.leak,
             linear=True,
             rate_map=self.transfer if soft else None,
             binary=self.binary,
             soft_reset=soft,
             detached_reset=self.detach_reset,
+            decay=self.leak,
         )
 
     @property
@@ -181,11 +181,12 @@ class Neuron(Temporal):
         threshold, reset_amount, gain = self.threshold, self.reset_amount, self.gain
         if self.threshold_units or isinstance(reset_amount, Tensor):
             threshold, reset_amount, gain = self.firing_fraction, 1.0, gain / reset_amount
-        leak = self._per_channel(self.leak, x)
+        current, amplitude = x if _is_one(gain) else x * gain, self.spike_amplitude
+        sends_ones, leak = _is_one(amplitude), self.leak
         spikes, membrane = lif_scan(
-            x if _is_one(gain) else x * gain,
+            current,
             state.get("membrane"),
-            leak=leak,
+            leak=self._per_channel(leak, x) if isinstance(leak, Tensor) else leak,
             threshold=threshold,
             reset_amount=reset_amount,
             reset=self.reset,
@@ -193,7 +194,7 @@ class Neuron(Temporal):
             surrogate=self.surrogate,
             through_time=through_time,
         )
-        sent = spikes if _is_one(self.spike_amplitude) else spikes * self.spike_amplitude
+        sent = spikes if sends_ones else spikes * amplitude
         if self.noise == 0:
             return sent, {"membrane": membrane}
         generators, seed = generators_by_step(state.get("seed"), sent)

@@ -15,32 +15,49 @@ from spikewright.temporal import SiteState
 
 
 class AlphaLIF(Neuron):
-    r"""A leaky synaptic current into a leaky potential, both with :math:`\rho = e^{-1/\tau}`.
+    r"""Current-based leaky integrate-and-fire neuron with an alpha-shaped response.
+
+    A leaky synaptic current c feeds a leaky potential u, both of the retained fraction :math:`\rho = e^{-1/\tau}`:
 
     .. math::
-        c[t] = \rho\,c[t-1] + \tfrac{e}{\tau} I[t], \qquad u[t] = \rho\,v[t-1] + c[t], \qquad
-        s[t] = \Theta(u[t] - V_{th}),
+        c[t] &= \rho\,c[t-1] + \tfrac{e}{\tau} I[t], \qquad u[t] = \rho\,v[t-1] + c[t], \qquad
+        s[t] = \Theta(u[t] - V_{th}), \\
+        v[t] &= u[t] - V_{th} s[t] \ \text{(soft reset)} \quad\text{or}\quad v[t] = u[t] (1 - s[t])
+        \ \text{(hard reset)}.
 
-    and v is u after the reset, which leaves the current c as it is.  One unit of input raises the potential k steps
-    later by :math:`\epsilon(k) = \frac{e}{\tau}(k+1)\rho^k`, which peaks near :math:`k = \tau - 1`.
+    The reset leaves the current c as it is.  One unit of input raises the potential k steps later by
+    :math:`\epsilon(k) = \frac{e}{\tau}(k+1)\rho^k`, which peaks near :math:`k = \tau - 1`.  Input and output are
+    `[time, batch, *feature]`; the state in a run is `current` and `membrane`, `[batch, *feature]`, in float32 at least.
 
-    It has no single decay, so rules with one trace per input (OTTT) have to be told one, and no rate map, so rules that
-    learn from rates refuse it.
+    The neuron declares no single decay, so OTTT, which keeps one trace per input, needs `OTTT(leak=...)`; and no rate
+    map, so DSR, IDE and SPIDE refuse it.
 
     Args:
-        tau: Time constant in steps, positive.
-        threshold: See `Neuron`.
-        reset: See `Neuron`.
-        detach_reset: See `Neuron`; the authors differentiate the reset too.
-        surrogate: See `Neuron`.
-        inplace: See `Neuron`.
+        tau: Time constant of current and potential in steps.  Finite number > 0.  Default: 4.0.
+        threshold: Potential at which a neuron fires, at equality too.  Finite number > 0.  Default: 2.0.
+        reset: What a spike does to the potential: "subtract" takes the threshold off it (soft), "zero" sets it to 0
+            (hard).  Default: "zero".
+        detach_reset: True keeps the gradient out of the reset.  Only rules that carry errors through time (BPTT) depend
+            on it.  Default: False, as in the released code.
+        surrogate: Slope used in the backward pass in place of the derivative of a spike.  Instance of
+            `spikewright.surrogate.Surrogate`.  Default: `Sigmoid(4.0)`.
+        inplace: Accepted and ignored, so that `act_layer=AlphaLIF` works in libraries that build activations with it.
+            Default: False.
 
     Raises:
-        ConfigError: `tau` is not one positive number, or see `Neuron`.
+        ConfigError: `tau` or `threshold` is not one finite positive number, `reset` is unknown, or `surrogate` is not a
+            `Surrogate`.
+        ExtensionError: The slope of a custom surrogate at one number depends on other numbers, or is random.
 
     Reference:
         Xiao et al., Temporal Spiking Neural Networks with Synaptic Delay for Graph Reasoning, ICML 2024,
         arXiv 2405.16851.
+
+    >>> import torch, spikewright as sw
+    >>> net = sw.Network(torch.nn.Sequential(sw.AlphaLIF(tau=4.0, threshold=2.0)))
+    >>> output, state = net.run(torch.full((5, 1, 1), 0.8))
+    >>> output.flatten().tolist()
+    [0.0, 0.0, 1.0, 0.0, 1.0]
     """
 
     def __init__(

@@ -32,7 +32,7 @@ def arrivals(spikes: Tensor, answer: int, shown: int = 60) -> Figure:
 
     Args:
         spikes: Spikes of one query, bool `[time, node, neuron]`, such as `model.spikes(...)[:, :, 0]`.
-        answer: Number of the node to mark.
+        answer: Index of the node to mark, at least 0.
         shown: Largest number of nodes, at least 1; the answer is always shown. Default: 60.
 
     Returns:

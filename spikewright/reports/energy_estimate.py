@@ -22,14 +22,14 @@ class Energy:
 
     Attributes:
         rule: The rule, as text.
-        steps: Number of steps.
+        steps: Number of time steps, at least 1.
         forward: Operations of the simulation, an `Operations`.
         backward: Operations of the rule's backward pass and weight gradients; `None` if the rule does not state them.
         bptt: Operations of BPTT for the same, simulation included.
         rates: Firing rate of every neuron layer in the simulation, in spikes per neuron and step, by name.
         back_rates: Firing rate in a second, spiking phase (SPIDE), in spikes per neuron pair and step, by name.
-        feedback_parameters: Number of feedback weights, kept or transported, that carry errors back through layers;
-            `None` if the rule does not state it.
+        feedback_parameters: Number of feedback weights, kept or transported, that carry errors back through layers, at
+            least 0; `None` if the rule does not state it.
     """
 
     rule: str

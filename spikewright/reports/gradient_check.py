@@ -58,9 +58,9 @@ class Certificate:
 
     Attributes:
         rule: The rule, as text.
-        steps: Number of steps.
+        steps: Number of time steps, at least 1.
         rows: One `GradientRow` per trained parameter.
-        reference: The rule that it is compared with, as text.
+        reference: The rule that it is compared with, as text.  Default: "BPTT".
     """
 
     rule: str

@@ -48,9 +48,9 @@ class Plan:
         shape: Shape of the input, `[time, batch, *feature]`.
         rows: Bytes by number of steps, in order.
         bytes_per_step: Slope between the last two measured rows, in bytes; 0 if memory does not grow.
-        budget: Given budget, in bytes; `None` without one.
-        largest: Largest number of steps within the budget, of the rows where memory does not lie on a line.  `None`
-            without a budget, or if every length fits.
+        budget: Given budget in bytes, at least 0; `None` without one.
+        largest: Largest number of steps within the budget, at least 0, of the rows where memory does not lie on a
+            line.  `None` without a budget, or if every length fits.
     """
 
     rule: str
@@ -89,11 +89,11 @@ def plan(
     Args:
         net: Network, in the mode (training or not) and on the device in which it will be used.
         rule: Learning rule.  Instance of `spikewright.rules.Rule`.
-        shape: Shape of the input, `(time, batch, *feature)`, all at least 1, for random input in [0, 1) of the
+        shape: Shape of the input, `[time, batch, *feature]`, all at least 1, for random input in [0, 1) of the
             parameters' dtype; or an example of the input, whose steps are repeated, for indices of an embedding, bytes
             or another dtype.  Its number of steps is reported too.
-        budget: Memory budget in bytes; the result then says how many steps fit.  Whole number.  Default: None, no
-            budget.
+        budget: Memory budget in bytes; the result then says how many steps fit.  Whole number, at least 0.  Default:
+            None, no budget.
         measure: Numbers of steps that are run.  At least two different whole numbers, at least 1.  Default: None, three
             short lengths that hold at least one whole chunk of the rule.
         report: Numbers of steps that are extrapolated from the last two measured ones; they are run as well for a rule

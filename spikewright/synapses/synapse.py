@@ -32,11 +32,11 @@ class SynapticInput:
 
     Args:
         value: Transmitted input :math:`v`.  Tensor of the layout of the layer's input, `[time, batch, *feature]`.
-        presynaptic: Factor :math:`p` of the weight gradient.  Tensor of the shape of `value`.  Default: None, the
-            value.
+        presynaptic: Factor :math:`p` of the weight gradient.  Tensor of the shape of `value`,
+            `[time, batch, *feature]`.  Default: None, the value.
         presynaptic_bias: Factor :math:`q` of the bias gradient.  Tensor `[time]` or `[1]`.  Default: None, which is 1.
-        back: Feedback weights :math:`B` that carry the error back.  Tensor of the shape of the weight.  Default: None,
-            the weight.
+        back: Feedback weights :math:`B` that carry the error back.  Tensor of the shape of the weight,
+            `[output, input, *kernel]`.  Default: None, the weight.
         project: Function that the backward pass applies to the rows of the weight gradient's factor, from
             `[any, inputs per output]` to the same shape, such as a projection.  Default: None, no change.
 

@@ -15,11 +15,11 @@ class Score:
     """Metrics of a network on a set of samples.
 
     Attributes:
-        accuracy: Fraction of correctly classified samples; the class is the largest output averaged over time as the
-            loss defines it.
-        loss: Mean loss.
+        accuracy: Fraction of correctly classified samples, in [0, 1]; the class is the largest output averaged over
+            time as the loss defines it.
+        loss: Mean loss, any finite number.
         rates: Firing rate of each neuron layer, spikes per neuron and time step.
-        samples: Number of samples.
+        samples: Number of samples, at least 1.
     """
 
     accuracy: float

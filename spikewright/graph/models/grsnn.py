@@ -51,7 +51,7 @@ class GRSNN(LinkScorer):
         steps: Time steps T, at least 1. Default: 10.
         tau: Time constant of current and membrane in steps, > 0. Default: 4.0.
         threshold: Firing threshold :math:`V_{th}`, > 0. Default: 2.0.
-        max_delay: Largest delay :math:`\beta` in steps, 0 to 6. Default: 4.
+        max_delay: Largest delay :math:`\beta` in steps, in [0, 6]. Default: 4.
         decay: Weight :math:`\gamma` of a spike relative to one a step earlier, in (0, 1]. Default: 0.95.
         scale: Factor :math:`\kappa` of the synaptic current, any finite number. Default: 1.0.
         dependent: True makes delays (and weights) a linear function of the query vector, False a parameter per
