@@ -35,9 +35,9 @@ def certify(
         steps: Time steps of a sequence.
         batch_size: Samples in the batch.
         seed: Seed of weights and batch.
-        double: Compute in float64, where promises hold to rounding.
+        double: Compute in float64, where claims hold to rounding.
         overrides: Any other key, as section.key=value; may be given several times.
-        json: Also write the certificate to this file.
+        json: Also write the gradient check to this file.
         quiet: Print nothing.
 
     Returns:

@@ -39,7 +39,7 @@ COMPONENTS: Mapping[Kind, Mapping[str, Callable[..., Any]]] = {
     "schedules": SCHEDULES,
     "scenarios": SCENARIOS,
     "graphs": {name: graph_loader(name) for name in graph_names()},
-    "reasoners": GRAPH_MODELS,
+    "graph-models": GRAPH_MODELS,
 }
 
 

@@ -49,9 +49,9 @@ def continual(
         device: cpu, cuda or auto.
         probe_every: Measure all tasks begun, on a sample, every so many updates: for the stability gap.
         overrides: Any other key, as section.key=value; may be given several times.
-        out: Folder of the course; by default a new one under runs/.
+        out: Folder of the run; by default a new one under runs/.
         json: Also write the result to this file.
-        resume: Folder of a course to continue, to exactly the weights an uninterrupted one would reach.
+        resume: Folder of a run to continue, to exactly the weights an uninterrupted one would reach.
         quiet: Show no progress and no table.
 
     Returns:
@@ -62,7 +62,7 @@ def continual(
     from spikewright.train.config import rule_table
 
     check_writable(json)
-    recipe = recipe_or_run(recipe, resume, "course", benchmark=benchmark, out=out)
+    recipe = recipe_or_run(recipe, resume, "continual-learning run", benchmark=benchmark, out=out)
     config = configure_continual(
         contents(recipe),
         overrides or (),
@@ -121,7 +121,7 @@ def _show(result: dict[str, Any], folder: Path) -> None:
         ("backward transfer (BWT)", _points(result["bwt"])),
         ("forgetting", _points(result["forgetting"])),
         ("training time", f"{result['seconds']:.1f} s"),
-        ("course", str(folder)),
+        ("run", str(folder)),
     ]
     if result["monitor"] is not None:
         found = result["monitor"]

@@ -12,7 +12,7 @@ from spikewright.errors import ConfigError, nearest
 
 Kind = Literal[
     "rules", "spatial", "models", "data", "neurons", "surrogates", "solvers", "losses", "criteria", "optimizers",
-    "schedules", "scenarios", "graphs", "reasoners",
+    "schedules", "scenarios", "graphs", "graph-models",
 ]  # fmt: skip
 OF_TORCH = ("criteria", "optimizers", "schedules")
 """Kinds whose components differ from one version of torch to the next."""
