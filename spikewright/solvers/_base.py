@@ -175,7 +175,7 @@ class Iterative(Solver):
     r"""Base of solvers of :math:`v = J^\top v + g` by repeated products with :math:`J^\top`.
 
     J is the derivative of the rates that are sent back by those that arrived, and g the gradient of the loss by the
-    latter.  A subclass implements `solve`.
+    latter.  Samples are separate problems unless batch statistics couple them.  A subclass implements `solve`.
 
     Args:
         iterations: Largest number of products.  At least 1.
