@@ -1,7 +1,7 @@
 """`spikewright compare`."""
 
 import json as json_format
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,17 +58,15 @@ def compare(
 
     Returns:
         By rule: mean and standard deviation of test accuracy and seconds, saved bytes, the accuracies by seed, and what
-        learning costs: numbers that carry errors back through layers, operations per sample, and spikes times fan-out
+        learning costs: feedback weights that carry errors back, operations per sample, and spikes times fan-out
         of the forward pass.
     """
-    from spikewright.train.log import ProgressBar, Silent
-
     check_writable(json)
     names = [name.strip() for name in rules.split(",") if name.strip()]
     if not names or seeds < 1:
         raise ConfigError(f"compare needs at least one rule and one seed, but got --rules '{rules}' --seeds {seeds}.")
     common = {section: table for section, table in contents(recipe).items() if section != "rule"}
-    plans = {
+    configs = {
         (name, seed): read_flags(
             common, name, model, neuron, data, data_dir, overrides, lr,
             steps=steps, epochs=epochs, batch_size=batch_size, seed=seed, device=device,
@@ -76,24 +74,30 @@ def compare(
         for name in names
         for seed in range(seeds)
     }  # fmt: skip
-    first = plans[names[0], 0]
+    first = configs[names[0], 0]
     folder = out or Path("runs") / f"compare-{first.model['name']}-{first.data['name']}"
-    results: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
-    for (name, seed), config in plans.items():
-        if not quiet:
-            print(f"{name}, seed {seed}", flush=True)
-        run = folder / f"{name.replace(':', '-').replace('=', '-')}-seed{seed}"
-        results[name].append(_finish(config, run, Silent() if quiet else ProgressBar()))
-    summary = {name: _summary(runs) for name, runs in results.items()}
+    summary = {name: _summary(runs) for name, runs in _run_all(configs, folder, quiet).items()}
     write_atomically(folder / "compare.json", json_format.dumps(summary, indent=2).encode())
     write_json(json, summary)
     plotted = _plot(summary, folder / "compare.png")
     if not quiet:
         _show(summary, first, seeds)
-        print(
-            f"written to {folder}" + (f", plot in {plotted}" if plotted else "; install spikewright[plots] for a plot")
-        )
+        plot = f", plot in {plotted}" if plotted else "; install spikewright[plots] for a plot"
+        print(f"written to {folder}{plot}")
     return summary
+
+
+def _run_all(configs: Mapping[tuple[str, int], "Config"], folder: Path, quiet: bool) -> dict[str, list[dict[str, Any]]]:
+    """Return the results of all runs, by rule; runs that are finished are not repeated."""
+    from spikewright.train.log import ProgressBar, Silent
+
+    results: dict[str, list[dict[str, Any]]] = {}
+    for (name, seed), config in configs.items():
+        if not quiet:
+            print(f"{name}, seed {seed}", flush=True)
+        run = folder / f"{name.replace(':', '-').replace('=', '-')}-seed{seed}"
+        results.setdefault(name, []).append(_finish(config, run, Silent() if quiet else ProgressBar()))
+    return results
 
 
 def _finish(config: "Config", run: Path, reporter: "Reporter") -> dict[str, Any]:
@@ -166,5 +170,5 @@ def _show(summary: dict[str, Any], config: "Config", seeds: int) -> None:
         (name, *("not stated" if entry[key] is None else f"{entry[key]:.3g}" for key in _COST))
         for name, entry in summary.items()
     ]
-    head = ("rule", "numbers that carry errors back", "operations to learn", "spikes x fan-out")
+    head = ("rule", "feedback weights", "operations to learn", "spikes x fan-out")
     print_table("what learning costs, operations per sample", head, costs)

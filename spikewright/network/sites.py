@@ -134,7 +134,7 @@ def check_forward(name: str, module: nn.Module) -> None:
 
 
 def check_dynamics(sites: Sites) -> None:
-    """Raise `ExtensionError` if neurons of one's own declare something else than `Dynamics`."""
+    """Raise `ExtensionError` if a custom neuron declares something else than `Dynamics`."""
     for module in sites.temporal.values():
         if isinstance(module, Neuron) and not isinstance(module.dynamics, Dynamics):
             raise wrong(module, "dynamics", "a spikewright.Dynamics", module.dynamics)

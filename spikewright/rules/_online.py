@@ -70,7 +70,7 @@ class OnlineRule(Rule):
         if local is not None and local.intermediate is not None and not isinstance(spatial, Direct):
             raise ConfigError(
                 f"{type(self).__name__}(local={local}) has an intermediate layer teach those in front of it through "
-                f"matrices, but {type(spatial).__name__} has none. Use a way that does (DFA, DKP, OPZO), or Local() "
+                f"matrices, but {type(spatial).__name__} has none. Use one that has them (DFA, DKP, OPZO), or Local() "
                 "without an intermediate layer."
             )
         self.spatial, self.local = spatial, local

@@ -136,7 +136,7 @@ class OTTT(OnlineRule):
         advice = "Pass OTTT(leak=...) to name one for every trace, or use SLTT or BPTT, which need none."
         for synapse in wiring.synapses.values():
             leaks = {site: _one(neuron.dynamics.decay) for site, neuron in self._neurons(synapse).items()}
-            asked = f"OTTT keeps one trace per input at '{synapse.name}', but that synapse feeds"
+            asked = f"OTTT keeps one trace per input at '{synapse.name}', but that layer feeds"
             for site, leak in leaks.items():
                 if leak is None:
                     raise IncompatibleRule(

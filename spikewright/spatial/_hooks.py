@@ -37,7 +37,7 @@ class SpatialHooks(Hooks):
         spatial: The class of spatial credit assignment.
         local: Local learning, or `None`.
         targets: Targets by name, and the neurons that learn from each.
-        word: Hooks of the rule.
+        rule_hooks: Hooks of the rule.
         wiring: Wiring of the network.
         recurrent: True if the network has feedback, which sends what was emitted without noise.
     """
@@ -47,11 +47,11 @@ class SpatialHooks(Hooks):
         spatial: Spatial,
         local: Local | None,
         targets: dict[str, TargetSpec],
-        word: Hooks,
+        rule_hooks: Hooks,
         wiring: Wiring,
         recurrent: bool,
     ) -> None:
-        self._spatial, self._local, self._targets, self._word = spatial, local, targets, word
+        self._spatial, self._local, self._targets, self._rule_hooks = spatial, local, targets, rule_hooks
         self._wiring = wiring
         self._draws = None if spatial.noise is None else Draws(spatial.noise)
         self._cut = frozenset().union(*(r.sites for r in targets.values())) if spatial.cuts else frozenset[str]()
@@ -188,7 +188,7 @@ class SpatialHooks(Hooks):
                 f"The noise that perturbs the neurons in front of '{site}' did not arrive there: something between "
                 "them detaches its input, or is compiled. Use position='pre', where the noise enters at the neurons."
             )
-        arrival, carried = self._word.on_weight(site, operation, clean, weight, carried)
+        arrival, carried = self._rule_hooks.on_weight(site, operation, clean, weight, carried)
         if noisy is not None:
             arrival = replace(
                 arrival, value=noisy, presynaptic=clean if arrival.presynaptic is None else arrival.presynaptic
@@ -226,7 +226,7 @@ class SpatialHooks(Hooks):
         components = self._targets[PENULTIMATE].components
         if arrived[0].numel() != self._batch * components:
             raise IncompatibleRule(
-                f"Errors were to take the route over what arrives at the readout '{site}', but that sees several "
+                f"Errors were to start from what arrives at the readout '{site}', but that sees several "
                 f"vectors of {components} entries of every sample in a step, and not one. Use route='output'."
             )
         arrived = arrived if arrived.requires_grad else arrived.requires_grad_()

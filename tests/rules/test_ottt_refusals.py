@@ -35,7 +35,7 @@ def chain(neuron: Neuron) -> nn.Module:
 
 def test_two_leaks_at_one_synapse() -> None:
     message = (
-        r"OTTT keeps one trace per input at 'shared', but that synapse feeds neurons of different leaks: "
+        r"OTTT keeps one trace per input at 'shared', but that layer feeds neurons of different leaks: "
         r"'fast' \(leak 0.5\), 'slow' \(leak 0.8\). Pass OTTT\(leak=...\)"
     )
     with pytest.raises(IncompatibleRule, match=message):
