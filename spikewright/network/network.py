@@ -18,7 +18,8 @@ from spikewright.network.hooks import Hooks
 from spikewright.network.probing import Parts, Reading, explained, probe
 from spikewright.network.rates import Record
 from spikewright.network.resuming import check_state
-from spikewright.network.run import Observer, Run
+from spikewright.network.run import Run
+from spikewright.network.run_options import Observer, RunOptions
 from spikewright.network.sites import Sites, check_dynamics, find_sites
 from spikewright.network.wiring import Wiring
 from spikewright.temporal import State
@@ -182,9 +183,7 @@ class Network(nn.Module):
                 "be lost. Leave these layers out of what is recomputed, or use rules.BPTT, which has no hooks, or "
                 "rules.BPTT(checkpoint=True)."
             )
-        return Run(
-            wiring.sites,
-            state,
+        options = RunOptions(
             hooks=hooks,
             through_time=through_time,
             spikes_as_bytes=spikes_as_bytes,
@@ -197,6 +196,7 @@ class Network(nn.Module):
             cut=cut,
             normalise=normalise,
         )
+        return Run(wiring.sites, state, options)
 
     def wiring(self, x: Tensor) -> Wiring:
         """Return which neurons each layer feeds, for inputs like `x`.

@@ -1,9 +1,9 @@
 """A run over one sequence: it holds the state, and replaces the forwards of neurons and layers meanwhile."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from torch.nn.utils import parametrize
 
 from spikewright._util.returned import check_scan, wrong
 from spikewright.errors import NetworkError, ShapeError
-from spikewright.layers.batch_norm import Normalise, default_norm
+from spikewright.layers.batch_norm import default_norm
 from spikewright.layers.calls import DropoutCall, NormCall
 from spikewright.layers.dropout import scan_shared
 from spikewright.layers.own_forward import has_own_forward, intercept_dropout, intercept_norm
@@ -22,39 +22,14 @@ from spikewright.network.complaints import is_transformed, splits_rows, takes_on
 from spikewright.network.folded_time import FoldedTime
 from spikewright.network.hooks import Hooks
 from spikewright.network.patched_forwards import Forward, Replacements, Weights, run_patched
-from spikewright.network.rates import Record
 from spikewright.network.resuming import Resumed
+from spikewright.network.run_options import RunOptions
 from spikewright.network.sites import Sites
 from spikewright.neurons import Neuron
 from spikewright.synapses.interception import Interception, Interceptions
 from spikewright.synapses.operations import Operation
 from spikewright.synapses.synapse import LAYERS, SynapticInput, check_arrival, transmit
 from spikewright.temporal import SiteState, State, Temporal, detach, is_static
-
-
-class Observer(Protocol):
-    """Sees every layer and neuron as it runs; must not change what it is given."""
-
-    def neuron(self, site: str, current: Tensor, spikes: Tensor) -> None:
-        """See a call of a neuron.
-
-        Args:
-            site: Name of the call.
-            current: Input, `[time * batch, *feature]`.
-            spikes: Output, `[time * batch, *feature]`.
-        """
-
-    def synapse(self, site: str, operation: Operation, x: Tensor, weight: Tensor, current: Tensor) -> None:
-        """See a call of a layer.
-
-        Args:
-            site: Name of the call.
-            operation: Linear operation of the layer.
-            x: Input, `[time * batch, *feature]`.
-            weight: Weight of the layer.
-            current: Output, `[time * batch, *feature]`.
-        """
-
 
 _NO_TIME = FoldedTime(0)
 
@@ -85,24 +60,7 @@ class Run:
         sites: Modules of the network whose forward is replaced.
         state: State of an earlier run of the same sequences.  Dictionary `{layer: {name: tensor}}`; cut from its graph
             without `through_time`.  Default: None, which starts at rest.
-        hooks: Hooks that are called at every layer, neuron and output.  Instance of `spikewright.network.hooks.Hooks`.
-            Default: None, ordinary autograd.
-        through_time: True keeps the graph from one step to the next; False cuts it.  Default: True.
-        spikes_as_bytes: True has layers keep spikes as bytes for the backward pass.  Default: False.
-        overwritten: Names of neurons that get a copy of their current, because the network writes to it afterwards.
-            Default: none.
-        writes_input: True gives the network a copy of its input, because it writes to it in place.  Default: False.
-        recomputed: Names of layers that the backward pass calls again; they are replaced only for hooks and observers.
-            Default: none.
-        observers: Objects that see every layer and neuron as it runs.  Default: ().
-        count: True counts spikes, for `rates`.  Default: True.
-        record: Collects mean inputs and outputs of neurons.  Instance of `spikewright.network.rates.Record`.
-            Default: None, nothing is collected.
-        cut: True keeps neurons out of the graph.  Default: False.
-        normalise: Function that normalises a chunk in place of batch norm, `(site, norm, forward, x) -> y`.
-            Default: what the module says.
-        tracer: Called in place of the forward of every module, `(name, module, forward, *arguments) -> result`.
-            Default: None, forwards are called directly.
+        options: What takes part in the run.  Instance of `RunOptions`.  Default: `RunOptions()`.
 
     Attributes:
         state: State after the last step.  Dictionary `{layer: {name: tensor}}`.
@@ -120,36 +78,15 @@ class Run:
         self,
         sites: Sites,
         state: State | None = None,
-        *,
-        hooks: Hooks | None = None,
-        through_time: bool = True,
-        spikes_as_bytes: bool = False,
-        overwritten: Collection[str] = (),
-        writes_input: bool = False,
-        recomputed: Collection[str] = (),
-        observers: Sequence[Observer] = (),
-        count: bool = True,
-        record: Record | None = None,
-        cut: bool = False,
-        normalise: Normalise = default_norm,
-        tracer: Callable[..., Any] | None = None,
+        options: RunOptions = RunOptions(),  # noqa: B008  (a frozen value)
     ) -> None:
-        self._sites, self._recurrent = sites, sites.recurrent
-        self.state: State = dict(state or {}) if through_time else detach(state or {})
+        self._sites, self._recurrent, self._options = sites, sites.recurrent, options
+        self.state: State = dict(state or {}) if options.through_time else detach(state or {})
         self._first = True
         self._resumed = Resumed(self.state, sites) if state else None
-        self._hooks = hooks
         self._on_current, self._on_spikes, self._on_output = (
-            _overridden(hooks, name) for name in ("on_current", "on_spikes", "on_output")
+            _overridden(options.hooks, name) for name in ("on_current", "on_spikes", "on_output")
         )
-        self._through_time = through_time
-        self._spikes_as_bytes = spikes_as_bytes
-        self._overwritten, self._recomputed = overwritten, recomputed
-        self._writes_input = writes_input
-        self._observers = observers
-        self._count = count
-        self._record, self._cut = record, cut
-        self._normalise, self._tracer = normalise, tracer
         self._folded, self._batch = _NO_TIME, 1
         self._calls = CallCounter()
         self._weights = Weights()
@@ -213,7 +150,7 @@ class Run:
     def _pass(self, x: Tensor) -> Tensor:
         self._folded, self._batch = FoldedTime(len(x)), x.shape[1]
         self._calls.clear()
-        output: Any = self._sites.module(self._folded.fold(x.clone() if self._writes_input else x))
+        output: Any = self._sites.module(self._folded.fold(x.clone() if self._options.writes_input else x))
         if not isinstance(output, Tensor) or output.dim() == 0 or len(output) != x.shape[0] * x.shape[1]:
             found = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise NetworkError(
@@ -222,9 +159,9 @@ class Run:
                 "keeps the first axis. Select the output inside forward, and do not reduce over the batch."
             )
         for site, value in self._emitted.items():
-            self.state[site] = {"last": value if self._through_time else value.detach()}
-            if self._record is not None:
-                self._record.source(site, self._sites.sources[site], value.unflatten(0, (len(x), -1)))
+            self.state[site] = {"last": value if self._options.through_time else value.detach()}
+            if self._options.record is not None:
+                self._options.record.source(site, self._sites.sources[site], value.unflatten(0, (len(x), -1)))
         self._emitted.clear()
         self._folded = _NO_TIME  # lets go of what was seen
         self._seen += len(x)
@@ -236,7 +173,7 @@ class Run:
 
     def _replaced(self, static: bool) -> Replacements:
         """Return what replaces the forwards of modules, for an input that repeats one step or one that does not."""
-        layers = self._listens or self._spikes_as_bytes or static
+        layers = self._listens or self._options.spikes_as_bytes or static
         if layers not in self._places:
             self._places[layers] = list(self._find_places(layers))
         found: dict[int, tuple[nn.Module, Forward]] = {}
@@ -254,20 +191,20 @@ class Run:
         A module that comes twice is replaced twice: the source of a feedback connection may be a neuron or a layer.
         """
         for name, module in self._sites.temporal.items():
-            own = has_own_forward(module, module.forward, default=self._normalise is default_norm)
+            own = has_own_forward(module, module.forward, default=self._options.normalise is default_norm)
             yield module, Run._at_own if own else Run._at_temporal, (name, module)
         for name, module in self._sites.synapses.items() if layers else ():
-            if self._listens or name not in self._recomputed:
+            if self._listens or name not in self._options.recomputed:
                 yield module, Run._at_layer, (name,)
         for name, source in self._sites.sources.items():
             yield source, Run._at_source, (name,)
-        for name, module in self._sites.module.named_modules() if self._tracer is not None else ():
+        for name, module in self._sites.module.named_modules() if self._options.tracer is not None else ():
             if not isinstance(module, parametrize.ParametrizationList):
                 yield module, Run._at_any, (name, module)
 
     @property
     def _listens(self) -> bool:
-        return self._hooks is not None or bool(self._observers)
+        return self._options.hooks is not None or bool(self._options.observers)
 
     def _unfolded(self, name: str, module: nn.Module, x: Tensor) -> Tensor:
         """Return the rows that a module was given, `[time * batch, *feature]`, as a chunk `[time, batch, *feature]`."""
@@ -295,7 +232,7 @@ class Run:
     ) -> Tensor:
         x, site, binary = _one(name, module, args, kwargs), self._calls.site(name), self._is_binary(name, module)
         x = x if binary else _in_full(x)
-        chunk = self._unfolded(name, module, x.clone() if site in self._overwritten else x)
+        chunk = self._unfolded(name, module, x.clone() if site in self._options.overwritten else x)
         fed_back = name in self._sites.sources  # the same at all of its places
         state = self._carried(name if fed_back else site, chunk)
         y, state = self._processed(site, module, forward, chunk, state)
@@ -305,13 +242,13 @@ class Run:
             self.state[site] = state
         if not isinstance(module, Neuron):
             return self._folded.fold(y)
-        if self._record is not None:
-            self._record.neuron(site, module, chunk, y)
-        if self._count:
+        if self._options.record is not None:
+            self._options.record.neuron(site, module, chunk, y)
+        if self._options.count:
             self._count_spikes(site, y, 1.0 if binary else module.spike_amplitude)
         sent = y if self._on_spikes is None else self._sent("on_spikes", self._on_spikes(site, y), y)
-        folded = self._folded.fold(sent, spikes=binary and self._spikes_as_bytes)
-        for observer in self._observers:
+        folded = self._folded.fold(sent, spikes=binary and self._options.spikes_as_bytes)
+        for observer in self._options.observers:
             observer.neuron(site, x, folded)
         return folded
 
@@ -320,7 +257,7 @@ class Run:
     ) -> tuple[Tensor, SiteState]:
         """Return what a module that sees time makes of a chunk, and what it carries on."""
         if isinstance(module, _BatchNorm):
-            return self._normalise(site, module, forward, chunk), state
+            return self._options.normalise(site, module, forward, chunk), state
         if isinstance(module, Temporal):
             return self._scan(site, module, chunk, state)
         assert isinstance(module, _DropoutNd)  # Sites.temporal holds nothing else
@@ -343,13 +280,13 @@ class Run:
 
         def normalise(call: NormCall, rows: Tensor) -> Tensor:
             chunk = self._unfolded(name, module, rows)
-            return self._folded.fold(self._normalise(self._calls.site(name), call, call, chunk))
+            return self._folded.fold(self._options.normalise(self._calls.site(name), call, call, chunk))
 
         def drop(call: DropoutCall, rows: Tensor) -> Tensor:
             site, chunk = self._calls.site(name), self._unfolded(name, module, rows)
             carried = self._carried(site, chunk)
             if isinstance(module, Temporal):
-                y, state = module.scan(chunk, carried, self._through_time)
+                y, state = module.scan(chunk, carried, self._options.through_time)
             else:
                 y, state = scan_shared(call, chunk, carried)
             self.state[site] = state
@@ -364,12 +301,12 @@ class Run:
     def _scan(self, site: str, module: Temporal, chunk: Tensor, state: SiteState) -> tuple[Tensor, SiteState]:
         grads = torch.is_grad_enabled()
         if isinstance(module, Neuron):
-            grads = grads and not self._cut
+            grads = grads and not self._options.cut
             if self._on_current is not None:
                 chunk = self._sent("on_current", self._on_current(site, chunk), chunk)
         try:
             with torch.set_grad_enabled(grads):
-                answer = self._going_on(site, chunk, module.scan, chunk, state, self._through_time)
+                answer = self._going_on(site, chunk, module.scan, chunk, state, self._options.through_time)
         except NotImplementedError as error:
             if not chunk.is_complex():
                 raise
@@ -379,7 +316,9 @@ class Run:
     def _sent(self, method: str, answer: Tensor, given: Tensor) -> Tensor:
         """Return what a hook made of a tensor, which keeps its shape."""
         if self._first and not (isinstance(answer, Tensor) and answer.shape == given.shape):
-            raise wrong(self._hooks, method, f"a tensor of the shape of what it is given, {list(given.shape)}", answer)
+            raise wrong(
+                self._options.hooks, method, f"a tensor of the shape of what it is given, {list(given.shape)}", answer
+            )
         return answer
 
     def _going_on(self, site: str, chunk: Tensor, function: Callable[..., Any], *args: Any) -> Any:
@@ -403,20 +342,20 @@ class Run:
         site = self._calls.site(name)
         chunk = self._unfolded(name, self._sites.synapses[name], x)
         operation.check(site, x, weight)
-        arrival = SynapticInput(chunk) if self._hooks is None else self._at_hook(site, operation, chunk, weight)
-        as_bytes = self._spikes_as_bytes and self._folded.holds_spikes(x)
+        arrival = SynapticInput(chunk) if self._options.hooks is None else self._at_hook(site, operation, chunk, weight)
+        as_bytes = self._options.spikes_as_bytes and self._folded.holds_spikes(x)
         current = self._folded.fold(transmit(operation, arrival, weight, bias, as_bytes))
-        for observer in self._observers:
+        for observer in self._options.observers:
             observer.synapse(site, operation, x, weight, current)
         return current
 
     def _at_hook(self, site: str, operation: Operation, chunk: Tensor, weight: Tensor) -> SynapticInput:
         """Return what the hooks make of the input of a layer, and keep what they carry on."""
-        assert self._hooks is not None
+        assert self._options.hooks is not None
         carried = self._carried(site, chunk)
-        answer = self._going_on(site, chunk, self._hooks.on_weight, site, operation, chunk, weight, carried)
-        if self._first and not self._hooks.checks_answers:
-            answer = check_arrival(self._hooks, answer, operation, chunk, weight)
+        answer = self._going_on(site, chunk, self._options.hooks.on_weight, site, operation, chunk, weight, carried)
+        if self._first and not self._options.hooks.checks_answers:
+            answer = check_arrival(self._options.hooks, answer, operation, chunk, weight)
         arrival, carried = answer
         if self._resumed is not None:
             self._resumed.check(site, chunk, carried)
@@ -425,8 +364,8 @@ class Run:
         return arrival
 
     def _at_any(self, name: str, module: nn.Module, forward: Forward, *args: Any, **kwargs: Any) -> Any:
-        assert self._tracer is not None
-        return self._tracer(name, module, forward, *args, **kwargs)
+        assert self._options.tracer is not None
+        return self._options.tracer(name, module, forward, *args, **kwargs)
 
     def _at_source(self, name: str, forward: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         self._emitted[name] = forward(*args, **kwargs)

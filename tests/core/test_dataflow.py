@@ -13,6 +13,7 @@ from torch.nn import functional as F
 import spikewright as sw
 from spikewright.dataflow import RANDOM, Bend, Dataflow
 from spikewright.network.run import Run
+from spikewright.network.run_options import RunOptions
 from spikewright.network.sites import find_sites
 from spikewright.synapses.operations import Operation
 from tests.core.support import Doubled, Lambda, lively
@@ -364,7 +365,7 @@ def probe(module: nn.Module, x: Tensor) -> dict[str, Any]:
     """What the currents of a network's neurons depend on, and its output."""
     flow = Dataflow()
     watching = Watching(flow)
-    run = Run(find_sites(module), observers=(watching,))
+    run = Run(find_sites(module), options=RunOptions(observers=(watching,)))
     with flow:
         x = x.clone()
         flow.source(x, "input")

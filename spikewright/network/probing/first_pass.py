@@ -19,6 +19,7 @@ from spikewright.network.probing.recorder import INPUT, Recorder
 from spikewright.network.probing.start import Start
 from spikewright.network.probing.trace import Trace
 from spikewright.network.run import Run
+from spikewright.network.run_options import RunOptions
 from spikewright.network.sites import Sites
 
 
@@ -90,8 +91,7 @@ def run_first(sites: Sites, x: Tensor, start: Start, settings: Settings) -> Firs
     recorder = Recorder(dict(sites.module.named_modules()), flow, trace)
     with torch.enable_grad(), flow:
         flow.source(x, INPUT)
-        run = Run(
-            sites,
+        options = RunOptions(
             hooks=live,
             observers=(recorder, reads),
             normalise=partial(followed, flow, settings.moving),
@@ -99,5 +99,6 @@ def run_first(sites: Sites, x: Tensor, start: Start, settings: Settings) -> Firs
             count=False,
             writes_input=True,
         )
+        run = Run(sites, options=options)
         output = run.advance(x)
     return FirstPass(run, output, flow, recorder, reads, trace, Pass(trace, live, position()))

@@ -11,6 +11,7 @@ from spikewright.network.probing.live import LiveSpikes
 from spikewright.network.probing.norms import alike
 from spikewright.network.probing.recomputation import OtherParameters
 from spikewright.network.run import Run
+from spikewright.network.run_options import RunOptions
 from spikewright.network.sites import Sites
 
 _TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5}
@@ -47,7 +48,8 @@ def _gradients(
     begin()
     live = LiveSpikes(None if rows == FIRST else rows)
     with torch.enable_grad():
-        output = Run(sites, hooks=live, normalise=alike, count=False, writes_input=True).advance(x)
+        options = RunOptions(hooks=live, normalise=alike, count=False, writes_input=True)
+        output = Run(sites, options=options).advance(x)
         sample = output[:, rows.places[0]]
         weights = torch.rand(sample.shape, generator=torch.Generator().manual_seed(2)).to(sample)
         value = (weights * sample).sum()

@@ -7,6 +7,7 @@ from torch.nn.modules.lazy import LazyModuleMixin
 from spikewright.network.probing.hooks_of_others import HOOKS, of_torch
 from spikewright.network.probing.start import undisturbed
 from spikewright.network.run import Run
+from spikewright.network.run_options import RunOptions
 from spikewright.network.sites import Sites
 
 
@@ -29,7 +30,7 @@ def give_sizes(sites: Sites, x: Tensor) -> None:
             del place[key]
     try:
         with undisturbed(sites.module), torch.no_grad():
-            Run(sites, count=False, writes_input=True).advance(x)
+            Run(sites, options=RunOptions(count=False, writes_input=True)).advance(x)
     finally:
         for place, others in zip(places, hooks):
             place.update(others)

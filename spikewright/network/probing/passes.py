@@ -17,6 +17,7 @@ from spikewright.network.probing.live import LiveSpikes
 from spikewright.network.probing.norms import alike
 from spikewright.network.probing.trace import Complain, Trace
 from spikewright.network.run import Run
+from spikewright.network.run_options import RunOptions
 from spikewright.network.sites import Sites
 
 
@@ -39,7 +40,8 @@ def one_pass(sites: Sites, x: Tensor, live: LiveSpikes, tracer: Callable[..., An
         tracer: Called in place of the forward of every module, see `Run`.
     """
     with torch.enable_grad():  # because some modules compute differently without
-        Run(sites, hooks=live, tracer=tracer, normalise=alike, count=False, writes_input=True).advance(x)
+        options = RunOptions(hooks=live, tracer=tracer, normalise=alike, count=False, writes_input=True)
+        Run(sites, options=options).advance(x)
 
 
 class Passes:

@@ -19,6 +19,7 @@ from spikewright.errors import NetworkError, SpikewrightError
 from spikewright.network.holding import Turn, exclusively
 from spikewright.network.patched_forwards import Replacements, run_patched
 from spikewright.network.run import Run
+from spikewright.network.run_options import RunOptions
 from spikewright.network.sites import Sites
 from spikewright.network.wiring import Wiring
 
@@ -27,7 +28,7 @@ class _BothWays(Run):
     """A forward and a backward pass with the same replacements, which notes what the backward pass calls."""
 
     def __init__(self, sites: Sites) -> None:
-        super().__init__(sites, count=False, writes_input=True)
+        super().__init__(sites, options=RunOptions(count=False, writes_input=True))
         self.again: set[str] = set()
         self._is_backward = False
 
