@@ -19,8 +19,8 @@ def main() -> tuple[float, float]:
     before = evaluate(model, data, data.test)["mrr"]
     order = torch.cat([torch.randperm(len(data.train.queries)) for _ in range(EPOCHS)])
     for facts in data.train.queries[order].split(BATCH):
-        kept = graph.without(facts)  # the facts that are asked for are hidden
-        scores = model(graph, facts[:, 0], facts[:, 1], kept=kept)
+        edge_weight = graph.without(facts)  # the facts that are asked for are hidden
+        scores = model(graph, facts[:, 0], facts[:, 1], edge_weight=edge_weight)
         F.cross_entropy(scores, facts[:, 2]).backward()
         optimizer.step()
         optimizer.zero_grad()

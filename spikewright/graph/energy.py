@@ -99,8 +99,8 @@ def energy_of(model: LinkScorer, data: GraphData, queries: int = 32) -> dict[str
     found: dict[str, Any] = {}
     with evaluating(model):
         if isinstance(model, GRSNN):
-            asked = sources[:queries].to(graph.sources.device), relations[:queries].to(graph.sources.device)
-            fired = model.spikes(graph, *asked)
+            query = sources[:queries].to(graph.sources.device), relations[:queries].to(graph.sources.device)
+            fired = model.spikes(graph, *query)
             own, rate = cost_of_spikes(model, graph, fired), float(fired.sum()) / fired.numel()
             found = {"spikes_per_neuron": rate * len(fired), "firing_rate": rate}
         else:

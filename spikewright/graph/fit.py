@@ -67,7 +67,7 @@ class _Learner:
         self.table = Table(out / "log.csv")
         self.epoch = self.batch = 0
         self.lost = self.right = self.seconds = 0.0
-        self.asked, self.best = 0, -1.0
+        self.seen, self.best = 0, -1.0
 
     def learn(self) -> None:
         """Train to the last epoch."""
@@ -79,7 +79,7 @@ class _Learner:
                 if self.batch == self.batches:
                     break
                 self._learn_from(triples)
-                self.reporter.batch(self.epoch, self.batch - 1, self.lost / self.asked, self.right / self.asked)
+                self.reporter.batch(self.epoch, self.batch - 1, self.lost / self.seen, self.right / self.seen)
                 every = self.settings["checkpoint_every"]
                 if every and self.batch % every == 0 and self.batch < self.batches:
                     now = time.perf_counter()
@@ -110,17 +110,17 @@ class _Learner:
             true, wrong = scores.chunk(2) if pairs else (scores[:, :1], scores[:, 1:])
             above = true > wrong
             self.lost, self.right = self.lost + value * len(above), self.right + float(above.all(1).sum())
-            self.asked += len(above)
+            self.seen += len(above)
 
     def _end_epoch(self) -> None:
         row: dict[str, Any] = {
             "epoch": self.epoch + 1,
-            "train_loss": self.lost / self.asked,
-            "train_accuracy": self.right / self.asked,
+            "train_loss": self.lost / self.seen,
+            "train_accuracy": self.right / self.seen,
             "seconds": self.seconds - sum(r["seconds"] for r in self.table.rows),
             "validation": None,
         }
-        self.epoch, self.batch, self.lost, self.right, self.asked = self.epoch + 1, 0, 0.0, 0.0, 0
+        self.epoch, self.batch, self.lost, self.right, self.seen = self.epoch + 1, 0, 0.0, 0.0, 0
         there, last = len(self.reasoning.data.valid.queries) > 0, self.epoch == self.settings["epochs"]
         improved = last and not there  # without validation queries the last weights are kept
         if there and (self.epoch % self.settings["evaluate_every"] == 0 or last):
@@ -170,7 +170,7 @@ class _Learner:
                 f"The checkpoint in {self.out} belongs to another run. A resumed run keeps its configuration. Give the "
                 "recipe and flags that it began with, or none."
             )
-        self.epoch, self.batch, self.asked = tree["epoch"], tree["batch"], tree["asked"]
+        self.epoch, self.batch, self.seen = tree["epoch"], tree["batch"], tree["asked"]
         self.lost, self.right, self.seconds, self.best = tree["lost"], tree["right"], tree["seconds"], tree["best"]
         self.table.rows = list(tree["rows"])
         self.reasoning.model.load_state_dict(tree["parts"]["model"])
@@ -183,7 +183,7 @@ class _Learner:
         model = self.reasoning.model
         gradients = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
         tree = {
-            **{"config": self.reasoning.config, "epoch": self.epoch, "batch": self.batch, "asked": self.asked},
+            **{"config": self.reasoning.config, "epoch": self.epoch, "batch": self.batch, "asked": self.seen},
             **{"lost": self.lost, "right": self.right, "seconds": self.seconds, "best": self.best},
             "rows": self.table.rows,
             "parts": {

@@ -80,8 +80,8 @@ class NegativeSampler:
         order = torch.randperm(len(self.facts), generator=keyed_generator(self.seed, epoch))
         for number, chosen in list(enumerate(order.split(self.batch_size)))[start:]:
             facts, generator = self.facts[chosen], keyed_generator(self.seed, epoch, number)
-            asked = pairs(facts, self.known, generator) if self.data.homogeneous else self._ranked(facts, generator)
-            yield TripleBatch(facts.to(self.device), *(t.to(self.device) for t in asked))
+            queries = pairs(facts, self.known, generator) if self.data.homogeneous else self._ranked(facts, generator)
+            yield TripleBatch(facts.to(self.device), *(t.to(self.device) for t in queries))
 
     def _ranked(self, facts: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         half = len(facts) // 2

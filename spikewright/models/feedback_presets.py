@@ -20,16 +20,24 @@ def _preset(name: str, summary: str, layers: Layers, back: int, **defaults: Any)
     return preset(name, FeedbackNet, summary, {"layers": layers, "back": back}, **defaults)
 
 
-conv_f = _preset("conv_f", "64C5s (F64C5) of IDE, for MNIST", ("64C5s",), 5, dropout=0.2)
+conv_f = _preset("conv_f", "Feedback network 64C5s (F64C5) of IDE, for MNIST", ("64C5s",), 5, dropout=0.2)
 alexnet_f = _preset(
-    "alexnet_f", "AlexNet-F of IDE, for CIFAR", ("96C3s", "256C3", "384C3s", "384C3", "256C3"), 3, dropout=0.2
+    "alexnet_f",
+    "Feedback network AlexNet-F of IDE, for CIFAR",
+    ("96C3s", "256C3", "384C3s", "384C3", "256C3"),
+    3,
+    dropout=0.2,
 )
 cifarnet_f = _preset(
-    "cifarnet_f", "CIFARNet-F of IDE, for CIFAR", ("128C3s", "256C3", "512C3s", "1024C3", "512C3"), 3, dropout=0.2
+    "cifarnet_f",
+    "Feedback network CIFARNet-F of IDE, for CIFAR",
+    ("128C3s", "256C3", "512C3s", "1024C3", "512C3"),
+    3,
+    dropout=0.2,
 )
 spide_conv_f = _preset(
     "spide_conv_f",
-    "64C5s-64C5s-64C5 (F64C3u) of SPIDE, for MNIST",
+    "Feedback network 64C5s-64C5s-64C5 (F64C3u) of SPIDE, for MNIST",
     ("64C5s", "64C5s", "64C5"),
     3,
     dropout=0.2,
@@ -38,7 +46,12 @@ spide_conv_f = _preset(
     **_SPIDE,
 )
 dvs_conv_f = _preset(
-    "dvs_conv_f", "512C9s (F512C5) of SPIDE, for events of 48 x 48 pixels", ("512C9s",), 5, limit=10.0, **_SPIDE
+    "dvs_conv_f",
+    "Feedback network 512C9s (F512C5) of SPIDE, for events of 48 x 48 pixels",
+    ("512C9s",),
+    5,
+    limit=10.0,
+    **_SPIDE,
 )
 
 
@@ -57,7 +70,7 @@ def mlp_f(
     init: Filters = "unit",
     back_scale: float = 1.0,
 ) -> FeedbackNet:
-    """400 (F400) of IDE for Fashion-MNIST: `FeedbackNet` with linear layers.
+    """Feedback network 400 (F400) of IDE, for Fashion-MNIST: `FeedbackNet` with linear layers.
 
     Maps one time step `[batch, *shape]` to `[batch, classes]`; `sw.Network` runs it over time.
 

@@ -14,11 +14,10 @@ from spikewright.models._parts import (
 
 
 class SpideLeNet(nn.Module):
-    """15C5-P2-40C5-P2-300 of SPIDE for MNIST: LeNet with neurons after every convolution and every pooling, without
-    feedback.
+    """LeNet 15C5-P2-40C5-P2-300 of SPIDE for MNIST, with neurons after every convolution and every pooling.
 
-    Convolutions and linear maps have biases and normal weights of variance 2 / fan_in; the readout is linear. Maps one
-    time step `[batch, *shape]` to `[batch, classes]`; `sw.Network` runs it over time.
+    Convolutions and linear maps have biases and normal weights of variance 2 / fan_in; the readout is linear. There is
+    no feedback. Maps one time step `[batch, *shape]` to `[batch, classes]`; `sw.Network` runs it over time.
 
     Args:
         shape: Shape `(channels, height, width)` of a sample, each at least 1.
