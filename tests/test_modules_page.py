@@ -46,7 +46,7 @@ def verdicts(make: Make, feature: tuple[int, ...]) -> tuple[str, str]:
     try:
         DSR().check(wiring, net.sites)
     except IncompatibleRule as error:
-        bend = re.search(r"there is (\w+), with", str(error))
+        bend = re.search(r"there is (\w+), which", str(error))
         return "yes", f"no: {bend[1]}" if bend else "no: " + _why(str(error))
     return "yes", "yes"
 
