@@ -179,8 +179,8 @@ class OTTT(OnlineRule):
         if self.fixed_leak is not None:
             return self.fixed_leak.reshape(()) if isinstance(self.fixed_leak, Tensor) else self.fixed_leak
         for neuron in self._neurons(synapse).values():  # all of one decay, as `check` has seen to
-            decay = neuron.dynamics.decay
-            return 0.0 if decay is None else decay.reshape(()) if isinstance(decay, Tensor) else decay
+            decay = _one(neuron.dynamics.decay)
+            return 0.0 if decay is None else decay
         return 0.0
 
     def _neurons(self, synapse: Synapse) -> dict[str, Neuron]:

@@ -9,8 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spikewright.errors import ExtensionError
+from spikewright.synapses.interception import Interception
 from spikewright.synapses.operations import Operation
-from spikewright.synapses.synapse import Intercept, SynapticInput, check_arrival, transmit
+from spikewright.synapses.synapse import LAYERS, SynapticInput, check_arrival, transmit
 
 STEPS, BATCH = 3, 2
 Call = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -32,7 +33,7 @@ def parsed(call: Call, x: Tensor, weight: Tensor) -> Operation:
         seen.append(operation)
         return operation(x, weight, bias)
 
-    with Intercept(handle):
+    with Interception(LAYERS, handle):
         call(x, weight, torch.zeros(4, dtype=x.dtype))
     return seen[0]
 

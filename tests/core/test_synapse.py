@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
+from spikewright.synapses.interception import Interception
 from spikewright.synapses.operations import Operation
-from spikewright.synapses.synapse import Intercept, SynapticInput, transmit
+from spikewright.synapses.synapse import LAYERS, SynapticInput, transmit
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same'")  # torch, of its own copy of the input
 STEPS, BATCH = 2, 2
@@ -36,7 +37,7 @@ class Setting:
             seen.append((operation, x))
             return operation(x, weight, bias)
 
-        with Intercept(handle):
+        with Interception(LAYERS, handle):
             self.call(x, self.weight, self.bias)
         return seen[0]
 

@@ -72,7 +72,6 @@ DEFECTS = {
     "a current past its neurons": Defect(
         ("skip_to_output",), learning_plants.backward_one_by_one, ("OTTT+DFA", "OPZO"), "crashed"
     ),
-    "one time constant in a list": Defect(("tau_in_a_list",), learning_plants.leak_in_a_list, ("OTTT",), "crashed"),
     "other random numbers with readouts of its own": Defect(
         ("dropout",), learning_plants.made_ready_on_the_way, ("SLTT+Local", "OTTT+Local")
     ),

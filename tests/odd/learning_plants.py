@@ -13,11 +13,10 @@ from spikewright._util.trial import restored, untouched
 from spikewright.layers.restriction import SpectralRestriction
 from spikewright.losses import Loss
 from spikewright.network import Network
-from spikewright.neurons import LIF
-from spikewright.rules import Rule, ottt
+from spikewright.rules import Rule
 from spikewright.rules._base import fresh_copy
 from spikewright.rules._online import OnlineRule
-from spikewright.spatial import _credit
+from spikewright.spatial import _hooks
 from spikewright.synapses.operations import Convolution, Linear, Operation
 
 Patch = pytest.MonkeyPatch
@@ -30,13 +29,13 @@ CERTIFY = import_module("spikewright.reports.gradient_check")
 
 def backward_one_by_one(patch: Patch) -> None:
     """Errors at the output go back first, then those at neurons, though both may share a graph."""
-    backward = _credit._backward
+    backward = _hooks._backward
 
     def in_turn(roots: list[tuple[Tensor, Tensor]], retain_graph: bool = False) -> None:
         backward(roots[:1], retain_graph)
         backward(roots[1:], retain_graph)
 
-    patch.setattr(_credit, "_backward", in_turn)
+    patch.setattr(_hooks, "_backward", in_turn)
 
 
 def readouts_as_the_input(patch: Patch) -> None:
@@ -48,19 +47,6 @@ def readouts_as_the_input(patch: Patch) -> None:
             self.local.prepare(net.wiring(x), like)
 
     patch.setattr(OnlineRule, "prepare", prepare)
-
-
-def leak_in_a_list(patch: Patch) -> None:
-    """One time constant in a list is one entry on an axis, and so is the leak of a trace."""
-    init = LIF.__init__
-
-    def as_given(self: LIF, tau: Any = 2.0, *others: Any, **named: Any) -> None:
-        init(self, tau, *others, **named)
-        if isinstance(tau, list) and self._leak is not None:
-            self._leak = torch.tensor([self._leak])  # type: ignore[assignment]
-
-    patch.setattr(LIF, "__init__", as_given)
-    patch.setattr(ottt, "_one", lambda decay: decay)
 
 
 def power_iteration_at_every_use(patch: Patch) -> None:

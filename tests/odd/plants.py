@@ -63,7 +63,7 @@ def every_backward_is_known(patch: Patch) -> None:
 def no_hooks_on_gradients(patch: Patch) -> None:
     """Only hooks on forwards are looked for."""
     patch.setattr(Dataflow, "_hook", lambda self, x: None)
-    patch.setattr(PROBE, "BACKWARD", ())
+    patch.setattr(import_module("spikewright.network.probing.first_pass"), "BACKWARD", ())
 
 
 def weights_are_given(patch: Patch) -> None:

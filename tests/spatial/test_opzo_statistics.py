@@ -39,20 +39,26 @@ def variance(distribution: str, antithetic: bool) -> Tensor:
     return spread if antithetic else spread + (norm + B.square()) / ALPHA**2
 
 
+def off(found: Tensor, expected: Tensor, deviation: Tensor) -> float:
+    """How far off a mean is, in squares of what so many estimates with this deviation are off; 1 on average."""
+    return float(((found.mean(0) - expected) / (deviation / len(found) ** 0.5)).square().mean())
+
+
 def assert_has_mean(found: Tensor, expected: Tensor, deviation: Tensor) -> None:
     """As far off as so many estimates with this deviation are, not more and not less: 24 entries, on average."""
-    off = (found.mean(0) - expected) / (deviation / len(found) ** 0.5)
-    assert 0.25 < float(off.square().mean()) < 2.2, off
+    assert 0.25 < off(found, expected, deviation) < 2.2
 
 
 @pytest.mark.parametrize("antithetic", [False, True])
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 def test_the_mean_is_the_transposed_jacobian_and_the_variance_as_computed(distribution: str, antithetic: bool) -> None:
-    found, expected = estimates(antithetic, distribution=distribution), variance(distribution, antithetic) / BATCH
-    assert_has_mean(found, J.T, expected.sqrt())
-    ratio = found.var(0) / expected
-    assert float(ratio.mean()) == pytest.approx(1, abs=0.03)
-    assert float((ratio - 1).abs().max()) < 0.15
+    expected = variance(distribution, antithetic) / BATCH
+    drawn = [estimates(antithetic, distribution=distribution, seed=seed) for seed in range(3)]
+    # The entries of one estimate share their noise, so that one seed alone may be far off.
+    assert 0.4 < sum(off(found, J.T, expected.sqrt()) for found in drawn) / 3 < 1.7
+    ratio = torch.stack([found.var(0) for found in drawn]).mean(0) / expected
+    assert float(ratio.mean()) == pytest.approx(1, abs=0.02)
+    assert float((ratio - 1).abs().max()) < 0.1
 
 
 def test_layers_that_are_perturbed_too_add_variance_and_no_bias() -> None:

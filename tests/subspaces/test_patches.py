@@ -11,8 +11,9 @@ from torch.nn import functional as F
 
 from spikewright.errors import IncompatibleRule
 from spikewright.rules.continual.subspaces import Hebbian
+from spikewright.synapses.interception import Interception
 from spikewright.synapses.operations import Convolution, Linear, Operation
-from spikewright.synapses.synapse import Intercept
+from spikewright.synapses.synapse import LAYERS
 from tests.oracles.hlop import patches, weight_gradient
 from tests.subspaces.support import arrived, basis, drawn, holding
 
@@ -27,7 +28,7 @@ def parsed(call: Any) -> tuple[Operation, Tensor]:
         seen.append((operation, x))
         return operation(x, weight, bias)
 
-    with Intercept(handle):
+    with Interception(LAYERS, handle):
         call()
     return seen[0]
 
@@ -134,5 +135,5 @@ def test_a_convolution_learns_as_a_linear_map_of_its_patches() -> None:
 
 def test_a_transposed_convolution_has_none() -> None:
     operation = Convolution(F.conv_transpose2d, 2, True, (1, 1), (0, 0), (0, 0), (1, 1), 1)
-    with pytest.raises(IncompatibleRule, match="no patches"):
+    with pytest.raises(IncompatibleRule, match="a transposed convolution has none"):
         operation.patches(drawn(1, 2, 4, 4), drawn(2, 3, 3, 3))
