@@ -208,6 +208,8 @@ def _traceable(dynamics: Dynamics) -> bool:
 @torch.no_grad()
 def _trace_of_ones(steps: int, before: Tensor | None, leak: float | Tensor, like: Tensor) -> Tensor:
     """Return the trace of a bias, whose input is 1 at every step, `[time]`, after what it was before these steps."""
+    if steps == 1:
+        return like.new_ones(1) if before is None else (before * leak + 1).unsqueeze(0)
     powers = torch.as_tensor(leak, dtype=like.dtype, device=like.device) ** torch.arange(steps + 1, device=like.device)
     trace = powers[:-1].cumsum(0)
     return trace if before is None else trace + powers[1:] * before
