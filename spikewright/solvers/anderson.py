@@ -14,7 +14,7 @@ class Anderson(Iterative):
     last differences of iterates and residuals, and J, g as in :math:`v = J^\top v + g`,
 
     .. math::
-        v_{i+1} = v_i + r_i - (\Delta v + \Delta r)\,\gamma, \qquad \gamma = \arg\min_\gamma \|r_i - \Delta r\,\gamma\|.
+        v_{i+1} = v_i + r_i - (\Delta v + \Delta r)\,\gamma, \qquad \gamma = \mathrm{arg\,min}_\gamma \|r_i - \Delta r\,\gamma\|.
 
     On a linear equation it is essentially GMRES with a sliding window.  It also converges for many loops that do not
     contract.
