@@ -77,5 +77,5 @@ def certify(
 
 def _verdict(certificate: "Certificate") -> str:
     if not any(row.exact for row in certificate.rows):
-        return f"{certificate.rule} claims no equality here, so that none was checked"
+        return "the rule claims no equality for this network, so that none was checked"
     return "every claimed equality holds" if certificate.ok else "A CLAIMED EQUALITY DOES NOT HOLD"
