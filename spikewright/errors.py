@@ -74,12 +74,13 @@ class ConfigError(SpikewrightError, ValueError):
     """An argument or a setting is unknown, out of its range or of the wrong type; also a `ValueError`."""
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: str, known: Iterable[str], similar: float = 0.6) -> str:
     """Return the sentence to show after an unknown `name`: the most similar known name, and all of them.
 
     Args:
         name: The unknown name.
         known: The known names.
+        similar: Least similarity of a name that is suggested, in (0, 1]. Default: 0.6.
 
     Examples:
         >>> nearest("oott", ["bptt", "ottt", "sltt"])
@@ -88,8 +89,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
     from difflib import get_close_matches  # takes longer to import than all of this file
 
     known = sorted(known)
-    close = get_close_matches(name, known, n=1, cutoff=0.5)
-    guess = f"Did you mean '{close[0]}'? " if close else ""
+    bare = {flag.lstrip("-"): flag for flag in known}  # the dashes of all flags would make any two of them similar
+    close = get_close_matches(name.lstrip("-"), bare, n=1, cutoff=similar)
+    guess = f"Did you mean '{bare[close[0]]}'? " if close else ""
     return f"{guess}Known: {', '.join(known)}."
 
 

@@ -42,12 +42,16 @@ class Parser(argparse.ArgumentParser):
     """Answers an unknown flag or command with the nearest known one."""
 
     def error(self, message: str) -> NoReturn:
+        choices = next((a.choices for a in self._actions if a.choices and not a.option_strings), None)
+        if choices and "are required" in message:
+            message = f"{message} (choose from {', '.join(choices)})"
         self.exit(2, f"{self.prog}: error: {message}\nTry: {self.prog} --help\n")
 
     def unknown(self, flag: str) -> NoReturn:
         """Refuse a flag."""
         known = [option for action in self._actions for option in action.option_strings if option.startswith("--")]
-        self.error(f"unknown argument {flag}. {nearest(flag, known) if flag.startswith('-') else ''}")
+        advice = f" {nearest(flag.partition('=')[0], known, similar=0.65)}" if flag.startswith("-") else ""
+        self.error(f"unknown argument {flag}.{advice}")
 
 
 class Overview(Parser):

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from spikewright._util.trial import evaluating
-from spikewright.errors import CheckpointError, ConfigError
+from spikewright.cli.common import check_maker
+from spikewright.errors import ConfigError
 from spikewright.graph import paths
 from spikewright.graph._evaluate import graph_of
 from spikewright.graph.build import Reasoning, build_reasoning
@@ -24,13 +25,10 @@ def open_reasoning(run: Path, data_dir: Path | None, device: str | None) -> Reas
     """Build the model of a run with its best weights, and its graph.
 
     Raises:
-        CheckpointError: The folder holds no run of `spikewright reason`.
+        CheckpointError: There is no sound checkpoint there, or the run is one of another command.
     """
+    check_maker(run, "reason")
     saved = load(run / "best.safetensors")
-    if "rule" in saved["config"]:
-        raise CheckpointError(
-            f"{run} is not a run of `spikewright reason`, and nothing else has paths to show. Give the folder of one."
-        )
     data = {"dir": None if data_dir is None else str(data_dir)}
     reasoning = build_reasoning(configure_reasoning(saved["config"], data=data, train={"device": device}))
     reasoning.model.load_state_dict(saved["parts"]["model"])

@@ -65,7 +65,7 @@ def compare(
     names = [name.strip() for name in rules.split(",") if name.strip()]
     if not names or seeds < 1:
         raise ConfigError(f"compare needs at least one rule and one seed, but got --rules '{rules}' --seeds {seeds}.")
-    common = {section: table for section, table in contents(recipe).items() if section != "rule"}
+    common = {section: table for section, table in contents(recipe, "train").items() if section != "rule"}
     configs = {
         (name, seed): read_flags(
             common, name, model, neuron, data, data_dir, overrides, lr,

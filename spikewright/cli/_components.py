@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from spikewright import data as datasets
@@ -9,6 +10,7 @@ from spikewright.cli._tex import without_tex
 from spikewright.cli.catalogue import Entry, Kind
 from spikewright.continual.scenario import SCENARIOS
 from spikewright.graph.build import MODELS as GRAPH_MODELS
+from spikewright.graph.build import VARIANTS
 from spikewright.graph.data import graph_loader, graph_names
 from spikewright.train.components import (
     CRITERIA,
@@ -20,10 +22,16 @@ from spikewright.train.components import (
     RULES,
     SOLVERS,
     SPATIAL,
+    STANDARD,
     SURROGATES,
     options,
 )
 from spikewright.train.schedule import SCHEDULES
+
+
+def _variant(name: str, **arguments: Any) -> Callable[..., Any]:
+    return partial(GRAPH_MODELS[name], **arguments)
+
 
 COMPONENTS: Mapping[Kind, Mapping[str, Callable[..., Any]]] = {
     "rules": RULES,
@@ -39,7 +47,7 @@ COMPONENTS: Mapping[Kind, Mapping[str, Callable[..., Any]]] = {
     "schedules": SCHEDULES,
     "scenarios": SCENARIOS,
     "graphs": {name: graph_loader(name) for name in graph_names()},
-    "graph-models": GRAPH_MODELS,
+    "graph-models": {**GRAPH_MODELS, **{name: _variant(**table) for name, table in VARIANTS.items()}},
 }
 
 
@@ -52,9 +60,10 @@ def _entry(builder: Callable[..., Any]) -> Entry:
     summary = (inspect.getdoc(getattr(builder, "func", builder)) or "").partition("\n")[0]
     return {
         "summary": without_tex(summary),
-        "arguments": {key: _default(parameter) for key, parameter in options(builder).items()},
+        "arguments": {key: _default(key, parameter) for key, parameter in options(builder).items()},
     }
 
 
-def _default(parameter: inspect.Parameter) -> str:
-    return "required" if parameter.default is inspect.Parameter.empty else str(parameter.default)
+def _default(key: str, parameter: inspect.Parameter) -> str:
+    """Return what an argument is if it is not set; required components have a default in a configuration."""
+    return STANDARD.get(key, "required") if parameter.default is inspect.Parameter.empty else str(parameter.default)

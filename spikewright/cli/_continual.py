@@ -62,9 +62,9 @@ def continual(
     from spikewright.train.config import rule_table
 
     check_writable(json)
-    recipe = recipe_or_run(recipe, resume, "continual-learning run", benchmark=benchmark, out=out)
+    recipe = recipe_or_run(recipe, resume, "continual", benchmark=benchmark, out=out)
     config = configure_continual(
-        contents(recipe),
+        contents(recipe, "continual", "train"),
         overrides or (),
         benchmark,
         rule=None if rule is None else rule_table(rule),

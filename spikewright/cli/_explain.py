@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from spikewright.cli.common import check_writable, print_table, write_json
-from spikewright.errors import ConfigError
+from spikewright.cli.common import check_positive, check_writable, print_table, write_json
 
 
 def explain(
@@ -48,8 +47,7 @@ def explain(
     from spikewright.cli._answers import explained, facts_of, open_reasoning
 
     check_writable(json)
-    if answers < 1:
-        raise ConfigError(f"--answers {answers}: at least 1 is needed.")
+    check_positive(answers=answers)
     reasoning = open_reasoning(run, data_dir, device)
     facts = facts_of(reasoning, head, relation, tail, answers)
     found = [explained(reasoning, fact, beams, length, top) for fact in facts]

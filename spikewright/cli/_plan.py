@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from spikewright.cli.common import check_writable, read_flags, write_json
+from spikewright.cli.common import check_positive, check_writable, read_flags, write_json
 from spikewright.errors import ConfigError
 
 _UNITS = {"": 1, "b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
@@ -55,6 +55,7 @@ def plan(
     from spikewright.train._build import build_network, build_rule, data_shape
 
     check_writable(json)
+    check_positive(classes=classes)
     config = read_flags(recipe, rule, model, neuron, data, data_dir, overrides, steps=steps, batch_size=batch_size)
     sample, outputs = (_shape(shape), classes) if shape is not None else data_shape(config)
     net = build_network(config, sample, outputs)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spikewright.cli.common import open_run
+from spikewright.cli.common import check_positive, open_run
 from spikewright.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def plot(
     """
     import torch
 
+    check_positive(neurons=neurons, steps=steps)
     try:
         from spikewright.plots import alignment, curves, raster
     except ImportError as error:

@@ -62,9 +62,9 @@ def reason(
     from spikewright.train.log import Silent
 
     check_writable(json)
-    recipe = recipe_or_run(recipe, resume, "run", out=out)
+    recipe = recipe_or_run(recipe, resume, "reason", out=out)
     config = configure_reasoning(
-        contents(recipe),
+        contents(recipe, "reason"),
         overrides or (),
         data={"name": data, "dir": None if data_dir is None else str(data_dir)},
         model={"name": model, "steps": steps},

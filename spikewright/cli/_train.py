@@ -64,7 +64,7 @@ def train(
     from spikewright.train.log import ProgressBar, Silent
 
     check_writable(json)
-    recipe = recipe_or_run(recipe, resume, "run", out=out)
+    recipe = recipe_or_run(recipe, resume, "train", out=out)
     config = read_flags(
         recipe, rule, model, neuron, data, data_dir, overrides, lr,
         steps=steps, epochs=epochs, batch_size=batch_size, seed=seed, device=device, certify_every=certify_every,

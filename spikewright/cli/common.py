@@ -42,7 +42,7 @@ def read_flags(
     table = {} if rule is None else rule_table(rule)
     nothing = [f"rule.{key}=none" for key, value in table.items() if value is None]
     return configure(
-        contents(recipe) if isinstance(recipe, Path) else recipe,
+        contents(recipe, "train") if isinstance(recipe, Path) else recipe,
         [*nothing, *(overrides or ())],
         rule=table,
         model={"name": model},
@@ -53,12 +53,22 @@ def read_flags(
     )
 
 
-def contents(recipe: Path | None) -> dict[str, Any]:
-    """Read a recipe, the stored configuration of a run, or nothing."""
+def contents(recipe: Path | None, *makers: str) -> dict[str, Any]:
+    """Read a recipe, the stored configuration of a run, or nothing.
+
+    Args:
+        recipe: TOML file, `config.json`, or folder of a run.
+        *makers: Commands whose runs can be read here.
+
+    Raises:
+        CheckpointError: The run is damaged, or one of another command.
+        ConfigError: The recipe cannot be read.
+    """
     from spikewright.train.config import read_recipe
 
     if recipe is None:
         return {}
+    check_maker(recipe, *makers)
     return stored_config(recipe) if recipe.is_dir() or recipe.suffix == ".json" else read_recipe(recipe)
 
 
@@ -80,26 +90,65 @@ def stored_config(run: Path) -> dict[str, Any]:
     return stored
 
 
-def recipe_or_run(recipe: Path | None, resume: Path | None, what: str, **others: object) -> Path | None:
+_USES = {
+    "train": "Use it with evaluate, plot, certify or plan, or continue it: spikewright train --resume {run}.",
+    "continual": "Its figures are in {run}/result.json; continue it: spikewright continual --resume {run}.",
+    "reason": "Its figures are in {run}/result.json; use it with explain, or continue it: spikewright reason --resume "
+    "{run}.",
+    "compare": "The folders in it are runs of `spikewright train`: give one of them.",
+}
+"""What the folder that a command made is for."""
+
+
+def check_maker(run: Path, *makers: str) -> None:
+    """Raise `CheckpointError` if a folder, or a stored configuration, was made by a command not in `makers`."""
+    maker = _maker(run)
+    if maker is not None and maker not in makers:
+        folder = run if run.is_dir() else run.parent
+        wanted = " or ".join(f"`spikewright {name}`" for name in makers)
+        raise CheckpointError(
+            f"{run} was made by `spikewright {maker}`, but a run of {wanted} is needed here. "
+            + _USES[maker].format(run=folder)
+        )
+
+
+def _maker(run: Path) -> str | None:
+    """Return the command that made a folder or a stored configuration; `None` if it is neither, or damaged."""
+    if (run / "compare.json").is_file():
+        return "compare"
+    path = run / "config.json" if run.is_dir() else run
+    try:
+        sections = json.loads(path.read_text()) if path.suffix == ".json" else None
+    except (OSError, ValueError):
+        return None
+    if not isinstance(sections, dict) or not {"data", "model"} <= sections.keys():
+        return None
+    if "scenario" in sections:
+        return "continual"
+    return "train" if "rule" in sections else "reason"
+
+
+def recipe_or_run(recipe: Path | None, resume: Path | None, command: str, **others: object) -> Path | None:
     """Return where the configuration is read from: the recipe, or the folder that is to be resumed.
 
     Args:
         recipe: As given.
         resume: As given.
-        what: It is that is resumed, for the message.
+        command: Command that resumes its own runs.
         **others: Flags that may not stand beside `--resume`, by name.
 
     Raises:
         ConfigError: One of them does.
-        CheckpointError: There is nothing to resume.
+        CheckpointError: There is nothing to resume, or it is a run of another command.
     """
     if resume is None:
         return recipe
     if recipe is not None or any(value is not None for value in others.values()):
         *first, last = ["recipe", *(f"--{name}" for name in others)]
         raise ConfigError(
-            f"--resume {resume} continues that {what} in its folder; give no {', '.join(first)} or {last} with it."
+            f"--resume {resume} continues that run in its folder; give no {', '.join(first)} or {last} with it."
         )
+    check_maker(resume, command)
     stored_config(resume)
     return resume
 
@@ -119,17 +168,13 @@ def open_run(
         The experiment, and the contents of the checkpoint.
 
     Raises:
-        CheckpointError: There is no sound checkpoint there.
+        CheckpointError: There is no sound checkpoint there, or the run is one of another command.
     """
     from spikewright.train import build, configure
     from spikewright.train.checkpoint import load
 
+    check_maker(run, "train")
     saved = load(run / f"{checkpoint}.safetensors")
-    if missing := {"rule", "data", "model"} - saved["config"].keys():
-        raise CheckpointError(
-            f"{run} is not the folder of `spikewright train`: its configuration has no {sorted(missing)[0]!r}. What "
-            "`reason` learned is explained by `spikewright explain`, and its result.json holds the test figures."
-        )
     data = {"dir": None if data_dir is None else str(data_dir)}
     experiment = build(configure(saved["config"], data=data, train=settings))
     take_weights(experiment, saved)
@@ -147,6 +192,13 @@ def new_folder(name: str) -> Path:
     while folder.exists():
         folder, number = Path("runs") / f"{name}-{number}", number + 1
     return folder
+
+
+def check_positive(**flags: int | None) -> None:
+    """Raise `ConfigError` if a number given as a flag is below 1."""
+    for name, value in flags.items():
+        if value is not None and value < 1:
+            raise ConfigError(f"--{name} {value}: at least 1 is needed.")
 
 
 def check_writable(path: Path | None) -> None:

@@ -97,4 +97,7 @@ def configure_continual(
     check_keys("continual", continual, ContinualSettings)
     settings = ContinualSettings(**continual)
     check_counts("continual", settings, "only", "rehearse_epochs", "probe_every", "probe_samples")
+    for key in ("rehearse_samples", "probe_dense"):
+        if (value := getattr(settings, key)) < 0:
+            raise ConfigError(f"continual.{key} = {value}: it has to be at least 0.")
     return ContinualConfig(settled(tree), scenario, settings)

@@ -10,7 +10,7 @@ import torch
 
 from spikewright.errors import ConfigError
 
-_SUPPLIED = frozenset("params shape classes neuron optimizer batches epochs dataset".split())
+_SUPPLIED = frozenset("params shape classes neuron optimizer batches epochs dataset relations".split())
 """Required arguments that the program supplies."""
 _HIDDEN = frozenset(("data_dir", "inplace"))
 """Arguments that are set elsewhere or have no meaning in a configuration."""

@@ -33,7 +33,12 @@ def _concrete(module: types.ModuleType, base: type, without: frozenset[str] = fr
     return {name: c for name, c in named.items() if name not in without}
 
 
-RULES: Choices = _concrete(spikewright.rules, spikewright.rules.Rule)
+def _public(choices: Choices) -> Choices:
+    """Return the classes of public modules; bases to subclass are in private ones."""
+    return {name: c for name, c in choices.items() if not c.__module__.rpartition(".")[2].startswith("_")}
+
+
+RULES: Choices = _public(_concrete(spikewright.rules, spikewright.rules.Rule))
 NEURONS: Choices = _concrete(spikewright.neurons, spikewright.neurons.Neuron)
 SURROGATES: Choices = _concrete(spikewright.surrogate, spikewright.surrogate.Surrogate)
 LOSSES: Choices = {"per_step": spikewright.losses.PerStep, "on_rate": spikewright.losses.OnRate}
@@ -63,7 +68,7 @@ NESTED: Mapping[str, Choices] = {
     "rule": RULES,
 }
 """Arguments that are components themselves; `true` stands for the default component of an optional one."""
-_STANDARD = {"criterion": "cross_entropy", "rule": "ottt"}
+STANDARD: Mapping[str, str] = {"criterion": "cross_entropy", "rule": "ottt"}
 """Default names of required nested components."""
 
 
@@ -162,5 +167,5 @@ def _nested(path: str, builder: Callable[..., Any], key: str, value: Any) -> dic
         given = {} if isinstance(value, bool) else as_table(path, value)
         there = next(name for name in NESTED[key] if name != "none")
         return {"name": there if value is True or given else "none", **given}
-    own = _STANDARD.get(key) if default is inspect.Parameter.empty else type(default).__name__.lower()
+    own = STANDARD.get(key) if default is inspect.Parameter.empty else type(default).__name__.lower()
     return {"name": own, **as_table(path, value)}

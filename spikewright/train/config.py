@@ -1,5 +1,6 @@
 """The configuration of a training run: sections of plain values from defaults, a recipe, flags and `--set`."""
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -233,11 +234,17 @@ def _override(tree: Tree, override: str) -> None:
     table[keys[-1]] = value
 
 
+_WORDS = {"none": None, "null": None, "true": True, "false": False}
+
+
 def _value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        return {"none": None, "null": None}.get(text.strip().lower(), text.strip())
+        text = text.strip()
+        if re.fullmatch(r"[+-]?(\d+\.|\d*\.\d+)(e[+-]?\d+)?", text, re.IGNORECASE):
+            return float(text)  # TOML wants digits on both sides of the point
+        return _WORDS.get(text.lower(), text)
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
@@ -257,7 +264,9 @@ def read_recipe(path: Path) -> dict[str, Any]:
 def _settings(table: dict[str, Any]) -> TrainSettings:
     check_keys("train", table, TrainSettings)
     settings = TrainSettings(**table)
-    check_counts("train", settings, "steps", "epochs", "batch_size", "evaluate_every", "checkpoint_every")
+    check_counts(
+        "train", settings, "steps", "epochs", "batch_size", "evaluate_every", "checkpoint_every", "certify_every"
+    )
     check_seed_and_norm(settings.seed, settings.clip_norm)
     if settings.amp not in ("off", "float16", "bfloat16"):
         known = nearest(settings.amp, ["off", "float16", "bfloat16"])

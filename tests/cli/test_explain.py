@@ -141,7 +141,7 @@ def test_mistakes_are_one_message(says: Any, reasoned: Path, line: str) -> None:
 def test_only_runs_of_reason_have_paths(says: Any, tmp_path: Path) -> None:
     assert "There is no checkpoint" in says("explain", tmp_path)[2]
     assert says("train", *SHORT, "--set", "data.validation=0.2", "--quiet", "--out", "other")[0] == 0
-    assert "other is not a run of `spikewright reason`" in says("explain", "other")[2]
+    assert "other was made by `spikewright train`, but a run of `spikewright reason`" in says("explain", "other")[2]
 
 
 def test_pairs_of_a_homogeneous_graph_have_paths_but_no_ranks(says: Any, tmp_path: Path) -> None:

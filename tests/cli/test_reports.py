@@ -50,6 +50,11 @@ def test_a_broken_promise_is_shouted(says: Any, run: Path, monkeypatch: pytest.M
     assert "A CLAIMED EQUALITY DOES NOT HOLD" in out and "exact, MISMATCH" in out
 
 
+def test_a_rule_that_claims_nothing_is_not_said_to_hold(says: Any) -> None:
+    status, out, _ = says("certify", "--rule", "spide", "--data", "synthetic", "--model", "mlp_f", "--batch-size", 4)
+    assert status == 0 and "claims no equality for this network" in out and "holds" not in out
+
+
 def test_a_plan_says_how_many_steps_fit(says: Any, tmp_path: Path) -> None:
     flags = ["--shape", "1,8,8", "--classes", 4, "--batch-size", 10, "--set", "model.hidden=[16]"]
     for rule in ("bptt", "ottt"):

@@ -82,7 +82,7 @@ def test_an_intermediate_layer_needs_matrices(spatial: type[BP | FA | ZO], kind:
 def test_an_intermediate_layer_has_to_be_there() -> None:
     net, (x, y) = Network(NETS["residual"](0)), sample("residual", 0)
     rule = OTTT(spatial=DFA(), local=Local(intermediate="inside"))
-    message = r"Local\(intermediate='inside'\): the network has no such neurons. Did you mean 'inner'"
+    message = r"Local\(intermediate='inside'\): the network has no such neurons. Known: first, inner, last"
     with pytest.raises(ConfigError, match=message):
         rule.prepare(net, x)
     with pytest.raises(ConfigError, match=message):
