@@ -74,11 +74,11 @@ class ConfigError(SpikewrightError, ValueError):
     """An argument or a setting is unknown, out of its range or of the wrong type; also a `ValueError`."""
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: object, known: Iterable[str]) -> str:
     """Return the sentence to show after an unknown `name`: the most similar known name, and all of them.
 
     Args:
-        name: The unknown name.
+        name: The unknown name, or what was given in place of one.
         known: The known names.
 
     Examples:
@@ -88,7 +88,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     from difflib import get_close_matches  # takes longer to import than all of this file
 
     known = sorted(known)
-    close = get_close_matches(name, known, n=1, cutoff=0.5)
+    close = get_close_matches(name, known, n=1, cutoff=0.5) if isinstance(name, str) else []
     guess = f"Did you mean '{close[0]}'? " if close else ""
     return f"{guess}Known: {', '.join(known)}."
 
