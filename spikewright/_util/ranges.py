@@ -51,7 +51,8 @@ def check_within(owner: str, name: str, value: object, interval: str, why: str) 
     """
     low, high = map(float, interval[1:-1].split(","))
     above, below = _BOUNDS[interval[0]], _BOUNDS[interval[-1]]
-    if isinstance(value, bool) or not isinstance(value, Real) or not (above(value, low) and below(value, high)):
+    number = math.nan if isinstance(value, bool) or not isinstance(value, Real) else float(value)
+    if not (above(number, low) and below(number, high)):
         raise _refusal(owner, name, value, why, _number_in(interval, low, high))
 
 
