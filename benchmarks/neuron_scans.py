@@ -1,6 +1,6 @@
 """What neurons cost beside LIF: forward and backward of one layer, in turn, as ratios.
 
-    python benchmarks/neuron_scans.py --threads 1
+python benchmarks/neuron_scans.py --threads 1
 """
 
 import argparse
@@ -38,7 +38,7 @@ def main() -> None:
             for name, neuron in NEURONS.items():
                 best[name] = min(best[name], seconds(neuron, x, arriving))
         for name, value in best.items():
-            print(f"{str(list(shape)):24} {name:16} {1e3 * value:8.2f} ms  {value / best['LIF']:.2f} x LIF")
+            print(f"{list(shape)!s:24} {name:16} {1e3 * value:8.2f} ms  {value / best['LIF']:.2f} x LIF")
 
 
 if __name__ == "__main__":

@@ -74,11 +74,11 @@ class ConfigError(SpikewrightError, ValueError):
     """An argument or a setting is unknown, out of its range or of the wrong type; also a `ValueError`."""
 
 
-def nearest(name: str, known: Iterable[str], similar: float = 0.6) -> str:
+def nearest(name: object, known: Iterable[str], similar: float = 0.6) -> str:
     """Return the sentence to show after an unknown `name`: the most similar known name, and all of them.
 
     Args:
-        name: The unknown name.
+        name: The unknown name, or what was given in place of one.
         known: The known names.
         similar: Least similarity of a name that is suggested, in (0, 1]. Default: 0.6.
 
@@ -90,7 +90,7 @@ def nearest(name: str, known: Iterable[str], similar: float = 0.6) -> str:
 
     known = sorted(known)
     bare = {flag.lstrip("-"): flag for flag in known}  # the dashes of all flags would make any two of them similar
-    close = get_close_matches(name.lstrip("-"), bare, n=1, cutoff=similar)
+    close = get_close_matches(name.lstrip("-"), bare, n=1, cutoff=similar) if isinstance(name, str) else []
     guess = f"Did you mean '{bare[close[0]]}'? " if close else ""
     return f"{guess}Known: {', '.join(known)}."
 

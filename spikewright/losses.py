@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spikewright._util.criterion import Criterion, applied, check_criterion
+from spikewright._util.ranges import check_count, check_flag, check_within
 from spikewright._util.real_numbers import real_type
 from spikewright._util.text import counted
 from spikewright.errors import ConfigError, IncompatibleRule, InputError, ShapeError
@@ -34,7 +35,7 @@ class CrossEntropyMSE(nn.Module):
             sample, any finite number (SLTT on CIFAR uses 1.0 as a regulariser).  Default: "onehot".
 
     Raises:
-        ConfigError: `mse` is out of range, or `target` an unknown text.
+        ConfigError: `mse` is out of range, or `target` an unknown text or not a finite number.
 
     Reference:
         Xiao, Meng, Zhang, He, Lin, Online Training Through Time for Spiking Neural Networks, NeurIPS 2022, arXiv
@@ -50,10 +51,11 @@ class CrossEntropyMSE(nn.Module):
 
     def __init__(self, mse: float = 0.05, target: Literal["onehot"] | float = "onehot") -> None:
         super().__init__()
-        if not 0 <= mse <= 1:
-            raise ConfigError(f"CrossEntropyMSE(mse={mse}): the weight of the squared error lies in [0, 1].")
+        check_within("CrossEntropyMSE", "mse", mse, "[0, 1]", "the weight of the squared error lies in [0, 1]")
         if isinstance(target, str) and target != "onehot":
             raise ConfigError(f"CrossEntropyMSE(target={target!r}): give 'onehot' or a number.")
+        if not isinstance(target, str):
+            check_within("CrossEntropyMSE", "target", target, "(-inf, inf)", "outputs are drawn to it")
         self.mse, self.target = mse, target
 
     def forward(self, output: Tensor, y: Tensor) -> Tensor:
@@ -238,7 +240,8 @@ class PerStep(Loss):
             of the sequence.
 
     Raises:
-        ConfigError: `criterion` is a class, or cannot be called with two arguments.
+        ConfigError: `criterion` is a class, or cannot be called with two arguments; `steps` is not a whole number of at
+            least 1; or `timed` is not a bool.
 
     Examples:
         >>> import torch, spikewright as sw
@@ -251,6 +254,9 @@ class PerStep(Loss):
 
     def __init__(self, criterion: Criterion, timed: bool = False, steps: int | None = None) -> None:
         super().__init__(criterion)
+        check_flag("PerStep", timed=timed)
+        if steps is not None:
+            check_count("PerStep", "steps", steps, "the sum over steps is divided by it")
         self.timed, self.steps = timed, steps
 
     def __call__(self, output: Tensor, y: Tensor, steps: int, start: int = 0) -> Tensor:
@@ -327,8 +333,7 @@ class OnRate(Loss):
 
     def __init__(self, criterion: Criterion, leak: float = 1.0) -> None:
         super().__init__(criterion)
-        if not 0 < leak <= 1:
-            raise ConfigError(f"OnRate(leak={leak}): it weighs a step relative to the next one, in (0, 1].")
+        check_within("OnRate", "leak", leak, "(0, 1]", "it weighs a step relative to the next one, in (0, 1]")
         self.leak = leak
 
     def __call__(self, output: Tensor, y: Tensor, steps: int, start: int = 0) -> Tensor:

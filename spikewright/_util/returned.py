@@ -38,7 +38,8 @@ def described(answer: object) -> str:
 def is_carried(state: Any, batch: int) -> bool:
     """True for a state: tensors by name, batch first or without axes."""
     return isinstance(state, dict) and all(
-        isinstance(v, Tensor) and (v.dim() == 0 or v.shape[0] == batch) for v in state.values()
+        isinstance(name, str) and isinstance(v, Tensor) and (v.dim() == 0 or v.shape[0] == batch)
+        for name, v in state.items()
     )
 
 

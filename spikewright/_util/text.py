@@ -26,15 +26,15 @@ def readable(size: float) -> str:
 
 
 def size_in_bytes(text: str) -> int | None:
-    """Return the number of bytes of a text such as `readable` returns; `None` if it is not a size.
+    """Return the number of bytes of a text such as `readable` returns, or in powers of 1000; `None` if it is no size.
 
-    >>> size_in_bytes("1.5 KiB"), size_in_bytes("64MiB"), size_in_bytes("much")
-    (1536, 67108864, None)
+    >>> size_in_bytes("1.5 KiB"), size_in_bytes("64MiB"), size_in_bytes("8GB"), size_in_bytes("much")
+    (1536, 67108864, 8000000000, None)
     """
-    match = re.fullmatch(r"([0-9.]+) *(B|KiB|MiB|GiB)", text.strip())
-    if match is None or match[1].count(".") > 1 or match[1] == ".":
+    match = re.fullmatch(r"(\d+\.?\d*|\.\d+) *([KMG]?)(I?)B", text.strip().upper(), re.ASCII)
+    if match is None or (match[3] and not match[2]):
         return None
-    return int(float(match[1]) * 1024 ** ("B", "KiB", "MiB", "GiB").index(match[2]))
+    return int(float(match[1]) * (1024 if match[3] else 1000) ** " KMG".index(match[2] or " "))
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:

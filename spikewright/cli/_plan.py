@@ -1,15 +1,13 @@
 """`spikewright plan`."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from spikewright._util.text import size_in_bytes
 from spikewright.cli.common import check_positive, check_writable, read_flags, write_json
 from spikewright.errors import ConfigError
-
-_UNITS = {"": 1, "b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
 
 def plan(
@@ -86,7 +84,7 @@ def _lengths(text: str) -> list[int]:
 
 
 def _bytes(text: str) -> int:
-    match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([a-zA-Z]*)\s*", text)
-    if not match or match[2].lower() not in _UNITS:
+    size = size_in_bytes(f"{text}B" if text.strip().isdigit() else text)
+    if size is None:
         raise ConfigError(f"--budget {text} cannot be read. Write a number and a unit, e.g. 8GB or 512MiB.")
-    return int(float(match[1]) * _UNITS[match[2].lower()])
+    return size

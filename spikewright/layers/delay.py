@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from spikewright._util.ranges import check_count, check_flag
 from spikewright.errors import ConfigError, OutsideRun, ShapeError
 from spikewright.kernels.delays import (
     DelayGrad,
@@ -80,20 +81,22 @@ class SynapticDelay(Temporal):
         rounding: bool = True,
     ) -> None:
         super().__init__()
-        if max_delay < 1:
-            raise ConfigError(f"SynapticDelay(max_delay={max_delay}): the longest delay is at least one step.")
+        size = shape if isinstance(shape, Sequence) else (shape,)
+        for channels in size:
+            check_count("SynapticDelay", "shape", channels, "there is at least one delay along an axis")
+        check_count("SynapticDelay", "max_delay", max_delay, "the longest delay is at least one step")
+        check_flag("SynapticDelay", rounding=rounding)
         check_delay_grad("SynapticDelay", delay_grad, tau)
         if delay_grad == "reference" and not rounding:
             raise ConfigError(
                 "SynapticDelay(delay_grad='reference', rounding=False): a delay that is not rounded has a derivative "
                 "of its own, and needs no other. Use 'exact' or 'finite_difference'."
             )
-        self.by_channel = isinstance(shape, int)
+        self.by_channel = not isinstance(shape, Sequence)
         self.max_delay = max_delay
         self.delay_grad: DelayGrad = delay_grad
         self.tau, self.rounding = tau, rounding
-        size = (shape,) if isinstance(shape, int) else tuple(shape)
-        self.delay_logit = nn.Parameter(torch.randn(size) if init is None else _logit(init, size, max_delay))
+        self.delay_logit = nn.Parameter(torch.randn(*size) if init is None else _logit(init, tuple(size), max_delay))
 
     @property
     def delay(self) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from spikewright._util.arguments import check_tensor
+from spikewright._util.ranges import check_instance
 from spikewright.dataflow import saved_through_hooks
 from spikewright.errors import IncompatibleRule, ShapeError
 from spikewright.layers.batch_norm import Normalise, default_norm
@@ -71,6 +72,7 @@ class Network(nn.Module):
     Raises:
         NetworkError: There is no spiking neuron in the module, or a part of it cannot be run over time, such as
             `nn.LSTM` or a neuron of another library.
+        ConfigError: `module` is not an `nn.Module`, or is a class instead of an instance.
         ExtensionError: A custom neuron declares something else than `Dynamics`.
 
     >>> import torch, spikewright as sw
@@ -87,6 +89,7 @@ class Network(nn.Module):
 
     def __init__(self, module: nn.Module, known: Collection[str] = ()) -> None:
         super().__init__()
+        check_instance("Network", "module", module, nn.Module, "nn.Sequential(nn.Linear(4, 8), sw.LIF())")
         check_dynamics(find_sites(module))
         self.module = module
         self._known = frozenset(known)

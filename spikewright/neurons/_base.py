@@ -6,6 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from spikewright._util.ranges import check_flag
 from spikewright.errors import ConfigError, OutsideRun, ShapeError
 from spikewright.kernels.layout import precision
 from spikewright.kernels.lif import Reset, lif_scan
@@ -50,9 +51,10 @@ class Neuron(Temporal):
             number, at least 0.  Default: 0.0.
 
     Raises:
-        ConfigError: A constant is not one finite number or is out of its range; `reset` is unknown; `rest` is not 0
-            with a hard reset; `surrogate` is not a `Surrogate`; a subclass with a scan of its own is given an argument
-            that it does not name in `scan_uses`; or a subclass has neither a `leak` nor a `scan`.
+        ConfigError: A constant is not one finite number or is out of its range; `reset` is unknown; `detach_reset` is
+            not a bool; `rest` is not 0 with a hard reset; `surrogate` is not a `Surrogate`; a subclass with a scan of
+            its own is given an argument that it does not name in `scan_uses`; or a subclass has neither a `leak` nor a
+            `scan`.
         ExtensionError: The slope of a custom surrogate at one number depends on other numbers, or is random.
 
     Attributes:
@@ -92,6 +94,7 @@ class Neuron(Temporal):
         name = type(self).__name__
         constants = {"rest": rest, "gain": gain, "amplitude": amplitude, "noise": noise}
         check_constants(name, threshold, reset, constants)
+        check_flag(name, detach_reset=detach_reset)
         check_surrogate(name, surrogate)
         check_elementwise(surrogate)
         self._check_subclass(constants)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList, is_parametrized
 
 from spikewright._util.arguments import check_number
+from spikewright._util.ranges import check_flag
 from spikewright.errors import ConfigError
 from spikewright.neurons._base import Neuron
 from spikewright.surrogate import Sigmoid, Surrogate
@@ -36,6 +37,7 @@ class _Weighted(Neuron):
         per_threshold: float = 1.0,
     ) -> None:
         name = type(self).__name__
+        check_flag(name, learn_threshold=learn_threshold)
         check_number(name, "threshold", threshold, trained="For a trained threshold, use learn_threshold=True.")
         for key, value in (("firing_fraction", firing_fraction), ("floor", floor), ("threshold_grad", threshold_grad)):
             check_number(name, key, value)

@@ -42,8 +42,8 @@ class IF(Neuron):
             for each neuron and step.  Finite number, at least 0.  Default: 0.0.
 
     Raises:
-        ConfigError: A constant is not one finite number or is out of its range, `reset` is unknown, `rest` is not 0
-            with a hard reset, or `surrogate` is not a `Surrogate`.
+        ConfigError: A constant is not one finite number or is out of its range, `reset` is unknown, `detach_reset`
+            is not a bool, `rest` is not 0 with a hard reset, or `surrogate` is not a `Surrogate`.
         ExtensionError: The slope of a custom surrogate at one number depends on other numbers, or is random.
 
     >>> import torch, spikewright as sw

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from spikewright._util.arguments import is_numeric, shown
+from spikewright._util.ranges import check_flag
 from spikewright.errors import ConfigError
 from spikewright.kernels.layout import precision
 from spikewright.kernels.lif import Reset
@@ -76,8 +77,8 @@ class LIF(Neuron):
 
     Raises:
         ConfigError: `tau` is not a finite number or several, is below 1, or is 1 with `learn_tau`; another constant is
-            not one finite number or is out of its range; `reset` is unknown; `rest` is not 0 with a hard reset; or
-            `surrogate` is not a `Surrogate`.
+            not one finite number or is out of its range; `reset` is unknown; `detach_reset` or `learn_tau` is not a
+            bool; `rest` is not 0 with a hard reset; or `surrogate` is not a `Surrogate`.
         ExtensionError: The slope of a custom surrogate at one number depends on other numbers, or is random.
         ShapeError: In a run, the current has another number of channels than `tau`.
 
@@ -113,6 +114,7 @@ class LIF(Neuron):
             inplace=inplace,
             noise=noise,
         )
+        check_flag(type(self).__name__, learn_tau=learn_tau)
         value = _time_constants(tau, learn_tau)
         self._leak: float | None = None
         self._learned = learn_tau

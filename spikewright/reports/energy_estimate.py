@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from spikewright._util.arguments import check_tensor
+from spikewright._util.ranges import check_instance
 from spikewright._util.text import aligned
 from spikewright._util.trial import untouched
 from spikewright.losses import Loss
@@ -14,6 +15,7 @@ from spikewright.metrics.operations import Operations, SynapseCounter
 from spikewright.network import Network
 from spikewright.rules import BPTT, Done, Rule, Update
 from spikewright.rules._base import fresh_copy
+from spikewright.rules._check import check_network
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ def energy(net: Network, rule: Rule, x: Tensor, y: Tensor, loss: Loss) -> Energy
         An `Energy`, with operations per sample.
 
     Raises:
+        ConfigError: `net` is not a `Network`, `rule` is not a `Rule`, or the loss was not wrapped.
         ShapeError: `x` or `y` has another layout than the network, the loss or the rule needs.
         InputError: `x` holds a NaN or an infinity, a label is out of range, or no parameter requires a gradient.
         IncompatibleRule: The rule does not work with this network or loss.
@@ -104,6 +107,8 @@ def energy(net: Network, rule: Rule, x: Tensor, y: Tensor, loss: Loss) -> Energy
     >>> estimate.forward.multiplications  # 6 steps of 4 real inputs for 8 neurons
     192.0
     """
+    check_network("energy", net)
+    check_instance("energy", "rule", rule, Rule, "sw.rules.OTTT()")
     check_tensor("x", x, "[time, batch, *feature]")
     counter = SynapseCounter(x.shape[1])
     frozen = frozenset(name for name, p in net.module.named_parameters() if not p.requires_grad)

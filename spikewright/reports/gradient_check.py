@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from spikewright._util.arguments import check_tensor
+from spikewright._util.ranges import check_instance
 from spikewright._util.real_numbers import as_real
 from spikewright._util.text import aligned
 from spikewright._util.trial import untouched
@@ -18,6 +19,7 @@ from spikewright.metrics.precision import Precisions
 from spikewright.network import Network
 from spikewright.rules import BPTT, Rule
 from spikewright.rules._base import fresh_copy
+from spikewright.rules._check import check_network
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4, torch.float16: 5e-2, torch.bfloat16: 2e-1}
 """Relative error up to which two gradients count as equal, by the lowest precision of the computation."""
@@ -109,6 +111,7 @@ def certify(net: Network, rule: Rule, x: Tensor, y: Tensor, loss: Loss, referenc
         A `Certificate` with one row per trained parameter.  `Certificate.ok` is True if all claims of the rule hold.
 
     Raises:
+        ConfigError: `net` is not a `Network`, `rule` or `reference` is not a `Rule`, or the loss was not wrapped.
         ShapeError: `x` or `y` has another layout than the network, the loss or the rule needs.
         InputError: `x` holds a NaN or an infinity, a label is out of range, or no parameter requires a gradient.
         IncompatibleRule: The rule does not work with this network or loss.
@@ -122,6 +125,10 @@ def certify(net: Network, rule: Rule, x: Tensor, y: Tensor, loss: Loss, referenc
     >>> check.ok, [row.exact for row in check.rows]
     (True, [True, True, True, True])
     """
+    check_network("certify", net)
+    check_instance("certify", "rule", rule, Rule, "sw.rules.OTTT()")
+    if reference is not None:
+        check_instance("certify", "reference", reference, Rule, "sw.rules.BPTT()")
     check_tensor("x", x, "[time, batch, *feature]")
     parameters = {name: p for name, p in net.module.named_parameters() if p.requires_grad}
     if not parameters:

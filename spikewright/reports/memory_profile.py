@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spikewright._util.ranges import check_count, check_instance
 from spikewright._util.real_numbers import as_real
 from spikewright._util.returned import described
-from spikewright._util.text import aligned, readable
+from spikewright._util.text import aligned, readable, size_in_bytes
 from spikewright._util.trial import untouched
 from spikewright.errors import ConfigError, ShapeError
 from spikewright.losses import standard_loss
@@ -20,6 +21,7 @@ from spikewright.network import Network
 from spikewright.network.wiring import Wiring
 from spikewright.rules import Rule
 from spikewright.rules._base import fresh_copy
+from spikewright.rules._check import check_network
 from spikewright.rules._chunk_size import steps_at_once
 from spikewright.temporal import is_static
 
@@ -76,7 +78,7 @@ def plan(
     net: Network,
     rule: Rule,
     shape: Sequence[int] | Tensor,
-    budget: int | None = None,
+    budget: int | str | None = None,
     measure: Sequence[int] | None = None,
     report: Sequence[int] = (16, 64, 256, 1024),
 ) -> Plan:
@@ -92,15 +94,16 @@ def plan(
         shape: Shape of the input, `[time, batch, *feature]`, all at least 1, for random input in [0, 1) of the
             parameters' dtype; or an example of the input, whose steps are repeated, for indices of an embedding, bytes
             or another dtype.  Its number of steps is reported too.
-        budget: Memory budget in bytes; the result then says how many steps fit.  Whole number, at least 0.  Default:
-            None, no budget.
+        budget: Memory budget; the result then says how many steps fit.  A whole number of bytes, at least 0, or a size
+            such as "8GB" or "512MiB".  Default: None, no budget.
         measure: Numbers of steps that are run.  At least two different whole numbers, at least 1.  Default: None, three
             short lengths that hold at least one whole chunk of the rule.
         report: Numbers of steps that are extrapolated from the last two measured ones; they are run as well for a rule
             whose memory is not constant or linear.  Whole numbers, at least 1.  Default: (16, 64, 256, 1024).
 
     Raises:
-        ConfigError: There are fewer than two lengths to measure, or `shape` is not a shape.
+        ConfigError: `net` is not a `Network`, or `rule` is not a `Rule`; there are fewer than two lengths to measure; a
+            length is not a whole number of at least 1; `budget` is not a size; or `shape` is not a shape.
         ShapeError: The network does not take such an input.
 
     >>> import torch, spikewright as sw
@@ -111,7 +114,13 @@ def plan(
     >>> sw.plan(net, sw.rules.BPTT(), (100, 5, 4)).bytes_per_step > 0
     True
     """
+    check_network("plan", net)
+    check_instance("plan", "rule", rule, Rule, "sw.rules.OTTT()")
     inputs = _Inputs(net, shape)
+    limit = None if budget is None else _bytes(budget)
+    for name, lengths in (("measure", measure or ()), ("report", report)):
+        for steps in lengths:
+            check_count("plan", name, steps, "a sequence has at least one step")
     reported = {inputs.sizes[0], *report}
     lengths = _lengths(net, rule, inputs, measure, reported)
     measured = {steps: _saved_bytes(net, rule, steps, inputs) for steps in lengths}
@@ -121,9 +130,20 @@ def plan(
         for steps in sorted(reported.union(lengths))
     ]
     largest = None
-    if budget is not None:
-        largest = line.largest(budget) if _on_a_line(rule) else _largest(rows, budget)
-    return Plan(repr(rule), inputs.sizes, rows, line.slope, budget, largest)
+    if limit is not None:
+        largest = line.largest(limit) if _on_a_line(rule) else _largest(rows, limit)
+    return Plan(repr(rule), inputs.sizes, rows, line.slope, limit, largest)
+
+
+def _bytes(budget: int | str) -> int:
+    size = size_in_bytes(budget) if isinstance(budget, str) else budget
+    if size is None:
+        raise ConfigError(
+            f"plan(budget={budget!r}): the text is not a size of memory. Give a number of bytes, or a number and a "
+            "unit, such as '8GB' or '512MiB'."
+        )
+    check_count("plan", "budget", size, "a budget is a number of bytes", least=0)
+    return size
 
 
 @dataclass(frozen=True)

@@ -42,11 +42,7 @@ def check(rule: "Rule", net: Network, loss: Loss, x: Tensor, y: Tensor, state: S
     Warns:
         UserWarning: Once per network and parameter, if the rule does not see a parameter.
     """
-    if not isinstance(net, Network):
-        raise ConfigError(
-            f"{type(rule).__name__} was given {type(net).__name__} as its network, which cannot run over time. Wrap "
-            "the module: spikewright.Network(module)."
-        )
+    check_network(type(rule).__name__, net)
     if not isinstance(loss, Loss):
         raise ConfigError(
             f"{type(rule).__name__} was given {type(loss).__name__} as its loss, which does not define how steps are "
@@ -91,6 +87,21 @@ def check(rule: "Rule", net: Network, loss: Loss, x: Tensor, y: Tensor, state: S
             "nn.Linear or nn.Conv*; or, if that is meant, Network(module, known=[...]) with what is named here.",
         )
     return wiring
+
+
+def check_network(owner: str, net: object) -> None:
+    """Raise `ConfigError` unless a network is a `Network`.
+
+    Args:
+        owner: Name of the rule or function that takes it.
+        net: The network.
+    """
+    if not isinstance(net, Network):
+        given = f"the class {net.__name__}" if isinstance(net, type) else type(net).__name__
+        raise ConfigError(
+            f"{owner} was given {given} as its network, which cannot run over time. Wrap the module: "
+            "spikewright.Network(module)."
+        )
 
 
 def _check_cut(name: str, sites: Sites, at_once: int, steps: int) -> None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from spikewright._util.ranges import check_count
 from spikewright._util.text import size_in_bytes
 from spikewright.errors import ConfigError
 from spikewright.network.wiring import Wiring
@@ -21,12 +22,14 @@ AUTO = 1 << 30
 
 def check_chunk(caller: str, chunk: Chunk) -> None:
     """Raise `ConfigError` if `chunk` is neither a size of at least 1, `None`, nor a known text."""
-    if isinstance(chunk, int) and chunk < 1:
-        raise ConfigError(f"{caller}(chunk={chunk}): a chunk has at least one step.")
-    if isinstance(chunk, str) and chunk not in ("auto", "root") and size_in_bytes(chunk) is None:
+    if chunk is None or chunk in ("auto", "root"):
+        return
+    if not isinstance(chunk, str):
+        check_count(caller, "chunk", chunk, "a chunk has at least one step")
+    elif not size_in_bytes(chunk):
         raise ConfigError(
-            f"{caller}(chunk={chunk!r}): give a number of steps, None for all of them, 'auto', or a "
-            "memory budget such as '256MiB'."
+            f"{caller}(chunk={chunk!r}): give a number of steps, None for all of them, 'auto', 'root', or a "
+            "memory budget above 0 such as '256MiB'."
         )
 
 

@@ -8,6 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from spikewright._util.ranges import check_instance
 from spikewright._util.real_numbers import is_continuous, real_type
 from spikewright.errors import ConfigError
 from spikewright.metrics.operations import Operations
@@ -54,7 +55,8 @@ class OnlineRule(Rule):
             own.  Default: None, no local errors.
 
     Raises:
-        ConfigError: `chunk` is below 1 or no known text; `local` names an intermediate layer and `spatial` has no
+        ConfigError: `chunk` is neither a whole number of at least 1, nor None, nor a known text; `spatial` or `local`
+            is not an object of its class; `local` names an intermediate layer and `spatial` has no
             feedback matrices.
     """
 
@@ -67,6 +69,10 @@ class OnlineRule(Rule):
         local: Local | None = None,
     ) -> None:
         super().__init__(chunk)
+        name = type(self).__name__
+        check_instance(name, "spatial", spatial, Spatial, "sw.spatial.BP()")
+        if local is not None:
+            check_instance(name, "local", local, Local, "sw.spatial.Local()")
         if local is not None and local.intermediate is not None and not isinstance(spatial, Direct):
             raise ConfigError(
                 f"{type(self).__name__}(local={local}) has an intermediate layer teach those in front of it through "

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
+from spikewright._util.ranges import check_flag
 from spikewright.metrics.operations import Operations
 from spikewright.network.wiring import Wiring
 from spikewright.rules._base import Rule, Update
@@ -40,7 +41,8 @@ class BPTT(Rule):
             the length.  Default: False.
 
     Raises:
-        ConfigError: `chunk` is below 1 or no known text.
+        ConfigError: `chunk` is neither a whole number of at least 1, nor None, nor a known text; or `checkpoint` is not
+            a bool.
 
     Reference:
         Neftci, Mostafa, Zenke, Surrogate Gradient Learning in Spiking Neural Networks, IEEE Signal Processing Magazine
@@ -59,6 +61,7 @@ class BPTT(Rule):
     traits: Traits = Traits(loss="any", credit_through_time=True, gradients="layer hook", memory="linear")
 
     def __init__(self, chunk: Chunk = None, checkpoint: bool = False) -> None:
+        check_flag("BPTT", checkpoint=checkpoint)
         super().__init__("root" if checkpoint and chunk is None else chunk)
         self.checkpoint = checkpoint
         if checkpoint and chunk is None:

@@ -5,13 +5,14 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from spikewright._util.ranges import check_flag, check_within, single
 from spikewright.errors import IncompatibleRule
 from spikewright.kernels.trace import trace_scan
 from spikewright.metrics.operations import Operations
 from spikewright.network.sites import Sites
 from spikewright.network.wiring import Synapse, Wiring
 from spikewright.neurons import Dynamics, Neuron
-from spikewright.rules._chunk_size import Chunk
+from spikewright.rules._chunk_size import Chunk, check_chunk
 from spikewright.rules._cost import Cost, Done
 from spikewright.rules._online import OnlineRule
 from spikewright.spatial import BP, Local, Spatial
@@ -63,8 +64,9 @@ class OTTT(OnlineRule):
             own.  Default: None, no local errors.
 
     Raises:
-        ConfigError: `chunk` is below 1 or no known text; `local` names an intermediate layer and `spatial` has no
-            feedback matrices.
+        ConfigError: `leak` is not one number in [0, 1]; a flag is not a bool; `chunk` is neither a whole number of at
+            least 1, nor None, nor a known text; `spatial` or `local` is not an object of its class; or `local` names
+            an intermediate layer and `spatial` has no feedback matrices.
         IncompatibleRule: The loss is not per step; or a layer feeds neurons of different decays, or of one decay per
             channel, where no single trace is right and `leak` does not say which to use.
 
@@ -101,6 +103,13 @@ class OTTT(OnlineRule):
         spatial: Spatial = BP(),  # noqa: B008  (it has no state)
         local: Local | None = None,
     ) -> None:
+        name = type(self).__name__
+        check_flag(name, online=online, reference=reference)
+        traced = {"trace_input": trace_input, "trace_bias": trace_bias, "trace_readout": trace_readout}
+        check_flag(name, **{key: value for key, value in traced.items() if value is not None})
+        if leak is not None:
+            check_within(name, "leak", single(leak), "[0, 1]", "it is the share of a trace that is left after a step")
+        check_chunk(name, chunk)
         super().__init__(1 if online else chunk, spatial, local)
         self.online = online
         if online:

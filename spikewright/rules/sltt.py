@@ -6,6 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from spikewright._util.ranges import check_count, check_flag, check_seed
 from spikewright.errors import ConfigError
 from spikewright.network.wiring import Wiring
 from spikewright.rules._base import Update
@@ -44,7 +45,7 @@ class SLTT(OnlineRule):
             Default: None, all steps.
         rescale: If True, multiply the gradient by steps / k, so that its expectation is the gradient of SLTT; the paper
             does not.  Default: False.
-        seed: Seed of the drawn steps.  Any integer.  Default: 0.
+        seed: Seed of the drawn steps.  Any integer, at least 0.  Default: 0.
         chunk: Steps that run together, which trades memory for speed.  At least 1; `None` is the whole sequence, "root"
             the square root of its length, "auto" as many steps as fit 1 GiB of activations, and a size such as "256MiB"
             as many as fit that.  Default: 1.
@@ -54,8 +55,10 @@ class SLTT(OnlineRule):
             own.  Default: None, no local errors.
 
     Raises:
-        ConfigError: `k` is below 1, or above the number of steps; `chunk` is below 1 or no known text; `local` names an
-            intermediate layer and `spatial` has no feedback matrices.
+        ConfigError: `k` is not a whole number of at least 1, or above the number of steps; `seed` is not a whole number
+            of at least 0; `rescale` is not a bool; `chunk` is neither a whole number of at least 1, nor None, nor a
+            known text; `spatial` or `local` is not an object of its class; or `local` names an intermediate layer and
+            `spatial` has no feedback matrices.
         IncompatibleRule: The loss is not per step.
 
     Differs from the reference code:
@@ -87,8 +90,10 @@ class SLTT(OnlineRule):
         local: Local | None = None,
     ) -> None:
         super().__init__(chunk, spatial, local)
-        if k is not None and k < 1:
-            raise ConfigError(f"SLTT(k={k}): at least one step per batch has to be differentiated.")
+        if k is not None:
+            check_count("SLTT", "k", k, "at least one step per batch has to be differentiated")
+        check_flag("SLTT", rescale=rescale)
+        check_seed("SLTT", seed)
         self.k, self.rescale, self.seed = k, rescale, seed
         self.traits = replace(self.traits, least_steps=k or 1)
         self.register_buffer("draws", torch.zeros((), dtype=torch.int64))

@@ -18,8 +18,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from spikewright._util.ranges import check_count, check_within
 from spikewright._util.returned import wrong
-from spikewright.errors import ConfigError
 
 Map = Callable[[Tensor], Tensor]
 """A linear map of `[problem, size]`, which leaves problems apart."""
@@ -187,11 +187,10 @@ class Iterative(Solver):
     """
 
     def __init__(self, iterations: int, tolerance: float | None) -> None:
-        if iterations < 1 or not (tolerance is None or tolerance > 0):
-            raise ConfigError(
-                f"{type(self).__name__}(iterations={iterations}, tolerance={tolerance}): a solver takes at least one "
-                "iteration, down to a positive residual (relative to the right-hand side)."
-            )
+        name = type(self).__name__
+        check_count(name, "iterations", iterations, "a solver takes at least one iteration")
+        if tolerance is not None:
+            check_within(name, "tolerance", tolerance, "(0, inf)", "a solver stops at a residual of this size")
         self.iterations, self.tolerance = iterations, tolerance
 
     @property

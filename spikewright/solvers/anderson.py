@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from spikewright.errors import ConfigError
+from spikewright._util.ranges import check_count
 from spikewright.solvers._base import Iterative, Map, Report
 
 
@@ -14,7 +14,8 @@ class Anderson(Iterative):
     last differences of iterates and residuals, and J, g as in :math:`v = J^\top v + g`,
 
     .. math::
-        v_{i+1} = v_i + r_i - (\Delta v + \Delta r)\,\gamma, \qquad \gamma = \mathrm{arg\,min}_\gamma \|r_i - \Delta r\,\gamma\|.
+        v_{i+1} = v_i + r_i - (\Delta v + \Delta r)\,\gamma, \qquad
+        \gamma = \mathrm{arg\,min}_\gamma \|r_i - \Delta r\,\gamma\|.
 
     On a linear equation it is essentially GMRES with a sliding window.  It also converges for many loops that do not
     contract.
@@ -40,8 +41,7 @@ class Anderson(Iterative):
 
     def __init__(self, iterations: int = 30, memory: int = 5, tolerance: float | None = None) -> None:
         super().__init__(iterations, tolerance)
-        if memory < 1:
-            raise ConfigError(f"Anderson(memory={memory}): at least one earlier iterate is combined with the last.")
+        check_count("Anderson", "memory", memory, "at least one earlier iterate is combined with the last")
         self.memory = memory
 
     def solve(self, product: Map, g: Tensor) -> tuple[Tensor, Report]:

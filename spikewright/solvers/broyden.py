@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from spikewright.errors import ConfigError
+from spikewright._util.ranges import check_count
 from spikewright.solvers._base import Iterative, Map, Report
 
 
@@ -42,8 +42,7 @@ class Broyden(Iterative):
 
     def __init__(self, iterations: int = 30, memory: int = 27, tolerance: float | None = None) -> None:
         super().__init__(iterations, tolerance)
-        if memory < 1:
-            raise ConfigError(f"Broyden(memory={memory}): at least one rank-one correction is kept.")
+        check_count("Broyden", "memory", memory, "at least one rank-one correction is kept")
         self.memory = memory
 
     def solve(self, product: Map, g: Tensor) -> tuple[Tensor, Report]:

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from spikewright.errors import ConfigError
+from spikewright._util.ranges import check_flag, check_within
 from spikewright.solvers._base import Iterative, Map, Report
 
 
@@ -39,8 +39,8 @@ class FixedPoint(Iterative):
         self, iterations: int = 30, damping: float = 1.0, tolerance: float | None = None, legacy: bool = False
     ) -> None:
         super().__init__(iterations, tolerance)
-        if not 0 < damping <= 1:
-            raise ConfigError(f"FixedPoint(damping={damping}): it is the share of a step that is taken, in (0, 1].")
+        check_within("FixedPoint", "damping", damping, "(0, 1]", "it is the share of a step that is taken")
+        check_flag("FixedPoint", legacy=legacy)
         self.damping, self.legacy = damping, legacy
 
     def solve(self, product: Map, g: Tensor) -> tuple[Tensor, Report]:

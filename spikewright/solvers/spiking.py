@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from spikewright.errors import ConfigError
+from spikewright._util.ranges import check_count, check_flag, check_within
 from spikewright.kernels.layout import precision
 from spikewright.network.rates import of_samples, sum_of_weights
 from spikewright.solvers._base import Adjoint, Report, Solver, gradients, pulled
@@ -59,11 +59,11 @@ class Spiking(Solver):
         leaky: bool = False,
         saturation: float = 0.01,
     ) -> None:
-        if steps < 1 or not (threshold > 0 and loss_scale > 0 and 0 <= saturation <= 1):
-            raise ConfigError(
-                f"Spiking(steps={steps}, threshold={threshold}, loss_scale={loss_scale}, saturation={saturation}): "
-                "steps count from 1, threshold and loss_scale are positive, and saturation is a share in [0, 1]."
-            )
+        check_count("Spiking", "steps", steps, "the second phase has at least one step")
+        check_within("Spiking", "threshold", threshold, "(0, inf)", "pairs fire when they reach it")
+        check_within("Spiking", "loss_scale", loss_scale, "(0, inf)", "gradients are scaled by it and divided again")
+        check_within("Spiking", "saturation", saturation, "[0, 1]", "it is a share of the pairs of a layer")
+        check_flag("Spiking", leaky=leaky)
         self.steps, self.threshold, self.loss_scale = steps, threshold, loss_scale
         self.leaky, self.saturation = leaky, saturation
 

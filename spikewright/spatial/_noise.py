@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from spikewright._util.randomness import keyed_generator
+from spikewright._util.ranges import check_flag, check_seed, check_within
 from spikewright.errors import ConfigError, nearest
 
 Distribution = Literal["gaussian", "rademacher", "sphere"]
@@ -17,6 +18,7 @@ class Noise(nn.Module):
     """Noise that perturbs neurons; its state is the number of sequences so far.
 
     Args:
+        owner: Name of the class that takes the arguments, for messages.
         alpha: Size of the noise.  > 0.
         distribution: Distribution of the noise, of variance 1 before `alpha`: "gaussian", "rademacher" (plus or minus
             1), or "sphere" (uniform on a sphere, for each sample and layer).
@@ -26,23 +28,31 @@ class Noise(nn.Module):
         seed: Seed of all draws.  Any integer, at least 0.
 
     Raises:
-        ConfigError: `alpha` is not positive; `distribution` or `position` is unknown.
+        ConfigError: `alpha` is not positive; `seed` is not a whole number of at least 0; `antithetic` is not a bool;
+            `distribution` or `position` is unknown.
     """
 
     count: Tensor
 
     def __init__(
-        self, alpha: float, distribution: Distribution, position: Position, antithetic: bool, seed: int
+        self,
+        owner: str,
+        alpha: float,
+        distribution: Distribution,
+        position: Position,
+        antithetic: bool,
+        seed: int,
     ) -> None:
         super().__init__()
-        if not alpha > 0:
-            raise ConfigError(f"alpha={alpha}: without noise no feedback can be estimated. Give a value > 0.")
+        check_within(owner, "alpha", alpha, "(0, inf)", "without noise no feedback can be estimated")
+        check_flag(owner, antithetic=antithetic)
+        check_seed(owner, seed)
         for key, value, known in (
             ("distribution", distribution, get_args(Distribution)),
             ("position", position, get_args(Position)),
         ):
             if value not in known:
-                raise ConfigError(f"{key}={value!r} is unknown. {nearest(value, known)}")
+                raise ConfigError(f"{owner}({key}={value!r}) is unknown. {nearest(value, known)}")
         self.alpha, self.distribution, self.position, self.antithetic, self.seed = (
             alpha,
             distribution,

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from spikewright._util.matrices import Matrices
 from spikewright._util.randomness import keyed_generator
+from spikewright._util.ranges import check_seed, check_within
 from spikewright._util.returned import wrong
 from spikewright.errors import ConfigError, nearest
 from spikewright.network.wiring import Wiring
@@ -58,6 +59,7 @@ class Direct(Spatial):
         super().__init__()
         if route not in get_args(Route):
             raise ConfigError(f"{type(self).__name__}(route={route!r}) is unknown. {nearest(route, get_args(Route))}")
+        check_seed(type(self).__name__, seed)
         self.route = route
         self.seed = seed
         self.matrices = Matrices()
@@ -155,7 +157,7 @@ class DFA(Direct):
             that matrices do not grow with the number of outputs.  Default: "output".
 
     Raises:
-        ConfigError: `scale` is not positive; `route` is unknown.
+        ConfigError: `scale` is not positive; `seed` is not a whole number of at least 0; `route` is unknown.
 
     Reference:
         Nøkland, Direct Feedback Alignment Provides Learning in Deep Neural Networks, NeurIPS 2016, arXiv 1609.01596.
@@ -168,8 +170,7 @@ class DFA(Direct):
 
     def __init__(self, scale: float = 1.0, seed: int = 0, route: Route = "output") -> None:
         super().__init__(seed, route)
-        if not scale > 0:
-            raise ConfigError(f"DFA(scale={scale}): errors would vanish or change sign. Give a positive factor.")
+        check_within(type(self).__name__, "scale", scale, "(0, inf)", "errors would vanish, grow to inf or change sign")
         self.scale = scale
 
     def first(self, neurons: int, components: int, generator: torch.Generator) -> Tensor:
@@ -202,7 +203,7 @@ class DKP(DFA):
             that matrices do not grow with the number of outputs.  Default: "output".
 
     Raises:
-        ConfigError: `lr`, `decay` or `scale` is out of range; `route` is unknown.
+        ConfigError: `lr`, `decay`, `scale` or `seed` is out of range; `route` is unknown.
 
     Reference:
         Webster, Choi, Ahn, Learning the Connections in Direct Feedback Alignment, 2020.
@@ -212,8 +213,8 @@ class DKP(DFA):
         self, lr: float = 0.1, decay: float = 1e-6, scale: float = 1.0, seed: int = 0, route: Route = "output"
     ) -> None:
         super().__init__(scale, seed, route)
-        if not (lr >= 0 and 0 <= decay < 1):
-            raise ConfigError(f"DKP(lr={lr}, decay={decay}): the rate is not negative, and the decay lies in [0, 1).")
+        check_within("DKP", "lr", lr, "[0, inf)", "the rate is not negative")
+        check_within("DKP", "decay", decay, "[0, 1)", "it is the share of a matrix that is lost per step")
         self.lr, self.decay = lr, decay
 
     def signal(self, key: str, sample: StepSample) -> Tensor:

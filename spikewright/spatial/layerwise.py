@@ -7,6 +7,7 @@ from torch import Tensor
 
 from spikewright._util.matrices import Matrices
 from spikewright._util.randomness import keyed_generator
+from spikewright._util.ranges import check_seed
 from spikewright.network.wiring import Synapse, Wiring, module_name
 from spikewright.spatial._base import Spatial, TargetSpec
 
@@ -52,6 +53,9 @@ class FA(Spatial):
     Args:
         seed: Seed of the weights.  Any integer, at least 0.  Default: 0.
 
+    Raises:
+        ConfigError: `seed` is not a whole number of at least 0.
+
     Reference:
         Lillicrap et al., Random Synaptic Feedback Weights Support Error Backpropagation for Deep Learning, Nature
         Communications 2016.
@@ -59,6 +63,7 @@ class FA(Spatial):
 
     def __init__(self, seed: int = 0) -> None:
         super().__init__()
+        check_seed("FA", seed)
         self.seed = seed
         self.weights = Matrices()
 

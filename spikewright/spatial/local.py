@@ -6,6 +6,7 @@ from typing import Literal, get_args
 
 from torch import Tensor, nn
 
+from spikewright._util.ranges import check_count, check_within
 from spikewright._util.text import as_key
 from spikewright.errors import ConfigError, IncompatibleRule, nearest
 from spikewright.network.wiring import Wiring
@@ -47,8 +48,8 @@ class Local(nn.Module):
         self, weight: float = 1.0, pool: int = 1, intermediate: str | None = None, below: Below = "both"
     ) -> None:
         super().__init__()
-        if not weight > 0 or pool < 1:
-            raise ConfigError(f"Local(weight={weight}, pool={pool}): the weight is positive, and pool at least 1.")
+        check_within("Local", "weight", weight, "(0, inf)", "the weight of local errors is positive")
+        check_count("Local", "pool", pool, "a map is averaged to a grid of pool x pool regions")
         if below not in get_args(Below):
             raise ConfigError(f"Local(below={below!r}) is unknown. {nearest(below, get_args(Below))}")
         self.weight, self.pool = weight, pool

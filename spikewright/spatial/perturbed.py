@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from spikewright._util.matrices import Matrices
+from spikewright._util.ranges import check_flag, check_within
 from spikewright.errors import ConfigError, nearest
 from spikewright.network.wiring import Wiring
 from spikewright.spatial._base import ChunkSample, Route, Spatial, TargetSpec
@@ -33,7 +34,8 @@ class ZO(Spatial):
         seed: Seed of the noise.  Any integer, at least 0.  Default: 0.
 
     Raises:
-        ConfigError: `alpha` is not positive; `distribution` or `position` is unknown.
+        ConfigError: `alpha` is not positive; `seed` is not a whole number of at least 0; `antithetic` is not a bool;
+            `distribution` or `position` is unknown.
 
     Reference:
         Xiao, Meng, Zhang, Wang, Lin, Online Pseudo-Zeroth-Order Training of Neuromorphic Spiking Neural Networks, ICLR
@@ -51,7 +53,7 @@ class ZO(Spatial):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.noise = Noise(alpha, distribution, position, antithetic, seed)
+        self.noise = Noise("ZO", alpha, distribution, position, antithetic, seed)
 
     @torch.no_grad()
     def signals(self, chunk: ChunkSample) -> dict[str, Tensor]:
@@ -110,7 +112,8 @@ class OPZO(Direct):
             that M does not grow with the number of outputs.  Default: "output".
 
     Raises:
-        ConfigError: `momentum` or `alpha` is out of range; `distribution`, `position`, `init` or `route` is unknown.
+        ConfigError: `momentum`, `alpha` or `seed` is out of range; a flag is not a bool; `distribution`, `position`,
+            `init` or `route` is unknown.
 
     Reference:
         Xiao, Meng, Zhang, Wang, Lin, Online Pseudo-Zeroth-Order Training of Neuromorphic Spiking Neural Networks, ICLR
@@ -135,9 +138,9 @@ class OPZO(Direct):
         route: Route = "output",
     ) -> None:
         super().__init__(seed, route)
-        self.noise = Noise(alpha, distribution, position, antithetic, seed)
-        if not 0 <= momentum <= 1:
-            raise ConfigError(f"OPZO(momentum={momentum}): the share of M that is kept per step lies in [0, 1].")
+        self.noise = Noise("OPZO", alpha, distribution, position, antithetic, seed)
+        check_within("OPZO", "momentum", momentum, "[0, 1]", "the share of M that is kept per step lies in [0, 1]")
+        check_flag("OPZO", scale_by_alpha=scale_by_alpha, debias=debias, center_output=center_output)
         if init not in ("zero", "dfa"):
             raise ConfigError(f"OPZO(init={init!r}) is unknown. {nearest(init, ('zero', 'dfa'))}")
         self.momentum, self.scale_by_alpha, self.init = momentum, scale_by_alpha, init

@@ -74,7 +74,7 @@ def check_arrival(
         isinstance(answer, tuple)
         and len(answer) == 2
         and isinstance(answer[0], SynapticInput)
-        and (answer[1] is None or is_carried(answer[1], batch))
+        and is_carried(answer[1], batch)
     ):
         raise wrong(
             owner,
@@ -95,6 +95,8 @@ def _misfits(arrival: SynapticInput, operation: Operation, x: Tensor, weight: Te
         isinstance(value, Tensor) and value.shape[:2] == x.shape[:2] and operation.accepts(value.flatten(0, 1), weight)
     ):
         yield f"a value of the layout of its input, {list(x.shape)}", value
+    elif value.dtype != x.dtype:
+        yield f"a value of the dtype of its input, {x.dtype}", value
     factor: Any = arrival.presynaptic
     if factor is not None and not (isinstance(factor, Tensor) and factor.shape == value.shape):
         yield "a presynaptic factor of the shape of the value", factor

@@ -16,7 +16,7 @@ LIKE = torch.zeros(3, 4, 5, dtype=torch.float64)
 
 
 def made(distribution: Distribution = "gaussian", antithetic: bool = False, seed: int = 0, alpha: float = 1.0) -> Noise:
-    return Noise(alpha, distribution, "post", antithetic, seed)
+    return Noise("ZO", alpha, distribution, "post", antithetic, seed)
 
 
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)

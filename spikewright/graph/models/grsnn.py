@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from spikewright._util.ranges import check_count, check_flag, check_within
 from spikewright.errors import ConfigError
 from spikewright.graph.dynamics import AlphaDynamics
 from spikewright.graph.forward import LONGEST, Propagation
@@ -108,6 +109,10 @@ class GRSNN(LinkScorer):
         symmetric: bool = False,
     ) -> None:
         super().__init__(relations, width, symmetric)
+        check_count("GRSNN", "steps", steps, "the network runs at least one step")
+        check_count("GRSNN", "max_delay", max_delay, f"delays of 0 to {LONGEST} steps fit into a byte", least=0)
+        check_within("GRSNN", "scale", scale, "(-inf, inf)", "the synaptic current is multiplied by it")
+        check_flag("GRSNN", dependent=dependent, weighted=weighted, self_loops=self_loops, layer_norm=layer_norm)
         if not 0 <= max_delay <= LONGEST or steps < 1 or not (tau > 0 and threshold > 0 and 0 < decay <= 1):
             raise ConfigError(
                 f"GRSNN(steps={steps}, tau={tau}, threshold={threshold}, max_delay={max_delay}, decay={decay}): "

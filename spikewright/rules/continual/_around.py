@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from spikewright._util.arguments import check_tensor
+from spikewright._util.ranges import check_flag, check_instance
 from spikewright.errors import ConfigError, IncompatibleRule, nearest
 from spikewright.losses import Loss
 from spikewright.network import Network
@@ -30,7 +31,7 @@ class ContinualRule(Rule):
             the modules inside.  Default: (), none.
 
     Raises:
-        ConfigError: `rule` is a continual rule itself.
+        ConfigError: `rule` is not a rule, or is a continual rule itself; `hold` is not a bool.
 
     Attributes:
         task: Number of the current task, from 1; 0 before the first, an integer tensor without axes.
@@ -40,6 +41,9 @@ class ContinualRule(Rule):
     """Number of the task under way, from 1; 0 before the first."""
 
     def __init__(self, rule: Rule, hold: bool, free: Collection[str] = ()) -> None:
+        name = type(self).__name__
+        check_inner(name, rule)
+        check_flag(name, hold=hold)
         if isinstance(rule, ContinualRule):
             raise ConfigError(
                 f"{type(self).__name__} was given {type(rule).__name__}, which is a continual rule itself. Give it "
@@ -175,6 +179,25 @@ class ContinualRule(Rule):
 
     def extra_repr(self) -> str:
         return f"{self.rule}" + (f", free={self.free}" if self.free else "")
+
+
+def check_inner(owner: str, rule: object) -> None:
+    """Raise `ConfigError` unless a rule, to be wrapped by a continual one, is a `Rule`."""
+    check_instance(owner, "rule", rule, Rule, "sw.rules.BPTT()")
+
+
+def check_once(owner: str, rule: Rule) -> None:
+    """Raise `IncompatibleRule` unless a rule updates once per sequence, so that two sequences can be learned together.
+
+    Args:
+        owner: Name of the continual rule.
+        rule: The rule inside.
+    """
+    if rule.traits.updates != "once":
+        raise IncompatibleRule(
+            f"{owner} learns from two sequences in one update from the second task on, but {rule} updates at "
+            f"{rule.traits.updates} of a sequence. Use the form that updates once (online=False)."
+        )
 
 
 def is_in(module: str, names: Collection[str]) -> bool:

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from spikewright._util.matrices import Matrices
+from spikewright._util.ranges import check_count, check_within
 from spikewright._util.real_numbers import as_real, real_type
 from spikewright._util.trial import evaluating, untouched
-from spikewright.errors import ConfigError
 from spikewright.losses import Loss
 from spikewright.metrics.operations import Operations
 from spikewright.network import Network
@@ -47,7 +47,8 @@ class EWC(ContinualRule):
             the modules inside.  Default: (), none.
 
     Raises:
-        ConfigError: `strength` or `samples_per_class` is not positive; `rule` is a continual rule itself.
+        ConfigError: `strength` or `samples_per_class` is out of range; `rule` is not a rule, or is a continual rule
+            itself; `hold` is not a bool.
 
     Reference:
         Kirkpatrick et al., Overcoming catastrophic forgetting in neural networks, PNAS 2017, arXiv 1612.00796, equation
@@ -77,10 +78,8 @@ class EWC(ContinualRule):
         free: Collection[str] = (),
     ) -> None:
         super().__init__(rule, hold, free)
-        if not strength > 0 or samples_per_class < 1:
-            raise ConfigError(
-                f"EWC(strength={strength}, samples_per_class={samples_per_class}): both have to be positive."
-            )
+        check_within("EWC", "strength", strength, "(0, inf)", "the penalty is weighted by it")
+        check_count("EWC", "samples_per_class", samples_per_class, "the Fisher information is a mean over samples")
         self.strength, self.samples_per_class = strength, samples_per_class
         self.stiffness, self.pull = Matrices(), Matrices()  # sums over tasks of F, and of F times what it was left at
 

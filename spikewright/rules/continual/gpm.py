@@ -5,8 +5,8 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import Tensor
 
+from spikewright._util.ranges import check_count, check_within
 from spikewright._util.trial import evaluating, restored
-from spikewright.errors import ConfigError
 from spikewright.losses import Loss
 from spikewright.network import Network
 from spikewright.network.holding import Turn, every_module, exclusively
@@ -50,8 +50,8 @@ class GPM(ProjectedRule):
             inside.  Default: (), none.
 
     Raises:
-        ConfigError: `threshold` or `samples_per_class` is out of range; `project` is unknown; `rule` is a continual
-            rule itself.
+        ConfigError: `threshold`, `increase` or `samples_per_class` is out of range; `project` is unknown; `rule` is not
+            a rule, or is a continual rule itself.
         IncompatibleRule: `project="inputs"` with a rule that finds its gradients by itself; or, in a later task,
             something that is not protected may change.
 
@@ -81,11 +81,9 @@ class GPM(ProjectedRule):
         free: Collection[str] = (),
     ) -> None:
         super().__init__(rule, free, project=project)
-        if not 0 < threshold <= 1 or samples_per_class < 1:
-            raise ConfigError(
-                f"GPM(threshold={threshold}, samples_per_class={samples_per_class}): the threshold is a share of what "
-                "arrives, in (0, 1], found on at least one sample."
-            )
+        check_within("GPM", "threshold", threshold, "(0, 1]", "the threshold is a share of what arrives")
+        check_within("GPM", "increase", increase, "(-inf, inf)", "each task adds it to the threshold")
+        check_count("GPM", "samples_per_class", samples_per_class, "rows are found on at least one sample per class")
         self.threshold, self.increase, self.samples_per_class = threshold, increase, samples_per_class
 
     @property

@@ -5,10 +5,12 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import Tensor
 
+from spikewright._util.ranges import check_flag, check_seed
 from spikewright.errors import IncompatibleRule
 from spikewright.losses import Loss
 from spikewright.network import Network
 from spikewright.rules._base import Rule
+from spikewright.rules.continual._around import check_inner
 from spikewright.rules.continual._growth import Growth, check_rows, entry_for, rows_of
 from spikewright.rules.continual._projected import ProjectedRule
 from spikewright.rules.continual.subspaces import Hebbian, Lateral, Rows, Subspace
@@ -66,11 +68,11 @@ class HLOP(ProjectedRule):
             "auto", the cheaper of the two, which are equal for linear lateral neurons.  Default: "auto".
         free: Names of modules that are not protected, such as heads that serve one task; a name includes the modules
             inside.  Default: (), none.
-        seed: Seed of the first lateral weights.  Any integer.  Default: 0.
+        seed: Seed of the first lateral weights.  Any integer, at least 0.  Default: 0.
 
     Raises:
         ConfigError: An argument is out of its range or unknown; a mapping has no entry for a protected module; `rule`
-            is a continual rule itself.
+            is not a rule, or is a continual rule itself.
         IncompatibleRule: The rule inside finds its gradients by itself; or, in a later task, something that is not
             protected may change.
 
@@ -114,6 +116,9 @@ class HLOP(ProjectedRule):
         free: Collection[str] = (),
         seed: int = 0,
     ) -> None:
+        check_inner("HLOP", rule)
+        check_flag("HLOP", orthonormal=orthonormal)
+        check_seed("HLOP", seed)
         if rule.traits.gradients == "own":
             raise IncompatibleRule(
                 f"HLOP learns its lateral weights from the inputs of layers while {rule} learns, but that rule finds "

@@ -10,16 +10,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spikewright._util.matrices import Matrices
+from spikewright._util.ranges import check_within
 from spikewright._util.real_numbers import check_real
 from spikewright._util.trial import evaluating
-from spikewright.errors import ConfigError
 from spikewright.losses import Loss
 from spikewright.network import Network
 from spikewright.network.wiring import Wiring
 from spikewright.rules._base import Rule, Update
 from spikewright.rules._batch import Batch, learn_together
 from spikewright.rules._cost import Cost, Done
-from spikewright.rules.continual._around import ContinualRule
+from spikewright.rules.continual._around import ContinualRule, check_once
 
 
 class LwF(ContinualRule):
@@ -50,7 +50,8 @@ class LwF(ContinualRule):
             Default: (), none.
 
     Raises:
-        ConfigError: `strength` or `temperature` is not positive; `rule` is a continual rule itself.
+        ConfigError: `strength` or `temperature` is not positive; `rule` is not a rule, or is a continual rule itself;
+            `hold` is not a bool.
         IncompatibleRule: The rule inside updates several times per sequence, or the output is complex.
 
     Reference:
@@ -78,8 +79,9 @@ class LwF(ContinualRule):
         free: Collection[str] = (),
     ) -> None:
         super().__init__(rule, hold, free)
-        if not strength > 0 or not temperature > 0:
-            raise ConfigError(f"LwF(strength={strength}, temperature={temperature}): both have to be positive.")
+        check_once(type(self).__name__, rule)
+        check_within("LwF", "strength", strength, "(0, inf)", "the distillation is weighted by it")
+        check_within("LwF", "temperature", temperature, "(0, inf)", "outputs are divided by it")
         self.strength, self.temperature = strength, temperature
         self.left = Matrices()
 

@@ -8,14 +8,14 @@ from torch import Tensor
 
 from spikewright._util.matrices import Matrices
 from spikewright._util.randomness import keyed_generator
-from spikewright.errors import ConfigError
+from spikewright._util.ranges import check_count, check_seed, check_within
 from spikewright.losses import Loss
 from spikewright.network import Network
 from spikewright.network.wiring import Wiring
 from spikewright.rules._base import Rule, Update
 from spikewright.rules._batch import Batch, learn_together
 from spikewright.rules._cost import Cost, Done
-from spikewright.rules.continual._around import ContinualRule
+from spikewright.rules.continual._around import ContinualRule, check_once
 from spikewright.temporal import is_static
 
 
@@ -46,7 +46,8 @@ class Replay(ContinualRule):
         seed: Seed of the draws.  Any integer, at least 0.  Default: 0.
 
     Raises:
-        ConfigError: `samples_per_class` or `new_share` is out of range; `rule` is a continual rule itself.
+        ConfigError: `samples_per_class`, `new_share` or `seed` is out of range; `rule` is not a rule, or is a continual
+            rule itself; `hold` is not a bool.
         IncompatibleRule: The rule inside updates several times per sequence.
 
     Reference:
@@ -76,11 +77,10 @@ class Replay(ContinualRule):
         seed: int = 0,
     ) -> None:
         super().__init__(rule, hold, free)
-        if samples_per_class < 1 or not 0 < new_share < 1:
-            raise ConfigError(
-                f"Replay(samples_per_class={samples_per_class}, new_share={new_share}): at least one sample is kept, "
-                "and the share is between 0 and 1."
-            )
+        check_once(type(self).__name__, rule)
+        check_count("Replay", "samples_per_class", samples_per_class, "at least one sample is kept")
+        check_within("Replay", "new_share", new_share, "(0, 1)", "both batches have a share of the gradient")
+        check_seed("Replay", seed)
         self.samples_per_class, self.new_share, self.seed = samples_per_class, new_share, seed
         self.memory = Matrices()
         self.register_buffer("drawn", torch.zeros((), dtype=torch.int64))

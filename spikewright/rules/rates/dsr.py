@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from spikewright._util.ranges import check_flag
 from spikewright.errors import IncompatibleRule
 from spikewright.network.rates import Rate, sum_of_weights
 from spikewright.network.sites import Sites
@@ -76,6 +77,7 @@ class DSR(RateRule):
 
     def __init__(self, batch_norm: NormName = "rate", reference: bool = False, chunk: Chunk = "auto") -> None:
         super().__init__(batch_norm, "input", chunk)
+        check_flag("DSR", reference=reference)
         self.reference = reference
 
     def adjoint_loss(self, value: Tensor, adjoint: Adjoint) -> tuple[Tensor, Report | None]:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from spikewright._util.ranges import check_flag, check_instance
 from spikewright.errors import NotConverged
 from spikewright.metrics.operations import Operations
 from spikewright.network.sites import Sites
@@ -52,7 +53,8 @@ class IDE(RateRule):
             as many as fit that.  Default: "auto".  A network with feedback runs one step at a time, whatever it is.
 
     Raises:
-        ConfigError: `batch_norm` or `mask` is unknown; `chunk` is below 1 or no known text.
+        ConfigError: `solver` is not a solver; `strict` is not a bool; `batch_norm` or `mask` is unknown; `chunk` is
+            below 1 or no known text.
         IncompatibleRule: The loss is per step; neurons have a hard reset or no rate map; a layer has no meaning at
             rates; or feedback does not come from neurons, and the neurons have different decays.
         NotConverged: `strict` is True, and the solver did not converge.
@@ -85,6 +87,9 @@ class IDE(RateRule):
         chunk: Chunk = "auto",
     ) -> None:
         super().__init__(batch_norm, mask, chunk)
+        name = type(self).__name__
+        check_instance(name, "solver", solver, Solver, "sw.solvers.Broyden()")
+        check_flag(name, strict=strict)
         self.solver, self.strict = solver, strict
         self.traits = replace(self.traits, gradient_rows=1 + solver.passes)
 
