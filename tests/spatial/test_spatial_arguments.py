@@ -18,7 +18,7 @@ from tests.nets import NETS, sample
 from tests.rules.support import CE, gradients, learn
 
 REFUSED: list[tuple[Callable[..., object], dict[str, Any], str]] = [
-    (OPZO, dict(alpha=0), r"alpha=0: without noise no feedback can be estimated.*number, above 0"),
+    (OPZO, dict(alpha=0), r"alpha=0\): without noise no feedback can be estimated.*number, above 0"),
     (ZO, dict(alpha=-0.1), r"alpha=-0.1"),
     (ZO, dict(alpha=float("nan")), r"alpha=nan"),
     (PseudoZerothOrder, dict(alpha=0.0), r"alpha=0.0"),
