@@ -65,8 +65,8 @@ class OPZO(OTTT):
             as many as fit that.  Default: 1.  With `online` it is 1.
 
     Raises:
-        ConfigError: `momentum` or `alpha` is out of range; `distribution`, `position`, `init` or `route` is unknown;
-            `chunk` is below 1 or no known text.
+        ConfigError: `momentum`, `alpha` or `seed` is out of range; a flag is not a bool; `distribution`, `position`,
+            `init` or `route` is unknown; `chunk` is below 1 or no known text.
         IncompatibleRule: The loss is not per step; a layer feeds neurons of different decays; the output is complex; or
             `route="penultimate"` in a network without a single linear readout behind neurons.
 

@@ -53,7 +53,7 @@ class DSR(RateRule):
             as many as fit that.  Default: "auto".  With "joint" batch norm all steps run together, whatever it is.
 
     Raises:
-        ConfigError: `batch_norm` is unknown; `chunk` is below 1 or no known text.
+        ConfigError: `batch_norm` is unknown; `reference` is not a bool; `chunk` is below 1 or no known text.
         IncompatibleRule: The loss is per step; the network has feedback (use `IDE`); neurons have a hard reset or no
             rate map; or a layer has no meaning at rates (max pooling, dropout drawn at each step, layer norm).
 
