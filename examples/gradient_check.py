@@ -1,4 +1,4 @@
-"""Check the gradient of a rule against BPTT, parameter by parameter, in a residual network of one's own."""
+"""Check the gradient of a rule against BPTT, parameter by parameter, in a custom residual network."""
 
 import torch
 from torch import Tensor, nn

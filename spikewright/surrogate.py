@@ -114,6 +114,7 @@ class Sigmoid(Surrogate):
     Raises:
         ConfigError: `alpha` is not one finite number > 0.
 
+    >>> from spikewright.surrogate import Sigmoid
     >>> import torch
     >>> Sigmoid(alpha=4.0).slope(torch.tensor([0.0])).item()
     1.0
@@ -144,6 +145,7 @@ class ATan(Surrogate):
     Raises:
         ConfigError: `alpha` is not one finite number > 0.
 
+    >>> from spikewright.surrogate import ATan
     >>> import torch
     >>> ATan(alpha=2.0).slope(torch.tensor([0.0])).item()
     1.0
@@ -168,6 +170,7 @@ class Triangle(Surrogate):
     The forward pass is the step function, 1 for :math:`x \ge 0`.  The area under the slope is 1; the slope
     is 0 for :math:`|x| \ge 1`.
 
+    >>> from spikewright.surrogate import Triangle
     >>> import torch
     >>> Triangle().slope(torch.tensor([-2.0, 0.0, 0.25])).tolist()
     [0.0, 1.0, 0.75]
@@ -193,6 +196,7 @@ class Rectangle(Surrogate):
     Raises:
         ConfigError: `width` is not one finite number > 0.
 
+    >>> from spikewright.surrogate import Rectangle
     >>> import torch
     >>> Rectangle(width=0.5).slope(torch.tensor([0.25, 0.3])).tolist()
     [2.0, 0.0]

@@ -37,9 +37,9 @@ def learn(
         reporter: `spikewright.continual.reporting.Reporter` to call with progress. Default: None, no output.
 
     Returns:
-        The contents of `result.json`: `acc`, `bwt`, `forgetting`, `accuracy_matrix` (see `AccuracyMatrix`), `seconds`,
-        `seconds_by_task`, `subspaces` of projecting rules, `monitor` and `trajectory` (see `ContinualMonitor`; `None`
-        without probes), and `config`.
+        The contents of `result.json`: `acc`, `bwt`, `forgetting`, `accuracy_matrix` (a row per task learned, a
+        column per task tested), `seconds`, `seconds_by_task`, `subspaces` of projecting rules, `monitor` and
+        `trajectory` (accuracies between tasks; `None` without probes), and `config`.
 
     Raises:
         NotFinite: The loss or a gradient is not finite.

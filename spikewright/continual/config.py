@@ -79,6 +79,7 @@ def configure_continual(
         ConfigError: A section, key or name is unknown, a value is out of its range, the file cannot be read, or there
             is no scenario.
 
+    >>> from spikewright.continual import configure_continual
     >>> configure_continual(name="split-digits", overrides=["scenario.tasks=2"]).scenario
     {'name': 'split', 'tasks': 2, 'heads': False}
     """

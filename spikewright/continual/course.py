@@ -167,6 +167,7 @@ def build_continual(config: ContinualConfig) -> ContinualExperiment:
         DatasetMissing: The files of a data set are not there.
         DatasetCorrupt: A file of a data set is damaged.
 
+    >>> from spikewright.continual import build_continual
     >>> from spikewright.continual import configure_continual
     >>> config = configure_continual(rule="ottt", scenario={"name": "split", "tasks": 2}, data="synthetic")
     >>> run = build_continual(config)

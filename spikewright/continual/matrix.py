@@ -29,6 +29,7 @@ class AccuracyMatrix:
     Reference:
         Lopez-Paz and Ranzato, Gradient Episodic Memory for Continual Learning, NeurIPS 2017, Eqs. (2)-(4).
 
+    >>> from spikewright.continual import AccuracyMatrix
     >>> matrix = AccuracyMatrix()
     >>> matrix.add([0.75])
     >>> matrix.add([0.5, 1.0])

@@ -68,6 +68,8 @@ class ContinualMonitor:
         De Lange et al., Continual evaluation for lifelong learning: Identifying the stability gap, ICLR 2023,
         arXiv 2205.13452.
 
+    >>> import torch
+    >>> from spikewright.continual import ContinualMonitor
     >>> import spikewright as sw
     >>> net = sw.Network(torch.nn.Sequential(torch.nn.Linear(4, 8), sw.LIF(), torch.nn.Linear(8, 2)))
     >>> sets = [(torch.rand(5, 6, 4), torch.arange(6) % 2) for _ in range(2)]

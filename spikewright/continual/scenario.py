@@ -63,6 +63,7 @@ def permuted(dataset: Dataset, *, tasks: int = 10, seed: int = 2022) -> Scenario
     Raises:
         ConfigError: The number of tasks is below 1.
 
+    >>> from spikewright.continual import permuted
     >>> from spikewright.data import load
     >>> len(permuted(load("synthetic"), tasks=3))
     3
@@ -96,6 +97,7 @@ def split(dataset: Dataset, *, tasks: int = 5, heads: bool = True, order: int | 
     Raises:
         ConfigError: The number of tasks is below 1, or does not divide the number of classes.
 
+    >>> from spikewright.continual import split
     >>> from spikewright.data import load
     >>> scenario = split(load("synthetic", classes=4), tasks=2)
     >>> scenario.outputs, scenario.task(1).train.labels.unique().tolist()

@@ -40,6 +40,7 @@ class Trajectory:
         De Lange et al., Continual evaluation for lifelong learning: Identifying the stability gap, ICLR 2023,
         arXiv 2205.13452.
 
+    >>> from spikewright.continual import Trajectory
     >>> trajectory = Trajectory()
     >>> trajectory.begin(0)
     >>> trajectory.add(0, 10, 0.9)

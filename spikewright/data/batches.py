@@ -44,6 +44,7 @@ class Batches:
         ShapeError: `mean` or `std` does not have one entry per channel.
         ConfigError: The augmentation or the encoding is unknown.
 
+    >>> from spikewright.data import Batches
     >>> from spikewright.data import load
     >>> data = load("synthetic", classes=2, size=10)
     >>> batches = Batches(data.train, batch_size=4, steps=6, mean=data.mean, std=data.std)

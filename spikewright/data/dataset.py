@@ -63,6 +63,8 @@ class Dataset:
         ShapeError: The parts have different image shapes, or `mean` or `std` does not have one entry per channel.
         InputError: A label is out of range, an image is not finite, or a standard deviation is not positive.
 
+    >>> import torch
+    >>> from spikewright.data import Dataset, Split
     >>> images, labels = torch.zeros(6, 1, 8, 8), torch.arange(6) % 2
     >>> data = Dataset("zeros", Split(images, labels), Split(images, labels), classes=2, mean=(0.0,), std=(1.0,))
     >>> data.shape, len(data.limited(train=4).train)

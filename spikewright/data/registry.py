@@ -28,6 +28,7 @@ _LOADERS: dict[str, Callable[..., Dataset]] = {
 def names() -> list[str]:
     """Return the sorted names of all data sets.
 
+    >>> from spikewright.data import names
     >>> names()
     ['cifar10', 'cifar100', 'digits', 'fashion_mnist', 'folder', 'mnist', 'synthetic']
     """
@@ -69,6 +70,7 @@ def load(name: str, data_dir: Path | str | None = None, **options: Any) -> Datas
         DatasetMissing: The files are not there, or `data_dir` is `None` for a data set with files.
         DatasetCorrupt: A file is damaged or not the published one.
 
+    >>> from spikewright.data import load
     >>> data = load("synthetic", classes=3, size=30)
     >>> data.shape, data.classes, len(data.train), data.train.images.dtype
     ((1, 8, 8), 3, 30, torch.uint8)

@@ -17,7 +17,9 @@ def auroc(scores: Tensor, labels: Tensor) -> float:
         ShapeError: Scores and labels have different shapes, or are not vectors.
         InputError: A score is NaN, a label is neither 0 nor 1, or one of the two classes is missing.
 
-    >>> auroc(Tensor([2.0, 1.0, 1.0]), Tensor([1, 1, 0]))
+    >>> import torch
+    >>> from spikewright.graph import auroc
+    >>> auroc(torch.tensor([2.0, 1.0, 1.0]), torch.tensor([1, 1, 0]))
     0.75
     """
     true, false = _by_level(scores, labels)
@@ -38,7 +40,9 @@ def average_precision(scores: Tensor, labels: Tensor) -> float:
         ShapeError: Scores and labels have different shapes, or are not vectors.
         InputError: A score is NaN, a label is neither 0 nor 1, or one of the two classes is missing.
 
-    >>> average_precision(Tensor([2.0, 1.0, 1.0]), Tensor([1, 1, 0]))
+    >>> import torch
+    >>> from spikewright.graph import average_precision
+    >>> average_precision(torch.tensor([2.0, 1.0, 1.0]), torch.tensor([1, 1, 0]))
     0.8333333333333333
     """
     true, false = (counts.flip(0) for counts in _by_level(scores, labels))

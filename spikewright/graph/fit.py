@@ -35,7 +35,8 @@ def fit(reasoning: Reasoning, out: Path, *, resume: bool = False, reporter: Repo
 
     Returns:
         The contents of `result.json`: the metrics of `evaluate` on the test queries, `validation`, `best_epoch`,
-        `energy` (see `energy_of`), `parameters`, `seconds`, `history` (one row per epoch) and `config`.
+        `energy` (operations per query and their energy), `parameters`, `seconds`, `history` (one row per epoch) and
+        `config`.
 
     Raises:
         NotFinite: The loss is not finite.

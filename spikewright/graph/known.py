@@ -23,6 +23,8 @@ class KnownAnswers:
         ShapeError: The triples are not int64 `[any, 3]`.
         InputError: An entity or a relation is out of range.
 
+    >>> import torch
+    >>> from spikewright.graph import KnownAnswers
     >>> known = KnownAnswers(torch.tensor([[0, 0, 1], [0, 0, 2]]), entities=4, relations=1)
     >>> known.mask(torch.tensor([0, 2]), torch.tensor([0, 1])).int().tolist()
     [[0, 1, 1, 0], [1, 0, 0, 0]]

@@ -54,6 +54,8 @@ def rank_metrics(ranks: Tensor, kinds: Iterable[str] = KINDS, groups: Tensor | N
         InputError: There are no ranks, or one is below 1.
         ConfigError: A kind is unknown.
 
+    >>> import torch
+    >>> from spikewright.graph import rank_metrics
     >>> rank_metrics(torch.tensor([1.0, 4.0, 3.0]), ("mrr", "log"), groups=torch.tensor([0, 0, 1]))
     {'mrr': 0.47916666666666663, 'log': 0.6076691395183482}
     """

@@ -42,6 +42,8 @@ class RankingEvaluator:
         Bordes et al., Translating Embeddings for Modeling Multi-relational Data, NeurIPS 2013 (filtered ranks); Teru,
         Denis and Hamilton, Inductive Relation Prediction by Subgraph Reasoning, ICML 2020 (Hits@10 of 50).
 
+    >>> import torch
+    >>> from spikewright.graph import RankingEvaluator
     >>> evaluator = RankingEvaluator(hits=(1, 2))
     >>> evaluator.add(torch.tensor([[3.0, 1.0, 2.0]]), torch.tensor([2]), torch.tensor([[False, False, True]])).tolist()
     [2.0]

@@ -65,6 +65,7 @@ class OpenWorld:
     Reference:
         Yang, Lin and Zhang, Rethinking Knowledge Graph Evaluation Under the Open-World Assumption, NeurIPS 2022.
 
+    >>> from spikewright.graph import OpenWorld
     >>> round(OpenWorld(answers=43, density=0.5).expected("mrr", 0.5), 4)
     0.1357
     """

@@ -25,6 +25,8 @@ class RelationalGraph:
         targets: Target node of each edge, int64 `[E]`.
         arrivals: Number of message targets, at least 1: N, or P for `one_each`.
 
+    >>> import torch
+    >>> from spikewright.graph import RelationalGraph
     >>> graph = RelationalGraph.of(torch.tensor([[0, 0, 1], [0, 0, 2]]), nodes=3, relations=1)
     >>> graph.relations, graph.edges.tolist()
     (2, [[0, 0, 1], [0, 0, 2], [1, 1, 0], [2, 1, 0]])

@@ -77,6 +77,7 @@ def restrict_spectral(layer: Layer, limit: float = 1.0, size: Size | None = None
         Xiao et al., Training Feedback Spiking Neural Networks by Implicit Differentiation on the Equilibrium State,
         NeurIPS 2021, arXiv 2109.14247.
 
+    >>> from spikewright.layers import operator_norm, restrict_spectral
     >>> from torch import nn
     >>> layer = restrict_spectral(nn.Linear(4, 4), limit=0.25)
     >>> round(operator_norm(layer), 4)
@@ -115,6 +116,7 @@ def restrict_frobenius(layer: Layer, limit: float = 2.0, probes: int | None = No
         Xiao et al., SPIDE: A Purely Spike-based Method for Training Feedback Spiking Neural Networks, Neural Networks
         2023, arXiv 2302.00232.
 
+    >>> from spikewright.layers import restrict_frobenius
     >>> from torch import nn
     >>> layer = restrict_frobenius(nn.Linear(64, 64), limit=2.0)
     >>> round(layer.weight.norm().item(), 4)
@@ -145,6 +147,7 @@ def operator_norm(layer: nn.Module, size: Size | None = None, iterations: int = 
     Raises:
         ConfigError: The layer has no such weight, or `size` does not fit it.
 
+    >>> from spikewright.layers import operator_norm
     >>> from torch import nn
     >>> layer = nn.Conv2d(1, 1, 3, padding=1)
     >>> _ = nn.init.ones_(layer.weight)
@@ -165,6 +168,7 @@ def power_iteration(layer: nn.Module, iterations: int = 100) -> None:
     Raises:
         ConfigError: The layer is not restricted by `restrict_spectral`.
 
+    >>> from spikewright.layers import operator_norm, power_iteration, restrict_spectral
     >>> from torch import nn
     >>> layer = restrict_spectral(nn.Linear(4, 4), limit=0.25)
     >>> _ = nn.init.normal_(layer.parametrizations.weight.original)

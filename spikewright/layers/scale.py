@@ -19,6 +19,7 @@ class Scale(nn.Module):
     Reference:
         Xiao et al., Online Training Through Time for Spiking Neural Networks, NeurIPS 2022, arXiv 2210.04195.
 
+    >>> from spikewright.layers import Scale
     >>> import torch
     >>> Scale(2.74)(torch.tensor([0.0, 1.0]))
     tensor([0.0000, 2.7400])

@@ -88,6 +88,7 @@ class ScaledWSConv2d(nn.Conv2d):
         arXiv 2101.08692 (the method); Xiao et al., Online Training Through Time for Spiking Neural Networks, NeurIPS
         2022, arXiv 2210.04195 (in spiking networks).
 
+    >>> from spikewright.layers import ScaledWSConv2d
     >>> import torch
     >>> layer = ScaledWSConv2d(2, 3, 3, padding=1)
     >>> layer(torch.rand(1, 2, 8, 8)).shape, bool(layer.effective_weight().mean((1, 2, 3)).abs().max() < 1e-6)
@@ -155,6 +156,7 @@ class ScaledWSLinear(nn.Linear):
         arXiv 2101.08692 (the method); Xiao et al., Online Training Through Time for Spiking Neural Networks, NeurIPS
         2022, arXiv 2210.04195 (in spiking networks).
 
+    >>> from spikewright.layers import ScaledWSLinear
     >>> import torch
     >>> layer = ScaledWSLinear(100, 3)
     >>> bool((layer.effective_weight().norm(dim=1) - 1).abs().max() < 0.01)

@@ -22,6 +22,7 @@ class SavedBytes:
         alive: Bytes kept now.
         peak: Most bytes kept at one time since the context was entered.
 
+    >>> from spikewright.metrics import SavedBytes
     >>> import torch
     >>> a = torch.ones(1000, requires_grad=True)
     >>> with SavedBytes() as saved:

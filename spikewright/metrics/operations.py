@@ -26,6 +26,7 @@ class Operations:
         additions: Synaptic operations: one per spike and weight it meets.  Number, at least 0.  Default: 0.0.
         multiplications: Multiplications, each with an addition.  Number, at least 0.  Default: 0.0.
 
+    >>> from spikewright.metrics import Operations
     >>> (Operations(10, 0) + 2 * Operations(0, 1)).picojoules
     18.2
     """
@@ -83,6 +84,7 @@ class SynapseCounter:
     Args:
         samples: Number of samples of a step.  Whole number, at least 1.  Default: None, every row is a sample.
 
+    >>> from spikewright.metrics import SynapseCounter
     >>> import torch, spikewright as sw
     >>> net = sw.Network(torch.nn.Sequential(torch.nn.Linear(4, 8), sw.LIF()))
     >>> counter = SynapseCounter(samples=5)

@@ -111,7 +111,7 @@ def init_for_spikes(layers: Iterable[nn.Module]) -> None:
     """Initialise the linear maps and convolutions of a sequence so that all currents start with about unit variance.
 
     Weights are normal with variance 1 / fan_in in the first layer and 2.74 ** 2 / fan_in after neurons, whose spikes
-    have less than unit variance (see `Scale`); biases are zero. With PyTorch's default, the second layer does not fire.
+    have less than unit variance; biases are zero. With PyTorch's default, the second layer does not fire.
     """
     gain = 1.0
     for layer in layers:

@@ -50,6 +50,7 @@ class Conv(nn.Module):
         ShapeError: `shape` is not three positive integers, or too small for the strides and pooling.
         ConfigError: Another argument is out of its range.
 
+    >>> from spikewright.models import Conv
     >>> import torch
     >>> import spikewright as sw
     >>> net = sw.Network(Conv((1, 8, 8), 10, sw.LIF, channels=(4, 8)))

@@ -27,6 +27,7 @@ class MLP(nn.Module):
         ShapeError: `shape` is not three positive integers.
         ConfigError: Another argument is out of its range.
 
+    >>> from spikewright.models import MLP
     >>> import torch
     >>> import spikewright as sw
     >>> net = sw.Network(MLP((1, 8, 8), 10, sw.LIF, hidden=(32,)))

@@ -48,6 +48,7 @@ _MODELS: dict[str, Callable[..., nn.Module]] = {
 def list_models() -> list[str]:
     """Return the sorted names of all models.
 
+    >>> from spikewright.models import list_models
     >>> "vgg_f" in list_models()
     True
     """
@@ -87,6 +88,7 @@ def create_model(name: str, shape: Shape, classes: int, neuron: NeuronFactory, *
         ConfigError: The name or an option is unknown, or an option is out of its range.
         ShapeError: The model cannot take images of this shape.
 
+    >>> from spikewright.models import create_model
     >>> import torch
     >>> import spikewright as sw
     >>> net = sw.Network(create_model("mlp", (1, 8, 8), 10, lambda: sw.LIF(tau=2.0), hidden=(32,)))

@@ -162,7 +162,8 @@ class Network(nn.Module):
             through_time: True keeps the graph from one step to the next; False cuts it.  Default: True.
             spikes_as_bytes: True has layers keep spikes as bytes for the backward pass, a quarter of the memory of
                 float32 for two conversions.  Default: False.
-            observers: Objects that see every layer and neuron as it runs, see `run`.  Default: ().
+            observers: Objects that see every layer and neuron as it runs, with the methods `neuron(site, current,
+                spikes)` and `synapse(site, operation, x, weight, current)`.  Default: ().
             count: True counts spikes, for `Run.rates`.  Default: True.
             record: Collects mean inputs and outputs of neurons, for rules that learn from rates.  Instance of
                 `spikewright.network.rates.Record`.  Default: None, nothing is collected.
@@ -217,9 +218,10 @@ class Network(nn.Module):
         """
         check_tensor("x", x, "[time, batch, *feature]")
         if x.dim() < 2 or 0 in x.shape[:2]:
+            advice = "Give it one or more of both." if x.dim() > 1 else "Add the axes that are missing."
             raise ShapeError(
                 f"A run needs x of shape [time, batch, *feature] with at least one step and one sample, but got "
-                f"{list(x.shape)}. Repeat a static input with x.expand(steps, *x.shape)."
+                f"{list(x.shape)}. {advice} A static input [batch, *feature] is repeated by x.expand(steps, *x.shape)."
             )
         if torch.compiler.is_compiling():
             return self._look_up(x)

@@ -73,7 +73,7 @@ def energy(net: Network, rule: Rule, x: Tensor, y: Tensor, loss: Loss) -> Energy
     r"""Estimate the energy of a training step from the operations it needs, at the present weights.
 
     .. math::
-        E = 0.9\,\mathrm{pJ} \cdot \text{additions} + 4.6\,\mathrm{pJ} \cdot \text{multiplications}
+        E = 0.9\,\mathrm{pJ} \cdot \text{additions} + 4.6\,\mathrm{pJ} \cdot \text{multiplications with their additions}
 
     for 32-bit arithmetic at 45 nm; memory access is left out.  A spike costs an addition per weight it meets, a real
     number a multiplication; the step-by-step backward pass of BPTT is dense.  Gradients of frozen parameters, and

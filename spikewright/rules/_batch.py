@@ -33,8 +33,8 @@ def differentiable(backward: Backward) -> Backward:
     def differentiate(value: Tensor) -> None:
         if not (isinstance(value, Tensor) and value.numel() == 1):
             raise ExtensionError(
-                f"The loss to be differentiated has to be a tensor of one number, but it is {described(value)}. A rule "
-                "of one's own calls batch.backward with what batch.loss returned, or something made of that."
+                f"The loss to be differentiated has to be a tensor of one number, but it is {described(value)}. A "
+                "custom rule calls batch.backward with what batch.loss returned, or something made of that."
             )
         if not value.requires_grad:
             raise nothing_moves()

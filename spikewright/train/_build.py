@@ -82,6 +82,7 @@ def build(config: Config, ranks: Ranks = Ranks()) -> Experiment:  # noqa: B008  
         DatasetMissing: The files of the data set are not there.
         DatasetCorrupt: A file of the data set is damaged.
 
+    >>> from spikewright.train import build
     >>> from spikewright.train import configure
     >>> experiment = build(configure(data="synthetic", model={"name": "mlp", "hidden": [16]}))
     >>> len(experiment.training), experiment.net.module.readout

@@ -134,6 +134,7 @@ def configure(
     Raises:
         ConfigError: A section or key is unknown, a value is out of its range, or the file cannot be read.
 
+    >>> from spikewright.train import configure
     >>> configure(rule="sltt", overrides=["rule.k=2", "optimizer.lr=0.1"]).rule
     {'name': 'sltt', 'k': 2}
     """

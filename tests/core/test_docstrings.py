@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import Any, Literal, Union, get_args, get_origin
 
 import pytest
+import torch
 from torch import Tensor
 
 import spikewright
@@ -29,7 +30,7 @@ RANGE = re.compile(
     re.IGNORECASE,
 )
 SHAPE = re.compile(r"`\[[^`]*\]`|\bscalar\b|\bany shape\b")
-ELSEWHERE = re.compile(r"See `|See there|: Of the |^\s*\w+: Of ", re.MULTILINE)
+ELSEWHERE = re.compile(r"\b[Ss]ee `|See there|: Of the |^\s*\w+: Of ", re.MULTILINE)
 
 
 def public_names(module: types.ModuleType) -> list[str]:
@@ -185,3 +186,18 @@ def test_the_names_are_those_that_users_import() -> None:
     )
     assert set(some.split()) <= PUBLIC.keys()
     assert {rules.OTTT, rules.SPIDE, rules.Naive, neurons.LIF} <= set(shown())
+
+
+@every
+def test_examples_run_as_they_stand(name: str) -> None:
+    """Pasted into an empty interpreter, they import what they use."""
+    examples = doctest.DocTestParser().get_examples(docstring(PUBLIC[name]))
+    shown: list[str] = []
+    usual = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)  # that of an empty interpreter
+    try:
+        test = doctest.DocTest(examples, {}, name, None, None, None)
+        doctest.DocTestRunner(verbose=False).run(test, out=shown.append)
+    finally:
+        torch.set_default_dtype(usual)
+    assert not shown, "".join(shown)

@@ -50,7 +50,7 @@ def test_another_type(build: Callable[[], nn.Module], dtype: torch.dtype) -> Non
 
 def test_numbers_where_indices_belong() -> None:
     module = nn.Sequential(nn.Embedding(9, 2), nn.Flatten(), nn.Linear(2 * F, F), LIF()).double()
-    with pytest.raises(ShapeError, match=r"runs on indices: give it x\.to\(torch\.int64\)"):
+    with pytest.raises(ShapeError, match=r"runs on whole numbers: give it x\.to\(torch\.int64\)"):
         wired(module, data())
 
 

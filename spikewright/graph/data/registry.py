@@ -27,6 +27,7 @@ _LOADERS: dict[str, Callable[..., GraphData]] = {
 def graph_names() -> list[str]:
     """Return the sorted names of all graph data sets.
 
+    >>> from spikewright.graph import graph_names
     >>> "family" in graph_names()
     True
     """
@@ -63,6 +64,7 @@ def load_graph(name: str, data_dir: Path | str | None = None, **options: Any) ->
         DatasetMissing: The files are not there.
         DatasetCorrupt: A file is damaged, or is not the published one.
 
+    >>> from spikewright.graph import load_graph
     >>> len(load_graph("family", trees=2).relations)
     17
     """

@@ -78,6 +78,8 @@ class GRSNN(LinkScorer):
         Xiao et al., Temporal Spiking Neural Networks with Synaptic Delay for Graph Reasoning, ICML 2024,
         arXiv 2405.16851.
 
+    >>> import torch
+    >>> from spikewright.graph import GRSNN
     >>> from spikewright.graph import RelationalGraph
     >>> facts = torch.tensor([[0, 0, 1], [1, 0, 2]])
     >>> graph = RelationalGraph.of(facts, nodes=3, relations=1)

@@ -41,6 +41,8 @@ class NBFNet(LinkScorer):
         Zhu et al., Neural Bellman-Ford Networks: A General Graph Neural Network Framework for Link Prediction, NeurIPS
         2021, arXiv 2106.06935.
 
+    >>> import torch
+    >>> from spikewright.graph import NBFNet
     >>> from spikewright.graph import RelationalGraph
     >>> graph = RelationalGraph.of(torch.tensor([[0, 0, 1], [1, 0, 2]]), nodes=3, relations=1)
     >>> NBFNet(graph.relations, width=8)(graph, torch.tensor([0]), torch.tensor([0])).shape

@@ -138,7 +138,7 @@ def _other_type(sites: Sites, x: Tensor) -> str:
         if device != x.device:
             return f"Its layers are on {device}, and x is on {x.device}: bring both to one device."
         if not dtype.is_floating_point:
-            return f"It runs on indices: give it x.to({dtype})."
+            return f"It runs on whole numbers: give it x.to({dtype})."
         convert = f", or convert the network with net.to({x.dtype})" if x.is_floating_point() else ""
         return f"Its layers compute in {dtype}: give it x.to({dtype}){convert}."
     return ""

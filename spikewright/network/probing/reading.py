@@ -41,7 +41,7 @@ def read_wiring(
         flow: Watched the operations.
         left: Where values that depend on data were given to Python: nothing behind can be vouched for.
         random: Modules that draw random numbers by themselves.
-        hooked: Modules with hooks of somebody's, which a probe does not call: no claim is made near them.
+        hooked: Modules with hooks of the user, which a probe does not call: no claim is made near them.
         nodes: Graph nodes whose gradients go through hooks.
     """
     names = {id(p): name for name, p in sites.module.named_parameters()}
