@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from spikewright.kernels import native
+from spikewright.kernels.alpha import constants
 from spikewright.kernels.delays import DelayGrad, kernel_slope, slope_shares
 from spikewright.kernels.operators import surrogate_number
 from spikewright.surrogate import Sigmoid, Surrogate, slope_at
@@ -14,14 +15,14 @@ from spikewright.surrogate import Sigmoid, Surrogate, slope_at
 
 @dataclass(frozen=True)
 class AlphaDynamics:
-    """Of all neurons, and how a run is read and differentiated.
+    """Dynamics of the neurons of a graph, and how a run is read and differentiated.
 
     Attributes:
         steps: Length T of a run.
         tau: Time constant of current and membrane, in steps.
-        threshold: Of the membrane.
+        threshold: Potential at which a neuron fires.
         decay: A spike at step t counts `decay ** t`, normalised to sum to 1.
-        surrogate: Slope of a spike.
+        surrogate: Slope of a spike in the backward pass.
         delay_grad: Gradient of a delay.  "exact": of the response to spikes that arrive a fraction of a step later;
             "finite_difference": of delaying by one step; "reference": of the released code, which filters twice.
     """
@@ -35,13 +36,13 @@ class AlphaDynamics:
 
     @property
     def rho(self) -> float:
-        """What is left of a current or a membrane after one step."""
-        return math.exp(-1 / self.tau)
+        """Fraction of a current or a membrane that is retained per step."""
+        return constants(self.tau)[0]
 
     @property
     def gain(self) -> float:
-        """What an input adds to the current."""
-        return math.e / self.tau
+        """What one unit of input adds to the current."""
+        return constants(self.tau)[1]
 
     @property
     def shares(self) -> list[float]:

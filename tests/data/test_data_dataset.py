@@ -122,7 +122,7 @@ def test_statistics_agree_with_the_definition():
 
 
 def test_keys_name_independent_streams():
-    keys = [(0,), (1,), (0, 0), (0, 1), (1, 0), (0, 0, 0)]
+    keys = [(0,), (1,), (0, 0), (0, 1), (1, 0), (0, 0, 0), ("first",), ("second",), ("first", 0)]
     drawn = {tuple(torch.rand(3, generator=keyed_generator(seed, *key)).tolist()) for seed in (0, 1) for key in keys}
     assert len(drawn) == 2 * len(keys)
     with pytest.raises(InputError, match="seed=-1"):
