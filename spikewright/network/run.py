@@ -341,7 +341,8 @@ class Run:
     def _transmit(self, name: str, operation: Operation, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         site = self._calls.site(name)
         chunk = self._unfolded(name, self._sites.synapses[name], x)
-        operation.check(site, x, weight)
+        if self._first:  # later steps of a run have the features of its first
+            operation.check(site, x, weight)
         arrival = SynapticInput(chunk) if self._options.hooks is None else self._at_hook(site, operation, chunk, weight)
         as_bytes = self._options.spikes_as_bytes and self._folded.holds_spikes(x)
         current = self._folded.fold(transmit(operation, arrival, weight, bias, as_bytes))
