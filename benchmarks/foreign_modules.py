@@ -8,6 +8,7 @@ Every module class that the installed libraries define is put behind neurons, wi
 is told by its class. The exit status is 1 if a base class of stateful modules, or one of its subclasses, is accepted.
 """
 
+import argparse
 import importlib
 import inspect
 import pkgutil
@@ -73,6 +74,7 @@ def refused(kind: type[nn.Module]) -> bool:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     warnings.simplefilter("ignore")
     wrong = []
     for package in PACKAGES:

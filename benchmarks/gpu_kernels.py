@@ -5,6 +5,7 @@
 Forward and backward together.  The copy is the floor: no scan that reads and writes each array once is faster.
 """
 
+import argparse
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -55,6 +56,7 @@ def moved(current: Tensor) -> int:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     if not torch.cuda.is_available():
         sys.exit("gpu_kernels times kernels for GPUs, and torch finds none here. Run it on a machine with one.")
     if not fused(torch.empty(1, 1, device="cuda")):

@@ -4,8 +4,12 @@ Every message is found by an index of its own into the spikes of the last steps,
 gone back the same way: 8 bytes for each of E x B x D messages in every step.  So works the published implementation of
 
 Xiao et al., Temporal Spiking Neural Networks with Synaptic Delay for Graph Reasoning, ICML 2024, arXiv 2405.16851.
+
+It measures nothing by itself: python benchmarks/graph_step.py times it beside the package.
 """
 
+import argparse
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -105,3 +109,8 @@ def propagate(
         sent.append(spikes[-1].detach().flatten(1))
         traces.append(here * sent[-1] + before * sent[-2])
     return read
+
+
+if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    sys.exit("graph_edges only holds what graph_step compares. Run python benchmarks/graph_step.py.")

@@ -19,11 +19,9 @@ import statistics
 import time
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from pykeen.datasets import get_dataset
-from pykeen.pipeline import PipelineResult, pipeline
 from torch import Tensor
 
 from spikewright.graph.data import load_graph
@@ -31,6 +29,9 @@ from spikewright.graph.known import KnownAnswers
 from spikewright.graph.negative_sampling import both_ways
 from spikewright.graph.ranking import RankingEvaluator
 from spikewright.train.result import versions
+
+if TYPE_CHECKING:
+    from pykeen.pipeline import PipelineResult
 
 METRICS = {"mrr": "inverse_harmonic_mean_rank", "hits_at_1": "hits_at_1", "hits_at_10": "hits_at_10"}
 XAVIER = {"entity_initializer": "xavier_uniform", "relation_initializer": "xavier_uniform"}
@@ -48,7 +49,7 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="umls,kinships")
     parser.add_argument("--models", default="complex,rotate")
     parser.add_argument("--seeds", type=int, default=3)
@@ -75,8 +76,10 @@ def main() -> None:
                 options.json.write_text(json.dumps(report, indent=1))
 
 
-def train(data: str, model: str, setting: dict[str, Any], seed: int) -> tuple[dict[str, float], PipelineResult]:
+def train(data: str, model: str, setting: dict[str, Any], seed: int) -> "tuple[dict[str, float], PipelineResult]":
     """Return what was measured with the weights of the best validation MRR, and what PyKEEN has to tell."""
+    from pykeen.pipeline import pipeline
+
     began = time.perf_counter()
     result = pipeline(
         dataset=data,
@@ -109,8 +112,10 @@ def train(data: str, model: str, setting: dict[str, Any], seed: int) -> tuple[di
     return figures, result
 
 
-def check(data: str, result: PipelineResult) -> None:
+def check(data: str, result: "PipelineResult") -> None:
     """Assert that this package reads the same triples, and finds the same ranks in the scores of PyKEEN's model."""
+    from pykeen.datasets import get_dataset
+
     theirs: Any = get_dataset(dataset=data)
     ours = load_graph(data)
     entities, relations = ours.test.entities, ours.relations

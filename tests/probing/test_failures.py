@@ -50,8 +50,15 @@ def test_another_type(build: Callable[[], nn.Module], dtype: torch.dtype) -> Non
 
 def test_numbers_where_indices_belong() -> None:
     module = nn.Sequential(nn.Embedding(9, 2), nn.Flatten(), nn.Linear(2 * F, F), LIF()).double()
-    with pytest.raises(ShapeError, match=r"runs on whole numbers: give it x\.to\(torch\.int64\)"):
+    with pytest.raises(ShapeError, match=r"runs on indices: give it x\.to\(torch\.int64\)"):
         wired(module, data())
+
+
+def test_truth_values_where_numbers_belong() -> None:
+    x = torch.ones(3, 2, F, dtype=torch.bool)
+    with pytest.raises(ShapeError, match=r"runs on floating-point numbers: give it x\.to\(torch\.float32\)") as found:
+        wired(nn.Sequential(LIF()), x)
+    assert "indices" not in str(found.value)
 
 
 def test_a_type_that_is_wrong_inside_is_not_said_of_the_input() -> None:

@@ -130,7 +130,9 @@ def _only_shape(value: Any) -> Any:
 def _other_type(sites: Sites, x: Tensor) -> str:
     """Return advice if the network runs on the same numbers in another dtype or on another device."""
     held = [p for p in (*sites.module.parameters(), *sites.module.buffers()) if p.is_floating_point()]
-    for dtype, device in dict.fromkeys([(p.dtype, p.device) for p in held] + [(torch.long, x.device)]):
+    own = dict.fromkeys((p.dtype, p.device) for p in held)
+    others = [(torch.get_default_dtype(), x.device), (torch.long, x.device)]
+    for dtype, device in dict.fromkeys([*own, *others]):
         if (dtype, device) == (x.dtype, x.device) or x.is_complex():
             continue
         if device.type != "meta" and _Attempt(sites, x.to(device, dtype)).error is not None:
@@ -138,7 +140,9 @@ def _other_type(sites: Sites, x: Tensor) -> str:
         if device != x.device:
             return f"Its layers are on {device}, and x is on {x.device}: bring both to one device."
         if not dtype.is_floating_point:
-            return f"It runs on whole numbers: give it x.to({dtype})."
+            return f"It runs on indices: give it x.to({dtype})."
+        if (dtype, device) not in own:
+            return f"It runs on floating-point numbers: give it x.to({dtype})."
         convert = f", or convert the network with net.to({x.dtype})" if x.is_floating_point() else ""
         return f"Its layers compute in {dtype}: give it x.to({dtype}){convert}."
     return ""
