@@ -1,15 +1,7 @@
 """Format sizes, tables and names."""
 
 import re
-import unicodedata
 from collections.abc import Sequence
-
-_ROLE = re.compile(r":math:`([^`]+)`")
-_SIGNS = {
-    "leftarrow": "←", "le": "≤", "ge": "≥", "sum": "Σ", "partial": "∂", "nabla": "∇", "odot": "⊙", "otimes": "⊗",
-    "cdot": "·", "times": "×", "approx": "≈", "ell": "ℓ", "top": "ᵀ", "pm": "±", "in": "∈",
-}  # fmt: skip
-_STYLES = ("mathrm", "mathcal", "operatorname", "text", "textstyle", "displaystyle", "left", "right", "bigl?r?")
 
 
 def readable(size: float) -> str:
@@ -50,41 +42,6 @@ def counted(count: int, noun: str) -> str:
     ('1 step', '3 steps')
     """
     return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
-def plain_math(text: str) -> str:
-    r"""Return a text with its formulas, the roles `math` of a docstring, as plain characters.
-
-    >>> plain_math(r"Weighed by :math:`\lambda^{T-t}`, with :math:`W^\top` from :math:`\mathcal N(0, 1/\sqrt{n})`.")
-    'Weighed by λ^(T-t), with Wᵀ from N(0, 1/√n).'
-    """
-    return _ROLE.sub(lambda role: _plain_formula(role[1]), text)
-
-
-def _plain_formula(latex: str) -> str:
-    text = re.sub(r"\\[,;!: ]|\\q?quad", " ", latex)
-    text = re.sub(rf"\\(?:{'|'.join(_STYLES)})\b\s*(?:{{([^{{}}]*)}})?", r"\1", text)
-    text = re.sub(r"\\hat\s*{?(\w)}?", "\\1\u0302", text)
-    text = re.sub(r"\^(?:\\top|{\\top})", "ᵀ", text)
-    text = re.sub(r"\\[td]?frac\s*{([^{}]*)}\s*{([^{}]*)}", lambda m: f"{_grouped(m[1])}/{_grouped(m[2])} ", text)
-    text = re.sub(r"\\sqrt\s*(?:{([^{}]*)}|(\w))", lambda m: "√" + _grouped(m[1] or m[2]), text)
-    text = re.sub(r"([_^]){([^{}]*)}", lambda m: m[1] + _grouped(m[2]), text)
-    text = re.sub(r"\\([A-Za-z]+)", lambda m: _sign(m[1]), text)
-    return " ".join(re.sub(r"[{}]", "", text).split()).replace(" )", ")")
-
-
-def _grouped(text: str) -> str:
-    return text if re.fullmatch(r"\\?\w+", text) else f"({text})"
-
-
-def _sign(command: str) -> str:
-    """Return the character of a command: a Greek letter, an operator, or its name."""
-    case = "CAPITAL" if command[0].isupper() else "SMALL"
-    greek = f"GREEK {case} LETTER {command.upper().replace('LAMBDA', 'LAMDA')}"
-    try:
-        return _SIGNS.get(command) or unicodedata.lookup(greek)
-    except KeyError:
-        return command
 
 
 def kind_of(value: object) -> str:
