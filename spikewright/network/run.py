@@ -117,7 +117,7 @@ class Run:
             NetworkError: The module does not return one tensor with the rows of its input.
         """
         sites = self._sites
-        replacements = partial(self._replaced, is_static(x))
+        replacements = partial(self._replaced, len(x) > 1 and is_static(x))
         return run_patched(sites.module, sites.identities, replacements, self._interceptions, partial(self._steps, x))
 
     def detach(self) -> None:
@@ -148,8 +148,8 @@ class Run:
         return output
 
     def _pass(self, x: Tensor) -> Tensor:
-        self._folded, self._batch = FoldedTime(len(x)), x.shape[1]
         self._calls.clear()
+        self._folded, self._batch = FoldedTime(len(x)), x.shape[1]
         output: Any = self._sites.module(self._folded.fold(x.clone() if self._options.writes_input else x))
         if not isinstance(output, Tensor) or output.dim() == 0 or len(output) != x.shape[0] * x.shape[1]:
             found = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
@@ -191,8 +191,7 @@ class Run:
         A module that comes twice is replaced twice: the source of a feedback connection may be a neuron or a layer.
         """
         for name, module in self._sites.temporal.items():
-            own = has_own_forward(module, module.forward, default=self._options.normalise is default_norm)
-            yield module, Run._at_own if own else Run._at_temporal, (name, module)
+            yield module, Run._at_temporal, (name, module)
         for name, module in self._sites.synapses.items() if layers else ():
             if self._listens or name not in self._options.recomputed:
                 yield module, Run._at_layer, (name,)
@@ -230,6 +229,9 @@ class Run:
     def _at_temporal(
         self, name: str, module: nn.Module, forward: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any
     ) -> Tensor:
+        plain = self._options.normalise is default_norm
+        if not isinstance(module, Neuron) and has_own_forward(module, forward, default=plain):
+            return self._at_own(name, module, forward, *args, **kwargs)
         x, site, binary = _one(name, module, args, kwargs), self._calls.site(name), self._is_binary(name, module)
         x = x if binary else _in_full(x)
         chunk = self._unfolded(name, module, x.clone() if site in self._options.overwritten else x)
@@ -341,8 +343,7 @@ class Run:
     def _transmit(self, name: str, operation: Operation, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         site = self._calls.site(name)
         chunk = self._unfolded(name, self._sites.synapses[name], x)
-        if self._first:  # later steps of a run have the features of its first
-            operation.check(site, x, weight)
+        operation.check(site, x, weight)
         arrival = SynapticInput(chunk) if self._options.hooks is None else self._at_hook(site, operation, chunk, weight)
         as_bytes = self._options.spikes_as_bytes and self._folded.holds_spikes(x)
         current = self._folded.fold(transmit(operation, arrival, weight, bias, as_bytes))
