@@ -19,6 +19,18 @@ Replacements = Sequence[tuple[nn.Module, Forward]]
 """Pairs of a module and what is called in place of its forward."""
 
 
+def chained(replacements: Iterable[tuple[nn.Module, Forward]]) -> list[tuple[nn.Module, Forward]]:
+    """Return one replacement of each module, called with the forward that it replaces as its first argument.
+
+    A module that comes twice is replaced twice: the source of a feedback connection may be a neuron or a layer.
+    """
+    found: dict[int, tuple[nn.Module, Forward]] = {}
+    for module, replacement in replacements:
+        forward = found[id(module)][1] if id(module) in found else module.forward
+        found[id(module)] = module, partial(replacement, forward)
+    return list(found.values())
+
+
 class Weights:
     """Computes every parametrized weight once per run.
 

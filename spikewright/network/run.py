@@ -21,7 +21,7 @@ from spikewright.layers.own_forward import has_own_forward, intercept_dropout, i
 from spikewright.network.complaints import is_transformed, splits_rows, takes_one
 from spikewright.network.folded_time import FoldedTime
 from spikewright.network.hooks import Hooks
-from spikewright.network.patched_forwards import Forward, Replacements, Weights, run_patched
+from spikewright.network.patched_forwards import Forward, Replacements, Weights, chained, run_patched
 from spikewright.network.resuming import Resumed
 from spikewright.network.run_options import RunOptions
 from spikewright.network.sites import Sites
@@ -92,7 +92,6 @@ class Run:
         self._weights = Weights()
         self._keeps_weights = False
         self._interceptions = Interceptions()
-        self._places: dict[bool, list[tuple[nn.Module, Forward, tuple[Any, ...]]]] = {}  # without this run: no cycle
         self._binary: dict[str, bool] = {}
         self._emitted: dict[str, Tensor] = {}
         self._fired: dict[str, Tensor] = {}
@@ -173,33 +172,24 @@ class Run:
 
     def _replaced(self, static: bool) -> Replacements:
         """Return what replaces the forwards of modules, for an input that repeats one step or one that does not."""
-        layers = self._listens or self._options.spikes_as_bytes or static
-        if layers not in self._places:
-            self._places[layers] = list(self._find_places(layers))
-        found: dict[int, tuple[nn.Module, Forward]] = {}
-        for module, replacement, names in self._places[layers]:
-            forward = found[id(module)][1] if id(module) in found else module.forward
-            found[id(module)] = module, partial(replacement, self, *names, forward)
-        if torch.compiler.is_compiling():
-            return list(found.values())
+        found = chained(self._places(self._listens or self._options.spikes_as_bytes or static))
         lists = self._sites.parametrizations.values()
-        return [*(self._weights.replacements(lists) if lists else ()), *found.values()]
+        if torch.compiler.is_compiling() or not lists:
+            return found
+        return [*self._weights.replacements(lists), *found]
 
-    def _find_places(self, layers: bool) -> Iterator[tuple[nn.Module, Forward, tuple[Any, ...]]]:
-        """Yield the modules whose forward is replaced, the method that does so, and its first arguments.
-
-        A module that comes twice is replaced twice: the source of a feedback connection may be a neuron or a layer.
-        """
+    def _places(self, layers: bool) -> Iterator[tuple[nn.Module, Forward]]:
         for name, module in self._sites.temporal.items():
-            yield module, Run._at_temporal, (name, module)
+            yield module, partial(self._at_temporal, name, module)
         for name, module in self._sites.synapses.items() if layers else ():
             if self._listens or name not in self._options.recomputed:
-                yield module, Run._at_layer, (name,)
+                yield module, partial(self._at_layer, name)
         for name, source in self._sites.sources.items():
-            yield source, Run._at_source, (name,)
-        for name, module in self._sites.module.named_modules() if self._options.tracer is not None else ():
-            if not isinstance(module, parametrize.ParametrizationList):
-                yield module, Run._at_any, (name, module)
+            yield source, partial(self._at_source, name)
+        if (tracer := self._options.tracer) is not None:
+            for name, module in self._sites.module.named_modules():
+                if not isinstance(module, parametrize.ParametrizationList):
+                    yield module, partial(tracer, name, module)
 
     @property
     def _listens(self) -> bool:
@@ -364,10 +354,6 @@ class Run:
         if carried:
             self.state[site] = carried
         return arrival
-
-    def _at_any(self, name: str, module: nn.Module, forward: Forward, *args: Any, **kwargs: Any) -> Any:
-        assert self._options.tracer is not None
-        return self._options.tracer(name, module, forward, *args, **kwargs)
 
     def _at_source(self, name: str, forward: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         self._emitted[name] = forward(*args, **kwargs)

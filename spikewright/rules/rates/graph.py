@@ -1,6 +1,6 @@
 """The network evaluated once, at the rates that a simulation recorded, with a graph."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,7 @@ from spikewright.layers.dropout import scan_shared
 from spikewright.layers.feedback import Feedback
 from spikewright.layers.own_forward import has_own_forward, intercept_dropout, intercept_norm
 from spikewright.network.hooks import Hooks
-from spikewright.network.patched_forwards import Forward, Replacements, Weights, run_patched
+from spikewright.network.patched_forwards import Forward, Replacements, Weights, chained, run_patched
 from spikewright.network.rates import Rate, Rates
 from spikewright.network.run import CallCounter
 from spikewright.network.sites import Sites
@@ -74,7 +74,7 @@ class RateGraph:
         """
         sites = self._sites
         body = partial(sites.module, x.clone())
-        output: Tensor = run_patched(sites.module, sites.identities, self._replace, self._interceptions, body)
+        output: Tensor = run_patched(sites.module, sites.identities, self._replaced, self._interceptions, body)
         edges = [Edge(name, leaf, self._emitted[name]) for name, leaf in self._arrived.items()]
         if self._normed:
             return output, Adjoint(self._cells, edges, self._norm.couples, len(x))
@@ -86,19 +86,18 @@ class RateGraph:
             x[samples]
         )[1]
 
-    def _replace(self) -> Replacements:
-        found: dict[int, tuple[nn.Module, Forward]] = {}
+    def _replaced(self) -> Replacements:
+        return [*self._weights.replacements(self._sites.parametrizations.values()), *chained(self._places())]
+
+    def _places(self) -> Iterator[tuple[nn.Module, Forward]]:
         for name, module in self._sites.temporal.items():
             own = has_own_forward(module, module.forward, default=False)
-            at = self._at_own if own else self._at_temporal
-            found[id(module)] = module, partial(at, name, module, module.forward)
+            yield module, partial(self._at_own if own else self._at_temporal, name, module)
         if (hooks := self._hooks) is not None:
             for name, module in self._sites.synapses.items():
-                found[id(module)] = module, partial(self._at_layer, name, module.forward, hooks)
-        for name, source in self._sites.sources.items():  # which may be a neuron or a layer that is replaced already
-            forward = found[id(source)][1] if id(source) in found else source.forward
-            found[id(source)] = source, partial(self._at_source, name, forward)
-        return [*self._weights.replacements(self._sites.parametrizations.values()), *found.values()]
+                yield module, partial(self._at_layer, name, hooks)
+        for name, source in self._sites.sources.items():
+            yield source, partial(self._at_source, name)
 
     def _at_temporal(self, name: str, module: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         site = self._calls.site(name)
@@ -127,7 +126,7 @@ class RateGraph:
         assert isinstance(module, _DropoutNd)  # has_own_forward says so of nothing else
         return intercept_dropout(self._interceptions.active, name, module, forward, x, drop)
 
-    def _at_layer(self, name: str, forward: Callable[..., Tensor], hooks: Hooks, *args: Any, **kwargs: Any) -> Tensor:
+    def _at_layer(self, name: str, hooks: Hooks, forward: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         def handle(operation: Operation, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
             arrival, _ = hooks.on_weight(self._calls.site(name), operation, x.unsqueeze(0), weight, {})
             return transmit(operation, arrival, weight, bias).squeeze(0)
