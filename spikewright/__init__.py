@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from spikewright.reports import Certificate, Energy, Plan, certify, energy, plan
     from spikewright.synapses.synapse import SynapticInput
     from spikewright.temporal import detach
+    from spikewright.train import fit
 
 __version__ = "0.1.0"
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "detach",
     "energy",
     "errors",
+    "fit",
     "graph",
     "layers",
     "losses",
@@ -79,6 +81,7 @@ _MODULES = {
     "reports": ("Certificate", "Energy", "Plan", "certify", "energy", "plan"),
     "synapses.synapse": ("SynapticInput",),
     "temporal": ("detach",),
+    "train": ("fit",),
 }
 """Where the public names are; the others are modules."""
 

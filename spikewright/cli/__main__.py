@@ -14,8 +14,9 @@ from typing import Any, Literal, NoReturn, get_args, get_origin
 
 from spikewright import __version__, cli
 from spikewright._util.allocator import reuse_freed_memory
+from spikewright.cli._training import discard_output
 from spikewright.cli.catalogue import check_names
-from spikewright.errors import SpikewrightError, nearest
+from spikewright.errors import ConfigError, SpikewrightError, nearest
 
 COMMANDS = {
     "train": "train",
@@ -34,6 +35,8 @@ COMMANDS = {
 POSITIONAL = ("recipe", "run", "kind")
 SUMMED = {"overrides": ("--set", "SECTION.KEY=VALUE")}
 """Parameters that are given by repeating a flag of another name."""
+SHARED = ("train", "compare", "continual", "reason")
+"""Commands that share their work among the processes of torchrun."""
 OF_GRAPHS = ("reason", "explain")
 """Commands whose models and data sets are other ones."""
 
@@ -72,22 +75,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Errors of use are one message and status 2; a claim that `certify` finds broken is status 1.
     """
+    _prepare_output()
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    if not arguments or arguments[0].startswith("-"):
-        _overview().parse_args(arguments or ["--help"])
-    name, *rest = arguments
-    if name not in COMMANDS:
-        _overview().error(f"there is no command '{name}'. {nearest(name, COMMANDS)}")
-    command = _function(name)
-    parser = _parser(name, command)
-    options, unknown = parser.parse_known_args(rest)
-    if unknown:
-        parser.unknown(unknown[0])
+    name, options = "", dict[str, Any]()
     try:
+        if not arguments or arguments[0].startswith("-"):
+            _overview().parse_args(arguments or ["--help"])
+        name, *rest = arguments
+        if name not in COMMANDS:
+            _overview().error(f"there is no command '{name}'. {nearest(name, COMMANDS)}")
+        command = _function(name)
+        parser = _parser(name, command)
+        given, unknown = parser.parse_known_args(rest)
+        if unknown:
+            parser.unknown(unknown[0])
+        options = vars(given)
         if name not in OF_GRAPHS:
-            check_names(vars(options))
+            check_names(options)
+        _check_processes(name)
         reuse_freed_memory()
-        answer = command(**vars(options))
+        answer = command(**options)
         sys.stdout.flush()
     except SpikewrightError as error:
         sys.stderr.write(f"spikewright {name}: {type(error).__name__}: {error}\n")
@@ -96,23 +103,52 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"spikewright {name}: {error}. It is part of an extra: pip install 'spikewright[cli]'\n")
         return 2
     except BrokenPipeError:  # whoever reads the output has seen enough of it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
         return 1
-    except KeyboardInterrupt:
-        sys.stderr.write(f"\ninterrupted{_how_to_continue(name, vars(options))}\n")
+    except OSError as error:
+        where = "the output" if error.filename is None else error.filename
+        sys.stderr.write(f"spikewright {name}: {where}: {error.strerror or error}\n")
+        discard_output()
+        return 2
+    except KeyboardInterrupt as error:
+        sys.stderr.write(f"\ninterrupted{_how_to_continue(name, options, str(error))}\n")
         return 130
     return 1 if isinstance(answer, dict) and answer.get("ok") is False else 0
+
+
+def _prepare_output() -> None:
+    """Let text be printed on any terminal: what it cannot show becomes a question mark, and a closed one takes all."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w"))
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
+def _check_processes(name: str) -> None:
+    """Raise `ConfigError` if torchrun started several processes of a command that does not share its work."""
+    world = os.environ.get("WORLD_SIZE", "1")
+    if world not in ("", "1") and name not in SHARED:
+        raise ConfigError(
+            f"{world} processes were started (WORLD_SIZE = {world}), but `spikewright {name}` does not share its work "
+            f"among processes. Start it once, without torchrun. These commands share theirs: {', '.join(SHARED)}."
+        )
 
 
 def _function(name: str) -> Callable[..., Any]:
     return getattr(cli, COMMANDS[name])
 
 
-def _how_to_continue(name: str, options: Mapping[str, Any]) -> str:
-    if "resume" in options:
-        run = options["resume"] or options["out"] or "RUN"
-        return f"; continue from the last checkpoint with: spikewright {name} --resume {run}"
-    return "; the same command continues it" if name == "compare" else ""
+def _how_to_continue(name: str, options: Mapping[str, Any], folder: str) -> str:
+    if name == "compare":
+        return "; the same command continues it"
+    if "resume" not in options:
+        return ""
+    run = folder or options["resume"] or options["out"]
+    if run is None or not (Path(run) / "config.json").exists():
+        return " before training began"
+    return f"; continue with: spikewright {name} --resume {run}"
 
 
 def _overview() -> Overview:

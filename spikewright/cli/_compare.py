@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from spikewright._util.files import write_atomically
 from spikewright._util.text import readable
-from spikewright.cli.common import check_writable, contents, print_table, read_flags, write_json
-from spikewright.errors import ConfigError
+from spikewright.cli._training import attempt, reporter_of
+from spikewright.cli.common import check_writable, contents, print_table, read_flags, stem, stored_config, write_json
+from spikewright.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
     from spikewright.train import Config
+    from spikewright.train.distributed import Ranks
     from spikewright.train.log import Reporter
 
 
@@ -61,6 +63,8 @@ def compare(
         learning costs: feedback weights that carry errors back, operations per sample, and spikes times fan-out
         of the forward pass.
     """
+    from spikewright.train.processes import joined
+
     check_writable(json)
     names = [name.strip() for name in rules.split(",") if name.strip()]
     if not names or seeds < 1:
@@ -75,45 +79,51 @@ def compare(
         for seed in range(seeds)
     }  # fmt: skip
     first = configs[names[0], 0]
-    folder = out or Path("runs") / f"compare-{first.model['name']}-{first.data['name']}"
-    summary = {name: _summary(runs) for name, runs in _run_all(configs, folder, quiet).items()}
-    write_atomically(folder / "compare.json", json_format.dumps(summary, indent=2).encode())
-    write_json(json, summary)
-    plotted = _plot(summary, folder / "compare.png")
+    folder = out or Path("runs") / f"compare-{stem(first.model['name'])}-{stem(first.data['name'])}"
+    with joined() as ranks:
+        quiet = quiet or not ranks.first
+        summary = {name: _summary(runs) for name, runs in _run_all(configs, folder, quiet, ranks).items()}
+    if ranks.first:
+        _write(folder / "compare.json", summary)
+        write_json(json, summary)
+        attempt("draw plots", folder / "compare.json", lambda: _plot(summary, folder / "compare.png"))
     if not quiet:
-        _show(summary, first, seeds)
-        plot = f", plot in {plotted}" if plotted else "; install spikewright[plots] for a plot"
-        print(f"written to {folder}{plot}")
+        attempt("print the result", folder / "compare.json", lambda: _show(summary, first, seeds, folder))
     return summary
 
 
-def _run_all(configs: Mapping[tuple[str, int], "Config"], folder: Path, quiet: bool) -> dict[str, list[dict[str, Any]]]:
-    """Return the results of all runs, by rule; runs that are finished are not repeated."""
-    from spikewright.train.log import ProgressBar, Silent
+def _write(path: Path, summary: dict[str, Any]) -> None:
+    try:
+        write_atomically(path, json_format.dumps(summary, indent=2).encode())
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be written: {error.strerror}. All runs are kept beside it.") from error
 
+
+def _run_all(
+    configs: Mapping[tuple[str, int], "Config"], folder: Path, quiet: bool, ranks: "Ranks"
+) -> dict[str, list[dict[str, Any]]]:
+    """Return the results of all runs, by rule; runs that are finished are not repeated."""
     results: dict[str, list[dict[str, Any]]] = {}
     for (name, seed), config in configs.items():
-        if not quiet:
-            print(f"{name}, seed {seed}", flush=True)
+        reporter = reporter_of(quiet)
+        reporter.note(f"{name}, seed {seed}")
         run = folder / f"{name.replace(':', '-').replace('=', '-')}-seed{seed}"
-        results.setdefault(name, []).append(_finish(config, run, Silent() if quiet else ProgressBar()))
+        results.setdefault(name, []).append(_finish(config, run, reporter, ranks))
     return results
 
 
-def _finish(config: "Config", run: Path, reporter: "Reporter") -> dict[str, Any]:
+def _finish(config: "Config", folder: Path, reporter: "Reporter", ranks: "Ranks") -> dict[str, Any]:
     """Train, or continue, or just read what is there if it is the same experiment and done."""
-    from spikewright.train import build, fit
+    from spikewright.train import build, train_experiment
+    from spikewright.train.processes import of_first
 
-    experiment = build(config)
-    finished = run / "result.json"
-    if finished.exists():
-        result = json_format.loads(finished.read_text())
-        if result["config"] == experiment.config:
-            return result
+    there = of_first(lambda: (folder / "config.json").exists(), ranks)
+    experiment = build(config, ranks, resumed=there)
+    if there and stored_config(folder) != experiment.config:
         raise ConfigError(
-            f"{run} holds a finished run with another configuration. Choose another --out, or remove that folder."
+            f"{folder} holds a run with another configuration. Choose another --out, or remove that folder."
         )
-    return fit(experiment, run, resume=(run / "last.safetensors").exists(), reporter=reporter)
+    return train_experiment(experiment, folder, resume=there, reporter=reporter, ranks=ranks)
 
 
 def _summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -141,16 +151,15 @@ def _mean(values: list[float | None]) -> float | None:
 _COST = ("feedback_parameters", "learning_operations", "spike_operations")
 
 
-def _plot(summary: dict[str, Any], path: Path) -> Path | None:
+def _plot(summary: dict[str, Any], path: Path) -> None:
     try:
         from spikewright.plots import comparison
     except ImportError:
-        return None
+        return
     comparison(summary).savefig(path, dpi=150)
-    return path
 
 
-def _show(summary: dict[str, Any], config: "Config", seeds: int) -> None:
+def _show(summary: dict[str, Any], config: "Config", seeds: int, folder: Path) -> None:
     rows = [
         (
             name,
@@ -172,3 +181,7 @@ def _show(summary: dict[str, Any], config: "Config", seeds: int) -> None:
     ]
     head = ("rule", "feedback weights", "operations to learn", "spikes x fan-out")
     print_table("what learning costs, operations per sample", head, costs)
+    plot = folder / "compare.png"
+    print(
+        f"written to {folder}" + (f", plot in {plot}" if plot.exists() else "; install spikewright[plots] for a plot")
+    )

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spikewright.cli.common import check_writable, contents, new_folder, print_table, recipe_or_run, write_json
+from spikewright.cli._training import trained
+from spikewright.cli.common import check_writable, contents, print_table, recipe_or_run
 
 if TYPE_CHECKING:
     from spikewright.continual.config import ContinualConfig
@@ -58,7 +59,6 @@ def continual(
         What `result.json` in the folder holds.
     """
     from spikewright.continual import build_continual, configure_continual, learn
-    from spikewright.continual.reporting import ProgressBar, Silent
     from spikewright.train.config import rule_table
 
     check_writable(json)
@@ -74,17 +74,20 @@ def continual(
         continual={"probe_every": probe_every},
         train={"steps": steps, "epochs": epochs, "batch_size": batch_size, "seed": seed, "device": device},
     )
-    course = build_continual(config)
-    folder = resume or out or _new_folder(config, benchmark)
-    result = learn(course, folder, resume=resume is not None, reporter=Silent() if quiet else ProgressBar())
-    write_json(json, result)
-    _plot(result, folder)
-    if not quiet:
-        _show(result, folder)
-    return result
+    return trained(
+        lambda ranks, resumed: build_continual(config, resumed=resumed),
+        learn,
+        name=_name(config, benchmark),
+        out=out,
+        resume=resume,
+        json=json,
+        quiet=quiet,
+        plot=_plot,
+        show=_show,
+    )
 
 
-def _new_folder(config: "ContinualConfig", benchmark: str | None) -> Path:
+def _name(config: "ContinualConfig", benchmark: str | None) -> str:
     rule = config.config.rule
     inside = rule.get("rule", {})
     names = [
@@ -92,11 +95,10 @@ def _new_folder(config: "ContinualConfig", benchmark: str | None) -> Path:
         rule["name"],
         inside if isinstance(inside, str) else inside.get("name"),
     ]
-    name = "-".join([*(n for n in names if n), f"seed{config.config.train.seed}"])
-    return new_folder(name)
+    return "-".join([*(n for n in names if n), f"seed{config.config.train.seed}"])
 
 
-def _plot(result: dict[str, Any], folder: Path) -> None:
+def _plot(built: object, result: dict[str, Any], folder: Path) -> None:
     """Draw what is to be seen, if plots are installed."""
     try:
         from spikewright.plots import accuracies, accuracy_matrix, stability_gap

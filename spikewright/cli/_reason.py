@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spikewright.cli.common import check_writable, contents, new_folder, print_table, recipe_or_run, write_json
+from spikewright.cli._training import trained
+from spikewright.cli.common import check_writable, contents, print_table, recipe_or_run
 
 if TYPE_CHECKING:
     from spikewright.graph.build import Reasoning
@@ -58,8 +59,6 @@ def reason(
     from spikewright.graph.build import build_reasoning
     from spikewright.graph.config import configure_reasoning
     from spikewright.graph.fit import fit
-    from spikewright.graph.reporting import ProgressBar
-    from spikewright.train.log import Silent
 
     check_writable(json)
     recipe = recipe_or_run(recipe, resume, "reason", out=out)
@@ -71,18 +70,21 @@ def reason(
         optimizer={"lr": lr},
         train={"epochs": epochs, "batch_size": batch_size, "seed": seed, "device": device},
     )
-    reasoning = build_reasoning(config)
-    folder = resume or out or _new_folder(config)
-    result = fit(reasoning, folder, resume=resume is not None, reporter=Silent() if quiet else ProgressBar())
-    write_json(json, result)
-    _plot(reasoning, result, folder)
-    if not quiet:
-        _show(result, folder)
-    return result
+    return trained(
+        lambda ranks, resumed: build_reasoning(config, resumed=resumed),
+        fit,
+        name=_name(config),
+        out=out,
+        resume=resume,
+        json=json,
+        quiet=quiet,
+        plot=_plot,
+        show=_show,
+    )
 
 
-def _new_folder(config: "ReasoningConfig") -> Path:
-    return new_folder(f"{config.model['name']}-{config.data['name']}-seed{config.train.seed}")
+def _name(config: "ReasoningConfig") -> str:
+    return f"{config.model['name']}-{config.data['name']}-seed{config.train.seed}"
 
 
 def _plot(reasoning: "Reasoning", result: dict[str, Any], folder: Path) -> None:
@@ -110,9 +112,11 @@ def _show(result: dict[str, Any], folder: Path) -> None:
         rows += [(f"Hits@{k}", f"{result[f'hits_at_{k}']:.4f}") for k in (1, 3, 10)]
         if "hits_at_10_50" in result:
             rows.append(("Hits@10 of 50", f"{result['hits_at_10_50']:.4f}"))
-    rows.append(("energy of a question", f"{energy['nanojoules']:.4g} nJ, NBFNet {energy['nbfnet_nanojoules']:.4g} nJ"))
-    if "firing_rate" in energy:
-        rows.append(("mean firing rate", f"{energy['firing_rate']:.2%} per neuron and step"))
+    if energy is not None:
+        each = f"{energy['nanojoules']:.4g} nJ, NBFNet {energy['nbfnet_nanojoules']:.4g} nJ"
+        rows.append(("energy of a question", each))
+        if "firing_rate" in energy:
+            rows.append(("mean firing rate", f"{energy['firing_rate']:.2%} per neuron and step"))
     rows += [("parameters", f"{result['parameters']:,}"), ("training time", f"{result['seconds']:.1f} s")]
     title = f"{result['model']} · {result['data']} · {result['epochs']} epochs, the best was {result['best_epoch']}"
     print_table(title, ("", ""), [*rows, ("run", str(folder))])

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spikewright._util.text import readable
-from spikewright.cli.common import check_writable, new_folder, print_table, read_flags, recipe_or_run, write_json
+from spikewright.cli._training import trained
+from spikewright.cli.common import check_writable, print_table, read_flags, recipe_or_run, stem
 
 if TYPE_CHECKING:
     from spikewright.train import Config
@@ -38,9 +39,11 @@ def train(
     Args:
         recipe: TOML file to start from; flags and --set change what it says.
         rule: Learning rule, `name[:key=value]...`, e.g. ottt, sltt:k=2, ottt:online=true.
-        model: Model by name; `spikewright list models` shows them with their arguments.
+        model: Model by name; `spikewright list models` shows them with their arguments. Or path/to/file.py:Name, a
+            class or function of your own that returns a module.
         neuron: Neuron by name.
-        data: Data set by name.
+        data: Data set by name. Or path/to/file.py:function, which returns a data set, or loaders: one, (train, test),
+            or (train, validation, test).
         data_dir: Folder with the files of the data set.
         steps: Time steps T of a sequence.
         epochs: Passes over the training data.
@@ -59,9 +62,7 @@ def train(
     Returns:
         What `result.json` in the folder holds.
     """
-    from spikewright.train import build, fit
-    from spikewright.train.distributed import agreed, join, leave
-    from spikewright.train.log import ProgressBar, Silent
+    from spikewright.train import build, train_experiment
 
     check_writable(json)
     recipe = recipe_or_run(recipe, resume, "train", out=out)
@@ -69,30 +70,25 @@ def train(
         recipe, rule, model, neuron, data, data_dir, overrides, lr,
         steps=steps, epochs=epochs, batch_size=batch_size, seed=seed, device=device, certify_every=certify_every,
     )  # fmt: skip
-    ranks = join()
-    try:
-        experiment = build(config, ranks)
-        folder = Path(agreed(str(resume or out or _new_folder(config)), ranks))
-        shown = not quiet and ranks.first
-        result = fit(
-            experiment, folder, resume=resume is not None, reporter=ProgressBar() if shown else Silent(), ranks=ranks
-        )
-    finally:
-        leave()
-    if ranks.first:
-        write_json(json, result)
-        _plot_alignment(result, folder)
-    if shown:
-        _show(result, folder)
-    return result
+    return trained(
+        lambda ranks, resumed: build(config, ranks, resumed=resumed),
+        train_experiment,
+        name=_name(config),
+        out=out,
+        resume=resume,
+        json=json,
+        quiet=quiet,
+        plot=_plot_alignment,
+        show=_show,
+    )
 
 
-def _new_folder(config: "Config") -> Path:
-    name = f"{config.rule['name']}-{config.model['name']}-{config.data['name']}-seed{config.train.seed}"
-    return new_folder(name)
+def _name(config: "Config") -> str:
+    parts = (config.rule["name"], stem(config.model["name"]), stem(config.data["name"]), f"seed{config.train.seed}")
+    return "-".join(parts)
 
 
-def _plot_alignment(result: dict[str, Any], folder: Path) -> None:
+def _plot_alignment(built: object, result: dict[str, Any], folder: Path) -> None:
     """Draw how gradients compared with those of backpropagation, if they were compared and plots are installed."""
     if not result["alignment"]:
         return
@@ -104,11 +100,12 @@ def _plot_alignment(result: dict[str, Any], folder: Path) -> None:
 
 
 def _show(result: dict[str, Any], folder: Path) -> None:
-    rows = [
-        ("test accuracy", f"{result['test_accuracy']:.2%}"),
-        ("train loss", f"{result['train_loss']:.4f}"),
-        ("mean firing rate", f"{result['mean_firing_rate']:.1%} per neuron and step"),
-        ("energy per sample", _energy(result["energy"])),
+    rows = [("train loss", f"{result['train_loss']:.4f}"), ("energy per sample", _energy(result["energy"]))]
+    if result["mean_firing_rate"] is not None:
+        rows.insert(1, ("mean firing rate", f"{result['mean_firing_rate']:.1%} per neuron and step"))
+    if result.get("test_accuracy") is not None:
+        rows.insert(0, ("test accuracy", f"{result['test_accuracy']:.2%}"))
+    rows += [
         ("saved for backward", f"{readable(result['saved_bytes'])} ({result['saved_bytes']:,} bytes)"),
         ("training time", f"{result['seconds']:.1f} s"),
         ("run", str(folder)),
@@ -117,7 +114,7 @@ def _show(result: dict[str, Any], folder: Path) -> None:
         last = [row for row in result["alignment"] if row["batch"] == result["alignment"][-1]["batch"]]
         cosines = [f"{row['site']} {row['cosine']:.2f}" for row in last if row["site"].endswith("weight")]
         rows.insert(2, ("cosine to backprop", ", ".join(cosines)))
-    rates = result["energy"]["second_phase_rates"].values()
+    rates = (result["energy"] or {}).get("second_phase_rates", {}).values()
     if rates:
         rows.insert(3, ("second phase", f"{sum(rates) / len(rates):.1%} per pair and step"))
     if result["unsolved_batches"]:
@@ -128,6 +125,8 @@ def _show(result: dict[str, Any], folder: Path) -> None:
     print_table(title, ("", ""), rows)
 
 
-def _energy(energy: dict[str, Any]) -> str:
+def _energy(energy: dict[str, Any] | None) -> str:
+    if energy is None:
+        return "not known"
     parts = f"{energy['simulation_nj']:.4g} nJ simulation + {energy['learning_nj']:.4g} nJ learning"
     return f"{parts} = {energy['ratio']:.2g} x BPTT (operations at 45 nm)"

@@ -176,7 +176,7 @@ def open_run(
     check_maker(run, "train")
     saved = load(run / f"{checkpoint}.safetensors")
     data = {"dir": None if data_dir is None else str(data_dir)}
-    experiment = build(configure(saved["config"], data=data, train=settings))
+    experiment = build(configure(saved["config"], data=data, train=settings), resumed=True)
     take_weights(experiment, saved)
     return experiment, saved
 
@@ -192,6 +192,11 @@ def new_folder(name: str) -> Path:
     while folder.exists():
         folder, number = Path("runs") / f"{name}-{number}", number + 1
     return folder
+
+
+def stem(name: str) -> str:
+    """Return a component's name as part of a folder's name: of `path/to/file.py:Name`, the last part."""
+    return name.rpartition(":")[2]
 
 
 def check_positive(**flags: int | None) -> None:
@@ -220,9 +225,17 @@ def check_writable(path: Path | None) -> None:
 
 
 def write_json(path: Path | None, value: Any) -> None:
-    """Write a result for other programs, if asked to."""
-    if path is not None:
+    """Write a result for other programs, if asked to.
+
+    Raises:
+        ConfigError: The file cannot be written.
+    """
+    if path is None:
+        return
+    try:
         write_atomically(path, json.dumps(value, indent=2).encode())
+    except OSError as error:
+        raise ConfigError(f"--json {path}: the file cannot be written ({error.strerror}).") from error
 
 
 def print_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], texts: bool = False) -> None:

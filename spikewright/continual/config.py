@@ -8,7 +8,8 @@ from typing import Any
 from spikewright.continual.benchmarks import Tree, benchmark
 from spikewright.errors import ConfigError
 from spikewright.train.components import as_table
-from spikewright.train.config import DEFAULTS, Config, assemble, check_counts, check_keys, read_recipe, settled
+from spikewright.train.config import DEFAULTS, Config, assemble, read_recipe, settled
+from spikewright.train.settings import check_counts, check_keys
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,5 @@ def configure_continual(
     check_keys("continual", continual, ContinualSettings)
     settings = ContinualSettings(**continual)
     check_counts("continual", settings, "only", "rehearse_epochs", "probe_every", "probe_samples")
-    for key in ("rehearse_samples", "probe_dense"):
-        if (value := getattr(settings, key)) < 0:
-            raise ConfigError(f"continual.{key} = {value}: it has to be at least 0.")
+    check_counts("continual", settings, "rehearse_samples", "probe_dense", least=0)
     return ContinualConfig(settled(tree), scenario, settings)

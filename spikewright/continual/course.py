@@ -15,10 +15,23 @@ from spikewright.losses import Loss
 from spikewright.network import Network
 from spikewright.network.wiring import Wiring, module_name
 from spikewright.rules import ContinualRule, Naive
-from spikewright.train._build import Experiment, build_network, build_rule, components, device_named, load_data
+from spikewright.train._build import (
+    Experiment,
+    build_network,
+    build_rule,
+    build_schedule,
+    check_accumulates,
+    components,
+    device_named,
+    load_weights,
+)
+from spikewright.train._evaluate import correct
 from spikewright.train.components import LOSSES, OPTIMIZERS, RULES, choose, construct, defaults
-from spikewright.train.config import Config, Presentation, Tree
-from spikewright.train.schedule import SCHEDULES
+from spikewright.train.config import Config, Tree
+from spikewright.train.distributed import Ranks
+from spikewright.train.feed import batches_of, load_dataset
+from spikewright.train.settings import Presentation, TrainSettings
+from spikewright.train.source import prepared
 
 
 @dataclass
@@ -28,8 +41,10 @@ class ContinualExperiment:
     Attributes:
         config: Nested dictionary of the configuration, every default filled in.
         settings: `ContinualSettings`.
+        train: `TrainSettings`; its epochs are those of each task.
         scenario: `Scenario`, the sequence of tasks.
         presentation: `Presentation` of the data: encoding, augmentation, limits.
+        dataset: `Dataset` that the scenario is made of.
         net: `Network`, on `device`.
         rule: `ContinualRule`, on `device`.
         loss: `Loss`; `TaskLoss` if tasks have heads of their own.
@@ -38,56 +53,65 @@ class ContinualExperiment:
 
     config: Tree
     settings: ContinualSettings
+    train: TrainSettings
     scenario: Scenario
     presentation: Presentation
+    dataset: Dataset
     net: Network
     rule: ContinualRule
     loss: Loss
     device: torch.device
-    _tests: dict[int, Batches] = field(default_factory=dict)
+    _tests: dict[int, Batches] = field(default_factory=dict[int, Batches])
 
     @property
     def tasks(self) -> int:
         """Number of tasks to learn."""
         return min(len(self.scenario), self.settings.only or len(self.scenario))
 
-    def experiment(self, index: int, task: Dataset) -> Experiment:
+    def experiment(self, index: int, task: Dataset, ranks: Ranks = Ranks()) -> Experiment:  # noqa: B008
         """Return the training run of one task, with a new optimizer.
 
         Args:
             index: Number of the task, from 0.
             task: `Dataset` of the task.
+            ranks: `Ranks` of this process. Default: `Ranks()`, a single process.
         """
-        settings = self.config["train"]
+        settings, held_out = self.train, None
+        if self.presentation.validation:
+            task, held_out = task.with_validation(self.presentation.validation, settings.seed)
         self.net.train()
         self.rule.freeze(self.net)
-        training = self.batches(
+        batches = self.batches(
             task,
             task.train,
             index,
-            batch_size=min(settings["batch_size"], len(task.train)),
+            batch_size=min(settings.batch_size, len(task.train)),
             augment=self.presentation.augment or task.augment,
+            device="cpu" if settings.workers else self.device,
+            rank=ranks.rank,
+            world=ranks.world,
         )
+        training = prepared(batches, settings.workers, self.device)
         table = dict(self.config["optimizer"])
         if index and self.settings.later_lr is not None:
             table["lr"] = self.settings.later_lr
         parameters = [p for p in [*self.net.parameters(), *self.rule.parameters()] if p.requires_grad]
         optimizer = construct("optimizer", OPTIMIZERS, table, parameters)
         self.rule.check_optimizer(optimizer)
-        schedule = construct(
-            "schedule", SCHEDULES, self.config["schedule"], optimizer, len(training), settings["epochs"]
-        )
         return Experiment(
             config=self.config,
+            settings=settings,
+            presentation=self.presentation,
             dataset=task,
-            held_out=None,
+            held_out=held_out,
             net=self.net,
             rule=self.rule,
             loss=self.loss,
             optimizer=optimizer,
-            schedule=schedule,
+            schedule=build_schedule(self.config["schedule"], optimizer, training, settings),
             training=training,
             device=self.device,
+            measures=correct(self.loss),
         )
 
     def batches(self, task: Dataset, split: Split, index: int, **options: Any) -> Batches:
@@ -99,16 +123,9 @@ class ContinualExperiment:
             index: Number of the task, from 0; each has its own random stream.
             **options: Further arguments of `Batches`, such as `batch_size`.
         """
-        settings = self.config["train"]
-        return Batches(
-            split,
-            steps=settings["steps"],
-            mean=task.mean,
-            std=task.std,
-            seed=settings["seed"] + _APART * index,
-            encoding=self.presentation.encoding,
-            device=self.device,
-            **options,
+        seed = self.train.seed + _APART * index
+        return batches_of(
+            task, split, self.presentation, self.train, **{"seed": seed, "device": self.device, **options}
         )
 
     def test(self, index: int, task: Dataset | None = None) -> Batches:
@@ -152,7 +169,7 @@ def chosen(task: Dataset, per_class: int, classes: int) -> Tensor:
     return balanced_order(task.train.labels, seed=0)[: per_class * classes]
 
 
-def build_continual(config: ContinualConfig) -> ContinualExperiment:
+def build_continual(config: ContinualConfig, *, resumed: bool = False) -> ContinualExperiment:
     """Build a continual-learning run from a configuration.
 
     Seeds the global generator of torch with `train.seed`. A rule that is no `ContinualRule` is wrapped in `Naive`,
@@ -161,6 +178,7 @@ def build_continual(config: ContinualConfig) -> ContinualExperiment:
 
     Args:
         config: `ContinualConfig` from `configure_continual`.
+        resumed: True leaves out what a checkpoint replaces: the weights of `train.weights`. Default: False.
 
     Raises:
         ConfigError: A name, key, type or value in the configuration is wrong.
@@ -177,13 +195,16 @@ def build_continual(config: ContinualConfig) -> ContinualExperiment:
     settings = config.config.train
     torch.manual_seed(settings.seed)
     device = device_named(settings.device)
-    presentation, dataset = load_data(config.config.data)
+    presentation, dataset = load_dataset(config.config.data)
     scenario: Scenario = construct("scenario", SCENARIOS, config.scenario, dataset)
     net = build_network(config.config, scenario.shape, scenario.outputs).to(device)
+    if settings.weights is not None and not resumed:
+        load_weights(net, settings.weights)
     x = torch.zeros(1, 1, *scenario.shape, device=device)
     plain = _around(config.config, net.wiring(x), scenario.heads)
     rule = build_rule(plain).to(device)
     assert isinstance(rule, ContinualRule)
+    check_accumulates(rule, settings)
     rule.prepare(net, x)
     if len(scenario) > 1 and config.settings.only != 1:  # an error now rather than after the first task
         rule.check_optimizer(construct("optimizer", OPTIMIZERS, plain.optimizer, [*net.parameters()]), task=2)
@@ -195,8 +216,10 @@ def build_continual(config: ContinualConfig) -> ContinualExperiment:
     return ContinualExperiment(
         config=tree,
         settings=config.settings,
+        train=settings,
         scenario=scenario,
         presentation=presentation,
+        dataset=dataset,
         net=net,
         rule=rule,
         loss=TaskLoss(loss, scenario.classes) if scenario.heads else loss,

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-from spikewright.graph.config import ReasoningConfig
+from spikewright.graph.config import GraphSettings, ReasoningConfig
 from spikewright.graph.data import GraphData, load_graph
 from spikewright.graph.models import GRSNN, LinkScorer, NBFNet
 from spikewright.graph.models.grsnn import PLUS
 from spikewright.graph.negative_sampling import NegativeSampler
-from spikewright.train._build import device_named
+from spikewright.train._build import device_named, load_weights
 from spikewright.train.components import OPTIMIZERS, choose, construct, defaults
 from spikewright.train.config import Tree
 
@@ -28,6 +28,7 @@ class Reasoning:
 
     Attributes:
         config: Nested dictionary of the configuration, every default filled in.
+        settings: `GraphSettings`.
         data: `GraphData`.
         model: `LinkScorer`, on `device`.
         optimizer: `torch.optim.Optimizer` of the model's parameters.
@@ -36,6 +37,7 @@ class Reasoning:
     """
 
     config: Tree
+    settings: GraphSettings
     data: GraphData
     model: LinkScorer
     optimizer: Optimizer
@@ -43,13 +45,14 @@ class Reasoning:
     device: torch.device
 
 
-def build_reasoning(config: ReasoningConfig) -> Reasoning:
+def build_reasoning(config: ReasoningConfig, *, resumed: bool = False) -> Reasoning:
     """Build a link-prediction run from a configuration.
 
     Seeds the global generator of torch with `train.seed`.
 
     Args:
         config: `ReasoningConfig` from `configure_reasoning`.
+        resumed: True leaves out what a checkpoint replaces: the weights of `train.weights`. Default: False.
 
     Raises:
         ConfigError: A name, key, type or value in the configuration is wrong.
@@ -71,15 +74,18 @@ def build_reasoning(config: ReasoningConfig) -> Reasoning:
     relations = 1 if data.homogeneous else 2 * len(data.relations)
     chosen = resolved(config.model)
     model: LinkScorer = construct("model", MODELS, chosen, relations).to(device)
+    if settings.weights is not None and not resumed:
+        load_weights(model, settings.weights)
     optimizer = construct("optimizer", OPTIMIZERS, config.optimizer, model.parameters())
-    sampler = NegativeSampler(data, settings.batch_size, settings.negatives, settings.seed, device)
+    on = torch.device("cpu") if settings.workers else device
+    sampler = NegativeSampler(data, settings.batch_size, settings.negatives, settings.seed, on)
     tree = {
         "data": config.data,
         "model": {**defaults("model", MODELS, chosen), "name": config.model["name"]},
         "optimizer": defaults("optimizer", OPTIMIZERS, config.optimizer),
         "train": asdict(settings),
     }
-    return Reasoning(tree, data, model, optimizer, sampler, device)
+    return Reasoning(tree, settings, data, model, optimizer, sampler, device)
 
 
 def resolved(table: dict[str, Any]) -> dict[str, Any]:

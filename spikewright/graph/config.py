@@ -8,49 +8,60 @@ from typing import Any
 from spikewright.errors import ConfigError, nearest
 from spikewright.graph.presets import preset
 from spikewright.graph.ranking import SHARE_OF_TIES
-from spikewright.train.config import Tree, assemble, check_counts, check_keys, check_seed_and_norm, read_recipe
+from spikewright.train.config import Tree, assemble, read_recipe
+from spikewright.train.settings import LoopSettings, check_counts, settings_of
 
 
 @dataclass(frozen=True)
-class GraphSettings:
+class GraphSettings(LoopSettings):
     """The `[train]` section: length of training, sampling and evaluation.
 
     Attributes:
         epochs: Passes over the training facts, at least 1. Default: 20.
+        seed: Seed of weights, order and negatives, from 0 to 2**63 - 1. Default: 0.
+        device: "cpu", "cuda", "cuda:N", or "auto" (CUDA if available). Default: "auto".
+        amp: Automatic mixed precision: "off", "float16" (with loss scaling) or "bfloat16". Default: "off".
+        clip_norm: Largest norm of the gradient, > 0. Default: None, no clipping.
+        accumulate: Batches per optimizer step, at least 1; the gradient is their mean, weighted by facts, also in a
+            last window with fewer batches. Default: 1.
+        workers: Processes that prepare batches ahead, at least 0; 0 prepares them in the training process. Batches
+            are the same for every number. Default: 0.
+        checkpoint_every: Batches between checkpoints within an epoch, at least 1. Default: None, one checkpoint per
+            epoch.
+        evaluate_every: Epochs between evaluations on the validation queries, at least 1; the last epoch is always
+            evaluated. Default: 1.
+        patience: Evaluations without a new best after which training ends early, at least 1. Default: None, never.
+        tensorboard: True also writes TensorBoard events. Default: False.
+        weights: Folder or checkpoint of a run whose weights to start from; the optimizer starts anew. Default: None,
+            new weights.
         batch_size: Facts per batch, at least 1. Default: 32.
-        accumulate: Batches per optimizer update, at least 1. Default: 1.
         negatives: Negative answers per fact, at least 1. Default: 32.
         temperature: Softmax temperature of the weights of negatives (self-adversarial sampling), at least 0; 0 weighs
             all the same. Default: 0.5.
         between: True hides every edge between the two nodes of a training fact, False the edge of the fact alone.
             Default: False.
-        seed: Seed of weights, order and negatives, from 0 to 2**63 - 1. Default: 0.
-        device: "cpu", "cuda", "cuda:N", or "auto" (CUDA if available). Default: "auto".
-        clip_norm: Largest norm of the gradient, > 0. Default: None, no clipping.
-        evaluate_every: Epochs between evaluations on the validation queries, at least 1; the last epoch is always
-            evaluated. Default: 1.
         evaluate_batch: Queries per forward pass in evaluations, at least 1. Default: 32.
-        checkpoint_every: Batches between checkpoints within an epoch, at least 1. Default: None, one checkpoint per
-            epoch.
         limit_batches: Largest number of batches per epoch, at least 1. Default: None, all.
-        ties: Rank of an answer whose score equals that of others: "realistic", "optimistic" or "pessimistic".
-            Default: "realistic".
+        ties: Rank of an answer whose score equals that of others: "optimistic" (best), "pessimistic" (worst) or
+            "realistic" (mean of the two). Default: "realistic".
     """
 
     epochs: int = 20
     batch_size: int = 32
-    accumulate: int = 1
     negatives: int = 32
     temperature: float = 0.5
     between: bool = False
-    seed: int = 0
-    device: str = "auto"
-    clip_norm: float | None = None
-    evaluate_every: int = 1
     evaluate_batch: int = 32
-    checkpoint_every: int | None = None
     limit_batches: int | None = None
     ties: str = "realistic"
+
+    def check(self) -> None:
+        super().check()
+        check_counts("train", self, "batch_size", "negatives", "evaluate_batch", "limit_batches")
+        if not 0 <= self.temperature < float("inf"):
+            raise ConfigError(f"train.temperature = {self.temperature}: it is 0 (no weights), or above and finite.")
+        if self.ties not in SHARE_OF_TIES:
+            raise ConfigError(f"train.ties = '{self.ties}' is unknown. {nearest(self.ties, SHARE_OF_TIES)}")
 
 
 @dataclass(frozen=True)
@@ -98,10 +109,7 @@ def configure_reasoning(
     named = assemble(bare, given, overrides, **sections)
     usual = _usual(named)
     tree = {section: {**usual.get(section, {}), **table} for section, table in named.items()}
-    check_keys("train", tree["train"], GraphSettings)
-    settings = GraphSettings(**tree["train"])
-    _check(settings)
-    return ReasoningConfig(**{**tree, "train": settings})  # type: ignore[arg-type]
+    return ReasoningConfig(**{**tree, "train": settings_of(GraphSettings, tree["train"])})  # type: ignore[arg-type]
 
 
 def _usual(named: Tree) -> Tree:
@@ -112,13 +120,3 @@ def _usual(named: Tree) -> Tree:
         found.get("model", {}).pop("scale", None)
     adam = str(named["optimizer"]["name"]).lower() == "adam"
     return {**found, "optimizer": {"lr": 0.002, **found.get("optimizer", {})} if adam else {}}
-
-
-def _check(settings: GraphSettings) -> None:
-    counts = "epochs", "batch_size", "accumulate", "negatives", "evaluate_every", "evaluate_batch"
-    check_counts("train", settings, *counts, "checkpoint_every", "limit_batches")
-    check_seed_and_norm(settings.seed, settings.clip_norm)
-    if settings.temperature < 0:
-        raise ConfigError(f"train.temperature = {settings.temperature}: it is 0 (no weights) or above.")
-    if settings.ties not in SHARE_OF_TIES:
-        raise ConfigError(f"train.ties = '{settings.ties}' is unknown. {nearest(settings.ties, SHARE_OF_TIES)}")

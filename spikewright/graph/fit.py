@@ -1,37 +1,55 @@
-"""The training loop of link prediction."""
+"""Train a link-prediction model."""
 
-import json
-import math
-import time
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from spikewright.errors import CheckpointError, NotFinite
+from spikewright._util.digest import digest
+from spikewright._util.share import Share
 from spikewright.graph._evaluate import evaluate, graph_of
 from spikewright.graph.build import Reasoning
 from spikewright.graph.energy import energy_of
 from spikewright.graph.negative_sampling import TripleBatch, loss_of
-from spikewright.train import checkpoint
-from spikewright.train.log import Reporter, Silent, Table
+from spikewright.train import checkpoint, loop
+from spikewright.train.diagnose import first_bad_parameter
+from spikewright.train.distributed import Ranks, total
+from spikewright.train.job import Job, Learned, Source, Stage, Stateful
+from spikewright.train.log import Reporter, Row, Silent
+from spikewright.train.progress import Progress
+from spikewright.train.result import versions
+from spikewright.train.schedule import constant
+from spikewright.train.source import prepared
+from spikewright.train.step import Stepper
 
 
-def fit(reasoning: Reasoning, out: Path, *, resume: bool = False, reporter: Reporter = Silent()) -> dict[str, Any]:  # noqa: B008
+def fit(
+    reasoning: Reasoning,
+    out: Path,
+    *,
+    resume: bool = False,
+    reporter: Reporter = Silent(),  # noqa: B008  (it has no state)
+    ranks: Ranks = Ranks(),  # noqa: B008  (a frozen value)
+) -> dict[str, Any]:
     """Train a link-prediction model, keep the weights with the best validation metric, and evaluate these on the test
     queries.
 
     The metric is MRR, or AUROC on a homogeneous graph; without validation queries the last weights are kept. Writes
-    `config.json`, after every epoch `log.csv`, `last.safetensors` and `best.safetensors`, and at the end `result.json`.
+    `config.json`, `log.csv`, `last.safetensors`, `best.safetensors`, and at the end `result.json`.
 
-    **Checkpointed**: weights, optimizer state, gradients accumulated so far, position and counters.
+    **Checkpointed**: weights, optimizer state, gradients accumulated so far, random state, position and counters.
 
     Args:
         reasoning: `Reasoning` from `build_reasoning`.
         out: Folder of the run, created if needed.
-        resume: True continues from `last.safetensors` to exactly the weights of an uninterrupted run. Default: False.
+        resume: True continues from `last.safetensors` to exactly the weights of an uninterrupted run; without a
+            checkpoint the run begins anew. Default: False.
         reporter: `spikewright.train.log.Reporter` to call with progress; its accuracy is the fraction of answers scored
             above all their negatives. Default: `Silent()`, no output.
+        ranks: `Ranks` of this process; only rank 0 writes. Default: `Ranks()`, a single process.
 
     Returns:
         The contents of `result.json`: the metrics of `evaluate` on the test queries, `validation`, `best_epoch`,
@@ -39,158 +57,128 @@ def fit(reasoning: Reasoning, out: Path, *, resume: bool = False, reporter: Repo
         `config`.
 
     Raises:
-        NotFinite: The loss is not finite.
+        NotFinite: The loss, a gradient or a weight is not finite.
         CheckpointError: The folder cannot be written, or there is no valid checkpoint of this configuration to resume
             from.
-        ConfigError: The folder already holds a run, and `resume` is False.
+        ConfigError: The folder already holds a run, and `resume` is False; or another process trains in it.
     """
-    learner = _Learner(reasoning, out, reporter)
-    if resume:
-        learner.restore(checkpoint.load(out / "last.safetensors"))
-    else:
-        checkpoint.begin(out, reasoning.config)
-    try:
-        learner.learn()
-    finally:
-        reporter.stop()
-    result = learner.result()
-    checkpoint.write_atomically(out / "result.json", json.dumps(result, indent=2).encode())
-    return result
+    return loop.run(_ReasoningJob(reasoning, out, ranks), out, resume=resume, reporter=reporter, ranks=ranks)
 
 
-class _Learner:
-    def __init__(self, reasoning: Reasoning, out: Path, reporter: Reporter) -> None:
-        self.reasoning, self.out, self.reporter = reasoning, out, reporter
-        self.settings = reasoning.config["train"]
+class _ReasoningJob(Job):
+    def __init__(self, reasoning: Reasoning, out: Path, ranks: Ranks) -> None:
+        self.reasoning, self.out, self.ranks = reasoning, out, ranks
+        self.config, self.settings, self.device = reasoning.config, reasoning.settings, reasoning.device
         self.graph = graph_of(reasoning.data, reasoning.data.train).to(reasoning.device)
-        self.batches = min(len(reasoning.sampler), self.settings["limit_batches"] or len(reasoning.sampler))
+        self.fingerprint = _fingerprint(reasoning)
         self.main = "auroc" if reasoning.data.homogeneous else "mrr"
-        self.table = Table(out / "log.csv")
-        self.epoch = self.batch = 0
-        self.lost = self.right = self.seconds = 0.0
-        self.seen, self.best = 0, -1.0
 
-    def learn(self) -> None:
-        """Train to the last epoch."""
-        epochs = self.settings["epochs"]
-        self.reporter.start(self.batches, epochs, self.epoch, self.batch)
-        while self.epoch < epochs:
-            began = time.perf_counter()
-            for triples in self.reasoning.sampler.epoch(self.epoch, self.batch):
-                if self.batch == self.batches:
-                    break
-                self._learn_from(triples)
-                self.reporter.batch(self.epoch, self.batch - 1, self.lost / self.seen, self.right / self.seen)
-                every = self.settings["checkpoint_every"]
-                if every and self.batch % every == 0 and self.batch < self.batches:
-                    now = time.perf_counter()
-                    self.seconds, began = self.seconds + now - began, now
-                    self._save("last")
-            self.seconds += time.perf_counter() - began
-            self._end_epoch()
+    def begin(self, progress: Progress, resumed: bool) -> Stage:
+        built = self.reasoning
+        parameters = dict(built.model.named_parameters())
+        self.stepper = Stepper(parameters, built.optimizer, self.settings, self.device, self.ranks)
+        limited = _Limited(built.sampler, built.settings.limit_batches)
+        source = prepared(limited, self.settings.workers, self.device)
+        return Stage("", source, self.stepper, constant(built.optimizer, 1, 1))
 
-    def _learn_from(self, triples: TripleBatch) -> None:
-        model, optimizer, settings = self.reasoning.model.train(), self.reasoning.optimizer, self.settings
-        pairs, every = self.reasoning.data.homogeneous, settings["accumulate"]
-        edge_weight = self.graph.without(triples.facts, settings["between"])
-        scores = model(self.graph, triples.sources, triples.relations, triples.candidates, edge_weight)
-        loss = loss_of(scores, settings["temperature"], pairs)
-        if not math.isfinite(value := loss.item()):
-            raise NotFinite(
-                f"The loss is {value} in epoch {self.epoch + 1}, batch {self.batch + 1}. Lower optimizer.lr, or set "
-                f"train.clip_norm. The last sound weights are in {self.out}."
-            )
-        (loss / every).backward()
-        self.batch += 1
-        if self.batch % every == 0 or self.batch == self.batches:
-            if settings["clip_norm"] is not None:
-                torch.nn.utils.clip_grad_norm_(model.parameters(), settings["clip_norm"])
-            optimizer.step()
-            optimizer.zero_grad()
-        with torch.no_grad():
-            true, wrong = scores.chunk(2) if pairs else (scores[:, :1], scores[:, 1:])
-            above = true > wrong
-            self.lost, self.right = self.lost + value * len(above), self.right + float(above.all(1).sum())
-            self.seen += len(above)
+    def learn(self, batch: TripleBatch, progress: Progress) -> Learned:
+        settings, pairs, stepper = self.reasoning.settings, self.reasoning.data.homogeneous, self.stepper
+        share = Share(len(batch.facts), self.ranks.rank, self.ranks.world)
+        asked = (_own(share, part) for part in (batch.sources, batch.relations, batch.candidates))
+        edge_weight = self.graph.without(batch.facts, settings.between)
+        with stepper.autocast():
+            scores = self.reasoning.model(self.graph, *asked, edge_weight)
+            loss = loss_of(scores, settings.temperature, pairs) * share.weight
+        stepper.backward(loss)
+        true, wrong = scores.detach().chunk(2) if pairs else (scores[:, :1].detach(), scores[:, 1:].detach())
+        own = torch.stack([loss.detach().double(), (true > wrong).all(1).sum().double()]).cpu()
+        lost, above = total(own / (1 if share.divided else share.world), self.ranks)
+        value = stepper.check("the loss", lost, self._culprit)
+        stepper.update(share, self._culprit)
+        return Learned(value, share.total, {"accuracy": float(above)})
 
-    def _end_epoch(self) -> None:
-        row: dict[str, Any] = {
-            "epoch": self.epoch + 1,
-            "train_loss": self.lost / self.seen,
-            "train_accuracy": self.right / self.seen,
-            "seconds": self.seconds - sum(r["seconds"] for r in self.table.rows),
-            "validation": None,
-        }
-        self.epoch, self.batch, self.lost, self.right, self.seen = self.epoch + 1, 0, 0.0, 0.0, 0
-        there, last = len(self.reasoning.data.valid.queries) > 0, self.epoch == self.settings["epochs"]
-        improved = last and not there  # without validation queries the last weights are kept
-        if there and (self.epoch % self.settings["evaluate_every"] == 0 or last):
-            row["validation"] = found = self._measured("valid")[self.main]
-            improved, self.best = found > self.best, max(found, self.best)
-        self.table.add(row)
-        if improved:
-            self._save("best")
-        self._save("last")
-        self.reporter.epoch(row)
+    def parts(self) -> dict[str, Stateful]:
+        return {"model": self.reasoning.model}
 
-    def _measured(self, name: str) -> dict[str, float]:
-        data, settings = self.reasoning.data, self.settings
-        split = getattr(data, name)
-        inductive = split.entities != data.train.entities
-        return evaluate(
-            *(self.reasoning.model, data, split),
-            batch=settings["evaluate_batch"],
-            ties=settings["ties"],
-            sampled=inductive,
-        )
+    def train(self) -> None:
+        self.reasoning.model.train()
 
-    def result(self) -> dict[str, Any]:
-        """Return the contents of `result.json`."""
+    def check_finite(self) -> None:
+        self.stepper.check_weights(self._culprit)
+
+    def _culprit(self) -> str | None:
+        return first_bad_parameter(self.reasoning.model)
+
+    @property
+    def blank(self) -> Row:
+        return {"validation": None}
+
+    def measure(self, progress: Progress) -> Row:
+        return {"validation": self._measured("valid")[self.main]} if self._validates else {}
+
+    def merit(self, row: Row) -> float | None:
+        return row["validation"] if self._validates else float(row["epoch"])
+
+    @property
+    def _validates(self) -> bool:
+        return len(self.reasoning.data.valid.queries) > 0
+
+    def result(self, progress: Progress) -> dict[str, Any]:
         reasoning, settings = self.reasoning, self.settings
         best = checkpoint.load(self.out / "best.safetensors")
         reasoning.model.load_state_dict(best["parts"]["model"])
         return {
             "data": reasoning.data.name,
             "model": reasoning.config["model"]["name"],
-            "seed": settings["seed"],
-            "epochs": settings["epochs"],
-            "best_epoch": best["epoch"],
+            "seed": settings.seed,
+            "epochs": len(progress.rows),
+            "best_epoch": best["progress"]["epoch"],
             **self._measured("test"),
-            "validation": None if self.best < 0 else self.best,
+            "validation": best["progress"]["best"] if self._validates else None,
             "parameters": sum(p.numel() for p in reasoning.model.parameters()),
-            "energy": energy_of(reasoning.model, reasoning.data),
-            "seconds": self.seconds,
-            "history": self.table.rows,
+            "seconds": progress.seconds,
+            "versions": versions(),
+            "history": progress.rows,
             "config": reasoning.config,
         }
 
-    def restore(self, tree: dict[str, Any]) -> None:
-        """Continue from a checkpoint."""
-        if tree.get("config") != self.reasoning.config:
-            raise CheckpointError(
-                f"The checkpoint in {self.out} belongs to another run. A resumed run keeps its configuration. Give the "
-                "recipe and flags that it began with, or none."
-            )
-        self.epoch, self.batch, self.seen = tree["epoch"], tree["batch"], tree["asked"]
-        self.lost, self.right, self.seconds, self.best = tree["lost"], tree["right"], tree["seconds"], tree["best"]
-        self.table.rows = list(tree["rows"])
-        self.reasoning.model.load_state_dict(tree["parts"]["model"])
-        self.reasoning.optimizer.load_state_dict(tree["parts"]["optimizer"])
-        for name, parameter in self.reasoning.model.named_parameters():
-            gradient = tree["parts"]["gradients"].get(name)
-            parameter.grad = None if gradient is None else gradient.to(parameter.device)
+    def extras(self) -> Mapping[str, Callable[[], Any]]:
+        return {"energy": lambda: energy_of(self.reasoning.model, self.reasoning.data)}
 
-    def _save(self, name: str) -> None:
-        model = self.reasoning.model
-        gradients = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
-        tree = {
-            **{"config": self.reasoning.config, "epoch": self.epoch, "batch": self.batch, "asked": self.seen},
-            **{"lost": self.lost, "right": self.right, "seconds": self.seconds, "best": self.best},
-            "rows": self.table.rows,
-            "parts": {
-                "model": model.state_dict(),
-                "optimizer": self.reasoning.optimizer.state_dict(),
-                "gradients": gradients,
-            },
-        }
-        checkpoint.save(self.out / f"{name}.safetensors", tree)
+    def _measured(self, name: str) -> dict[str, float]:
+        data, settings = self.reasoning.data, self.reasoning.settings
+        split = getattr(data, name)
+        inductive = split.entities != data.train.entities
+        return evaluate(
+            *(self.reasoning.model, data, split),
+            batch=settings.evaluate_batch,
+            ties=settings.ties,
+            sampled=inductive,
+        )
+
+
+def _own(share: Share, rows: Tensor) -> Tensor:
+    """Return the rows of this process; pairs have a linked and an unlinked row for each fact."""
+    return share.own(rows.unflatten(0, (-1, share.total)), 1).flatten(0, 1)
+
+
+def _fingerprint(reasoning: Reasoning) -> dict[str, str]:
+    data = reasoning.data
+    parts = {"training graph": data.train, "validation graph": data.valid, "test graph": data.test}
+    return {name: digest((split.facts, split.queries)) for name, split in parts.items()}
+
+
+class _Limited:
+    """At most so many batches of each epoch of a source."""
+
+    def __init__(self, source: Source, limit: int | None) -> None:
+        self._source, self._limit = source, limit
+
+    def __len__(self) -> int:
+        return min(len(self._source), self._limit or len(self._source))
+
+    def share(self, epoch: int, index: int, joint_statistics: bool = False) -> Share | None:
+        return self._source.share(epoch, index, joint_statistics)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
+        return islice(self._source.epoch(epoch, start), max(0, len(self) - start))

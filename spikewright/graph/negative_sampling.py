@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from spikewright._util.randomness import keyed_generator
+from spikewright._util.share import Share
 from spikewright.errors import ConfigError
 from spikewright.graph.data import GraphData
 from spikewright.graph.known import KnownAnswers
@@ -69,6 +70,10 @@ class NegativeSampler:
     def __len__(self) -> int:
         """Return the number of batches per epoch."""
         return -(-len(self.facts) // self.batch_size)
+
+    def share(self, epoch: int, index: int, joint_statistics: bool = False) -> Share | None:
+        """Return `None`: every process gets the whole batch, whose facts are hidden from all of it."""
+        return None
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[TripleBatch]:
         """Yield the batches of an epoch as `TripleBatch`.

@@ -1,6 +1,8 @@
-"""Evaluation of a network on a data set."""
+"""Evaluation of a network on batches."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -8,6 +10,10 @@ from spikewright._util.trial import evaluating
 from spikewright.data import Batches
 from spikewright.losses import Loss
 from spikewright.network import Network
+from spikewright.train.source import batch_size, leaves
+
+Measures = Mapping[str, Callable[[Any, Any], float]]
+"""Functions of outputs `[time, batch, *feature]` and targets that return a sum over samples, by name."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +35,10 @@ class Score:
 
     @property
     def mean_rate(self) -> float:
-        """Mean firing rate over neuron layers."""
-        return sum(self.rates.values()) / len(self.rates)
+        """Mean firing rate over neuron layers; 0 for a network without neurons."""
+        return sum(self.rates.values()) / max(1, len(self.rates))
 
 
-@torch.no_grad()
 def evaluate(net: Network, batches: Batches, loss: Loss) -> Score:
     """Return accuracy, loss and firing rates of a network on all batches of an epoch.
 
@@ -44,15 +49,46 @@ def evaluate(net: Network, batches: Batches, loss: Loss) -> Score:
         batches: `Batches` to evaluate on; epoch 0 is used.
         loss: `Loss` to report; it also defines the accuracy.
     """
+    means, rates, samples = means_over(net, batches, loss, correct(loss))
+    return Score(means["accuracy"], means["loss"], rates, samples)
+
+
+def correct(loss: Loss) -> Measures:
+    """Return the measure that counts correctly classified samples."""
+    return {"accuracy": loss.correct}
+
+
+@torch.no_grad()
+def means_over(
+    net: Network, batches: Any, loss: Loss, measures: Measures
+) -> tuple[dict[str, float], dict[str, float], int]:
+    """Return means over samples, of loss and measures by name and of firing rates by layer, and the number of samples.
+
+    Args:
+        net: `Network` to evaluate, in evaluation mode and without gradients.
+        batches: Source of batches; epoch 0 is used.
+        loss: `Loss`.
+        measures: Measures to add to the loss.
+    """
+    samples, sums, rates = 0, dict[str, float](), dict[str, float]()
     with evaluating(net):
-        correct, lost, samples = 0, 0.0, 0
-        rates: dict[str, float] = {}
-        for x, y in batches.epoch(0):
-            run = net.start(x)
+        for batch in batches.epoch(0):
+            x, y = batch
+            count, run = batch_size(batch), net.start(x)
             output = run.advance(x)
-            correct += loss.correct(output, y)
-            lost += float(loss(output, y, len(x))) * len(y)
-            samples += len(y)
+            lost = float(loss(output, y, leaves(x)[0].shape[0])) * count
+            for name, value in {"loss": lost, **measured(measures, output, y)}.items():
+                sums[name] = sums.get(name, 0.0) + value
             for site, rate in run.rates().items():
-                rates[site] = rates.get(site, 0.0) + rate * len(y)
-        return Score(correct / samples, lost / samples, {s: r / samples for s, r in rates.items()}, samples)
+                rates[site] = rates.get(site, 0.0) + rate * count
+            samples += count
+    return (
+        {name: value / samples for name, value in sums.items()},
+        {site: rate / samples for site, rate in rates.items()},
+        samples,
+    )
+
+
+def measured(measures: Measures, output: Any, y: Any) -> dict[str, float]:
+    """Return the measures of outputs, summed over samples."""
+    return {name: float(measure(output, y)) for name, measure in measures.items()}

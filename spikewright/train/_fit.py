@@ -1,219 +1,213 @@
-"""The training loop."""
+"""The training loop for a network, a loss, an optimizer and a loader of the user's own."""
 
-import json
-import time
-from contextlib import nullcontext
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from spikewright.errors import NotFinite
-from spikewright.metrics.memory import SavedBytes
-from spikewright.reports.energy_estimate import Energy, energy
-from spikewright.reports.gradient_check import certify
-from spikewright.rules import reference_rule
-from spikewright.train import checkpoint
-from spikewright.train._build import Experiment
-from spikewright.train._evaluate import Score, evaluate
-from spikewright.train.batch import BatchLearner
-from spikewright.train.distributed import Ranks, total
-from spikewright.train.log import Reporter, Row, Silent, Table, events
-from spikewright.train.progress import Progress, gather, restore
-from spikewright.train.result import result
+from spikewright._util.ranges import check_flag
+from spikewright.errors import ConfigError
+from spikewright.losses import Loss
+from spikewright.network import Network
+from spikewright.rules import Rule
+from spikewright.train._build import Experiment, check_accumulates
+from spikewright.train._evaluate import correct
+from spikewright.train._train_experiment import train_experiment
+from spikewright.train.arguments import is_plain
+from spikewright.train.config import Tree
+from spikewright.train.feed import Loaders
+from spikewright.train.log import ProgressBar, Silent
+from spikewright.train.processes import joined, of_first, share_weights
+from spikewright.train.schedule import Schedule, constant
+from spikewright.train.settings import Presentation, TrainSettings
+from spikewright.train.source import LoaderSource, leaves
+
+Metric = Callable[[Any, Any], Any]
+"""Function of outputs `[time, batch, *feature]` and targets that returns their mean over samples."""
 
 
 def fit(
-    experiment: Experiment,
-    out: Path,
+    net: Network,
+    rule: Rule,
+    loss: Loss,
+    optimizer: torch.optim.Optimizer,
+    loader: Iterable[Any],
     *,
+    out: Path | str,
+    epochs: int = 1,
+    validation: Iterable[Any] | None = None,
+    schedule: LRScheduler | ReduceLROnPlateau | None = None,
+    schedule_every: Literal["epoch", "batch"] = "epoch",
+    metrics: Mapping[str, Metric] | None = None,
+    batch_first: bool = False,
     resume: bool = False,
-    reporter: Reporter = Silent(),  # noqa: B008  (it has no state)
-    ranks: Ranks = Ranks(),  # noqa: B008  (a frozen value)
+    seed: int = 0,
+    amp: Literal["off", "float16", "bfloat16"] = "off",
+    clip_norm: float | None = None,
+    accumulate: int = 1,
+    checkpoint_every: int | None = None,
+    evaluate_every: int = 1,
+    patience: int | None = None,
+    certify_every: int | None = None,
+    sync_batch_norm: bool = False,
+    tensorboard: bool = False,
+    progress: bool = True,
 ) -> dict[str, Any]:
-    """Train a network, evaluate it, and write checkpoints and results to a folder.
+    """Train a network with a rule on batches of a loader, with checkpoints, resume, metrics and early stop.
 
-    Writes `config.json`, `log.csv` (one row per epoch), `last.safetensors` (after every epoch, and within one if
-    `train.checkpoint_every` is set), `best.safetensors` (by validation accuracy if samples are held out, else by
-    training loss, never by the test set) and `result.json`.
+    Writes `config.json`, `log.csv` (one row per epoch), `last.safetensors`, `best.safetensors` (by the validation loss
+    if there are validation data, else by the training loss) and `result.json` to a folder. A run that was interrupted
+    goes on with the same call and `resume=True`, to exactly the weights of an uninterrupted one: at the start of an
+    epoch the generators that the loader draws its order from are seeded by `seed` and the number of the epoch.
 
-    **Checkpointed**: weights, state of rule, optimizer, schedule and loss scaler, random state, position and counters.
+    Under torchrun every process calls it with the same arguments; batches are shared among the processes.
 
     Args:
-        experiment: `Experiment` from `build`.
-        out: Folder of the run, created if needed.
-        resume: True continues from `last.safetensors` to exactly the weights of an uninterrupted run, on the same
-            device and with the same number of threads. Default: False.
-        reporter: `spikewright.train.log.Reporter` to call with progress. Default: `Silent()`, no output.
-        ranks: `Ranks` of this process; only rank 0 writes. Default: `Ranks()`, a single process.
+        net: `Network`, on the device to train on.
+        rule: Learning rule, a `Rule`.
+        loss: `Loss`, such as `PerStep(nn.CrossEntropyLoss())`.
+        optimizer: `torch.optim.Optimizer` of the parameters of the network, and of the rule if it has any.
+        loader: Iterable of pairs (x, y) of inputs `[time, batch, *feature]` and targets `[batch, ...]`, such as a
+            `torch.utils.data.DataLoader`; it is iterated in every epoch anew.
+        out: Folder of the run, created if needed; it must not hold another run.
+        epochs: Passes over the loader, at least 1. Default: 1.
+        validation: Iterable of such pairs to evaluate on after epochs. Default: None, no evaluation.
+        schedule: Scheduler of `torch.optim.lr_scheduler` of the optimizer. Default: None, constant learning rates.
+        schedule_every: "epoch" steps the scheduler after every epoch, "batch" after every optimizer step.
+            Default: "epoch".
+        metrics: Functions of outputs and targets that return a mean over samples, by name. Default: None, the
+            accuracy if targets are classes.
+        batch_first: True for inputs `[batch, time, *feature]`. Default: False.
+        resume: True continues the run in `out`; if there is none yet, or no checkpoint, it begins. Default: False.
+        seed: Seed of the order of the loader and of all random numbers of training, from 0 to 2**63 - 1. Default: 0.
+        amp: Automatic mixed precision: "off", "float16" (with loss scaling) or "bfloat16". Default: "off".
+        clip_norm: Largest norm of the gradient, > 0. Default: None, no clipping.
+        accumulate: Batches per optimizer step, at least 1. Default: 1.
+        checkpoint_every: Batches between checkpoints within an epoch, at least 1. Default: None, one per epoch.
+        evaluate_every: Epochs between evaluations, at least 1; the last epoch is always evaluated. Default: 1.
+        patience: Evaluations without a new best after which training ends early, at least 1. Default: None, never.
+        certify_every: Batches between comparisons of the gradient with that of backpropagation, at least 1.
+            Default: None, no comparisons.
+        sync_batch_norm: True takes the statistics of batch norm over the batches of all processes. Default: False.
+        tensorboard: True also writes TensorBoard events. Default: False.
+        progress: True shows a progress bar on standard error, if the package rich is installed. Default: True.
 
     Returns:
-        The contents of `result.json`: `test_accuracy` and `test_loss` of the last epoch, `train_loss`,
-        `train_accuracy`, `firing_rates`, `saved_bytes` (activation memory of the first batch), `energy` estimates,
-        `alignment`, `seconds`, `parameters`, `versions`, `config` and `history` (one row per epoch).
+        The contents of `result.json`: `train_loss`, and metrics with the prefixes `train_` and `validation_`, of the
+        last epoch, `epochs`, `firing_rates`, `saved_bytes` (activation memory of the first batch), `energy` estimates,
+        `seconds`, `parameters`, `versions` and `history` (one row per epoch).
 
     Raises:
-        NotFinite: The loss or a gradient is not finite; the message names the first non-finite tensor.
-        CheckpointError: The folder cannot be written, or there is no valid checkpoint of this configuration to resume
-            from.
-        ConfigError: The folder already holds a run, and `resume` is False.
+        ConfigError: An argument is out of its range, the folder holds another run, or the loader cannot be iterated
+            again.
+        NotFinite: The loss, a gradient or a weight is not finite.
+        CheckpointError: The folder cannot be written, or its checkpoint does not belong to this run.
+
+    Examples:
+        >>> import tempfile, torch, spikewright as sw
+        >>> from torch import nn
+        >>> net = sw.Network(nn.Sequential(nn.Linear(8, 16), sw.LIF(), nn.Linear(16, 2)))
+        >>> data = [(torch.randn(5, 4, 8), torch.tensor([0, 1, 0, 1])) for _ in range(3)]
+        >>> loss = sw.losses.PerStep(nn.CrossEntropyLoss())
+        >>> optimizer = torch.optim.Adam(net.parameters())
+        >>> folder = tempfile.mkdtemp()
+        >>> result = sw.fit(net, sw.rules.SLTT(), loss, optimizer, data, out=folder, epochs=2, progress=False)
+        >>> result["epochs"], sorted(result["history"][0])
+        (2, ['epoch', 'seconds', 'train_accuracy', 'train_loss'])
     """
-    trainer = _Trainer(experiment, out, ranks, reporter)
-    if resume:
-        trainer.progress = restore(checkpoint.load(out / "last.safetensors"), experiment, trainer.learn.scaler)
-        if not ranks.first:  # rank 0 holds the sums of all processes
-            trainer.progress.clear_sums()
-    else:
-        checkpoint.begin(out, experiment.config, write=ranks.first)
-    progress, settings = trainer.progress, experiment.config["train"]
-    table = Table(out / "log.csv", progress.rows)
-    reporter.start(len(experiment.training), settings["epochs"], progress.epoch, progress.batch)
-    try:
-        with events(out / "events" if settings["tensorboard"] and ranks.first else None) as write:
-            while progress.epoch < settings["epochs"]:
-                row = trainer.epoch()
-                if ranks.first:
-                    table.add(row)
-                    write(row)
-                    trainer.keep()
-                reporter.epoch(row)
-    finally:
-        reporter.stop()
-    final = result(experiment, progress, trainer.score or trainer.measure(), trainer.energy())
-    if ranks.first:
-        checkpoint.write_atomically(out / "result.json", json.dumps(final, indent=2).encode())
-    return final
-
-
-_COUNTED = 32
-"""Number of samples for the energy estimate."""
-
-
-class _Trainer:
-    def __init__(self, experiment: Experiment, out: Path, ranks: Ranks, reporter: Reporter) -> None:
-        self.experiment, self.out, self.ranks, self.reporter = experiment, out, ranks, reporter
-        self.learn = BatchLearner(experiment, ranks)
-        self.certify_every: int | None = experiment.config["train"]["certify_every"]
-        self.progress = Progress()
-        self.score: Score | None = None
-
-    def epoch(self) -> Row:
-        """Train to the end of the current epoch, and evaluate."""
-        experiment, progress = self.experiment, self.progress
-        experiment.net.train()
-        began = time.perf_counter()
-        every = experiment.config["train"]["checkpoint_every"]
-        for x, y in experiment.training.epoch(progress.epoch, progress.batch):
-            self._batch(x, y)
-            mean, accuracy = progress.loss / progress.seen, progress.correct / progress.seen
-            self.reporter.batch(progress.epoch, progress.batch - 1, mean, accuracy)
-            if every and progress.batch % every == 0 and progress.batch < len(experiment.training):
-                began = self._clock(began)
-                self._save("last", self._summed())
-        self._clock(began)
-        row = self._row()
-        experiment.schedule.after_epoch(row["train_loss"] or 0.0)
-        progress.close_epoch(row)
-        return row
-
-    def measure(self) -> Score:
-        """Evaluate the network on the test data."""
-        self.score = evaluate(
-            self.experiment.net, self.experiment.measuring(self.experiment.dataset.test), self.experiment.loss
+    check_flag("fit", batch_first=batch_first, resume=resume, sync_batch_norm=sync_batch_norm, tensorboard=tensorboard)
+    check_flag("fit", progress=progress)
+    settings = TrainSettings(
+        epochs=epochs,
+        seed=seed,
+        amp=amp,
+        clip_norm=clip_norm,
+        accumulate=accumulate,
+        checkpoint_every=checkpoint_every,
+        evaluate_every=evaluate_every,
+        patience=patience,
+        certify_every=certify_every,
+        sync_batch_norm=sync_batch_norm,
+        tensorboard=tensorboard,
+    )
+    settings.check()
+    if loss.batch_axis and metrics is None:
+        metrics = {}
+    with joined() as ranks:
+        experiment = Experiment(
+            config=_record(net, rule, loss, optimizer, schedule, settings, batch_first),
+            settings=settings,
+            presentation=Presentation(batch_first=batch_first),
+            dataset=Loaders.of("fit", {"train": loader, "validation": validation}),
+            held_out=None,
+            net=net,
+            rule=rule,
+            loss=loss,
+            optimizer=optimizer,
+            schedule=_schedule(schedule, schedule_every, optimizer),
+            training=LoaderSource(loader, seed, next(net.parameters()).device, batch_first),
+            device=next(net.parameters()).device,
+            measures={},
         )
-        return self.score
+        check_accumulates(rule, settings)
+        _prepare(experiment, metrics)
+        share_weights(net.module, rule, ranks)
+        there = of_first(lambda: resume and (Path(out) / "config.json").exists(), ranks)
+        shown = progress and ranks.first and find_spec("rich") is not None
+        reporter = ProgressBar() if shown else Silent()
+        return train_experiment(experiment, Path(out), resume=there, reporter=reporter, ranks=ranks)
 
-    def energy(self) -> Energy:
-        """Estimate the energy of a training step on a few samples."""
-        experiment = self.experiment
-        experiment.net.train()
-        x, y = next(iter(experiment.training.epoch(0)))
-        return energy(experiment.net, experiment.rule, x[:, :_COUNTED], y[:_COUNTED], experiment.loss)
 
-    def keep(self) -> None:
-        """Save the last checkpoint, and the best if it improved."""
-        row = self.progress.rows[-1]
-        held, lost = row["validation_accuracy"], row["train_loss"]
-        merit = held if self.experiment.held_out is not None else -(lost or 0.0)
-        if self.progress.alignment:
-            Table(self.out / "alignment.csv", self.progress.alignment).write()
-        if merit is not None and merit > self.progress.best:
-            self.progress.best = merit
-            self._save("best", self.progress)
-        self._save("last", self.progress)
+def _prepare(experiment: Experiment, metrics: Mapping[str, Metric] | None) -> None:
+    """Look at the first batch: prepare the rule for its sizes, and count correct answers if targets are classes."""
+    first = next(experiment.training.epoch(0), None)
+    if first is None:
+        raise ConfigError("fit was given a loader without a batch, so that nothing can be learned. Give it some data.")
+    x, y = first
+    experiment.rule.prepare(experiment.net, x)
+    if metrics is not None:
+        experiment.measures = {name: _summed(metric, experiment.loss) for name, metric in metrics.items()}
+    elif isinstance(y, Tensor) and y.dtype == torch.int64 and y.dim() == 1:
+        experiment.measures = correct(experiment.loss)
 
-    def _batch(self, x: Tensor, y: Tensor) -> None:
-        progress = self.progress
-        first = progress.epoch == 0 and progress.batch == 0
-        if first:
-            self.experiment.net.wiring(x)  # so that its probe does not count as part of the step
-        self._compare(x, y)
-        try:
-            with SavedBytes() if first else nullcontext() as saved:
-                learned = self.learn(x, y)
-        except NotFinite as error:
-            raise NotFinite(
-                f"Training stopped in epoch {progress.epoch + 1}, batch {progress.batch + 1}: {error} Earlier "
-                f"checkpoints in {self.out} are untouched."
-            ) from error
-        if isinstance(saved, SavedBytes):
-            progress.saved_bytes = saved.peak
-        progress.loss += learned.loss * len(y)
-        progress.correct += learned.correct
-        if learned.trouble is not None:
-            progress.unsolved += 1
-            progress.trouble = learned.trouble
-        progress.seen += len(y)
-        progress.batch += 1
-        self.experiment.schedule.after_batch()
 
-    def _compare(self, x: Tensor, y: Tensor) -> None:
-        """Compare the gradient with that of backpropagation, if a comparison is due."""
-        experiment, progress = self.experiment, self.progress
-        batch, every = progress.epoch * len(experiment.training) + progress.batch, self.certify_every
-        if every is None or batch % every or not self.ranks.first:
-            return
-        made = certify(experiment.net, experiment.rule, x, y, experiment.loss, reference_rule(experiment.rule))
-        progress.alignment += [
-            {"batch": batch, "site": row.site, "cosine": row.cosine, "norm_ratio": row.norm_ratio} for row in made.rows
-        ]
+def _summed(metric: Metric, loss: Loss) -> Callable[[Any, Any], float]:
+    """Return a mean over samples as a sum."""
+    return lambda output, y: float(metric(output, y)) * leaves(output)[0].shape[1]
 
-    def _row(self) -> Row:
-        experiment, progress, settings = self.experiment, self.progress, self.experiment.config["train"]
-        sums = self._summed()
-        row: Row = {
-            "epoch": progress.epoch + 1,
-            "train_loss": sums.loss / sums.seen,
-            "train_accuracy": sums.correct / sums.seen,
-            "validation_accuracy": None,
-            "test_accuracy": None,
-            "test_loss": None,
-            "firing_rate": None,
-            "seconds": progress.seconds,
-        }
-        done = progress.epoch + 1
-        if done == settings["epochs"] or done % settings["evaluate_every"] == 0:
-            score = self.measure()
-            row |= {"test_accuracy": score.accuracy, "test_loss": score.loss, "firing_rate": score.mean_rate}
-            if experiment.held_out is not None:
-                held = evaluate(experiment.net, experiment.measuring(experiment.held_out), experiment.loss)
-                row["validation_accuracy"] = held.accuracy
-        return row
 
-    def _clock(self, began: float) -> float:
-        now = time.perf_counter()
-        self.progress.seconds += now - began
-        return now
+def _schedule(scheduler: Any, every: str, optimizer: torch.optim.Optimizer) -> Schedule:
+    if every not in ("epoch", "batch"):
+        raise ConfigError(f"fit(schedule_every={every!r}) is unknown. Give 'epoch' or 'batch'.")
+    if scheduler is None:
+        return constant(optimizer, 1, 1)
+    if getattr(scheduler, "optimizer", None) is not optimizer:
+        raise ConfigError(
+            f"fit(schedule={type(scheduler).__name__}) sets the learning rates of another optimizer. Make it with the "
+            "optimizer that is given to fit."
+        )
+    return Schedule(scheduler, per_batch=every == "batch")
 
-    def _summed(self) -> Progress:
-        """Return the progress with sums over all processes."""
-        own = torch.tensor([self.progress.loss, self.progress.correct, self.progress.seen], dtype=torch.float64)
-        loss, correct, seen = total(own, self.ranks).tolist()
-        return replace(self.progress, loss=loss, correct=int(correct), seen=int(seen))
 
-    def _save(self, name: str, progress: Progress) -> None:
-        if self.ranks.first:
-            tree = gather(self.experiment, self.learn.scaler, progress)
-            checkpoint.save(self.out / f"{name}.safetensors", tree)
+def _record(
+    net: Network, rule: Rule, loss: Loss, optimizer: torch.optim.Optimizer, schedule: Any, settings: TrainSettings,
+    batch_first: bool,
+) -> Tree:  # fmt: skip
+    """Return what a resumed run has to have in common with the interrupted one."""
+    unread = "steps", "batch_size", "workers", "weights", "device"
+    rates = [{k: v for k, v in group.items() if k != "params" and is_plain(v)} for group in optimizer.param_groups]
+    shapes = {name: list(p.shape) for name, p in net.named_parameters()}
+    return {
+        "rule": {"name": repr(rule)},
+        "model": {"name": type(net.module).__name__, "parameters": shapes},
+        "data": {"name": "loader", "batch_first": batch_first},
+        "loss": {"name": repr(loss)},
+        "optimizer": {"name": type(optimizer).__name__, "groups": rates},
+        "schedule": {"name": None if schedule is None else type(schedule).__name__},
+        "train": {key: value for key, value in asdict(settings).items() if key not in unread},
+    }

@@ -22,6 +22,7 @@ import spikewright.surrogate
 from spikewright.errors import ConfigError, nearest
 from spikewright.train.arguments import check_type, hints, is_plain, tuples
 from spikewright.train.arguments import options as options
+from spikewright.train.user_code import is_reference, referenced
 
 Choices = Mapping[str, Callable[..., Any]]
 
@@ -108,6 +109,8 @@ def choose(kind: str, choices: Choices, name: str) -> Callable[..., Any]:
     Raises:
         ConfigError: The name is unknown.
     """
+    if is_reference(name):
+        return referenced(kind, name)
     key = str(name).lower()
     if key not in choices:
         raise ConfigError(f"{kind}.name = '{name}' is unknown. {nearest(key, choices)}")

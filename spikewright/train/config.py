@@ -5,73 +5,13 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 from spikewright.errors import ConfigError, nearest
-from spikewright.train.arguments import check_type, tuples
 from spikewright.train.components import RULES, as_table, loss_of_rule
+from spikewright.train.settings import TrainSettings, settings_of
 
 Tree = dict[str, dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class TrainSettings:
-    """The `[train]` section: length, precision, checkpoints and evaluation of a training run.
-
-    Attributes:
-        steps: Time steps per sequence, at least 1. Default: 6.
-        epochs: Passes over the training data, at least 1. Default: 30.
-        batch_size: Samples per batch over all processes, at least 1. Default: 64.
-        seed: Seed of weights, data order, augmentation and dropout, from 0 to 2**63 - 1. Default: 0.
-        device: "cpu", "cuda", "cuda:N", or "auto" (CUDA if available). Default: "auto".
-        amp: Automatic mixed precision: "off", "float16" (with loss scaling) or "bfloat16". Default: "off".
-        clip_norm: Largest norm of the gradient, > 0. Default: None, no clipping.
-        checkpoint_every: Batches between checkpoints within an epoch, at least 1. Default: None, one checkpoint per
-            epoch.
-        evaluate_every: Epochs between evaluations, at least 1; the last epoch is always evaluated. Default: 1.
-        tensorboard: True also writes TensorBoard events. Default: False.
-        certify_every: Batches between comparisons of the gradient with that of backpropagation, at least 1: through
-            layers for rules with another spatial credit assignment, through time for the others. Default: None, no
-            comparisons.
-        weights: Folder or checkpoint of a run whose weights to start from; rule and optimizer start anew.
-            Default: None, new weights.
-    """
-
-    steps: int = 6
-    epochs: int = 30
-    batch_size: int = 64
-    seed: int = 0
-    device: str = "auto"
-    amp: str = "off"
-    clip_norm: float | None = None
-    checkpoint_every: int | None = None
-    evaluate_every: int = 1
-    tensorboard: bool = False
-    certify_every: int | None = None
-    weights: str | None = None
-
-
-@dataclass(frozen=True)
-class Presentation:
-    """How data are presented to the network. Other keys of `[data]` are arguments of the data set's loader.
-
-    Attributes:
-        dir: Folder with the files of the data set. Default: None, allowed for data sets without files.
-        augment: Name of an augmentation: "none", "shift", "crop", "crop-flip" or "ottt-cifar". Default: None, that of
-            the data set.
-        encoding: Encoding of an image as a sequence: "direct" (constant current), "poisson" or "latency".
-            Default: "direct".
-        validation: Fraction of the training data held out to choose the best checkpoint, in [0, 1). Default: 0.0, none.
-        limit_train: Largest number of training samples, at least 1. Default: None, all.
-        limit_test: Largest number of test samples, at least 1. Default: None, all.
-    """
-
-    dir: str | None = None
-    augment: str | None = None
-    encoding: str = "direct"
-    validation: float = 0.0
-    limit_train: int | None = None
-    limit_test: int | None = None
 
 
 AUTO_LOSS = "auto"
@@ -171,7 +111,7 @@ def settled(tree: Tree) -> Config:
     """Return the `Config` of merged sections, checked as far as possible without building components."""
     if tree["loss"]["name"] == AUTO_LOSS:
         tree["loss"]["name"] = loss_of_rule(tree["rule"])
-    return Config(**{**tree, "train": _settings(tree["train"])})  # type: ignore[arg-type]
+    return Config(**{**tree, "train": settings_of(TrainSettings, tree["train"])})  # type: ignore[arg-type]
 
 
 def rule_table(text: str) -> dict[str, Any]:
@@ -260,50 +200,3 @@ def read_recipe(path: Path) -> dict[str, Any]:
         raise ConfigError(f"The recipe {path} cannot be read: {error.strerror}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"The recipe {path} is not valid TOML: {error}.") from error
-
-
-def _settings(table: dict[str, Any]) -> TrainSettings:
-    check_keys("train", table, TrainSettings)
-    settings = TrainSettings(**table)
-    check_counts(
-        "train", settings, "steps", "epochs", "batch_size", "evaluate_every", "checkpoint_every", "certify_every"
-    )
-    check_seed_and_norm(settings.seed, settings.clip_norm)
-    if settings.amp not in ("off", "float16", "bfloat16"):
-        known = nearest(settings.amp, ["off", "float16", "bfloat16"])
-        raise ConfigError(f"train.amp = '{settings.amp}' is unknown. {known}")
-    return settings
-
-
-def check_counts(section: str, settings: object, *keys: str) -> None:
-    """Raise `ConfigError` unless these settings are at least 1 or `None`."""
-    for key in keys:
-        if (value := getattr(settings, key)) is not None and value < 1:
-            raise ConfigError(f"{section}.{key} = {value}: it has to be at least 1.")
-
-
-def check_seed_and_norm(seed: int, clip_norm: float | None) -> None:
-    """Raise `ConfigError` unless the seed is in [0, 2**63) and the clipping norm > 0 or `None`."""
-    if clip_norm is not None and not clip_norm > 0:
-        raise ConfigError(f"train.clip_norm = {clip_norm}: it has to be above 0; none does not clip.")
-    if not 0 <= seed < 2**63:
-        raise ConfigError(f"train.seed = {seed}: a seed lies between 0 and 2**63 - 1.")
-
-
-def check_keys(section: str, table: Mapping[str, Any], kind: type, also: Mapping[str, Any] | None = None) -> None:
-    """Check keys and types of a section against the fields of a dataclass.
-
-    Args:
-        section: Name of the section, for messages.
-        table: Contents of the section.
-        kind: Dataclass of the section.
-        also: Type hints of further keys. Default: None, no further keys.
-
-    Raises:
-        ConfigError: A key is unknown, or a value has the wrong type.
-    """
-    known = {**(also or {}), **get_type_hints(kind)}
-    for key, value in table.items():
-        if key not in known:
-            raise ConfigError(f"{section}.{key} is not a setting. {nearest(key, known)}")
-        check_type(f"{section}.{key}", section, tuples(value), known)

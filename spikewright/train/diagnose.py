@@ -43,10 +43,11 @@ def first_not_finite(net: Network, x: Tensor) -> str | None:
         return "the input"
     observer = _FirstBad()
     net.run(x, observers=(observer,))
-    return observer.found or _parameters(net.module)
+    return observer.found or first_bad_parameter(net.module)
 
 
-def _parameters(module: nn.Module) -> str | None:
+def first_bad_parameter(module: nn.Module) -> str | None:
+    """Return the name of the first parameter that is not finite, or has such a gradient; `None` if there is none."""
     bad = [name for name, p in module.named_parameters() if not finite(p)]
     if bad:
         return f"the parameter '{bad[0]}'"

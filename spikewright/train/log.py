@@ -2,13 +2,12 @@
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 from spikewright.errors import ConfigError
-from spikewright.train.checkpoint import write_atomically
 
 Row = dict[str, Any]
 
@@ -16,14 +15,17 @@ Row = dict[str, Any]
 class Reporter(Protocol):
     """Receiver of the progress of a run."""
 
-    def start(self, batches: int, epochs: int, epoch: int, batch: int) -> None:
-        """Called at the start, with the position of a resumed run."""
+    def start(self, name: str, batches: int | None, epochs: int, epoch: int, batch: int) -> None:
+        """Called when a stage begins, with its name, batches per epoch if known, and the position of a resumed run."""
 
-    def batch(self, epoch: int, batch: int, loss: float, accuracy: float) -> None:
-        """Called after each batch, with running means of the epoch."""
+    def batch(self, epoch: int, batch: int, means: Mapping[str, float]) -> None:
+        """Called after each batch, with running means of the epoch by name."""
 
     def epoch(self, row: Row) -> None:
         """Called after an epoch and its evaluation."""
+
+    def note(self, text: str) -> None:
+        """Called with a line for the user."""
 
     def stop(self) -> None:
         """Called when the run ends or is interrupted."""
@@ -32,17 +34,19 @@ class Reporter(Protocol):
 class Silent:
     """Reporter without output."""
 
-    def start(self, batches: int, epochs: int, epoch: int, batch: int) -> None: ...
+    def start(self, name: str, batches: int | None, epochs: int, epoch: int, batch: int) -> None: ...
 
-    def batch(self, epoch: int, batch: int, loss: float, accuracy: float) -> None: ...
+    def batch(self, epoch: int, batch: int, means: Mapping[str, float]) -> None: ...
 
     def epoch(self, row: Row) -> None: ...
+
+    def note(self, text: str) -> None: ...
 
     def stop(self) -> None: ...
 
 
 class ProgressBar:
-    """Terminal progress bar with running loss and accuracy, and one line per epoch. Needs the package rich."""
+    """Terminal progress bar with running means, and one line per epoch, on standard error. Needs the package rich."""
 
     def __init__(self) -> None:
         try:
@@ -54,77 +58,70 @@ class ProgressBar:
             ) from error
         self._console = Console(stderr=True)
         self._progress = Progress(
-            TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
+            TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            TextColumn("loss {task.fields[loss]:.4f}  accuracy {task.fields[accuracy]:.1%}"),
+            TextColumn("{task.fields[means]}"),
             console=self._console,
             transient=True,
         )
+        self._line = self._progress.add_task("", total=None, means="")
+        self._name, self._batches, self._epochs = "", None, 0
 
-    def start(self, batches: int, epochs: int, epoch: int, batch: int) -> None:
-        self._batches = batches
-        self._task = self._progress.add_task(
-            "",
-            total=batches * epochs,
-            completed=epoch * batches + batch,
-            epoch=epoch + 1,
-            epochs=epochs,
-            loss=0.0,
-            accuracy=0.0,
-        )
+    def start(self, name: str, batches: int | None, epochs: int, epoch: int, batch: int) -> None:
+        self._name, self._batches, self._epochs = name, batches, epochs
+        total = None if batches is None else batches * epochs
+        done = batch if batches is None else epoch * batches + batch
+        self._progress.reset(self._line, total=total, completed=done, description=self._place(epoch), means="")
         if self._console.is_terminal:
             self._progress.start()
 
-    def batch(self, epoch: int, batch: int, loss: float, accuracy: float) -> None:
-        done = epoch * self._batches + batch + 1
-        self._progress.update(self._task, completed=done, epoch=epoch + 1, loss=loss, accuracy=accuracy)
+    def batch(self, epoch: int, batch: int, means: Mapping[str, float]) -> None:
+        done = batch + 1 if self._batches is None else epoch * self._batches + batch + 1
+        shown = "  ".join(f"{name} {_figure(name, value)}" for name, value in means.items())
+        self._progress.update(self._line, completed=done, description=self._place(epoch), means=shown)
 
     def epoch(self, row: Row) -> None:
-        shown = {
-            "epoch": f"{row['epoch']}",
-            "loss": f"{row['train_loss']:.4f}",
-            "train": _percent(row["train_accuracy"]),
-            "validation": _percent(row["validation_accuracy"]),
-            "test": _percent(row["test_accuracy"]),
-            "firing": _percent(row["firing_rate"]),
-            "seconds": f"{row['seconds']:.1f}",
-        }
-        self._console.print("  ".join(f"{k} {v}" for k, v in shown.items() if v), soft_wrap=True, highlight=False)
+        shown = [f"{name.replace('_', ' ')} {_figure(name, v)}" for name, v in row.items() if v is not None]
+        self.note("  ".join(shown))
+
+    def note(self, text: str) -> None:
+        self._console.print(text, soft_wrap=True, highlight=False, markup=False)
 
     def stop(self) -> None:
         self._progress.stop()
 
+    def _place(self, epoch: int) -> str:
+        return f"{self._name}  epoch {epoch + 1}/{self._epochs}".strip()
 
-def _percent(value: float | int | None) -> str:
-    return "" if value is None else f"{value:.2%}"
+
+def _figure(name: str, value: Any) -> str:
+    if name.endswith(("accuracy", "rate")):
+        return f"{value:.2%}"
+    if name == "seconds":
+        return f"{value:.1f}"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
-class Table:
-    """The history of a run as a CSV file, rewritten atomically after each row.
+def as_csv(rows: Sequence[Row]) -> bytes:
+    """Return rows as a CSV file; a column that a row lacks is empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(dict.fromkeys(name for row in rows for name in row)))
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
 
-    Args:
-        path: File to write.
-        rows: Rows of a resumed run. Default: (), none.
-    """
 
-    def __init__(self, path: Path, rows: Iterable[Row] = ()) -> None:
-        self.path = path
-        self.rows: list[Row] = list(rows)
-
-    def add(self, row: Row) -> None:
-        """Append a row and write the file."""
-        self.rows.append(row)
-        self.write()
-
-    def write(self) -> None:
-        """Write the file."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, fieldnames=list(self.rows[-1]))
-        writer.writeheader()
-        writer.writerows(self.rows)
-        write_atomically(self.path, text.getvalue().encode())
+def check_events(wanted: bool) -> None:
+    """Raise `ConfigError` if TensorBoard events are wanted, but cannot be written."""
+    try:
+        if wanted:
+            import torch.utils.tensorboard  # noqa: F401  # pyright: ignore[reportUnusedImport]
+    except ImportError as error:
+        raise ConfigError(
+            f"train.tensorboard needs the extra [track]: {error}. pip install 'spikewright[track]'"
+        ) from error
 
 
 @contextmanager
@@ -133,14 +130,10 @@ def events(folder: Path | None) -> Iterator[Any]:
     if folder is None:
         yield lambda row: None
         return
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise ConfigError(
-            f"train.tensorboard needs the extra [track]: {error}. pip install 'spikewright[track]'"
-        ) from error
+    from torch.utils.tensorboard import SummaryWriter
+
     writer = SummaryWriter(str(folder))
     try:
-        yield lambda row: [writer.add_scalar(k, v, row["epoch"]) for k, v in row.items() if v is not None]
+        yield lambda row: [writer.add_scalar(k, v, row["epoch"]) for k, v in row.items() if isinstance(v, int | float)]
     finally:
         writer.close()

@@ -1,13 +1,9 @@
-"""The position and counters of a run, as a tree that a checkpoint holds."""
+"""The position and counters of a run."""
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
-from spikewright.errors import CheckpointError
-from spikewright.train._build import Experiment
 from spikewright.train.log import Row
 
 
@@ -16,95 +12,71 @@ class Progress:
     """Position and counters of a run, without weights, optimizer and random state.
 
     Attributes:
-        epoch: Number of the current epoch, from 0.
+        stage: Number of the current stage, from 0.
+        epoch: Number of its current epoch, from 0.
         batch: Batches of it that are finished.
-        loss: Sum of the loss over its samples so far.
-        correct: Number of its samples classified correctly so far, during training.
+        batches: Batches learned over all epochs and stages.
+        sums: Loss and measures by name, summed over the samples of the epoch so far.
         seen: Number of its samples so far.
         seconds: Training time in seconds, over all sessions.
         unsolved: Number of batches so far for which the rule did not solve its equation.
         trouble: Reason of the last of them.
         saved_bytes: Peak bytes saved for backward, measured on the first batch.
-        best: Best validation accuracy so far, or without validation the negative of the lowest training loss.
+        best: Merit of the best weights of the stage so far.
+        waited: Evaluations since the best one.
+        stopped: True if the stage ended early.
         rows: History, one row per epoch.
         alignment: Comparisons with the gradient of backpropagation, one row per comparison and parameter.
+        changes: Settings that changed when the run was resumed: epoch, key, old and new value.
     """
 
+    stage: int = 0
     epoch: int = 0
     batch: int = 0
-    loss: float = 0.0
-    correct: int = 0
+    batches: int = 0
+    sums: dict[str, float] = field(default_factory=dict[str, float])
     seen: int = 0
     seconds: float = 0.0
     unsolved: int = 0
     trouble: str = ""
     saved_bytes: int = 0
     best: float = float("-inf")
-    rows: list[Row] = field(default_factory=list)
-    alignment: list[dict[str, Any]] = field(default_factory=list)
+    waited: int = 0
+    stopped: bool = False
+    rows: list[Row] = field(default_factory=list[Row])
+    alignment: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    changes: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+
+    def add(self, loss: float, samples: int, sums: Mapping[str, float]) -> None:
+        """Count a batch."""
+        for name, value in {"loss": loss * samples, **sums}.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        self.seen += samples
+        self.batch += 1
+        self.batches += 1
+
+    @property
+    def means(self) -> dict[str, float]:
+        """Means over the samples of the epoch so far, by name."""
+        return {name: value / self.seen for name, value in self.sums.items()}
+
+    def judge(self, merit: float | None, patience: int | None) -> bool:
+        """Return whether weights of this merit are the best so far, and stop the stage if none was for too long."""
+        if merit is None:
+            return False
+        better = merit > self.best
+        self.waited = 0 if better else self.waited + 1
+        self.best = max(merit, self.best)
+        self.stopped = patience is not None and self.waited >= patience
+        return better
 
     def close_epoch(self, row: Row) -> None:
         """Append the row of the epoch and reset its counters."""
         self.rows.append(row)
         self.epoch += 1
-        self.batch = 0
-        self.clear_sums()
+        self.batch, self.seen, self.sums = 0, 0, {}
 
-    def clear_sums(self) -> None:
-        """Reset the sums over samples."""
-        self.loss, self.correct, self.seen = 0.0, 0, 0
-
-
-def gather(experiment: Experiment, scaler: torch.amp.GradScaler, progress: Progress) -> dict[str, Any]:
-    """Return everything that an exact continuation needs."""
-    random = {"cpu": torch.get_rng_state()}
-    if experiment.device.type == "cuda":
-        random["cuda"] = torch.cuda.get_rng_state(experiment.device)
-    return {
-        "config": experiment.config,
-        "progress": asdict(progress),
-        "random": random,
-        "parts": {key: part.state_dict() for key, part in _parts(experiment, scaler)},
-    }
-
-
-def restore(tree: dict[str, Any], experiment: Experiment, scaler: torch.amp.GradScaler) -> Progress:
-    """Restore an experiment from the tree of `gather`, and return the progress.
-
-    Raises:
-        CheckpointError: The tree belongs to another configuration.
-    """
-    _refuse_another(tree["config"], experiment.config)
-    for key, part in _parts(experiment, scaler):
-        part.load_state_dict(tree["parts"][key])
-    torch.set_rng_state(tree["random"]["cpu"])
-    if "cuda" in tree["random"] and experiment.device.type == "cuda":
-        torch.cuda.set_rng_state(tree["random"]["cuda"], experiment.device)
-    return Progress(**tree["progress"])
-
-
-def _parts(experiment: Experiment, scaler: torch.amp.GradScaler) -> Iterator[tuple[str, Any]]:
-    yield "model", experiment.net.module
-    yield "optimizer", experiment.optimizer
-    yield "schedule", experiment.schedule.scheduler
-    yield "rule", experiment.rule
-    yield "scaler", scaler
-
-
-_FREE = {
-    *(("train", key) for key in ("epochs", "checkpoint_every", "evaluate_every", "tensorboard", "device")),
-    *(("train", key) for key in ("certify_every", "weights")),
-    ("data", "dir"),
-}
-"""Keys that may change when a run is resumed."""
-
-
-def _refuse_another(saved: dict[str, Any], now: dict[str, Any]) -> None:
-    for section, table in now.items():
-        for key, value in table.items():
-            before = saved.get(section, {}).get(key)
-            if (section, key) not in _FREE and before != value:
-                raise CheckpointError(
-                    f"The checkpoint was made with {section}.{key} = {before!r}, but the configuration says {value!r}. "
-                    "A resumed run keeps its configuration. Start a new run to change it."
-                )
+    def close_stage(self) -> None:
+        """Go on to the next stage."""
+        self.stage += 1
+        self.epoch, self.best, self.waited, self.stopped = 0, float("-inf"), 0, False

@@ -2,12 +2,16 @@
 
 import inspect
 import math
+import warnings
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
 from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
+
+from spikewright.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -111,3 +115,36 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "cosine": cosine,
     "constant": constant,
 }
+
+
+def rehearse(schedule: Schedule, epochs: int, name: str) -> None:
+    """Go through the epochs of a schedule and back to its start, so that what goes wrong does so before training.
+
+    Raises:
+        ConfigError: The schedule ends too early, or its learning rate is not finite or is negative.
+    """
+    scheduler = schedule.scheduler
+    optimizer = scheduler.optimizer
+    groups = [dict(group) for group in optimizer.param_groups]
+    state = deepcopy(scheduler.state_dict())
+    steps = 0 if schedule.per_batch else epochs
+    done = 0
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the optimizer has not stepped
+            for done in range(steps + 1):
+                rates = [float(group["lr"]) for group in optimizer.param_groups]
+                if not all(0 <= rate < math.inf for rate in rates):
+                    raise ValueError(f"the learning rate is {rates[0]}")
+                if done < steps:
+                    scheduler.step(*([0.0] if isinstance(scheduler, ReduceLROnPlateau) else []))
+    except Exception as error:  # schedulers of torch raise what they like
+        raise ConfigError(
+            f"schedule.name = '{name}' does not get through {epochs} epochs; after {done} of them: {error}. "
+            "Give the schedule as many steps as there are epochs. Nothing was trained."
+        ) from error
+    finally:
+        for group, before in zip(optimizer.param_groups, groups, strict=True):
+            group.clear()
+            group.update(before)
+        scheduler.load_state_dict(state)

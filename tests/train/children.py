@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ def _arm(kill: dict[str, Any]) -> None:
     """Plan the death of this process: after `batch` [epoch, batch], or when it has written `write` files but one."""
     if "batch" in kill:
 
-        def told(self: log.Silent, epoch: int, batch: int, loss: float, accuracy: float) -> None:
+        def told(self: log.Silent, epoch: int, batch: int, means: Mapping[str, float]) -> None:
             if [epoch, batch] == kill["batch"]:
                 _kill()
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikewright.train import Config, Experiment, build, configure, fit
+from spikewright.train import Config, Experiment, build, configure, train_experiment
 from spikewright.train.checkpoint import load
 
 Tree = dict[str, Any]
@@ -35,7 +35,7 @@ def experiment(*overrides: str, **sections: Any) -> Experiment:
 
 def trained(out: Path, *overrides: str, **sections: Any) -> Tree:
     """Train a tiny network and return the result."""
-    return fit(experiment(*overrides, **sections), out)
+    return train_experiment(experiment(*overrides, **sections), out)
 
 
 def weights(run: Path, name: str = "last") -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from spikewright.errors import CheckpointError
-from spikewright.train import build, configure, fit
+from spikewright.train import build, configure, train_experiment
 from spikewright.train.checkpoint import FORMAT, load, save
 from tests.train.support import TINY, same, trained
 
@@ -160,7 +160,7 @@ def test_a_damaged_checkpoint_changes_nothing_in_the_experiment(tmp_path: Path) 
     fresh, reference = (build(configure(TINY)) for _ in range(2))
     before = torch.get_rng_state()
     with pytest.raises(CheckpointError, match="altered"):
-        fit(fresh, tmp_path / "run", resume=True)
+        train_experiment(fresh, tmp_path / "run", resume=True)
     assert same(fresh.net.module.state_dict(), reference.net.module.state_dict())
     assert same(fresh.optimizer.state_dict(), reference.optimizer.state_dict())
     assert torch.equal(torch.get_rng_state(), before)

@@ -74,7 +74,7 @@ def test_figures_are_those_of_the_whole_batch(shared: Path, tmp_path: Path, rule
 
 @pytest.mark.parametrize("rule", RULES)
 def test_only_the_first_process_writes(shared: Path, rule: str) -> None:
-    assert len(list((shared / f"{rule} 0").iterdir())) == 5
+    assert len(list((shared / f"{rule} 0").iterdir())) == 6
     assert not (shared / f"{rule} 1").exists(), "the folder is what the first process says"
     assert json.loads((shared / f"{rule} 0.json").read_text())["rule"] == rule.partition(":")[0]
     assert not (shared / f"{rule} 1.json").exists()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from spikewright.train import evaluate, fit
+from spikewright.train import evaluate, train_experiment
 from spikewright.train.checkpoint import load
 from tests.train.support import Tree, experiment, history, same, timeless, trained, weights
 
@@ -24,6 +24,8 @@ KEYS |= {
     "unsolved_batches",
     "trouble",
     "alignment",
+    "stopped_early",
+    "changes",
 }
 
 
@@ -49,7 +51,7 @@ def test_it_learns(tmp_path: Path, rule: str) -> None:
 
 
 def test_the_folder_holds_what_is_promised(run: Path) -> None:
-    names = ["best.safetensors", "config.json", "last.safetensors", "log.csv", "result.json"]
+    names = ["best.safetensors", "config.json", "last.safetensors", "log.csv", "result.json", "run.lock"]
     assert sorted(path.name for path in run.iterdir()) == names
 
 
@@ -102,7 +104,7 @@ def test_the_result_is_what_is_returned(tmp_path: Path) -> None:
 
 def test_the_last_checkpoint_holds_the_weights_of_the_result(tmp_path: Path) -> None:
     built = experiment()
-    found = fit(built, tmp_path / "run")
+    found = train_experiment(built, tmp_path / "run")
     assert same(weights(tmp_path / "run"), dict(built.net.module.state_dict()))
     score = evaluate(built.net, built.measuring(built.dataset.test), built.loss)
     assert (score.accuracy, score.loss) == (found["test_accuracy"], found["test_loss"])
@@ -112,7 +114,7 @@ def test_training_figures_are_means_over_samples(tmp_path: Path) -> None:
     """With a learning rate of zero they are those of the untrained network, also over a last batch that is not full."""
     built = experiment("train.batch_size=15", "train.epochs=1", "optimizer.lr=0.0")
     before = evaluate(built.net, built.measuring(built.dataset.train), built.loss)
-    found = fit(built, tmp_path / "run")
+    found = train_experiment(built, tmp_path / "run")
     assert found["train_loss"] == pytest.approx(before.loss, rel=1e-6)
     assert found["train_accuracy"] == pytest.approx(before.accuracy)
 
@@ -168,6 +170,6 @@ class Notes:
 
 def test_a_reporter_hears_of_everything_once(tmp_path: Path) -> None:
     notes = Notes()
-    fit(experiment(), tmp_path / "run", reporter=notes)
+    train_experiment(experiment(), tmp_path / "run", reporter=notes)
     first, second = ([(epoch, batch) for batch in range(4)] for epoch in range(2))
     assert notes.heard == [("start", 4, 2, 0, 0), *first, ("epoch", 1), *second, ("epoch", 2), ("stop",)]

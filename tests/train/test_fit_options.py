@@ -2,7 +2,8 @@
 
 import importlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from spikewright.train import Score, fit
+from spikewright.train import train_experiment
+from spikewright.train.batch import BatchLearner
 from spikewright.train.checkpoint import load
 from spikewright.train.log import Silent
 from tests.train.support import Tree, experiment, history, same, trained, weights
 
-LOOP = importlib.import_module("spikewright.train._fit")
+JOB = importlib.import_module("spikewright.train._train_experiment")
 
 
 def test_the_same_seed_gives_the_same_weights(tmp_path: Path) -> None:
@@ -46,7 +48,7 @@ def moved(folder: Path, *overrides: str) -> Tensor:
     """How far one step of plain gradient descent with rate 1 takes the weights."""
     built = experiment("train.epochs=1", "train.batch_size=40", "optimizer.lr=1.0", *overrides, optimizer="sgd")
     before = torch.cat([p.detach().flatten().clone() for p in built.net.parameters()])
-    fit(built, folder)
+    train_experiment(built, folder)
     return torch.cat([p.detach().flatten() for p in built.net.parameters()]) - before
 
 
@@ -65,7 +67,7 @@ class Rates(Silent):
     def __init__(self, built: Any) -> None:
         self.group, self.seen = built.optimizer.param_groups[0], [built.optimizer.param_groups[0]["lr"]]
 
-    def batch(self, epoch: int, batch: int, loss: float, accuracy: float) -> None:
+    def batch(self, epoch: int, batch: int, means: Mapping[str, float]) -> None:
         self.seen.append(self.group["lr"])
 
 
@@ -75,7 +77,7 @@ class Rates(Silent):
 def test_the_learning_rate_follows_the_schedule(tmp_path: Path, schedule: Any) -> None:
     built = experiment("optimizer.lr=1.0", schedule=schedule, optimizer="sgd")
     rates = Rates(built)
-    fit(built, tmp_path / "run", reporter=rates)
+    train_experiment(built, tmp_path / "run", reporter=rates)
     if schedule == "cosine":
         assert rates.seen == pytest.approx([(1 + math.cos(math.pi * done / 8)) / 2 for done in range(9)])
     else:
@@ -86,7 +88,7 @@ def test_the_learning_rate_follows_the_schedule(tmp_path: Path, schedule: Any) -
 def test_an_online_rule_steps_at_every_time_step(tmp_path: Path) -> None:
     for rule, each in (({"name": "ottt", "online": True}, 3), ({"name": "ottt"}, 1)):
         built = experiment("train.epochs=1", rule=rule)
-        fit(built, tmp_path / str(each))
+        train_experiment(built, tmp_path / str(each))
         first, *_ = built.optimizer.state_dict()["state"].values()
         assert int(first["step"]) == 4 * each
 
@@ -98,7 +100,7 @@ def test_mixed_precision(tmp_path: Path, amp: str) -> None:
     assert found["train_loss"] == pytest.approx(exact["train_loss"], rel=0.1)
     assert found["train_loss"] != exact["train_loss"]
     assert all(w.dtype == torch.float32 and w.isfinite().all() for w in weights(tmp_path / "run").values())
-    scaler = load(tmp_path / "run" / "last.safetensors")["parts"]["scaler"]
+    scaler = load(tmp_path / "run" / "last.safetensors")["parts"]["step"]["scaler"]
     assert ("scale" in scaler) is (amp == "float16")
 
 
@@ -106,10 +108,10 @@ def scripted(patch: pytest.MonkeyPatch, built: Any, test: list[float], held: lis
     """Let the evaluations of the loop find these accuracies, epoch by epoch."""
     scores: dict[int, Iterator[float]] = {id(built.dataset.test): iter(test), id(built.held_out): iter(held)}
 
-    def score(net: Any, batches: Any, loss: Any) -> Score:
-        return Score(next(scores[id(batches.split)]), 1.0, {"features.2": 0.5}, 40)
+    def score(net: Any, batches: Any, loss: Any, measures: Any) -> tuple[dict[str, float], dict[str, float], int]:
+        return {"loss": 1.0, "accuracy": next(scores[id(batches.split)])}, {"features.2": 0.5}, 40
 
-    patch.setattr(LOOP, "evaluate", score)
+    patch.setattr(JOB, "means_over", score)
 
 
 def best(run: Path) -> Tree:
@@ -130,7 +132,7 @@ def test_the_best_is_that_on_validation(tmp_path: Path, monkeypatch: pytest.Monk
     test, held, epoch = BEST[name]
     built = experiment("data.validation=0.2", "train.epochs=3")
     scripted(monkeypatch, built, test, held)
-    fit(built, tmp_path / "run")
+    train_experiment(built, tmp_path / "run")
     assert best(tmp_path / "run")["epoch"] == epoch
     assert best(tmp_path / "run")["best"] == max(held)
     assert same(weights(tmp_path / "run", "best"), weights(tmp_path / "run")) is (epoch == 3)
@@ -140,16 +142,17 @@ def test_the_best_is_that_on_validation(tmp_path: Path, monkeypatch: pytest.Monk
 def test_epochs_without_evaluation_are_not_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     built = experiment("data.validation=0.2", "train.epochs=4", "train.evaluate_every=2")
     scripted(monkeypatch, built, [0.1, 0.9], [0.9, 0.1])
-    fit(built, tmp_path / "run")
+    train_experiment(built, tmp_path / "run")
     assert best(tmp_path / "run")["epoch"] == 2
 
 
-class Sums(Silent):
+class Losses(Silent):
     """What the processes together are said to have lost: a loss for each epoch."""
 
     def __init__(self, patch: pytest.MonkeyPatch, *losses: float) -> None:
         self.left = list(losses)
-        patch.setattr(LOOP, "total", lambda sums, ranks: torch.tensor([self.left[0], 0.0, 1.0]))
+        learn = BatchLearner.__call__
+        patch.setattr(BatchLearner, "__call__", lambda own, x, y: replace(learn(own, x, y), loss=self.left[0]))
 
     def epoch(self, row: Any) -> None:
         del self.left[0]
@@ -160,7 +163,7 @@ def test_without_validation_the_best_is_that_of_the_training_loss(
 ) -> None:
     built = experiment("train.epochs=3")
     scripted(monkeypatch, built, [0.1, 0.2, 0.9], [])
-    fit(built, tmp_path / "run", reporter=Sums(monkeypatch, 3.0, 1.0, 2.0))
+    train_experiment(built, tmp_path / "run", reporter=Losses(monkeypatch, 3.0, 1.0, 2.0))
     assert (best(tmp_path / "run")["epoch"], best(tmp_path / "run")["best"]) == (2, -1.0)
 
 
@@ -168,7 +171,7 @@ def test_a_plateau_is_that_of_all_processes(tmp_path: Path, monkeypatch: pytest.
     built = experiment("train.epochs=3", schedule="reducelronplateau")
     seen: list[float] = []
     monkeypatch.setattr(ReduceLROnPlateau, "step", lambda self, loss: seen.append(loss))
-    fit(built, tmp_path / "run", reporter=Sums(monkeypatch, 3.0, 1.0, 2.0))
+    train_experiment(built, tmp_path / "run", reporter=Losses(monkeypatch, 3.0, 1.0, 2.0))
     assert seen == [3.0, 1.0, 2.0]
 
 

@@ -1,6 +1,7 @@
 """What cannot be trained is refused, as early as it can be known, and what was there before stays."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from spikewright.errors import CheckpointError, ConfigError, IncompatibleRule, InputError, NotFinite
 from spikewright.losses import PerStep
-from spikewright.train import Experiment, fit
+from spikewright.train import Experiment, train_experiment
 from spikewright.train.log import Silent
 from tests.train.support import experiment, files, same, trained, weights
 
@@ -38,7 +39,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, place: str) -> None:
     built = experiment()
     before = state(built)
     with pytest.raises(CheckpointError, match=r"is not possible: .*--out. Nothing was trained"):
-        fit(built, tmp_path / place)
+        train_experiment(built, tmp_path / place)
     assert same(before, state(built))
     assert (tmp_path / "file").read_text() == "in the way"
 
@@ -59,7 +60,7 @@ def test_the_first_thing_that_is_not_finite_is_named(tmp_path: Path, name: str, 
     poison(built, name, value)
     before = state(built)
     with pytest.raises(NotFinite, match=rf"in epoch 1, batch 1: .*that is not finite is {re.escape(culprit)}"):
-        fit(built, tmp_path / "run")
+        train_experiment(built, tmp_path / "run")
     assert same(before, state(built))
     assert not list((tmp_path / "run").glob("*.safetensors"))
 
@@ -70,7 +71,7 @@ def test_an_infinite_weight_in_front_of_a_neuron_is_noticed(tmp_path: Path, rule
     built = experiment(rule=rule)
     poison(built, "features.1.bias", float("inf"))
     with pytest.raises(NotFinite, match=r"features.1"):
-        fit(built, tmp_path / "run")
+        train_experiment(built, tmp_path / "run")
 
 
 @pytest.mark.filterwarnings("ignore:Detected call of .lr_scheduler.step")
@@ -78,7 +79,7 @@ def test_loss_scaling_does_not_hide_what_is_not_finite(tmp_path: Path) -> None:
     built = experiment("train.amp=float16", "schedule.name=constant", "train.epochs=20")
     poison(built, "features.1.weight", float("nan"))
     with pytest.raises(NotFinite, match=r"features.1"):
-        fit(built, tmp_path / "run")
+        train_experiment(built, tmp_path / "run")
 
 
 UNSOUND = {
@@ -94,7 +95,7 @@ def test_loss_and_gradient_are_looked_at_before_a_weight_moves(tmp_path: Path, w
     built.loss = PerStep(UNSOUND[what])
     before = state(built)
     with pytest.raises(NotFinite, match=r"in epoch 1, batch 1: (the loss|the norm of the gradient) is (nan|inf)"):
-        fit(built, tmp_path / "run")
+        train_experiment(built, tmp_path / "run")
     assert same(before, state(built))
 
 
@@ -104,7 +105,7 @@ class Poisoner(Silent):
     def __init__(self, built: Experiment) -> None:
         self.built = built
 
-    def batch(self, epoch: int, batch: int, loss: float, accuracy: float) -> None:
+    def batch(self, epoch: int, batch: int, means: Mapping[str, float]) -> None:
         if (epoch, batch) == (1, 1):
             poison(self.built, "features.1.weight", float("nan"))
 
@@ -114,7 +115,7 @@ def test_earlier_checkpoints_stay(tmp_path: Path) -> None:
     trained(tmp_path / "one", "train.epochs=1", constant)
     built = experiment("train.epochs=3", constant)
     with pytest.raises(NotFinite, match=rf"in epoch 2, batch 3.*Earlier checkpoints in {tmp_path}/run are untouched"):
-        fit(built, tmp_path / "run", reporter=Poisoner(built))
+        train_experiment(built, tmp_path / "run", reporter=Poisoner(built))
     for name in ("last", "best"):
         assert same(weights(tmp_path / "run", name), weights(tmp_path / "one"))
 
@@ -130,7 +131,7 @@ def test_an_input_that_is_not_finite(tmp_path: Path) -> None:
     images[3] = float("nan")
     object.__setattr__(built.training.split, "images", images)
     with pytest.raises(InputError, match="holds 192 values that are not finite"):
-        fit(built, tmp_path / "run")
+        train_experiment(built, tmp_path / "run")
 
 
 @pytest.mark.parametrize("label", [4, -1])
@@ -138,7 +139,7 @@ def test_a_label_out_of_range(tmp_path: Path, label: int) -> None:
     built = experiment()
     built.training.split.labels[5] = label
     with pytest.raises(InputError, match=rf"needs class indices from 0 to 3.*is {label}"):
-        fit(built, tmp_path / "run")
+        train_experiment(built, tmp_path / "run")
 
 
 @pytest.mark.parametrize("part", ["train", "test"])

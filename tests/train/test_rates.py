@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from spikewright.train import fit
+from spikewright.train import train_experiment
 from tests.train.support import experiment, same, trained, weights
 
 FEEDBACK = ["model.name=mlp_f", "model.norm=none", "neuron.name=if", "neuron.rest=-1.0"]
@@ -35,6 +35,6 @@ def test_a_run_with_trained_thresholds_and_masks_resumes_bit_for_bit(tmp_path: P
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     trained(whole, *net, "train.epochs=2", rule=rule)
     trained(halves, *net, "train.epochs=1", rule=rule)
-    fit(experiment(*net, "train.epochs=2", rule=rule), halves, resume=True)
+    train_experiment(experiment(*net, "train.epochs=2", rule=rule), halves, resume=True)
     assert any("threshold" in name for name in weights(whole))
     assert same(weights(halves), weights(whole))

@@ -1,13 +1,14 @@
 """Taking up a run again: where it may be taken up, with what, and what that must not change."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from spikewright.errors import CheckpointError
-from spikewright.train import fit
+from spikewright.train import train_experiment
 from spikewright.train.checkpoint import load
 from spikewright.train.log import Silent
 from tests.train.support import Tree, experiment, files, history, same, timeless, trained, weights
@@ -23,7 +24,7 @@ class Interrupter(Silent):
     def __init__(self, after: int) -> None:
         self.left = after
 
-    def batch(self, epoch: int, batch: int, loss: float, accuracy: float) -> None:
+    def batch(self, epoch: int, batch: int, means: Mapping[str, float]) -> None:
         self.left -= 1
         if not self.left:
             raise KeyboardInterrupt
@@ -31,11 +32,11 @@ class Interrupter(Silent):
 
 def interrupted(out: Path, after: int, *overrides: str, **sections: Any) -> None:
     with pytest.raises(KeyboardInterrupt):
-        fit(experiment(*overrides, **sections), out, reporter=Interrupter(after))
+        train_experiment(experiment(*overrides, **sections), out, reporter=Interrupter(after))
 
 
 def resumed(out: Path, *overrides: str, **sections: Any) -> Tree:
-    return fit(experiment(*overrides, **sections), out, resume=True)
+    return train_experiment(experiment(*overrides, **sections), out, resume=True)
 
 
 def test_a_run_may_stop_at_any_batch(tmp_path: Path) -> None:
@@ -53,7 +54,7 @@ def test_running_means_of_the_epoch_go_on(tmp_path: Path) -> None:
     interrupted(tmp_path / "run", 7, *NOISY)
     progress = load(tmp_path / "run" / "last.safetensors")["progress"]
     assert (progress["epoch"], progress["batch"], progress["seen"]) == (1, 2, 20)
-    assert progress["loss"] > 0 and len(progress["rows"]) == 1
+    assert progress["sums"]["loss"] > 0 and len(progress["rows"]) == 1
 
 
 def test_without_checkpoints_inside_an_epoch_it_is_begun_again(tmp_path: Path) -> None:
@@ -133,7 +134,7 @@ def test_another_configuration_is_refused_by_name(run: Path, override: str) -> N
 
 def test_nothing_to_resume_from(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "missing"):
-        with pytest.raises(CheckpointError, match=rf"There is no checkpoint {folder}/last.safetensors"):
+        with pytest.raises(CheckpointError, match=rf"There is no run in {folder}"):
             resumed(folder)
     assert not list(tmp_path.iterdir())
 

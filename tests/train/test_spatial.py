@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from spikewright.errors import ConfigError
-from spikewright.train import fit
+from spikewright.train import train_experiment
 from spikewright.train.checkpoint import load
 from spikewright.train.distributed import Ranks, average_buffers
 from tests.processes import both
@@ -29,7 +29,7 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(rule: tuple[str, ...
     steady = (*rule, "schedule.name=constant")
     trained(tmp_path / "whole", *steady)
     trained(tmp_path / "parts", *steady, "train.epochs=1")
-    fit(experiment(*steady), tmp_path / "parts", resume=True)
+    train_experiment(experiment(*steady), tmp_path / "parts", resume=True)
     whole, parts = (load(tmp_path / name / "last.safetensors")["parts"] for name in ("whole", "parts"))
     assert same(parts["model"], whole["model"]) and same(parts["rule"], whole["rule"])
     assert any(value.any() for name, value in whole["rule"].items() if "matrices" in name)

@@ -1,0 +1,83 @@
+"""Training with a learning rule: what runs from a configuration and a user's own loop have in common."""
+
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+
+from spikewright._util.randomness import keyed_generator
+from spikewright._util.share import Share
+from spikewright.metrics.memory import SavedBytes
+from spikewright.network import Network
+from spikewright.reports.gradient_check import certify
+from spikewright.rules import Rule, reference_rule
+from spikewright.train.batch import BatchLearner
+from spikewright.train.diagnose import first_bad_parameter
+from spikewright.train.distributed import Ranks
+from spikewright.train.job import Job, Learned, Source, Stateful
+from spikewright.train.progress import Progress
+from spikewright.train.settings import TrainSettings
+from spikewright.train.source import batch_size, mapped
+from spikewright.train.step import Stepper
+
+
+class RuleJob(Job):
+    """Training with a rule: batches are learned with what the first of them keeps measured, and gradients compared.
+
+    Args:
+        settings: `TrainSettings`.
+        net: `Network`.
+        rule: `Rule`.
+        ranks: `Ranks` of this process.
+    """
+
+    def __init__(self, settings: TrainSettings, net: Network, rule: Rule, ranks: Ranks) -> None:
+        self.settings, self.net, self.rule, self.ranks = settings, net, rule, ranks
+        self.learner: BatchLearner
+        self.source: Source
+
+    def learn(self, batch: Any, progress: Progress) -> Learned:
+        x, y = batch
+        share = self.source.share(progress.epoch, progress.batch, self.settings.sync_batch_norm)
+        if share is None:
+            share = self._share(batch, progress)
+            x, y = mapped(lambda part: share.own(part, 1), x), share.own(y, self.learner.loss.batch_axis)
+        if not progress.batches:
+            self.net.wiring(x)  # so that its probe does not count as part of the step
+        self._compare(x, y, progress)
+        with SavedBytes() if not progress.batches else nullcontext() as saved:
+            learned = self.learner.sharing(share)(x, y)
+        if isinstance(saved, SavedBytes):
+            progress.saved_bytes = saved.peak
+        return learned
+
+    def _share(self, batch: Any, progress: Progress) -> Share:
+        """Return the part of a whole batch that this process takes."""
+        draws = keyed_generator(self.settings.seed, "draws", progress.epoch, progress.batch)
+        joint = self.settings.sync_batch_norm
+        return Share(batch_size(batch), self.ranks.rank, self.ranks.world, draws, joint)
+
+    def parts(self) -> dict[str, Stateful]:
+        return {"model": self.net.module, "rule": self.rule}
+
+    def train(self) -> None:
+        self.net.train()
+
+    def check_finite(self) -> None:
+        self.learner.stepper.check_weights(lambda: first_bad_parameter(self.net.module))
+
+    def stepper(self, optimizer: torch.optim.Optimizer) -> Stepper:
+        """Return what applies the gradients of network and rule."""
+        parameters = {**dict(self.net.named_parameters()), **dict(self.rule.named_parameters(prefix="rule"))}
+        return Stepper(parameters, optimizer, self.settings, self.device, self.ranks)
+
+    def _compare(self, x: Any, y: Any, progress: Progress) -> None:
+        """Compare the gradient with that of backpropagation, if a comparison is due."""
+        every = self.settings.certify_every
+        if every is None or progress.batches % every or not self.ranks.first:
+            return
+        made = certify(self.net, self.rule, x, y, self.learner.loss, reference_rule(self.rule))
+        progress.alignment += [
+            {"batch": progress.batches, "site": row.site, "cosine": row.cosine, "norm_ratio": row.norm_ratio}
+            for row in made.rows
+        ]
