@@ -17,6 +17,7 @@ __all__ = [
     "NotConverged",
     "NotFinite",
     "OutsideRun",
+    "ProcessLost",
     "ShapeError",
     "SpikewrightError",
 ]
@@ -68,6 +69,10 @@ class DatasetCorrupt(SpikewrightError, ValueError):
 
 class CheckpointError(SpikewrightError, ValueError):
     """A checkpoint is truncated, foreign, altered, or belongs to another configuration; also a `ValueError`."""
+
+
+class ProcessLost(SpikewrightError, RuntimeError):
+    """A process that shares the work has ended, or never joined; also a `RuntimeError`."""
 
 
 class ConfigError(SpikewrightError, ValueError):

@@ -119,6 +119,11 @@ class Loss(ABC):
     head: int | None = None
     """How many outputs make a head, where every task has its own; `None` if all outputs belong together."""
 
+    @property
+    def batch_axis(self) -> int:
+        """Axis of a target along which samples lie: 0, or 1 if the target has a time axis in front."""
+        return 0
+
     def __init__(self, criterion: Criterion) -> None:
         check_criterion(type(self).__name__, criterion)
         self.criterion = criterion
@@ -258,6 +263,10 @@ class PerStep(Loss):
         if steps is not None:
             check_count("PerStep", "steps", steps, "the sum over steps is divided by it")
         self.timed, self.steps = timed, steps
+
+    @property
+    def batch_axis(self) -> int:
+        return int(self.timed)
 
     def __call__(self, output: Tensor, y: Tensor, steps: int, start: int = 0) -> Tensor:
         share = len(output) / (self.steps or steps)

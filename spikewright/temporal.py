@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
 SiteState = dict[str, Tensor]
@@ -31,19 +30,6 @@ def detach(state: State) -> State:
 def is_static(x: Tensor) -> bool:
     """True if `x` `[time, ...]` is one step, repeated without a copy (`x.expand(steps, *x.shape)`)."""
     return x.dim() > 0 and x.stride(0) == 0 and x.shape[0] > 1
-
-
-def generators_by_step(seed: Tensor | None, like: Tensor) -> tuple[list[torch.Generator], Tensor]:
-    """Return one random generator per step of a chunk, and the seed of the step after it.
-
-    A generator depends on the seed and the step alone, so draws do not depend on how a sequence is cut into chunks.
-
-    Args:
-        seed: Seed of the first step.  Tensor without axes; `None` draws one.
-        like: The chunk, `[time, ...]`.
-    """
-    seed = torch.randint(2**62, ()) if seed is None else seed
-    return [torch.Generator(like.device).manual_seed(int(seed) + t) for t in range(len(like))], seed + len(like)
 
 
 class Temporal(nn.Module, ABC):

@@ -23,6 +23,10 @@ class TaskLoss(Loss):
         self.head, self._size = head, head
         self.per_step = loss.per_step
 
+    @property
+    def batch_axis(self) -> int:
+        return self.loss.batch_axis
+
     def __call__(self, output: Tensor, y: Tensor, steps: int, start: int = 0) -> Tensor:
         return self.loss(self.of_task(output, y), y % self._size, steps, start)
 

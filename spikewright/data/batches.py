@@ -6,21 +6,23 @@ import torch
 from torch import Tensor
 
 from spikewright._util.randomness import keyed_generator
+from spikewright._util.share import Share
 from spikewright.data.dataset import Split
 from spikewright.data.encoding import encoding as encoding_named
 from spikewright.data.transforms import augmentation
 from spikewright.errors import InputError, ShapeError
 
-# First part of the key of a random stream: order and contents of batches are independent.
-_ORDER, _CONTENT = 0, 1
+# First part of the key of a random stream: order and contents of batches, and draws from them, are independent.
+_ORDER, _CONTENT, _DRAWS = 0, 1, 2
 
 
 class Batches:
     """Batches of augmented, encoded sequences that depend on seed, epoch and position alone.
 
     An epoch started in the middle yields exactly the remaining batches of a whole one. With several processes each gets
-    its part of the same batch: random choices are made for the whole batch before it is divided. `len(batches)` is the
-    number of batches per epoch.
+    its part of the same batch, which `share` describes: random choices are made for the whole batch before it is
+    divided. Parts differ by one sample at most; a batch with fewer samples than processes is given to each as a whole.
+    `len(batches)` is the number of batches per epoch.
 
     Args:
         split: `Split` of samples.
@@ -36,11 +38,11 @@ class Batches:
         device: `torch.device` of the batches. All random numbers are drawn on the CPU, so batches are the same on every
             device. Default: "cpu".
         rank: Number of this process, from 0 to `world - 1`. Default: 0.
-        world: Number of processes that share each batch, at least 1; it must divide every batch. Default: 1.
+        world: Number of processes that share each batch, at least 1. Default: 1.
 
     Raises:
-        InputError: There is no batch, `batch_size` or `steps` is below 1, a batch cannot be divided evenly among the
-            processes, or a standard deviation is not positive.
+        InputError: There is no batch, `batch_size` or `steps` is below 1, `rank` is not one of the processes, or a
+            standard deviation is not positive.
         ShapeError: `mean` or `std` does not have one entry per channel.
         ConfigError: The augmentation or the encoding is unknown.
 
@@ -105,6 +107,18 @@ class Batches:
         order = self._order(epoch)
         return (self._batch(order, epoch, index) for index in range(start, len(self)))
 
+    def share(self, epoch: int, index: int, joint_statistics: bool = False) -> Share:
+        """Return the part of a batch that this process gets, for `Rule.updates`.
+
+        Args:
+            epoch: Number of the epoch, from 0.
+            index: Number of the batch in it, from 0.
+            joint_statistics: If True, batch norm takes its statistics over the batch of all processes. Default: False.
+        """
+        samples = min(self.batch_size, len(self.split) - index * self.batch_size)
+        draws = keyed_generator(self.seed, _DRAWS, epoch, index)
+        return Share(samples, self.rank, self.world, draws, joint_statistics)
+
     def _order(self, epoch: int) -> Tensor:
         if not self.shuffle:
             return torch.arange(len(self.split))
@@ -115,9 +129,8 @@ class Batches:
         generator = keyed_generator(self.seed, _CONTENT, epoch, index)
         images = self._augment(self.split.images[chosen], generator).to(self.device)
         x = self._encode(self._scaled(images), self.steps, generator)
-        part = len(chosen) // self.world
-        mine = slice(self.rank * part, (self.rank + 1) * part)
-        return x[:, mine], self.split.labels[chosen[mine]].to(self.device)
+        mine = Share(len(chosen), self.rank, self.world)
+        return mine.own(x, 1), self.split.labels[mine.own(chosen)].to(self.device)
 
     def _scaled(self, images: Tensor) -> Tensor:
         images = images.float() / 255 if images.dtype == torch.uint8 else images
@@ -128,15 +141,6 @@ class Batches:
             raise InputError(
                 f"Batches(rank={self.rank}, world={self.world}) was asked for. The processes that share a batch are "
                 "numbered from 0 to world - 1. Give this process its own number."
-            )
-        last = len(self.split) - (len(self) - 1) * self.batch_size
-        uneven = [size for size in (self.batch_size, min(last, self.batch_size)) if size % self.world]
-        if uneven:
-            raise InputError(
-                f"Batches(batch_size={self.batch_size}, world={self.world}) of {len(self.split)} samples has a batch "
-                f"of {uneven[0]}, which {self.world} ranks cannot share evenly. Unequal parts would weigh samples "
-                "differently. Choose a batch size that divides by the number of ranks, and drop_last=True if the last "
-                "batch does not."
             )
 
 

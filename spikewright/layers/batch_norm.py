@@ -13,11 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from spikewright.layers.batch_statistics import Norm, joint_share, normalise_jointly, uses_batch
 from spikewright.layers.calls import NormCall
 from spikewright.temporal import SiteState, Temporal
 
-Norm = _BatchNorm | NormCall
-"""A batch norm module, or the operation inside the forward of one."""
 Normalise = Callable[[str, Norm, Callable[[Tensor], Tensor], Tensor], Tensor]
 """Function that normalises a chunk: (site, norm, forward for one batch, x [time, batch, channel, ...]) -> y."""
 
@@ -27,8 +26,21 @@ def default_norm(site: str, module: Norm, forward: Callable[[Tensor], Tensor], x
     if isinstance(module, Temporal):
         return module.scan(x, {}, True)[0]
     if isinstance(module, NormCall) and module.whole_sequence:
-        return forward(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        return scan_whole(module, forward, x)
     return scan_per_step(module, forward, x)
+
+
+def scan_whole(module: Norm, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Normalise `[time, batch, channel, ...]` by the statistics of all steps together.
+
+    Args:
+        module: The norm, whose mode decides between batch and running statistics.
+        forward: Forward of the norm for one batch.
+        x: Input.  Tensor `[time, batch, channel, ...]`.
+    """
+    if uses_batch(module) and joint_share() is not None:
+        return normalise_jointly(module, x, by_step=False)
+    return forward(x.flatten(0, 1)).unflatten(0, x.shape[:2])
 
 
 def scan_per_step(module: Norm, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
@@ -41,6 +53,8 @@ def scan_per_step(module: Norm, forward: Callable[[Tensor], Tensor], x: Tensor) 
     """
     if not module.training and module.track_running_stats:
         return forward(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+    if uses_batch(module) and joint_share() is not None:
+        return normalise_jointly(module, x, by_step=True)
     return torch.stack([forward(step) for step in x])
 
 
@@ -53,7 +67,7 @@ class _Joint(_BatchNorm, Temporal):
     whole_sequence: ClassVar[bool] = True
 
     def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
-        return super().forward(x.flatten(0, 1)).unflatten(0, x.shape[:2]), state
+        return scan_whole(self, super().forward, x), state
 
 
 class PerStepBatchNorm1d(_PerStep, nn.BatchNorm1d):

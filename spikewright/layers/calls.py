@@ -38,12 +38,16 @@ class NormCall:
         """True: in evaluation all batches are normalised alike."""
         return True
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def next_momentum(self) -> float:
+        """Return the weight of the next batch in the running statistics, and count it."""
         momentum = self.momentum
         if self.cumulative and momentum > 0:
             momentum = 1.0 / float(round(1 / momentum) + self.batches)
         self.batches += 1
-        mean, variance = self.running_mean, self.running_var
+        return momentum
+
+    def __call__(self, x: Tensor) -> Tensor:
+        mean, variance, momentum = self.running_mean, self.running_var, self.next_momentum()
         return F.batch_norm(x, mean, variance, self.weight, self.bias, self.training, momentum, self.eps)
 
 
@@ -96,9 +100,9 @@ class DropoutCall:
     p: float
     training: bool
 
-    def mask(self, like: Tensor) -> Tensor:
-        """Draw a mask, scaled by 1 / (1 - p), for one step `[batch, *feature]`."""
-        return self.function(torch.ones_like(like), self.p, True)
+    def mask(self, ones: Tensor) -> Tensor:
+        """Draw a mask, scaled by 1 / (1 - p), given ones of the shape of a step `[batch, *feature]`."""
+        return self.function(ones, self.p, True)
 
 
 def _parser(function: Callable[..., Tensor]) -> Callable[..., tuple[DropoutCall, Tensor]]:

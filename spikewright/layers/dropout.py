@@ -4,13 +4,16 @@ Plain `nn.Dropout*` inside a run shares one mask per sample: it is drawn at the 
 ends, as OTTT and SLTT train.  The masks do not depend on the chunk length.
 """
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
+from spikewright._util.draws import drawn_by_step, drawn_globally
 from spikewright.errors import ShapeError
 from spikewright.layers.calls import DropoutCall
-from spikewright.temporal import SiteState, Temporal, generators_by_step
+from spikewright.temporal import SiteState, Temporal
 
 
 def scan_shared(module: _DropoutNd | DropoutCall, x: Tensor, state: SiteState) -> tuple[Tensor, SiteState]:
@@ -27,7 +30,7 @@ def scan_shared(module: _DropoutNd | DropoutCall, x: Tensor, state: SiteState) -
     if mask is None:
         # The module maps ones to its mask, scaled by 1/(1-p), of its own granularity.
         by_call = isinstance(module, DropoutCall)
-        mask = module.mask(x[0]) if by_call else type(module).forward(module, torch.ones_like(x[0]))
+        mask = drawn_globally(x[0], module.mask if by_call else partial(type(module).forward, module))
     elif mask.shape != x.shape[1:]:
         raise ShapeError(
             f"Dropout was given a mask of shape {list(mask.shape)} to go on with, but its input has the shape "
@@ -84,7 +87,10 @@ class StepDropout(nn.Dropout, Temporal):
     def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
         if not self.training or self.p == 0:
             return x, state
-        generators, seed = generators_by_step(state.get("seed"), x)
-        dropped = [torch.rand(x.shape[1:], device=x.device, generator=g) < self.p for g in generators]
+        drawn, seed = drawn_by_step(state.get("seed"), x, _uniform)
         kept = 1 / (1 - self.p) if self.p < 1 else 0.0
-        return x.masked_fill(torch.stack(dropped), 0) * kept, {"seed": seed}
+        return x.masked_fill(drawn < self.p, 0) * kept, {"seed": seed}
+
+
+def _uniform(step: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.rand(step.shape, device=step.device, generator=generator)

@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.parametrize import register_parametrization
 
+from spikewright._util.draws import common_generator
 from spikewright._util.real_numbers import real_type
 from spikewright.errors import ConfigError
 from spikewright.layers.weight_standardization import ScaledWSConv2d, ScaledWSLinear
@@ -271,8 +272,9 @@ class FrobeniusRestriction(nn.Module):
 
     def _estimate(self, weight: Tensor, probes: int) -> Tensor:
         rows = self._matrix(weight)
+        drawn = rows.new_empty(probes, len(rows)).normal_(generator=common_generator(rows.device))
         with torch.autocast(weight.device.type, enabled=False):
-            return vector_norm(rows.new_empty(probes, len(rows)).normal_() @ rows) / math.sqrt(probes)
+            return vector_norm(drawn @ rows) / math.sqrt(probes)
 
     def extra_repr(self) -> str:
         """Return the bound and the number of probes, for the representation of the module."""

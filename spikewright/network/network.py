@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from spikewright._util.arguments import check_tensor
 from spikewright._util.ranges import check_instance
+from spikewright._util.share import sharing
 from spikewright.dataflow import saved_through_hooks
 from spikewright.errors import IncompatibleRule, ShapeError
 from spikewright.layers.batch_norm import Normalise, default_norm
@@ -279,7 +280,8 @@ class Network(nn.Module):
 
     def _probe(self, x: Tensor) -> Wiring:
         try:
-            return probe(self.sites, x)
+            with sharing(None):  # a few samples of its own
+                return probe(self.sites, x)
         except Exception as error:
             found = explained(error, self.sites, x)
             if found is error:

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
+from spikewright._util.draws import drawn_by_step
 from spikewright._util.ranges import check_flag
 from spikewright.errors import ConfigError, OutsideRun, ShapeError
 from spikewright.kernels.layout import precision
@@ -14,7 +14,7 @@ from spikewright.neurons._constants import check_constants, check_surrogate
 from spikewright.neurons._dynamics import UNKNOWN, Dynamics
 from spikewright.neurons._elementwise import check_elementwise
 from spikewright.surrogate import Surrogate
-from spikewright.temporal import SiteState, Temporal, generators_by_step
+from spikewright.temporal import SiteState, Temporal
 
 
 class Neuron(Temporal):
@@ -200,8 +200,7 @@ class Neuron(Temporal):
         sent = spikes if sends_ones else spikes * amplitude
         if self.noise == 0:
             return sent, {"membrane": membrane}
-        generators, seed = generators_by_step(state.get("seed"), sent)
-        drawn = torch.stack([torch.empty_like(sent[0]).normal_(generator=g) for g in generators]).detach()
+        drawn, seed = drawn_by_step(state.get("seed"), sent.detach(), lambda step, g: step.normal_(generator=g))
         return sent + self.noise * drawn, {"membrane": membrane, "seed": seed}
 
     def normalised_rate(self, rate: Tensor) -> Tensor:

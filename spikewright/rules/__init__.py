@@ -1,5 +1,6 @@
 """Learning rules, one per file: each class docstring gives equation, cost, exactness and reference."""
 
+from spikewright._util.share import Share as Share
 from spikewright.rules._base import Rule as Rule
 from spikewright.rules._base import Update as Update
 from spikewright.rules._base import reference_rule as reference_rule
@@ -48,6 +49,7 @@ __all__ = [
     "RateRule",
     "Replay",
     "Rule",
+    "Share",
     "Traits",
     "Update",
     "check",

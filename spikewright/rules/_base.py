@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 
 from spikewright._util.returned import wrong
+from spikewright._util.share import Share, sharing, within
 from spikewright.errors import ConfigError
 from spikewright.losses import Loss
 from spikewright.network import Network
@@ -19,6 +20,7 @@ from spikewright.rules._batch import Backward, Batch, cut, differentiable, plain
 from spikewright.rules._check import check
 from spikewright.rules._chunk_size import Chunk, check_chunk
 from spikewright.rules._cost import Cost, Done
+from spikewright.rules._shared_loss import SharedLoss
 from spikewright.rules._traits import Traits
 from spikewright.solvers import Report
 from spikewright.temporal import State
@@ -90,6 +92,7 @@ class Rule(nn.Module, ABC):
         loss: Loss,
         state: State | None = None,
         backward: Backward = plain_backward,
+        share: Share | None = None,
     ) -> Iterator[Update]:
         """Learn from a batch of sequences; yields an `Update` whenever `.grad` is ready.
 
@@ -103,22 +106,30 @@ class Rule(nn.Module, ABC):
             state: State in which an earlier run of the same sequences ended.  Default: None, the state of rest.
             backward: Called with each scalar to differentiate, e.g. `lambda v: scaler.scale(v).backward()`.
                 Default: plain_backward, which calls `v.backward()`.
+            share: Part of a batch that `x` and `y` are, if several processes share it; an instance of
+                `spikewright.rules.Share`.  The loss is then that of the whole batch in every process, and the gradients
+                of all add up to its gradient.  Default: None, the whole batch.
 
         Raises:
-            ShapeError: Layouts do not fit; `x` or `y` is no tensor; the criterion refuses the shape or type of `y`.
+            ShapeError: Layouts do not fit, or `share` has another size; `x` or `y` is no tensor; the criterion refuses
+                the shape or type of `y`.
             InputError: `x` holds a NaN or an infinity, a label is out of range, or nothing requires a gradient.
             IncompatibleRule: The rule cannot work with this loss or this network.
             NetworkError: `state` belongs to other layers.
             ConfigError: The criterion does not return one number, or the network or the loss was not wrapped.
             ExtensionError: A method of a user-defined class returned something else than its contract says.
+            ProcessLost: Another process that shares the batch has ended.
         """
-        wiring = check(self, net, loss, x, y, state)
+        with sharing(share):
+            wiring = check(self, net, loss, x, y, state)
         self.prepare(net, x)
         given = cut(x)
-        learned: Any = self.learn(Batch(net, given, y, loss, state, differentiable(backward), known=wiring))
+        loss = SharedLoss(loss) if share is not None and share.divided else loss
+        batch = Batch(net, given, y, loss, state, differentiable(backward), known=wiring, share=share)
+        learned: Any = self.learn(batch)
         if not isinstance(learned, Iterable):
             raise wrong(self, "learn", "an iterator of updates", learned, "Write it as a generator: yield Update(...).")
-        for update in learned:
+        for update in within(share, learned):
             if not (isinstance(update, Update) and isinstance(update.loss, Tensor)):
                 raise wrong(self, "learn", "an iterator of updates, with tensors", update, "Yield Update(...).")
             send_back(x, given, again=self.traits.updates == "every step")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from spikewright._util.returned import described
+from spikewright._util.share import Share, sharing, within
 from spikewright.errors import ExtensionError, IncompatibleRule, InputError
 from spikewright.losses import Loss
 from spikewright.network import Network
@@ -87,6 +88,7 @@ class Batch:
             are.
         known: Wiring of the network for inputs like `x`, if it has been looked up.  Default: None, looked up when
             needed.
+        share: Part of a batch that these samples are, if several processes share it.  Default: None, the whole batch.
     """
 
     net: Network
@@ -97,6 +99,7 @@ class Batch:
     backward: Backward = plain_backward
     around: Callable[[Hooks], Hooks] | None = None
     known: Wiring | None = None
+    share: Share | None = None
 
     @property
     def wiring(self) -> Wiring:
@@ -142,8 +145,9 @@ def learn_together(rule: "Rule", batches: Sequence[Batch]) -> "Iterator[Update]"
         IncompatibleRule: The rule updates several times per sequence.
     """
     for batch in batches[1:]:  # the first has been
-        check(rule, batch.net, batch.loss, batch.x, batch.y)
-    learned = [list(rule.learn(batch)) for batch in batches]
+        with sharing(batch.share):
+            check(rule, batch.net, batch.loss, batch.x, batch.y)
+    learned = [list(within(batch.share, rule.learn(batch))) for batch in batches]
     if any(len(updates) != 1 for updates in learned):
         raise IncompatibleRule(
             f"{rule} updates {max(map(len, learned))} times in a sequence, so that two sequences cannot be learned in "

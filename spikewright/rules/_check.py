@@ -8,7 +8,8 @@ from torch import Tensor
 
 from spikewright._util.arguments import check_tensor
 from spikewright._util.real_numbers import is_continuous
-from spikewright.errors import ConfigError, IncompatibleRule, InputError
+from spikewright._util.share import current_share
+from spikewright.errors import ConfigError, IncompatibleRule, InputError, ShapeError
 from spikewright.losses import Loss
 from spikewright.network import Network
 from spikewright.network.holding import exclusively
@@ -50,6 +51,7 @@ def check(rule: "Rule", net: Network, loss: Loss, x: Tensor, y: Tensor, state: S
         )
     check_tensor("x", x, "[time, batch, *feature]")
     check_tensor("y", y, "[batch, ...], with the target of every sample")
+    _check_share(x)
     wiring = net.wiring(x)
     sites = wiring.sites
     steps, batch = x.shape[:2]
@@ -123,6 +125,16 @@ def _check_moves(rule: "Rule", net: Network, x: Tensor, state: State | None) -> 
             f"{type(rule).__name__} fills the gradients of parameters, but no parameter of the network requires one, "
             "so that nothing would be learned. Unfreeze some (parameter.requires_grad_()), or run the network with "
             "net.run(x)."
+        )
+
+
+def _check_share(x: Tensor) -> None:
+    share = current_share()
+    if share is not None and x.dim() > 1 and x.shape[1] != share.size:
+        raise ShapeError(
+            f"x of [time, batch, ...] = {list(x.shape)} was given as {share}, the samples {share.start} to "
+            f"{share.stop - 1} of {share.total}, which are {share.size}. Give each process its own part of the batch: "
+            "x[:, share.start : share.stop]."
         )
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from spikewright._util.ranges import check_count
+from spikewright._util.share import current_share
 from spikewright._util.text import size_in_bytes
 from spikewright.errors import ConfigError
 from spikewright.network.wiring import Wiring
@@ -50,7 +51,9 @@ def steps_at_once(rule: "Rule", wiring: Wiring, x: Tensor) -> int:
     if chunk == "root":
         return math.isqrt(len(x) - 1) + 1
     if isinstance(chunk, str):
-        step = wiring.activations * x.shape[1] * max(x.element_size(), 4)
+        share = current_share()  # all processes run the same chunks, of which each costs operations over all of them
+        samples = x.shape[1] if share is None else share.largest
+        step = wiring.activations * samples * max(x.element_size(), 4)
         fitting = max(1, (size_in_bytes(chunk) or AUTO) // step)
         return -(-len(x) // -(-len(x) // fitting))  # chunks of about one size
     return min(len(x), chunk or len(x))

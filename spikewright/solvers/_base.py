@@ -12,7 +12,8 @@ with v held constant: solvers differ in how they find v.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from spikewright._util.ranges import check_count, check_within
 from spikewright._util.returned import wrong
+from spikewright._util.share import Share, divided_share
 
 Map = Callable[[Tensor], Tensor]
 """A linear map of `[problem, size]`, which leaves problems apart."""
@@ -124,10 +126,12 @@ class Product:
     Args:
         map: The map.
         rounding: Relative spacing of the coarsest numbers it computes with; 0 if they are as fine as v.
+        norm: Norm of all problems together, of which other processes may have some.  Default: that of a tensor.
     """
 
     map: Map
     rounding: float
+    norm: Callable[[Tensor], float] = field(default=lambda v: _plain_norm(v))
 
     def __call__(self, v: Tensor) -> Tensor:
         return self.map(v)
@@ -222,21 +226,33 @@ class Iterative(Solver):
         def joined_product(v: Tensor) -> Tensor:
             return joined(gradients(sources, leaves, apart(v)))
 
-        g = joined(gradients([value], leaves))
-        answer: Any = self.solve(Product(joined_product, _rounding([g, *sources])), g)
-        if not (isinstance(answer, tuple) and len(answer) == 2 and _is_like(answer[0], g) and _is_report(answer[1])):
-            raise wrong(self, "solve", f"the solution, of the shape of g, {list(g.shape)}, and a Report", answer)
-        v, report = answer
+        g, share = joined(gradients([value], leaves)), divided_share()
+        product = Product(joined_product, _rounding([g, *sources]))
+        if share is None or (adjoint.coupled and not share.joint_statistics):  # nobody else has to do with it
+            v, report = self._solved(product, g)
+        elif not adjoint.coupled:
+            v, report = self._solved(replace(product, norm=partial(_norm, share)), g)
+        else:
+            v, report = self._solved_together(product, g, share, adjoint.samples)
         return pulled(value, sources, apart(v)), report
 
-    def target(self, g: Tensor) -> float:
-        """Return the norm of the residual at which to stop.
+    def _solved_together(self, product: "Product", g: Tensor, share: Share, samples: int) -> tuple[Tensor, Report]:
+        """Solve one equation that couples the samples of all processes; every process does all of it."""
 
-        Args:
-            g: Right-hand side, `[problem, size]`.
-        """
-        tolerance = self.tolerance or torch.finfo(g.dtype).eps ** 0.75
-        return tolerance * float(g.norm())
+        def whole(v: Tensor) -> Tensor:
+            return share.gather(v.reshape(samples, -1)).reshape(1, -1)
+
+        def own(v: Tensor) -> Tensor:
+            return share.own(v.reshape(share.total, -1)).reshape(1, -1)
+
+        v, report = self._solved(replace(product, map=lambda v: whole(product(own(v)))), whole(g))
+        return own(v), report
+
+    def _solved(self, product: "Product", g: Tensor) -> tuple[Tensor, Report]:
+        answer: Any = self.solve(product, g)
+        if not (isinstance(answer, tuple) and len(answer) == 2 and _is_like(answer[0], g) and _is_report(answer[1])):
+            raise wrong(self, "solve", f"the solution, of the shape of g, {list(g.shape)}, and a Report", answer)
+        return answer
 
     def best(self, product: Map, g: Tensor) -> "Best":
         """Return an object that keeps the best iterate of an equation.
@@ -247,8 +263,18 @@ class Iterative(Solver):
             product: The map v -> J^T v.
             g: Right-hand side, `[problem, size]`.
         """
-        rounding = product.rounding if isinstance(product, Product) and self.tolerance is None else 0.0
-        return Best(g, self.target(g), rounding)
+        norm, rounding = (product.norm, product.rounding) if isinstance(product, Product) else (_plain_norm, 0.0)
+        tolerance = self.tolerance or torch.finfo(g.dtype).eps ** 0.75
+        return Best(g, tolerance, rounding if self.tolerance is None else 0.0, norm)
+
+
+def _plain_norm(v: Tensor) -> float:
+    return float(v.norm())
+
+
+def _norm(share: Share, v: Tensor) -> float:
+    """Return the norm of the problems of all processes."""
+    return float(share.sum(v.norm().square()).sqrt())
 
 
 def _is_like(v: object, g: Tensor) -> bool:
@@ -264,19 +290,21 @@ class Best:
 
     Args:
         g: Right-hand side, `[problem, size]`.
-        target: Norm of the residual at which to stop.  At least 0.
-        rounding: Norm of the residual at which to stop, relative to the iterate.  At least 0.  Default: 0.0.
+        tolerance: Norm of the residual at which to stop, relative to g.  > 0.
+        rounding: Norm of the residual at which to stop, relative to the iterate.  At least 0.
+        norm: Norm of all problems together.
     """
 
-    def __init__(self, g: Tensor, target: float, rounding: float = 0.0) -> None:
-        self._scale, self._target, self._rounding = float(g.norm()), target, rounding
+    def __init__(self, g: Tensor, tolerance: float, rounding: float, norm: Callable[[Tensor], float]) -> None:
+        self._scale, self._rounding, self._norm = norm(g), rounding, norm
+        self._target = tolerance * self._scale
         self._good = False
         self.v, self.norm, self.first, self.last, self.iterations = torch.zeros_like(g), float("inf"), 0.0, 0.0, 0
 
     def done(self, v: Tensor, residual: Tensor) -> bool:
         """Take an iterate and its residual; return True if it is good enough, or the residual has diverged."""
-        size = float(v.norm())
-        self.last = max(float(residual.norm()), torch.finfo(v.dtype).eps * size)  # less is not known of the residual
+        size = self._norm(v)
+        self.last = max(self._norm(residual), torch.finfo(v.dtype).eps * size)  # less is not known of the residual
         self.first = self.first or self.last
         self.iterations += 1
         if self.last < self.norm:

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spikewright._util.ranges import check_count, check_flag, check_within
+from spikewright._util.share import divided_share, whole_batch
 from spikewright.kernels.layout import precision
 from spikewright.network.rates import of_samples, sum_of_weights
 from spikewright.solvers._base import Adjoint, Report, Solver, gradients, pulled
@@ -72,7 +73,7 @@ class Spiking(Solver):
         return self.steps
 
     def loss(self, value: Tensor, adjoint: Adjoint) -> tuple[Tensor, Report]:
-        scale, asleep = self.loss_scale * adjoint.samples, 0
+        scale, asleep = self.loss_scale * whole_batch(adjoint.samples), 0
         injected = [None if g is None else scale * g for g in _gradients(value, adjoint.leaves)]
         awake = self._awake(injected, adjoint)
         if adjoint.part is not None and 0 < int(awake.sum()) < len(awake):
@@ -119,6 +120,8 @@ class _TernaryPairs:
         self._u = [torch.zeros_like(leaf, dtype=precision(leaf)) for leaf in self._leaves]
         self._sums = [torch.zeros_like(u) for u in self._u]
         self._active = [0.0 for _ in self._leaves]
+        share = divided_share()  # with joint statistics all processes have to go back through a norm, or none
+        self._always = share is not None and share.joint_statistics and adjoint.coupled
 
     @property
     def means(self) -> list[Tensor]:
@@ -146,7 +149,7 @@ class _TernaryPairs:
             self._sums[i].add_(spikes)
             share = torch.count_nonzero(spikes).item() / spikes.numel()
             self._active[i] += share
-            if share:
+            if share or self._always:
                 self._send(self._cells[i].emitted, spikes, drives)
 
     def _fire(self, u: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from spikewright._util.randomness import keyed_generator
 from spikewright._util.ranges import check_flag, check_seed, check_within
+from spikewright._util.share import current_share
 from spikewright.errors import ConfigError, nearest
 
 Distribution = Literal["gaussian", "rademacher", "sphere"]
@@ -77,17 +78,25 @@ class Noise(nn.Module):
             step: Index of the step in the sequence.
         """
         drawn, sign = (step // 2, 1 - 2 * (step % 2)) if self.antithetic else (step, 1)
-        generator = keyed_generator(self.seed, site, _rank(), count, drawn, device=like.device)
+        share = current_share()
+        rank, rows = (_rank(), len(like)) if share is None else (0, share.rows(len(like)))
+        generator = keyed_generator(self.seed, site, rank, count, drawn, device=like.device)
         # Not `empty_like`: what is drawn must not depend on how memory is laid out.
-        z = torch.empty(like.shape, dtype=torch.promote_types(like.dtype, torch.float32), device=like.device)
+        kind = torch.promote_types(like.dtype, torch.float32)
+        z = self._fill(torch.empty(rows, *like.shape[1:], dtype=kind, device=like.device), generator)
+        if share is not None and share.divided:
+            z = share.own(z).clone()  # without the memory of the others
+        return z if sign > 0 else z.neg_()
+
+    def _fill(self, z: Tensor, generator: torch.Generator) -> Tensor:
         if self.distribution == "rademacher":
-            bits = torch.empty(like.shape, dtype=torch.int8, device=like.device).random_(0, 2, generator=generator)
-            return z.copy_(bits).mul_(2 * sign * self.alpha).sub_(sign * self.alpha)
+            bits = torch.empty(z.shape, dtype=torch.int8, device=z.device).random_(0, 2, generator=generator)
+            return z.copy_(bits).mul_(2 * self.alpha).sub_(self.alpha)
         z.normal_(0, self.alpha, generator=generator)
         if self.distribution == "sphere":
             flat = z.flatten(1)
             z *= (self.alpha * flat.shape[1] ** 0.5 / flat.norm(dim=1)).view(-1, *[1] * (z.dim() - 1))
-        return z if sign > 0 else z.neg_()
+        return z
 
     def extra_repr(self) -> str:
         names = ("alpha", "distribution", "position", "antithetic", "seed")
@@ -142,6 +151,6 @@ def joined(parts: Sequence[Tensor]) -> Tensor:
 
 
 def _rank() -> int:
-    """Return the rank of this process: each process perturbs its samples by noise of its own."""
+    """Return the rank of this process: without a share, each perturbs its samples by noise of its own."""
     alone = not (torch.distributed.is_available() and torch.distributed.is_initialized())
     return 0 if alone else torch.distributed.get_rank()

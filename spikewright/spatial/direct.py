@@ -14,6 +14,7 @@ from spikewright._util.matrices import Matrices
 from spikewright._util.randomness import keyed_generator
 from spikewright._util.ranges import check_seed, check_within
 from spikewright._util.returned import wrong
+from spikewright._util.share import divided_share
 from spikewright.errors import ConfigError, nearest
 from spikewright.network.wiring import Wiring
 from spikewright.spatial._base import ChunkSample, Route, Spatial, TargetSpec
@@ -137,6 +138,23 @@ class Direct(Spatial):
         """
 
 
+def add_product(m: Tensor, a: Tensor, b: Tensor, beta: float, alpha: float) -> None:
+    """Set a matrix to beta times itself plus alpha times a product, summed over the samples of the whole batch.
+
+    Args:
+        m: The matrix, `[neuron, component]`.
+        a: Left factor, `[neuron, batch]`.
+        b: Right factor, `[batch, component]`.
+        beta: Any finite number.
+        alpha: Any finite number.
+    """
+    share = divided_share()
+    if share is None:
+        m.addmm_(a, b, beta=beta, alpha=alpha)
+    else:
+        m.mul_(beta).add_(share.sum(a @ b), alpha=alpha)
+
+
 def _key(target: str, site: str) -> str:
     return f"{target} {site}"
 
@@ -220,7 +238,7 @@ class DKP(DFA):
     def signal(self, key: str, sample: StepSample) -> Tensor:
         arrived = super().signal(key, sample)
         error = sample.error / sample.scale
-        self.matrices[key].addmm_(sample.activity.T, error, beta=1 - self.decay, alpha=-self.lr)
+        add_product(self.matrices[key], sample.activity.T, error, beta=1 - self.decay, alpha=-self.lr)
         return arrived
 
     def products(self, wiring: Wiring, taught: Collection[str]) -> int:

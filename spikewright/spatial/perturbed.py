@@ -9,11 +9,12 @@ from torch import Tensor
 
 from spikewright._util.matrices import Matrices
 from spikewright._util.ranges import check_flag, check_within
+from spikewright._util.share import mean_over_batch, whole_batch
 from spikewright.errors import ConfigError, nearest
 from spikewright.network.wiring import Wiring
 from spikewright.spatial._base import ChunkSample, Route, Spatial, TargetSpec
 from spikewright.spatial._noise import Distribution, Noise, Position
-from spikewright.spatial.direct import DFA, Direct, StepSample
+from spikewright.spatial.direct import DFA, Direct, StepSample, add_product
 
 
 class ZO(Spatial):
@@ -164,7 +165,7 @@ class OPZO(Direct):
         self.steps += 1
         for name, target in chunk.targets.items():
             if self.center_output:
-                self.means[name].lerp_(target.vector[step].mean(0), _CENTRE)
+                self.means[name].lerp_(mean_over_batch(target.vector[step]), _CENTRE)
 
     def signal(self, key: str, sample: StepSample) -> Tensor:
         assert sample.noise is not None and self.noise is not None  # the class sets noise
@@ -172,8 +173,8 @@ class OPZO(Direct):
         if self.center_output:
             vector = vector - self.means[key.partition(" ")[0]]
         size = self.noise.alpha  # of the noise, which is alpha z
-        share = (1 - self.momentum) / len(vector) / (size**2 if self.scale_by_alpha else size)
-        m.addmm_(sample.noise.T, vector, beta=self.momentum, alpha=share)
+        part = (1 - self.momentum) / whole_batch(len(vector)) / (size**2 if self.scale_by_alpha else size)
+        add_product(m, sample.noise.T, vector, beta=self.momentum, alpha=part)
         weight = 1 - self.momentum ** (self.steps + 1).double() if self.debias and self.momentum < 1 else 1.0
         return (sample.error / weight).to(m) @ m.T  # `weight` is in 64 bits: nearly nothing at first
 

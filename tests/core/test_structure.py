@@ -115,6 +115,7 @@ def test_training_names_no_rule() -> None:
         "Rule",
         "Update",
         "OnlineRule",
+        "Share",
     }
     assert {"BPTT", "SLTT", "OTTT"} <= concrete
     for file in (ROOT / "train").rglob("*.py"):

@@ -118,12 +118,21 @@ def test_the_parts_of_the_ranks_make_up_the_batch(split, augment, encoding):
         assert torch.equal(torch.cat([labels for _, labels in parts]), y)
 
 
-def test_batches_that_ranks_cannot_share_are_refused(split):
-    with pytest.raises(InputError, match=r"has a batch of 4, which 3 ranks"):
-        batches(split, world=3)
-    with pytest.raises(InputError, match=r"has a batch of 2, which 4 ranks .*drop_last=True"):
-        batches(split, world=4)
-    assert len(batches(split, world=4, drop_last=True)) == 5
+def test_parts_differ_by_one_sample_and_a_small_batch_is_given_to_all(split):
+    whole = list(batches(split).epoch(1))
+    ranks = [batches(split, rank=rank, world=3) for rank in range(3)]
+    shares = [[loader.share(1, index) for index in range(len(loader))] for loader in ranks]
+    parts = [[y for _, y in loader.epoch(1)] for loader in ranks]
+    assert [[len(y) for y in part] for part in parts] == [[2] * 5 + [2], [1] * 5 + [2], [1] * 5 + [2]]
+    for index, (_, y) in enumerate(whole):
+        for rank in range(3):
+            share = shares[rank][index]
+            assert share.total == len(y) and torch.equal(parts[rank][index], y[share.start : share.stop])
+    drawn = [torch.rand(9, generator=share[3].draws).tolist() for share in shares]
+    assert drawn[0] == drawn[1] == drawn[2] != torch.rand(9, generator=shares[0][4].draws).tolist()
+
+
+def test_the_number_of_a_rank_is_checked(split):
     for rank in (-1, 2):
         with pytest.raises(InputError, match=f"rank={rank}, world=2"):
             batches(split, rank=rank, world=2)

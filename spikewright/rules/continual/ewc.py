@@ -8,6 +8,7 @@ from torch import Tensor
 from spikewright._util.matrices import Matrices
 from spikewright._util.ranges import check_count, check_within
 from spikewright._util.real_numbers import as_real, real_type
+from spikewright._util.share import divided_share
 from spikewright._util.trial import evaluating, untouched
 from spikewright.losses import Loss
 from spikewright.metrics.operations import Operations
@@ -123,7 +124,8 @@ class EWC(ContinualRule):
             for name, p in self._sprung(net)
             if p.requires_grad
         ]
-        return self.strength * torch.stack(terms).sum()
+        share = divided_share()  # gradients of processes are added up
+        return self.strength * (1.0 if share is None else share.weight) * torch.stack(terms).sum()
 
     def _sprung(self, net: Network) -> Iterator[tuple[str, torch.nn.Parameter]]:
         for name, p in net.module.named_parameters():

@@ -144,7 +144,7 @@ class HLOP(ProjectedRule):
 
     def learn_rows(self, arrived: Mapping[str, Rows]) -> None:
         for name, rows in arrived.items():
-            entry_for("rate", self.rates, name)(self.subspaces[name], rows)
+            entry_for("rate", self.rates, name)(self.subspaces[name], rows.over_batch())
 
     def products(self, subspace: Subspace) -> int:
         new = len(subspace.new)

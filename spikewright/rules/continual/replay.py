@@ -115,9 +115,15 @@ class Replay(ContinualRule):
     def learn(self, batch: Batch) -> Iterator[Update]:
         if "y" not in self.memory:
             return self.rule.learn(batch)
-        x, y = self.recall(len(batch.y), len(batch.x))
-        old = replace(batch, x=x, y=y, state=None, known=None)
-        return learn_together(self.rule, [batch.weighted(self.new_share), old.weighted(1 - self.new_share)])
+        share, weight = batch.share, 1 - self.new_share
+        x, y = self.recall(len(batch.y) if share is None else share.total, len(batch.x))
+        if share is not None:
+            share, outer = share.of(len(y)), share
+            x, y = share.own(x, 1), share.own(y)
+            if outer.divided and not share.divided:  # each process learns all of the old samples
+                weight /= share.world
+        old = replace(batch, x=x, y=y, state=None, known=None, share=share)
+        return learn_together(self.rule, [batch.weighted(self.new_share), old.weighted(weight)])
 
     def exact(self, parameter: str, wiring: Wiring, steps: int) -> bool:
         return "y" not in self.memory and super().exact(parameter, wiring, steps)

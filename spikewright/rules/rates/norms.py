@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from spikewright.layers.batch_norm import Norm
+from spikewright.layers.batch_norm import Norm, scan_whole
+from spikewright.layers.batch_statistics import joint_variance
 from spikewright.rules.rates.stacked_norms import (
     StackedNorms,
     but_channels,
@@ -60,7 +61,7 @@ class OfRates(RateNorm):
         return _affine(module, x)
 
     def at_rates(self, site: str, module: Norm, forward: Forward, x: Tensor) -> Tensor:
-        return forward(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        return scan_whole(module, forward, x)
 
 
 class Running(OfRates):
@@ -72,7 +73,7 @@ class Running(OfRates):
         y = _affine(module, x)
         if module.training:
             with torch.no_grad():
-                forward(x.flatten(0, 1))  # for what it does to the running statistics
+                scan_whole(module, forward, x)  # for what it does to the running statistics
         return y
 
 
@@ -96,13 +97,13 @@ class Joint(RateNorm):
     def simulate(self, site: str, module: Norm, forward: Forward, x: Tensor) -> Tensor:
         if module.training:
             self.in_time[site] = variance_in_time(x).requires_grad_()
-        return forward(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        return scan_whole(module, forward, x)
 
     def at_rates(self, site: str, module: Norm, forward: Forward, x: Tensor) -> Tensor:
         if not module.training:
             return forward(x.flatten(0, 1)).unflatten(0, x.shape[:2])
         shape = (1, 1, -1, *[1] * (x.dim() - 3))
-        variance, mean = torch.var_mean(x, but_channels(x), correction=0)
+        variance, mean = joint_variance(x, but_channels(x))
         variance = variance + self.stacked.enter(site, x, self.in_time[site])
         y = (x - mean.view(shape)) * torch.rsqrt(variance + module.eps).view(shape)
         y = y if module.weight is None else y * module.weight.view(shape)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from spikewright._util.real_numbers import check_real
+from spikewright._util.share import divided_share
 
 
 class Rows:
@@ -22,7 +23,7 @@ class Rows:
         self._kept: list[Tensor] = []
         self._projected: list[Tensor] = []
         self._moment: Tensor | None = None
-        self.count = 0
+        self.count = self._added = 0
 
     @torch.no_grad()
     def add(self, rows: Tensor, times: int = 1, projected: Tensor | None = None) -> None:
@@ -37,6 +38,7 @@ class Rows:
         check_real("A rule that projects gradients", "what arrives at a layer that it protects", rows, why, advice)
         rows = rows.float() if rows.dtype.itemsize < 4 else rows
         self.count += times * len(rows)
+        self._added += len(rows)
         if self._whole:
             rows = rows.repeat(times, 1)
         else:  # as far as their second moment goes, longer rows are more rows
@@ -46,6 +48,22 @@ class Rows:
             self._projected.append(projected)
         if not self._whole and sum(map(len, self._kept)) > 2 * self._size:
             self._sum_up()
+
+    def over_batch(self) -> "Rows":
+        """Return the rows of the whole batch, if these are those of a part of it."""
+        share = divided_share()
+        if share is None or not self.count:
+            return self
+        whole = Rows(self._size, self._whole)
+        whole.count = share.rows(self.count)
+        if self._whole or share.rows(self._added) <= 2 * self._size:
+            whole._kept = [share.gather(_joined(self._kept))]
+        else:
+            if self._kept:
+                self._sum_up()
+            assert self._moment is not None  # there was a row
+            whole._moment = share.sum(self._moment)
+        return whole
 
     @property
     def kept(self) -> Tensor | None:
