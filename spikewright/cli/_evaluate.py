@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from spikewright.cli.common import check_writable, open_run, print_table, write_json
+from spikewright.errors import ConfigError
 
 
 def evaluate(
@@ -34,8 +35,11 @@ def evaluate(
 
     check_writable(json)
     experiment, _ = open_run(run, checkpoint, data_dir, steps=steps, device=device)
-    score = measure(experiment.net, experiment.measuring(experiment.dataset.test), experiment.loss)
-    result = {"run": str(run), "checkpoint": checkpoint, "steps": experiment.training.steps, **asdict(score)}
+    batches = experiment.testing
+    if batches is None:
+        raise ConfigError(f"The data of {run} have no test loader. Return one: (train, test).")
+    score = measure(experiment.net, batches, experiment.loss)
+    result = {"run": str(run), "checkpoint": checkpoint, "steps": experiment.settings.steps, **asdict(score)}
     write_json(json, result)
     if not quiet:
         rows = [("test accuracy", f"{score.accuracy:.2%}"), ("test loss", f"{score.loss:.4f}")]

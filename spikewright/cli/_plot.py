@@ -54,11 +54,10 @@ def plot(
     except ImportError as error:
         raise ConfigError(f"plot needs the extra [plots]: {error}. pip install 'spikewright[plots]'") from error
     experiment, saved = open_run(run, data_dir=data_dir, steps=steps)
-    if not 0 <= sample < len(experiment.dataset.test):
-        raise InputError(
-            f"--sample {sample} was asked for, but the test set has {len(experiment.dataset.test)} samples."
-        )
-    batches = experiment.measuring(experiment.dataset.test.subset(torch.tensor([sample])))
+    test = experiment.images.test
+    if not 0 <= sample < len(test):
+        raise InputError(f"--sample {sample} was asked for, but the test set has {len(test)} samples.")
+    batches = experiment.measuring(test.subset(torch.tensor([sample])))
     x, _ = next(batches.epoch(0))
     observer = _Spikes(len(x))
     experiment.net.eval()

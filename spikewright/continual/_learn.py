@@ -134,11 +134,11 @@ class _CourseJob(RuleJob):
         monitor = None if self.monitor is None else self.monitor.state_dict()
         return {"seconds": self.seconds, "matrix": self.matrix.tree(), "monitor": monitor}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
-        self.seconds, self.matrix = list(state["seconds"]), AccuracyMatrix.from_tree(state["matrix"])
+        self.seconds, self.matrix = list(state_dict["seconds"]), AccuracyMatrix.from_tree(state_dict["matrix"])
         if self.monitor is not None:
-            self.monitor.load_state_dict(state["monitor"])
+            self.monitor.load_state_dict(state_dict["monitor"])
 
     def result(self, progress: Progress) -> dict[str, Any]:
         continual, matrix, monitor = self.continual, self.matrix, self.monitor

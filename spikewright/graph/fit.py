@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from spikewright.graph._evaluate import evaluate, graph_of
 from spikewright.graph.build import Reasoning
 from spikewright.graph.energy import energy_of
 from spikewright.graph.negative_sampling import TripleBatch, loss_of
+from spikewright.graph.ranking import Ties
 from spikewright.train import checkpoint, loop
 from spikewright.train.diagnose import first_bad_parameter
 from spikewright.train.distributed import Ranks, total
@@ -152,7 +153,7 @@ class _ReasoningJob(Job):
         return evaluate(
             *(self.reasoning.model, data, split),
             batch=settings.evaluate_batch,
-            ties=settings.ties,
+            ties=cast(Ties, settings.ties),
             sampled=inductive,
         )
 

@@ -69,13 +69,8 @@ class Experiment:
             split: Samples, such as `dataset.test`.
             batch_size: Samples per batch, at least 1. Default: 256.
         """
-        if isinstance(self.dataset, Loaders):
-            raise ConfigError(
-                f"Samples of '{self.config['data']['name']}' cannot be picked: it makes loaders, which present their "
-                "data themselves. Return a spikewright.data.Dataset from the function."
-            )
         return batches_of(
-            self.dataset,
+            self.images,
             split,
             self.presentation,
             self.settings,
@@ -83,6 +78,20 @@ class Experiment:
             shuffle=False,
             device=self.device,
         )
+
+    @property
+    def images(self) -> Dataset:
+        """The data set.
+
+        Raises:
+            ConfigError: There are loaders instead.
+        """
+        if isinstance(self.dataset, Loaders):
+            raise ConfigError(
+                f"Samples of '{self.config['data']['name']}' cannot be picked: it makes loaders, which present their "
+                "data themselves. Return a spikewright.data.Dataset from the function."
+            )
+        return self.dataset
 
     @property
     def testing(self) -> Source | None:
@@ -282,9 +291,18 @@ def build_rule(config: Config) -> Rule:
     return construct("rule", RULES, config.rule)
 
 
-def data_shape(config: Config) -> tuple[tuple[int, ...] | None, int | None]:
-    """Return the shape of a sample and the number of classes, or `None` for what is not known."""
+def data_shape(config: Config) -> tuple[tuple[int, ...], int | None]:
+    """Return the shape of a sample, and the number of classes, or `None` if it is not known.
+
+    Raises:
+        ConfigError: The shape is not known.
+    """
     dataset = load_data(config.data)[1]
+    if dataset.shape is None:
+        raise ConfigError(
+            f"'{config.data['name']}' makes loaders, which do not say the shape of a sample. Give it with --shape, or "
+            'return it beside the loaders: {"train": ..., "shape": (2, 34, 34), "classes": 10}.'
+        )
     return dataset.shape, dataset.classes
 
 

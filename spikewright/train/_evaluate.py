@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 from spikewright._util.trial import evaluating
-from spikewright.data import Batches
 from spikewright.losses import Loss
 from spikewright.network import Network
+from spikewright.train.job import Source
 from spikewright.train.source import batch_size, leaves
 
 Measures = Mapping[str, Callable[[Any, Any], float]]
@@ -39,14 +39,14 @@ class Score:
         return sum(self.rates.values()) / max(1, len(self.rates))
 
 
-def evaluate(net: Network, batches: Batches, loss: Loss) -> Score:
+def evaluate(net: Network, batches: Source, loss: Loss) -> Score:
     """Return accuracy, loss and firing rates of a network on all batches of an epoch.
 
     Runs in evaluation mode without gradients; the modes of all modules are restored.
 
     Args:
         net: `Network` to evaluate.
-        batches: `Batches` to evaluate on; epoch 0 is used.
+        batches: Batches to evaluate on, such as `spikewright.data.Batches`; epoch 0 is used.
         loss: `Loss` to report; it also defines the accuracy.
     """
     means, rates, samples = means_over(net, batches, loss, correct(loss))
@@ -60,7 +60,7 @@ def correct(loss: Loss) -> Measures:
 
 @torch.no_grad()
 def means_over(
-    net: Network, batches: Any, loss: Loss, measures: Measures
+    net: Network, batches: Source, loss: Loss, measures: Measures
 ) -> tuple[dict[str, float], dict[str, float], int]:
     """Return means over samples, of loss and measures by name and of firing rates by layer, and the number of samples.
 

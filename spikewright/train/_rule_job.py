@@ -32,13 +32,14 @@ class RuleJob(Job):
     """
 
     def __init__(self, settings: TrainSettings, net: Network, rule: Rule, ranks: Ranks) -> None:
-        self.settings, self.net, self.rule, self.ranks = settings, net, rule, ranks
+        self.settings = self._train = settings
+        self.net, self.rule, self.ranks = net, rule, ranks
         self.learner: BatchLearner
         self.source: Source
 
     def learn(self, batch: Any, progress: Progress) -> Learned:
         x, y = batch
-        share = self.source.share(progress.epoch, progress.batch, self.settings.sync_batch_norm)
+        share = self.source.share(progress.epoch, progress.batch, self._train.sync_batch_norm)
         if share is None:
             share = self._share(batch, progress)
             x, y = mapped(lambda part: share.own(part, 1), x), share.own(y, self.learner.loss.batch_axis)
@@ -54,7 +55,7 @@ class RuleJob(Job):
     def _share(self, batch: Any, progress: Progress) -> Share:
         """Return the part of a whole batch that this process takes."""
         draws = keyed_generator(self.settings.seed, "draws", progress.epoch, progress.batch)
-        joint = self.settings.sync_batch_norm
+        joint = self._train.sync_batch_norm
         return Share(batch_size(batch), self.ranks.rank, self.ranks.world, draws, joint)
 
     def parts(self) -> dict[str, Stateful]:
@@ -73,7 +74,7 @@ class RuleJob(Job):
 
     def _compare(self, x: Any, y: Any, progress: Progress) -> None:
         """Compare the gradient with that of backpropagation, if a comparison is due."""
-        every = self.settings.certify_every
+        every = self._train.certify_every
         if every is None or progress.batches % every or not self.ranks.first:
             return
         made = certify(self.net, self.rule, x, y, self.learner.loss, reference_rule(self.rule))

@@ -148,7 +148,7 @@ def batches_of(
         settings: `TrainSettings` with steps and seed.
         **options: Further arguments of `Batches`.
     """
-    given = {"seed": settings.seed, **options}
+    given: dict[str, Any] = {"seed": settings.seed, **options}
     return Batches(
         split,
         steps=settings.steps,

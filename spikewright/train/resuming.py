@@ -51,8 +51,8 @@ def restore(tree: Tree, job: Job, ranks: Ranks, tell: Callable[[str], None]) -> 
             f"The checkpoint does not hold what this version continues from ({error}). It was made by another version "
             "of the library. Start a new run; train.weights takes up its weights."
         ) from error
-    _check_data(tree["data"], job)
     changed = _changes(tree["config"], job)
+    _check_data(tree["data"], job)
     if before != ranks.world:
         changed["processes"] = before, ranks.world
     for key, (old, new) in changed.items():

@@ -137,7 +137,7 @@ def rehearse(schedule: Schedule, epochs: int, name: str) -> None:
                 if not all(0 <= rate < math.inf for rate in rates):
                     raise ValueError(f"the learning rate is {rates[0]}")
                 if done < steps:
-                    scheduler.step(*([0.0] if isinstance(scheduler, ReduceLROnPlateau) else []))
+                    schedule.after_epoch(0.0)
     except Exception as error:  # schedulers of torch raise what they like
         raise ConfigError(
             f"schedule.name = '{name}' does not get through {epochs} epochs; after {done} of them: {error}. "

@@ -110,9 +110,9 @@ class LoaderSource:
         """Return the digest of the first batch of the epoch."""
         return {"first": self._first}
 
-    def load_state_dict(self, state: Mapping[str, str]) -> None:
+    def load_state_dict(self, state_dict: Mapping[str, str]) -> None:
         """Restore what `state_dict` returned."""
-        self._first = state["first"]
+        self._first = state_dict["first"]
 
     def _begun(self, epoch: int) -> Iterator[Any]:
         key = int(torch.randint(2**62, (), generator=keyed_generator(self._seed, "loader", epoch)))
@@ -158,8 +158,9 @@ def mapped(change: Callable[[Tensor], Tensor], value: Any) -> Any:
         return change(value)
     if isinstance(value, Mapping):
         return {key: mapped(change, entry) for key, entry in value.items()}
-    if is_dataclass(value) and not isinstance(value, type):
-        return replace(value, **{f.name: mapped(change, getattr(value, f.name)) for f in fields(value)})
+    if is_dataclass(value):
+        entries = {field.name: mapped(change, getattr(value, field.name)) for field in fields(value)}
+        return replace(value, **entries)  # type: ignore[type-var]
     if hasattr(value, "_fields"):
         return type(value)(*(mapped(change, entry) for entry in value))
     if isinstance(value, tuple | list):

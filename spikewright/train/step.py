@@ -123,11 +123,11 @@ class Stepper:
             "batches": self._batches,
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned."""
-        self.scaler.load_state_dict(state["scaler"])
-        self._held = {name: held.to(self.parameters[name].device) for name, held in state["held"].items()}
-        self._samples, self._batches = state["samples"], state["batches"]
+        self.scaler.load_state_dict(state_dict["scaler"])
+        self._held = {name: held.to(self.parameters[name].device) for name, held in state_dict["held"].items()}
+        self._samples, self._batches = state_dict["samples"], state_dict["batches"]
 
     def _step(self, share: Share, culprit: Callable[[], str | None]) -> None:
         sum_gradients(self.parameters.values(), share)

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ KEYS |= {
     "alignment",
     "stopped_early",
     "changes",
+    "validation_accuracy",
+    "validation_loss",
 }
 
 
@@ -154,15 +157,18 @@ class Notes:
     def __init__(self) -> None:
         self.heard: list[tuple[Any, ...]] = []
 
-    def start(self, batches: int, epochs: int, epoch: int, batch: int) -> None:
-        self.heard.append(("start", batches, epochs, epoch, batch))
+    def start(self, name: str, batches: int | None, epochs: int, epoch: int, batch: int) -> None:
+        self.heard.append(("start", name, batches, epochs, epoch, batch))
 
-    def batch(self, epoch: int, batch: int, loss: float, accuracy: float) -> None:
-        assert loss > 0 and 0 <= accuracy <= 1
+    def batch(self, epoch: int, batch: int, means: Mapping[str, float]) -> None:
+        assert means["loss"] > 0 and 0 <= means["accuracy"] <= 1
         self.heard.append((epoch, batch))
 
     def epoch(self, row: dict[str, Any]) -> None:
         self.heard.append(("epoch", row["epoch"]))
+
+    def note(self, text: str) -> None:
+        self.heard.append((text,))
 
     def stop(self) -> None:
         self.heard.append(("stop",))
@@ -172,4 +178,4 @@ def test_a_reporter_hears_of_everything_once(tmp_path: Path) -> None:
     notes = Notes()
     train_experiment(experiment(), tmp_path / "run", reporter=notes)
     first, second = ([(epoch, batch) for batch in range(4)] for epoch in range(2))
-    assert notes.heard == [("start", 4, 2, 0, 0), *first, ("epoch", 1), *second, ("epoch", 2), ("stop",)]
+    assert notes.heard == [("start", "", 4, 2, 0, 0), *first, ("epoch", 1), *second, ("epoch", 2), ("stop",)]
