@@ -271,7 +271,7 @@ def build_network(config: Config, shape: tuple[int, ...] | None, classes: int | 
     if is_reference(name):
         known = inspect.signature(choose("model", MODELS, name)).parameters
         supplied = {key: value for key, value in supplied.items() if key in known}
-        if "neuron" not in supplied and config.neuron != DEFAULTS["neuron"]:
+        if not _takes_neuron(config) and config.neuron != DEFAULTS["neuron"]:
             raise ConfigError(
                 f"neuron = {config.neuron}, but the model '{name}' has no argument `neuron`, so that nothing would "
                 "read it. Leave it out, or let the model take a function that makes neurons."
@@ -284,6 +284,12 @@ def build_network(config: Config, shape: tuple[int, ...] | None, classes: int | 
             )
     made = construct("model", MODELS, config.model, **supplied)
     return made if isinstance(made, Network) else Network(made)
+
+
+def _takes_neuron(config: Config) -> bool:
+    """Return whether the model reads the section `[neuron]`; a user's may bring neurons of its own."""
+    name = config.model["name"]
+    return not is_reference(name) or "neuron" in inspect.signature(choose("model", MODELS, name)).parameters
 
 
 def build_rule(config: Config) -> Rule:
@@ -349,6 +355,8 @@ def components(config: Config) -> Tree:
         "optimizer": OPTIMIZERS,
         "schedule": SCHEDULES,
     }
+    if not _takes_neuron(config):
+        del sections["neuron"]
     for section, choices in sections.items():
         tree[section] = defaults(section, choices, tree[section])
     return tree

@@ -79,7 +79,8 @@ class Stage:
 
     def parts(self) -> dict[str, Stateful]:
         """Return what has a state for the length of the stage, by name."""
-        return {"optimizer": self.stepper.optimizer, "schedule": self.schedule.scheduler, "step": self.stepper}
+        parts = {"optimizer": self.stepper.optimizer, "schedule": self.schedule.scheduler, "step": self.stepper}
+        return {**parts, "source": self.source} if hasattr(self.source, "state_dict") else parts
 
 
 class Job(ABC):

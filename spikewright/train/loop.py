@@ -183,7 +183,11 @@ class _Loop:
     def _result(self) -> Tree:
         """Write the result, then the figures that are not worth losing it for."""
         job, progress = self.job, self.progress
-        result = {**job.result(progress), "stopped_early": progress.stopped, "changes": progress.changes}
+        result = {
+            **job.result(progress),
+            "stopped_early": bool(progress.early or progress.stopped),
+            "changes": progress.changes,
+        }
         if self.folder is not None:
             self.folder.write("result.json", as_json(result))
         for name, make in job.extras().items():

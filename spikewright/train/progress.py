@@ -25,6 +25,7 @@ class Progress:
         best: Merit of the best weights of the stage so far.
         waited: Evaluations since the best one.
         stopped: True if the stage ended early.
+        early: Number of earlier stages that ended early.
         rows: History, one row per epoch.
         alignment: Comparisons with the gradient of backpropagation, one row per comparison and parameter.
         changes: Settings that changed when the run was resumed: epoch, key, old and new value.
@@ -43,6 +44,7 @@ class Progress:
     best: float = float("-inf")
     waited: int = 0
     stopped: bool = False
+    early: int = 0
     rows: list[Row] = field(default_factory=list[Row])
     alignment: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     changes: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
@@ -78,5 +80,6 @@ class Progress:
 
     def close_stage(self) -> None:
         """Go on to the next stage."""
+        self.early += self.stopped
         self.stage += 1
         self.epoch, self.best, self.waited, self.stopped = 0, float("-inf"), 0, False

@@ -31,7 +31,8 @@ def referenced(section: str, reference: str) -> Any:
     """
     path, _, name = reference.rpartition(":")
     module = _imported(section, Path(path))
-    public = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+    own = {key: value for key, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__}
+    public = [key for key, value in own.items() if callable(value) and not key.startswith("_")]
     found = getattr(module, name, None)
     if not callable(found):
         there = "which is not there" if not hasattr(module, name) else "which cannot be called"
