@@ -117,11 +117,11 @@ def _finish(config: "Config", folder: Path, reporter: "Reporter", ranks: "Ranks"
     from spikewright.train import build, train_experiment
     from spikewright.train.processes import of_first
 
-    there = of_first(lambda: (folder / "config.json").exists(), ranks)
+    there, done = of_first(lambda: [(folder / f"{name}.json").exists() for name in ("config", "result")], ranks)
     experiment = build(config, ranks, resumed=there)
-    if there and stored_config(folder) != experiment.config:
+    if done and stored_config(folder) != experiment.config:
         raise ConfigError(
-            f"{folder} holds a run with another configuration. Choose another --out, or remove that folder."
+            f"{folder} holds a finished run with another configuration. Choose another --out, or remove that folder."
         )
     return train_experiment(experiment, folder, resume=there, reporter=reporter, ranks=ranks)
 

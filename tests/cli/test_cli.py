@@ -111,17 +111,23 @@ def test_errors_of_use_are_one_message(says: Any, line: str, tmp_path: Path) -> 
 
 
 INTERRUPTED = {
-    "train": "; continue from the last checkpoint with: spikewright train --resume RUN",
-    "train --out x": "; continue from the last checkpoint with: spikewright train --resume x",
-    "reason --resume y": "; continue from the last checkpoint with: spikewright reason --resume y",
-    "continual": "; continue from the last checkpoint with: spikewright continual --resume RUN",
+    "train": " before training began",
+    "train --out x": " before training began",
+    "train --out run": "; continue with: spikewright train --resume run",
+    "reason --resume run": "; continue with: spikewright reason --resume run",
+    "continual": " before training began",
     "compare": "; the same command continues it",
     "certify": "",
 }
 
 
 @pytest.mark.parametrize("line", INTERRUPTED)
-def test_an_interruption_says_how_to_go_on(says: Any, monkeypatch: pytest.MonkeyPatch, line: str) -> None:
+def test_an_interruption_says_how_to_go_on(
+    says: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, line: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("run").mkdir()
+    Path("run/config.json").write_text("{}")
     command, *rest = line.split()
 
     def interrupted(**options: Any) -> None:

@@ -74,11 +74,11 @@ def test_a_run_is_what_training_alone_gives(compared: Path, tmp_path: Path) -> N
 
 def test_the_table_shows_the_runs(compared: Path, says: Any, untrained: None) -> None:
     before = {folder: files(compared / folder) for folder in FOLDERS}
-    status, out, _ = says("compare", *FLAGS, "--out", compared)
+    status, out, err = says("compare", *FLAGS, "--out", compared)
     assert status == 0
     summary = json.loads((compared / "compare.json").read_text())
     for name, entry in summary.items():
-        assert f"{name}, seed 1" in out and f"{entry['test_accuracy']:.2%} ± {entry['test_accuracy_std']:.2%}" in out
+        assert f"{name}, seed 1" in err and f"{entry['test_accuracy']:.2%} ± {entry['test_accuracy_std']:.2%}" in out
     assert "mlp on synthetic, T = 3, 2 epochs" in " ".join(out.split())
     assert {folder: files(compared / folder) for folder in FOLDERS} == before
 

@@ -50,16 +50,16 @@ def test_a_run_is_continued(says: Any, tmp_path: Path) -> None:
     flags = [*SHORT, "--model", "grsnn+", "--quiet", "--set", "train.checkpoint_every=2"]
     assert says("reason", *flags, "--out", "whole") == (0, "", "")
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("spikewright.graph.fit._Learner._end_epoch", lambda self: 1 / 0)
+        patched.setattr("spikewright.train.loop._Loop._close", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             main(["reason", *flags, "--out", "cut"])
-    assert load(tmp_path / "cut" / "last.safetensors")["batch"] == 2
+    assert load(tmp_path / "cut" / "last.safetensors")["progress"]["batch"] == 2
     assert says("reason", "--resume", "cut", "--json", "again.json", "--quiet") == (0, "", "")
     one, two = ([timeless(load(Path(run, f"{n}.safetensors"))) for n in ("last", "best")] for run in ("cut", "whole"))
     assert same(one, two)
     assert same(timeless(read(tmp_path / "again.json")), timeless(read(tmp_path / "whole" / "result.json")))
-    status, _, err = says("reason", "--resume", "cut", "--epochs", 5)
-    assert status == 2 and "belongs to another run" in err
+    status, _, err = says("reason", "--resume", "cut", "--set", "train.negatives=5")
+    assert status == 2 and "made with train.negatives = " in err
 
 
 def test_a_recipe_and_what_changes_it(says: Any, tmp_path: Path) -> None:
