@@ -76,21 +76,29 @@ def _setting(name: str) -> str:
 def _met(ranks: Ranks, address: str, deadline: float) -> Store:
     """Return the store of the group when all processes have entered themselves there."""
     store, told = _store(ranks, address, deadline), time.monotonic() + _PATIENCE
-    store.set(f"joined {ranks.rank}", "yes")
-    while missing := [rank for rank in range(ranks.world) if not store.check([f"joined {rank}"])]:
-        names = ", ".join(map(str, missing))
-        found = f"Process {ranks.rank} of {ranks.world} waits at {address} for process {names}"
-        if time.monotonic() > deadline:
+    missing, lost = list(range(ranks.world)), ""
+    while missing and not lost:
+        try:
+            store.set(f"joined {ranks.rank}", "yes")
+            missing = [rank for rank in missing if not store.check([f"joined {rank}"])]
+        except RuntimeError:
+            lost = "; the process that keeps the list has ended"
+        found = f"Process {ranks.rank} of {ranks.world} waits at {address} for {_named(missing)}"
+        if lost or (missing and time.monotonic() > deadline):
             raise ProcessLost(
-                f"{found} in vain: {ranks.world - len(missing)} of {ranks.world} have joined, and a batch is shared by "
-                "all. Look at the output of those that are missing; start as many as WORLD_SIZE says, each with a RANK "
-                "of its own and the same MASTER_ADDR and MASTER_PORT, as torchrun does."
+                f"{found} in vain: {ranks.world - len(missing)} of {ranks.world} have joined{lost}, and a batch is "
+                "shared by all. Look at the output of those that are missing; start as many as WORLD_SIZE says, each "
+                "with a RANK of its own and the same MASTER_ADDR and MASTER_PORT, as torchrun does."
             )
-        if told is not None and time.monotonic() > told:
+        if missing and told is not None and time.monotonic() > told:
             warnings.warn(f"{found}.", UserWarning, stacklevel=3)
             told = None
-        time.sleep(0.05)
+        time.sleep(0.05 * bool(missing))
     return store
+
+
+def _named(ranks: list[int]) -> str:
+    return f"process{'es' if len(ranks) > 1 else ''} {', '.join(map(str, ranks))}"
 
 
 def _store(ranks: Ranks, address: str, deadline: float) -> Store:
