@@ -5,10 +5,10 @@ import time
 import warnings
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
 from torch import distributed
-from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
 
 from spikewright.errors import ConfigError, ProcessLost
 
@@ -37,7 +37,7 @@ class Ranks:
 def join(timeout: float = 300.0) -> Ranks:
     """Join the process group that torchrun announces in the environment, and return the `Ranks` of this process.
 
-    Uses NCCL if CUDA is available, else Gloo. Without `WORLD_SIZE`, returns a single process and joins nothing.
+    Uses Gloo, and NCCL for tensors on a GPU. Without `WORLD_SIZE`, returns a single process and joins nothing.
 
     Args:
         timeout: Seconds to wait for the other processes, > 0. Default: 300.0.
@@ -52,7 +52,7 @@ def join(timeout: float = 300.0) -> Ranks:
     if not distributed.is_initialized():
         ranks = Ranks(int(_setting("RANK")), world)
         store = _met(ranks, f"{_setting('MASTER_ADDR')}:{_setting('MASTER_PORT')}", time.monotonic() + timeout)
-        backend = "nccl" if torch.cuda.is_available() else "gloo"
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"  # counts are added up on the CPU
         distributed.init_process_group(backend, store=store, rank=ranks.rank, world_size=world)
     return Ranks(distributed.get_rank(), world)
 
@@ -73,7 +73,7 @@ def _setting(name: str) -> str:
     return os.environ[name]
 
 
-def _met(ranks: Ranks, address: str, deadline: float) -> Store:
+def _met(ranks: Ranks, address: str, deadline: float) -> Any:
     """Return the store of the group when all processes have entered themselves there."""
     store, told = _store(ranks, address, deadline), time.monotonic() + _PATIENCE
     missing, lost = list(range(ranks.world)), ""
@@ -101,12 +101,12 @@ def _named(ranks: list[int]) -> str:
     return f"process{'es' if len(ranks) > 1 else ''} {', '.join(map(str, ranks))}"
 
 
-def _store(ranks: Ranks, address: str, deadline: float) -> Store:
+def _store(ranks: Ranks, address: str, deadline: float) -> Any:
     """Connect to the store of the group, which torchrun or process 0 keeps."""
     by_torchrun = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     host, _, port = address.rpartition(":")
     try:
-        store = TCPStore(
+        store = distributed.TCPStore(  # pyright: ignore[reportPrivateImportUsage]
             host,
             int(port),
             ranks.world,
@@ -122,5 +122,6 @@ def _store(ranks: Ranks, address: str, deadline: float) -> Store:
             "behind another address. Start it too, and give every process the address that all can reach."
         ) from error
     if by_torchrun:
-        return PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        return distributed.PrefixStore(f"attempt {attempt}", store)  # pyright: ignore[reportPrivateImportUsage]
     return store

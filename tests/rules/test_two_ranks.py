@@ -7,13 +7,15 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from spikewright import layers
 from spikewright._util.randomness import keyed_generator
+from spikewright.errors import ShapeError
 from spikewright.losses import Loss, OnRate, PerStep
 from spikewright.network import Network
 from spikewright.neurons import IF, LIF
-from spikewright.rules import DSR, GPM, HLOP, IDE, SPIDE, ContinualRule, Rule, Share
+from spikewright.rules import DSR, GPM, HLOP, IDE, OTTT, SLTT, SPIDE, ContinualRule, Replay, Rule, Share
 from spikewright.solvers import Anderson
 from spikewright.spatial import OPZO, ZO, Local
 from spikewright.train.distributed import sum_gradients
@@ -29,8 +31,8 @@ SIZES = (5, 3, 1, 4, 2)
 class Twice(nn.BatchNorm1d):
     """A batch norm with a forward of its own."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return 2 * super().forward(x)
+    def forward(self, input: Tensor) -> Tensor:
+        return 2 * super().forward(input)
 
 
 def feedback() -> nn.Module:
@@ -79,9 +81,11 @@ OTHERS: dict[str, Callable[[], Rule]] = {
     "GPM of DSR joint": lambda: GPM(DSR(batch_norm="joint")),
     "IDE rate": partial(IDE, batch_norm="rate", solver=Anderson(tolerance=1e-2)),
     "SPIDE rate": partial(SPIDE, batch_norm="rate", steps=20),
-    "HLOP steps": lambda: HLOP(rule_named("OTTT()"), rows=2, observe="steps"),
-    "HLOP bursts": lambda: HLOP(rule_named("SLTT()"), rows=2, lateral_steps=8),
-    "OPZO centred": lambda: rule_named("OTTT()").__class__(spatial=OPZO(center_output=True), local=Local()),
+    "HLOP steps": lambda: HLOP(OTTT(), rows=2, observe="steps"),
+    "HLOP bursts": lambda: HLOP(SLTT(), rows=2, lateral_steps=8),
+    "OTTT in chunks": partial(OTTT, chunk="1KiB"),  # of a step or of three, by the samples of a process
+    "Replay of one": partial(Replay, SLTT()),
+    "OPZO centred": lambda: OTTT(spatial=OPZO(center_output=True), local=Local()),
 }
 
 
@@ -92,8 +96,10 @@ def loss_for(rule: Rule, kind: str) -> Loss:
         "sum": nn.CrossEntropyLoss(weight, ignore_index=2, reduction="sum"),
         "mean": nn.CrossEntropyLoss(weight, ignore_index=2),
         "plain": nn.CrossEntropyLoss(),
+        "timed": nn.CrossEntropyLoss(weight),
+        "coupled": lambda output, y: F.cross_entropy(output, y) + (output - output.mean(0)).square().sum(),
     }["plain" if isinstance(spatial, ZO) else kind]
-    return (OnRate if rule.traits.loss == "rate" else PerStep)(criterion)
+    return OnRate(criterion) if rule.traits.loss == "rate" else PerStep(criterion, timed=kind == "timed")
 
 
 def learned(rank: int, world: int, name: str, net: str, kind: str, joint_statistics: bool) -> dict[str, Tensor]:
@@ -103,23 +109,29 @@ def learned(rank: int, world: int, name: str, net: str, kind: str, joint_statist
     net_, rule = Network(module(net)), rule_named(name)
     x, y = sample("mlp", 0, batch=SAMPLES)
     x, y = x[:STEPS], torch.tensor([0, 2, 1, 3, 1])
+    loss, losses = loss_for(rule, kind), []
+    y = torch.stack([y.roll(t) for t in range(STEPS)]) if loss.batch_axis else y
     rule.prepare(net_, x)
     parameters = [*net_.parameters(), *rule.parameters()]
     optimizer = torch.optim.SGD(parameters, lr=0.05 if kind == "sum" else 0.2)
-    loss, losses = loss_for(rule, kind), []
+    kept = 1 if name == "Replay of one" else SAMPLES
     for number, size in enumerate(SIZES):
         size = max(size, 2) if joint_statistics else size  # one sample has no variance
         if number == 2 and isinstance(rule, ContinualRule):
-            rule.next_task(net_, x, y, loss)
+            rule.next_task(net_, x[:, :kept], y[:kept], loss)
             rule.freeze(net_)
         torch.manual_seed(rank)  # what the library draws must not depend on it
         share = Share(size, rank, world, keyed_generator(0, number), joint_statistics)
         optimizer.zero_grad()
-        for update in rule.updates(net_, share.own(x[:, :size], 1), share.own(y[:size]), loss, share=share):
+        own = [share.own(v.narrow(axis, 0, size), axis) for v, axis in ((x, 1), (y, loss.batch_axis))]
+        for update in rule.updates(net_, *own, loss, share=share):
             sum_gradients(parameters, share)
             optimizer.step()
             optimizer.zero_grad()
             losses.append(update.loss)
+            if (report := update.report) is not None:
+                shown = [report.iterations, report.saturated, report.silent, *report.rates.values()]
+                losses += [torch.tensor(float(value)) for value in shown]
     tensors = {**dict(net_.named_parameters()), **dict(net_.named_buffers())}
     tensors |= {f"rule.{key}": value for key, value in rule.state_dict().items()}
     return {key: value.detach().double() for key, value in tensors.items()} | {"losses": torch.stack(losses)}
@@ -148,6 +160,31 @@ FEW = ["BPTT()", "SLTT(k=2)", "OTTT(online=True)", "OPZO(alpha=0.5, momentum=0.8
 @pytest.mark.parametrize("name", [*FEW, "DSR()", "HLOP steps", "HLOP bursts"])
 def test_with_statistics_of_the_whole_batch(name: str) -> None:
     assert_same(name, "norms", "mean", True)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("OTTT in chunks", "timed"),
+        ("BPTT()", "timed"),
+        ("OPZO centred", "coupled"),
+        ("LwF of BPTT()()", "coupled"),
+        ("DSR()", "coupled"),
+        ("Replay of one", "mean"),
+    ],
+)
+def test_with_other_targets_criteria_and_memories(name: str, kind: str) -> None:
+    assert_same(name, "mlp", kind, False)
+
+
+def test_a_part_of_another_size_is_refused() -> None:
+    x, y = sample("mlp", 0, batch=3)
+    with pytest.raises(ShapeError, match=r"the samples 0 to 2 of 5, which are 3\. Give each process its own part"):
+        next(
+            iter(
+                SLTT().updates(Network(module("mlp")), x[:, :2], y[:2], PerStep(F.cross_entropy), share=Share(5, 0, 2))
+            )
+        )
 
 
 @pytest.mark.parametrize("name", FEW)

@@ -17,6 +17,7 @@ from spikewright.train.distributed import (
     agreed,
     average_gradients,
     check_alike,
+    copy_buffers,
     join,
     random_states,
     restore_random_state,
@@ -111,6 +112,18 @@ def compared(rank: int, factor: float) -> str:
 def test_networks_that_differ_are_told_apart() -> None:
     assert both(compared, 0.0) == ["", ""]
     assert all(re.match(r"Process \d and process \d .*'bias' is not the same", text) for text in both(compared, 0.1))
+
+
+def copied(rank: int) -> list[float]:
+    norm = nn.BatchNorm1d(2)
+    norm.running_mean += rank + 1  # type: ignore[operator]
+    norm.num_batches_tracked += 4 * rank  # type: ignore[operator]
+    copy_buffers(norm, Ranks(rank, 2))
+    return [value.sum().item() for value in norm.buffers()]
+
+
+def test_all_go_on_with_the_statistics_that_are_written() -> None:
+    assert both(copied) == [[2.0, 2.0, 0.0]] * 2
 
 
 @pytest.mark.parametrize(("total", "rank", "world"), [(0, 0, 1), (4, 2, 2), (4, -1, 2), (4, 0, 0)])
