@@ -41,7 +41,6 @@ class Entry:
         traces: Keeps traces, and so needs one leak at every synapse.
         refuses: Networks of `tests/nets.py` and of `spikewright.testing` that it cannot learn in.
         rates: Learns from rates, not steps: needs a soft reset, and masks that do not change.
-        splits: The gradients of two halves of a batch, learned apart, average to that of the whole.
         noisy: Draws noise, which belongs to places in the batch.
     """
 
@@ -54,7 +53,6 @@ class Entry:
     traces: bool = False
     refuses: frozenset[str] = frozenset()
     rates: bool = False
-    splits: bool = True
     noisy: bool = False
 
     @property
@@ -193,7 +191,6 @@ def _credit(rule: Callable[..., OnlineRule], way: Callable[..., Spatial], **opti
         nowhere if noisy else readout,
         resumes=not noisy,
         traces=rule is OTTT,
-        splits=not noisy and way is not DKP,
         noisy=noisy,
     )
 
@@ -256,7 +253,6 @@ RULES = [
         nowhere,
         resumes=False,
         traces=True,
-        splits=False,
         noisy=True,
     ),
     _around(HLOP, _BPTT),

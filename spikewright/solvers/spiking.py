@@ -176,12 +176,14 @@ class _TernaryPairs:
             asleep: Number of pairs that received something, of samples that were left out.
             part: Share of the samples that were not left out.
         """
-        solver = self._solver
+        solver, sites = self._solver, [cell.site for cell in self._cells]
         # A pair that is given no more than it can send keeps less than its threshold.
-        over = {cell.site: part * _fraction(u.abs() > solver.threshold) for cell, u in zip(self._cells, self._u)}
+        shares = [part * _fraction(u.abs() > solver.threshold) for u in self._u]
+        shares += [part * active / solver.steps for active in self._active]
         driven = sum(int(torch.count_nonzero(u.abs() + total.abs())) for u, total in zip(self._u, self._sums))
         silent = sum(int(torch.count_nonzero((total == 0) & (u != 0))) for u, total in zip(self._u, self._sums))
-        rates = {cell.site: part * active / solver.steps for cell, active in zip(self._cells, self._active)}
+        shares, (silent, driven) = _over_batch(shares, [silent + asleep, driven + asleep])
+        over, rates = dict(zip(sites, shares)), dict(zip(sites, shares[len(sites) :]))
         worst = max(over, key=lambda site: over[site], default="")
         converged = not worst or over[worst] <= solver.saturation
         reason = ""
@@ -191,8 +193,18 @@ class _TernaryPairs:
                 f"{2 * solver.threshold:g} they can send per step, so the gradient is clipped there. Lower loss_scale "
                 f"({solver.loss_scale:g}), or restrict the feedback if it does not contract."
             )
-        saturated, silent = over.get(worst, 0.0), (silent + asleep) / max(1, driven + asleep)
-        return Report(solver.steps, float("nan"), converged, reason, saturated, silent, rates)
+        saturated = over.get(worst, 0.0)
+        return Report(solver.steps, float("nan"), converged, reason, saturated, silent / max(1, driven), rates)
+
+
+def _over_batch(shares: list[float], counts: list[int]) -> tuple[list[float], list[float]]:
+    """Return shares and counts of pairs over the samples of all processes that share the batch."""
+    share = divided_share()
+    if share is None:
+        return shares, list(map(float, counts))
+    own = torch.tensor([*(share.weight * value for value in shares), *counts], dtype=torch.float64)
+    found = share.sum(own).tolist()
+    return found[: len(shares)], found[len(shares) :]
 
 
 def _gradients(output: Tensor, inputs: Sequence[Tensor], given: Tensor | None = None) -> Sequence[Tensor | None]:

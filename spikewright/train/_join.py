@@ -5,10 +5,10 @@ import time
 import warnings
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
 from torch import distributed
-from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
 
 from spikewright.errors import ConfigError, ProcessLost
 
@@ -37,7 +37,7 @@ class Ranks:
 def join(timeout: float = 300.0) -> Ranks:
     """Join the process group that torchrun announces in the environment, and return the `Ranks` of this process.
 
-    Uses NCCL if CUDA is available, else Gloo. Without `WORLD_SIZE`, returns a single process and joins nothing.
+    Uses Gloo, and NCCL for tensors on a GPU. Without `WORLD_SIZE`, returns a single process and joins nothing.
 
     Args:
         timeout: Seconds to wait for the other processes, > 0. Default: 300.0.
@@ -52,7 +52,7 @@ def join(timeout: float = 300.0) -> Ranks:
     if not distributed.is_initialized():
         ranks = Ranks(int(_setting("RANK")), world)
         store = _met(ranks, f"{_setting('MASTER_ADDR')}:{_setting('MASTER_PORT')}", time.monotonic() + timeout)
-        backend = "nccl" if torch.cuda.is_available() else "gloo"
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"  # counts are added up on the CPU
         distributed.init_process_group(backend, store=store, rank=ranks.rank, world_size=world)
     return Ranks(distributed.get_rank(), world)
 
@@ -73,32 +73,40 @@ def _setting(name: str) -> str:
     return os.environ[name]
 
 
-def _met(ranks: Ranks, address: str, deadline: float) -> Store:
+def _met(ranks: Ranks, address: str, deadline: float) -> Any:
     """Return the store of the group when all processes have entered themselves there."""
     store, told = _store(ranks, address, deadline), time.monotonic() + _PATIENCE
-    store.set(f"joined {ranks.rank}", "yes")
-    while missing := [rank for rank in range(ranks.world) if not store.check([f"joined {rank}"])]:
-        names = ", ".join(map(str, missing))
-        found = f"Process {ranks.rank} of {ranks.world} waits at {address} for process {names}"
-        if time.monotonic() > deadline:
+    missing, lost = list(range(ranks.world)), ""
+    while missing and not lost:
+        try:
+            store.set(f"joined {ranks.rank}", "yes")
+            missing = [rank for rank in missing if not store.check([f"joined {rank}"])]
+        except RuntimeError:
+            lost = "; the process that keeps the list has ended"
+        found = f"Process {ranks.rank} of {ranks.world} waits at {address} for {_named(missing)}"
+        if lost or (missing and time.monotonic() > deadline):
             raise ProcessLost(
-                f"{found} in vain: {ranks.world - len(missing)} of {ranks.world} have joined, and a batch is shared by "
-                "all. Look at the output of those that are missing; start as many as WORLD_SIZE says, each with a RANK "
-                "of its own and the same MASTER_ADDR and MASTER_PORT, as torchrun does."
+                f"{found} in vain: {ranks.world - len(missing)} of {ranks.world} have joined{lost}, and a batch is "
+                "shared by all. Look at the output of those that are missing; start as many as WORLD_SIZE says, each "
+                "with a RANK of its own and the same MASTER_ADDR and MASTER_PORT, as torchrun does."
             )
-        if told is not None and time.monotonic() > told:
+        if missing and told is not None and time.monotonic() > told:
             warnings.warn(f"{found}.", UserWarning, stacklevel=3)
             told = None
-        time.sleep(0.05)
+        time.sleep(0.05 * bool(missing))
     return store
 
 
-def _store(ranks: Ranks, address: str, deadline: float) -> Store:
+def _named(ranks: list[int]) -> str:
+    return f"process{'es' if len(ranks) > 1 else ''} {', '.join(map(str, ranks))}"
+
+
+def _store(ranks: Ranks, address: str, deadline: float) -> Any:
     """Connect to the store of the group, which torchrun or process 0 keeps."""
     by_torchrun = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     host, _, port = address.rpartition(":")
     try:
-        store = TCPStore(
+        store = distributed.TCPStore(  # pyright: ignore[reportPrivateImportUsage]
             host,
             int(port),
             ranks.world,
@@ -114,5 +122,6 @@ def _store(ranks: Ranks, address: str, deadline: float) -> Store:
             "behind another address. Start it too, and give every process the address that all can reach."
         ) from error
     if by_torchrun:
-        return PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        return distributed.PrefixStore(f"attempt {attempt}", store)  # pyright: ignore[reportPrivateImportUsage]
     return store

@@ -87,6 +87,22 @@ def average_buffers(rule: nn.Module, ranks: Ranks) -> None:
                 buffer /= ranks.world
 
 
+def copy_buffers(module: nn.Module, ranks: Ranks) -> None:
+    """Give every process the buffers of process 0, in place.
+
+    Running statistics of batch norm differ between processes that normalise by their own samples. What process 0 writes
+    to a checkpoint is then what all go on with, in a resumed run and in one that was not interrupted.
+
+    Args:
+        module: The network.
+        ranks: `Ranks` of this process.
+    """
+    if ranks.world > 1:
+        with together("take over what process 0 has"):
+            for buffer in module.buffers():
+                distributed.broadcast(as_real(buffer), 0)
+
+
 def check_alike(module: nn.Module, ranks: Ranks) -> None:
     """Raise an error unless all processes have the same parameters and buffers, by name and value.
 

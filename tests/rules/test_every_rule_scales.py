@@ -1,11 +1,10 @@
-"""Memory, data-parallel processes and compilation."""
+"""Memory and compilation."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
-from torch import distributed, nn
+from torch import nn
 
 from spikewright.network import Network
 from spikewright.neurons import LIF
@@ -13,10 +12,8 @@ from spikewright.reports.memory_profile import plan
 from tests.catalogue import RULES, Entry
 from tests.nets import NETS, sample
 from tests.oracles.compare import assert_agree
-from tests.processes import both
-from tests.rules.support import collected, gradients, learn, names, unless_refused
+from tests.rules.support import gradients, names, unless_refused
 
-SPLITTING = [entry for entry in RULES if entry.splits]
 every_rule = pytest.mark.parametrize("entry", RULES, ids=names())
 
 
@@ -45,28 +42,6 @@ def test_memory_grows_with_the_steps_for_bptt_only(
         assert 0.6 * times**0.5 * few.saved_bytes < many.saved_bytes < 0.4 * times * few.saved_bytes
     else:
         assert many.saved_bytes > 0.78 * times * few.saved_bytes
-
-
-def rank(index: int, folder: Path) -> None:
-    """Learn from one half of the batch, and average the gradients with the other process."""
-    x, y = sample("mlp", 0, batch=4)
-    averaged = []
-    for entry in SPLITTING:
-        module = NETS["mlp"](0)
-        learn(entry.make(), module, x[:, index::2], y[index::2])
-        for parameter in module.parameters():
-            assert parameter.grad is not None
-            distributed.all_reduce(parameter.grad)
-            parameter.grad /= 2
-        averaged.append(collected(module))
-    torch.save(averaged, folder / f"{index}.pt")
-
-
-def test_two_ranks_are_one_process(tmp_path: Path) -> None:
-    both(rank, tmp_path)
-    for index in range(2):
-        for averaged, entry in zip(torch.load(tmp_path / f"{index}.pt"), SPLITTING):
-            assert_agree(averaged, gradients(entry.make(), NETS["mlp"](0), *sample("mlp", 0, batch=4)))
 
 
 @pytest.mark.compile
