@@ -92,7 +92,7 @@ class _Learner:
     def _learn_from(self, triples: TripleBatch) -> None:
         model, optimizer, settings = self.reasoning.model.train(), self.reasoning.optimizer, self.settings
         pairs, every = self.reasoning.data.homogeneous, settings["accumulate"]
-        edge_weight = self.graph.without(triples.facts, settings["between"])
+        edge_weight = triples.hidden(self.graph, settings["between"])
         scores = model(self.graph, triples.sources, triples.relations, triples.candidates, edge_weight)
         loss = loss_of(scores, settings["temperature"], pairs)
         if not math.isfinite(value := loss.item()):

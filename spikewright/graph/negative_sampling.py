@@ -11,6 +11,7 @@ from spikewright._util.randomness import keyed_generator
 from spikewright.errors import ConfigError
 from spikewright.graph.data import GraphData
 from spikewright.graph.known import KnownAnswers
+from spikewright.graph.structure import RelationalGraph
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class TripleBatch:
     """A training batch of B queries.
 
     Attributes:
-        facts: Facts that the queries are made of, int64 `[any, 3]`; training hides their edges.
+        facts: Facts that the queries are made of, int64 `[any, 3]`.
         sources: Source entity of each query. Shape `[B]`.
         relations: Relation of each query. Shape `[B]`.
         candidates: The true answer first, then n negatives. Shape `[B, 1 + n]`.
@@ -28,6 +29,20 @@ class TripleBatch:
     sources: Tensor
     relations: Tensor
     candidates: Tensor
+
+    def hidden(self, graph: RelationalGraph, between: bool) -> Tensor:
+        """Return an edge weight `[E]` of 0 for the edges that training hides, and 1 for all others.
+
+        Args:
+            graph: `RelationalGraph` of the training facts.
+            between: True hides every edge between the source of a query and any of its candidates, so that a direct
+                edge tells nothing of the answer; False hides the edges of `facts` alone.
+        """
+        if not between:
+            return graph.without(self.facts)
+        sources = self.sources[:, None].expand_as(self.candidates)
+        pairs = torch.stack([sources, torch.zeros_like(sources), self.candidates], -1)
+        return graph.without(pairs.flatten(0, 1), between=True)
 
 
 def both_ways(facts: Tensor, relations: int) -> tuple[Tensor, Tensor, Tensor]:

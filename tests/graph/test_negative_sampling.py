@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from spikewright.errors import ConfigError
+from spikewright.graph._evaluate import graph_of
 from spikewright.graph.data import GraphData, GraphSplit
 from spikewright.graph.data.family import family
 from spikewright.graph.known import KnownAnswers
@@ -85,6 +86,23 @@ def test_an_epoch_can_be_gone_on_with(data: GraphData) -> None:
     whole = [rows(b) for b in sampler(data, batch=3).epoch(1)]
     for start in (0, 1, len(whole) - 1, len(whole)):
         assert [rows(b) for b in sampler(data, batch=3).epoch(1, start)] == whole[start:]
+
+
+@pytest.mark.parametrize("between", [True, False])
+def test_which_edges_a_batch_hides(between: bool) -> None:
+    """Strictly, no candidate of any query is next to its source: a direct edge says nothing of the answer."""
+    graph, wrong_hidden = graph_of(DATA, DATA.train), 0
+    for batch in sampler(negatives=12).epoch(0):
+        weights = batch.hidden(graph, between)
+        facts = {(h, r, t) for h, r, t in batch.facts.tolist()}
+        facts |= {(t, r + RELATIONS, h) for h, r, t in facts}
+        asked = {(s, c) for s, row in zip(batch.sources.tolist(), batch.candidates.tolist()) for c in row}
+        asked |= {(b, a) for a, b in asked}
+        for (source, kind, target), weight in zip(graph.edges.tolist(), weights.tolist()):
+            hidden = (source, target) in asked if between else (source, kind, target) in facts
+            assert weight == float(not hidden)
+            wrong_hidden += hidden and (source, kind, target) not in facts
+    assert (wrong_hidden > 100) == between
 
 
 def test_a_link_comes_with_a_pair_that_is_not_linked() -> None:
