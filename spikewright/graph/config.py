@@ -7,7 +7,7 @@ from typing import Any
 
 from spikewright.errors import ConfigError, nearest
 from spikewright.graph.presets import preset
-from spikewright.graph.ranking import SHARE_OF_TIES
+from spikewright.graph.ties import SHARE_OF_TIES
 from spikewright.train.config import Tree, assemble, check_counts, check_keys, check_seed_and_norm, read_recipe
 
 
@@ -22,8 +22,8 @@ class GraphSettings:
         negatives: Negative answers per fact, at least 1. Default: 32.
         temperature: Softmax temperature of the weights of negatives (self-adversarial sampling), at least 0; 0 weighs
             all the same. Default: 0.5.
-        between: True hides every edge between the two nodes of a training fact, False the edge of the fact alone.
-            Default: False.
+        between: True hides every edge between the source of a query and its candidates, the answer and all negatives
+            (strict one-hop removal, as the released code); False hides the edge of the fact alone. Default: False.
         seed: Seed of weights, order and negatives, from 0 to 2**63 - 1. Default: 0.
         device: "cpu", "cuda", "cuda:N", or "auto" (CUDA if available). Default: "auto".
         clip_norm: Largest norm of the gradient, > 0. Default: None, no clipping.
@@ -33,8 +33,9 @@ class GraphSettings:
         checkpoint_every: Batches between checkpoints within an epoch, at least 1. Default: None, one checkpoint per
             epoch.
         limit_batches: Largest number of batches per epoch, at least 1. Default: None, all.
-        ties: Rank of an answer whose score equals that of others: "realistic", "optimistic" or "pessimistic".
-            Default: "realistic".
+        ties: Treatment of an answer whose score equals that of others: "expected" (mean of the metric over all orders
+            of the tied), "realistic" (metric of the mean rank), "optimistic" (of the first rank) or "pessimistic" (of
+            the last rank, as in the published tables of NBFNet). Default: "expected".
     """
 
     epochs: int = 20
@@ -50,7 +51,7 @@ class GraphSettings:
     evaluate_batch: int = 32
     checkpoint_every: int | None = None
     limit_batches: int | None = None
-    ties: str = "realistic"
+    ties: str = "expected"
 
 
 @dataclass(frozen=True)

@@ -127,6 +127,7 @@ def test_another_optimizer_has_a_rate_of_its_own() -> None:
         ("train.temperature=-0.5", r"train.temperature = -0.5: it is 0 \(no weights\) or above"),
         ("train.clip_norm=0", "train.clip_norm = 0: it has to be above 0; none does not clip"),
         ("train.seed=-1", "train.seed = -1: a seed lies between 0"),
+        ("train.ties=expect", "train.ties = 'expect' is unknown. Did you mean 'expected'?"),
         ("train.ties=optimist", "train.ties = 'optimist' is unknown. Did you mean 'optimistic'?"),
     ],
 )
