@@ -108,6 +108,7 @@ def _show(result: dict[str, Any], folder: Path) -> None:
     if "firing_rate" in energy:
         rows.append(("mean firing rate", f"{energy['firing_rate']:.2%} per neuron and step"))
     rows += [("parameters", f"{result['parameters']:,}"), ("training time", f"{result['seconds']:.1f} s")]
+    rows += [(f"{name.replace('_', ' ')} (triples)", str(n)) for name, n in result["overlap"].items() if n]
     rows.append(("run", str(folder)))
     if "auroc" in result:
         figures = [("AUROC", f"{result['auroc']:.4f}"), ("average precision", f"{result['average_precision']:.4f}")]

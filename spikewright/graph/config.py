@@ -119,7 +119,7 @@ def _check(settings: GraphSettings) -> None:
     counts = "epochs", "batch_size", "accumulate", "negatives", "evaluate_every", "evaluate_batch"
     check_counts("train", settings, *counts, "checkpoint_every", "limit_batches")
     check_seed_and_norm(settings.seed, settings.clip_norm)
-    if settings.temperature < 0:
+    if not settings.temperature >= 0:
         raise ConfigError(f"train.temperature = {settings.temperature}: it is 0 (no weights) or above.")
     if settings.ties not in SHARE_OF_TIES:
         raise ConfigError(f"train.ties = '{settings.ties}' is unknown. {nearest(settings.ties, SHARE_OF_TIES)}")

@@ -11,6 +11,7 @@ import torch
 from spikewright.errors import CheckpointError, NotFinite
 from spikewright.graph._evaluate import evaluate, graph_of
 from spikewright.graph.build import Reasoning
+from spikewright.graph.data.overlap import overlap
 from spikewright.graph.energy import energy_of
 from spikewright.graph.negative_sampling import TripleBatch, loss_of
 from spikewright.train import checkpoint
@@ -34,9 +35,9 @@ def fit(reasoning: Reasoning, out: Path, *, resume: bool = False, reporter: Repo
             above all their negatives. Default: `Silent()`, no output.
 
     Returns:
-        The contents of `result.json`: the metrics of `evaluate` on the test queries, `validation`, `best_epoch`,
-        `energy` (operations per query and their energy), `parameters`, `seconds`, `history` (one row per epoch) and
-        `config`.
+        The contents of `result.json`: the metrics of `evaluate` on the test queries, `overlap` (how many queries are
+        also facts, or about what training never saw), `validation`, `best_epoch`, `energy` (operations per query and
+        their energy), `parameters`, `seconds`, `history` (one row per epoch) and `config`.
 
     Raises:
         NotFinite: The loss is not finite.
@@ -156,6 +157,7 @@ class _Learner:
             "epochs": settings["epochs"],
             "best_epoch": best["epoch"],
             **self._measured("test"),
+            "overlap": overlap(reasoning.data),
             "validation": None if self.best < 0 else self.best,
             "parameters": sum(p.numel() for p in reasoning.model.parameters()),
             "energy": energy_of(reasoning.model, reasoning.data),

@@ -186,7 +186,8 @@ def test_links_are_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_without_validation_the_last_weights_are_kept(tmp_path: Path) -> None:
-    parts = {"train": "".join(f"e{n}\tr{n % 2}\te{(5 * n + 1) % 11}\n" for n in range(11)), "test": "e0\tr0\te5\n"}
+    train = "".join(f"e{n}\tr{n % 2}\te{(5 * n + 1) % 11}\n" for n in range(11))
+    parts = {"train": train, "test": "e0\tr0\te5\ne0\tr0\te1\n"}
     write(tmp_path / "data", parts)
     config = configure_reasoning(
         None,
@@ -194,7 +195,10 @@ def test_without_validation_the_last_weights_are_kept(tmp_path: Path) -> None:
         data={"name": "folder", "dir": str(tmp_path / "data")},
         model="nbfnet",
     )
-    result = fit(build_reasoning(config), tmp_path / "run")
+    with pytest.warns(UserWarning, match="'folder' has 1 of 2 test triples that are also facts"):
+        reasoning = build_reasoning(config)
+    result = fit(reasoning, tmp_path / "run")
+    assert result["overlap"]["test_in_facts"] == 1 and result["overlap"]["valid_in_facts"] == 0
     assert result["best_epoch"] == 2 and result["validation"] is None and 0 < result["mrr"] <= 1
     assert [row["validation"] for row in result["history"]] == [None, None]
 
