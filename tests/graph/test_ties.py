@@ -1,8 +1,8 @@
 """Answers that others are level with: metrics are the mean over all orders of the tied, and chance is chance."""
 
 import math
-from collections.abc import Callable
-from functools import partial
+import statistics
+from collections.abc import Callable, Iterable
 
 import pytest
 import torch
@@ -21,49 +21,52 @@ METRICS: dict[str, Callable[[int], float]] = {
 }
 
 
-def few(seed: int) -> tuple[Tensor, Tensor, Tensor]:
+def few(seed: int) -> tuple[tuple[Tensor, Tensor, Tensor], list[list[int]], list[int]]:
+    """Scores, targets and filter of a few queries, their ranks in all orders of the tied, and numbers of rivals."""
     source = torch.Generator().manual_seed(seed)
-    scores = torch.randint(3, (12, 6), generator=source).double()
-    return scores, torch.randint(6, (12,), generator=source), torch.rand(12, 6, generator=source) < 0.2
+    scores = torch.randint(3, (12, 5), generator=source).double()
+    case = scores, torch.randint(5, (12,), generator=source), torch.rand(12, 5, generator=source) < 0.2
+    rows = list(zip(*(t.tolist() for t in case)))
+    rivals = [sum(not out for e, out in enumerate(f) if e != t) for _, t, f in rows]
+    return case, [oracle.ranks_in_all_orders(*row) for row in rows], rivals
+
+
+def mean(values: Iterable[float]) -> float:
+    return statistics.mean(values)
 
 
 def test_metrics_are_the_mean_over_all_orders_of_the_tied() -> None:
-    scores, targets, filtered = few(0)
+    case, ranks, candidates = few(0)
     evaluator = RankingEvaluator(hits=(1, 3), sampled=(2, 4))
-    evaluator.add(scores, targets, filtered)
-    rows = list(zip(scores.tolist(), targets.tolist(), filtered.tolist()))
-    candidates = [sum(not out for e, out in enumerate(f) if e != t) for _, t, f in rows]
+    evaluator.add(*case)
     assert int(evaluator.tied().max()) >= 2
-
-    def chance(rank: int, rivals: int, of: int) -> float:
-        p = (rank - 1) / of
-        return sum(math.comb(rivals, i) * p**i * (1 - p) ** (rivals - i) for i in range(2))
-
     found = evaluator.result()
     for name, worth in METRICS.items():
-        slow = [oracle.over_all_orders(*row, worth) for row in rows]
-        assert found[name] == pytest.approx(sum(slow) / len(slow), rel=1e-12), name
+        assert found[name] == pytest.approx(mean(mean(map(worth, r)) for r in ranks), rel=1e-12), name
     for name, rivals in (("hits_at_2_of_4", 3), ("hits_at_2_against_4", 4)):
-        slow = [oracle.over_all_orders(*row, partial(chance, rivals=rivals, of=n)) for row, n in zip(rows, candidates)]
-        assert found[name] == pytest.approx(sum(slow) / len(slow), rel=1e-12), name
+
+        def chance(rank: int, of: int, rivals: int = rivals) -> float:
+            p = (rank - 1) / of
+            return sum(math.comb(rivals, i) * p**i * (1 - p) ** (rivals - i) for i in range(2))
+
+        slow = mean(mean(chance(rank, n) for rank in r) for r, n in zip(ranks, candidates))
+        assert found[name] == pytest.approx(slow, rel=1e-12), name
 
 
 def test_every_metric_of_ranks_is_averaged_in_every_average() -> None:
     """Also by query, and in the intervals."""
-    scores, targets, filtered = few(1)
+    (scores, targets, filtered), orders, _ = few(1)
     answers = torch.zeros_like(filtered).scatter(1, targets[:, None], True)
-    ranks = answer_ranks(scores, answers, filtered & ~answers)
-    evaluator = RankingEvaluator()
+    ranks, evaluator = answer_ranks(scores, answers, filtered & ~answers), RankingEvaluator()
     evaluator.add(scores, targets, filtered)
-    rows = list(zip(scores.tolist(), targets.tolist(), filtered.tolist()))
     for kind in KINDS:
-        slow = [oracle.over_all_orders(*row, lambda r, k=kind: float(weights(torch.tensor(r), k))) for row in rows]
-        expected = pytest.approx(sum(slow) / len(slow), rel=1e-12)
+        worth = weights(torch.arange(1, 6), kind).tolist()
+        slow = mean(mean(worth[r - 1] for r in each) for each in orders)
+        expected = pytest.approx(slow, rel=1e-12)
         assert ranks.metrics([kind])[kind] == ranks.metrics([kind], "micro")[kind] == expected
-        groups = torch.arange(12)
-        assert rank_metrics(evaluator.ranks(), [kind], groups, evaluator.tied())[kind] == expected
+        assert rank_metrics(evaluator.ranks(), [kind], torch.arange(12), evaluator.tied())[kind] == expected
         low, high = ranks.interval(kind, torch.Generator().manual_seed(0), resamples=50)
-        assert low <= sum(slow) / len(slow) <= high
+        assert low <= slow <= high
 
 
 @pytest.mark.parametrize("rivals", [18, 19, 400])

@@ -21,15 +21,15 @@ def filtered_rank(scores: Row, target: int, filtered: Sequence[bool], ties: str)
     return {"optimistic": first, "pessimistic": last, "realistic": middle, "expected": middle}[ties]
 
 
-def over_all_orders(scores: Row, target: int, filtered: Sequence[bool], worth: Weight) -> float:
-    """Break ties in every order of the entities, and rank by counting: the mean of what the ranks are worth."""
-    values = []
+def ranks_in_all_orders(scores: Row, target: int, filtered: Sequence[bool]) -> list[int]:
+    """Break ties in every order of the entities, and rank by counting."""
+    rivals = [entity for entity in range(len(scores)) if entity != target and not filtered[entity]]
+    ranks = []
     for order in permutations(range(len(scores))):
         before = order[: order.index(target)]
-        rivals = [e for e in range(len(scores)) if e != target and not filtered[e]]
         first = sum(scores[e] > scores[target] or (scores[e] == scores[target] and e in before) for e in rivals)
-        values.append(worth(1 + first))
-    return sum(values) / len(values)
+        ranks.append(1 + first)
+    return ranks
 
 
 def counting_itself(scores: Row, target: int, filtered: Sequence[bool]) -> int:
