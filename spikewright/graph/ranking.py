@@ -36,8 +36,8 @@ class RankingEvaluator:
             al.), and `hits_at_k_against_n` with m = n (the first release of NBFNet, and GRSNN). Default: None, not
             reported.
         reference: True also counts an answer that `filtered` does not mark as its own rival, so that ranks begin at 2
-            where the filter lacks the test facts. This and pessimistic ties give the inductive figures of the released
-            NBFNet and GRSNN code. Default: False.
+            where the filter lacks the test facts. This, ties="pessimistic" and `hits_at_10_against_50` give the
+            inductive figures of the released NBFNet and GRSNN code. Default: False.
 
     Raises:
         ConfigError: An argument is out of range.
