@@ -215,5 +215,5 @@ def test_a_graph_whose_pairs_are_all_linked_is_refused_before_training(monkeypat
     parts = [GraphSplit(some, part, torch.cat([some, rest]), names) for part in (some, some, rest)]
     data = GraphData("full", ("link",), *parts, homogeneous=True)
     monkeypatch.setattr("spikewright.graph.build.load_graph", lambda name, folder: data)
-    with pytest.raises(ConfigError, match=r"all 3 entities are known answers"):
+    with pytest.raises(ConfigError, match=r"all 3 nodes are linked to all others"):
         build_reasoning(configure_reasoning(data="cora"))

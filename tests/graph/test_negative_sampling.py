@@ -124,6 +124,23 @@ def test_a_link_comes_with_a_pair_that_is_not_linked() -> None:
     assert len(others) > 0.8 * (81 - 9 - len(linked))
 
 
+def test_unlinked_pairs_are_equally_likely() -> None:
+    """Also where a node is linked to all others, which is in none of them, and its links are asked for."""
+    links = torch.tensor([[0, 0, n] for n in range(1, 6)] + [[1, 0, 2], [1, 0, 3]])
+    split = GraphSplit(links, links, links, tuple("abcdef"))
+    data = GraphData("hub", ("link",), split, split, split, homogeneous=True)
+    asked: list[tuple[int, int]] = []
+    for epoch in range(300):
+        for batch in sampler(data, batch=7).epoch(epoch):
+            assert sorted(batch.facts.tolist()) == sorted(links.tolist())
+            asked += zip(batch.sources[7:].tolist(), batch.candidates[7:, 0].tolist())
+    linked = {(h, t) for h, _, t in links.tolist()} | {(t, h) for h, _, t in links.tolist()}
+    free = {(a, b) for a in range(6) for b in range(6) if a != b} - linked
+    assert set(asked) == free and len(free) == 16
+    share = len(asked) / len(free)
+    assert all(abs(asked.count(pair) - share) < 4.5 * math.sqrt(share) for pair in free)
+
+
 def test_what_everything_answers_is_not_asked() -> None:
     """Node 0 is linked to all by relation 0: nothing is wrong as the tail of these facts."""
     facts = torch.tensor([[0, 0, 0], [0, 0, 1], [0, 0, 2], [1, 0, 2], [2, 1, 0]])
