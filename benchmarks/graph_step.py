@@ -168,7 +168,7 @@ class Learner:
         """Add up the gradient of the loss, and return the loss."""
         asked = self.questions
         with as_form(form):
-            kept = self.graph.without(asked.facts, self.settings["between"])
+            kept = asked.hidden(self.graph, self.settings["between"])
             scores = self.model(self.graph, asked.sources, asked.relations, asked.candidates, kept)
             loss = loss_of(scores, self.settings["temperature"], False)
             loss.backward()

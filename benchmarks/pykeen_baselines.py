@@ -125,7 +125,7 @@ def check(data: str, result: "PipelineResult") -> None:
     entity = torch.tensor([theirs.entity_to_id[name] for name in entities])
     relation = torch.tensor([theirs.relation_to_id[name] for name in relations])
     known = KnownAnswers(ours.test.known, len(entities), len(relations))
-    evaluator = RankingEvaluator()
+    evaluator = RankingEvaluator(ties="realistic")
     for facts in ours.test.queries.split(256):
         tails, heads = scores(result.model, entity[facts[:, 0]], relation[facts[:, 1]], entity[facts[:, 2]])
         sources, kinds, answers = both_ways(facts, len(relations))

@@ -42,7 +42,8 @@ def explain(
 
     Returns:
         `run`, `data`, `model` and `answers`; each has head, relation, tail, whether it is known to be true, its score,
-        its filtered rank (none in a homogeneous graph), and paths of a weight, edges and text.
+        its filtered rank (the mean rank if others are level with it; none in a homogeneous graph), and paths of a
+        weight, edges and text.
     """
     from spikewright.cli._answers import explained, facts_of, open_reasoning
 

@@ -105,18 +105,42 @@ def _plot(reasoning: "Reasoning", result: dict[str, Any], folder: Path) -> None:
 
 def _show(result: dict[str, Any], folder: Path) -> None:
     energy = result["energy"]
-    if "auroc" in result:
-        rows = [("AUROC", f"{result['auroc']:.4f}"), ("average precision", f"{result['average_precision']:.4f}")]
-    else:
-        rows = [("MRR", f"{result['mrr']:.4f}"), ("mean rank", f"{result['mr']:.1f}")]
-        rows += [(f"Hits@{k}", f"{result[f'hits_at_{k}']:.4f}") for k in (1, 3, 10)]
-        if "hits_at_10_50" in result:
-            rows.append(("Hits@10 of 50", f"{result['hits_at_10_50']:.4f}"))
+    title = f"{result['model']} · {result['data']} · {result['epochs']} epochs, the best was {result['best_epoch']}"
+    rows = list[tuple[str, str]]()
     if energy is not None:
         each = f"{energy['nanojoules']:.4g} nJ, NBFNet {energy['nbfnet_nanojoules']:.4g} nJ"
         rows.append(("energy of a question", each))
         if "firing_rate" in energy:
             rows.append(("mean firing rate", f"{energy['firing_rate']:.2%} per neuron and step"))
     rows += [("parameters", f"{result['parameters']:,}"), ("training time", f"{result['seconds']:.1f} s")]
-    title = f"{result['model']} · {result['data']} · {result['epochs']} epochs, the best was {result['best_epoch']}"
-    print_table(title, ("", ""), [*rows, ("run", str(folder))])
+    rows += [(f"{name.replace('_', ' ')} (triples)", str(n)) for name, n in result["overlap"].items() if n]
+    rows.append(("run", str(folder)))
+    if "auroc" in result:
+        figures = [("AUROC", f"{result['auroc']:.4f}"), ("average precision", f"{result['average_precision']:.4f}")]
+        print_table(title, ("", ""), [*figures, *rows])
+        return
+    ties = result["config"]["train"]["ties"]
+    other = "expected" if ties == "pessimistic" else "pessimistic"
+    note = {"pessimistic": " (published tables of NBFNet)", "realistic": " (PyKEEN)"}
+    head = [f"ties {rule}{note.get(rule, '')}" for rule in (ties, other)]
+    print_table(
+        title, ("", *head), [(name, *_both(result, key, other)) for key, name in _RANKING.items() if key in result]
+    )
+    print_table("", ("", ""), rows)
+
+
+_RANKING = {
+    "mrr": "MRR",
+    "mr": "mean rank",
+    **{f"hits_at_{k}": f"Hits@{k}" for k in (1, 3, 10)},
+    "hits_at_10_of_50": "Hits@10 of 50: 49 rivals",
+    "hits_at_10_against_50": "Hits@10 against 50 rivals (NBFNet)",
+}
+"""Names of the metrics in the table, by key of the result."""
+
+
+def _both(result: dict[str, Any], key: str, other: str) -> tuple[str, str]:
+    """Return a metric by the tie rule of the run and by another one."""
+    values = result[key], result[f"{key}_{other}"]
+    first, second = (f"{value:.{1 if key == 'mr' else 4}f}" for value in values)
+    return first, second

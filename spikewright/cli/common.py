@@ -239,13 +239,18 @@ def write_json(path: Path | None, value: Any) -> None:
 
 
 def print_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], texts: bool = False) -> None:
-    """Print a table for people; columns after the first are figures, unless they are `texts`."""
+    """Print a table for people; columns after the first are figures, unless they are `texts`.
+
+    Texts are printed as they are: names may hold brackets and colons, which rich would read as markup and emoji.
+    """
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=title, title_justify="left")
+    table = Table(title=Text(title, style="table.title") if title else None, title_justify="left")
     for i, name in enumerate(head):
-        table.add_column(name, justify="left" if i == 0 or texts else "right", overflow="fold", no_wrap=i == 0)
+        justify = "left" if i == 0 or texts else "right"
+        table.add_column(Text(name), justify=justify, overflow="fold", no_wrap=i == 0)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))
     Console().print(table)

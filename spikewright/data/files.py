@@ -27,7 +27,7 @@ def data_folder(dataset: str, data_dir: Path | str | None, layout: str) -> Path:
     if not folder.is_dir():
         found = "a file" if folder.exists() else "nothing"
         raise DatasetMissing(
-            f"'{dataset}' was asked for from data_dir={str(data_dir)!r}, but there is {found} at {folder.absolute()}. "
+            f"'{dataset}' was asked for from data_dir='{data_dir}', but there is {found} at {folder.absolute()}. "
             f"Nothing is downloaded. Give a folder that holds {layout}."
         )
     return folder

@@ -12,10 +12,9 @@ from spikewright.graph.data import GraphData, GraphSplit
 from spikewright.graph.models import LinkScorer
 from spikewright.graph.negative_sampling import both_ways, known_answers, pairs
 from spikewright.graph.open_world import rank_metrics
-from spikewright.graph.ranking import RankingEvaluator, Ties
+from spikewright.graph.ranking import RankingEvaluator
 from spikewright.graph.structure import RelationalGraph
-
-TIES: tuple[Ties, ...] = ("realistic", "optimistic", "pessimistic")
+from spikewright.graph.ties import SHARE_OF_TIES, Ties
 
 
 def graph_of(data: GraphData, split: GraphSplit) -> RelationalGraph:
@@ -40,7 +39,7 @@ def evaluate(
     split: GraphSplit,
     *,
     batch: int = 32,
-    ties: Ties = "realistic",
+    ties: Ties = "expected",
     sampled: bool = False,
 ) -> dict[str, float]:
     """Return filtered ranking metrics of a model on a split, or classification metrics on a homogeneous graph.
@@ -58,15 +57,18 @@ def evaluate(
         data: `GraphData` that the split belongs to.
         split: `GraphSplit` to evaluate on, such as `data.test`.
         batch: Queries per forward pass, at least 1. Default: 32.
-        ties: Rank of an answer whose score equals that of others: "optimistic" (best), "pessimistic" (worst) or
-            "realistic" (mean of the two). Default: "realistic".
-        sampled: True also reports `hits_at_10_50`, the expected Hits@10 among 50 random candidates. Default: False.
+        ties: Treatment of an answer whose score equals that of others: "expected" (mean of the metric over all orders
+            of the tied), "realistic" (metric of the mean rank, as in PyKEEN), "optimistic" (of the first rank) or
+            "pessimistic" (of the last rank, as in the published tables of NBFNet). Default: "expected".
+        sampled: True also reports the expected Hits@10 among random candidates: `hits_at_10_of_50`, 49 rivals and the
+            answer (the protocol of Teru et al.), and `hits_at_10_against_50`, 50 rivals (the first release of NBFNet,
+            and GRSNN). Default: False.
 
     Returns:
         On a knowledge graph: `mr`, `mrr`, `hits_at_1`, `hits_at_3`, `hits_at_10` and `count` over answers; the metrics
-        of `rank_metrics` averaged over queries, with the prefix `macro_`; and `mrr` for the other two tie rules
-        (`mrr_optimistic`, `mrr_pessimistic`, or `mrr_realistic`). On a homogeneous graph: `auroc`, `average_precision`
-        and `count`.
+        of `rank_metrics` averaged over queries, with the prefix `macro_`; and the metrics over answers for the three
+        other tie rules, with the rule as suffix, such as `mrr_pessimistic`. On a homogeneous graph: `auroc`,
+        `average_precision` and `count`.
 
     Raises:
         ConfigError: The graph has another number of relations than the model.
@@ -82,11 +84,12 @@ def evaluate(
         for scores, targets, filtered, asked in _answered(model, data, split, graph, batch):
             found.add(scores, targets, filtered)
             groups.append(asked)
-    by_query = rank_metrics(found.ranks(), groups=torch.cat(groups))
+    by_query = rank_metrics(found.ranks(), groups=torch.cat(groups), tied=found.tied())
+    others = {rule: found.result(rule) for rule in SHARE_OF_TIES if rule != ties}
     return {
         **found.result(),
         **{f"macro_{name}": value for name, value in by_query.items()},
-        **{f"mrr_{t}": float((1 / found.ranks(t)).mean()) for t in TIES if t != ties},
+        **{f"{name}_{rule}": each[name] for rule, each in others.items() for name in each if name != "count"},
     }
 
 

@@ -8,12 +8,15 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
+from spikewright._util.randomness import keyed_generator
+from spikewright.errors import ConfigError, InputError
 from spikewright.graph.config import GraphSettings, ReasoningConfig
 from spikewright.graph.data import GraphData, load_graph
 from spikewright.graph.models import GRSNN, LinkScorer, NBFNet
 from spikewright.graph.models.grsnn import PLUS
-from spikewright.graph.negative_sampling import NegativeSampler
+from spikewright.graph.negative_sampling import NegativeSampler, known_answers, pairs
 from spikewright.train._build import device_named, load_weights
+from spikewright.train.arguments import check_type
 from spikewright.train.components import OPTIMIZERS, choose, construct, defaults
 from spikewright.train.config import Tree
 
@@ -68,9 +71,7 @@ def build_reasoning(config: ReasoningConfig, *, resumed: bool = False) -> Reason
     settings = config.train
     torch.manual_seed(settings.seed)
     device = device_named(settings.device)
-    table = dict(config.data)
-    folder = table.pop("dir", None)
-    data = load_graph(table.pop("name"), None if folder is None else Path(folder), **table)
+    data = load_data(config.data)
     relations = 1 if data.homogeneous else 2 * len(data.relations)
     chosen = resolved(config.model)
     model: LinkScorer = construct("model", MODELS, chosen, relations).to(device)
@@ -86,6 +87,35 @@ def build_reasoning(config: ReasoningConfig, *, resumed: bool = False) -> Reason
         "train": asdict(settings),
     }
     return Reasoning(tree, settings, data, model, optimizer, sampler, device)
+
+
+def load_data(table: Mapping[str, Any]) -> GraphData:
+    """Return the graph of the section `[data]`: `name`, `dir` and options of its loader.
+
+    Raises:
+        ConfigError: A key is unknown, a value has the wrong type or is out of its range, or the graph leaves nothing to
+            test.
+        DatasetMissing: The files of the graph are not there.
+        DatasetCorrupt: A file of the graph is damaged.
+    """
+    options = dict(table)
+    name, folder = options.pop("name"), options.pop("dir", None)
+    check_type("data.dir", "the folder of a graph", folder, {"dir": str | None})
+    if "data_dir" in options:
+        raise ConfigError(
+            f"data.data_dir = {options['data_dir']!r} is not a setting. The folder of a graph is data.dir."
+        )
+    try:
+        data = load_graph(name, None if folder is None else Path(folder), **options)
+        if not len(data.test.queries):
+            raise ConfigError(
+                f"The graph '{data.name}' has no test queries, so that a model has nothing to be tested by."
+            )
+        for split in (data.valid, data.test) if data.homogeneous else ():
+            pairs(split.queries, known_answers(data, split.known, split.entities), keyed_generator(0))
+    except (ConfigError, InputError) as error:
+        raise ConfigError(f"[data] {error}") from error
+    return data
 
 
 def resolved(table: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from spikewright.errors import ConfigError, nearest
 from spikewright.graph.presets import preset
-from spikewright.graph.ranking import SHARE_OF_TIES
+from spikewright.graph.ties import SHARE_OF_TIES
 from spikewright.train.config import Tree, assemble, read_recipe
 from spikewright.train.settings import LoopSettings, check_counts, settings_of
 
@@ -38,12 +38,13 @@ class GraphSettings(LoopSettings):
         negatives: Negative answers per fact, at least 1. Default: 32.
         temperature: Softmax temperature of the weights of negatives (self-adversarial sampling), at least 0; 0 weighs
             all the same. Default: 0.5.
-        between: True hides every edge between the two nodes of a training fact, False the edge of the fact alone.
-            Default: False.
+        between: True hides every edge between the source of a query and its candidates, the answer and all negatives
+            (strict one-hop removal, as the released code); False hides the edge of the fact alone. Default: False.
         evaluate_batch: Queries per forward pass in evaluations, at least 1. Default: 32.
         limit_batches: Largest number of batches per epoch, at least 1. Default: None, all.
-        ties: Rank of an answer whose score equals that of others: "optimistic" (best), "pessimistic" (worst) or
-            "realistic" (mean of the two). Default: "realistic".
+        ties: Treatment of an answer whose score equals that of others: "expected" (mean of the metric over all orders
+            of the tied), "realistic" (metric of the mean rank), "optimistic" (of the first rank) or "pessimistic" (of
+            the last rank, as in the published tables of NBFNet). Default: "expected".
     """
 
     epochs: int = 20
@@ -53,7 +54,7 @@ class GraphSettings(LoopSettings):
     between: bool = False
     evaluate_batch: int = 32
     limit_batches: int | None = None
-    ties: str = "realistic"
+    ties: str = "expected"
 
     def check(self) -> None:
         super().check()

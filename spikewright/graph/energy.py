@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from spikewright._util.trial import evaluating
+from spikewright.errors import InputError
 from spikewright.graph._evaluate import graph_of
 from spikewright.graph.data import GraphData
 from spikewright.graph.messages import EdgeSpikes, arriving
@@ -89,10 +90,19 @@ def energy_of(model: LinkScorer, data: GraphData, queries: int = 32) -> dict[str
         queries: Number of test queries to average over, at least 1. Default: 32.
 
     Returns:
-        `nanojoules` and `nbfnet_nanojoules` per query; `ratio`, NBFNet over the model; `ratio_messages`, the same along
-        edges alone (`None` if the model sends nothing); `messages` and `nodes`, the operations; for GRSNN also
-        `spikes_per_neuron` over a run and `firing_rate` per neuron and step.
+        `nanojoules` and `nbfnet_nanojoules` per query; `ratio`, NBFNet over the model, and `ratio_messages`, the same
+        along edges alone (each `None` if the model costs nothing there); `messages` and `nodes`, the operations; for
+        GRSNN also `spikes_per_neuron` over a run and `firing_rate` per neuron and step.
+
+    Raises:
+        InputError: There are no queries, or the model is neither a `GRSNN` nor an `NBFNet`.
     """
+    if queries < 1 or not len(data.test.queries) or not isinstance(model, GRSNN | NBFNet):
+        raise InputError(
+            f"The energy of {type(model).__name__} was asked for over {min(queries, len(data.test.queries))} test "
+            "queries. Operations are counted for GRSNN and NBFNet, one query at least. Give such a model and a graph "
+            "with test queries."
+        )
     graph = graph_of(data, data.test).to(next(model.parameters()).device)
     other = cost_of_layers(graph, model.width)
     sources, relations, _ = both_ways(data.test.queries[:queries], 0 if data.homogeneous else len(data.relations))
@@ -104,15 +114,19 @@ def energy_of(model: LinkScorer, data: GraphData, queries: int = 32) -> dict[str
             own, rate = cost_of_spikes(model, graph, fired), float(fired.sum()) / fired.numel()
             found = {"spikes_per_neuron": rate * len(fired), "firing_rate": rate}
         else:
-            assert isinstance(model, NBFNet)
             inputs = model.updates[0][0].in_features // model.width  # type: ignore[index]
             own = cost_of_layers(graph, model.width, len(model.updates), inputs)
     return {
         "nanojoules": own.picojoules / 1e3,
         "nbfnet_nanojoules": other.picojoules / 1e3,
-        "ratio": other.picojoules / own.picojoules,
-        "ratio_messages": other.messages.picojoules / own.messages.picojoules if own.messages.picojoules else None,
+        "ratio": _ratio(other.picojoules, own.picojoules),
+        "ratio_messages": _ratio(other.messages.picojoules, own.messages.picojoules),
         **found,
         "messages": asdict(own.messages),
         "nodes": asdict(own.nodes),
     }
+
+
+def _ratio(other: float, own: float) -> float | None:
+    """Return one cost in multiples of another; `None` if that is 0, as with one step or without edges."""
+    return other / own if own else None

@@ -12,9 +12,10 @@ from spikewright._util.digest import digest
 from spikewright._util.share import Share
 from spikewright.graph._evaluate import evaluate, graph_of
 from spikewright.graph.build import Reasoning
+from spikewright.graph.data.overlap import overlap
 from spikewright.graph.energy import energy_of
 from spikewright.graph.negative_sampling import TripleBatch, loss_of
-from spikewright.graph.ranking import Ties
+from spikewright.graph.ties import Ties
 from spikewright.train import checkpoint, loop
 from spikewright.train.diagnose import first_bad_parameter
 from spikewright.train.distributed import Ranks, total
@@ -53,9 +54,9 @@ def fit(
         ranks: `Ranks` of this process; only rank 0 writes. Default: `Ranks()`, a single process.
 
     Returns:
-        The contents of `result.json`: the metrics of `evaluate` on the test queries, `validation`, `best_epoch`,
-        `energy` (operations per query and their energy), `parameters`, `seconds`, `history` (one row per epoch) and
-        `config`.
+        The contents of `result.json`: the metrics of `evaluate` on the test queries, `overlap` (how many queries are
+        also facts, or about what training never saw), `validation`, `best_epoch`, `energy` (operations per query and
+        their energy), `parameters`, `seconds`, `history` (one row per epoch) and `config`.
 
     Raises:
         NotFinite: The loss, a gradient or a weight is not finite.
@@ -86,7 +87,7 @@ class _ReasoningJob(Job):
         settings, pairs, stepper = self.reasoning.settings, self.reasoning.data.homogeneous, self.stepper
         share = Share(len(batch.facts), self.ranks.rank, self.ranks.world)
         asked = (_own(share, part) for part in (batch.sources, batch.relations, batch.candidates))
-        edge_weight = self.graph.without(batch.facts, settings.between)
+        edge_weight = batch.hidden(self.graph, settings.between)
         with stepper.autocast():
             scores = self.reasoning.model(self.graph, *asked, edge_weight)
             loss = loss_of(scores, settings.temperature, pairs) * share.weight
@@ -135,6 +136,7 @@ class _ReasoningJob(Job):
             "epochs": len(progress.rows),
             "best_epoch": best["progress"]["epoch"],
             **self._measured("test"),
+            "overlap": overlap(reasoning.data),
             "validation": best["progress"]["best"] if self._validates else None,
             "parameters": sum(p.numel() for p in reasoning.model.parameters()),
             "seconds": progress.seconds,

@@ -68,6 +68,20 @@ class KnownAnswers:
         mask[rows, self._codes[places] % self.entities] = True
         return mask
 
+    def unknown(self, sources: Tensor, relations: Tensor) -> Tensor:
+        """Return how many entities are no known answer to each query, int64 `[Q]`.
+
+        Args:
+            sources: Source entity of each query. Shape `[Q]`.
+            relations: Relation of each query, from 0 to 2 R - 1. Shape `[Q]`.
+
+        Raises:
+            ShapeError: Sources and relations have different lengths.
+            InputError: A source or a relation is out of range.
+        """
+        _, start, stop = self._find(sources, relations)
+        return self.entities - (stop - start)
+
     def negatives(self, sources: Tensor, relations: Tensor, number: int, generator: torch.Generator) -> Tensor:
         """Draw entities that are not known answers, uniformly with replacement, int64 `[Q, number]`.
 

@@ -9,9 +9,10 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from spikewright._util.randomness import keyed_generator
 from spikewright._util.share import Share
-from spikewright.errors import ConfigError
+from spikewright.errors import ConfigError, InputError
 from spikewright.graph.data import GraphData
 from spikewright.graph.known import KnownAnswers
+from spikewright.graph.structure import RelationalGraph
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class TripleBatch:
     """A training batch of B queries.
 
     Attributes:
-        facts: Facts that the queries are made of, int64 `[any, 3]`; training hides their edges.
+        facts: Facts that the queries are made of, int64 `[any, 3]`.
         sources: Source entity of each query. Shape `[B]`.
         relations: Relation of each query. Shape `[B]`.
         candidates: The true answer first, then n negatives. Shape `[B, 1 + n]`.
@@ -29,6 +30,20 @@ class TripleBatch:
     sources: Tensor
     relations: Tensor
     candidates: Tensor
+
+    def hidden(self, graph: RelationalGraph, between: bool) -> Tensor:
+        """Return an edge weight `[E]` of 0 for the edges that training hides, and 1 for all others.
+
+        Args:
+            graph: `RelationalGraph` of the training facts.
+            between: True hides every edge between the source of a query and any of its candidates, so that a direct
+                edge tells nothing of the answer; False hides the edges of `facts` alone.
+        """
+        if not between:
+            return graph.without(self.facts)
+        sources = self.sources[:, None].expand_as(self.candidates)
+        pairs = torch.stack([sources, torch.zeros_like(sources), self.candidates], -1)
+        return graph.without(pairs.flatten(0, 1), between=True)
 
 
 def both_ways(facts: Tensor, relations: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -40,9 +55,9 @@ def both_ways(facts: Tensor, relations: int) -> tuple[Tensor, Tensor, Tensor]:
 class NegativeSampler:
     """Batches of training facts with negative answers, in an order that depends on seed and epoch alone.
 
-    The first half of a batch becomes tail queries, the rest head queries. On a homogeneous graph each fact comes with a
-    random pair of unlinked nodes instead, and every pair is a row with one candidate. Facts without any negative are
-    left out.
+    The first half of a batch becomes tail queries, the rest head queries; facts without any negative are left out. On a
+    homogeneous graph each fact comes with a random pair of unlinked nodes instead, all of these being equally likely,
+    and every pair is a row with one candidate.
 
     Args:
         data: `GraphData` with the training facts.
@@ -98,18 +113,36 @@ class NegativeSampler:
         return sources, kinds, torch.cat([answers[:, None], wrong], 1)
 
     def _can_be_asked(self) -> Tensor:
+        """Return which facts have a negative in both directions; all links of a homogeneous graph, if any has."""
+        if self.data.homogeneous:
+            return (_unlinked(self.known).sum() > 0).expand(len(self.facts))
         sources, kinds, _ = both_ways(self.facts, self.relations)
-        free = [~self.known.mask(s, k).all(1) for s, k in zip(sources.split(1024), kinds.split(1024), strict=True)]
-        return torch.cat(free).view(2, -1).all(0) if free else torch.zeros(0, dtype=torch.bool)
+        return (self.known.unknown(sources, kinds) > 0).view(2, -1).all(0)
 
 
 def pairs(facts: Tensor, known: KnownAnswers, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Return linked pairs, then as many random unlinked pairs, as sources, relations and single candidates."""
+    """Return linked pairs, then as many random unlinked pairs, as sources, relations and single candidates.
+
+    Raises:
+        InputError: All pairs of nodes are linked.
+    """
     heads, _, tails = facts.unbind(1)
-    others = torch.randint(known.entities, (len(facts),), generator=generator)
-    kinds = torch.zeros(len(facts), dtype=torch.int64)
+    weights = _unlinked(known).double()
+    if not bool(weights.any()):
+        raise InputError(
+            f"Unlinked pairs were asked for, but all {known.entities} nodes are linked to all others. Links cannot be "
+            "told from anything. Use a graph with pairs that are not linked."
+        )
+    others = torch.multinomial(weights, max(len(facts), 1), replacement=True, generator=generator)[: len(facts)]
+    kinds = torch.zeros_like(others)
     wrong = known.negatives(others, kinds, 1, generator)
     return torch.cat([heads, others]), kinds.repeat(2), torch.cat([tails[:, None], wrong])
+
+
+def _unlinked(known: KnownAnswers) -> Tensor:
+    """Return how many nodes each node of a homogeneous graph is not linked to, `[N]`."""
+    nodes = torch.arange(known.entities)
+    return known.unknown(nodes, torch.zeros_like(nodes))
 
 
 def known_answers(data: GraphData, triples: Tensor, entities: tuple[str, ...]) -> KnownAnswers:

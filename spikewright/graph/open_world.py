@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from spikewright.errors import ConfigError, InputError, nearest
-from spikewright.graph.ranking import Average, Ties, by_group, check_scores, mean, tied_rank
+from spikewright.graph.ranking import Average, by_group, check_scores, mean
+from spikewright.graph.ties import Ties, averaged, open_places, tied_rank
 
 POWERS = {"mrr": 1.0, "P3_4": 3 / 4, "P2_3": 2 / 3, "sqrt": 1 / 2, "P1_3": 1 / 3, "P1_4": 1 / 4}
 KINDS = (*POWERS, "log", "hits_at_1", "hits_at_3", "hits_at_10")
@@ -41,7 +43,9 @@ def weights(ranks: Tensor, kind: str) -> Tensor:
     raise ConfigError(f"There is no ranking metric {kind!r}; hits_at_k exists for every k. {nearest(kind, KINDS)}")
 
 
-def rank_metrics(ranks: Tensor, kinds: Iterable[str] = KINDS, groups: Tensor | None = None) -> dict[str, float]:
+def rank_metrics(
+    ranks: Tensor, kinds: Iterable[str] = KINDS, groups: Tensor | None = None, tied: Tensor | None = None
+) -> dict[str, float]:
     """Return ranking metrics averaged over answers (micro), or first within groups and then over groups (macro).
 
     Args:
@@ -49,6 +53,9 @@ def rank_metrics(ranks: Tensor, kinds: Iterable[str] = KINDS, groups: Tensor | N
         kinds: Names of metrics: `mrr`, `P3_4`, `P2_3`, `sqrt`, `P1_3`, `P1_4`, `log`, `hits_at_k`. Default: all, with k
             = 1, 3, 10.
         groups: Query number of each answer, for the macro average. Shape `[any]`. Default: None, micro average.
+        tied: Number b of candidates that each answer is level with; metrics are means over the ranks `rank - b/2` to
+            `rank + b/2`, such as `RankingEvaluator.tied()` for the ties "expected". Shape `[any]`. Default: None,
+            metrics of the ranks themselves.
 
     Raises:
         InputError: There are no ranks, or one is below 1.
@@ -61,7 +68,7 @@ def rank_metrics(ranks: Tensor, kinds: Iterable[str] = KINDS, groups: Tensor | N
     """
     if not len(ranks):
         raise InputError("Ranking metrics of no ranks were asked for. Give one answer at least.")
-    return {kind: mean(weights(ranks, kind), groups) for kind in kinds}
+    return {kind: mean(averaged(partial(weights, kind=kind), ranks, tied), groups) for kind in kinds}
 
 
 @dataclass(frozen=True)
@@ -69,12 +76,15 @@ class AnswerRanks:
     """Filtered ranks of all answers to a set of queries.
 
     Attributes:
-        ranks: Rank of each answer, float64 `[answers]`.
+        ranks: Rank of each answer, float64 `[answers]`; the mean rank where ties are "expected".
         queries: Row of the score matrix that each answer belongs to, int64 `[answers]`.
+        tied: Number of level candidates that metrics of each answer are averaged over, int64 `[answers]`.
+            Default: None, 0 everywhere.
     """
 
     ranks: Tensor
     queries: Tensor
+    tied: Tensor | None = None
 
     def metrics(self, kinds: Iterable[str] = KINDS, average: Average = "macro") -> dict[str, float]:
         """Return ranking metrics by name.
@@ -87,7 +97,7 @@ class AnswerRanks:
             InputError: There are no ranks.
             ConfigError: A kind is unknown.
         """
-        return rank_metrics(self.ranks, kinds, self.queries if average == "macro" else None)
+        return rank_metrics(self.ranks, kinds, self.queries if average == "macro" else None, self.tied)
 
     def interval(
         self,
@@ -117,7 +127,7 @@ class AnswerRanks:
                 f"A bootstrap interval of level {level} was asked for over {len(self.ranks)} answers. Give a level "
                 "between 0 and 1, and one answer at least."
             )
-        sums, counts = by_group(weights(self.ranks, kind), self.queries)
+        sums, counts = by_group(averaged(partial(weights, kind=kind), self.ranks, self.tied), self.queries)
         if average == "macro":
             sums, counts = sums / counts, torch.ones_like(counts)
         found = []
@@ -130,7 +140,7 @@ class AnswerRanks:
         return low, high
 
 
-def answer_ranks(scores: Tensor, answers: Tensor, filtered: Tensor, ties: Ties = "realistic") -> AnswerRanks:
+def answer_ranks(scores: Tensor, answers: Tensor, filtered: Tensor, ties: Ties = "expected") -> AnswerRanks:
     """Rank every answer among the entities that are neither answers nor filtered.
 
     **Cost**: one sort of the scores, `O(Q N log N)` time and `O(Q N)` memory.
@@ -139,8 +149,8 @@ def answer_ranks(scores: Tensor, answers: Tensor, filtered: Tensor, ties: Ties =
         scores: Score of every entity for every query, the higher the better. Shape `[Q, N]`.
         answers: True for the answers to rank. Shape `[Q, N]`.
         filtered: True for entities to leave out, such as training facts. Shape `[Q, N]`.
-        ties: Rank of an answer whose score equals that of others: "optimistic", "pessimistic" or "realistic" (mean of
-            the two). Default: "realistic".
+        ties: Treatment of an answer whose score equals that of others, as for `RankingEvaluator`: "expected",
+            "realistic", "optimistic" or "pessimistic". Default: "expected".
 
     Raises:
         ShapeError: Scores and masks differ in shape, or a mask is not bool.
@@ -156,12 +166,13 @@ def answer_ranks(scores: Tensor, answers: Tensor, filtered: Tensor, ties: Ties =
     # Masked entities count as infinite, so the number of ties with an infinite score is limited to the rivals.
     below = torch.searchsorted(order, scores.contiguous())
     up_to = torch.searchsorted(order, scores.contiguous(), right=True).minimum(rivals)
-    ranks = tied_rank(rivals - up_to, up_to - below, ties)
-    return AnswerRanks(ranks[answers], answers.nonzero()[:, 0])
+    level = up_to - below
+    ranks, tied = tied_rank(rivals - up_to, level, ties), open_places(level, ties)
+    return AnswerRanks(ranks[answers], answers.nonzero()[:, 0], tied[answers])
 
 
 def double_evaluation(
-    scores: Tensor, train: Tensor, test: Tensor, missing: Tensor, ties: Ties = "realistic"
+    scores: Tensor, train: Tensor, test: Tensor, missing: Tensor, ties: Ties = "expected"
 ) -> tuple[AnswerRanks, AnswerRanks]:
     """Rank one score matrix twice: with the missing facts counted as false, and with them counted as true.
 
@@ -173,8 +184,8 @@ def double_evaluation(
         train: True for training answers, which are always filtered. Shape `[Q, N]`.
         test: True for test answers. Shape `[Q, N]`.
         missing: True for answers that the data set lacks. Shape `[Q, N]`.
-        ties: Rank of an answer whose score equals that of others: "optimistic", "pessimistic" or "realistic" (mean of
-            the two). Default: "realistic".
+        ties: Treatment of an answer whose score equals that of others, as for `RankingEvaluator`: "expected",
+            "realistic", "optimistic" or "pessimistic". Default: "expected".
 
     Returns:
         `AnswerRanks` of the sparse and of the full evaluation.
@@ -198,7 +209,7 @@ def density_sweep(
     answers: Tensor,
     densities: Iterable[float],
     generator: torch.Generator,
-    ties: Ties = "realistic",
+    ties: Ties = "expected",
 ) -> dict[float, AnswerRanks]:
     """Return ranks by density: a random fraction of the answers counts as true, the others as false.
 
@@ -210,8 +221,8 @@ def density_sweep(
         answers: True for all true answers. Shape `[Q, N]`.
         densities: Fractions of the answers to keep, each in (0, 1].
         generator: `torch.Generator` of the choice.
-        ties: Rank of an answer whose score equals that of others: "optimistic", "pessimistic" or "realistic" (mean of
-            the two). Default: "realistic".
+        ties: Treatment of an answer whose score equals that of others, as for `RankingEvaluator`: "expected",
+            "realistic", "optimistic" or "pessimistic". Default: "expected".
 
     Raises:
         ShapeError: Scores and masks differ in shape, or a mask is not bool.

@@ -1,46 +1,52 @@
 """Filtered ranks of true answers, and averages over them."""
 
 import math
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from spikewright.errors import ConfigError, InputError, ShapeError
+from spikewright.graph.ties import SHARE_OF_TIES, Ties, averaged, open_places, tied_rank
 
-Ties = Literal["optimistic", "realistic", "pessimistic"]
 Average = Literal["micro", "macro"]
-
-SHARE_OF_TIES: dict[Ties, float] = {"optimistic": 0.0, "realistic": 0.5, "pessimistic": 1.0}
 
 
 class RankingEvaluator:
     r"""Filtered ranks of true answers and their averages, accumulated over batches of queries.
 
     With a the number of candidates scored above the answer and b the number of equal scores, the rank is :math:`1 + a`
-    (optimistic), :math:`1 + a + b` (pessimistic) or :math:`1 + a + b/2` (realistic). Other known answers are not
-    candidates.
+    ("optimistic"), :math:`1 + a + b` ("pessimistic") or :math:`1 + a + b/2` ("realistic"). "expected" also has the rank
+    :math:`1 + a + b/2`, but its metrics are means over the b + 1 ranks from :math:`1 + a` to :math:`1 + a + b`, which
+    are equally likely if ties are broken at random: a model of constant scores is as good as chance. Metrics of the
+    mean rank are not: with b = 18 it is 10, and Hits@10 would be 1. Other known answers are not candidates.
 
     **Carried**: three int64 numbers per answer.
 
     Args:
         hits: Values of k for Hits@k, the fraction of ranks up to k; each at least 1. Default: (1, 3, 10).
-        ties: Rank of an answer whose score equals that of others: "optimistic", "pessimistic" or "realistic".
-            Default: "realistic".
+        ties: Treatment of an answer whose score equals that of others: "expected" (mean of the metric over the tied
+            ranks), "realistic" (metric of the mean rank, as in PyKEEN), "optimistic" (of the first rank) or
+            "pessimistic" (of the last rank, as in the published tables of NBFNet). Default: "expected".
         average: "micro" averages over answers, "macro" first within groups and then over groups. Default: "micro".
-        sampled: (k, n), each at least 1, adds the expected Hits@k among n random candidates,
-            :math:`\sum_{i<k} \binom{n}{i} p^i (1-p)^{n-i}` with p the fraction of candidates above the answer.
-            Default: None, not reported.
+        sampled: (k, n), each at least 1, adds two expectations of Hits@k over random draws of the rivals,
+            :math:`\sum_{i<k} \binom{m}{i} p^i (1-p)^{m-i}` with p the fraction of candidates above the answer:
+            `hits_at_k_of_n` with m = n - 1, which ranks n entities, the answer among them (the protocol of Teru et
+            al.), and `hits_at_k_against_n` with m = n (the first release of NBFNet, and GRSNN). Default: None, not
+            reported.
         reference: True also counts an answer that `filtered` does not mark as its own rival, so that ranks begin at 2
-            where the filter lacks the test facts. This and pessimistic ties give the inductive figures of the released
-            NBFNet and GRSNN code. Default: False.
+            where the filter lacks the test facts. This, ties="pessimistic" and `hits_at_10_against_50` give the
+            inductive figures of the released NBFNet and GRSNN code. Default: False.
 
     Raises:
         ConfigError: An argument is out of range.
 
     Reference:
         Bordes et al., Translating Embeddings for Modeling Multi-relational Data, NeurIPS 2013 (filtered ranks); Teru,
-        Denis and Hamilton, Inductive Relation Prediction by Subgraph Reasoning, ICML 2020 (Hits@10 of 50).
+        Denis and Hamilton, Inductive Relation Prediction by Subgraph Reasoning, ICML 2020 (Hits@10 of 50); Berrendorf,
+        Faerman, Vermue and Tresp, On the Ambiguity of Rank-Based Evaluation of Entity Alignment or Link Prediction
+        Methods, 2020, arXiv 2002.06914 (tie rules).
 
     >>> import torch
     >>> from spikewright.graph import RankingEvaluator
@@ -54,15 +60,15 @@ class RankingEvaluator:
     def __init__(
         self,
         hits: tuple[int, ...] = (1, 3, 10),
-        ties: Ties = "realistic",
+        ties: Ties = "expected",
         average: Average = "micro",
         sampled: tuple[int, int] | None = None,
         reference: bool = False,
     ) -> None:
         if ties not in SHARE_OF_TIES or average not in ("micro", "macro"):
             raise ConfigError(
-                f"Ranking was asked for ties {ties!r} and average {average!r}. Ties are optimistic, realistic or "
-                "pessimistic; the average is micro or macro."
+                f"Ranking was asked for ties {ties!r} and average {average!r}. Ties are expected, realistic, "
+                "optimistic or pessimistic; the average is micro or macro."
             )
         if min([1, *hits, *(sampled or ())]) < 1:
             raise ConfigError(
@@ -119,41 +125,62 @@ class RankingEvaluator:
         return tied_rank(above, level, self.ties)
 
     def ranks(self, ties: Ties | None = None) -> Tensor:
-        """Return all ranks so far, float64 `[any]`.
+        """Return all ranks so far, float64 `[any]`; the mean rank where ties are "expected".
 
         Args:
-            ties: "optimistic", "pessimistic" or "realistic". Default: None, the rule of this evaluator.
+            ties: "expected", "realistic", "optimistic" or "pessimistic". Default: None, the rule of this evaluator.
         """
         above, level, _ = self._all()
         return tied_rank(above, level, self.ties if ties is None else ties)
+
+    def tied(self, ties: Ties | None = None) -> Tensor:
+        """Return how many level candidates each metric is averaged over, int64 `[any]`; 0 unless ties are "expected".
+
+        Args:
+            ties: "expected", "realistic", "optimistic" or "pessimistic". Default: None, the rule of this evaluator.
+        """
+        return open_places(self._all()[1], self.ties if ties is None else ties)
 
     def _all(self) -> Tensor:
         """Return, for all answers so far, the numbers of candidates above, level and in total, `[3, any]`."""
         return torch.cat(self._standings, 1) if self._standings else torch.zeros(3, 0, dtype=torch.int64)
 
-    def result(self) -> dict[str, float]:
+    def result(self, ties: Ties | None = None) -> dict[str, float]:
         """Return all averages by name, and the number of answers as `count`.
 
-        The names are `mr`, `mrr`, `hits_at_k` for each k of `hits`, and `hits_at_k_n` if `sampled` is set.
+        The names are `mr`, `mrr`, `hits_at_k` for each k of `hits`, and `hits_at_k_of_n` and `hits_at_k_against_n` if
+        `sampled` is set.
+
+        Args:
+            ties: "expected", "realistic", "optimistic" or "pessimistic". Default: None, the rule of this evaluator.
 
         Raises:
             InputError: No query was added.
         """
-        ranks = self.ranks()
+        ranks, tied = self.ranks(ties), self.tied(ties)
         if not len(ranks):
             raise InputError("Averages over ranks were asked for before any query was added. Add one at least.")
-        values = {"mr": ranks, "mrr": 1 / ranks} | {f"hits_at_{k}": (ranks <= k).double() for k in self.hits}
+        values = {"mr": ranks, "mrr": averaged(torch.reciprocal, ranks, tied)}
+        values |= {f"hits_at_{k}": averaged(lambda r, k=k: (r <= k).double(), ranks, tied) for k in self.hits}
         if self.sampled is not None:
-            values["hits_at_{}_{}".format(*self.sampled)] = sampled_hits(
-                (ranks - 1) / self._all()[2].clamp(min=1), *self.sampled
-            )
+            k, number = self.sampled
+            for name, rivals in (("of", number - 1), ("against", number)):
+                values[f"hits_at_{k}_{name}_{number}"] = self._sampled(ranks, tied, k, rivals)
         groups = torch.cat(self._groups) if self.average == "macro" else None
         return {name: mean(value, groups) for name, value in values.items()} | {"count": len(ranks)}
 
+    def _sampled(self, ranks: Tensor, tied: Tensor, k: int, rivals: int) -> Tensor:
+        """Return the expected Hits@k of each answer against so many random candidates of its query."""
+        hits, candidates = torch.empty_like(ranks), self._all()[2].clamp(min=1)
+        for number in candidates.unique().tolist():
+            chosen = candidates == number
+            worth = partial(_hits_of_rank, candidates=number, k=k, rivals=rivals)
+            hits[chosen] = averaged(worth, ranks[chosen], tied[chosen])
+        return hits
 
-def tied_rank(above: Tensor, level: Tensor, ties: Ties) -> Tensor:
-    """Return the rank, float64, of an answer with `above` candidates above it and `level` with an equal score."""
-    return 1 + above.double() + SHARE_OF_TIES[ties] * level
+
+def _hits_of_rank(ranks: Tensor, candidates: int, k: int, rivals: int) -> Tensor:
+    return sampled_hits((ranks - 1) / candidates, k, rivals)
 
 
 def sampled_hits(share: Tensor, k: int, number: int) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-INTERFACE = 5
+INTERFACE = 6
 """The number in `cpp/lif.cpp`; a library built from other sources is not used."""
 RUNS_AGAIN = True
 """Whether the backward scan can make do with the current in place of the potential."""

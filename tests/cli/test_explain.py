@@ -138,6 +138,23 @@ def test_mistakes_are_one_message(says: Any, reasoned: Path, line: str) -> None:
     assert WRONG[line] in err and "Traceback" not in err
 
 
+def test_names_are_printed_as_they_are(says: Any, tmp_path: Path) -> None:
+    """Neither read as markup or emoji, nor escaped."""
+    names = ["[bold]x[/bold]", ":cat: [/]", "a\\b", "é'\"", "[link=y]"]
+    lines = [f"{a}\t[red]\t{b}\n" for n, a in enumerate(names) for b in (names[n - 1], names[n - 2])]
+    for part, chosen in (("train", lines[:-1]), ("test", lines[-1:])):
+        (tmp_path / f"{part}.txt").write_text("".join(chosen), encoding="utf-8")
+    tiny = ["--data", "folder", "--data-dir", ".", "--model", "nbfnet", "--set", "model.width=4", "--epochs", "1"]
+    assert says("reason", *tiny, "--out", "[run]")[0] == 0
+    for head in names:
+        status, out, _ = says("explain", "[run]", "--head", head, "--relation", "[red]", "--answers", 5, "--length", 2)
+        flat = "".join(out.split()).replace("│", "")
+        assert status == 0 and f"{head}-[red]->".replace(" ", "") in flat
+        assert all(name.replace(" ", "") in flat for name in names)
+    status, _, err = says("explain", "[run]", "--head", "[bold]y", "--relation", "[red]")
+    assert status == 2 and "no entity '[bold]y'" in err and "[bold]x[/bold]" in err
+
+
 def test_only_runs_of_reason_have_paths(says: Any, tmp_path: Path) -> None:
     assert "There is no checkpoint" in says("explain", tmp_path)[2]
     assert says("train", *SHORT, "--set", "data.validation=0.2", "--quiet", "--out", "other")[0] == 0

@@ -8,6 +8,7 @@ import pytest
 
 from spikewright.cli.__main__ import main
 from spikewright.train.checkpoint import load
+from tests.graph.data.writing import write
 from tests.train.support import same, timeless
 
 SHORT = ["--data", "family", "--epochs", "2", "--batch-size", "8", "--set", "data.trees=1"]
@@ -28,10 +29,24 @@ def test_a_run_leaves_everything_in_its_folder(says: Any, tmp_path: Path) -> Non
     assert result["energy"]["nanojoules"] > 0 and result["config"]["model"]["steps"] == 4
     for name, shown in (("MRR", f"{result['mrr']:.4f}"), ("Hits@10", f"{result['hits_at_10']:.4f}")):
         assert any(name in line and shown in line for line in out.splitlines())
+    assert "ties expected" in out and "ties pessimistic" in out and f"{result['mrr_pessimistic']:.4f}" in out
     assert f"{result['parameters']:,}" in out and "grsnn · family · 2 epochs" in out and "mean firing rate" in out
     assert err.count("epoch") == 2 and f"validation {result['history'][1]['validation']:.4f}" in err
     written = {path.name for path in (tmp_path / "run").iterdir()}
     assert {"config.json", "log.csv", "last.safetensors", "best.safetensors", "result.json"} <= written
+
+
+@pytest.mark.parametrize("ties", ["realistic", "pessimistic"])
+def test_the_table_says_how_ties_and_rivals_count(says: Any, tmp_path: Path, ties: str) -> None:
+    write(tmp_path / "fb237_v1")
+    write(tmp_path / "fb237_v1_ind", {"train": "x\tlikes\ty\n", "valid": "z\tlikes\tx\n", "test": "w\thates\ty\n"})
+    tiny = ["--epochs", 1, "--set", "model.width=4", "--set", "train.negatives=2", "--set", f"train.ties={ties}"]
+    status, out, _ = says("reason", "--data", "fb237_v1", "--data-dir", ".", *tiny, "--out", "run")
+    result, other = read(tmp_path / "run" / "result.json"), "expected" if ties == "pessimistic" else "pessimistic"
+    assert status == 0 and f"ties {ties}" in out and f"ties {other}" in out
+    for key, name in (("mrr", "MRR"), ("hits_at_10_of_50", "49 rivals"), ("hits_at_10_against_50", "against 50")):
+        (line,) = (line for line in out.splitlines() if name in line)
+        assert [cell.strip() for cell in line.split("│")[2:4]] == [f"{result[k]:.4f}" for k in (key, f"{key}_{other}")]
 
 
 def test_quiet_runs_get_folders_of_their_own(says: Any, tmp_path: Path) -> None:

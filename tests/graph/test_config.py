@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from spikewright.errors import ConfigError
 from spikewright.graph.build import build_reasoning
 from spikewright.graph.config import GraphSettings, ReasoningConfig, configure_reasoning
-from spikewright.graph.data import GraphData
+from spikewright.graph.data import GraphData, GraphSplit
 from spikewright.graph.data.registry import graph_names
 from spikewright.graph.models import GRSNN, NBFNet
 from spikewright.graph.presets import PRESETS, preset
@@ -127,6 +128,7 @@ def test_another_optimizer_has_a_rate_of_its_own() -> None:
         ("train.temperature=-0.5", r"train.temperature = -0.5: it is 0 \(no weights\), or above and finite"),
         ("train.clip_norm=0", "train.clip_norm = 0: it has to be above 0 and finite; none does not clip"),
         ("train.seed=-1", "train.seed = -1: a seed lies between 0"),
+        ("train.ties=expect", "train.ties = 'expect' is unknown. Did you mean 'expected'?"),
         ("train.ties=optimist", "train.ties = 'optimist' is unknown. Did you mean 'optimistic'?"),
     ],
 )
@@ -146,7 +148,7 @@ def test_none_is_a_value() -> None:
     )
 
 
-TREE = ["data.trees=1", "data.generations=2", "model.width=4"]
+TREE = ["data.trees=1", "data.generations=3", "model.width=4"]
 
 
 @pytest.mark.parametrize(
@@ -184,6 +186,19 @@ def test_what_a_variant_stands_for_can_be_changed() -> None:
         (["model.name=nbfnet", "model.steps=4"], "model.steps is not an argument of NBFNet"),
         (["model.delay_grad=excat"], "model.delay_grad = 'excat'"),
         (["data.tree=1"], "The graph 'family' has no option 'tree'. Did you mean 'trees'?"),
+        (["data.trees=two"], r"\[data\] trees = 'two' is a str; the graph 'family' takes int"),
+        (["data.trees=1.5"], "trees = 1.5 is a float"),
+        (["data.trees=true"], "trees = True is a bool"),
+        (["data.trees=0"], r"\[data\] family\(trees=0"),
+        (["data.seed=-1"], "seed=-1"),
+        (["data.dir=3"], "data.dir = 3 is a int; the folder of a graph takes str"),
+        (["data.data_dir='x'"], "data.data_dir = 'x' is not a setting. The folder of a graph is data.dir"),
+        (["data.name=3"], "The graph '3' is unknown"),
+        (["data.name=inductive", "data.split=3"], "split = 3 is a int; the graph 'inductive' takes str"),
+        (["data.name=umls", "data.verify=1"], "verify = 1 is a int; the graph 'umls' takes bool"),
+        (["data.name=cora", "data.seed=x"], "seed = 'x' is a str; the graph 'cora' takes int"),
+        (["data.name=wn18rr", "data.reference=true"], "The graph 'wn18rr' has no option 'reference'"),
+        (["data.trees=1", "data.generations=2", "data.children=1"], "'family' has no test queries"),
         (["data.name=famly"], "The graph 'famly' is unknown. Did you mean 'family'?"),
         (["optimizer.name=adm"], "optimizer.name = 'adm' is unknown"),
     ],
@@ -191,3 +206,14 @@ def test_what_a_variant_stands_for_can_be_changed() -> None:
 def test_what_cannot_be_built(settings: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         build_reasoning(configure_reasoning({"data": {"name": "family"}}, settings))
+
+
+def test_a_graph_whose_pairs_are_all_linked_is_refused_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An evaluation would find no pair that is not linked."""
+    names = tuple("abc")
+    some, rest = torch.tensor([[0, 0, 1]]), torch.tensor([[0, 0, 2], [1, 0, 2]])
+    parts = [GraphSplit(some, part, torch.cat([some, rest]), names) for part in (some, some, rest)]
+    data = GraphData("full", ("link",), *parts, homogeneous=True)
+    monkeypatch.setattr("spikewright.graph.build.load_graph", lambda name, folder: data)
+    with pytest.raises(ConfigError, match=r"all 3 nodes are linked to all others"):
+        build_reasoning(configure_reasoning(data="cora"))

@@ -2,14 +2,17 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
+from spikewright.errors import InputError
 from spikewright.graph._evaluate import graph_of
 from spikewright.graph.data.family import family
 from spikewright.graph.energy import cost_of_layers, cost_of_spikes, energy_of
-from spikewright.graph.models import GRSNN, NBFNet
+from spikewright.graph.models import GRSNN, LinkScorer, NBFNet
 from spikewright.graph.structure import RelationalGraph
 from tests.graph.test_negative_sampling import citations
 
@@ -99,3 +102,31 @@ def test_links_and_few_queries() -> None:
     model = GRSNN(1, width=3, dependent=False)
     few = replace(data, test=replace(data.test, queries=data.test.queries[:2]))
     assert all(math.isfinite(energy_of(model, d)["ratio"]) for d in (data, few))
+
+
+def test_without_messages_the_energy_is_a_number() -> None:
+    """After one step nothing was sent and nothing updated; without edges or spikes nothing is sent."""
+    data = family(trees=2, generations=3)
+    short = energy_of(GRSNN(2 * len(data.relations), width=3, steps=1), data)
+    assert short["nanojoules"] == 0 and short["ratio"] is None and short["ratio_messages"] is None
+    bare = replace(data, test=replace(data.test, facts=data.test.facts[:0]))
+    for model in (GRSNN(2 * len(data.relations), width=3), NBFNet(2 * len(data.relations), width=3)):
+        found = energy_of(model, bare)
+        assert found["nanojoules"] > 0 and math.isfinite(found["ratio"]) and found["ratio_messages"] is None
+        assert found["messages"]["additions"] == found["messages"]["multiplications"] == 0
+
+
+def test_what_has_no_energy() -> None:
+    data = family(trees=2, generations=3)
+    none, model = replace(data, test=replace(data.test, queries=data.test.queries[:0])), GRSNN(34, width=3)
+    for arguments in ((model, none), (model, data, 0), (Constant(34, 3, False), data)):
+        with pytest.raises(InputError, match="Operations are counted for GRSNN and NBFNet, one query at least"):
+            energy_of(*arguments)  # type: ignore[arg-type]
+
+
+class Constant(LinkScorer):
+    def query_vector(self, relations: Tensor) -> Tensor:
+        return self.query(relations)
+
+    def node_features(self, graph: RelationalGraph, sources: Tensor, query: Tensor, edge_weight: Any) -> Tensor:
+        return query.new_zeros(graph.nodes, *query.shape)

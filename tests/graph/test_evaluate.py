@@ -21,7 +21,7 @@ from tests.graph.test_negative_sampling import citations
 
 DATA = family(trees=2, generations=3)
 RELATIONS = len(DATA.relations)
-SHARES = {"optimistic": 0.0, "realistic": 0.5, "pessimistic": 1.0}
+SHARES = {"optimistic": 0.0, "realistic": 0.5, "expected": 0.5, "pessimistic": 1.0}
 
 
 def model_of(relations: int = 2 * RELATIONS, seed: int = 0, **options: Any) -> GRSNN:
@@ -44,6 +44,7 @@ class Ranks:
         self.queries: list[tuple[int, int]] = []
         graph, relations = graph_of(data, split), len(data.relations)
         self.others: list[int] = []
+        self.possible: list[list[float]] = []
         for head, kind, tail in split.queries.tolist():
             for source, relation, answer in ((head, kind, tail), (tail, kind + relations, head)):
                 with torch.no_grad():
@@ -55,6 +56,8 @@ class Ranks:
                         rivals.append(score)
                 above, level = (sum(op(r) for r in rivals) for op in (scores[answer].__lt__, scores[answer].__eq__))
                 self.ranks.append(1 + above + SHARES[ties] * level)
+                places = [float(1 + above + n) for n in range(level + 1)]
+                self.possible.append(places if ties == "expected" else [self.ranks[-1]])
                 self.queries.append((source, relation))
                 self.others.append(len(rivals))
 
@@ -66,8 +69,8 @@ class Ranks:
         worth |= {f"hits_at_{k}": lambda r, k=k: float(r <= k) for k in (1, 3, 10)}
         for name, value in worth.items():
             by_group: dict = {}
-            for rank, group in zip(self.ranks, groups):
-                by_group.setdefault(group, []).append(value(rank))
+            for ranks, group in zip(self.possible, groups):
+                by_group.setdefault(group, []).append(sum(map(value, ranks)) / len(ranks))
             means = [sum(values) / len(values) for values in by_group.values()]
             found[prefix + name] = sum(means) / len(means)
         return found
@@ -79,13 +82,14 @@ def test_it_is_what_a_loop_over_triples_finds(ties: str) -> None:
     found = evaluate(model, DATA, DATA.test, ties=ties)  # type: ignore[arg-type]
     slow = Ranks(model, DATA, ties)
     expected = slow.result() | slow.result("macro_") | {"count": len(slow.ranks)}
-    expected |= {f"mrr_{t}": Ranks(model, DATA, t).result()["mrr"] for t in SHARES if t != ties}
+    others = {t: Ranks(model, DATA, t).result() for t in SHARES if t != ties}
+    expected |= {f"{name}_{t}": value for t, values in others.items() for name, value in values.items()}
     expected.pop("macro_mr")
     assert {key: found[key] for key in expected} == pytest.approx(expected, rel=1e-12)
     assert found.keys() - expected.keys() == {f"macro_{kind}" for kind in set(KINDS) - {"mrr"}} - expected.keys()
     assert abs(found["macro_mrr"] - found["mrr"]) > 1e-6 and len(set(slow.queries)) < len(slow.queries)
-    if ties == "realistic":
-        assert found["mrr_pessimistic"] < found["mrr"] < found["mrr_optimistic"]
+    if ties == "expected":
+        assert found["mrr_pessimistic"] < found["mrr_realistic"] < found["mrr"] < found["mrr_optimistic"]
 
 
 @pytest.mark.parametrize("batch", [1, 3, 7, 1000])
@@ -101,7 +105,7 @@ def test_a_query_is_asked_once() -> None:
     model.forward = lambda graph, sources, kinds: asked.append((sources, kinds)) or forward(graph, sources, kinds)  # type: ignore[method-assign, assignment]
     evaluate(model, DATA, DATA.test, batch=5)
     found = [pair for sources, kinds in asked for pair in zip(sources.tolist(), kinds.tolist())]
-    assert len(set(found)) == len(found) and set(found) == set(Ranks(model_of(), DATA, "realistic").queries)
+    assert len(set(found)) == len(found) and set(found) == set(Ranks(model_of(), DATA, "expected").queries)
     assert max(len(sources) for sources, _ in asked) == 5
 
 
@@ -123,6 +127,8 @@ def test_constant_scores_rank_in_the_middle() -> None:
     assert evaluate(model, DATA, DATA.test, ties="pessimistic")["mr"] == pytest.approx(
         sum(slow.ranks) / len(slow.ranks)
     )
+    chance = sum(min(10 / (n + 1), 1) for n in slow.others) / len(slow.others)
+    assert evaluate(model, DATA, DATA.test)["hits_at_10"] == pytest.approx(chance, rel=1e-12)
     assert evaluate(model, DATA, DATA.test, ties="optimistic")["hits_at_1"] == 1
 
 
@@ -130,7 +136,7 @@ def test_the_filter_can_only_help() -> None:
     """Oracle 11."""
     model = model_of()
     raw = replace(DATA, test=replace(DATA.test, known=DATA.test.known[:0]))
-    filtered, unfiltered = Ranks(model, DATA, "realistic").ranks, Ranks(model, raw, "realistic").ranks
+    filtered, unfiltered = Ranks(model, DATA, "expected").ranks, Ranks(model, raw, "expected").ranks
     assert all(a <= b for a, b in zip(filtered, unfiltered)) and filtered != unfiltered
     assert evaluate(model, raw, raw.test)["mrr"] < evaluate(model, DATA, DATA.test)["mrr"]
 
@@ -143,13 +149,21 @@ def test_an_inductive_split_is_asked_on_its_own_graph(tmp_path: Path) -> None:
     write(tmp_path / "fb237_v1_ind", parts)
     data, model = load_graph("fb237_v1", tmp_path), model_of(6, seed=5)
     found = evaluate(model, data, data.test, sampled=True)
-    slow = Ranks(model, data, "realistic")
-    assert {k: found[k] for k in slow.result()} == pytest.approx(slow.result(), rel=1e-12)
-    shares = [(rank - 1) / others for rank, others in zip(slow.ranks, slow.others)]
-    chances = [sum(math.comb(50, k) * p**k * (1 - p) ** (50 - k) for k in range(10)) for p in shares]
-    expected = sum(chances) / len(chances)
-    assert found["hits_at_10_50"] == pytest.approx(expected, rel=1e-9) and 0.05 < expected < 0.98
-    assert "hits_at_10_50" not in evaluate(model, data, data.test)
+    for ties, suffix in (("expected", ""), ("pessimistic", "_pessimistic")):
+        slow = Ranks(model, data, ties)
+        assert {k: found[k + suffix] for k in slow.result()} == pytest.approx(slow.result(), rel=1e-12)
+        for name, rivals in (("of", 49), ("against", 50)):
+            chances = []
+            for ranks, others in zip(slow.possible, slow.others):
+                shares = [(rank - 1) / others for rank in ranks]
+                found_by = [
+                    sum(math.comb(rivals, k) * p**k * (1 - p) ** (rivals - k) for k in range(10)) for p in shares
+                ]
+                chances.append(sum(found_by) / len(found_by))
+            expected = sum(chances) / len(chances)
+            assert found[f"hits_at_10_{name}_50{suffix}"] == pytest.approx(expected, rel=1e-9)
+            assert 0.05 < expected < 0.98
+    assert not any("50" in name for name in evaluate(model, data, data.test))
 
 
 def auc(true: Tensor, false: Tensor) -> float:

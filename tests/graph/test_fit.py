@@ -158,8 +158,8 @@ def test_an_epoch_by_hand(tmp_path: Path, clip: float | None) -> None:
     for group in (batches[0:2], batches[2:4], batches[4:6], batches[6:7]):
         optimizer.zero_grad()
         for batch in group:
-            heads, tails = batch.facts[:, 0].tolist(), batch.facts[:, 2].tolist()
-            linked = set(zip(heads, tails)) | set(zip(tails, heads))
+            sources, answers = batch.sources.tolist(), batch.candidates.tolist()
+            linked = {pair for s, row in zip(sources, answers) for a in row for pair in ((s, a), (a, s))}
             edge_weight = torch.tensor([float((s, t) not in linked) for s, _, t in graph.edges.tolist()])
             scores = model(graph, batch.sources, batch.relations, batch.candidates, edge_weight)
             loss = loss_of(scores, 0.5, False)
@@ -190,7 +190,8 @@ def test_links_are_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_without_validation_the_last_weights_are_kept(tmp_path: Path) -> None:
-    parts = {"train": "".join(f"e{n}\tr{n % 2}\te{(5 * n + 1) % 11}\n" for n in range(11)), "test": "e0\tr0\te5\n"}
+    train = "".join(f"e{n}\tr{n % 2}\te{(5 * n + 1) % 11}\n" for n in range(11))
+    parts = {"train": train, "test": "e0\tr0\te5\ne0\tr0\te1\n"}
     write(tmp_path / "data", parts)
     config = configure_reasoning(
         None,
@@ -198,7 +199,10 @@ def test_without_validation_the_last_weights_are_kept(tmp_path: Path) -> None:
         data={"name": "folder", "dir": str(tmp_path / "data")},
         model="nbfnet",
     )
-    result = fit(build_reasoning(config), tmp_path / "run")
+    with pytest.warns(UserWarning, match="'folder' has 1 of 2 test triples that are also facts"):
+        reasoning = build_reasoning(config)
+    result = fit(reasoning, tmp_path / "run")
+    assert result["overlap"]["test_in_facts"] == 1 and result["overlap"]["valid_in_facts"] == 0
     assert result["best_epoch"] == 2 and result["validation"] is None and 0 < result["mrr"] <= 1
     assert [row["validation"] for row in result["history"]] == [None, None]
 
@@ -208,7 +212,8 @@ def test_an_inductive_graph_is_also_measured_among_fifty(tmp_path: Path) -> None
     write(tmp_path / "fb237_v1_ind", {"train": "x\tlikes\ty\n", "valid": "z\tlikes\tx\n", "test": "w\thates\ty\n"})
     overrides = ["model.width=4", "model.steps=4", "train.epochs=1", "train.negatives=2"]
     config = configure_reasoning(None, overrides, data={"name": "fb237_v1", "dir": str(tmp_path)})
-    assert 0 <= fit(build_reasoning(config), tmp_path / "run")["hits_at_10_50"] <= 1
+    result = fit(build_reasoning(config), tmp_path / "run")
+    assert 0 <= result["hits_at_10_against_50"] <= result["hits_at_10_of_50"] <= 1
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:

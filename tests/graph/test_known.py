@@ -29,6 +29,7 @@ def test_the_mask_is_the_set_of_triples(number: int) -> None:
     slow = [[(s, r, e) in true for e in range(ENTITIES)] for s, r in zip(sources.tolist(), relations.tolist())]
     known = KnownAnswers(rows, ENTITIES, RELATIONS)
     assert known.mask(sources, relations).tolist() == slow
+    assert known.unknown(sources, relations).tolist() == [ENTITIES - sum(row) for row in slow]
     again = torch.tensor([5, 5, 0, 53, 5])
     assert known.mask(sources[again], relations[again]).tolist() == [slow[i] for i in again.tolist()]
     assert known.mask(sources[:0], relations[:0]).shape == (0, ENTITIES)

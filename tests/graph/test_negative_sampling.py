@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from spikewright.errors import ConfigError
+from spikewright.graph._evaluate import graph_of
 from spikewright.graph.data import GraphData, GraphSplit
 from spikewright.graph.data.family import family
 from spikewright.graph.known import KnownAnswers
@@ -87,6 +88,23 @@ def test_an_epoch_can_be_gone_on_with(data: GraphData) -> None:
         assert [rows(b) for b in sampler(data, batch=3).epoch(1, start)] == whole[start:]
 
 
+@pytest.mark.parametrize("between", [True, False])
+def test_which_edges_a_batch_hides(between: bool) -> None:
+    """Strictly, no candidate of any query is next to its source: a direct edge says nothing of the answer."""
+    graph, wrong_hidden = graph_of(DATA, DATA.train), 0
+    for batch in sampler(negatives=12).epoch(0):
+        weights = batch.hidden(graph, between)
+        facts = {(h, r, t) for h, r, t in batch.facts.tolist()}
+        facts |= {(t, r + RELATIONS, h) for h, r, t in facts}
+        asked = {(s, c) for s, row in zip(batch.sources.tolist(), batch.candidates.tolist()) for c in row}
+        asked |= {(b, a) for a, b in asked}
+        for (source, kind, target), weight in zip(graph.edges.tolist(), weights.tolist()):
+            hidden = (source, target) in asked if between else (source, kind, target) in facts
+            assert weight == float(not hidden)
+            wrong_hidden += hidden and (source, kind, target) not in facts
+    assert (wrong_hidden > 100) == between
+
+
 def test_a_link_comes_with_a_pair_that_is_not_linked() -> None:
     data = citations()
     links = {(h, t) for h, _, t in data.train.facts.tolist()}
@@ -104,6 +122,23 @@ def test_a_link_comes_with_a_pair_that_is_not_linked() -> None:
             others.update(pairs[number:])
     assert {p: asked.count(p) for p in links} == dict.fromkeys(links, 20)
     assert len(others) > 0.8 * (81 - 9 - len(linked))
+
+
+def test_unlinked_pairs_are_equally_likely() -> None:
+    """Also where a node is linked to all others, which is in none of them, and its links are asked for."""
+    links = torch.tensor([[0, 0, n] for n in range(1, 6)] + [[1, 0, 2], [1, 0, 3]])
+    split = GraphSplit(links, links, links, tuple("abcdef"))
+    data = GraphData("hub", ("link",), split, split, split, homogeneous=True)
+    asked: list[tuple[int, int]] = []
+    for epoch in range(300):
+        for batch in sampler(data, batch=7).epoch(epoch):
+            assert sorted(batch.facts.tolist()) == sorted(links.tolist())
+            asked += zip(batch.sources[7:].tolist(), batch.candidates[7:, 0].tolist())
+    linked = {(h, t) for h, _, t in links.tolist()} | {(t, h) for h, _, t in links.tolist()}
+    free = {(a, b) for a in range(6) for b in range(6) if a != b} - linked
+    assert set(asked) == free and len(free) == 16
+    share = len(asked) / len(free)
+    assert all(abs(asked.count(pair) - share) < 4.5 * math.sqrt(share) for pair in free)
 
 
 def test_what_everything_answers_is_not_asked() -> None:

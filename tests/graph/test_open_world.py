@@ -19,7 +19,8 @@ from spikewright.graph.open_world import (
     rank_metrics,
     weights,
 )
-from spikewright.graph.ranking import RankingEvaluator, Ties
+from spikewright.graph.ranking import RankingEvaluator
+from spikewright.graph.ties import Ties
 from tests.oracles import ranking as oracle
 
 FROM_STEEP_TO_FLAT = ("mrr", "P3_4", "P2_3", "sqrt", "P1_3", "P1_4")
@@ -94,6 +95,10 @@ def test_answers_rank_as_single_targets_do(ties: Ties, dtype: torch.dtype) -> No
     rows, entities = answers.nonzero().unbind(1)
     one_by_one = RankingEvaluator(ties=ties).add(scores[rows], entities, (answers | filtered)[rows])
     assert torch.equal(ours.ranks, one_by_one) and torch.equal(ours.queries, rows)
+    evaluator = RankingEvaluator(ties=ties)
+    evaluator.add(scores[rows], entities, (answers | filtered)[rows])
+    result = evaluator.result()
+    assert ours.metrics(["mrr", "hits_at_3"], "micro") == {name: result[name] for name in ("mrr", "hits_at_3")}
 
 
 def test_a_filter_can_only_help() -> None:
@@ -187,6 +192,8 @@ def test_refusals() -> None:
         rank_metrics(torch.zeros(0))
     with pytest.raises(ShapeError, match="'missing' is"):
         double_evaluation(scores, train, test, missing[1:])
+    with pytest.raises(ConfigError, match=r"ties='optimist'.*Did you mean 'optimistic'"):
+        answer_ranks(scores, test, train, "optimist")  # type: ignore[arg-type]
     broken = scores.clone()
     broken[2, 4] = torch.nan
     with pytest.raises(InputError, match="entity 4 for query 2"):

@@ -10,18 +10,16 @@ Edge = tuple[int, int, int]
 def principal(messages: list[list[Tensor]], boundary: Tensor | None) -> Tensor:
     """Mean, maximum, minimum and deviation of what arrives at each node, each times 1, a scale and its inverse.
 
-    `messages` holds for each node a list of `[D]`, and `boundary`, `[N, D]`, is one more for each; without it means
-    still count one more, which is 0.
+    `messages` holds for each node a list of `[D]`, and `boundary`, `[N, D]`, is one more for each. Extremes share their
+    gradient.
     """
     scales = torch.tensor([float(len(m) + 1) for m in messages], dtype=torch.float64).log()
     scales = scales / scales.mean()
     rows = []
     for node, (arrived, scale) in enumerate(zip(messages, scales.tolist())):
-        count = len(arrived) + 1
         some = torch.stack(arrived if boundary is None else [*arrived, boundary[node]])
-        mean = some.sum(0) / count
-        deviation = ((some**2).sum(0) / count - mean**2).clamp(min=1e-6).sqrt()
-        four = [mean, some.max(0).values, some.min(0).values, deviation]
+        deviation = ((some**2).mean(0) - some.mean(0) ** 2).clamp(min=1e-6).sqrt()
+        four = [some.mean(0), some.amax(0), some.amin(0), deviation]
         rows.append(torch.cat([f * by for by in (1.0, scale, 1 / max(scale, 1e-2)) for f in four]))
     return torch.stack(rows)
 

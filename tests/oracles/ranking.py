@@ -3,6 +3,7 @@
 import math
 import random
 from collections.abc import Callable, Sequence
+from itertools import permutations
 
 Row = Sequence[float]
 Weight = Callable[[int], float]
@@ -16,7 +17,19 @@ def filtered_rank(scores: Row, target: int, filtered: Sequence[bool], ties: str)
             continue
         first += score > scores[target]
         last += score >= scores[target]
-    return {"optimistic": first, "pessimistic": last, "realistic": (first + last) / 2}[ties]
+    middle = (first + last) / 2
+    return {"optimistic": first, "pessimistic": last, "realistic": middle, "expected": middle}[ties]
+
+
+def ranks_in_all_orders(scores: Row, target: int, filtered: Sequence[bool]) -> list[int]:
+    """Break ties in every order of the entities, and rank by counting."""
+    rivals = [entity for entity in range(len(scores)) if entity != target and not filtered[entity]]
+    ranks = []
+    for order in permutations(range(len(scores))):
+        before = order[: order.index(target)]
+        first = sum(scores[e] > scores[target] or (scores[e] == scores[target] and e in before) for e in rivals)
+        ranks.append(1 + first)
+    return ranks
 
 
 def counting_itself(scores: Row, target: int, filtered: Sequence[bool]) -> int:

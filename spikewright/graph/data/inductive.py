@@ -65,7 +65,7 @@ def _check_relations(split: str, relations: Mapping[str, int], other: Mapping[st
     strange = [relation for relation in relation_numbers(other[part] for part in PARTS) if relation not in relations]
     if strange:
         raise DatasetCorrupt(
-            f"'{split}_ind' has the relation {strange[0]!r} ({len(strange)} such), which is none of the "
+            f"'{split}_ind' has the relation '{strange[0]}' ({len(strange)} such), which is none of the "
             f"{len(relations)} relations of '{split}'. A model has parameters for these relations only. "
             "Remove these triples, or check that both folders belong together."
         )

@@ -11,7 +11,9 @@ from spikewright.graph.data.citation import citation
 from spikewright.graph.data.dataset import GraphData
 from spikewright.graph.data.family import family
 from spikewright.graph.data.inductive import SPLITS, inductive
+from spikewright.graph.data.overlap import warn_of_overlap
 from spikewright.graph.data.transductive import bundled, folder, published
+from spikewright.train.arguments import check_type, hints
 
 _LOADERS: dict[str, Callable[..., GraphData]] = {
     **{name: partial(bundled, name) for name in ("nations", "umls", "kinships")},
@@ -22,6 +24,7 @@ _LOADERS: dict[str, Callable[..., GraphData]] = {
     "folder": folder,
     "inductive": inductive,
 }
+_OWN_FILES = ("folder", "inductive")
 
 
 def graph_names() -> list[str]:
@@ -44,13 +47,16 @@ def graph_loader(name: str) -> Callable[..., GraphData]:
         ConfigError: The graph is unknown.
     """
     known = {spelling.lower(): loader for spelling, loader in _LOADERS.items()}
-    if name.lower() not in known:
+    if not isinstance(name, str) or name.lower() not in known:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ConfigError(f"The graph '{name}' is unknown. {nearest(name, _LOADERS)}")
     return known[name.lower()]
 
 
 def load_graph(name: str, data_dir: Path | str | None = None, **options: Any) -> GraphData:
     """Load a graph data set by name. Nothing is downloaded.
+
+    Own files ("folder", "inductive") whose queries are also facts, or about entities or relations without facts, get a
+    `UserWarning` with their number and an example.
 
     Args:
         name: One of `graph_names()`: "nations", "umls", "kinships" (files of the package pykeen), "wn18rr",
@@ -60,7 +66,7 @@ def load_graph(name: str, data_dir: Path | str | None = None, **options: Any) ->
         **options: Further arguments of `graph_loader(name)`.
 
     Raises:
-        ConfigError: The graph or an option is unknown, or a required option is missing.
+        ConfigError: The graph or an option is unknown, an option has the wrong type, or a required one is missing.
         DatasetMissing: The files are not there.
         DatasetCorrupt: A file is damaged, or is not the published one.
 
@@ -79,8 +85,14 @@ def load_graph(name: str, data_dir: Path | str | None = None, **options: Any) ->
     if missing:
         raise ConfigError(
             f"The graph '{name}' was asked for without the option '{missing[0]}', which has no default. "
-            f"Give {missing[0]}=...; see help(graph_loader('{name}')."
+            f"Give {missing[0]}=...; see help(graph_loader('{name}'))."
         )
+    types: dict[str, Any] = hints(function.func if isinstance(function, partial) else function)
+    for option, value in options.items():
+        check_type(option, f"the graph '{name}'", value, types)
     if "data_dir" in known:
         options["data_dir"] = data_dir
-    return function(**options)
+    data = function(**options)
+    if name.lower() in _OWN_FILES:
+        warn_of_overlap(data)
+    return data

@@ -1,5 +1,7 @@
 """Read triples from text files and number their entities and relations."""
 
+import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -17,7 +19,7 @@ def read_triples(path: Path) -> list[Triple]:
     """Read a file with one triple per line: head, relation and tail, separated by tabs.
 
     Names may hold spaces. A byte order mark, Windows line ends and empty lines at the end are accepted; duplicate lines
-    count once.
+    count once, with a `UserWarning`.
 
     Args:
         path: UTF-8 text file, gzip-compressed if its name ends in `.gz`.
@@ -40,18 +42,25 @@ def read_triples(path: Path) -> list[Triple]:
             f"{path} was read for triples, but it is empty. There is nothing to learn or to ask. Fetch the file again, "
             "or write one triple on a line: head, relation and tail with a tab between them."
         )
-    return list(dict.fromkeys(_triple(line.removesuffix("\r"), path, number) for number, line in enumerate(lines, 1)))
+    triples = [_triple(line.removesuffix("\r"), path, number) for number, line in enumerate(lines, 1)]
+    unique = list(dict.fromkeys(triples))
+    if more := len(triples) - len(unique):
+        again = Counter(triples).most_common(1)[0][0]
+        warnings.warn(
+            f"{path} has {more} duplicate lines, which count once. For instance: {' TAB '.join(again)}", stacklevel=2
+        )
+    return unique
 
 
 def _triple(line: str, path: Path, number: int) -> Triple:
     names = line.split("\t")
     if len(names) != 3 or not all(name.strip() for name in names):
-        shown = line if len(line) <= 80 else f"{line[:77]}..."
-        found = f"{len(names)} fields" if len(names) != 3 else "an empty name"
+        shown = (line if len(line) <= 80 else f"{line[:77]}...").replace("\t", " TAB ")
+        found = f"has {len(names)} fields: {shown}" if len(names) != 3 else f"has an empty name: {shown}"
+        found = found if line.strip() else "is empty"
         raise DatasetCorrupt(
-            f"{path}, line {number}, was read as a triple, but it has {found}: {shown!r}. A line holds three names, "
-            "head, relation and tail, with a tab between them and nothing else. Correct the line, or fetch the file "
-            "again."
+            f"{path}, line {number}, was read as a triple, but it {found}. A line holds three names, head, relation "
+            "and tail, with a tab between them and nothing else. Correct the line, or fetch the file again."
         )
     head, relation, tail = names
     return head, relation, tail

@@ -165,11 +165,11 @@ void scatter(int64_t nodes, const int64_t *by_source, const int64_t *kinds, cons
     });
 }
 
-// Sum, sum of squares, maximum and minimum of what arrives, beside what is there before (`start`, or nothing), and
-// which pair has the extremes (-1 for what was there before).
+// Sum, sum of squares, maximum and minimum of what arrives, beside what is there before (`start`, or nothing), and how
+// many have the extremes.
 template <class real> struct Statistics {
     real *total, *square, *most, *least;
-    int32_t *which_most, *which_least;
+    int32_t *many_most, *many_least;
 };
 
 template <class real>
@@ -181,28 +181,29 @@ CLONED void statistics_block(int64_t targets, const int64_t *starts, const int64
         const int64_t row = v * columns + first;
         real *__restrict total = out.total + row, *__restrict square = out.square + row;
         real *__restrict most = out.most + row, *__restrict least = out.least + row;
-        int32_t *__restrict top = out.which_most + row, *__restrict low = out.which_least + row;
+        int32_t *__restrict top = out.many_most + row, *__restrict low = out.many_least + row;
         for (int64_t i = 0; i < count; ++i) {
             const real s = start ? start[row + i] : real(0);
             total[i] = most[i] = least[i] = s;
             square[i] = s * s;
-            top[i] = low[i] = -1;
+            top[i] = low[i] = 1;
         }
         bool fresh = !start;
         for (int64_t e = starts[v]; e < starts[v + 1]; ++e) {
             if (e + EARLIER < edges) fetch<false>(sent + pairs[e + EARLIER] * columns + first, count);
             if (edge_weight && edge_weight[e] == 0) continue;
-            const int32_t p = int32_t(pairs[e]);
             const real *__restrict x = sent + pairs[e] * columns + first;
-            if (fresh)
-                for (int64_t i = 0; i < count; ++i) most[i] = least[i] = x[i], top[i] = low[i] = p;
             for (int64_t i = 0; i < count; ++i) total[i] += x[i];
             for (int64_t i = 0; i < count; ++i) square[i] += x[i] * x[i];
-            for (int64_t i = 0; i < count; ++i) top[i] = x[i] > most[i] ? p : top[i];
+            if (fresh) {
+                for (int64_t i = 0; i < count; ++i) most[i] = least[i] = x[i];
+                fresh = false;
+                continue;
+            }
+            for (int64_t i = 0; i < count; ++i) top[i] = x[i] > most[i] ? 1 : top[i] + (x[i] == most[i]);
             for (int64_t i = 0; i < count; ++i) most[i] = x[i] > most[i] ? x[i] : most[i];
-            for (int64_t i = 0; i < count; ++i) low[i] = x[i] < least[i] ? p : low[i];
+            for (int64_t i = 0; i < count; ++i) low[i] = x[i] < least[i] ? 1 : low[i] + (x[i] == least[i]);
             for (int64_t i = 0; i < count; ++i) least[i] = x[i] < least[i] ? x[i] : least[i];
-            fresh = false;
         }
     }
 }
@@ -210,47 +211,44 @@ CLONED void statistics_block(int64_t targets, const int64_t *starts, const int64
 template <class real>
 void statistics(int64_t targets, const int64_t *starts, const int64_t *pairs, const real *edge_weight, int64_t columns,
                 const real *sent, const real *start, real *total, real *square, real *most, real *least,
-                int32_t *which_most, int32_t *which_least, int threads) {
+                int32_t *many_most, int32_t *many_least, int threads) {
     for_columns(columns, targets + starts[targets], threads, [&](int64_t first, int64_t count) {
         statistics_block<real>(targets, starts, pairs, edge_weight, columns, sent, start,
-                               {total, square, most, least, which_most, which_least}, first, count);
+                               {total, square, most, least, many_most, many_least}, first, count);
     });
 }
 
-// The way back of `statistics`, whose outputs here are gradients, to what pairs sent.
+// The way back of `statistics` to what pairs sent.  `grad` holds the gradients of its outputs, those of extremes
+// divided by how many have them, and `top` and `low` hold the extremes.
 template <class real>
 CLONED void statistics_back_block(int64_t targets, const int64_t *starts, const int64_t *pairs, const real *edge_weight,
-                                  int64_t columns, const real *sent, Statistics<const real> grad,
-                                  const int32_t *which_most, const int32_t *which_least, int64_t first, int64_t count,
-                                  real *back) {
+                                  int64_t columns, const real *sent, const real *top, const real *low,
+                                  Statistics<const real> grad, int64_t first, int64_t count, real *back) {
     const int64_t edges = starts[targets];
     for (int64_t v = 0; v < targets; ++v) {
         const int64_t row = v * columns + first;
         const real *__restrict total = grad.total + row, *__restrict square = grad.square + row;
         const real *__restrict most = grad.most + row, *__restrict least = grad.least + row;
-        const int32_t *__restrict top = which_most + row, *__restrict low = which_least + row;
+        const real *__restrict high = top + row, *__restrict deep = low + row;
         for (int64_t e = starts[v]; e < starts[v + 1]; ++e) {
             if (e + EARLIER < edges) fetch<true>(back + pairs[e + EARLIER] * columns + first, count);
             if (edge_weight && edge_weight[e] == 0) continue;
-            const int32_t p = int32_t(pairs[e]);
             const real *__restrict x = sent + pairs[e] * columns + first;
             real *__restrict g = back + pairs[e] * columns + first;
             for (int64_t i = 0; i < count; ++i)
-                g[i] += total[i] + 2 * x[i] * square[i] + (top[i] == p ? most[i] : real(0)) +
-                        (low[i] == p ? least[i] : real(0));
+                g[i] += total[i] + 2 * x[i] * square[i] + (x[i] == high[i] ? most[i] : real(0)) +
+                        (x[i] == deep[i] ? least[i] : real(0));
         }
     }
 }
 
 template <class real>
 void statistics_back(int64_t targets, const int64_t *starts, const int64_t *pairs, const real *edge_weight,
-                     int64_t columns, const real *sent, const real *total, const real *square, const real *most,
-                     const real *least, const int32_t *which_most, const int32_t *which_least, real *back,
-                     int threads) {
+                     int64_t columns, const real *sent, const real *top, const real *low, const real *total,
+                     const real *square, const real *most, const real *least, real *back, int threads) {
     for_columns(columns, targets + starts[targets], threads, [&](int64_t first, int64_t count) {
-        statistics_back_block<real>(targets, starts, pairs, edge_weight, columns, sent,
-                                    {total, square, most, least, nullptr, nullptr}, which_most, which_least, first,
-                                    count, back);
+        statistics_back_block<real>(targets, starts, pairs, edge_weight, columns, sent, top, low,
+                                    {total, square, most, least, nullptr, nullptr}, first, count, back);
     });
 }
 

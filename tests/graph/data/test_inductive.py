@@ -17,6 +17,7 @@ def both(tmp_path):
     return tmp_path
 
 
+@pytest.mark.filterwarnings("ignore:The graph .* has 1 of 1 test triples")
 def test_the_test_is_about_another_graph_with_the_same_relations(both):
     graph = load_graph("inductive", both, split="fb237_v1")
     assert (graph.name, graph.relations) == ("fb237_v1", ("knows", "likes", "hates"))

@@ -15,6 +15,11 @@ VALID = [[3, 0, 1]]
 TEST = [[1, 2, 2], [4, 1, 3]]
 
 
+UNSEEN = pytest.mark.filterwarnings("ignore:The graph .* test triples with")
+"""The test triples are about new entities and relations."""
+
+
+@UNSEEN
 @pytest.mark.parametrize("packed", [False, True])
 def test_every_part_reasons_from_the_training_triples(tmp_path, packed):
     graph = load_graph("folder", write(tmp_path, packed=packed))
@@ -30,6 +35,7 @@ def test_every_part_reasons_from_the_training_triples(tmp_path, packed):
         assert split.entities == ("a", "b", "c", "d", "e")
 
 
+@UNSEEN
 def test_validation_may_be_left_out_but_nothing_else(tmp_path):
     (write(tmp_path) / "valid.txt").unlink()
     graph = load_graph("folder", str(tmp_path))
