@@ -75,7 +75,7 @@ def continual(
         train={"steps": steps, "epochs": epochs, "batch_size": batch_size, "seed": seed, "device": device},
     )
     return trained(
-        lambda ranks, resumed: build_continual(config, resumed=resumed),
+        lambda ranks, resumed: build_continual(config, ranks, resumed=resumed),
         learn,
         name=_name(config, benchmark),
         out=out,

@@ -28,7 +28,7 @@ from spikewright.train._build import (
 from spikewright.train._evaluate import correct
 from spikewright.train.components import LOSSES, OPTIMIZERS, RULES, choose, construct, defaults
 from spikewright.train.config import Config, Tree
-from spikewright.train.distributed import Ranks
+from spikewright.train.distributed import Ranks, seed_process
 from spikewright.train.feed import batches_of, load_dataset
 from spikewright.train.settings import Presentation, TrainSettings
 from spikewright.train.source import prepared
@@ -169,7 +169,12 @@ def chosen(task: Dataset, per_class: int, classes: int) -> Tensor:
     return balanced_order(task.train.labels, seed=0)[: per_class * classes]
 
 
-def build_continual(config: ContinualConfig, *, resumed: bool = False) -> ContinualExperiment:
+def build_continual(
+    config: ContinualConfig,
+    ranks: Ranks = Ranks(),  # noqa: B008  (a frozen value)
+    *,
+    resumed: bool = False,
+) -> ContinualExperiment:
     """Build a continual-learning run from a configuration.
 
     Seeds the global generator of torch with `train.seed`. A rule that is no `ContinualRule` is wrapped in `Naive`,
@@ -178,6 +183,7 @@ def build_continual(config: ContinualConfig, *, resumed: bool = False) -> Contin
 
     Args:
         config: `ContinualConfig` from `configure_continual`.
+        ranks: `Ranks` of this process. Default: `Ranks()`, a single process.
         resumed: True leaves out what a checkpoint replaces: the weights of `train.weights`. Default: False.
 
     Raises:
@@ -206,6 +212,7 @@ def build_continual(config: ContinualConfig, *, resumed: bool = False) -> Contin
     assert isinstance(rule, ContinualRule)
     check_accumulates(rule, settings)
     rule.prepare(net, x)
+    seed_process(settings.seed, ranks)
     if len(scenario) > 1 and config.settings.only != 1:  # an error now rather than after the first task
         rule.check_optimizer(construct("optimizer", OPTIMIZERS, plain.optimizer, [*net.parameters()]), task=2)
     loss: Loss = construct("loss", LOSSES, plain.loss)

@@ -22,6 +22,7 @@ class Batches:
     An epoch started in the middle yields exactly the remaining batches of a whole one. With several processes each gets
     its part of the same batch, which `share` describes: random choices are made for the whole batch before it is
     divided. Parts differ by one sample at most; a batch with fewer samples than processes is given to each as a whole.
+    A single sample that is left at the end of an epoch joins the batch before it, as batch norm cannot learn from one.
     `len(batches)` is the number of batches per epoch.
 
     Args:
@@ -84,7 +85,14 @@ class Batches:
 
     def __len__(self) -> int:
         full, rest = divmod(len(self.split), self.batch_size)
+        if rest == 1 < self.batch_size and full:
+            return full
         return full + (rest > 0 and not self.drop_last)
+
+    def _bounds(self, index: int) -> tuple[int, int]:
+        """Return the positions in the order of an epoch where a batch starts and stops."""
+        start, last = index * self.batch_size, index == len(self) - 1
+        return start, len(self.split) if last and not self.drop_last else start + self.batch_size
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Return an iterator over the batches of an epoch.
@@ -115,9 +123,9 @@ class Batches:
             index: Number of the batch in it, from 0.
             joint_statistics: If True, batch norm takes its statistics over the batch of all processes. Default: False.
         """
-        samples = min(self.batch_size, len(self.split) - index * self.batch_size)
+        start, stop = self._bounds(index)
         draws = keyed_generator(self.seed, _DRAWS, epoch, index)
-        return Share(samples, self.rank, self.world, draws, joint_statistics)
+        return Share(stop - start, self.rank, self.world, draws, joint_statistics)
 
     def _order(self, epoch: int) -> Tensor:
         if not self.shuffle:
@@ -125,7 +133,7 @@ class Batches:
         return torch.randperm(len(self.split), generator=keyed_generator(self.seed, _ORDER, epoch))
 
     def _batch(self, order: Tensor, epoch: int, index: int) -> tuple[Tensor, Tensor]:
-        chosen = order[index * self.batch_size : (index + 1) * self.batch_size]
+        chosen = order[slice(*self._bounds(index))]
         generator = keyed_generator(self.seed, _CONTENT, epoch, index)
         images = self._augment(self.split.images[chosen], generator).to(self.device)
         x = self._encode(self._scaled(images), self.steps, generator)

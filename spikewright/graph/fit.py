@@ -23,7 +23,7 @@ from spikewright.train.job import Job, Learned, Source, Stage, Stateful
 from spikewright.train.log import Reporter, Row, Silent
 from spikewright.train.progress import Progress
 from spikewright.train.result import versions
-from spikewright.train.schedule import constant
+from spikewright.train.schedule import Schedule, Steady
 from spikewright.train.source import prepared
 from spikewright.train.step import Stepper
 
@@ -81,7 +81,7 @@ class _ReasoningJob(Job):
         self.stepper = Stepper(parameters, built.optimizer, self.settings, self.device, self.ranks)
         limited = _Limited(built.sampler, built.settings.limit_batches)
         source = prepared(limited, self.settings.workers, self.device)
-        return Stage("", source, self.stepper, constant(built.optimizer, 1, 1))
+        return Stage("", source, self.stepper, Schedule(Steady(), per_batch=False))
 
     def learn(self, batch: TripleBatch, progress: Progress) -> Learned:
         settings, pairs, stepper = self.reasoning.settings, self.reasoning.data.homogeneous, self.stepper

@@ -18,7 +18,7 @@ from spikewright.train import checkpoint
 from spikewright.train._evaluate import Measures, correct
 from spikewright.train.components import LOSSES, MODELS, NEURONS, OPTIMIZERS, RULES, choose, construct, defaults
 from spikewright.train.config import DEFAULTS, Config, Tree
-from spikewright.train.distributed import Ranks
+from spikewright.train.distributed import Ranks, seed_process
 from spikewright.train.feed import Loaders, batches_of, load_data
 from spikewright.train.job import Source
 from spikewright.train.schedule import SCHEDULES, Schedule, rehearse
@@ -151,6 +151,8 @@ def build(config: Config, ranks: Ranks = Ranks(), *, resumed: bool = False) -> E
     parameters = [*net.parameters(), *rule.parameters()]
     optimizer = construct("optimizer", OPTIMIZERS, config.optimizer, parameters)
     loss = construct("loss", LOSSES, config.loss)
+    schedule = build_schedule(config.schedule, optimizer, training, settings)
+    seed_process(settings.seed, ranks)
     return Experiment(
         config=_resolved(config, presentation, dataset),
         settings=settings,
@@ -161,7 +163,7 @@ def build(config: Config, ranks: Ranks = Ranks(), *, resumed: bool = False) -> E
         rule=rule,
         loss=loss,
         optimizer=optimizer,
-        schedule=build_schedule(config.schedule, optimizer, training, settings),
+        schedule=schedule,
         training=training,
         device=device,
         measures=correct(loss),

@@ -20,10 +20,11 @@ from spikewright.train._evaluate import correct
 from spikewright.train._train_experiment import train_experiment
 from spikewright.train.arguments import is_plain
 from spikewright.train.config import Tree
+from spikewright.train.distributed import seed_process
 from spikewright.train.feed import Loaders
 from spikewright.train.log import ProgressBar, Silent
 from spikewright.train.processes import joined, of_first, share_weights
-from spikewright.train.schedule import Schedule, constant
+from spikewright.train.schedule import Schedule, Steady
 from spikewright.train.settings import Presentation, TrainSettings
 from spikewright.train.source import LoaderSource, leaves
 
@@ -157,6 +158,7 @@ def fit(
         check_accumulates(rule, settings)
         _prepare(experiment, metrics)
         share_weights(net.module, rule, ranks)
+        seed_process(seed, ranks)
         there = of_first(lambda: resume and (Path(out) / "config.json").exists(), ranks)
         shown = progress and ranks.first and find_spec("rich") is not None
         reporter = ProgressBar() if shown else Silent()
@@ -185,7 +187,7 @@ def _schedule(scheduler: Any, every: str, optimizer: torch.optim.Optimizer) -> S
     if every not in ("epoch", "batch"):
         raise ConfigError(f"fit(schedule_every={every!r}) is unknown. Give 'epoch' or 'batch'.")
     if scheduler is None:
-        return constant(optimizer, 1, 1)
+        return Schedule(Steady(), per_batch=False)
     if getattr(scheduler, "optimizer", None) is not optimizer:
         raise ConfigError(
             f"fit(schedule={type(scheduler).__name__}) sets the learning rates of another optimizer. Make it with the "

@@ -77,7 +77,7 @@ class Stage:
         except TypeError:
             return None
 
-    def parts(self) -> dict[str, Stateful]:
+    def parts(self) -> dict[str, Any]:
         """Return what has a state for the length of the stage, by name."""
         parts = {"optimizer": self.stepper.optimizer, "schedule": self.schedule.scheduler, "step": self.stepper}
         return {**parts, "source": self.source} if hasattr(self.source, "state_dict") else parts

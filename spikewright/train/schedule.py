@@ -14,16 +14,30 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 from spikewright.errors import ConfigError
 
 
+class Steady:
+    """A scheduler that leaves the learning rates, and the optimizer, alone."""
+
+    def step(self) -> None:
+        """Do nothing."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return an empty state."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take an empty state."""
+
+
 @dataclass(frozen=True)
 class Schedule:
     """A learning-rate scheduler and when it steps.
 
     Attributes:
-        scheduler: `torch.optim.lr_scheduler.LRScheduler`.
+        scheduler: `torch.optim.lr_scheduler.LRScheduler`, or `Steady`.
         per_batch: True steps after every batch, False after every epoch.
     """
 
-    scheduler: LRScheduler
+    scheduler: LRScheduler | Steady
     per_batch: bool
 
     def after_batch(self) -> None:
@@ -124,6 +138,8 @@ def rehearse(schedule: Schedule, epochs: int, name: str) -> None:
         ConfigError: The schedule ends too early, or its learning rate is not finite or is negative.
     """
     scheduler = schedule.scheduler
+    if isinstance(scheduler, Steady):
+        return
     optimizer = scheduler.optimizer
     groups = [dict(group) for group in optimizer.param_groups]
     state = deepcopy(scheduler.state_dict())
