@@ -168,15 +168,6 @@ def restore_random_state(states: Sequence[dict[str, Tensor]], ranks: Ranks, devi
         torch.cuda.set_rng_state(own["cuda"], device)
 
 
-def agreed(text: str, ranks: Ranks) -> str:
-    """Return the text of rank 0."""
-    said = [text]
-    if ranks.world > 1:
-        with together("hear what process 0 says"):
-            distributed.broadcast_object_list(said)
-    return said[0]
-
-
 def total(values: Tensor, ranks: Ranks) -> Tensor:
     """Return the sum of a tensor over processes."""
     return add_up(values) if ranks.world > 1 else values

@@ -47,16 +47,6 @@ def of_first(action: Callable[[], V], ranks: Ranks) -> V:
     return said[0]
 
 
-def of_all(value: V, ranks: Ranks) -> list[V]:
-    """Return the values of all processes, by rank."""
-    if ranks.world == 1:
-        return [value]
-    found: list[Any] = [None] * ranks.world
-    with together("collect the state of all processes"):
-        distributed.all_gather_object(found, value)
-    return found
-
-
 def share_weights(net: nn.Module, rule: nn.Module, ranks: Ranks) -> None:
     """Give every process the parameters and buffers of rank 0."""
     if ranks.world > 1:

@@ -7,9 +7,8 @@ from typing import Any
 import torch
 
 from spikewright.errors import CheckpointError
-from spikewright.train.distributed import Ranks
+from spikewright.train.distributed import Ranks, random_states, restore_random_state
 from spikewright.train.job import Job, Stage
-from spikewright.train.processes import of_all
 from spikewright.train.progress import Progress
 
 Tree = dict[str, Any]
@@ -25,7 +24,7 @@ def gather(job: Job, stage: Stage | None, progress: Progress, ranks: Ranks) -> T
         "config": job.config,
         "data": job.fingerprint,
         "progress": asdict(progress),
-        "random": of_all(_random(job.device), ranks),
+        "random": random_states(ranks, job.device),
         "parts": {name: part.state_dict() for name, part in stateful.items()},
     }
 
@@ -75,17 +74,7 @@ def restore_random(states: list[Tree] | None, device: torch.device, ranks: Ranks
     """Restore the random state of this process; `None`, or a number of processes that has changed, leaves it."""
     if states is None or len(states) != ranks.world:
         return
-    own = states[ranks.rank]
-    torch.set_rng_state(own["cpu"])
-    if "cuda" in own and device.type == "cuda":
-        torch.cuda.set_rng_state(own["cuda"], device)
-
-
-def _random(device: torch.device) -> Tree:
-    random = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        random["cuda"] = torch.cuda.get_rng_state(device).cpu()
-    return random
+    restore_random_state(states, ranks, device)
 
 
 def _check_data(saved: dict[str, str], job: Job) -> None:
