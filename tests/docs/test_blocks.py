@@ -39,6 +39,10 @@ def readme(scope: Scope) -> None:
     assert all(p.isfinite().all() for p in scope["net"].parameters())
 
 
+def training(scope: Scope) -> None:
+    assert scope["result"]["epochs"] == 2 and (Path("runs/mine") / "best.safetensors").exists()
+
+
 def tasks(scope: Scope) -> None:
     rule = scope["rule"]
     assert isinstance(rule, sw.rules.HLOP) and int(rule.task) == 4
@@ -66,10 +70,17 @@ def extending(scope: Scope) -> None:
 
 CLAIMS: dict[str, Callable[[Scope], None]] = {
     "README.md": readme,
+    "docs/training.md": training,
     "docs/continual.md": tasks,
     "docs/reasoning.md": reasoning,
     "docs/extending.md": extending,
 }
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Blocks that leave a run leave it elsewhere."""
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture(autouse=True)
