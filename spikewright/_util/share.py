@@ -29,7 +29,7 @@ class Share:
         draws: Source of random numbers that all processes have in the same state.  Masks and noise are drawn from it
             for the whole batch, so that a sample gets the same ones whatever the number of processes.  Default: None,
             every process draws for its own samples from the global generator of torch.
-        joint_statistics: If True, batch norm takes its statistics over the batch of all processes; otherwise over the
+        sync_batch_norm: If True, batch norm takes its statistics over the batch of all processes; otherwise over the
             samples of this one.  Default: False.
 
     Raises:
@@ -46,7 +46,7 @@ class Share:
     rank: int = 0
     world: int = 1
     draws: torch.Generator | None = None
-    joint_statistics: bool = False
+    sync_batch_norm: bool = False
 
     def __post_init__(self) -> None:
         if self.total < 1 or self.world < 1 or not 0 <= self.rank < self.world:
