@@ -1,8 +1,8 @@
 """The part of a batch that one of several processes has, and what is computed over the whole batch."""
 
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -29,7 +29,7 @@ class Share:
         draws: Source of random numbers that all processes have in the same state.  Masks and noise are drawn from it
             for the whole batch, so that a sample gets the same ones whatever the number of processes.  Default: None,
             every process draws for its own samples from the global generator of torch.
-        joint_statistics: If True, batch norm takes its statistics over the batch of all processes; otherwise over the
+        sync_batch_norm: If True, batch norm takes its statistics over the batch of all processes; otherwise over the
             samples of this one.  Default: False.
 
     Raises:
@@ -46,7 +46,7 @@ class Share:
     rank: int = 0
     world: int = 1
     draws: torch.Generator | None = None
-    joint_statistics: bool = False
+    sync_batch_norm: bool = False
 
     def __post_init__(self) -> None:
         if self.total < 1 or self.world < 1 or not 0 <= self.rank < self.world:
@@ -143,21 +143,30 @@ class Share:
         return torch.cat(found, dim)
 
 
-_CURRENT: ContextVar[Share | None] = ContextVar("share", default=None)
+class _Here(threading.local):
+    """Holds a share for each thread; a compiler can trace it, unlike a `ContextVar`."""
+
+    share: Share | None = None
+
+
+_HERE = _Here()
 
 
 @contextmanager
 def sharing(share: Share | None) -> Iterator[None]:
     """Within it, what is computed and drawn concerns a share of a batch; `None` is a batch of this process alone."""
-    token = _CURRENT.set(share)
+    before, _HERE.share = _HERE.share, share
     try:
         yield
     finally:
-        _CURRENT.reset(token)
+        _HERE.share = before
 
 
 def within(share: Share | None, values: Iterable[T]) -> Iterator[T]:
     """Yield the values of an iterator that runs within `sharing(share)`, unlike the code that receives them."""
+    if share is None and _HERE.share is None:
+        yield from values
+        return
     source = iter(values)
     while True:
         with sharing(share):
@@ -170,12 +179,12 @@ def within(share: Share | None, values: Iterable[T]) -> Iterator[T]:
 
 def current_share() -> Share | None:
     """Return the share that the code within `sharing` concerns; `None` outside."""
-    return _CURRENT.get()
+    return _HERE.share
 
 
 def divided_share() -> Share | None:
     """Return the same if the batch is divided among processes, otherwise `None`."""
-    share = _CURRENT.get()
+    share = _HERE.share
     return share if share is not None and share.divided else None
 
 

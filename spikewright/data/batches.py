@@ -115,17 +115,17 @@ class Batches:
         order = self._order(epoch)
         return (self._batch(order, epoch, index) for index in range(start, len(self)))
 
-    def share(self, epoch: int, index: int, joint_statistics: bool = False) -> Share:
+    def share(self, epoch: int, index: int, sync_batch_norm: bool = False) -> Share:
         """Return the part of a batch that this process gets, for `Rule.updates`.
 
         Args:
             epoch: Number of the epoch, from 0.
             index: Number of the batch in it, from 0.
-            joint_statistics: If True, batch norm takes its statistics over the batch of all processes. Default: False.
+            sync_batch_norm: If True, batch norm takes its statistics over the batch of all processes. Default: False.
         """
         start, stop = self._bounds(index)
         draws = keyed_generator(self.seed, _DRAWS, epoch, index)
-        return Share(stop - start, self.rank, self.world, draws, joint_statistics)
+        return Share(stop - start, self.rank, self.world, draws, sync_batch_norm)
 
     def _order(self, epoch: int) -> Tensor:
         if not self.shuffle:

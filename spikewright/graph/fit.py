@@ -180,8 +180,8 @@ class _Limited:
     def __len__(self) -> int:
         return min(len(self._source), self._limit or len(self._source))
 
-    def share(self, epoch: int, index: int, joint_statistics: bool = False) -> Share | None:
-        return self._source.share(epoch, index, joint_statistics)
+    def share(self, epoch: int, index: int, sync_batch_norm: bool = False) -> Share | None:
+        return self._source.share(epoch, index, sync_batch_norm)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
         return islice(self._source.epoch(epoch, start), max(0, len(self) - start))

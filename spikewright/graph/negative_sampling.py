@@ -86,7 +86,7 @@ class NegativeSampler:
         """Return the number of batches per epoch."""
         return -(-len(self.facts) // self.batch_size)
 
-    def share(self, epoch: int, index: int, joint_statistics: bool = False) -> Share | None:
+    def share(self, epoch: int, index: int, sync_batch_norm: bool = False) -> Share | None:
         """Return `None`: every process gets the whole batch, whose facts are hidden from all of it."""
         return None
 

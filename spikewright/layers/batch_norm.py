@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from spikewright.layers.batch_statistics import Norm, joint_share, normalise_jointly, uses_batch
+from spikewright.layers.batch_statistics import Norm, normalise_in_sync, sync_share, uses_batch
 from spikewright.layers.calls import NormCall
 from spikewright.temporal import SiteState, Temporal
 
@@ -38,8 +38,8 @@ def scan_whole(module: Norm, forward: Callable[[Tensor], Tensor], x: Tensor) -> 
         forward: Forward of the norm for one batch.
         x: Input.  Tensor `[time, batch, channel, ...]`.
     """
-    if uses_batch(module) and joint_share() is not None:
-        return normalise_jointly(module, x, by_step=False)
+    if uses_batch(module) and sync_share() is not None:
+        return normalise_in_sync(module, x, by_step=False)
     return forward(x.flatten(0, 1)).unflatten(0, x.shape[:2])
 
 
@@ -53,8 +53,8 @@ def scan_per_step(module: Norm, forward: Callable[[Tensor], Tensor], x: Tensor) 
     """
     if not module.training and module.track_running_stats:
         return forward(x.flatten(0, 1)).unflatten(0, x.shape[:2])
-    if uses_batch(module) and joint_share() is not None:
-        return normalise_jointly(module, x, by_step=True)
+    if uses_batch(module) and sync_share() is not None:
+        return normalise_in_sync(module, x, by_step=True)
     return torch.stack([forward(step) for step in x])
 
 

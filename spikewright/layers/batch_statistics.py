@@ -18,32 +18,32 @@ Norm = _BatchNorm | NormCall
 """A batch norm module, or the operation inside the forward of one."""
 
 
-def joint_share() -> Share | None:
+def sync_share() -> Share | None:
     """Return the share of a batch whose statistics are to be taken over all processes, or `None`."""
     share = divided_share()
-    return share if share is not None and share.joint_statistics else None
+    return share if share is not None and share.sync_batch_norm else None
 
 
-def joint_mean(x: Tensor, dims: Sequence[int]) -> Tensor:
+def batch_mean(x: Tensor, dims: Sequence[int]) -> Tensor:
     """Return the mean over some axes, over the samples of all processes if they are to share statistics.
 
     Args:
         x: Tensor `[time, batch, channel, ...]`.
         dims: The axes, that of samples among them.
     """
-    share = joint_share()
+    share = sync_share()
     if share is None:
         return x.mean(list(dims))
     total = x.sum(list(dims))
     return share.sum(total) / (x.numel() // total.numel() // x.shape[1] * share.rows(x.shape[1]))
 
 
-def joint_variance(x: Tensor, dims: Sequence[int]) -> tuple[Tensor, Tensor]:
+def batch_variance(x: Tensor, dims: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Return the variance, not corrected for the number of values, and the mean in the same way."""
-    if joint_share() is None:
+    if sync_share() is None:
         return torch.var_mean(x, list(dims), correction=0)
-    mean = joint_mean(x, dims)
-    return joint_mean((x - _beside(mean, x, dims)).square(), dims), mean
+    mean = batch_mean(x, dims)
+    return batch_mean((x - _beside(mean, x, dims)).square(), dims), mean
 
 
 def uses_batch(module: Norm) -> bool:
@@ -53,7 +53,7 @@ def uses_batch(module: Norm) -> bool:
     return module.training or (module.running_mean is None and module.running_var is None)
 
 
-def normalise_jointly(module: Norm, x: Tensor, by_step: bool, update: bool = True) -> Tensor:
+def normalise_in_sync(module: Norm, x: Tensor, by_step: bool, update: bool = True) -> Tensor:
     """Normalise by the batch of all processes.
 
     Args:
@@ -73,7 +73,7 @@ def normalise_jointly(module: Norm, x: Tensor, by_step: bool, update: bool = Tru
             "variance is 0. Use a larger batch, drop_last=True, or evaluation mode."
         )
     kind, x = x.dtype, x.float() if x.dtype.itemsize < 4 else x
-    variance, mean = joint_variance(x, dims)
+    variance, mean = batch_variance(x, dims)
     y = (x - _beside(mean, x, dims)) * _beside(torch.rsqrt(variance + module.eps), x, dims)
     y = y if module.weight is None else y * _beside(module.weight, x, [0, *dims])
     y = y if module.bias is None else y + _beside(module.bias, x, [0, *dims])

@@ -15,7 +15,7 @@ from torch.nn.utils import parametrize
 from spikewright._util.returned import check_scan, wrong
 from spikewright.errors import NetworkError, ShapeError
 from spikewright.layers.batch_norm import default_norm
-from spikewright.layers.batch_statistics import joint_share
+from spikewright.layers.batch_statistics import sync_share
 from spikewright.layers.calls import DropoutCall, NormCall
 from spikewright.layers.dropout import scan_shared
 from spikewright.layers.own_forward import has_own_forward, intercept_dropout, intercept_norm
@@ -220,7 +220,7 @@ class Run:
     def _at_temporal(
         self, name: str, module: nn.Module, forward: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any
     ) -> Tensor:
-        plain = self._options.normalise is default_norm and joint_share() is None
+        plain = self._options.normalise is default_norm and sync_share() is None
         if not isinstance(module, Neuron) and has_own_forward(module, forward, default=plain):
             return self._at_own(name, module, forward, *args, **kwargs)
         x, site, binary = _one(name, module, args, kwargs), self._calls.site(name), self._is_binary(name, module)

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -9,7 +10,7 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 
 from spikewright._util.returned import wrong
-from spikewright._util.share import Share, sharing, within
+from spikewright._util.share import Share, current_share, sharing, within
 from spikewright.errors import ConfigError
 from spikewright.losses import Loss
 from spikewright.network import Network
@@ -120,7 +121,7 @@ class Rule(nn.Module, ABC):
             ExtensionError: A method of a user-defined class returned something else than its contract says.
             ProcessLost: Another process that shares the batch has ended.
         """
-        with sharing(share):
+        with nullcontext() if share is current_share() else sharing(share):
             wiring = check(self, net, loss, x, y, state)
         self.prepare(net, x)
         given = cut(x)

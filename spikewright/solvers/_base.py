@@ -228,7 +228,7 @@ class Iterative(Solver):
 
         g, share = joined(gradients([value], leaves)), divided_share()
         product = Product(joined_product, _rounding([g, *sources]))
-        if share is None or (adjoint.coupled and not share.joint_statistics):  # nobody else has to do with it
+        if share is None or (adjoint.coupled and not share.sync_batch_norm):  # nobody else has to do with it
             v, report = self._solved(product, g)
         elif not adjoint.coupled:
             v, report = self._solved(replace(product, norm=partial(_norm, share)), g)

@@ -120,8 +120,8 @@ class _TernaryPairs:
         self._u = [torch.zeros_like(leaf, dtype=precision(leaf)) for leaf in self._leaves]
         self._sums = [torch.zeros_like(u) for u in self._u]
         self._active = [0.0 for _ in self._leaves]
-        share = divided_share()  # with joint statistics all processes have to go back through a norm, or none
-        self._always = share is not None and share.joint_statistics and adjoint.coupled
+        share = divided_share()  # with synchronised batch norm all processes have to go back through a norm, or none
+        self._always = share is not None and share.sync_batch_norm and adjoint.coupled
 
     @property
     def means(self) -> list[Tensor]:

@@ -31,7 +31,7 @@ class Source(Protocol):
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]: ...
 
-    def share(self, epoch: int, index: int, joint_statistics: bool = False) -> Share | None:
+    def share(self, epoch: int, index: int, sync_batch_norm: bool = False) -> Share | None:
         """Return the part of a batch that this process gets; `None` if each process gets the whole batch."""
         ...
 

@@ -32,8 +32,8 @@ class _Workers:
     def __len__(self) -> int:
         return len(self._source)
 
-    def share(self, epoch: int, index: int, joint_statistics: bool = False) -> Share | None:
-        return self._source.share(epoch, index, joint_statistics)
+    def share(self, epoch: int, index: int, sync_batch_norm: bool = False) -> Share | None:
+        return self._source.share(epoch, index, sync_batch_norm)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
         # A generator of its own, so that the loader takes no number from the stream that dropout draws from.
@@ -82,7 +82,7 @@ class LoaderSource:
             raise TypeError("the loader has no length")
         return len(self._loader)
 
-    def share(self, epoch: int, index: int, joint_statistics: bool = False) -> Share | None:
+    def share(self, epoch: int, index: int, sync_batch_norm: bool = False) -> Share | None:
         """Return `None`: every process gets the whole batch."""
         return None
 

@@ -103,7 +103,7 @@ def loss_for(rule: Rule, kind: str) -> Loss:
     return OnRate(criterion) if rule.traits.loss == "rate" else PerStep(criterion, timed=kind == "timed")
 
 
-def learned(rank: int, world: int, name: str, net: str, kind: str, joint_statistics: bool) -> dict[str, Tensor]:
+def learned(rank: int, world: int, name: str, net: str, kind: str, sync_batch_norm: bool) -> dict[str, Tensor]:
     """Return parameters, buffers and losses after a few updates, with a change of task if there are tasks."""
     torch.set_default_dtype(torch.float64)
     torch.manual_seed(0)
@@ -117,12 +117,12 @@ def learned(rank: int, world: int, name: str, net: str, kind: str, joint_statist
     optimizer = torch.optim.SGD(parameters, lr=0.05 if kind == "sum" else 0.2)
     kept = 1 if name == "Replay of one" else SAMPLES
     for number, size in enumerate(SIZES):
-        size = max(size, 2) if joint_statistics else size  # one sample has no variance
+        size = max(size, 2) if sync_batch_norm else size  # one sample has no variance
         if number == 2 and isinstance(rule, ContinualRule):
             rule.next_task(net_, x[:, :kept], y[:kept], loss)
             rule.freeze(net_)
         torch.manual_seed(rank)  # what the library draws must not depend on it
-        share = Share(size, rank, world, keyed_generator(0, number), joint_statistics)
+        share = Share(size, rank, world, keyed_generator(0, number), sync_batch_norm)
         optimizer.zero_grad()
         own = [share.own(v.narrow(axis, 0, size), axis) for v, axis in ((x, 1), (y, loss.batch_axis))]
         for update in rule.updates(net_, *own, loss, share=share):

@@ -14,7 +14,6 @@ from spikewright._util.share import Share, sharing
 from spikewright.errors import ConfigError, InputError, NetworkError, ProcessLost
 from spikewright.train.distributed import (
     Ranks,
-    agreed,
     average_gradients,
     check_alike,
     copy_buffers,
@@ -25,6 +24,7 @@ from spikewright.train.distributed import (
     sum_gradients,
     total,
 )
+from spikewright.train.processes import of_first
 from tests.processes import both, start
 
 
@@ -65,7 +65,7 @@ def gathered(rank: int) -> tuple[list[Tensor], Tensor, str, float]:
     x = torch.ones(share.size, 2, requires_grad=True)
     (share.gather(x) * torch.arange(6.0).view(3, 2)).sum().backward()
     assert x.grad is not None
-    return parts, x.grad, agreed(f"of {rank}", Ranks(rank, 2)), total(torch.ones(()), Ranks(rank, 2)).item()
+    return parts, x.grad, of_first(lambda: f"of {rank}", Ranks(rank, 2)), total(torch.ones(()), Ranks(rank, 2)).item()
 
 
 def test_what_is_gathered_is_in_order_and_has_a_gradient() -> None:

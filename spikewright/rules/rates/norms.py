@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spikewright.layers.batch_norm import Norm, scan_whole
-from spikewright.layers.batch_statistics import joint_variance
+from spikewright.layers.batch_statistics import batch_variance
 from spikewright.rules.rates.stacked_norms import (
     StackedNorms,
     but_channels,
@@ -103,7 +103,7 @@ class Joint(RateNorm):
         if not module.training:
             return forward(x.flatten(0, 1)).unflatten(0, x.shape[:2])
         shape = (1, 1, -1, *[1] * (x.dim() - 3))
-        variance, mean = joint_variance(x, but_channels(x))
+        variance, mean = batch_variance(x, but_channels(x))
         variance = variance + self.stacked.enter(site, x, self.in_time[site])
         y = (x - mean.view(shape)) * torch.rsqrt(variance + module.eps).view(shape)
         y = y if module.weight is None else y * module.weight.view(shape)

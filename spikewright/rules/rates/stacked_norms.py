@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spikewright.layers.batch_norm import Norm
-from spikewright.layers.batch_statistics import joint_mean, joint_share, joint_variance, normalise_jointly
+from spikewright.layers.batch_statistics import batch_mean, batch_variance, normalise_in_sync, sync_share
 from spikewright.rules.rates.as_recorded import is_recorded
 
 Forward = Callable[[Tensor], Tensor]
@@ -118,19 +118,19 @@ class _OfVariances(torch.autograd.Function):
 
 def variance_in_time(x: Tensor) -> Tensor:
     """Return the variance over time, averaged over everything but channels, `[channel]`."""
-    return joint_mean((x - x.mean(0)).square(), but_channels(x))
+    return batch_mean((x - x.mean(0)).square(), but_channels(x))
 
 
 def variance_of(x: Tensor) -> Tensor:
     """Return the variance over everything but channels, `[channel]`, without a graph."""
-    return joint_variance(x.detach(), but_channels(x))[0]
+    return batch_variance(x.detach(), but_channels(x))[0]
 
 
 def joint(module: Norm, x: Tensor) -> Tensor:
     """Normalise a whole sequence, without graph and without change of the running statistics."""
     with torch.no_grad():
-        if joint_share() is not None:
-            return normalise_jointly(module, x, by_step=False, update=False)
+        if sync_share() is not None:
+            return normalise_in_sync(module, x, by_step=False, update=False)
         y = F.batch_norm(x.flatten(0, 1), None, None, module.weight, module.bias, True, 0.0, module.eps)
         return y.unflatten(0, x.shape[:2])
 
