@@ -102,6 +102,12 @@ class Run:
         """The module that runs."""
         return self._sites.module
 
+    @property
+    def in_layer(self) -> bool:
+        """True while a layer with a weight, batch norm or dropout does the operation that the run does for it."""
+        active = self._interceptions.innermost
+        return active is not None and active.paused
+
     def advance(self, x: Tensor) -> Tensor:
         """Run the next steps, and move `state` on.
 
