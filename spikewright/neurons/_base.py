@@ -200,9 +200,25 @@ class Neuron(Temporal):
         sent = spikes if sends_ones else spikes * amplitude
         if self.noise == 0:
             return sent, {"membrane": membrane}
-        generators, seed = generators_by_step(state.get("seed"), sent)
-        drawn = torch.stack([torch.empty_like(sent[0]).normal_(generator=g) for g in generators]).detach()
+        drawn, seed = _drawn(state.get("seed"), sent)
         return sent + self.noise * drawn, {"membrane": membrane, "seed": seed}
+
+    @torch.no_grad()
+    def spike_counts(self, output: Tensor, state: SiteState) -> Tensor:
+        """Return the number of spikes in every entry of an output, of a neuron that sends some: mostly 0 or 1.
+
+        The amplitude is divided out, and the noise of this output taken off.  A spike that is sent with the opposite
+        sign counts as one.
+
+        Args:
+            output: What `scan` returned, `[time, batch, *feature]`.
+            state: The state it returned.
+        """
+        spikes = output
+        if self.noise and self._plain_scan:
+            spikes = output - self.noise * _drawn(state["seed"] - len(output), output)[0]
+        counts = (spikes / self.spike_amplitude).abs()
+        return counts.round() if self.noise else counts
 
     def normalised_rate(self, rate: Tensor) -> Tensor:
         r"""Return :math:`k r / R`, the share of steps in which a mean current :math:`r` makes a neuron fire, unclamped.
@@ -271,6 +287,12 @@ class Neuron(Temporal):
 
 _USUAL = {"rest": 0.0, "gain": 1.0, "amplitude": 1.0, "noise": 0.0}
 """Constants that change nothing, by argument."""
+
+
+def _drawn(seed: Tensor | None, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Return standard normal numbers for the steps of a chunk, from the seed of its first, and the seed after it."""
+    generators, seed = generators_by_step(seed, like)
+    return torch.stack([torch.empty_like(like[0]).normal_(generator=g) for g in generators]).detach(), seed
 
 
 def _is_one(value: float | Tensor) -> bool:

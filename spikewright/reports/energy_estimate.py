@@ -32,7 +32,7 @@ class Energy:
         back_rates: Firing rate in a second, spiking phase (SPIDE), in spikes per neuron pair and step, by name.
         feedback_parameters: Number of feedback weights, kept or transported, that carry errors back through layers, at
             least 0; `None` if the rule does not state it.
-        uncounted: Operators that are not operators of torch, by name; what they do inside is not counted.
+        uncounted: Operators that are not operators of torch, by name; what they do inside is not counted.  Default: ().
     """
 
     rule: str

@@ -82,6 +82,37 @@ def test_a_raster_shows_an_even_choice_of_many_neurons() -> None:
     assert "2% fire" in axes.get_title(), "the rate is that of all neurons"
 
 
+SENT = {
+    "amplitude": lambda fired: 6 * fired,
+    "negative": lambda fired: -0.3 * fired,
+    "noise": lambda fired: fired + 0.05 * torch.randn(fired.shape),
+    "much noise": lambda fired: 20 * fired + 2 * torch.randn(fired.shape),
+    "negative with noise": lambda fired: -fired + 0.1 * torch.randn(fired.shape),
+    "flags": lambda fired: fired.bool(),
+    "half": lambda fired: fired.half(),
+    "graded": lambda fired: fired * torch.rand(fired.shape).clamp(min=0.01),
+}
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.01, 0.3, 1.0])
+@pytest.mark.parametrize("sent", SENT)
+def test_a_raster_shows_spikes_whatever_they_are_sent_as(sent: str, rate: float) -> None:
+    torch.manual_seed(0)
+    fired = (torch.rand(20, 50) < rate).float()
+    if sent == "graded" and rate == 1:
+        fired[0, 0] = 0  # else it looks as noise does
+    (axes,) = raster({"site": SENT[sent](fired)}).axes
+    assert axes.get_title() == f"site: {fired.mean():.0%} fire per step"
+    marks = {(int(time) - 1, int(neuron)) for time, neuron in axes.collections[0].get_offsets()}
+    assert marks == {(t, n) for t, n in fired.nonzero().tolist()}
+
+
+def test_a_raster_of_nothing() -> None:
+    raster({})
+    (axes,) = raster({"site": torch.zeros(3, 0)}).axes
+    assert axes.get_title() == "site: 0% fire per step"
+
+
 def test_a_raster_takes_titles() -> None:
     first, second = raster(spikes(), titles={"first": "of one's own"}).axes
     assert first.get_title() == "of one's own" and second.get_title().startswith("second")
