@@ -1,6 +1,7 @@
 """What the commands share: reading flags into a configuration, opening a run, and printing."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -220,9 +221,17 @@ def check_writable(path: Path | None) -> None:
 
 
 def write_json(path: Path | None, value: Any) -> None:
-    """Write a result for other programs, if asked to."""
+    """Write a result for other programs, if asked to; numbers that are not finite become null."""
     if path is not None:
-        write_atomically(path, json.dumps(value, indent=2).encode())
+        write_atomically(path, json.dumps(_finite(value), indent=2, allow_nan=False).encode())
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def print_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], texts: bool = False) -> None:

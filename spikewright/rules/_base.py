@@ -162,6 +162,14 @@ class Rule(nn.Module, ABC):
         """
         return False
 
+    def random_parts(self, steps: int) -> tuple[str, ...]:
+        """Return what the rule draws random numbers for in every sequence, in words; `()` if for nothing.
+
+        Args:
+            steps: Length of the sequences.  At least 1.
+        """
+        return ()
+
     def cost(self, done: Done) -> Cost | None:
         """Return the cost of learning from one sequence, per sample, without the simulation; `None` if not stated.
 

@@ -142,6 +142,9 @@ class OnlineRule(Rule):
         reference.spatial, reference.local = BP(), None
         return reference
 
+    def random_parts(self, steps: int) -> tuple[str, ...]:
+        return () if self.spatial.noise is None else (f"the noise of {type(self.spatial).__name__}",)
+
     def cost(self, done: Done) -> Cost | None:
         step, carrying, needed = done.backward, done.weights_crossed, done.behind
         if self.spatial.cuts:

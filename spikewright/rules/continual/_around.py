@@ -172,6 +172,9 @@ class ContinualRule(Rule):
     def exact(self, parameter: str, wiring: Wiring, steps: int) -> bool:
         return self.rule.exact(parameter, wiring, steps)
 
+    def random_parts(self, steps: int) -> tuple[str, ...]:
+        return self.rule.random_parts(steps)
+
     @property
     def reference_rule(self) -> Rule | None:
         """The reference rule of the rule inside."""
