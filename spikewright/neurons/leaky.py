@@ -1,5 +1,6 @@
 """The leaky integrate-and-fire neuron."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Self, cast
 
@@ -139,7 +140,8 @@ class LIF(Neuron):
     @property
     def tau(self) -> float | Tensor:
         """The time constant in steps, `1 / (1 - leak)`: a number, or a tensor `[channel]`."""
-        return 1 / (1 - self.leak)
+        leak = self.leak
+        return math.inf if isinstance(leak, float) and leak == 1 else 1 / (1 - leak)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Move constants to another device, but keep their precision."""

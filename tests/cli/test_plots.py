@@ -7,6 +7,7 @@ import torch
 
 pytest.importorskip("matplotlib")
 
+from spikewright.cli._train import _energy
 from spikewright.plots import alignment, comparison, curves, raster
 
 SUMMARY: dict[str, dict[str, Any]] = {
@@ -144,3 +145,16 @@ def test_alignment_has_a_line_for_each_weight() -> None:
 def test_alignment_without_weights_shows_what_there_is() -> None:
     (axes,) = alignment([{"batch": 0, "site": "scale", "cosine": 0.5}]).axes
     assert "scale" in [line.get_label() for line in axes.get_lines()]
+
+
+def test_alignment_leaves_out_gradients_of_zero() -> None:
+    rows = [{"batch": b, "site": "a.weight", "cosine": c} for b, c in ((0, None), (5, 0.5))]
+    assert points(alignment(rows).axes[0].get_lines()[0]) == [(5, 0.5)]
+    assert points(alignment(rows[:1]).axes[0].get_lines()[0]) == []
+
+
+def test_figures_of_a_run_are_shown_where_there_are_none() -> None:
+    energy = {"simulation_nj": 2.0, "learning_nj": None, "ratio": None}
+    assert _energy(energy) == "2 nJ simulation; the rule states no cost of learning (operations at 45 nm)"
+    assert _energy(energy | {"learning_nj": 0.0}) == "2 nJ simulation + 0 nJ learning (operations at 45 nm)"
+    assert _energy(energy | {"learning_nj": 1.0, "ratio": 0.5}).endswith("learning = 0.5 x BPTT (operations at 45 nm)")
