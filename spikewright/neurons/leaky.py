@@ -54,9 +54,9 @@ class LIF(Neuron):
 
     The k of `Lapicque` is ln(1/beta), and the w of `ParametricLIFNode` is `-leak_logit`.  Norse needs `v_leak =
     v_reset`, from which `V` is measured.  The first lines of SpikingJelly, snnTorch and Norse are their defaults; that
-    of sinabs is not, because its default is `MultiSpike`.  There is no equal of `MultiSpike`, of snnTorch `Leaky` with a
-    soft reset and `reset_delay=False`, which sends a spike late after a potential above twice the threshold, or of Norse
-    `LIFCell`, whose current has a leak of its own.
+    of sinabs is not, because its default is `MultiSpike`.  There is no equal of `MultiSpike`, of Norse `LIFCell`, whose
+    current has a leak of its own, or of snnTorch `Leaky` with a soft reset and `reset_delay=False`, which sends a spike
+    late after a potential above twice the threshold.
 
     Args:
         tau: Time constant in steps.  Number >= 1, or one per channel (axis 1 of `[batch, channel, ...]`) as a sequence
