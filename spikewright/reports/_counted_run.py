@@ -1,6 +1,6 @@
 """A simulation whose products are counted: those of layers, and every other product of tensors."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -34,7 +34,7 @@ _MATRICES = {
     "_sparse_addmm": ("mat1", "mat2"),
     "_sparse_mm": ("sparse", "dense"),
 }
-"""Operators that multiply matrices, and the arguments that they multiply; torch computes all others by these."""
+"""Operators that multiply matrices, and the arguments that they multiply; most functions of torch end in these."""
 _KNOWN = ("aten", "prim", "prims", "spikewright")
 
 
@@ -153,9 +153,9 @@ class _Meter(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if not isinstance(func, OpOverload):  # takes functions, in which this mode is active again
-            with self:
-                return func(*args, **kwargs)
+        if not isinstance(func, OpOverload):  # takes functions
+            self.uncounted.add(func.name())
+            return func(*args, **kwargs)
         if func.has_kernel_for_dispatch_key(torch._C.DispatchKey.CompositeImplicitAutograd):
             with self:
                 result = func.decompose(*args, **kwargs)
@@ -175,37 +175,47 @@ class _Meter(TorchDispatchMode):
     def _count(self, name: str, given: Mapping[str, Any]) -> None:
         if name in _MATRICES:
             first, second = (given[factor] for factor in _MATRICES[name])
-            self._add(name, first, second, partial(_times, _columns(second)), partial(_times, _rows(first)))
+            self._add(name, first, [second], partial(_times, _columns(second)), partial(_times, _rows(first)))
         elif name == "convolution":
-            x, weight = given["input"], given["weight"]
-            meets = partial(_convolution(given).meets, weight=weight)
-            self._add(name, x, weight, meets, None)
+            weight = given["weight"]
+            self._add(name, given["input"], [weight], partial(_convolution(given).meets, weight=weight))
+        elif name == "_trilinear":  # of F.bilinear: the weight times the second input, and the first times that
+            first, weight, second = (given[factor].squeeze() for factor in ("i1", "i2", "i3"))
+            outputs, rows = given["i2"].shape[-3:-1]
+            self._add(name, second, [weight], partial(_times, outputs * rows))
+            self._add(name, first, [weight, second], partial(_times, outputs))
 
     def _add(
         self,
         name: str,
         first: Tensor,
-        second: Tensor,
+        others: Sequence[Tensor],
         meets: Callable[[Tensor], float],
-        is_met: Callable[[Tensor], float] | None,
+        is_met: Callable[[Tensor], float] | None = None,
     ) -> None:
-        """Add a product, given functions that sum entries of either factor, each times those of the other it meets."""
-        sources = [self._sources(x) for x in (first, second)]
-        if not any(self._is_data(found) for found in sources):
+        """Add a product of a tensor and something that is computed from others.
+
+        Args:
+            name: Name of the operator.
+            first: One factor.
+            others: What the other factor is computed from.
+            meets: Function that sums entries of the first factor, each times those of the other it meets.
+            is_met: The same for the other factor.  Default: None, its entries are not looked at.
+        """
+        sources = self._sources(first), set[str]().union(*map(self._sources, others))
+        if not any(map(self._is_data, sources)):
             return  # weights computed from weights
-        filled = self.filled(first)
-        entries = _entries(first)
+        filled, entries = self.filled(first), _entries(first)
         ones = torch.ones_like(entries, dtype=torch.float64) if filled is None else filled.double().expand(first.shape)
-        products = real_products(first, second) / self._samples
+        products = real_products(first, others[0]) / self._samples
         additions: list[float] = []
-        for x, found, sums in zip((first, second), sources, (meets, is_met)):
-            if sums is not None and self._is_data(found):
-                counts = spike_counts(_entries(x), found <= self._neurons)
-                additions += [] if counts is None else [products * sums(counts)]
+        for x, found, sums in zip((first, others[0]), sources, (meets, is_met)):
+            counts = spike_counts(_entries(x), found <= self._neurons) if sums and self._is_data(found) else None
+            if sums is not None and counts is not None:
+                additions.append(products * sums(counts))
         self._calls += 1
         active = float((entries != 0).double().mean()) if entries.numel() else 0.0
-        least = min(additions, default=0.0)
-        work = Work(products * meets(ones), active, bool(additions), additions=least)
+        work = Work(products * meets(ones), active, bool(additions), additions=min(additions, default=0.0))
         factors = frozenset(sources[0]), frozenset(sources[1])
         self._seen.setdefault(f"{name}#{self._calls}", []).append(Product(work, factors))
 

@@ -211,6 +211,20 @@ def test_spikes_in_attention_are_additions() -> None:
     assert same(found, float(expected), STEPS * TOKENS * 2 * 2)
 
 
+@pytest.mark.parametrize("spikes", [(), (0,), (1,), (0, 1)])
+def test_bilinear_maps(spikes: tuple[int, ...]) -> None:
+    """The weight of 2 x 3 x 4 times the second input, and the first input times that."""
+    torch.manual_seed(0)
+    x = 1 + torch.rand(STEPS, BATCH, 7)
+    for part in spikes:
+        x[..., (slice(0, 3), slice(3, 7))[part]].copy_((torch.rand(STEPS, BATCH, (3, 4)[part]) < 0.5).double())
+    first, second = (float((x[..., part] != 0).sum()) / BATCH for part in (slice(0, 3), slice(3, 7)))
+    module = Lambda(lambda s, x: s.n(s.b(x[..., :3], x[..., 3:])), b=nn.Bilinear(3, 4, 2, bias=False), n=LIF())
+    many = second * 2 * 3, first * 2
+    expected = [sum(m for m, part in zip(many, (1, 0)) if (part in spikes) == spiking) for spiking in (True, False)]
+    assert same(estimate(module, x).forward, *expected)
+
+
 def test_weights_from_weights_are_no_part_of_the_simulation() -> None:
     weights = {"u": torch.randn(3, 2), "v": torch.randn(2, 4)}
     module = Weighted(lambda s, x: s.n(x @ (s.u @ s.v)), weights, n=LIF())
