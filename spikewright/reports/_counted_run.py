@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -149,7 +149,7 @@ class _Meter(TorchDispatchMode):
 
     def products(self) -> tuple[Product, ...]:
         """Return the products of a step, averaged over the steps."""
-        return tuple(Product(averaged(p.work for p in steps), steps[0].factors) for steps in self._seen.values())
+        return tuple(replace(steps[0], work=averaged(p.work for p in steps)) for steps in self._seen.values())
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -216,8 +216,9 @@ class _Meter(TorchDispatchMode):
         self._calls += 1
         active = float((entries != 0).double().mean()) if entries.numel() else 0.0
         work = Work(products * meets(ones), active, bool(additions), additions=min(additions, default=0.0))
-        factors = frozenset(sources[0]), frozenset(sources[1])
-        self._seen.setdefault(f"{name}#{self._calls}", []).append(Product(work, factors))
+        weights = [0 if self._is_data(found) else x.numel() for x, found in zip((first, others[0]), sources)]
+        product = Product(work, (frozenset(sources[0]), frozenset(sources[1])), (weights[0], weights[1]))
+        self._seen.setdefault(f"{name}#{self._calls}", []).append(product)
 
     def _is_data(self, sources: Collection[str]) -> bool:
         return not self._neurons.isdisjoint(sources) or _INPUT in sources

@@ -36,10 +36,12 @@ class Product:
     Attributes:
         work: Its work, per sample.
         factors: For either factor, the neurons and the learning parameters that it is computed from, by name.
+        weights: For either factor, its number of entries if it is a weight, computed from no data, and 0 otherwise.
     """
 
     work: Work
     factors: tuple[frozenset[str], frozenset[str]]
+    weights: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -80,21 +82,22 @@ class Done:
         Products outside of layers are included: their factors need a gradient where something learns in front of them.
         """
         at_layers = sum(w.dense for site, w in self.work.items() if self._crossed_at_once(site))
-        return at_layers + self._at_products(self.wiring.receivers.keys() - self.frozen)
+        return at_layers + self._at_products(self._learned)
 
     @property
     def backward(self) -> Operations:
         """Operations of one dense backward pass: gradients at weights, and at inputs behind which something learns."""
         crossed = sum(w.dense for site, w in self.work.items() if self.crosses(site))
-        learning = self.wiring.receivers.keys() - self.frozen
-        return Operations(0, self.at_weights + crossed + self._at_products(learning | self.behind))
+        return Operations(0, self.at_weights + crossed + self._at_products(self._sources))
 
     @property
     def weights_crossed(self) -> int:
         """Number of weights that errors cross if they go back by the forward weights."""
         crossed = {site: synapse for site, synapse in self.wiring.synapses.items() if self.crosses(site)}
         parts = {site: self.work[site].parts if site in self.work else 1 for site in crossed}
-        return sum(parts[site] * math.prod(synapse.weight) for site, synapse in crossed.items())
+        at_layers = sum(parts[site] * math.prod(synapse.weight) for site, synapse in crossed.items())
+        pairs = [pair for p in self.products for pair in zip(p.factors, reversed(p.weights))]
+        return at_layers + sum(other for factor, other in pairs if not factor.isdisjoint(self._sources))
 
     def learns(self, site: str) -> bool:
         """Return True if the weight of a layer learns, or a parameter that it is computed from.
@@ -148,6 +151,15 @@ class Done:
                 found.add(site)
                 todo.extend(after for name in synapses[site].parameters for after in self.wiring.passes[name])
         return frozenset(found)
+
+    @property
+    def _learned(self) -> Set[str]:
+        return self.wiring.receivers.keys() - self.frozen
+
+    @property
+    def _sources(self) -> Set[str]:
+        """What an error has to reach: parameters that learn, and neurons behind such."""
+        return self._learned | self.behind
 
     def _at_products(self, sources: Set[str]) -> float:
         """Return the multiplications for gradients at factors that are computed from some neurons or parameters."""

@@ -225,6 +225,18 @@ def test_bilinear_maps(spikes: tuple[int, ...]) -> None:
     assert same(estimate(module, x).forward, *expected)
 
 
+def test_weights_of_functions_carry_errors_back() -> None:
+    weights = {"v": torch.randn(4, 5), "w": torch.randn(5, 2)}
+    module = Weighted(lambda s, x: s.m(s.n(s.a(x)) @ s.v) @ s.w, weights, a=nn.Linear(3, 4), n=LIF(), m=LIF())
+    x = 1 + torch.rand(STEPS, BATCH, 3)
+    assert estimate(module, x).feedback_parameters == 4 * 5 + 5 * 2
+    module.a.requires_grad_(False)
+    assert estimate(module, x).feedback_parameters == 5 * 2
+    assert (
+        estimate(attention(), torch.rand(STEPS, BATCH, TOKENS, 3)).feedback_parameters == 4 * WIDTH * WIDTH + WIDTH * 2
+    )
+
+
 def test_weights_from_weights_are_no_part_of_the_simulation() -> None:
     weights = {"u": torch.randn(3, 2), "v": torch.randn(2, 4)}
     module = Weighted(lambda s, x: s.n(x @ (s.u @ s.v)), weights, n=LIF())
