@@ -67,24 +67,13 @@ def count_run(net: Network, x: Tensor, frozen: Collection[str]) -> Counted:
     meter = _Meter(x.shape[1])
     layers = SynapseCounter(x.shape[1], meter.of_spikes, meter.filled)
     run = net.start(x, observers=(_Aside(meter, layers),))
-    with torch.no_grad(), _one_by_one():
+    # Attention by products of matrices.  (Nor does torch compute a whole layer at once where operations are followed.)
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
         for step in x.split(1):
             meter.start(run, learning)
             with meter.following(step):
                 run.advance(step)
     return Counted(layers.work, meter.products(), run.rates(), tuple(sorted(meter.uncounted)))
-
-
-@contextmanager
-def _one_by_one() -> Iterator[None]:
-    """Have torch compute attention by products of matrices, also where it would do a whole layer at once."""
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
 
 
 class _Aside:
