@@ -19,7 +19,7 @@ from spikewright.metrics.precision import Precisions
 from spikewright.network import Network
 from spikewright.reports._drawing import DrawingModules
 from spikewright.rules import BPTT, Rule
-from spikewright.rules._base import fresh_copy
+from spikewright.rules._base import fresh_copy, random_parts
 from spikewright.rules._check import check_network
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4, torch.float16: 5e-2, torch.bfloat16: 2e-1}
@@ -201,7 +201,7 @@ def certify(net: Network, rule: Rule, x: Tensor, y: Tensor, loss: Loss, referenc
             vanishing=size <= rounding,
         )
         rows.append(row)
-    parts = dict.fromkeys(part for r in (rule, reference or BPTT()) for part in r.random_parts(len(x)))
+    parts = dict.fromkeys(part for r in (rule, reference or BPTT()) for part in random_parts(r, len(x)))
     random = _named(net, drawing.places | wiring.random) + [f"for {part}" for part in parts]
     return Certificate(repr(rule), len(x), rows, "BPTT" if reference is None else repr(reference), random)
 

@@ -162,14 +162,6 @@ class Rule(nn.Module, ABC):
         """
         return False
 
-    def random_parts(self, steps: int) -> tuple[str, ...]:
-        """Return what the rule draws random numbers for in every sequence, in words; `()` if for nothing.
-
-        Args:
-            steps: Length of the sequences.  At least 1.
-        """
-        return ()
-
     def cost(self, done: Done) -> Cost | None:
         """Return the cost of learning from one sequence, per sample, without the simulation; `None` if not stated.
 
@@ -208,3 +200,14 @@ def reference_rule(rule: Rule) -> Rule | None:
         rule: The rule, e.g. `OTTT(spatial=DFA())`, whose reference is `OTTT()`.
     """
     return getattr(rule, "reference_rule", None)
+
+
+def random_parts(rule: Rule, steps: int) -> tuple[str, ...]:
+    """Return what a rule draws random numbers for in every sequence, in words, from its method of this name if any.
+
+    Args:
+        rule: The rule.
+        steps: Length of the sequences.  At least 1.
+    """
+    stated = getattr(rule, "random_parts", None)
+    return () if stated is None else stated(steps)
