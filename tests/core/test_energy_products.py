@@ -256,8 +256,7 @@ BEHIND: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("amplitude", [1.0, -0.7])
+@pytest.mark.parametrize(("amplitude", "dtype"), [(1.0, torch.float64), (-0.7, torch.float32)])
 @pytest.mark.parametrize("way", BEHIND)
 def test_spikes_behind_pooling_are_additions(way: str, amplitude: float, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
