@@ -1,7 +1,10 @@
 """Files that are whole at every moment."""
 
+import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -20,3 +23,18 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 def remove_leftovers(folder: Path) -> None:
     """Remove what writes that were killed left in a folder."""
+
+
+def as_json(value: Any) -> bytes:
+    """Return a value as JSON; numbers that are not finite, which JSON lacks, become null."""
+    return json.dumps(_finite(value), indent=2, allow_nan=False).encode()
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    if isinstance(value, float) and not -float("inf") < value < float("inf"):
+        return None
+    return value

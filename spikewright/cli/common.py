@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spikewright._util.files import write_atomically
+from spikewright._util.files import as_json, write_atomically
 from spikewright.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ def check_writable(path: Path | None) -> None:
 
 
 def write_json(path: Path | None, value: Any) -> None:
-    """Write a result for other programs, if asked to.
+    """Write a result for other programs, if asked to; numbers that are not finite become null.
 
     Raises:
         ConfigError: The file cannot be written.
@@ -233,7 +233,7 @@ def write_json(path: Path | None, value: Any) -> None:
     if path is None:
         return
     try:
-        write_atomically(path, json.dumps(value, indent=2).encode())
+        write_atomically(path, as_json(value))
     except OSError as error:
         raise ConfigError(f"--json {path}: the file cannot be written ({error.strerror}).") from error
 

@@ -103,6 +103,12 @@ class Run:
         """The module that runs."""
         return self._sites.module
 
+    @property
+    def in_layer(self) -> bool:
+        """True while a layer with a weight, batch norm or dropout does the operation that the run does for it."""
+        active = self._interceptions.innermost
+        return active is not None and active.paused
+
     def advance(self, x: Tensor) -> Tensor:
         """Run the next steps, and move `state` on.
 
@@ -134,7 +140,10 @@ class Run:
         self._weights.clear()
 
     def rates(self) -> dict[str, float]:
-        """Return the firing rate of every neuron layer since the start of this run, in spikes per neuron and step."""
+        """Return the firing rate of every neuron layer since the start of this run, in spikes per neuron and step.
+
+        A spike counts as one whatever it is sent as; noise that is added to the output does not count.
+        """
         return {site: (fired / self._seen).item() for site, fired in self._fired.items()}
 
     def _steps(self, x: Tensor) -> Tensor:
@@ -238,7 +247,7 @@ class Run:
         if self._options.record is not None:
             self._options.record.neuron(site, module, chunk, y)
         if self._options.count:
-            self._count_spikes(site, y, 1.0 if binary else module.spike_amplitude)
+            self._count_spikes(site, y if binary else module.spike_counts(y, state))
         sent = y if self._on_spikes is None else self._sent("on_spikes", self._on_spikes(site, y), y)
         folded = self._folded.fold(sent, spikes=binary and self._options.spikes_as_bytes)
         for observer in self._options.observers:
@@ -261,9 +270,9 @@ class Run:
             self._binary[name] = isinstance(module, Neuron) and module.binary
         return self._binary[name]
 
-    def _count_spikes(self, site: str, spikes: Tensor, amplitude: float | Tensor) -> None:
+    def _count_spikes(self, site: str, spikes: Tensor) -> None:
         with torch.no_grad():
-            fired = spikes.mean(dtype=torch.float32) * (len(spikes) / amplitude)
+            fired = spikes.mean(dtype=torch.float32) * len(spikes)
         self._fired[site] = self._fired[site] + fired if site in self._fired else fired
 
     def _at_own(

@@ -1,8 +1,8 @@
 """The gradient check: a rule's gradient compared with that of BPTT, and with the rule's claims."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -17,8 +17,9 @@ from spikewright.errors import InputError
 from spikewright.losses import Loss
 from spikewright.metrics.precision import Precisions
 from spikewright.network import Network
+from spikewright.reports._drawing import DrawingModules
 from spikewright.rules import BPTT, Rule
-from spikewright.rules._base import fresh_copy
+from spikewright.rules._base import fresh_copy, random_parts
 from spikewright.rules._check import check_network
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4, torch.float16: 5e-2, torch.bfloat16: 2e-1}
@@ -33,9 +34,10 @@ class GradientRow:
 
     Attributes:
         site: Name of the parameter.
-        cosine: Cosine of the angle between the two gradients, in [-1, 1].
-        norm_ratio: Norm of the rule's gradient over that of the reference.
-        relative_error: Norm of the difference over the norm of the reference's gradient.
+        cosine: Cosine of the angle between the two gradients, in [-1, 1]; `None` if one of them is 0.
+        norm_ratio: Norm of the rule's gradient over that of the reference, at least 0; `None` if that is 0.
+        relative_error: Norm of the difference over the norm of the reference's gradient, at least 0; infinity if only
+            the latter is 0.
         exact: True if the rule claims equality with BPTT for this parameter.
         match: True if there is no claim, or if it holds: within the tolerance of the lowest precision that the network
             computes in (that of autocast, if it is on), or up to the rounding error of the largest gradient.
@@ -45,8 +47,8 @@ class GradientRow:
     """
 
     site: str
-    cosine: float
-    norm_ratio: float
+    cosine: float | None
+    norm_ratio: float | None
     relative_error: float
     exact: bool
     match: bool
@@ -63,33 +65,77 @@ class Certificate:
         steps: Number of time steps, at least 1.
         rows: One `GradientRow` per trained parameter.
         reference: The rule that it is compared with, as text.  Default: "BPTT".
+        random: By which modules random numbers are drawn, and for what a rule draws some, in words.  Default: [].
     """
 
     rule: str
     steps: int
     rows: list[GradientRow]
     reference: str = "BPTT"
+    random: list[str] = field(default_factory=list[str])
 
     @property
     def ok(self) -> bool:
         """True if every claim of the rule holds."""
         return all(row.match for row in self.rows)
 
+    @property
+    def worst(self) -> GradientRow | None:
+        """The row that is farthest off, broken claims first; `None` if no gradient arrives anywhere."""
+        seen = [row for row in self.rows if not (row.match and row.vanishing)]
+        return max(seen, key=lambda row: (not row.match, _finite_or_worst(row.relative_error)), default=None)
+
     def table(self) -> str:
-        """Return the rows as aligned text, one parameter a line."""
+        """Return the rows as aligned text, one parameter a line, the number of claims, and the worst row."""
         head = ("parameter", "cosine", "norm ratio", "rel. error", "claim")
         body = [
-            (row.site, f"{row.cosine:.4f}", f"{row.norm_ratio:.4f}", f"{row.relative_error:.2e}", _claim(row))
+            (row.site, _number(row.cosine), _number(row.norm_ratio), f"{row.relative_error:.2e}", _claim(row))
             for row in self.rows
         ]
-        return f"{self.rule} beside {self.reference}, {self.steps} steps\n" + aligned([head, *body])
+        lines = [f"{self.rule} beside {self.reference}, {self.steps} steps", aligned([head, *body]), self._claims()]
+        if self.random:
+            lines.append(
+                f"random numbers are drawn {', '.join(self.random)}: masks and noise may differ between the two "
+                "rules, and rows by them alone"
+            )
+        worst = self.worst
+        if worst is None:
+            return "\n".join([*lines, "worst row: none, as no gradient arrives at any parameter"])
+        lines.append(
+            f"worst row: {worst.site}, relative error {worst.relative_error:.2e}, cosine {_number(worst.cosine)}, norm "
+            f"ratio {_number(worst.norm_ratio)} ({_claim(worst).strip('- ()') or 'claims nothing'})"
+        )
+        return "\n".join(lines)
+
+    def _claims(self) -> str:
+        claims = [row for row in self.rows if row.exact]
+        if not claims:
+            return (
+                f"none of {len(self.rows)} rows claims equality with BPTT, so that nothing but distances was measured"
+            )
+        broken = sum(not row.match for row in claims)
+        untested = sum(row.match and row.vanishing for row in claims)
+        parts = [f"{len(claims) - broken - untested} match", f"{broken} MISMATCH"]
+        parts += [f"{untested} cannot be told, as no gradient arrives"] if untested else []
+        silent = f"; {len(self.rows) - len(claims)} claim nothing" if len(claims) < len(self.rows) else ""
+        return f"{len(claims)} of {len(self.rows)} rows claim equality with BPTT: {', '.join(parts)}{silent}"
+
+
+def _finite_or_worst(error: float) -> float:
+    return error if math.isfinite(error) else math.inf
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
 
 
 def _claim(row: GradientRow) -> str:
+    if row.exact and not row.match:
+        return "exact, MISMATCH"
     if row.vanishing:
         return "no gradient arrives"
     if row.exact:
-        return "exact, match" if row.match else "exact, MISMATCH"
+        return "exact, match"
     return "-" if row.is_layer else "- (not a layer)"
 
 
@@ -134,7 +180,7 @@ def certify(net: Network, rule: Rule, x: Tensor, y: Tensor, loss: Loss, referenc
     if not parameters:
         raise InputError("certify compares gradients, but no parameter of the network requires one. Unfreeze some.")
     ours, theirs = (_gradients(net, r, x, y, loss, parameters) for r in (rule, reference or BPTT()))
-    wiring, seen = net.wiring(x), _precisions(net, x)
+    wiring, (seen, drawing) = net.wiring(x), _one_step(net, x)
     largest = max(_numbers(gradient).norm().item() for gradient in theirs.values())
     rows = []
     for name, parameter in parameters.items():
@@ -146,23 +192,29 @@ def certify(net: Network, rule: Rule, x: Tensor, y: Tensor, loss: Loss, referenc
         allowed = max(TOLERANCE.get(precision, 2e-1) * size, rounding)
         row = GradientRow(
             site=name,
-            cosine=_ratio((a * b).sum().item(), a.norm().item() * size, nothing=1.0),
-            norm_ratio=_ratio(a.norm().item(), size, nothing=1.0),
-            relative_error=_ratio(difference, size),
+            cosine=_cosine(a, b),
+            norm_ratio=a.norm().item() / size if size else None,
+            relative_error=difference / size if size else (math.inf if difference else 0.0),
             exact=exact,
             match=not exact or difference <= allowed,
             is_layer=bool(wiring.synapse_of(name)),
             vanishing=size <= rounding,
         )
         rows.append(row)
-    return Certificate(repr(rule), len(x), rows, "BPTT" if reference is None else repr(reference))
+    parts = dict.fromkeys(part for r in (rule, reference or BPTT()) for part in random_parts(r, len(x)))
+    random = _named(net, drawing.places | wiring.random) + [f"for {part}" for part in parts]
+    return Certificate(repr(rule), len(x), rows, "BPTT" if reference is None else repr(reference), random)
 
 
-def _precisions(net: Network, x: Tensor) -> Precisions:
-    """Return the dtypes in which a step of the network is computed."""
-    with untouched(net.module), torch.no_grad(), uncompiled(), Precisions() as seen:
+def _one_step(net: Network, x: Tensor) -> tuple[Precisions, DrawingModules]:
+    """Return the dtypes in which a step of the network is computed, and the modules that draw random numbers in it."""
+    with untouched(net.module), torch.no_grad(), uncompiled(), Precisions() as seen, DrawingModules(net) as drawing:
         net.run(x[:1])
-    return seen
+    return seen, drawing
+
+
+def _named(net: Network, modules: Iterable[str]) -> list[str]:
+    return [f"by '{name}' ({type(net.module.get_submodule(name)).__name__})" for name in sorted(modules)]
 
 
 def _gradients(
@@ -181,8 +233,10 @@ def _numbers(gradient: Tensor) -> Tensor:
     return as_real(gradient).double()
 
 
-def _ratio(a: float, b: float, nothing: float = 0.0) -> float:
-    """Return a / b; `nothing` for 0 / 0 and infinity for anything else over 0."""
-    if b == 0:
-        return nothing if a == 0 else math.inf
-    return a / b
+def _cosine(a: Tensor, b: Tensor) -> float | None:
+    """Return the cosine between two gradients, of units that neither overflow nor vanish; `None` if one is 0."""
+    one, other = (float(x.abs().max()) if x.numel() else 0.0 for x in (a, b))
+    if not one or not other:
+        return None
+    a, b = a / one, b / other
+    return float((a * b).sum() / (a.norm() * b.norm()))

@@ -212,3 +212,14 @@ def reference_rule(rule: Rule) -> Rule | None:
         rule: The rule, e.g. `OTTT(spatial=DFA())`, whose reference is `OTTT()`.
     """
     return getattr(rule, "reference_rule", None)
+
+
+def random_parts(rule: Rule, steps: int) -> tuple[str, ...]:
+    """Return what a rule draws random numbers for in every sequence, in words, from its method of this name if any.
+
+    Args:
+        rule: The rule.
+        steps: Length of the sequences.  At least 1.
+    """
+    stated = getattr(rule, "random_parts", None)
+    return () if stated is None else stated(steps)

@@ -142,6 +142,14 @@ class OnlineRule(Rule):
         reference.spatial, reference.local = BP(), None
         return reference
 
+    def random_parts(self, steps: int) -> tuple[str, ...]:
+        """Return what the rule draws random numbers for in every sequence, in words; `()` if for nothing.
+
+        Args:
+            steps: Length of the sequences.  At least 1.
+        """
+        return () if self.spatial.noise is None else (f"the noise of {type(self.spatial).__name__}",)
+
     def cost(self, done: Done) -> Cost | None:
         step, carrying, needed = done.backward, done.weights_crossed, done.behind
         if self.spatial.cuts:

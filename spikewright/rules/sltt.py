@@ -115,6 +115,13 @@ class SLTT(OnlineRule):
             return super().learn(batch)
         return super().learn(batch.weighted(len(batch.x) / self.k))
 
+    def random_parts(self, steps: int) -> tuple[str, ...]:
+        whole = self.k is None or self.k >= steps
+        return (
+            *super().random_parts(steps),
+            *([] if whole else [f"the {self.k} of {steps} steps that SLTT learns from"]),
+        )
+
     def cost(self, done: Done) -> Cost | None:
         return super().cost(done if self.k is None else replace(done, steps=min(self.k, done.steps)))
 

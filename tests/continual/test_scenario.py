@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from spikewright.continual.course import chosen
 from spikewright.continual.heads import TaskLoss
 from spikewright.continual.scenario import permuted, sequence, split
-from spikewright.data import load
+from spikewright.data import Dataset, Split, load
 from spikewright.errors import ConfigError, InputError
 from spikewright.losses import OnRate, PerStep
 
@@ -51,6 +52,19 @@ def test_tasks_that_share_outputs_have_labels_from_zero() -> None:
     tasks = split(DATA, tasks=3, heads=False)
     assert tasks.outputs == 2
     assert all(tasks.task(index).test.labels.unique().tolist() == [0, 1] for index in range(3))
+
+
+@pytest.mark.parametrize("heads", [True, False])
+def test_a_choice_has_so_many_samples_of_each_class_however_many_others_have(heads: bool) -> None:
+    labels = torch.repeat_interleave(torch.arange(4), torch.tensor([50, 4, 7, 30]))
+    parts = Split(torch.rand(91, 1, 2, 2), labels), Split(torch.rand(4, 1, 2, 2), torch.arange(4))
+    uneven = Dataset("uneven", *parts, classes=4, mean=(0.0,), std=(1.0,))
+    tasks = split(uneven, tasks=2, heads=heads)
+    for index, counts in enumerate([[20, 4], [7, 20]]):
+        task = tasks.task(index)
+        few = chosen(task, 20, tasks.classes)
+        assert task.train.labels[few].bincount()[-2:].tolist() == counts and len(few.unique()) == len(few)
+        assert torch.equal(chosen(task, 50, tasks.classes).sort().values, torch.arange(len(task.train)))
 
 
 def test_data_sets_in_sequence_have_one_size_and_three_channels() -> None:

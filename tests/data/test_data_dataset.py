@@ -121,6 +121,34 @@ def test_statistics_agree_with_the_definition():
     assert channel_statistics(torch.full((2, 1, 2, 2), 51, dtype=torch.uint8)) == ((0.2,), (1.0,))
 
 
+@pytest.mark.parametrize("level", [0, 1, 7, 85, 254, 255])
+def test_a_channel_that_never_changes_has_the_deviation_one(level):
+    whole = torch.full((3, 1, 5, 7), level, dtype=torch.uint8)
+    for images in (whole, whole[:1, :, :1, :1], whole.float() / 255, (whole.double() / 3).half(), whole * 1e-40):
+        (mean,), (std,) = channel_statistics(images)
+        assert std == 1.0 and mean == (level / 255 if images.dtype == torch.uint8 else float(images[0, 0, 0, 0]))
+    varied = torch.cat([whole, (whole + 1) % 255], 1)
+    varied[0, 1] = 255
+    assert channel_statistics(varied)[1][0] == 1.0 != channel_statistics(varied)[1][1]
+
+
+@pytest.mark.parametrize("scale", [1e-320, 1e-45, 1e-170, 1.0, 1e30, 1e200, 1.7e308])
+def test_deviations_neither_vanish_nor_overflow(scale):
+    images = torch.tensor([-1.0, 1.0, 1.0, -1.0], dtype=torch.float64).view(2, 1, 1, 2) * scale
+    (mean,), (std,) = channel_statistics(images)
+    assert mean == pytest.approx(0, abs=1e-15 * scale) and std == pytest.approx(scale, rel=1e-12)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_statistics_of_what_is_not_finite_are_refused(value):
+    images = torch.rand(2, 3, 4, 4)
+    images[1, 2, 0, 0] = value
+    with pytest.raises(InputError, match="1 of 32 values of a channel are NaN or infinite"):
+        channel_statistics(images)
+    with pytest.raises(InputError, match="no pixel"):
+        channel_statistics(torch.rand(0, 1, 4, 4))
+
+
 def test_keys_name_independent_streams():
     keys = [(0,), (1,), (0, 0), (0, 1), (1, 0), (0, 0, 0), ("first",), ("second",), ("first", 0)]
     drawn = {tuple(torch.rand(3, generator=keyed_generator(seed, *key)).tolist()) for seed in (0, 1) for key in keys}

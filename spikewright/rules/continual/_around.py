@@ -14,7 +14,7 @@ from spikewright.losses import Loss
 from spikewright.network import Network
 from spikewright.network.sites import Sites
 from spikewright.network.wiring import Wiring, module_name
-from spikewright.rules._base import Rule, reference_rule
+from spikewright.rules._base import Rule, random_parts, reference_rule
 
 
 class ContinualRule(Rule):
@@ -171,6 +171,14 @@ class ContinualRule(Rule):
 
     def exact(self, parameter: str, wiring: Wiring, steps: int) -> bool:
         return self.rule.exact(parameter, wiring, steps)
+
+    def random_parts(self, steps: int) -> tuple[str, ...]:
+        """Return what the rule draws random numbers for in every sequence, in words; `()` if for nothing.
+
+        Args:
+            steps: Length of the sequences.  At least 1.
+        """
+        return random_parts(self.rule, steps)
 
     @property
     def reference_rule(self) -> Rule | None:

@@ -128,6 +128,9 @@ class Replay(ContinualRule):
     def exact(self, parameter: str, wiring: Wiring, steps: int) -> bool:
         return "y" not in self.memory and super().exact(parameter, wiring, steps)
 
+    def random_parts(self, steps: int) -> tuple[str, ...]:
+        return (*super().random_parts(steps), *(["the stored samples of Replay"] if "y" in self.memory else []))
+
     def cost(self, done: Done) -> Cost | None:
         inner = self.rule.cost(done)
         if inner is None or "y" not in self.memory:
