@@ -18,7 +18,7 @@ from torch import distributed
 
 _CONTEXT = get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["tests.catalogue", "pytest"])
-_SECONDS = 20.0
+_SECONDS = 60.0
 
 
 def both(work: Callable[..., Any], *args: Any) -> list[Any]:
