@@ -64,6 +64,8 @@ def _serve(rank: int, meeting: str, pipe: Connection) -> None:
     distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
     while True:
         work, args = pickle.loads(pipe.recv_bytes())
+        torch.set_default_dtype(torch.float32)
+        torch.manual_seed(0)
         try:
             answer = True, work(rank, *args)
         except Exception:
