@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from torch import Tensor, nn
 
@@ -115,7 +115,8 @@ class Rule(nn.Module, ABC):
         wiring = check(self, net, loss, x, y, state)
         self.prepare(net, x)
         given = cut(x)
-        learned: Any = self.learn(Batch(net, given, y, loss, state, differentiable(backward), known=wiring))
+        batch = Batch(net, given, y, loss, state, differentiable(backward), known=wiring)
+        learned: Any = self.learn(batch.fitted(self))
         if not isinstance(learned, Iterable):
             raise wrong(self, "learn", "an iterator of updates", learned, "Write it as a generator: yield Update(...).")
         for update in learned:
@@ -151,6 +152,18 @@ class Rule(nn.Module, ABC):
             wiring: Wiring of the network.
             sites: Layers of the network.
         """
+
+    def trial_copy(self, chunk: int) -> Self:
+        """Return a copy by which the memory of a training step is measured, and which does without chance.
+
+        A rule that learns from drawn steps learns from all.
+
+        Args:
+            chunk: Steps that run together.  At least 1.
+        """
+        copy = deepcopy(self)
+        copy.chunk = chunk
+        return copy
 
     def exact(self, parameter: str, wiring: Wiring, steps: int) -> bool:
         """Return True if the rule claims the gradient of BPTT for a parameter.

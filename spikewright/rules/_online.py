@@ -18,7 +18,7 @@ from spikewright.network.sites import Sites
 from spikewright.network.wiring import Synapse, Wiring
 from spikewright.rules._base import Rule, Update
 from spikewright.rules._batch import Batch
-from spikewright.rules._chunk_size import Chunk, steps_at_once
+from spikewright.rules._chunk_size import Chunk
 from spikewright.rules._cost import Cost, Done
 from spikewright.rules._traits import Traits
 from spikewright.rules._weight_hooks import WeightHooks
@@ -176,7 +176,7 @@ class OnlineRule(Rule):
         credit = hooks if isinstance(hooks, SpatialHooks) else None
         run = batch.start(hooks, through_time=False)
         total = outputs = None
-        for chunk in self.chunks(len(x), steps_at_once(self, wiring, x)):
+        for chunk in self.chunks(len(x), batch.steps_at_once(self)):
             start, steps = chunk.start, x[chunk.start : chunk.stop]
             value_of = partial(loss, y=batch.y, steps=len(x), start=start)
             if credit is not None and chunk.learn:

@@ -8,7 +8,7 @@ from spikewright.metrics.operations import Operations
 from spikewright.network.wiring import Wiring
 from spikewright.rules._base import Rule, Update
 from spikewright.rules._batch import Batch
-from spikewright.rules._chunk_size import Chunk, steps_at_once
+from spikewright.rules._chunk_size import Chunk
 from spikewright.rules._cost import Cost, Done
 from spikewright.rules._kept_chunks import KeptChunks
 from spikewright.rules._traits import Traits
@@ -76,7 +76,7 @@ class BPTT(Rule):
         return Cost(done.steps * done.backward + again, done.weights_crossed)
 
     def learn(self, batch: Batch) -> Iterator[Update]:
-        size = steps_at_once(self, batch.wiring, batch.x)
+        size = batch.steps_at_once(self)
         chunks = KeptChunks(batch, size, keep=not self.checkpoint)
         value = chunks.loss()
         batch.backward(value)

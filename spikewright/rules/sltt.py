@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -114,6 +115,11 @@ class SLTT(OnlineRule):
         if self.k is None or not self.rescale:
             return super().learn(batch)
         return super().learn(batch.weighted(len(batch.x) / self.k))
+
+    def trial_copy(self, chunk: int) -> Self:
+        copy = super().trial_copy(chunk)
+        copy.k, copy.traits = None, replace(self.traits, least_steps=1)
+        return copy
 
     def cost(self, done: Done) -> Cost | None:
         return super().cost(done if self.k is None else replace(done, steps=min(self.k, done.steps)))

@@ -20,7 +20,7 @@ from spikewright.network.wiring import NORM, Wiring
 from spikewright.neurons import Neuron
 from spikewright.rules._base import Rule, Update
 from spikewright.rules._batch import Batch
-from spikewright.rules._chunk_size import Chunk, steps_at_once
+from spikewright.rules._chunk_size import Chunk
 from spikewright.rules._cost import Cost, Done
 from spikewright.rules._rate_checks import check_curves, check_neurons, check_parts, clips_rate, leak_at_input
 from spikewright.rules._traits import Traits
@@ -195,7 +195,7 @@ class RateRule(Rule):
         x = batch.x
         run = batch.start(through_time=False, record=record, normalise=norm.simulate)
         run.keep_weights(True)
-        first, *later = x.split(steps_at_once(self, batch.wiring, x))
+        first, *later = x.split(batch.steps_at_once(self))
         output = run.advance(first)
         outputs = output.new_empty(len(x), *output.shape[1:])  # in one block, not many that split up the memory
         outputs[: len(first)] = output
