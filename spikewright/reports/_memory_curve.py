@@ -6,7 +6,7 @@ from functools import cached_property
 from spikewright.reports._profile_inputs import Inputs
 from spikewright.rules import Rule
 from spikewright.rules._batch import Batch
-from spikewright.rules._chunk_memory import ChunkMemory
+from spikewright.rules._chunk_memory import LONGEST, ChunkMemory
 from spikewright.rules._chunk_size import is_budget, steps_at_once
 from spikewright.rules._fitting import chunk_memory, fit_of
 from spikewright.rules._step_memory import StepMemory, step_memory
@@ -88,7 +88,8 @@ class MemoryCurve:
     def _by_chunk(self) -> ChunkMemory:
         """Memory by length of chunks; apart from what budgets have measured, which decides how a rule runs."""
         memory = chunk_memory(self._rule, self._batch, {})
-        memory.lengthen(FAR, float("inf"))
+        while memory.longest < LONGEST:
+            memory.of_few(2 * memory.longest)
         return memory
 
     @property
@@ -98,8 +99,4 @@ class MemoryCurve:
     def _on_line(self, steps: int) -> StepMemory:
         """Return the memory on the line through the last two lengths that were measured."""
         (first, fewer), (last, more) = self._last_two
-        share = (steps - last) / (last - first)
-        return StepMemory(
-            round(more.saved + share * (more.saved - fewer.saved)),
-            round(more.working + share * (more.working - fewer.working)),
-        )
+        return StepMemory.of(more.numbers + (steps - last) / (last - first) * (more.numbers - fewer.numbers))

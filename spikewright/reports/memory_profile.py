@@ -131,13 +131,14 @@ def plan(
     """
     check_network("plan", net)
     check_instance("plan", "rule", rule, Rule, "sw.rules.OTTT()")
-    inputs = Inputs(net, shape)
     limit = None if budget is None else _bytes(budget)
     for name, lengths in (("measure", measure or ()), ("report", report)):
         for steps in lengths:
             check_count("plan", name, steps, "a sequence has at least one step")
-    reported, lengths = {inputs.sizes[0], *report}, _lengths(rule, measure)
+    lengths = _lengths(rule, measure)
     with untouched(net.module):
+        inputs = Inputs(net, shape)
+        reported = {inputs.sizes[0], *report}
         curve = _curve(net, rule, inputs)
         grows = rule.traits.memory != "unknown"
         for steps in sorted({*lengths} if grows else {*lengths, *reported}):

@@ -2,22 +2,25 @@
 
 from collections.abc import Callable
 
+import numpy as np
+import numpy.typing as npt
+
 from spikewright.rules._step_memory import StepMemory
 
 Trial = Callable[[int, int], StepMemory]
 """Function that returns the memory of a training step, given the length of a sequence and of its chunks."""
 Trials = dict[tuple[int, int], StepMemory]
-"""Memory of training steps, by the same lengths."""
+"""Memory of training steps, by the length of chunks and their number."""
 LONGEST = 8
-"""Steps of the longest chunk that is tried."""
+"""Steps of the longest chunk that is tried to extrapolate from."""
 
 
 class ChunkMemory:
     """Memory of a training step as a function of the lengths of the sequence and of its chunks.
 
-    With c the length of chunks and n their number, memory is taken for :math:`a + b c + n (d + e c)`: chunks need
-    memory while they run, and may leave some behind.  Sequences of a few chunks of 1, 2, 4, ... steps are tried; the
-    longest two of these lengths determine b.
+    With c the length of chunks and n their number, memory is taken for :math:`a + b c + n (d + e c)` in each phase of
+    the step: chunks need memory while they run, and may leave some behind.  Sequences of a few chunks of 1, 2, 4, ...
+    steps are tried; the longest two of these lengths determine b.
 
     Args:
         trial: Measures a training step.
@@ -29,21 +32,17 @@ class ChunkMemory:
         self._trial, self._few, self._trials = trial, few, trials
 
     @property
-    def shortest(self) -> StepMemory:
-        """Memory of the least that is tried, a few chunks of one step."""
-        return self._measured(1, self._few)
+    def longest(self) -> int:
+        """Length of the longest chunk that was tried."""
+        return max((chunk for chunk, count in self._trials if count == self._few), default=1)
 
-    def lengthen(self, steps: int, budget: float) -> None:
-        """Try longer chunks, as long as they are expected to stay within a budget.
+    def of_few(self, chunk: int) -> StepMemory:
+        """Return the measured memory of a few chunks.
 
         Args:
-            steps: Length of the sequence, of which a chunk is a part.  At least 1.
-            budget: Most bytes of working memory that a trial should take.
+            chunk: Steps that run together.  At least 1.
         """
-        chunk = 2 * self._longest
-        while chunk <= min(steps, LONGEST) and self.at(self._few * chunk, chunk).working <= budget:
-            self._measured(chunk, self._few)
-            chunk *= 2
+        return self._measured(chunk, self._few)
 
     def at(self, steps: int, chunk: int) -> StepMemory:
         """Return the memory of a training step.
@@ -52,29 +51,16 @@ class ChunkMemory:
             steps: Length of the sequence.  At least 1.
             chunk: Steps that run together.  At least 1.
         """
-        saved, working = (round(self._at(steps, chunk, field)) for field in ("saved", "working"))
-        return StepMemory(saved, working)
+        long, behind = self.longest, self._left_behind(1)
+        found = self.of_few(long).numbers
+        if long > 1:
+            found = found + (found - self.of_few(long // 2).numbers) / (long - long // 2) * (chunk - long)
+            behind = behind + (self._left_behind(2) - behind) * (chunk - 1)
+        return StepMemory.of(found + (steps / chunk - self._few) * behind)
 
-    def _at(self, steps: int, chunk: int, field: str) -> float:
-        long, more = self._longest, steps / chunk - self._few
-        most, behind = self._few_chunks(long, field), self._left_behind(1, field)
-        if long == 1:  # steps that run together take no more than as many times one of them
-            return chunk * (most + more * behind)
-        slope = (most - self._few_chunks(long // 2, field)) / (long - long // 2)
-        behind += (self._left_behind(2, field) - behind) * (chunk - 1)
-        return most + slope * (chunk - long) + more * behind
-
-    @property
-    def _longest(self) -> int:
-        return max((chunk for chunk, count in self._trials if count == self._few), default=1)
-
-    def _few_chunks(self, chunk: int, field: str) -> int:
-        return getattr(self._measured(chunk, self._few), field)
-
-    def _left_behind(self, chunk: int, field: str) -> float:
+    def _left_behind(self, chunk: int) -> npt.NDArray[np.float64]:
         """Return the bytes that a chunk adds to what is there when its successors run."""
-        many = getattr(self._measured(chunk, 2 * self._few), field)
-        return (many - self._few_chunks(chunk, field)) / self._few
+        return (self._measured(chunk, 2 * self._few).numbers - self.of_few(chunk).numbers) / self._few
 
     def _measured(self, chunk: int, count: int) -> StepMemory:
         if (chunk, count) not in self._trials:

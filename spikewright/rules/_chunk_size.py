@@ -51,4 +51,4 @@ def steps_at_once(rule: "Rule", wiring: Wiring, steps: int) -> int | None:
         return steps
     if rule.chunk == "root":
         return math.isqrt(steps - 1) + 1
-    return None if is_budget(rule.chunk) else min(steps, rule.chunk)
+    return min(steps, rule.chunk) if not isinstance(rule.chunk, str) else None

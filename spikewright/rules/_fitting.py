@@ -1,6 +1,5 @@
 """As many steps at once as fit a memory budget."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -71,8 +70,14 @@ def fit_of(rule: "Rule", batch: "Batch", steps: int) -> Fit:
         steps: Length of the sequence.  At least 1.
     """
     memory = chunk_memory(rule, batch, batch.wiring.memory.setdefault(_described(rule, batch), {}))
-    budget = size_in_bytes(str(rule.chunk)) or max(AUTO, 2 * memory.shortest.working)
-    return _longest_within(budget, memory, steps, _lengths(rule, batch, steps))
+    one = memory.of_few(1).working
+    budget = size_in_bytes(str(rule.chunk)) or max(AUTO, 2 * one)
+    fixed = steps_at_once(rule, batch.wiring, steps)
+    if fixed is not None or _whole(batch):
+        return Fit(fixed or steps, memory.at(steps, fixed or steps).working, budget)
+    if steps * one <= budget:  # steps together take no more than each of them alone
+        return Fit(steps, steps * one, budget)
+    return _longest_within(budget, memory, steps)
 
 
 def chunk_memory(rule: "Rule", batch: "Batch", trials: dict[Any, Any]) -> ChunkMemory:
@@ -91,27 +96,23 @@ def chunk_memory(rule: "Rule", batch: "Batch", trials: dict[Any, Any]) -> ChunkM
     return ChunkMemory(trial, max(2, least), trials)
 
 
-def _longest_within(budget: int, memory: ChunkMemory, steps: int, lengths: Sequence[int]) -> Fit:
-    alone = steps * memory.shortest.working  # steps together take no more than each of them alone
-    if alone <= budget:
-        return Fit(lengths[0], alone, budget)
-    memory.lengthen(steps, budget)
-    if all(memory.at(steps, chunk).working > budget for chunk in lengths):
-        memory.lengthen(steps, 2 * memory.shortest.working)  # before it is refused
-        memory.lengthen(steps, budget)
-    fits = [Fit(chunk, memory.at(steps, chunk).working, budget) for chunk in lengths]
-    return next((fit for fit in fits if fit.needed <= budget), min(fits, key=lambda fit: fit.needed))
-
-
-def _lengths(rule: "Rule", batch: "Batch", steps: int) -> list[int]:
-    """Return lengths of chunks of about one size that a sequence may be cut into, from the longest."""
-    fixed = steps_at_once(rule, batch.wiring, steps)
-    if fixed is not None or _whole(batch):
-        return [fixed or steps]
-    counts = [1]
-    while counts[-1] < steps:
-        counts.append(min(steps, counts[-1] + 1 + counts[-1] // 20))  # not each of many, which differ by little
-    return list(dict.fromkeys(-(-steps // count) for count in counts))
+def _longest_within(budget: int, memory: ChunkMemory, steps: int) -> Fit:
+    """Return the longest of even chunks that is sure to fit, by chunks of 1, 2, 4, ... steps as long as these fit."""
+    found = [Fit(1, memory.at(steps, 1).working, budget)]
+    while 2 * memory.longest <= steps:
+        one = memory.of_few(memory.longest).working
+        fits = any(fit.needed <= budget for fit in found)
+        if 2 * one > budget and (fits or memory.longest > 1):  # twice the steps may take twice the memory
+            break
+        memory.of_few(2 * memory.longest)
+        found.append(Fit(memory.longest, memory.at(steps, memory.longest).working, budget))
+    fitting = [fit for fit in found if fit.needed <= budget]
+    if not fitting:
+        return min(found, key=lambda fit: fit.needed)
+    best = fitting[-1]
+    longer = min(steps, best.chunk * budget // best.needed, 2 * best.chunk)
+    even = -(-steps // -(-steps // longer))
+    return Fit(even, best.needed * even // best.chunk, budget)
 
 
 def _whole(batch: "Batch") -> bool:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -24,11 +26,28 @@ class StepMemory:
 
     Attributes:
         saved: Most bytes that autograd keeps for the backward pass at one time, parameters not counted.
-        working: Most bytes that the step allocates at one time.
+        phases: Most bytes that the step allocates at one time, as in `AllocatedBytes`: each phase grows with the number
+            of steps in its own way.
     """
 
     saved: int
-    working: int
+    phases: tuple[int, ...]
+
+    @property
+    def working(self) -> int:
+        """Most bytes that the step allocates at one time."""
+        return max(self.phases)
+
+    @property
+    def numbers(self) -> npt.NDArray[np.float64]:
+        """All bytes as one array, to be extrapolated."""
+        return np.array([self.saved, *self.phases], dtype=np.float64)
+
+    @classmethod
+    def of(cls, numbers: npt.NDArray[np.float64]) -> "StepMemory":
+        """Return what an array of `numbers` stands for."""
+        saved, *phases = (round(number) for number in numbers.tolist())
+        return cls(saved, tuple(phases))
 
 
 def step_memory(rule: "Rule", batch: "Batch", steps: int) -> StepMemory:
@@ -49,7 +68,7 @@ def step_memory(rule: "Rule", batch: "Batch", steps: int) -> StepMemory:
         with AllocatedBytes() as allocated, SavedBytes() as saved:
             for _ in rule.learn(short):
                 pass
-    return StepMemory(saved.peak, allocated.peak)
+    return StepMemory(saved.peak, allocated.phases)
 
 
 def small_loss(rule: "Rule") -> Loss:

@@ -18,7 +18,7 @@ from tests.nets import NETS, sample
 from tests.oracles.compare import assert_agree
 from tests.rules.support import gradients, loss_for
 
-STEPS = 32
+STEPS = 16
 RULES: dict[str, Callable[..., Rule]] = {
     "BPTT": BPTT,
     "BPTT, checkpoint": partial(BPTT, checkpoint=True),
@@ -38,11 +38,11 @@ every_rule = pytest.mark.parametrize("make", RULES.values(), ids=RULES)
 
 def network() -> sw.Network:
     torch.manual_seed(0)
-    return sw.Network(nn.Sequential(nn.Linear(64, 256), sw.LIF(), nn.Linear(256, 64), sw.LIF(), nn.Linear(64, 4)))
+    return sw.Network(nn.Sequential(nn.Linear(64, 96), sw.LIF(), nn.Linear(96, 32), sw.LIF(), nn.Linear(32, 4)))
 
 
 def data(steps: int = STEPS) -> tuple[torch.Tensor, torch.Tensor]:
-    return torch.rand(steps, 16, 64), torch.randint(4, (16,))
+    return torch.rand(steps, 8, 64), torch.randint(4, (8,))
 
 
 def used(rule: Rule, net: sw.Network) -> int:
@@ -72,13 +72,12 @@ def test_a_budget_is_kept_and_used(make: Callable[..., Rule]) -> None:
     """In between what one step at a time takes and what all take; and refused where none fits, with the least."""
     net = network()
     least, most = sorted((used(make(chunk=1), net), used(make(chunk=STEPS), net)))
-    for share in (0.3, 0.6, 0.9):
-        budget = int(least + share * (most - least))
+    for share in (0.2, 0.7):
+        budget = int(least + share * (most - least)) + 20_000
         taken = used(make(chunk=f"{budget} B"), net)
-        assert taken <= budget
-        assert taken > 0.5 * budget or most < 1.1 * least
-    with pytest.raises(IncompatibleRule, match=r"is to learn from 32 steps of 16 samples in .* takes at least .* KiB"):
-        used(make(chunk=f"{least // 2} B"), net)
+        assert 0.4 * budget < taken <= budget
+    with pytest.raises(IncompatibleRule, match=r"is to learn from 16 steps of 8 samples in .* takes at least .* KiB"):
+        used(make(chunk=f"{least // 4} B"), net)
 
 
 @every_rule
@@ -94,12 +93,12 @@ def test_chunks_under_a_budget_are_of_one_size() -> None:
     net = network()
     one, all_of_them = used(SLTT(), net), used(SLTT(chunk=None), net)
     assert at_once(SLTT(chunk="auto")) == STEPS and at_once(SLTT(chunk=f"{one * STEPS} B")) == STEPS
-    found = at_once(SLTT(chunk=f"{all_of_them // 2} B"))
+    found = at_once(SLTT(chunk=f"{all_of_them * 9 // 10} B"))
     assert 1 < found < STEPS and found == -(-STEPS // -(-STEPS // found))
 
 
 def test_what_auto_runs_does_not_depend_on_what_was_measured_before() -> None:
-    rule, net, (x, y) = SLTT(chunk="600 KiB"), network(), data()
+    rule, net, (x, y) = SLTT(chunk="150 KiB"), network(), data()
     fresh = Batch(network(), x, y, loss_for(rule)).steps_at_once(rule)
     sw.plan(net, rule, x)
     sw.plan(net, SLTT(chunk=8), x)
@@ -123,7 +122,7 @@ def test_lengths_without_a_budget() -> None:
 @pytest.mark.parametrize("rule", [SLTT, OTTT, partial(BPTT, checkpoint=True)])
 def test_a_budget_never_changes_the_result(rule: Callable[..., Rule], name: str) -> None:
     expected = gradients(rule(chunk=1), NETS[name](0), *sample(name, 0))
-    for chunk in ("auto", "30 KiB"):
+    for chunk in ("auto", "400 KiB"):
         assert_agree(gradients(rule(chunk=chunk), NETS[name](0), *sample(name, 0)), expected)
 
 
