@@ -57,8 +57,8 @@ class Rule(nn.Module, ABC):
 
     Args:
         chunk: Steps that run together, which trades memory for speed.  At least 1; `None` is the whole sequence, "root"
-            the square root of its length, "auto" as many steps as fit 1 GiB of activations, and a size such as "256MiB"
-            as many as fit that.
+            the square root of its length, "auto" as many steps as fit 1 GiB of working memory, and a size such as
+            "256MiB" as many as fit that; if not even one does, it is refused.
 
     Raises:
         ConfigError: `chunk` is below 1 or no known text, or the class declares no traits.
@@ -107,7 +107,7 @@ class Rule(nn.Module, ABC):
         Raises:
             ShapeError: Layouts do not fit; `x` or `y` is no tensor; the criterion refuses the shape or type of `y`.
             InputError: `x` holds a NaN or an infinity, a label is out of range, or nothing requires a gradient.
-            IncompatibleRule: The rule cannot work with this loss or this network.
+            IncompatibleRule: The rule cannot work with this loss or this network, or not within its memory budget.
             NetworkError: `state` belongs to other layers.
             ConfigError: The criterion does not return one number, or the network or the loss was not wrapped.
             ExtensionError: A method of a user-defined class returned something else than its contract says.

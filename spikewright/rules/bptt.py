@@ -33,9 +33,9 @@ class BPTT(Rule):
 
     Args:
         chunk: Steps that run together, which trades memory for speed.  At least 1; `None` is the whole sequence, "root"
-            the square root of its length, "auto" as many steps as fit 1 GiB of activations, and a size such as "256MiB"
-            as many as fit that.  Default: None.  Without `checkpoint` the graph of all chunks is kept until the
-            sequence ends, so that a chunk saves no memory.
+            the square root of its length, "auto" as many steps as fit 1 GiB of working memory, and a size such as
+            "256MiB" as many as fit that; if not even one does, it is refused.  Default: None.  Without `checkpoint` the
+            graph of all chunks is kept until the sequence ends, so that a chunk saves no memory.
         checkpoint: If True, keep only the state between chunks and run each chunk again in the backward pass; gradients
             are bit for bit those of the same chunks without it.  With `chunk=None` a chunk is then the square root of
             the length.  Default: False.

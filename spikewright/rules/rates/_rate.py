@@ -51,8 +51,8 @@ class RateRule(Rule):
         mask: Where the rate map has a derivative: "input", where the recorded mean current lies in the linear range,
             ends included; or "output", where the recorded mean output lies strictly between 0 and its maximum.
         chunk: Steps that run together, which trades memory for speed.  At least 1; `None` is the whole sequence, "root"
-            the square root of its length, "auto" as many steps as fit 1 GiB of activations, and a size such as "256MiB"
-            as many as fit that.
+            the square root of its length, "auto" as many steps as fit 1 GiB of working memory, and a size such as
+            "256MiB" as many as fit that; if not even one does, it is refused.
 
             With "joint" batch norm all steps run together, whatever it is.
 
