@@ -32,7 +32,7 @@ class AllocatedBytes:
     ...     for _ in range(3):
     ...         _ = torch.ones(1000).exp().sum()  # freed before the next
     >>> allocated.peak
-    8004
+    8000
     """
 
     def __init__(self) -> None:
