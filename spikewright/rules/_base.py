@@ -4,8 +4,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from copy import deepcopy
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, Self, TypeVar
 
 from torch import Tensor, nn
 
@@ -60,8 +60,8 @@ class Rule(nn.Module, ABC):
 
     Args:
         chunk: Steps that run together, which trades memory for speed.  At least 1; `None` is the whole sequence, "root"
-            the square root of its length, "auto" as many steps as fit 1 GiB of activations, and a size such as "256MiB"
-            as many as fit that.
+            the square root of its length, "auto" as many steps as fit 1 GiB of working memory, and a size such as
+            "256MiB" as many as fit that; if not even one does, it is refused.
 
     Raises:
         ConfigError: `chunk` is below 1 or no known text, or the class declares no traits.
@@ -115,7 +115,7 @@ class Rule(nn.Module, ABC):
             ShapeError: Layouts do not fit, or `share` has another size; `x` or `y` is no tensor; the criterion refuses
                 the shape or type of `y`.
             InputError: `x` holds a NaN or an infinity, a label is out of range, or nothing requires a gradient.
-            IncompatibleRule: The rule cannot work with this loss or this network.
+            IncompatibleRule: The rule cannot work with this loss or this network, or not within its memory budget.
             NetworkError: `state` belongs to other layers.
             ConfigError: The criterion does not return one number, or the network or the loss was not wrapped.
             ExtensionError: A method of a user-defined class returned something else than its contract says.
@@ -125,8 +125,9 @@ class Rule(nn.Module, ABC):
             wiring = check(self, net, loss, x, y, state)
         self.prepare(net, x)
         given = cut(x)
-        loss = SharedLoss(loss) if share is not None and share.divided else loss
-        batch = Batch(net, given, y, loss, state, differentiable(backward), known=wiring, share=share)
+        batch = Batch(net, given, y, loss, state, differentiable(backward), known=wiring, share=share).fitted(self)
+        if share is not None and share.divided:
+            batch = replace(batch, loss=SharedLoss(loss))
         learned: Any = self.learn(batch)
         if not isinstance(learned, Iterable):
             raise wrong(self, "learn", "an iterator of updates", learned, "Write it as a generator: yield Update(...).")
@@ -163,6 +164,18 @@ class Rule(nn.Module, ABC):
             wiring: Wiring of the network.
             sites: Layers of the network.
         """
+
+    def trial_copy(self, chunk: int) -> Self:
+        """Return a copy by which the memory of a training step is measured, and which does without chance.
+
+        A rule that learns from drawn steps learns from all.
+
+        Args:
+            chunk: Steps that run together.  At least 1.
+        """
+        copy = deepcopy(self)
+        copy.chunk = chunk
+        return copy
 
     def exact(self, parameter: str, wiring: Wiring, steps: int) -> bool:
         """Return True if the rule claims the gradient of BPTT for a parameter.

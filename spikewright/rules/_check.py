@@ -77,7 +77,9 @@ def check(rule: "Rule", net: Network, loss: Loss, x: Tensor, y: Tensor, state: S
             "be left without one. Put what computes x into the network, give x.detach(), or use a rule that goes back "
             "to the input (BPTT)."
         )
-    at_once = 1 if sites.recurrent else steps_at_once(rule, wiring, x)
+    at_once = (
+        1 if sites.recurrent else steps_at_once(rule, wiring, steps) or steps
+    )  # a budget cuts only what may be cut
     if at_once < steps:
         _check_cut(name, sites, at_once, steps)
     rule.check(wiring, sites)

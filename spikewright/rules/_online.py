@@ -18,7 +18,7 @@ from spikewright.network.sites import Sites
 from spikewright.network.wiring import Synapse, Wiring
 from spikewright.rules._base import Rule, Update
 from spikewright.rules._batch import Batch
-from spikewright.rules._chunk_size import Chunk, steps_at_once
+from spikewright.rules._chunk_size import Chunk
 from spikewright.rules._cost import Cost, Done
 from spikewright.rules._traits import Traits
 from spikewright.rules._weight_hooks import WeightHooks
@@ -47,8 +47,8 @@ class OnlineRule(Rule):
 
     Args:
         chunk: Steps that run together, which trades memory for speed.  At least 1; `None` is the whole sequence, "root"
-            the square root of its length, "auto" as many steps as fit 1 GiB of activations, and a size such as "256MiB"
-            as many as fit that.
+            the square root of its length, "auto" as many steps as fit 1 GiB of working memory, and a size such as
+            "256MiB" as many as fit that; if not even one does, it is refused.
         spatial: How errors reach the layers within a step, an object of `spikewright.spatial`: `BP` (backpropagation),
             `FA`, `SignSymmetric`, `DFA`, `DKP`, `ZO` or `OPZO`.  Default: BP().
         local: A `spikewright.spatial.Local`, which gives every layer of neurons a trained readout and an error of its
@@ -184,7 +184,7 @@ class OnlineRule(Rule):
         credit = hooks if isinstance(hooks, SpatialHooks) else None
         run = batch.start(hooks, through_time=False)
         total = outputs = None
-        for chunk in self.chunks(len(x), steps_at_once(self, wiring, x)):
+        for chunk in self.chunks(len(x), batch.steps_at_once(self)):
             start, steps = chunk.start, x[chunk.start : chunk.stop]
             value_of = partial(loss, y=batch.y, steps=len(x), start=start)
             if credit is not None and chunk.learn:

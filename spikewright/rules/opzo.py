@@ -61,8 +61,8 @@ class OPZO(OTTT):
             own.  Default: None, no local errors.
         online: If True, yield an update at every step; otherwise one per sequence.  Default: False.
         chunk: Steps that run together, which trades memory for speed.  At least 1; `None` is the whole sequence, "root"
-            the square root of its length, "auto" as many steps as fit 1 GiB of activations, and a size such as "256MiB"
-            as many as fit that.  Default: 1.  With `online` it is 1.
+            the square root of its length, "auto" as many steps as fit 1 GiB of working memory, and a size such as
+            "256MiB" as many as fit that; if not even one does, it is refused.  Default: 1.  With `online` it is 1.
 
     Raises:
         ConfigError: `momentum`, `alpha` or `seed` is out of range; a flag is not a bool; `distribution`, `position`,

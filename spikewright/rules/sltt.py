@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -47,8 +48,8 @@ class SLTT(OnlineRule):
             does not.  Default: False.
         seed: Seed of the drawn steps.  Any integer, at least 0.  Default: 0.
         chunk: Steps that run together, which trades memory for speed.  At least 1; `None` is the whole sequence, "root"
-            the square root of its length, "auto" as many steps as fit 1 GiB of activations, and a size such as "256MiB"
-            as many as fit that.  Default: 1.
+            the square root of its length, "auto" as many steps as fit 1 GiB of working memory, and a size such as
+            "256MiB" as many as fit that; if not even one does, it is refused.  Default: 1.
         spatial: How errors reach the layers within a step, an object of `spikewright.spatial`: `BP` (backpropagation),
             `FA`, `SignSymmetric`, `DFA`, `DKP`, `ZO` or `OPZO`.  Default: BP().
         local: A `spikewright.spatial.Local`, which gives every layer of neurons a trained readout and an error of its
@@ -121,6 +122,11 @@ class SLTT(OnlineRule):
             *super().random_parts(steps),
             *([] if whole else [f"the {self.k} of {steps} steps that SLTT learns from"]),
         )
+
+    def trial_copy(self, chunk: int) -> Self:
+        copy = super().trial_copy(chunk)
+        copy.k, copy.traits = None, replace(self.traits, least_steps=1)
+        return copy
 
     def cost(self, done: Done) -> Cost | None:
         return super().cost(done if self.k is None else replace(done, steps=min(self.k, done.steps)))

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Collection, Iterable
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -168,6 +169,12 @@ class ContinualRule(Rule):
             module, _, kind = name.rpartition(".")
             if not (is_in(module, self.free) or (kind == "weight" and module in sites.synapses)):
                 yield name
+
+    def trial_copy(self, chunk: int) -> Self:
+        copy = super().trial_copy(chunk)
+        copy.rule = self.rule.trial_copy(chunk)
+        copy.traits = copy.rule.traits
+        return copy
 
     def exact(self, parameter: str, wiring: Wiring, steps: int) -> bool:
         return self.rule.exact(parameter, wiring, steps)

@@ -20,7 +20,7 @@ from spikewright.network.wiring import NORM, Wiring
 from spikewright.neurons import Neuron
 from spikewright.rules._base import Rule, Update
 from spikewright.rules._batch import Batch
-from spikewright.rules._chunk_size import Chunk, steps_at_once
+from spikewright.rules._chunk_size import Chunk
 from spikewright.rules._cost import Cost, Done
 from spikewright.rules._rate_checks import check_curves, check_neurons, check_parts, clips_rate, leak_at_input
 from spikewright.rules._traits import Traits
@@ -51,8 +51,8 @@ class RateRule(Rule):
         mask: Where the rate map has a derivative: "input", where the recorded mean current lies in the linear range,
             ends included; or "output", where the recorded mean output lies strictly between 0 and its maximum.
         chunk: Steps that run together, which trades memory for speed.  At least 1; `None` is the whole sequence, "root"
-            the square root of its length, "auto" as many steps as fit 1 GiB of activations, and a size such as "256MiB"
-            as many as fit that.
+            the square root of its length, "auto" as many steps as fit 1 GiB of working memory, and a size such as
+            "256MiB" as many as fit that; if not even one does, it is refused.
 
             With "joint" batch norm all steps run together, whatever it is.
 
@@ -195,7 +195,7 @@ class RateRule(Rule):
         x = batch.x
         run = batch.start(through_time=False, record=record, normalise=norm.simulate)
         run.keep_weights(True)
-        first, *later = x.split(steps_at_once(self, batch.wiring, x))
+        first, *later = x.split(batch.steps_at_once(self))
         output = run.advance(first)
         outputs = output.new_empty(len(x), *output.shape[1:])  # in one block, not many that split up the memory
         outputs[: len(first)] = output

@@ -39,9 +39,9 @@ class SPIDE(IDE):
             "running" uses the running statistics as constants in both, and the mean currents update them; "joint" is
             refused in networks with feedback.  Default: "running".
         chunk: Steps that run together, which trades memory for speed.  At least 1; `None` is the whole sequence, "root"
-            the square root of its length, "auto" as many steps as fit 1 GiB of activations, and a size such as "256MiB"
-            as many as fit that.  Default: "auto".  It concerns the first phase; a network with feedback runs one step
-            at a time, whatever it is.
+            the square root of its length, "auto" as many steps as fit 1 GiB of working memory, and a size such as
+            "256MiB" as many as fit that; if not even one does, it is refused.  Default: "auto".  It concerns the first
+            phase; a network with feedback runs one step at a time, whatever it is.
 
     Raises:
         ConfigError: `steps`, `threshold` or `loss_scale` is out of range; `batch_norm` is unknown; `chunk` is below 1
