@@ -20,6 +20,7 @@ from spikewright.rules._check import check
 from spikewright.rules._chunk_size import Chunk, check_chunk
 from spikewright.rules._cost import Cost, Done
 from spikewright.rules._traits import Traits
+from spikewright.rules._updates import Updates
 from spikewright.solvers import Report
 from spikewright.temporal import State
 
@@ -93,7 +94,8 @@ class Rule(nn.Module, ABC):
     ) -> Iterator[Update]:
         """Learn from a batch of sequences; yields an `Update` whenever `.grad` is ready.
 
-        Gradients are *added* to `.grad`: zero them between updates, as always in PyTorch.
+        The call checks its arguments; the batch is learned from while the result is iterated, and a result that never
+        is gives a warning.  Gradients are *added* to `.grad`: zero them between updates, as always in PyTorch.
 
         Args:
             net: The network.
@@ -115,13 +117,18 @@ class Rule(nn.Module, ABC):
         wiring = check(self, net, loss, x, y, state)
         self.prepare(net, x)
         given = cut(x)
-        learned: Any = self.learn(Batch(net, given, y, loss, state, differentiable(backward), known=wiring))
+        batch = Batch(net, given, y, loss, state, differentiable(backward), known=wiring)
+        return Updates(type(self).__name__, self._learned(batch, x))
+
+    def _learned(self, batch: Batch, x: Tensor) -> Iterator[Update]:
+        """Yield the updates of `learn`, checked, after the gradient of an input with a graph has gone back there."""
+        learned: Any = self.learn(batch)
         if not isinstance(learned, Iterable):
             raise wrong(self, "learn", "an iterator of updates", learned, "Write it as a generator: yield Update(...).")
         for update in learned:
             if not (isinstance(update, Update) and isinstance(update.loss, Tensor)):
                 raise wrong(self, "learn", "an iterator of updates, with tensors", update, "Yield Update(...).")
-            send_back(x, given, again=self.traits.updates == "every step")
+            send_back(x, batch.x, again=self.traits.updates == "every step")
             yield update
 
     @abstractmethod
