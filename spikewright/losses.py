@@ -115,6 +115,7 @@ class Loss(ABC):
     Attributes:
         per_step: True if the loss is a sum of terms that each need one step only.
         head: Number of outputs of a head, if every task has its own; `None` if all outputs belong together.
+        timed: True if the target has a time axis, `[time, batch, ...]`.
         lengths: Lengths of the sequences of a padded batch; `None` if all steps count.
     """
 
@@ -122,6 +123,8 @@ class Loss(ABC):
     """Whether the loss is a sum of terms that each need one step only."""
     head: int | None = None
     """How many outputs make a head, where every task has its own; `None` if all outputs belong together."""
+    timed: bool = False
+    """Whether the target has a time axis."""
     lengths: Lengths | None = None
     """Lengths of the sequences of a padded batch; `None` if all steps count."""
 
@@ -217,7 +220,7 @@ class Loss(ABC):
             if y.shape[:2] == (steps, batch):
                 hint = " (for a target at every step, use PerStep(criterion, timed=True))"
             elif y.shape[:1] == (steps,):
-                hint = " (x looks batch-first: use x.transpose(0, 1))"
+                hint = " (x looks batch-first: say batch_first=True, or use x.transpose(0, 1))"
             found = counted(len(y), "target") if y.dim() else "one number"
             raise ShapeError(
                 f"{self} was given {found} for x of [time={steps}, batch={batch}, ...]{hint}. "

@@ -8,6 +8,7 @@ from torch import Tensor
 from spikewright._util.arguments import check_tensor
 from spikewright._util.real_numbers import real_type
 from spikewright.errors import InputError, ShapeError
+from spikewright.temporal import State
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,39 @@ class Lengths:
         valid = self.valid(len(x), start).repeat_interleave(x.shape[1] // len(self.each), 1)
         return torch.where(valid.view(*x.shape[:2], *[1] * (x.dim() - 2)), x, torch.zeros_like(x))
 
+    def ended(self, state: State, steps: int) -> State:
+        """Return a state in which samples that have ended before the last step are NaN, because they cannot go on.
+
+        Args:
+            state: State after so many steps.
+            steps: Number of steps.
+        """
+        over = self.each < steps
+        if not bool(over.any()):
+            return state
+        return {
+            site: {name: self._without(value, over) for name, value in values.items()} for site, values in state.items()
+        }
+
+    def _without(self, value: Tensor, over: Tensor) -> Tensor:
+        if not value.dim() or not (value.is_floating_point() or value.is_complex()):
+            return value
+        rows = over.repeat_interleave(len(value) // len(over))
+        return value.masked_fill(rows.view(-1, *[1] * (value.dim() - 1)), torch.nan)
+
+    def weights(self, x: Tensor, leak: float | Tensor = 1.0, start: int = 0) -> Tensor:
+        """Return the leak to the power of the age of each step at the end of its sequence, and 0 behind that.
+
+        Args:
+            x: Chunk that is to be weighted, `[time, batch * rows, *feature]`; the result broadcasts to it.
+            leak: Factor by which the weight of a step falls per step of age.  A tensor broadcasts to a step of `x`.
+            start: Index of the first step of the chunk.
+        """
+        age = self.each - 1 - torch.arange(start, start + len(x), device=x.device).unsqueeze(1)
+        age = age.repeat_interleave(x.shape[1] // len(self.each), 1).view(*x.shape[:2], *[1] * (x.dim() - 2))
+        leak = torch.as_tensor(leak, dtype=torch.promote_types(real_type(x.dtype), torch.float32), device=x.device)
+        return torch.where(age < 0, 0, leak ** age.clamp_min(0))
+
     def mean(self, x: Tensor, leak: float = 1.0) -> Tensor:
         """Return the mean over the own steps of every sample, `[batch, *feature]`.
 
@@ -75,11 +109,8 @@ class Lengths:
             x: Sequences from their first step on, `[time, batch, *feature]`.
             leak: Factor by which the weight of a step falls per step of age.
         """
-        kind = real_type(x.dtype)
-        age = self.each.clamp_max(len(x)) - 1 - torch.arange(len(x), device=x.device).unsqueeze(1)
-        weights = torch.where(age >= 0, torch.as_tensor(leak, dtype=kind, device=x.device) ** age.clamp_min(0), 0)
-        shares = (weights / weights.sum(0)).to(x.dtype).view(*x.shape[:2], *[1] * (x.dim() - 2))
-        return (shares * self.masked(x)).sum(0)
+        weights = Lengths(self.each.clamp_max(len(x))).weights(x, leak)
+        return ((weights / weights.sum(0)).to(x.dtype) * self.masked(x)).sum(0)
 
     def held(self, y: Tensor) -> Tensor:
         """Return timed targets, `[time, batch, ...]`, with the last own one of a sample at all later steps."""

@@ -22,7 +22,7 @@ class TaskLoss(Loss):
         super().__init__(loss.criterion)
         self.loss = loss
         self.head, self._size = head, head
-        self.per_step = loss.per_step
+        self.per_step, self.timed = loss.per_step, loss.timed
 
     def __call__(self, output: Tensor, y: Tensor, steps: int, start: int = 0) -> Tensor:
         return self.loss(self.of_task(output, y), y % self._size, steps, start)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from spikewright.dataflow import Bend
+from spikewright.network.form import Form
 from spikewright.network.sites import Sites
 from spikewright.neurons import Neuron
 
@@ -100,6 +101,7 @@ class Wiring:
             side, reversed, or not rows of the input.
         notes: Attributes and buffers that a forward changes and that no output depends on.  Pairs (module, attribute),
             where "*" stands for all attributes.
+        outputs: Form of several outputs, which are packed as one, `[*number]`; `None` for one.
     """
 
     sites: Sites
@@ -127,6 +129,7 @@ class Wiring:
     read_outside: frozenset[str] = frozenset()
     disordered: frozenset[str] = frozenset()
     notes: frozenset[tuple[str, str]] = frozenset()
+    outputs: Form | None = None
 
     def is_last(self, neuron: str) -> bool:
         """True if the spikes of a neuron reach no neuron, itself included.

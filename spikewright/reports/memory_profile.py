@@ -4,12 +4,13 @@ import math
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
-from spikewright._util.ranges import check_count, check_instance
+from spikewright._util.ranges import check_count, check_flag, check_instance
 from spikewright._util.real_numbers import as_real
 from spikewright._util.returned import described
 from spikewright._util.text import aligned, readable, size_in_bytes
@@ -18,6 +19,7 @@ from spikewright.errors import ConfigError, ShapeError
 from spikewright.losses import standard_loss
 from spikewright.metrics.memory import SavedBytes
 from spikewright.network import Network
+from spikewright.network.form import Input, is_several
 from spikewright.network.wiring import Wiring
 from spikewright.rules import Rule
 from spikewright.rules._base import fresh_copy
@@ -77,10 +79,12 @@ class Plan:
 def plan(
     net: Network,
     rule: Rule,
-    shape: Sequence[int] | Tensor,
+    shape: Sequence[int] | Input,
     budget: int | str | None = None,
     measure: Sequence[int] | None = None,
     report: Sequence[int] = (16, 64, 256, 1024),
+    *,
+    batch_first: bool = False,
 ) -> Plan:
     """Measure the activation memory of a training step, by number of steps: the memory profile.
 
@@ -93,17 +97,20 @@ def plan(
         rule: Learning rule.  Instance of `spikewright.rules.Rule`.
         shape: Shape of the input, `[time, batch, *feature]`, all at least 1, for random input in [0, 1) of the
             parameters' dtype; or an example of the input, whose steps are repeated, for indices of an embedding, bytes
-            or another dtype.  Its number of steps is reported too.
+            or another dtype, or for several tensors in a tuple, list or dictionary.  Its number of steps is reported
+            too.
         budget: Memory budget; the result then says how many steps fit.  A whole number of bytes, at least 0, or a size
             such as "8GB" or "512MiB".  Default: None, no budget.
         measure: Numbers of steps that are run.  At least two different whole numbers, at least 1.  Default: None, three
             short lengths that hold at least one whole chunk of the rule.
         report: Numbers of steps that are extrapolated from the last two measured ones; they are run as well for a rule
             whose memory is not constant or linear.  Whole numbers, at least 1.  Default: (16, 64, 256, 1024).
+        batch_first: True if the shape or the example is `[batch, time, *feature]`.  Default: False.
 
     Raises:
         ConfigError: `net` is not a `Network`, or `rule` is not a `Rule`; there are fewer than two lengths to measure; a
-            length is not a whole number of at least 1; `budget` is not a size; or `shape` is not a shape.
+            length is not a whole number of at least 1; `budget` is not a size; `shape` is not a shape; or `batch_first`
+            is not a bool.
         ShapeError: The network does not take such an input.
 
     >>> import torch, spikewright as sw
@@ -116,7 +123,9 @@ def plan(
     """
     check_network("plan", net)
     check_instance("plan", "rule", rule, Rule, "sw.rules.OTTT()")
-    inputs = _Inputs(net, shape)
+    if isinstance(shape, Tensor) or is_several(shape):
+        net, shape = net.given(cast(Input, shape), batch_first)
+    inputs = _Inputs(net, shape, batch_first)
     limit = None if budget is None else _bytes(budget)
     for name, lengths in (("measure", measure or ()), ("report", report)):
         for steps in lengths:
@@ -223,11 +232,15 @@ class _Inputs:
     Args:
         net: Network whose parameters have the dtype and the device of random inputs.
         shape: Shape `(time, batch, *feature)`, or an example.
+        batch_first: True if a shape is `(batch, time, *feature)`.
     """
 
-    def __init__(self, net: Network, shape: Sequence[int] | Tensor) -> None:
+    def __init__(self, net: Network, shape: Any, batch_first: bool) -> None:
+        check_flag("plan", batch_first=batch_first)
         self.example = shape.detach() if isinstance(shape, Tensor) else None
         self.sizes, self._like = _sizes(shape), next(net.parameters(), torch.empty(0))
+        if batch_first and self.example is None:
+            self.sizes = (self.sizes[1], self.sizes[0], *self.sizes[2:])
 
     def __call__(self, steps: int) -> Tensor:
         """Return an input of that many steps."""
@@ -251,6 +264,10 @@ def _wiring(net: Network, x: Tensor, inputs: _Inputs) -> Wiring:
         ) from error
 
 
+def _squares(output: Any, y: Tensor) -> Tensor:
+    return torch.stack([as_real(part).square().mean() for part in tree_leaves(output)]).sum()
+
+
 def _saved_bytes(net: Network, rule: Rule, steps: int, inputs: _Inputs) -> int:
     with untouched(net.module):
         x = inputs(steps)
@@ -258,7 +275,7 @@ def _saved_bytes(net: Network, rule: Rule, steps: int, inputs: _Inputs) -> int:
         _wiring(net, x, inputs)  # its probe is not part of a step
         learner = fresh_copy(rule, net, x)
         with SavedBytes() as saved:
-            loss = standard_loss(rule.traits.loss)(lambda output, _: as_real(output).square().mean())
+            loss = standard_loss(rule.traits.loss)(_squares)
             for _ in learner.updates(net, x, y, loss):
                 pass
     return saved.peak

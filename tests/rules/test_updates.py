@@ -10,7 +10,7 @@ from torch import nn
 import spikewright as sw
 from spikewright.errors import ConfigError, IncompatibleRule, InputError, ShapeError
 from spikewright.losses import OnRate, PerStep
-from spikewright.rules import BPTT, DSR, HLOP, OTTT
+from spikewright.rules import BPTT, DSR, HLOP, OTTT, SLTT
 
 X, Y, LOSS = torch.rand(4, 2, 3), torch.tensor([0, 1]), PerStep(nn.CrossEntropyLoss())
 
@@ -26,6 +26,11 @@ def test_wrong_arguments_are_refused_at_the_call() -> None:
         OTTT().updates(network(), X, Y + 5, LOSS)
     with pytest.raises(IncompatibleRule):
         DSR().updates(network(), X, Y, LOSS)
+    with pytest.raises(IncompatibleRule, match="not linear"):
+        squared = sw.Network(nn.Sequential(nn.Softmax(-1), nn.Linear(3, 5), sw.IF(), nn.Linear(5, 2)).float())
+        DSR().updates(squared, X, Y, OnRate(nn.CrossEntropyLoss()))
+    with pytest.raises(ConfigError, match="k=9"):
+        SLTT(k=9).updates(network(), X, Y, LOSS)
     with pytest.raises(ConfigError):
         HLOP(OTTT()).updates(network().module, X, Y, LOSS)  # type: ignore[arg-type]
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
+from spikewright._util.returned import described
 from spikewright.errors import ShapeError, SpikewrightError
 from spikewright.network.complaints import LOOP, shown
 from spikewright.network.probing.inputs import MOVED, probe_inputs
@@ -18,8 +19,8 @@ from spikewright.network.probing.trace import Trace
 from spikewright.network.sites import Sites
 
 _ADVICE = (
-    "Layout is [time, batch, *feature]: repeat a static input with x.expand(steps, *x.shape), swap a batch-first one "
-    "with x.transpose(0, 1)."
+    "Layout is [time, batch, *feature]: repeat a static input with x.expand(steps, *x.shape); for one that is [batch, "
+    "time, *feature], say so with batch_first=True, or swap it with x.transpose(0, 1)."
 )
 
 
@@ -33,8 +34,7 @@ def explained(error: Exception, sites: Sites, x: Tensor) -> Exception:
     """
     if isinstance(error, SpikewrightError) and not isinstance(error, ShapeError):
         return error
-    read = f"[time={x.shape[0]}, batch={x.shape[1]}, feature={list(x.shape[2:])}]"
-    given = f"The network was given x of dtype {x.dtype}, shape {list(x.shape)}, read as {read}."
+    given = _given(sites, x)
     with undisturbed(sites.module):
         again = _Attempt(sites, x)
         found = "" if again.error is None else _other_type(sites, x) or _missing_axis(sites, x)
@@ -54,6 +54,13 @@ def explained(error: Exception, sites: Sites, x: Tensor) -> Exception:
     return error
 
 
+def _given(sites: Sites, x: Tensor) -> str:
+    read = f"[time={x.shape[0]}, batch={x.shape[1]}, feature={list(x.shape[2:])}]"
+    if sites.inputs is not None:
+        return f"The network was given x of several tensors, {described(sites.inputs.form.unpack(x))}."
+    return f"The network was given x of dtype {x.dtype}, shape {list(x.shape)}, read as {read}."
+
+
 class _Attempt:
     """One pass of a step like `x`, and the error that it raised.
 
@@ -67,7 +74,7 @@ class _Attempt:
         self.error: Exception | None = None
         self._trace, self._last, self._module = Trace(), _LastCall(), sites.module
         try:
-            step = probe_inputs(x, 2 if sites.recurrent else 1)[more]
+            step = probe_inputs(x, sites)[more]
             with self._last:
                 one_pass(sites, step, LiveSpikes(MOVED if more else None), self._trace)
         except Exception as error:
@@ -133,7 +140,7 @@ def _other_type(sites: Sites, x: Tensor) -> str:
     own = dict.fromkeys((p.dtype, p.device) for p in held)
     others = [(torch.get_default_dtype(), x.device), (torch.long, x.device)]
     for dtype, device in dict.fromkeys([*own, *others]):
-        if (dtype, device) == (x.dtype, x.device) or x.is_complex():
+        if (dtype, device) == (x.dtype, x.device) or x.is_complex() or sites.inputs is not None:
             continue
         if device.type != "meta" and _Attempt(sites, x.to(device, dtype)).error is not None:
             continue

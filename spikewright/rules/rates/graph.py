@@ -73,8 +73,8 @@ class RateGraph:
             The mean output `[batch, *output]`, and what a solver needs to know of the network.
         """
         sites = self._sites
-        body = partial(sites.module, x.clone())
-        output: Tensor = run_patched(sites.module, sites.identities, self._replaced, self._interceptions, body)
+        body = partial(sites.call, x.clone())
+        output, _ = run_patched(sites.module, sites.identities, self._replaced, self._interceptions, body)
         edges = [Edge(name, leaf, self._emitted[name]) for name, leaf in self._arrived.items()]
         if self._normed:
             return output, Adjoint(self._cells, edges, self._norm.couples, len(x))
