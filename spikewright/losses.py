@@ -220,7 +220,7 @@ class Loss(ABC):
             if y.shape[:2] == (steps, batch):
                 hint = " (for a target at every step, use PerStep(criterion, timed=True))"
             elif y.shape[:1] == (steps,):
-                hint = " (x looks batch-first: say batch_first=True, or use x.transpose(0, 1))"
+                hint = " (x looks batch-first: use x.transpose(0, 1), or say batch_first=True)"
             found = counted(len(y), "target") if y.dim() else "one number"
             raise ShapeError(
                 f"{self} was given {found} for x of [time={steps}, batch={batch}, ...]{hint}. "

@@ -142,10 +142,29 @@ class Inputs:
         if form.keys:
             names = {p.name for p in arguments if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
             anything = any(p.kind == p.VAR_KEYWORD for p in arguments)
-            return cls(form, "name" if anything or names.issuperset(form.keys) else "whole")
+            by_name = anything or names.issuperset(form.keys)
+            return cls(form, "name" if by_name else "whole")._fitting(module)
         places = [p for p in arguments if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
         several = sum(p.default is p.empty for p in places) > 1 or any(p.kind == p.VAR_POSITIONAL for p in arguments)
-        return cls(form, "place" if several else "whole")
+        return cls(form, "place" if several else "whole")._fitting(module)
+
+    def _fitting(self, module: nn.Module) -> "Inputs":
+        """Return this, if the forward of the module can be called so."""
+        count, keys = len(self.form.shapes), self.form.keys
+        signature = inspect.signature(module.forward)
+        try:
+            if self.by == "name":
+                signature.bind(**dict.fromkeys(keys))
+            else:
+                signature.bind(*range(count if self.by == "place" else 1))
+        except TypeError as error:
+            found = f"with the keys {', '.join(map(repr, keys))}" if keys else f"of {count} tensors"
+            raise ShapeError(
+                f"x is a {self.form.kind.__name__} {found}, but {type(module).__name__}.forward{signature} cannot be "
+                f"called with that: {error}. Give a dictionary by the names of its arguments, a tuple in their order, "
+                "or one object if it takes one."
+            ) from error
+        return self
 
     def call(self, module: nn.Module, x: Tensor) -> Any:
         """Return what a module makes of packed rows, `[rows, number]`."""

@@ -2,7 +2,7 @@
 
 import sys
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 from functools import partial
 from typing import Any, cast
@@ -14,7 +14,7 @@ from spikewright._util.arguments import check_tensor
 from spikewright._util.lengths import Lengths
 from spikewright._util.ranges import check_flag, check_instance
 from spikewright.dataflow import saved_through_hooks
-from spikewright.errors import ConfigError, IncompatibleRule, ShapeError
+from spikewright.errors import ConfigError, IncompatibleRule, InputError, ShapeError
 from spikewright.layers.batch_norm import Normalise, default_norm
 from spikewright.network.form import Input, Inputs, is_several, packed, time_first
 from spikewright.network.holding import Turn, every_module, exclusively
@@ -189,8 +189,10 @@ class Network(nn.Module):
         check_flag("Network", batch_first=batch_first)
         x = time_first(x, batch_first)
         if not is_several(x):
-            check_tensor("x", x, "[time, batch, *feature], or several in a tuple, list or dictionary")
+            check_tensor("x", x, "[time, batch, *feature]")
             return self, cast(Tensor, x)
+        for part in x.values() if isinstance(x, Mapping) else x:
+            check_tensor("a part of x", part, "[time, batch, *feature]")
         together, form = packed("x", x, 2, "[time, batch]")
         view = copy(self)  # of the same module
         view._probed, view._inputs = self._probed, Inputs.of(form, self.module)
@@ -239,7 +241,6 @@ class Network(nn.Module):
             NetworkError: `state` belongs to other layers, or the module cannot be run over time.
             IncompatibleRule: There are hooks at layers that the backward pass calls a second time.
         """
-        check_tensor("x", x, "[time, batch, *feature]")
         wiring = wiring or self.wiring(x)
         if state is not None:
             check_state(state, wiring.sites, x.device)
@@ -276,13 +277,15 @@ class Network(nn.Module):
             x: Input.  Tensor `[time, batch, *feature]`, or several as in `run`.
 
         Raises:
-            ShapeError: `x` has no step or no sample, or does not fit a layer.
+            ShapeError: `x` has no step or no sample, or does not fit a layer; or it is not dense.
+            InputError: `x` was made in inference mode, and gradients are on.
             NetworkError: The module cannot be run over time: it keeps a state of its own, mixes samples, loops over
                 time, or its backward pass calls neurons a second time.
         """
         if not isinstance(x, Tensor):
             view, together = self.given(x)
             return view.wiring(together)
+        check_tensor("x", x, "[time, batch, *feature]")
         if x.dim() < 2 or 0 in x.shape[:2]:
             advice = "Give it one or more of both." if x.dim() > 1 else "Add the axes that are missing."
             raise ShapeError(
@@ -291,6 +294,11 @@ class Network(nn.Module):
             )
         if torch.compiler.is_compiling():
             return self._look_up(x)
+        if torch.is_grad_enabled() and x.is_inference() and not torch.is_inference_mode_enabled():
+            raise InputError(
+                "x was made in inference mode, and gradients are on: such a tensor has no place in a graph. Give "
+                "x.clone(), make it under torch.no_grad(), or run the network in inference mode too."
+            )
         # With no other thread inside: a probe changes the modes of modules for a while.
         return exclusively(self.module, every_module(self.module), lambda turn: self._look_up(x))
 

@@ -1,17 +1,19 @@
 """Checks of a state that a run goes on from."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.modules.dropout import _DropoutNd
 
-from spikewright._util.real_numbers import is_continuous, real_type
+from spikewright._util.real_numbers import is_continuous
 from spikewright._util.returned import described
 from spikewright._util.text import kind_of
 from spikewright.errors import InputError, NetworkError, ShapeError, SpikewrightError
+from spikewright.network.raised import is_said
 from spikewright.network.sites import Sites
 from spikewright.network.wiring import module_name
 from spikewright.neurons import Neuron
@@ -91,19 +93,35 @@ class Resumed:
     visited: set[str] = field(default_factory=set[str])
 
     @contextmanager
-    def at(self, site: str, chunk: Tensor) -> Iterator[None]:
-        """Turn an error of a layer with a given state into a `ShapeError` that names the state."""
+    def at(self, site: str, chunk: Tensor, from_rest: Callable[[], Any]) -> Iterator[None]:
+        """Turn an error of a layer into a `ShapeError` that names the state, if it is the state that does not fit.
+
+        Args:
+            site: Name of the layer's call.
+            chunk: Input of the layer, `[time, batch, *feature]`.
+            from_rest: Does the same without the state.
+        """
         try:
             yield
         except SpikewrightError:
             raise
         except Exception as error:
-            if not (given := self.state.get(site)):
+            given = self.state[site]
+            if is_said(error) or self._would_fit(given, from_rest):
                 raise
             raise ShapeError(
                 f"'{site}' could not go on from the state that was given, {_shapes(given)}, with an input of a step "
                 f"{list(chunk.shape[1:])}: {error}. {_ELSEWHERE}"
             ) from error
+
+    def _would_fit(self, given: SiteState, from_rest: Callable[[], Any]) -> bool:
+        """True if the layer carries on a state of such shapes and types from rest, or does not run from rest."""
+        try:
+            _, after = from_rest()
+        except Exception:  # the same one, which is about something else
+            return True
+        found, own = ({k: (v.shape, _kind(v.dtype)) for k, v in s.items()} for s in (given, after or {}))
+        return found == own
 
     def check(self, site: str, chunk: Tensor, after: SiteState) -> None:
         """Raise an error if the new state of a layer does not fit the given one.
@@ -164,7 +182,7 @@ class Resumed:
 def _check_alike(site: str, name: str, given: Tensor, after: Tensor, chunk: Tensor) -> None:
     """Raise `ShapeError` if a tensor of a given state has another shape or type than that of the state after a chunk.
 
-    A state of many steps may grow; types of one kind may change with autocast.
+    A state of many steps may grow, and a state may go on in another precision.
     """
     found, alike = list(given.shape), after.dim() == given.dim() and len(after) == len(given)
     if not alike or after.shape == chunk.shape[1:] != given.shape or any(a < b for a, b in zip(after.shape, found)):
@@ -175,16 +193,12 @@ def _check_alike(site: str, name: str, given: Tensor, after: Tensor, chunk: Tens
     if _kind(given.dtype) != _kind(after.dtype):
         raise ShapeError(
             f"'{site}' was given a state of another type than it carries on: {name} of {given.dtype} and not "
-            f"{after.dtype}. Convert every tensor of the state, such as value.to({after.dtype}), if it is a state of "
-            "this network in another precision."
+            f"{after.dtype}. {_ELSEWHERE}"
         )
 
 
 def _kind(dtype: torch.dtype) -> str:
-    """Return the kind of a type: its class of numbers, and whether it is of double precision."""
-    if not (dtype.is_floating_point or dtype.is_complex):
-        return str(dtype)
-    return f"{'complex' if dtype.is_complex else 'real'} {real_type(dtype) == torch.float64}"
+    return "complex" if dtype.is_complex else "real" if dtype.is_floating_point else str(dtype)
 
 
 def _shapes(values: SiteState) -> str:

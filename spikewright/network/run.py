@@ -23,6 +23,7 @@ from spikewright.network.folded_time import FoldedTime
 from spikewright.network.form import Form
 from spikewright.network.hooks import Hooks
 from spikewright.network.patched_forwards import Forward, Replacements, Weights, chained, run_patched
+from spikewright.network.raised import naming
 from spikewright.network.resuming import Resumed
 from spikewright.network.run_options import RunOptions
 from spikewright.network.sites import Sites
@@ -125,7 +126,11 @@ class Run:
         """
         sites = self._sites
         replacements = partial(self._replaced, len(x) > 1 and is_static(x))
-        return run_patched(sites.module, sites.identities, replacements, self._interceptions, partial(self._steps, x))
+        run = partial(run_patched, sites.module, sites.identities, replacements, self._interceptions)
+        if torch.compiler.is_compiling() or self._options.tracer is not None:
+            return run(partial(self._steps, x))
+        with naming(sites.module):
+            return run(partial(self._steps, x))
 
     def detach(self) -> None:
         """Cut the state from the graph of the steps so far, so that they can be freed."""
@@ -329,9 +334,9 @@ class Run:
 
     def _going_on(self, site: str, chunk: Tensor, function: Callable[..., Any], *args: Any) -> Any:
         """Call a function of a layer; an error says so where the layer goes on from a state that was given."""
-        if self._resumed is None:
+        if self._resumed is None or not (given := self._resumed.state.get(site)):
             return function(*args)
-        with self._resumed.at(site, chunk):
+        with self._resumed.at(site, chunk, lambda: function(*({} if arg is given else arg for arg in args))):
             return function(*args)
 
     def _at_layer(self, name: str, forward: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:

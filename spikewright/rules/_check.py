@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from spikewright._util.arguments import check_tensor
 from spikewright._util.lengths import Lengths
 from spikewright._util.real_numbers import is_continuous
-from spikewright.errors import ConfigError, IncompatibleRule, InputError
+from spikewright.errors import ConfigError, IncompatibleRule, InputError, ShapeError
 from spikewright.losses import Loss
 from spikewright.network import Network
 from spikewright.network.holding import exclusively
@@ -57,6 +57,8 @@ def check(
     check_loss(type(rule).__name__, loss)
     check_tensor("x", x, "[time, batch, *feature]")
     check_tensor("y", y, "[batch, ...], with the target of every sample")
+    if y.device != x.device:
+        raise ShapeError(f"y is on {y.device}, but x is on {x.device}. Bring both to the device of the network.")
     wiring = net.wiring(x)
     sites = wiring.sites
     steps, batch = x.shape[:2]
@@ -108,7 +110,7 @@ def check_network(owner: str, net: object) -> None:
     """
     if isinstance(net, Network):
         return
-    given = f"the class {net.__name__}" if isinstance(net, type) else type(net).__name__
+    given = f"the class {net.__name__}" if isinstance(net, type) else "None" if net is None else type(net).__name__
     inner = getattr(net, "module", None)
     if isinstance(inner, Network):
         raise ConfigError(
@@ -137,7 +139,13 @@ def check_loss(owner: str, loss: object) -> None:
             f"{owner} was given the class {name} as its loss. Give an instance: losses.{name}(nn.CrossEntropyLoss())."
         )
     made = f"nn.{name}()" if name in dir(nn) else f"{name}()"
-    shown = made if isinstance(loss, type | nn.Module) else name if callable(loss) else "nn.CrossEntropyLoss()"
+    shown = (
+        made
+        if isinstance(loss, type | nn.Module)
+        else name
+        if name.isidentifier() and callable(loss)
+        else "nn.CrossEntropyLoss()"
+    )
     raise ConfigError(
         f"{owner} was given {name} as its loss, which does not define how steps are combined. Wrap the criterion: "
         f"losses.PerStep({shown}), the mean of the loss at each step, or losses.OnRate({shown}), the loss of the mean "

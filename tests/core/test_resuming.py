@@ -154,12 +154,7 @@ FLAWED: dict[str, tuple[Callable[[], Network], Callable[[], Rule], Callable[[Sta
         lambda s: {"1": {"membrane": s["1"]["membrane"].long()}},
         r"of torch.int64 and not torch",
     ),
-    "single": (
-        usual,
-        BPTT,
-        lambda s: {"1": {"membrane": s["1"]["membrane"].float()}},
-        "torch.float32 and not .*float64",
-    ),
+    "complex": (usual, BPTT, lambda s: {"1": {"membrane": s["1"]["membrane"] + 0j}}, "complex"),
     "elsewhere": (
         usual,
         BPTT,

@@ -246,8 +246,15 @@ REFUSED: dict[str, tuple[type[Parts], Any, type[Exception], str]] = {
     "nested": (ByName, (A, (A, B)), ShapeError, "x has to be a tensor.*or several"),
     "numbers": (ByName, {"a": A, "b": 1.0}, ShapeError, "x has to be a tensor"),
     "nothing": (ByName, {}, ShapeError, "x has to be a tensor"),
-    "another device": (ByName, (A, B.to("meta")), ShapeError, "on meta, beside one of"),
-    "an unknown name": (ByName, {"a": A, "c": B}, TypeError, "missing 1 required positional argument"),
+    "another device": (ByName, (A, B.to("meta")), ShapeError, r"a tensor that is without values \(meta\)"),
+    "too many": (ByName, (A, B, A), ShapeError, r"a tuple of 3 tensors, but ByName.forward\(a: .*too many positional"),
+    "steps in a list": (AsOne, list(ONE), ShapeError, r"was given the list. If they are the steps .*torch.stack\(x\)"),
+    "an unknown name": (
+        ByName,
+        {"a": A, "c": B},
+        ShapeError,
+        "keys 'a', 'c', but .*missing a required arg",
+    ),
 }
 
 
@@ -337,7 +344,7 @@ def test_batch_first_is_a_flag(wrong: Any) -> None:
 
 def test_messages_name_the_batch_in_front() -> None:
     net = sw.Network(nn.Sequential(nn.Conv2d(2, 3, 3), sw.LIF()).double())
-    with pytest.raises(ShapeError, match=r"batch_first=True"):
+    with pytest.raises(ShapeError, match="batch_first=True"):
         net.run(torch.rand(3, 5, 8, 8).double())
     with pytest.raises(ShapeError, match=r"say batch_first=True"):
         BPTT().updates(made(AsOne), ONE, torch.zeros(STEPS, dtype=torch.int64), PerStep(both))

@@ -122,6 +122,7 @@ class ContinualRule(Rule):
         Args:
             net: The network.
         """
+        check_network(type(self).__name__, net)
         if self.task < 2 or not self.hold:
             return
         for module in net.modules():
