@@ -66,8 +66,9 @@ class Network(nn.Module):
       the prefix `module.`.
 
     Args:
-        module: Network of one step, from one tensor `[rows, *feature]` to one tensor `[rows, *output]`.  An `nn.Module`
-            with at least one spiking neuron of this library; rows must not depend on each other.
+        module: Network of one step, from a tensor `[rows, *feature]` to a tensor `[rows, *output]`, or from and to a
+            tuple, list or dictionary of such.  An `nn.Module` with at least one spiking neuron of this library; rows
+            must not depend on each other.
         known: Names of modules and parameters about which there is to be no warning: modules that draw random numbers
             themselves, parameters that no rule reaches.  Collection of names as in `named_modules()` and
             `named_parameters()`.  Default: ().

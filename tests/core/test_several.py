@@ -243,7 +243,7 @@ REFUSED: dict[str, tuple[type[Parts], Any, type[Exception], str]] = {
         r"x\[1\] has the shape \[2, 3, 2, 7\].*\[5, 3, 4\].*\[time, batch\]",
     ),
     "no batch": (ByName, {"a": A, "b": B[:, 0, 0, 0]}, ShapeError, r"x\['b'\] has the shape \[5\]"),
-    "nested": (ByName, (A, (A, B)), ShapeError, "x has to be a tensor.*or several"),
+    "nested": (ByName, (A, (A, B)), ShapeError, "x has to be a tensor.*it is a tuple"),
     "numbers": (ByName, {"a": A, "b": 1.0}, ShapeError, "x has to be a tensor"),
     "nothing": (ByName, {}, ShapeError, "x has to be a tensor"),
     "another device": (ByName, (A, B.to("meta")), ShapeError, r"a tensor that is without values \(meta\)"),
