@@ -50,7 +50,7 @@ def check_number(owner: str, name: str, value: object, trained: str = "", finite
 
 
 def check_tensor(name: str, value: object, layout: str) -> None:
-    """Raise `ShapeError` unless an argument is a tensor.
+    """Raise `ShapeError` unless an argument is a tensor with values, one behind the other in memory.
 
     Args:
         name: Name of the argument.
@@ -58,6 +58,8 @@ def check_tensor(name: str, value: object, layout: str) -> None:
         layout: Required axes, as text.
     """
     if isinstance(value, Tensor):
+        if not torch.compiler.is_compiling():
+            _check_dense(name, value)
         return
     advice = "Give one tensor."
     if isinstance(value, list | tuple) and any(isinstance(part, Tensor) for part in value):
@@ -65,6 +67,20 @@ def check_tensor(name: str, value: object, layout: str) -> None:
     elif isinstance(value, np.ndarray | list | tuple | Real):
         advice = f"Give torch.as_tensor({name})."
     raise ShapeError(f"{name} has to be a tensor, {layout}, but it is {kind_of(value)}. {advice}")
+
+
+def _check_dense(name: str, value: Tensor) -> None:
+    kinds = {
+        "nested": (value.is_nested, f"Pad it, torch.nested.to_padded_tensor({name}, 0.0), and give lengths=..."),
+        "quantized": (value.is_quantized, f"Give {name}.dequantize()."),
+        "without values (meta)": (value.is_meta, "Give one with values."),
+        str(value.layout).removeprefix("torch."): (value.layout != torch.strided, f"Give {name}.to_dense()."),
+    }
+    for kind, (found, advice) in kinds.items():
+        if found:
+            raise ShapeError(
+                f"{name} is a tensor that is {kind}, but steps and samples are taken from a dense one. {advice}"
+            )
 
 
 def shown(value: object) -> str:

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spikewright.kernels.layout import check_device
+
 INTERFACE = 6
 """The number in `cpp/lif.cpp`; a library built from other sources is not used."""
 RUNS_AGAIN = True
@@ -21,6 +23,7 @@ NOTICE = (
     "Install a C++ compiler (e.g. g++) and install spikewright again."
 )
 Table = dict[tuple[str, torch.dtype], Callable[..., None]]
+_CPU = torch.device("cpu")
 DTYPES = {torch.float32: "f32", torch.float64: "f64"}
 
 _array, _size, _number, _flag = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double, ctypes.c_int
@@ -104,5 +107,6 @@ def call(name: str, first: Tensor, *arguments: Tensor | float | None) -> None:
 def invoke(name: str, dtype: torch.dtype, *arguments: Tensor | float | None) -> None:
     """Run any kernel in one precision; arguments as for `call`."""
     assert _KERNELS is not None  # the caller has asked `available`
+    check_device(name, _CPU, *arguments)
     pointers = [a.data_ptr() if isinstance(a, Tensor) else a for a in arguments]
     _KERNELS[name, dtype](*pointers, torch.get_num_threads())

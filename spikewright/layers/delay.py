@@ -105,13 +105,13 @@ class SynapticDelay(Temporal):
 
     def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
         delay = self._fitting(x)
-        past = _time_first(state["past"], x) if state else x.new_zeros(self.max_delay + 1, *x.shape[1:])
+        past = self._earlier(state["past"], x) if state else x.new_zeros(self.max_delay + 1, *x.shape[1:])
         signal = torch.cat([past, x])
         after = {"past": _kept(signal, len(x))}
         if self.delay_grad == "reference":
             sums = (state["first"], state["second"]) if state else None
             slopes, (after["first"], after["second"]) = kernel_slope(x, self._tau, sums)
-            earlier = _time_first(state["slopes"], x) if state else torch.zeros_like(past)
+            earlier = self._earlier(state["slopes"], x) if state else torch.zeros_like(past)
             slopes = torch.cat([earlier, slopes])
             after["slopes"] = _kept(slopes, len(x))
         else:
@@ -130,6 +130,16 @@ class SynapticDelay(Temporal):
         whole = delay.detach().floor()
         early, late = (share.to(x.dtype) for share in shares((delay - whole).to(precision(x)), self._tau))
         return early * _arrived(signal, whole, x, through_time) + late * _arrived(signal, whole + 1, x, through_time)
+
+    def _earlier(self, kept: Tensor, x: Tensor) -> Tensor:
+        """Return steps kept batch first, with time first and in the dtype of `x`, which may have changed since."""
+        if kept.shape[1:2] != (self.max_delay + 1,):
+            raise ShapeError(
+                f"SynapticDelay goes on from the last {self.max_delay + 1} steps, but the state that was given has "
+                f"{list(kept.shape)} ([batch, step, *feature]). It seems to be that of a layer with another max_delay: "
+                "start anew with state=None."
+            )
+        return kept.transpose(0, 1).to(x.dtype)
 
     @property
     def _tau(self) -> float:
@@ -172,11 +182,6 @@ def _arrived(signal: Tensor, delay: Tensor, x: Tensor, through_time: bool) -> Te
     if through_time:
         return delayed(signal, delay, len(x))
     return torch.where(delay == 0, x, delayed(signal.detach(), delay, len(x)))
-
-
-def _time_first(kept: Tensor, x: Tensor) -> Tensor:
-    """Return steps kept batch first, with time first and in the dtype of `x`, which may have changed since."""
-    return kept.transpose(0, 1).to(x.dtype)
 
 
 def _kept(signal: Tensor, steps: int) -> Tensor:

@@ -21,8 +21,10 @@ from spikewright.layers.dropout import scan_shared
 from spikewright.layers.own_forward import has_own_forward, intercept_dropout, intercept_norm
 from spikewright.network.complaints import is_transformed, splits_rows, takes_one
 from spikewright.network.folded_time import FoldedTime
+from spikewright.network.form import Form
 from spikewright.network.hooks import Hooks
 from spikewright.network.patched_forwards import Forward, Replacements, Weights, chained, run_patched
+from spikewright.network.raised import naming
 from spikewright.network.resuming import Resumed
 from spikewright.network.run_options import RunOptions
 from spikewright.network.sites import Sites
@@ -65,6 +67,7 @@ class Run:
 
     Attributes:
         state: State after the last step.  Dictionary `{layer: {name: tensor}}`.
+        outputs: Form of several outputs, which `advance` returns packed as one; `None` for one.
 
     >>> import torch, spikewright as sw
     >>> net, x = sw.Network(torch.nn.Sequential(sw.IF())), torch.full((4, 1, 1), 0.5)
@@ -83,6 +86,7 @@ class Run:
     ) -> None:
         self._sites, self._recurrent, self._options = sites, sites.recurrent, options
         self.state: State = dict(state or {}) if options.through_time else detach(state or {})
+        self.outputs: Form | None = None
         self._first = True
         self._resumed = Resumed(self.state, sites) if state else None
         self._on_current, self._on_spikes, self._on_output = (
@@ -109,6 +113,11 @@ class Run:
         active = self._interceptions.innermost
         return active is not None and active.paused
 
+    @property
+    def steps(self) -> int:
+        """Number of steps that this run has done."""
+        return self._seen
+
     def advance(self, x: Tensor) -> Tensor:
         """Run the next steps, and move `state` on.
 
@@ -124,7 +133,11 @@ class Run:
         """
         sites = self._sites
         replacements = partial(self._replaced, len(x) > 1 and is_static(x))
-        return run_patched(sites.module, sites.identities, replacements, self._interceptions, partial(self._steps, x))
+        run = partial(run_patched, sites.module, sites.identities, replacements, self._interceptions)
+        if torch.compiler.is_compiling() or self._options.tracer is not None:
+            return run(partial(self._steps, x))
+        with naming(sites.module):
+            return run(partial(self._steps, x))
 
     def detach(self) -> None:
         """Cut the state from the graph of the steps so far, so that they can be freed."""
@@ -144,7 +157,10 @@ class Run:
 
         A spike counts as one whatever it is sent as; noise that is added to the output does not count.
         """
-        return {site: (fired / self._seen).item() for site, fired in self._fired.items()}
+        lengths, steps = self._options.lengths, float(self._seen)
+        if lengths is not None:
+            steps = lengths.each.clamp_max(self._seen).double().mean().item()
+        return {site: (fired / steps).item() for site, fired in self._fired.items()}
 
     def _steps(self, x: Tensor) -> Tensor:
         self.state = dict(self.state)  # what was handed out stays as it is
@@ -159,24 +175,25 @@ class Run:
     def _pass(self, x: Tensor) -> Tensor:
         self._calls.clear()
         self._folded, self._batch = FoldedTime(len(x)), x.shape[1]
-        output: Any = self._sites.module(self._folded.fold(x.clone() if self._options.writes_input else x))
-        if not isinstance(output, Tensor) or output.dim() == 0 or len(output) != x.shape[0] * x.shape[1]:
-            found = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
-            raise NetworkError(
-                f"{type(self._sites.module).__name__}.forward returned {found} for {x.shape[0] * x.shape[1]} rows "
-                f"({x.shape[0]} steps of {x.shape[1]} samples, folded). A network maps one tensor to one tensor and "
-                "keeps the first axis. Select the output inside forward, and do not reduce over the batch."
-            )
+        output, self.outputs = self._sites.call(self._folded.fold(x.clone() if self._options.writes_input else x))
         for site, value in self._emitted.items():
-            self.state[site] = {"last": value if self._options.through_time else value.detach()}
+            sent = {"last": value if self._options.through_time else value.detach()}
+            if self._resumed is not None:
+                self._resumed.check(site, value.unsqueeze(0), sent)
+            self.state[site] = sent
             if self._options.record is not None:
                 self._options.record.source(site, self._sites.sources[site], value.unflatten(0, (len(x), -1)))
         self._emitted.clear()
         self._folded = _NO_TIME  # lets go of what was seen
-        self._seen += len(x)
         output = output.unflatten(0, x.shape[:2])
         if self._on_output is not None:
             output = self._sent("on_output", self._on_output(output), output)
+        if self._options.lengths is not None:
+            output = self._options.lengths.masked(output, self._seen)
+        self._seen += len(x)
+        if self._resumed is not None:
+            for site in self._resumed.left():
+                del self.state[site]
         self._first, self._resumed = False, None  # methods of others are checked once per run
         return output
 
@@ -272,6 +289,8 @@ class Run:
 
     def _count_spikes(self, site: str, spikes: Tensor) -> None:
         with torch.no_grad():
+            if self._options.lengths is not None:
+                spikes = self._options.lengths.masked(spikes, self._seen)
             fired = spikes.mean(dtype=torch.float32) * len(spikes)
         self._fired[site] = self._fired[site] + fired if site in self._fired else fired
 
@@ -325,9 +344,9 @@ class Run:
 
     def _going_on(self, site: str, chunk: Tensor, function: Callable[..., Any], *args: Any) -> Any:
         """Call a function of a layer; an error says so where the layer goes on from a state that was given."""
-        if self._resumed is None:
+        if self._resumed is None or not (given := self._resumed.state.get(site)):
             return function(*args)
-        with self._resumed.at(site, chunk):
+        with self._resumed.at(site, chunk, lambda: function(*({} if arg is given else arg for arg in args))):
             return function(*args)
 
     def _at_layer(self, name: str, forward: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from spikewright.dataflow import Bend
+from spikewright.network.form import Form
 from spikewright.network.sites import Sites
 from spikewright.neurons import Neuron
 
@@ -103,6 +104,7 @@ class Wiring:
             where "*" stands for all attributes.
         memory: What rules have measured of the memory of a training step, by what it depends on; it lasts as long as
             this wiring is up to date.
+        outputs: Form of several outputs, which are packed as one, `[*number]`; `None` for one.
     """
 
     sites: Sites
@@ -131,6 +133,7 @@ class Wiring:
     disordered: frozenset[str] = frozenset()
     notes: frozenset[tuple[str, str]] = frozenset()
     memory: dict[Any, Any] = field(default_factory=dict[Any, Any], compare=False, repr=False)
+    outputs: Form | None = None
 
     def is_last(self, neuron: str) -> bool:
         """True if the spikes of a neuron reach no neuron, itself included.

@@ -2,7 +2,6 @@
 
 import math
 import operator
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -24,15 +23,18 @@ class Inputs:
     Args:
         net: Network whose parameters have the dtype and the device of random inputs.
         shape: Shape `(time, batch, *feature)`, or an example.
+        batch_first: True if a shape is `(batch, time, *feature)`.  Default: False.
 
     Attributes:
-        sizes: The shape that was given.
+        sizes: The shape, `(time, batch, *feature)`.
         x: The input, `[time, batch, *feature]`, which may be shorter.
     """
 
-    def __init__(self, net: Network, shape: Sequence[int] | Tensor) -> None:
+    def __init__(self, net: Network, shape: Any, batch_first: bool = False) -> None:
         self._net, self._given = net, isinstance(shape, Tensor)
         self.sizes = _sizes(shape)
+        if batch_first:
+            self.sizes = (self.sizes[1], self.sizes[0], *self.sizes[2:])
         if isinstance(shape, Tensor):
             self.x = shape.detach()
         else:

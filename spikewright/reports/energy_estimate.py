@@ -3,19 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from torch import Tensor
-
-from spikewright._util.arguments import check_tensor
 from spikewright._util.ranges import check_instance
 from spikewright._util.text import aligned
 from spikewright._util.trial import untouched
 from spikewright.losses import Loss
 from spikewright.metrics.operations import Operations
 from spikewright.network import Network
+from spikewright.network.form import Input
 from spikewright.reports._counted_run import count_run
 from spikewright.rules import BPTT, Done, Rule, Update
 from spikewright.rules._base import fresh_copy
-from spikewright.rules._check import check_network
+from spikewright.rules._check import check_loss, check_network
+from spikewright.rules._fitted import fitted
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ def _shown(operations: Operations) -> tuple[str, str, str]:
     return f"{operations.additions:.3g}", f"{operations.multiplications:.3g}", energy
 
 
-def energy(net: Network, rule: Rule, x: Tensor, y: Tensor, loss: Loss) -> Energy:
+def energy(net: Network, rule: Rule, x: Input, y: Input, loss: Loss, *, batch_first: bool = False) -> Energy:
     r"""Estimate the energy of a training step from the operations it needs, at the present weights.
 
     .. math::
@@ -93,15 +92,17 @@ def energy(net: Network, rule: Rule, x: Tensor, y: Tensor, loss: Loss) -> Energy
     Args:
         net: Network.
         rule: Learning rule.  Instance of `spikewright.rules.Rule`.
-        x: Input.  Tensor `[time, batch, *feature]`.
-        y: Targets.  Tensor `[batch, ...]`, as the criterion of `loss` takes them.
+        x: Input.  Tensor `[time, batch, *feature]`, or several in a tuple, list or dictionary.
+        y: Targets.  Tensor `[batch, ...]`, as the criterion of `loss` takes them, or several.
         loss: Loss.  Instance of `spikewright.losses.PerStep` or `spikewright.losses.OnRate`.
+        batch_first: True if `x` and a timed `y` are `[batch, time, ...]`.  Default: False.
 
     Returns:
         An `Energy`, with operations per sample.
 
     Raises:
-        ConfigError: `net` is not a `Network`, `rule` is not a `Rule`, or the loss was not wrapped.
+        ConfigError: `net` is not a `Network`, `rule` is not a `Rule`, the loss was not wrapped, or `batch_first` is not
+            a bool.
         ShapeError: `x` or `y` has another layout than the network, the loss or the rule needs.
         InputError: `x` holds a NaN or an infinity, a label is out of range, or no parameter requires a gradient.
         IncompatibleRule: The rule does not work with this network or loss.
@@ -119,7 +120,9 @@ def energy(net: Network, rule: Rule, x: Tensor, y: Tensor, loss: Loss) -> Energy
     """
     check_network("energy", net)
     check_instance("energy", "rule", rule, Rule, "sw.rules.OTTT()")
-    check_tensor("x", x, "[time, batch, *feature]")
+    check_loss("energy", loss)
+    net, x = net.given(x, batch_first)
+    loss, y = fitted(loss, y, net.wiring(x).outputs, batch_first)
     frozen = frozenset(name for name, p in net.module.named_parameters() if not p.requires_grad)
     x = x.detach()
     with untouched(net.module):

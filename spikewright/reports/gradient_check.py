@@ -3,11 +3,11 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from spikewright._util.arguments import check_tensor
 from spikewright._util.ranges import check_instance
 from spikewright._util.real_numbers import as_real
 from spikewright._util.text import aligned
@@ -17,10 +17,12 @@ from spikewright.errors import InputError
 from spikewright.losses import Loss
 from spikewright.metrics.precision import Precisions
 from spikewright.network import Network
+from spikewright.network.form import Input
 from spikewright.reports._drawing import DrawingModules
 from spikewright.rules import BPTT, Rule
 from spikewright.rules._base import fresh_copy, random_parts
-from spikewright.rules._check import check_network
+from spikewright.rules._check import check_loss, check_network
+from spikewright.rules._fitted import fitted
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4, torch.float16: 5e-2, torch.bfloat16: 2e-1}
 """Relative error up to which two gradients count as equal, by the lowest precision of the computation."""
@@ -139,7 +141,17 @@ def _claim(row: GradientRow) -> str:
     return "-" if row.is_layer else "- (not a layer)"
 
 
-def certify(net: Network, rule: Rule, x: Tensor, y: Tensor, loss: Loss, reference: Rule | None = None) -> Certificate:
+def certify(
+    net: Network,
+    rule: Rule,
+    x: Input,
+    y: Input,
+    loss: Loss,
+    reference: Rule | None = None,
+    *,
+    lengths: Tensor | None = None,
+    batch_first: bool = False,
+) -> Certificate:
     """Check the gradients of a rule against those of BPTT, at the present weights.
 
     Both gradients are taken with the same random numbers.  Rules that update during the sequence are compared at fixed
@@ -148,18 +160,23 @@ def certify(net: Network, rule: Rule, x: Tensor, y: Tensor, loss: Loss, referenc
     Args:
         net: Network, with at least one trained parameter.
         rule: Learning rule to check.  Instance of `spikewright.rules.Rule`.
-        x: Input.  Tensor `[time, batch, *feature]`.
-        y: Targets.  Tensor `[batch, ...]`, as the criterion of `loss` takes them.
+        x: Input.  Tensor `[time, batch, *feature]`, or several in a tuple, list or dictionary.
+        y: Targets.  Tensor `[batch, ...]`, as the criterion of `loss` takes them, or several.
         loss: Loss of both rules.  Instance of `spikewright.losses.PerStep` or `spikewright.losses.OnRate`.
         reference: Rule to compare with instead of BPTT; no claims are checked then.  Default: None, BPTT.
+        lengths: Own number of steps of every sample of a padded batch, int64 `[batch]`, from 1 to the number of steps.
+            Default: None, all steps belong to the sequences.
+        batch_first: True if `x` and a timed `y` are `[batch, time, ...]`.  Default: False.
 
     Returns:
         A `Certificate` with one row per trained parameter.  `Certificate.ok` is True if all claims of the rule hold.
 
     Raises:
-        ConfigError: `net` is not a `Network`, `rule` or `reference` is not a `Rule`, or the loss was not wrapped.
-        ShapeError: `x` or `y` has another layout than the network, the loss or the rule needs.
-        InputError: `x` holds a NaN or an infinity, a label is out of range, or no parameter requires a gradient.
+        ConfigError: `net` is not a `Network`, `rule` or `reference` is not a `Rule`, the loss was not wrapped, or
+            `batch_first` is not a bool.
+        ShapeError: `x`, `y` or `lengths` has another layout than the network, the loss or the rule needs.
+        InputError: `x` holds a NaN or an infinity, a label or a length is out of range, or no parameter requires a
+            gradient.
         IncompatibleRule: The rule does not work with this network or loss.
         NetworkError: The network cannot be run over time.
 
@@ -175,11 +192,13 @@ def certify(net: Network, rule: Rule, x: Tensor, y: Tensor, loss: Loss, referenc
     check_instance("certify", "rule", rule, Rule, "sw.rules.OTTT()")
     if reference is not None:
         check_instance("certify", "reference", reference, Rule, "sw.rules.BPTT()")
-    check_tensor("x", x, "[time, batch, *feature]")
+    check_loss("certify", loss)
+    net, x = net.given(x, batch_first)
+    loss, y = fitted(loss, y, net.wiring(x).outputs, batch_first)
     parameters = {name: p for name, p in net.module.named_parameters() if p.requires_grad}
     if not parameters:
         raise InputError("certify compares gradients, but no parameter of the network requires one. Unfreeze some.")
-    ours, theirs = (_gradients(net, r, x, y, loss, parameters) for r in (rule, reference or BPTT()))
+    ours, theirs = (_gradients(net, r, x, y, loss, lengths, parameters) for r in (rule, reference or BPTT()))
     wiring, (seen, drawing) = net.wiring(x), _one_step(net, x)
     largest = max(_numbers(gradient).norm().item() for gradient in theirs.values())
     rows = []
@@ -218,12 +237,21 @@ def _named(net: Network, modules: Iterable[str]) -> list[str]:
 
 
 def _gradients(
-    net: Network, rule: Rule, x: Tensor, y: Tensor, loss: Loss, parameters: Mapping[str, Tensor]
+    net: Network,
+    rule: Rule,
+    x: Tensor,
+    y: Tensor,
+    loss: Loss,
+    lengths: Tensor | None,
+    parameters: Mapping[str, Tensor],
 ) -> dict[str, Tensor]:
+    given: dict[str, Any] = (
+        {} if lengths is None else {"lengths": lengths}
+    )  # which rules with `updates` of their own may not know
     with untouched(net.module):
         learner = fresh_copy(rule, net, x)
     with untouched(net.module):  # again, so that all rules draw the same numbers, whatever was drawn to prepare them
-        for _ in learner.updates(net, x.detach(), y, loss):
+        for _ in learner.updates(net, x.detach(), y, loss, **given):
             pass
         return {n: torch.zeros_like(p) if p.grad is None else p.grad.clone() for n, p in parameters.items()}
 

@@ -2,15 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from spikewright._util.ranges import check_count, check_instance
+from spikewright._util.ranges import check_count, check_flag, check_instance
 from spikewright._util.text import aligned, readable, size_in_bytes
 from spikewright._util.trial import untouched
 from spikewright.errors import ConfigError
 from spikewright.network import Network
+from spikewright.network.form import Input, is_several
 from spikewright.reports._memory_curve import MemoryCurve
 from spikewright.reports._profile_inputs import Inputs
 from spikewright.rules import Rule
@@ -85,10 +87,12 @@ class Plan:
 def plan(
     net: Network,
     rule: Rule,
-    shape: Sequence[int] | Tensor,
+    shape: Sequence[int] | Input,
     budget: int | str | None = None,
     measure: Sequence[int] | None = None,
     report: Sequence[int] = (16, 64, 256, 1024),
+    *,
+    batch_first: bool = False,
 ) -> Plan:
     """Measure the memory of a training step, by number of steps: the memory profile.
 
@@ -107,18 +111,20 @@ def plan(
         rule: Learning rule.  Instance of `spikewright.rules.Rule`.
         shape: Shape of the input, `[time, batch, *feature]`, all at least 1, for random input in [0, 1) of the
             parameters' dtype; or an example of the input, whose steps are repeated, for indices of an embedding, bytes
-            or another dtype.  Its number of steps is reported too.
+            or another dtype, or for several tensors in a tuple, list or dictionary.  Its number of steps is reported
+            too.
         budget: Memory budget for working memory and input together; the result then says how many steps fit.  A whole
             number of bytes, at least 0, or a size such as "8GB" or "512MiB".  Default: None, no budget.
         measure: Numbers of steps that are run.  At least two different whole numbers, at least 1.  Default: None, three
             short lengths.
         report: Numbers of steps that are extrapolated; they are run as well for a rule that does not declare how its
             memory grows.  Whole numbers, at least 1.  Default: (16, 64, 256, 1024).
+        batch_first: True if the shape or the example is `[batch, time, *feature]`.  Default: False.
 
     Raises:
         ConfigError: `net` is not a `Network`, or `rule` is not a `Rule`; there are fewer than two lengths to measure; a
-            length is not a whole number of at least 1; `budget` is not a size; `shape` is not a shape; or a profiler of
-            torch is active.
+            length is not a whole number of at least 1; `budget` is not a size; `shape` is not a shape; `batch_first` is
+            not a bool; or a profiler of torch is active.
         ShapeError: The network does not take such an input.
 
     >>> import torch, spikewright as sw
@@ -131,13 +137,17 @@ def plan(
     """
     check_network("plan", net)
     check_instance("plan", "rule", rule, Rule, "sw.rules.OTTT()")
+    check_flag("plan", batch_first=batch_first)
+    if isinstance(shape, Tensor) or is_several(shape):
+        net, shape = net.given(cast(Input, shape), batch_first)
+        batch_first = False
     limit = None if budget is None else _bytes(budget)
     for name, lengths in (("measure", measure or ()), ("report", report)):
         for steps in lengths:
             check_count("plan", name, steps, "a sequence has at least one step")
     lengths = _lengths(rule, measure)
     with untouched(net.module):
-        inputs = Inputs(net, shape)
+        inputs = Inputs(net, shape, batch_first)
         reported = {inputs.sizes[0], *report}
         curve = _curve(net, rule, inputs)
         grows = rule.traits.memory != "unknown"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from spikewright._util.lengths import Lengths
 from spikewright._util.returned import described
 from spikewright._util.share import Share, sharing, within
 from spikewright.errors import ExtensionError, IncompatibleRule, InputError
@@ -90,6 +91,8 @@ class Batch:
             are.
         known: Wiring of the network for inputs like `x`, if it has been looked up.  Default: None, looked up when
             needed.
+        lengths: Lengths of the sequences of a padded batch, which `loss` and the runs respect.  Default: None, all
+            steps belong to them.
         share: Part of a batch that these samples are, if several processes share it.  Default: None, the whole batch.
         at_once: Number of steps that run together if the rule has a memory budget.  At least 1.  Default: None, found
             when needed.
@@ -103,6 +106,7 @@ class Batch:
     backward: Backward = plain_backward
     around: Callable[[Hooks], Hooks] | None = None
     known: Wiring | None = None
+    lengths: Lengths | None = None
     share: Share | None = None
     at_once: int | None = None
 
@@ -151,6 +155,7 @@ class Batch:
             **options: Further keyword arguments of `Network.start`, such as `through_time`.
         """
         before = self.state if state is None else state
+        options.setdefault("lengths", self.lengths)
         return self.net.start(self.x, before, hooks=self.hooks(own), wiring=self.known, **options)
 
     def weighted(self, weight: float) -> "Batch":

@@ -13,6 +13,7 @@ from spikewright._util.real_numbers import is_continuous, real_type
 from spikewright.errors import ConfigError
 from spikewright.metrics.operations import Operations
 from spikewright.network import Network
+from spikewright.network.form import Input
 from spikewright.network.hooks import Hooks
 from spikewright.network.sites import Sites
 from spikewright.network.wiring import Synapse, Wiring
@@ -60,7 +61,9 @@ class OnlineRule(Rule):
             feedback matrices.
     """
 
-    traits: Traits = Traits(loss="steps", credit_through_time=False, gradients="layer hook", memory="constant")
+    traits: Traits = Traits(
+        loss="steps", credit_through_time=False, gradients="layer hook", memory="constant", ragged=True
+    )
 
     def __init__(
         self,
@@ -80,6 +83,7 @@ class OnlineRule(Rule):
                 "without an intermediate layer."
             )
         self.spatial, self.local = spatial, local
+        self.traits = replace(self.traits, ragged=self.traits.ragged and spatial.ragged)
         if type(self).on_weight is not OnlineRule.on_weight or not isinstance(spatial, BP):
             self.traits = replace(self.traits, by_layer=True)
 
@@ -116,9 +120,11 @@ class OnlineRule(Rule):
         if not self._plain:
             target_specs(wiring, self.local, self.spatial.route)
 
-    def prepare(self, net: Network, x: Tensor) -> None:
+    def prepare(self, net: Network, x: Input) -> None:
+        super().prepare(net, x)
         if self._plain:
             return
+        net, x = net.given(x)
         wiring = net.wiring(x)
         targets = target_specs(wiring, self.local, self.spatial.route)
         kinds = (real_type(p.dtype) for p in net.module.parameters() if is_continuous(p))

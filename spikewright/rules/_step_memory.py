@@ -63,7 +63,8 @@ def step_memory(rule: "Rule", batch: "Batch", steps: int) -> StepMemory:
     x, state = repeated(batch.x, steps), None if batch.state is None else detach(batch.state)
     x = x.detach().requires_grad_(batch.x.requires_grad)
     y = torch.zeros(x.shape[1], dtype=torch.int64, device=x.device)
-    short = replace(batch, x=x, y=y, loss=small_loss(rule), state=state, backward=_backward, around=None, at_once=None)
+    plain = replace(batch, backward=_backward, around=None, at_once=None, lengths=None, share=None)
+    short = replace(plain, x=x, y=y, loss=small_loss(rule), state=state)
     with restored(batch.net.module), without_gradients(batch.net, rule):
         with AllocatedBytes() as allocated, SavedBytes() as saved:
             for _ in rule.learn(short):

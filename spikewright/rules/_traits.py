@@ -26,6 +26,8 @@ class Traits:
         by_layer: True if the treatment of a parameter depends on the layer it belongs to; parameters of no recognised
             layer get the ordinary gradient of their step.  Default: False.
         whole_sequence: True if all steps run together, whatever the chunk is.  Default: False.
+        ragged: True if steps after the end of a sequence, where outputs and losses are 0, change no gradient, so that
+            sequences of several lengths can be padded.  Default: False.
         least_steps: Length of the shortest sequence that can be learned from.  At least 1.  Default: 1.
     """
 
@@ -38,4 +40,5 @@ class Traits:
     gradient_rows: int | None = None
     by_layer: bool = False
     whole_sequence: bool = False
+    ragged: bool = False
     least_steps: int = 1

@@ -58,7 +58,7 @@ class BPTT(Rule):
         ([5, 2, 3], True)
     """
 
-    traits: Traits = Traits(loss="any", credit_through_time=True, gradients="layer hook", memory="linear")
+    traits: Traits = Traits(loss="any", credit_through_time=True, gradients="layer hook", memory="linear", ragged=True)
 
     def __init__(self, chunk: Chunk = None, checkpoint: bool = False) -> None:
         check_flag("BPTT", checkpoint=checkpoint)

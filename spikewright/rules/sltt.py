@@ -112,6 +112,8 @@ class SLTT(OnlineRule):
                     start = stop
 
     def learn(self, batch: Batch) -> Iterator[Update]:
+        if self.k is not None and self.k > (steps := len(batch.x)):
+            raise ConfigError(f"SLTT(k={self.k}) was given a sequence of {steps} steps. Use k <= {steps}, or k=None.")
         if self.k is None or not self.rescale:
             return super().learn(batch)
         return super().learn(batch.weighted(len(batch.x) / self.k))
@@ -134,8 +136,6 @@ class SLTT(OnlineRule):
     def _draw(self, steps: int) -> set[int]:
         """Draw k of the steps; a function of the seed and of how many draws came before."""
         assert self.k is not None
-        if self.k > steps:
-            raise ConfigError(f"SLTT(k={self.k}) was given a sequence of {steps} steps. Use k <= {steps}, or k=None.")
         self.draws += 1
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + int(self.draws))
         return set(torch.randperm(steps, generator=generator)[: self.k].tolist())

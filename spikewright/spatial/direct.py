@@ -186,6 +186,8 @@ class DFA(Direct):
         DFA(scale=0.5, seed=0, route='output')
     """
 
+    ragged: ClassVar[bool] = True
+
     def __init__(self, scale: float = 1.0, seed: int = 0, route: Route = "output") -> None:
         super().__init__(seed, route)
         check_within(type(self).__name__, "scale", scale, "(0, inf)", "errors would vanish, grow to inf or change sign")

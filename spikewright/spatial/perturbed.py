@@ -44,6 +44,7 @@ class ZO(Spatial):
     """
 
     cuts: ClassVar[bool] = True
+    ragged: ClassVar[bool] = True
 
     def __init__(
         self,

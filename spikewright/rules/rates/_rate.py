@@ -67,6 +67,7 @@ class RateRule(Rule):
         memory="constant",
         grows_with_chunk=False,
         gradient_rows=1,
+        ragged=True,
     )
 
     def __init__(self, batch_norm: NormName, mask: Mask, chunk: Chunk) -> None:
@@ -137,19 +138,24 @@ class RateRule(Rule):
         return Cost(done.backward, done.weights_crossed)
 
     def learn(self, batch: Batch) -> Iterator[Update]:
-        x, wiring, norm = batch.x, batch.wiring, NORMS[self.batch_norm]()
-        for neuron in wiring.neurons.values():
-            neuron.project()
+        x, wiring = batch.x, batch.wiring
         leak = 1.0 if self.plain_means else leak_at_input(type(self).__name__, wiring, x)
         if not is_static(x) and len(x) > 1:
             check_curves(type(self).__name__, wiring.curves, wiring.sites)
-        record = Record(leak, self.plain_means)
+        return self._learned(batch, leak)
+
+    def _learned(self, batch: Batch, leak: float) -> Iterator[Update]:
+        """Yield the update of a batch that was checked, given the decay that weighs the steps of its input."""
+        x, wiring, norm = batch.x, batch.wiring, NORMS[self.batch_norm]()
+        for neuron in wiring.neurons.values():
+            neuron.project()
+        record = Record(leak, self.plain_means, batch.lengths)
         run, outputs = self._simulate(batch, record, norm)
         rates = record.rates(run.state)
         graph = RateGraph(wiring.sites, rates, partial(self._emit, wiring), norm, self.cuts_layers, batch.hooks(None))
         with torch.enable_grad():
             # Integers are not averaged: they mean something, and do not move here (`check_curves`).
-            at = mean(x.detach(), leak).to(x.dtype) if is_continuous(x) else x[0]
+            at = mean(x.detach(), leak, batch.lengths).to(x.dtype) if is_continuous(x) else x[0]
             output, adjoint = graph(at)
             for edge in adjoint.edges:
                 why = "solves an equation of the rates that are sent back, which are real numbers"

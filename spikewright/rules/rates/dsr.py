@@ -1,6 +1,7 @@
 """Differentiation on spike representation: spike trains as rates, neurons as clipped linear maps of them."""
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -80,6 +81,7 @@ class DSR(RateRule):
         super().__init__(batch_norm, "input", chunk)
         check_flag("DSR", reference=reference)
         self.reference = reference
+        self.traits = replace(self.traits, ragged=not reference)  # whose slope depends on the number of steps
 
     def adjoint_loss(self, value: Tensor, adjoint: Adjoint) -> tuple[Tensor, Report | None]:
         return value, None
