@@ -19,8 +19,6 @@ class Traits:
         memory: How the bytes saved for backward grow with the number of steps, for a given chunk: "constant", "root",
             "linear", or "unknown".
         updates: How often `.grad` is ready: "once" per sequence, or at "every step".  Default: "once".
-        grows_with_chunk: True if the bytes saved for backward grow with the number of steps that run together.
-            Default: True.
         gradient_rows: Number of times that a weight gradient is taken per sequence and sample.  At least 1.
             Default: None, once per step.
         by_layer: True if the treatment of a parameter depends on the layer it belongs to; parameters of no recognised
@@ -36,7 +34,6 @@ class Traits:
     gradients: Literal["layer hook", "own"]
     memory: Literal["constant", "root", "linear", "unknown"]
     updates: Literal["once", "every step"] = "once"
-    grows_with_chunk: bool = True
     gradient_rows: int | None = None
     by_layer: bool = False
     whole_sequence: bool = False

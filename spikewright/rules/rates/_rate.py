@@ -65,7 +65,6 @@ class RateRule(Rule):
         credit_through_time=False,
         gradients="layer hook",
         memory="constant",
-        grows_with_chunk=False,
         gradient_rows=1,
         ragged=True,
     )
