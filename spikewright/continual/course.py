@@ -105,7 +105,7 @@ class ContinualExperiment:
             steps=settings["steps"],
             mean=task.mean,
             std=task.std,
-            seed=settings["seed"] + _APART * index,
+            seed=(settings["seed"] + _APART * index) % 2**63,
             encoding=self.presentation.encoding,
             device=self.device,
             **options,

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from spikewright._util.ranges import is_within
 from spikewright.errors import ConfigError, nearest
 from spikewright.graph.presets import preset
 from spikewright.graph.ranking import SHARE_OF_TIES
@@ -26,7 +27,7 @@ class GraphSettings:
             Default: False.
         seed: Seed of weights, order and negatives, from 0 to 2**63 - 1. Default: 0.
         device: "cpu", "cuda", "cuda:N", or "auto" (CUDA if available). Default: "auto".
-        clip_norm: Largest norm of the gradient, > 0. Default: None, no clipping.
+        clip_norm: Largest norm of the gradient, a finite number > 0. Default: None, no clipping.
         evaluate_every: Epochs between evaluations on the validation queries, at least 1; the last epoch is always
             evaluated. Default: 1.
         evaluate_batch: Queries per forward pass in evaluations, at least 1. Default: 32.
@@ -51,6 +52,16 @@ class GraphSettings:
     checkpoint_every: int | None = None
     limit_batches: int | None = None
     ties: str = "realistic"
+
+    def __post_init__(self) -> None:
+        check_keys("train", asdict(self), GraphSettings)
+        counts = "epochs", "batch_size", "accumulate", "negatives", "evaluate_every", "evaluate_batch"
+        check_counts("train", self, *counts, "checkpoint_every", "limit_batches")
+        check_seed_and_norm(self.seed, self.clip_norm)
+        if not is_within(self.temperature, "[0, inf)"):
+            raise ConfigError(f"train.temperature = {self.temperature}: it is 0 (no weights) or above, and finite.")
+        if self.ties not in SHARE_OF_TIES:
+            raise ConfigError(f"train.ties = '{self.ties}' is unknown. {nearest(self.ties, SHARE_OF_TIES)}")
 
 
 @dataclass(frozen=True)
@@ -99,9 +110,7 @@ def configure_reasoning(
     usual = _usual(named)
     tree = {section: {**usual.get(section, {}), **table} for section, table in named.items()}
     check_keys("train", tree["train"], GraphSettings)
-    settings = GraphSettings(**tree["train"])
-    _check(settings)
-    return ReasoningConfig(**{**tree, "train": settings})  # type: ignore[arg-type]
+    return ReasoningConfig(**{**tree, "train": GraphSettings(**tree["train"])})  # type: ignore[arg-type]
 
 
 def _usual(named: Tree) -> Tree:
@@ -112,13 +121,3 @@ def _usual(named: Tree) -> Tree:
         found.get("model", {}).pop("scale", None)
     adam = str(named["optimizer"]["name"]).lower() == "adam"
     return {**found, "optimizer": {"lr": 0.002, **found.get("optimizer", {})} if adam else {}}
-
-
-def _check(settings: GraphSettings) -> None:
-    counts = "epochs", "batch_size", "accumulate", "negatives", "evaluate_every", "evaluate_batch"
-    check_counts("train", settings, *counts, "checkpoint_every", "limit_batches")
-    check_seed_and_norm(settings.seed, settings.clip_norm)
-    if settings.temperature < 0:
-        raise ConfigError(f"train.temperature = {settings.temperature}: it is 0 (no weights) or above.")
-    if settings.ties not in SHARE_OF_TIES:
-        raise ConfigError(f"train.ties = '{settings.ties}' is unknown. {nearest(settings.ties, SHARE_OF_TIES)}")

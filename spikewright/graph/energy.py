@@ -6,7 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spikewright._util.ranges import check_counts
 from spikewright._util.trial import evaluating
+from spikewright.errors import InputError
 from spikewright.graph._evaluate import graph_of
 from spikewright.graph.data import GraphData
 from spikewright.graph.messages import EdgeSpikes, arriving
@@ -92,7 +94,17 @@ def energy_of(model: LinkScorer, data: GraphData, queries: int = 32) -> dict[str
         `nanojoules` and `nbfnet_nanojoules` per query; `ratio`, NBFNet over the model; `ratio_messages`, the same along
         edges alone (`None` if the model sends nothing); `messages` and `nodes`, the operations; for GRSNN also
         `spikes_per_neuron` over a run and `firing_rate` per neuron and step.
+
+    Raises:
+        ConfigError: `queries` is out of its range.
+        InputError: There are no test queries.
     """
+    check_counts("energy_of", queries=queries)
+    if not len(data.test.queries):
+        raise InputError(
+            f"The energy per query was asked for on '{data.name}', whose test part has no queries. Give a graph with "
+            "test queries."
+        )
     graph = graph_of(data, data.test).to(next(model.parameters()).device)
     other = cost_of_layers(graph, model.width)
     sources, relations, _ = both_ways(data.test.queries[:queries], 0 if data.homogeneous else len(data.relations))

@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from spikewright._util.ranges import check_choice, check_flag, check_sizes
 from spikewright.errors import ConfigError, InputError, ShapeError
 
 Ties = Literal["optimistic", "realistic", "pessimistic"]
@@ -24,11 +25,11 @@ class RankingEvaluator:
     **Carried**: three int64 numbers per answer.
 
     Args:
-        hits: Values of k for Hits@k, the fraction of ranks up to k; each at least 1. Default: (1, 3, 10).
+        hits: Values of k for Hits@k, the fraction of ranks up to k; each from 1 to 10**6. Default: (1, 3, 10).
         ties: Rank of an answer whose score equals that of others: "optimistic", "pessimistic" or "realistic".
             Default: "realistic".
         average: "micro" averages over answers, "macro" first within groups and then over groups. Default: "micro".
-        sampled: (k, n), each at least 1, adds the expected Hits@k among n random candidates,
+        sampled: (k, n), each from 1 to 10**6, adds the expected Hits@k among n random candidates,
             :math:`\sum_{i<k} \binom{n}{i} p^i (1-p)^{n-i}` with p the fraction of candidates above the answer.
             Default: None, not reported.
         reference: True also counts an answer that `filtered` does not mark as its own rival, so that ranks begin at 2
@@ -59,15 +60,10 @@ class RankingEvaluator:
         sampled: tuple[int, int] | None = None,
         reference: bool = False,
     ) -> None:
-        if ties not in SHARE_OF_TIES or average not in ("micro", "macro"):
-            raise ConfigError(
-                f"Ranking was asked for ties {ties!r} and average {average!r}. Ties are optimistic, realistic or "
-                "pessimistic; the average is micro or macro."
-            )
-        if min([1, *hits, *(sampled or ())]) < 1:
-            raise ConfigError(
-                f"Hits were asked for at {hits}, and sampled at {sampled}, but ranks begin at 1. Give positive numbers."
-            )
+        check_choice("RankingEvaluator", "ties", ties, SHARE_OF_TIES)
+        check_choice("RankingEvaluator", "average", average, ("micro", "macro"))
+        check_sizes("RankingEvaluator", hits=hits, sampled=() if sampled is None else sampled)
+        check_flag("RankingEvaluator", reference=reference)
         self.hits, self.average, self.sampled, self.reference = hits, average, sampled, reference
         self.ties: Ties = ties
         self._standings: list[Tensor] = []

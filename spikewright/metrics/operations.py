@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from spikewright._util.ranges import check_counts
 from spikewright._util.real_numbers import as_real
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ class SynapseCounter:
     """
 
     def __init__(self, samples: int | None = None) -> None:
+        check_counts("SynapseCounter", optional=True, samples=samples)
         self._samples = samples
         self._seen: dict[str, list[Work]] = {}
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikewright._util.ranges import check_count, check_instance
+from spikewright._util.ranges import MOST, check_count, check_instance
 from spikewright._util.real_numbers import as_real
 from spikewright._util.returned import described
 from spikewright._util.text import aligned, readable, size_in_bytes
@@ -91,13 +91,13 @@ def plan(
     Args:
         net: Network, in the mode (training or not) and on the device in which it will be used.
         rule: Learning rule.  Instance of `spikewright.rules.Rule`.
-        shape: Shape of the input, `[time, batch, *feature]`, all at least 1, for random input in [0, 1) of the
+        shape: Shape of the input, `[time, batch, *feature]`, each from 1 to 10**6, for random input in [0, 1) of the
             parameters' dtype; or an example of the input, whose steps are repeated, for indices of an embedding, bytes
             or another dtype.  Its number of steps is reported too.
         budget: Memory budget; the result then says how many steps fit.  A whole number of bytes, at least 0, or a size
             such as "8GB" or "512MiB".  Default: None, no budget.
-        measure: Numbers of steps that are run.  At least two different whole numbers, at least 1.  Default: None, three
-            short lengths that hold at least one whole chunk of the rule.
+        measure: Numbers of steps that are run.  At least two different whole numbers, each from 1 to 10**6.  Default:
+            None, three short lengths that hold at least one whole chunk of the rule.
         report: Numbers of steps that are extrapolated from the last two measured ones; they are run as well for a rule
             whose memory is not constant or linear.  Whole numbers, at least 1.  Default: (16, 64, 256, 1024).
 
@@ -120,7 +120,8 @@ def plan(
     limit = None if budget is None else _bytes(budget)
     for name, lengths in (("measure", measure or ()), ("report", report)):
         for steps in lengths:
-            check_count("plan", name, steps, "a sequence has at least one step")
+            most = MOST if name == "measure" else None
+            check_count("plan", name, steps, "a sequence has at least one step", most=most)
     reported = {inputs.sizes[0], *report}
     lengths = _lengths(net, rule, inputs, measure, reported)
     measured = {steps: _saved_bytes(net, rule, steps, inputs) for steps in lengths}
@@ -209,10 +210,10 @@ def _sizes(shape: Any) -> tuple[int, ...]:
         sizes = tuple(operator.index(size) for size in shape)
     except TypeError:
         sizes = ()
-    if len(sizes) < 2 or min(sizes) < 1:
+    if len(sizes) < 2 or not all(1 <= size <= MOST for size in sizes) or any(isinstance(size, bool) for size in shape):
         raise ConfigError(
-            f"plan was given {described(shape)} for the shape of the input, which must be whole numbers, at least 1, "
-            "(time, batch, *feature). Give x.shape, or an example as a tensor, such as torch.as_tensor(x)."
+            f"plan was given {described(shape)} for the shape of the input, which must be whole numbers from 1 to "
+            "10**6, (time, batch, *feature). Give x.shape, or an example as a tensor, such as torch.as_tensor(x)."
         )
     return sizes
 

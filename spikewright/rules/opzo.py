@@ -54,7 +54,7 @@ class OPZO(OTTT):
             first step; without effect with `init="dfa"`.  Default: True.
         center_output: If True, subtract a running mean (rate 0.01) from the output before it is correlated with the
             noise: less variance, the same expectation.  Default: False.
-        seed: Seed of the noise and of the first M.  Any integer, at least 0.  Default: 0.
+        seed: Seed of the noise and of the first M.  From 0 to 2**63 - 1.  Default: 0.
         route: Where errors start: "output", the output of the network; or "penultimate", the input of the readout, so
             that M does not grow with the number of outputs.  Default: "output".
         local: A `spikewright.spatial.Local`, which gives every layer of neurons a trained readout and an error of its

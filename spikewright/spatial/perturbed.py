@@ -31,7 +31,7 @@ class ZO(Spatial):
             current, so that spikes stay binary.  Default: "post".
         antithetic: If True, the second step of every pair takes the noise of the first with the opposite sign.
             Default: False.
-        seed: Seed of the noise.  Any integer, at least 0.  Default: 0.
+        seed: Seed of the noise.  From 0 to 2**63 - 1.  Default: 0.
 
     Raises:
         ConfigError: `alpha` is not positive; `seed` is not a whole number of at least 0; `antithetic` is not a bool;
@@ -107,7 +107,7 @@ class OPZO(Direct):
             first step; without effect with `init="dfa"`.  Default: True.
         center_output: If True, subtract a running mean (rate 0.01) from the output before it is correlated with the
             noise: less variance, the same expectation.  Default: False.
-        seed: Seed of the noise and of the first M.  Any integer, at least 0.  Default: 0.
+        seed: Seed of the noise and of the first M.  From 0 to 2**63 - 1.  Default: 0.
         route: Where errors start: "output", the output of the network; or "penultimate", the input of the readout, so
             that M does not grow with the number of outputs.  Default: "output".
 

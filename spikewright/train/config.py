@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from spikewright._util.arguments import shown
+from spikewright._util.ranges import LAST_SEED, MOST, is_within
 from spikewright.errors import ConfigError, nearest
 from spikewright.train.arguments import check_type, tuples
 from spikewright.train.components import RULES, as_table, loss_of_rule
@@ -19,13 +21,13 @@ class TrainSettings:
     """The `[train]` section: length, precision, checkpoints and evaluation of a training run.
 
     Attributes:
-        steps: Time steps per sequence, at least 1. Default: 6.
+        steps: Time steps per sequence, from 1 to 10**6. Default: 6.
         epochs: Passes over the training data, at least 1. Default: 30.
         batch_size: Samples per batch over all processes, at least 1. Default: 64.
         seed: Seed of weights, data order, augmentation and dropout, from 0 to 2**63 - 1. Default: 0.
         device: "cpu", "cuda", "cuda:N", or "auto" (CUDA if available). Default: "auto".
         amp: Automatic mixed precision: "off", "float16" (with loss scaling) or "bfloat16". Default: "off".
-        clip_norm: Largest norm of the gradient, > 0. Default: None, no clipping.
+        clip_norm: Largest norm of the gradient, a finite number > 0. Default: None, no clipping.
         checkpoint_every: Batches between checkpoints within an epoch, at least 1. Default: None, one checkpoint per
             epoch.
         evaluate_every: Epochs between evaluations, at least 1; the last epoch is always evaluated. Default: 1.
@@ -50,6 +52,15 @@ class TrainSettings:
     certify_every: int | None = None
     weights: str | None = None
 
+    def __post_init__(self) -> None:
+        check_keys("train", asdict(self), TrainSettings)
+        check_counts("train", self, "epochs", "batch_size", "evaluate_every", "checkpoint_every", "certify_every")
+        check_counts("train", self, "steps", most=MOST)
+        check_seed_and_norm(self.seed, self.clip_norm)
+        if self.amp not in ("off", "float16", "bfloat16"):
+            known = nearest(self.amp, ["off", "float16", "bfloat16"])
+            raise ConfigError(f"train.amp = '{self.amp}' is unknown. {known}")
+
 
 @dataclass(frozen=True)
 class Presentation:
@@ -72,6 +83,11 @@ class Presentation:
     validation: float = 0.0
     limit_train: int | None = None
     limit_test: int | None = None
+
+    def __post_init__(self) -> None:
+        check_keys("data", asdict(self), Presentation)
+        check_counts("data", self, "limit_train", "limit_test")
+        check_setting("data", self, "validation", "[0, 1)")
 
 
 AUTO_LOSS = "auto"
@@ -264,30 +280,34 @@ def read_recipe(path: Path) -> dict[str, Any]:
 
 def _settings(table: dict[str, Any]) -> TrainSettings:
     check_keys("train", table, TrainSettings)
-    settings = TrainSettings(**table)
-    check_counts(
-        "train", settings, "steps", "epochs", "batch_size", "evaluate_every", "checkpoint_every", "certify_every"
-    )
-    check_seed_and_norm(settings.seed, settings.clip_norm)
-    if settings.amp not in ("off", "float16", "bfloat16"):
-        known = nearest(settings.amp, ["off", "float16", "bfloat16"])
-        raise ConfigError(f"train.amp = '{settings.amp}' is unknown. {known}")
-    return settings
+    return TrainSettings(**table)
 
 
-def check_counts(section: str, settings: object, *keys: str) -> None:
-    """Raise `ConfigError` unless these settings are at least 1 or `None`."""
+def check_counts(section: str, settings: object, *keys: str, least: int = 1, most: int | None = None) -> None:
+    """Raise `ConfigError` unless these settings are in a range, or `None`."""
     for key in keys:
-        if (value := getattr(settings, key)) is not None and value < 1:
-            raise ConfigError(f"{section}.{key} = {value}: it has to be at least 1.")
+        value = getattr(settings, key)
+        if value is not None and value < least:
+            raise ConfigError(f"{section}.{key} = {value}: it has to be at least {least}.")
+        if value is not None and most is not None and value > most:
+            raise ConfigError(f"{section}.{key} = {shown(value)}: it can be at most {most}.")
+
+
+def check_setting(section: str, settings: object, key: str, interval: str) -> None:
+    """Raise `ConfigError` unless a setting is a number in an interval such as "[0, 1)", or `None`."""
+    value = getattr(settings, key)
+    if value is not None and not is_within(value, interval):
+        raise ConfigError(f"{section}.{key} = {shown(value)}: it has to be a number in {interval}.")
 
 
 def check_seed_and_norm(seed: int, clip_norm: float | None) -> None:
-    """Raise `ConfigError` unless the seed is in [0, 2**63) and the clipping norm > 0 or `None`."""
-    if clip_norm is not None and not clip_norm > 0:
-        raise ConfigError(f"train.clip_norm = {clip_norm}: it has to be above 0; none does not clip.")
-    if not 0 <= seed < 2**63:
-        raise ConfigError(f"train.seed = {seed}: a seed lies between 0 and 2**63 - 1.")
+    """Raise `ConfigError` unless the seed is in [0, 2**63) and the clipping norm > 0, finite or `None`."""
+    if clip_norm is not None and not is_within(clip_norm, "(0, inf)"):
+        raise ConfigError(
+            f"train.clip_norm = {shown(clip_norm)}: it has to be above 0; none does not clip. Give a finite number."
+        )
+    if not 0 <= seed <= LAST_SEED:
+        raise ConfigError(f"train.seed = {shown(seed)}: a seed lies between 0 and 2**63 - 1.")
 
 
 def check_keys(section: str, table: Mapping[str, Any], kind: type, also: Mapping[str, Any] | None = None) -> None:
