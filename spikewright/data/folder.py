@@ -1,5 +1,6 @@
 """Any images sorted into class folders."""
 
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from spikewright._util.reading import check_regular
 from spikewright.data.dataset import Dataset, Split
 from spikewright.data.files import data_folder, missing
 from spikewright.data.moments import channel_statistics
@@ -20,6 +22,10 @@ Progress = Callable[[int, int], None]
 
 _LAYOUT = "images as train/<class>/*.png and test/<class>/*.png"
 _ENDINGS = {".png", ".jpg", ".jpeg", ".bmp"}
+_FORMATS = ("PNG", "JPEG", "BMP")
+"""What a file may be, whatever its name says; other formats may run other programs."""
+_MOST_PIXELS = 2**26
+"""Most pixels of an image; they are told before any is decoded."""
 
 
 def folder(data_dir: Path | str | None, progress: Progress | None = None) -> Dataset:
@@ -111,7 +117,10 @@ def _decode_all(paths: Sequence[Path], progress: Progress | None) -> Tensor:
 def _decode(pillow: ModuleType, path: Path) -> Tensor:
     """Return an image as uint8 `[C, H, W]`, with C = 1 or 3."""
     try:
-        with pillow.open(path) as image:
+        check_regular(path)
+        with pillow.open(path, formats=_FORMATS) as image:
+            if math.prod(image.size) > _MOST_PIXELS:
+                raise ValueError(f"it has {image.size[0]} x {image.size[1]} pixels, more than {_MOST_PIXELS}")
             if image.mode[0] in "IF":
                 raise ValueError(f"its pixels have more than 8 bits (mode {image.mode})")
             pixels = np.array(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))

@@ -19,6 +19,7 @@ import spikewright.rules
 import spikewright.solvers
 import spikewright.spatial
 import spikewright.surrogate
+from spikewright._util.arguments import shown
 from spikewright.errors import ConfigError, nearest
 from spikewright.train.arguments import check_type, hints, is_plain, tuples
 from spikewright.train.arguments import options as options
@@ -145,7 +146,7 @@ def as_table(path: str, value: Any) -> dict[str, Any]:
         ConfigError: The value is neither a name nor a table.
     """
     if not isinstance(value, str | Mapping):
-        raise ConfigError(f"{path} = {value!r} is a {type(value).__name__}; it has to be a table, or a name.")
+        raise ConfigError(f"{path} = {shown(value)} is a {type(value).__name__}; it has to be a table, or a name.")
     return {"name": value} if isinstance(value, str) else dict(value)
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from spikewright._util.ranges import check_seed
-from spikewright.data.files import data_folder
+from spikewright.data.files import data_folder, read_bytes
 from spikewright.data.pickles import read_restricted
 from spikewright.graph.data.dataset import GraphData, GraphSplit
 from spikewright.graph.data.files import find
@@ -71,7 +71,7 @@ def read_neighbours(path: Path) -> dict[int, list[int]]:
         DatasetCorrupt: The pickle is damaged, or holds anything but a dictionary from integers to lists of integers.
     """
     return read_restricted(
-        path.read_bytes(),
+        read_bytes(path),
         path,
         _checked,
         allowed=_ALLOWED,
