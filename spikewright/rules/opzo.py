@@ -37,7 +37,7 @@ class OPZO(OTTT):
 
     Args:
         momentum: Share :math:`\lambda` of M that is kept per step; M averages over about 1 / (1 - momentum) steps.  In
-            [0, 1].  Default: 0.9999.
+            [0, 1); 1 too with `init="dfa"`, whose matrices then stay as they are.  Default: 0.9999.
         alpha: Size :math:`\alpha` of the noise.  > 0.  Default: 0.2.
         distribution: Distribution of the noise, of variance 1 before `alpha`: "gaussian", "rademacher" (plus or minus
             1), or "sphere" (uniform on a sphere, for each sample and layer).  Default: "gaussian".

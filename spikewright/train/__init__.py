@@ -8,8 +8,9 @@ from spikewright.train._evaluate import evaluate as evaluate
 from spikewright.train._fit import fit as fit
 from spikewright.train.config import Config as Config
 from spikewright.train.config import configure as configure
+from spikewright.train.optimizers import MuonAdamW as MuonAdamW
 
-__all__ = ["Config", "Experiment", "Score", "build", "configure", "evaluate", "fit", "reuse_freed_memory"]
+__all__ = ["Config", "Experiment", "MuonAdamW", "Score", "build", "configure", "evaluate", "fit", "reuse_freed_memory"]
 
 
 def __dir__() -> list[str]:

@@ -75,6 +75,7 @@ USUAL: dict[str, Callable[[], Any]] = {
     "layer": lambda: nn.Linear(4, 3),
     "transform": lambda: nn.Linear(4, 4),
     "make": lambda: sw.LIF,
+    "params": lambda: nn.Linear(2, 2).parameters(),
     "optimizer": lambda: torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=0.1),
     "inplace": lambda: False,
 }
