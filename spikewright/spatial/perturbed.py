@@ -146,7 +146,8 @@ class OPZO(Direct):
         if momentum == 1 and init == "zero":
             raise ConfigError(
                 f"OPZO(momentum={momentum}): with init='zero' M starts at 0 and keeps all of that, so no layer but "
-                "the last would ever get an error. Give a momentum below 1, such as 0.9999, or init='dfa' for a constant M."
+                "the last would ever get an error. Give a momentum below 1, such as 0.9999, or init='dfa' for a "
+                "constant M."
             )
         self.momentum, self.scale_by_alpha, self.init = momentum, scale_by_alpha, init
         self.debias = debias and init == "zero"

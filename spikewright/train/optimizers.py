@@ -147,7 +147,8 @@ def check_step(optimizer: Optimizer, make: Callable[[list[nn.Parameter]], Optimi
         moved = [float(sample.detach().real.sum()) for sample in samples]
     except Exception as error:  # optimizers of torch raise any
         raise ConfigError(
-            f"{asked} cannot take a step here: {str(error).rstrip('.')}. Leave out what it cannot work with; the defaults can."
+            f"{asked} cannot take a step here: {str(error).rstrip('.')}. Leave out what it cannot work with; the "
+            "defaults can."
         ) from error
     if not all(move < 0 for move in moved):
         does = "moves no parameter" if all(move == 0 for move in moved) else "does not go down the gradient"
