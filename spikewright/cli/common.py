@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spikewright._util.files import as_json, write_atomically
+from spikewright._util.reading import MOST_TEXT, read_regular
 from spikewright.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
@@ -80,10 +81,10 @@ def stored_config(run: Path) -> dict[str, Any]:
     """
     path = run / "config.json" if run.is_dir() else run
     try:
-        stored = json.loads(path.read_text())
+        stored = json.loads(read_regular(path, MOST_TEXT).decode())
     except OSError as error:
         raise CheckpointError(f"{run} is not the folder of a run: {path} cannot be read ({error.strerror}).") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also of numbers of thousands of digits
         raise CheckpointError(f"The configuration {path} is damaged: {error}.") from error
     if not isinstance(stored, dict):
         raise CheckpointError(f"The configuration {path} is damaged: it holds a {type(stored).__name__}, not tables.")
@@ -118,8 +119,8 @@ def _maker(run: Path) -> str | None:
         return "compare"
     path = run / "config.json" if run.is_dir() else run
     try:
-        sections = json.loads(path.read_text()) if path.suffix == ".json" else None
-    except (OSError, ValueError):
+        sections = json.loads(read_regular(path, MOST_TEXT).decode()) if path.suffix == ".json" else None
+    except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(sections, dict) or not {"data", "model"} <= sections.keys():
         return None

@@ -123,7 +123,7 @@ class ContinualExperiment:
             index: Number of the task, from 0; each has its own random stream.
             **options: Further arguments of `Batches`, such as `batch_size`.
         """
-        seed = self.train.seed + _APART * index
+        seed = (self.train.seed + _APART * index) % 2**63
         return batches_of(
             task, split, self.presentation, self.train, **{"seed": seed, "device": self.device, **options}
         )

@@ -8,6 +8,8 @@ from spikewright.data.files import missing
 from spikewright.data.optional import optional_import
 
 LAYOUT = "images as train/<class>/*.png and test/<class>/*.png"
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
+"""What a file may be, whatever its name says; other formats may run other programs."""
 _OF_SYSTEMS = {"thumbs.db", "desktop.ini", "__macosx"}
 
 
@@ -41,17 +43,14 @@ def _counted(paths: list[Path]) -> str:
 
 
 def image_endings() -> frozenset[str]:
-    """Return the endings of files that Pillow can read, in lower case.
+    """Return the endings of files of `FORMATS` that Pillow can read, in lower case.
 
     Raises:
         ImportError: Pillow is not installed.
     """
     image = optional_import("PIL.Image", "Reading images from class folders")
-    stub = optional_import("PIL.ImageFile", "Reading images from class folders").StubImageFile
     image.init()
-    readers = {kind: opened[0] for kind, opened in image.OPEN.items()}
-    real = {kind for kind, reader in readers.items() if not (isinstance(reader, type) and issubclass(reader, stub))}
-    return frozenset(ending for ending, kind in image.registered_extensions().items() if kind in real)
+    return frozenset(ending for ending, kind in image.registered_extensions().items() if kind in FORMATS)
 
 
 def list_images(dataset: str, root: Path, noticed: Noticed) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:

@@ -1,5 +1,6 @@
 """Any images sorted into class folders."""
 
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spikewright.data.class_folders import LAYOUT, Noticed, list_images
+from spikewright._util.reading import check_regular
+from spikewright.data.class_folders import FORMATS, LAYOUT, Noticed, list_images
 from spikewright.data.dataset import Dataset, Split
 from spikewright.data.files import data_folder, missing
 from spikewright.data.moments import channel_statistics
@@ -19,6 +21,9 @@ from spikewright.data.optional import optional_import
 from spikewright.errors import DatasetCorrupt
 
 Progress = Callable[[int, int], None]
+
+_MOST_PIXELS = 2**26
+"""Most pixels of an image; they are told before any is decoded."""
 
 
 def folder(data_dir: Path | str | None, progress: Progress | None = None) -> Dataset:
@@ -123,7 +128,10 @@ def _decode_all(paths: Sequence[Path], noticed: Noticed, progress: Progress | No
 def _decode(pillow: ModuleType, path: Path) -> tuple[Tensor, int]:
     """Return an image as uint8 `[C, H, W]`, with C = 1 or 3, and the number of frames in its file."""
     try:
-        with pillow.open(path) as image:
+        check_regular(path)
+        with pillow.open(path, formats=FORMATS) as image:
+            if math.prod(image.size) > _MOST_PIXELS:
+                raise ValueError(f"it has {image.size[0]} x {image.size[1]} pixels, more than {_MOST_PIXELS}")
             if image.mode[0] in "IF":
                 raise ValueError(f"its pixels have more than 8 bits (mode {image.mode})")
             frames = getattr(image, "n_frames", 1)

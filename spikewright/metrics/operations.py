@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from spikewright._util.ranges import check_counts
 from spikewright._util.real_numbers import as_real
 
 if TYPE_CHECKING:
@@ -169,6 +170,7 @@ class SynapseCounter:
         of_spikes: Callable[[Tensor], bool] | None = None,
         filled: Callable[[Tensor], Tensor | None] | None = None,
     ) -> None:
+        check_counts("SynapseCounter", optional=True, samples=samples)
         self._samples, self._of_spikes, self._filled = samples, of_spikes, filled
         self._seen: dict[str, list[Work]] = {}
 

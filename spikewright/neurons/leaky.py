@@ -194,7 +194,7 @@ def _time_constants(tau: object, learned: bool) -> Tensor:
         )
     try:
         value = torch.as_tensor(tau if is_numeric(tau) else (), dtype=torch.float64)
-    except (TypeError, ValueError):  # rows of several lengths
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # rows of several lengths, numbers beyond floats
         value = torch.empty(0)
     if not value.numel():
         raise ConfigError(
@@ -204,11 +204,11 @@ def _time_constants(tau: object, learned: bool) -> Tensor:
     if not bool((value >= 1).all()) or (learned and bool((value == 1).any())):
         bound = "above 1 to be learned" if learned else "at least 1"
         raise ConfigError(
-            f"LIF(tau={tau}): the time constant is in steps and leak = 1 - 1/tau, so tau must be {bound}. "
+            f"{asked}: the time constant is in steps and leak = 1 - 1/tau, so tau must be {bound}. "
             "A leak (snnTorch's beta) is given as tau = 1 / (1 - beta)."
         )
     if not bool(value.isfinite().all()):
         raise ConfigError(
-            f"LIF(tau={tau}): the time constant is a finite number of steps. Neurons that retain everything are IF()."
+            f"{asked}: the time constant is a finite number of steps. Neurons that retain everything are IF()."
         )
     return value.detach().clone()

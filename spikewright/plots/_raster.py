@@ -6,6 +6,8 @@ import numpy
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from spikewright._util.ranges import check_counts
+
 
 def raster(spikes: Mapping[str, Tensor], neurons: int = 80, titles: Mapping[str, str] | None = None) -> Figure:
     """Plot the spikes of one sample over time, one panel per neuron layer.
@@ -20,7 +22,11 @@ def raster(spikes: Mapping[str, Tensor], neurons: int = 80, titles: Mapping[str,
 
     Returns:
         `matplotlib.figure.Figure`.
+
+    Raises:
+        ConfigError: `neurons` is out of its range.
     """
+    check_counts("raster", neurons=neurons)
     figure = Figure(figsize=(3.2 * max(1, len(spikes)), 3.4), layout="constrained")
     panels = figure.subplots(1, max(1, len(spikes)), squeeze=False)[0]
     for axes, (site, sent) in zip(panels, spikes.items()):

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spikewright._util.ranges import MOST
 from spikewright._util.returned import described
 from spikewright.errors import ConfigError, ShapeError
 from spikewright.network import Network
@@ -70,9 +71,9 @@ def _sizes(shape: Any) -> tuple[int, ...]:
         sizes = tuple(operator.index(size) for size in shape)
     except TypeError:
         sizes = ()
-    if len(sizes) < 2 or min(sizes) < 1:
+    if len(sizes) < 2 or not all(1 <= size <= MOST for size in sizes) or any(isinstance(size, bool) for size in shape):
         raise ConfigError(
-            f"plan was given {described(shape)} for the shape of the input, which must be whole numbers, at least 1, "
-            "(time, batch, *feature). Give x.shape, or an example as a tensor, such as torch.as_tensor(x)."
+            f"plan was given {described(shape)} for the shape of the input, which must be whole numbers from 1 to "
+            "10**6, (time, batch, *feature). Give x.shape, or an example as a tensor, such as torch.as_tensor(x)."
         )
     return sizes

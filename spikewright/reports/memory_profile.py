@@ -7,7 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from spikewright._util.ranges import check_count, check_flag, check_instance
+from spikewright._util.ranges import MOST, check_count, check_flag, check_instance
 from spikewright._util.text import aligned, readable, size_in_bytes
 from spikewright._util.trial import untouched
 from spikewright.errors import ConfigError
@@ -109,14 +109,14 @@ def plan(
     Args:
         net: Network, in the mode (training or not) and on the device in which it will be used.
         rule: Learning rule.  Instance of `spikewright.rules.Rule`.
-        shape: Shape of the input, `[time, batch, *feature]`, all at least 1, for random input in [0, 1) of the
+        shape: Shape of the input, `[time, batch, *feature]`, each from 1 to 10**6, for random input in [0, 1) of the
             parameters' dtype; or an example of the input, whose steps are repeated, for indices of an embedding, bytes
             or another dtype, or for several tensors in a tuple, list or dictionary.  Its number of steps is reported
             too.
         budget: Memory budget for working memory and input together; the result then says how many steps fit.  A whole
             number of bytes, at least 0, or a size such as "8GB" or "512MiB".  Default: None, no budget.
-        measure: Numbers of steps that are run.  At least two different whole numbers, at least 1.  Default: None, three
-            short lengths.
+        measure: Numbers of steps that are run.  At least two different whole numbers, each from 1 to 10**6.  Default:
+            None, three short lengths.
         report: Numbers of steps that are extrapolated; they are run as well for a rule that does not declare how its
             memory grows.  Whole numbers, at least 1.  Default: (16, 64, 256, 1024).
         batch_first: True if the shape or the example is `[batch, time, *feature]`.  Default: False.
@@ -144,7 +144,8 @@ def plan(
     limit = None if budget is None else _bytes(budget)
     for name, lengths in (("measure", measure or ()), ("report", report)):
         for steps in lengths:
-            check_count("plan", name, steps, "a sequence has at least one step")
+            most = MOST if name == "measure" else None
+            check_count("plan", name, steps, "a sequence has at least one step", most=most)
     lengths = _lengths(rule, measure)
     with untouched(net.module):
         inputs = Inputs(net, shape, batch_first)

@@ -1,8 +1,9 @@
 """What a rule declares of itself; the rest of the library reads it here."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
+from spikewright._util.ranges import check_choice, check_counts, check_flag
 from spikewright.losses import LossOf
 
 
@@ -27,6 +28,9 @@ class Traits:
         ragged: True if steps after the end of a sequence, where outputs and losses are 0, change no gradient, so that
             sequences of several lengths can be padded.  Default: False.
         least_steps: Length of the shortest sequence that can be learned from.  At least 1.  Default: 1.
+
+    Raises:
+        ConfigError: A declaration is none of its choices, or out of its range.
     """
 
     loss: LossOf
@@ -39,3 +43,13 @@ class Traits:
     whole_sequence: bool = False
     ragged: bool = False
     least_steps: int = 1
+
+    def __post_init__(self) -> None:
+        check_choice("Traits", "loss", self.loss, get_args(LossOf))
+        check_choice("Traits", "gradients", self.gradients, ("layer hook", "own"))
+        check_choice("Traits", "memory", self.memory, ("constant", "root", "linear", "unknown"))
+        check_choice("Traits", "updates", self.updates, ("once", "every step"))
+        flags = ("credit_through_time", "grows_with_chunk", "by_layer", "whole_sequence")
+        check_flag("Traits", **{name: getattr(self, name) for name in flags})
+        check_counts("Traits", optional=True, gradient_rows=self.gradient_rows)
+        check_counts("Traits", least_steps=self.least_steps)

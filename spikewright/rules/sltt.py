@@ -46,7 +46,7 @@ class SLTT(OnlineRule):
             Default: None, all steps.
         rescale: If True, multiply the gradient by steps / k, so that its expectation is the gradient of SLTT; the paper
             does not.  Default: False.
-        seed: Seed of the drawn steps.  Any integer, at least 0.  Default: 0.
+        seed: Seed of the drawn steps.  From 0 to 2**63 - 1.  Default: 0.
         chunk: Steps that run together, which trades memory for speed.  At least 1; `None` is the whole sequence, "root"
             the square root of its length, "auto" as many steps as fit 1 GiB of working memory, and a size such as
             "256MiB" as many as fit that; if not even one does, it is refused.  Default: 1.

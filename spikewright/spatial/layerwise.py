@@ -56,7 +56,7 @@ class FA(Spatial):
     uniform within :math:`\pm 1 / \sqrt{2\,\text{fan-in}}`.  They are buffers, one per layer that reads from neurons.
 
     Args:
-        seed: Seed of the weights.  Any integer, at least 0.  Default: 0.
+        seed: Seed of the weights.  From 0 to 2**63 - 1.  Default: 0.
 
     Raises:
         ConfigError: `seed` is not a whole number of at least 0.

@@ -54,7 +54,7 @@ def test_arguments_out_of_range_are_refused(make: Callable[..., object], given: 
 
 
 def test_the_ends_of_ranges_are_within() -> None:
-    made = [OPZO(momentum=0), OPZO(momentum=1), DKP(lr=0, decay=0), Local(pool=1), OPZO(alpha=1e-9)]
+    made = [OPZO(momentum=0), OPZO(momentum=1, init="dfa"), DKP(lr=0, decay=0), Local(pool=1), OPZO(alpha=1e-9)]
     assert [type(way) for way in made] == [OPZO, OPZO, DKP, Local, OPZO]
 
 

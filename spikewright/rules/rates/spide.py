@@ -27,10 +27,10 @@ class SPIDE(IDE):
     **Carried / Checkpointed**: nothing / nothing.
 
     Args:
-        steps: Number of steps of the second phase.  At least 1.  Default: 100.
+        steps: Number of steps of the second phase.  From 1 to 10**6.  Default: 100.
         threshold: Threshold of the pairs; a spike of a pair is worth twice that.  > 0.  Default: 0.5.
         loss_scale: Factor of the gradient of each sample in the second phase; gradients are divided by it again.
-            Errors below about `threshold / (steps * loss_scale)` never cause a spike, errors above `2 * threshold /
+            Errors below about `threshold / (steps * loss_scale)` never cause a spike, errors beyond `2 * threshold /
             loss_scale` saturate.  > 0.  Default: 1.0.
         leaky: If True, pairs have the leak of the neurons they belong to.  Default: False.
         strict: If True, raise an error if pairs are saturated; otherwise `Update.report` says so.  Default: False.
