@@ -1,7 +1,10 @@
 """Files that are whole at every moment."""
 
 import os
+import re
 from pathlib import Path
+
+_TEMPORARY = re.compile(r"\..+\.\d+\.[0-9a-f]{8}")
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -20,3 +23,6 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 def remove_leftovers(folder: Path) -> None:
     """Remove what writes that were killed left in a folder."""
+    for path in list(folder.iterdir()):
+        if _TEMPORARY.fullmatch(path.name) and path.is_file():
+            path.unlink(missing_ok=True)
