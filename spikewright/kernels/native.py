@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spikewright.errors import ShapeError
+
 INTERFACE = 6
 """The number in `cpp/lif.cpp`; a library built from other sources is not used."""
 RUNS_AGAIN = True
@@ -102,7 +104,17 @@ def call(name: str, first: Tensor, *arguments: Tensor | float | None) -> None:
 
 
 def invoke(name: str, dtype: torch.dtype, *arguments: Tensor | float | None) -> None:
-    """Run any kernel in one precision; arguments as for `call`."""
+    """Run any kernel in one precision; arguments as for `call`.
+
+    Raises:
+        ShapeError: A tensor has another precision or is on another device, so that its memory would be misread.
+    """
     assert _KERNELS is not None  # the caller has asked `available`
+    for a in arguments:
+        if isinstance(a, Tensor) and ((a.is_floating_point() and a.dtype != dtype) or a.device.type != "cpu"):
+            raise ShapeError(
+                f"The kernel '{name}' computes in {dtype} on the CPU, but was given {a.dtype} on {a.device}, which it "
+                "cannot read. Give all tensors one precision and one device."
+            )
     pointers = [a.data_ptr() if isinstance(a, Tensor) else a for a in arguments]
     _KERNELS[name, dtype](*pointers, torch.get_num_threads())
