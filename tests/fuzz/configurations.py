@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
-from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn, cast
 

@@ -171,7 +171,7 @@ def started(words: list[str], watch: Watch, counted: Path | None = None) -> Call
 
 def timeless(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: timeless(entry) for key, entry in value.items() if key not in ("seconds", "versions")}
+        return {key: timeless(entry) for key, entry in value.items() if not key.startswith(("seconds", "versions"))}
     return [timeless(entry) for entry in value] if isinstance(value, list) else value
 
 
@@ -183,11 +183,11 @@ def difference(run: Path, whole: Path) -> str | None:
     for name in ("last", "best"):
         one, other = (timeless(load(at / f"{name}.safetensors")) for at in (run, whole))
         if not same(one, other):
-            return f"{name}.safetensors differs at {_where(one, other)}"
+            return f"{name}.safetensors differs at {where(one, other)}"
     for name in ("result", "config"):
         one, other = (timeless(json.loads((at / f"{name}.json").read_text())) for at in (run, whole))
         if not same(one, other):
-            return f"{name}.json differs at {_where(one, other)}"
+            return f"{name}.json differs at {where(one, other)}"
     if (whole / "log.csv").exists() and not same(history(run), history(whole)):
         return "log.csv differs"
     if (whole / "alignment.csv").exists():
@@ -196,12 +196,17 @@ def difference(run: Path, whole: Path) -> str | None:
     return None
 
 
-def _where(one: Any, other: Any, path: str = "") -> str:
+def where(one: Any, other: Any, path: str = "") -> str:
+    """The first place where two trees differ, and how."""
+    if isinstance(one, dict) and isinstance(other, dict) and set(one) != set(other):
+        return f"{path}: keys {sorted(map(str, set(one) ^ set(other)))}"
+    if isinstance(one, dict) and isinstance(other, dict) and list(one) != list(other):
+        return f"{path}: order of keys {list(one)} and {list(other)}"
     if isinstance(one, dict) and isinstance(other, dict) and list(one) == list(other):
-        return next(_where(one[k], other[k], f"{path}.{k}") for k in one if not same(one[k], other[k]))
+        return next(where(one[k], other[k], f"{path}.{k}") for k in one if not same(one[k], other[k]))
     if isinstance(one, list | tuple) and isinstance(other, list | tuple) and len(one) == len(other):
         pairs = enumerate(zip(one, other, strict=True))
-        return next(_where(a, b, f"{path}.{n}") for n, (a, b) in pairs if not same(a, b))
+        return next(where(a, b, f"{path}.{n}") for n, (a, b) in pairs if not same(a, b))
     return f"{path}: {str(one)[:80]} and {str(other)[:80]}"
 
 
