@@ -32,20 +32,36 @@ from tests.graph.data.test_citation import write as write_citation
 from tests.graph.data.writing import write as write_triples
 from tests.train.support import experiment, same
 
-TINY = ["data.name=synthetic", "data.size=12", "train.steps=2", "train.epochs=2", "train.batch_size=4"]
-TINY += ["model.hidden=[4]", "train.checkpoint_every=1"]
-LEARN = ["train", *sets("train.steps=1", "train.epochs=1", "train.batch_size=2", "model.hidden=[2]"), "--quiet"]
-LEARN += ["--out", "new"]
-REASON = ["reason", *sets("model.width=2", "train.epochs=1", "train.negatives=2", "train.limit_batches=1")]
-REASON += [*sets("optimizer.lr=0.01"), "--quiet", "--out", "new"]
+TINY = """
+data.name=synthetic data.size=12 train.steps=2 train.epochs=2 train.batch_size=4 model.hidden=[4]
+train.checkpoint_every=1
+""".split()
+NEW = ["--quiet", "--out", "new"]
+LEARN = ["train", *sets("train.steps=1", "train.epochs=1", "train.batch_size=2", "model.hidden=[2]"), *NEW]
+SMALL = ["model.width=2", "train.epochs=1", "train.negatives=2", "train.limit_batches=1", "optimizer.lr=0.01"]
+REASON = ["reason", *sets(*SMALL), *NEW]
 RUN_FILES = ("last.safetensors", "best.safetensors", "config.json", "result.json", "log.csv", "run.lock")
 TRIPLES = {
     "train": "".join(f"n{i}\tknows\tn{(i * 5 + 1) % 9}\nn{i}\tlikes\tn{(i * 2 + 1) % 9}\n" for i in range(9)),
     "valid": "n0\tknows\tn2\n",
     "test": "n1\tlikes\tn5\nn2\tknows\tn8\n",
 }
-RECIPE = '# Läuft.\nrule = "sltt"\n[data]\nname = "synthetic"\nsize = 12\n[model]\nname = "mlp"\nhidden = [4]\n'
-RECIPE += '[optimizer]\nname = "sgd"\nlr = 0.1\n[train]\nsteps = 2\nepochs = 1\nbatch_size = 6\n'
+RECIPE = """# Läuft.
+rule = "sltt"
+[data]
+name = "synthetic"
+size = 12
+[model]
+name = "mlp"
+hidden = [4]
+[optimizer]
+name = "sgd"
+lr = 0.1
+[train]
+steps = 2
+epochs = 1
+batch_size = 6
+"""
 
 
 @dataclass(frozen=True)

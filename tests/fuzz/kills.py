@@ -171,7 +171,9 @@ def started(words: list[str], watch: Watch, counted: Path | None = None) -> Call
 
 def timeless(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: timeless(entry) for key, entry in value.items() if not key.startswith(("seconds", "versions"))}
+        return {
+            key: timeless(entry) for key, entry in value.items() if not str(key).startswith(("seconds", "versions"))
+        }
     return [timeless(entry) for entry in value] if isinstance(value, list) else value
 
 
