@@ -121,7 +121,8 @@ def products(graph: RelationalGraph, values: Tensor, weights: Tensor, edge_weigh
     Returns:
         `[arrivals, columns]`.
     """
-    return _Products.apply(values, weights, edge_weight, graph)  # type: ignore[return-value]
+    dtype = torch.promote_types(values.dtype, weights.dtype)  # under autocast one may have half the precision
+    return _Products.apply(values.to(dtype), weights.to(dtype), edge_weight, graph)  # type: ignore[return-value]
 
 
 class _Products(torch.autograd.Function):
@@ -205,7 +206,9 @@ def _product(starts: Tensor, columns: Tensor, values: Tensor | None, width: int,
     """Multiply a sparse matrix of compressed rows with a dense one."""
     if values is None:
         values = dense.new_ones(len(columns))
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), torch.autocast(dense.device.type, enabled=False):
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support")
         size = (len(starts) - 1, width)
-        return torch.sparse_csr_tensor(starts, columns, values.to(dense.dtype), size, check_invariants=False) @ dense
+        wide = torch.promote_types(dense.dtype, torch.float32)  # there is no such product in half precision
+        matrix = torch.sparse_csr_tensor(starts, columns, values.to(wide), size, check_invariants=False)
+        return (matrix @ dense.to(wide)).to(dense.dtype)

@@ -42,6 +42,8 @@ def propagate(
         edge_weight: A weight for every edge, `[E]`; `None` for 1.
         parameters: Parameters of the synapses.
     """
+    if weights is not None:  # under autocast they may have another precision than the current
+        weights = weights.to(source_current.dtype)
     return _Run.apply(propagation, source_current, delays, weights, edge_weight, *parameters)  # type: ignore[return-value]
 
 

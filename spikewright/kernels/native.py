@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spikewright.errors import ShapeError
 from spikewright.kernels.layout import check_device
 
 INTERFACE = 6
@@ -105,8 +106,18 @@ def call(name: str, first: Tensor, *arguments: Tensor | float | None) -> None:
 
 
 def invoke(name: str, dtype: torch.dtype, *arguments: Tensor | float | None) -> None:
-    """Run any kernel in one precision; arguments as for `call`."""
+    """Run any kernel in one precision; arguments as for `call`.
+
+    Raises:
+        ShapeError: A tensor has another precision or is on another device, so that its memory would be misread.
+    """
     assert _KERNELS is not None  # the caller has asked `available`
     check_device(name, _CPU, *arguments)
+    for a in arguments:
+        if isinstance(a, Tensor) and a.is_floating_point() and a.dtype != dtype:
+            raise ShapeError(
+                f"The kernel '{name}' computes in {dtype}, but was given {a.dtype}, which it cannot read. Give all "
+                "tensors one precision."
+            )
     pointers = [a.data_ptr() if isinstance(a, Tensor) else a for a in arguments]
     _KERNELS[name, dtype](*pointers, torch.get_num_threads())

@@ -49,7 +49,7 @@ class Traits:
         check_choice("Traits", "gradients", self.gradients, ("layer hook", "own"))
         check_choice("Traits", "memory", self.memory, ("constant", "root", "linear", "unknown"))
         check_choice("Traits", "updates", self.updates, ("once", "every step"))
-        flags = ("credit_through_time", "grows_with_chunk", "by_layer", "whole_sequence")
+        flags = ("credit_through_time", "by_layer", "whole_sequence", "ragged")
         check_flag("Traits", **{name: getattr(self, name) for name in flags})
         check_counts("Traits", optional=True, gradient_rows=self.gradient_rows)
         check_counts("Traits", least_steps=self.least_steps)

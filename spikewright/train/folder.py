@@ -49,13 +49,18 @@ class RunFolder:
 
     def _begin(self, config: Tree) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
-        if (self.path / "last.safetensors").exists() or (self.path / "config.json").exists():
+        if self._is_run():
             raise self._occupied()
         try:
             self._lock = (self.path / _LOCK).open("x+")
-        except FileExistsError:
-            raise self._occupied() from None
-        self._hold()
+            self._hold()
+        except FileExistsError:  # of a process that has just begun here, or that was killed before it wrote anything
+            self._lock = (self.path / _LOCK).open("a+")
+            if _lock_file(self._lock) is not None:
+                self._hold()
+            if _lock_file(self._lock) is None or self._is_run():
+                self._lock.close()
+                raise self._occupied() from None
         self.write("config.json", as_json(config))
 
     def _reopen(self) -> None:
@@ -67,10 +72,13 @@ class RunFolder:
         self._lock = (self.path / _LOCK).open("a+")
         self._hold()
 
+    def _is_run(self) -> bool:
+        return any((self.path / name).exists() for name in ("last.safetensors", "config.json"))
+
     def _hold(self) -> None:
         """Lock the folder, and write down who trains in it."""
         assert self._lock is not None
-        if not _lock_file(self._lock):
+        if _lock_file(self._lock) is False:
             self._lock.seek(0)
             owner = self._lock.read().strip() or "another process"
             self._lock.close()
@@ -139,16 +147,16 @@ class RunFolder:
             self._lock.close()
 
 
-def _lock_file(file: IO[str]) -> bool:
-    """Lock an open file until it is closed; False if another process has it."""
+def _lock_file(file: IO[str]) -> bool | None:
+    """Lock an open file until it is closed; False if another process has it, None if files cannot be locked here."""
     try:
         import fcntl
     except ImportError:  # Windows: the exclusive creation of the file remains
-        return True
+        return None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:  # a file system without locks
-        return True
+        return None
     return True

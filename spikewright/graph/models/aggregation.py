@@ -40,6 +40,9 @@ def principal(
         Corso et al., Principal Neighbourhood Aggregation for Graph Nets, NeurIPS 2020, arXiv 2004.05718.
     """
     shape = messages.shape[1:]
+    if boundary is not None:  # under autocast one may have half the precision
+        dtype = torch.promote_types(messages.dtype, boundary.dtype)
+        messages, boundary = messages.to(dtype), boundary.to(dtype)
     start = None if boundary is None else boundary.flatten(1)
     if native.available(messages) and (edge_weight is None or not edge_weight.requires_grad):
         found = _Statistics.apply(messages.flatten(1), start, edge_weight, graph)
