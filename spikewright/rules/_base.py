@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from torch import Tensor, nn
 
@@ -77,6 +77,8 @@ class Rule(nn.Module, ABC):
 
     traits: Traits
     """The declaration; a class attribute, which an instance may replace."""
+    takes_timed: ClassVar[bool] = True
+    """False for a rule that picks samples out of targets, and so takes none with a time axis in front."""
 
     def __init__(self, chunk: Chunk) -> None:
         super().__init__()

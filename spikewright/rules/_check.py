@@ -56,6 +56,7 @@ def check(
     """
     check_network(type(rule).__name__, net)
     check_loss(type(rule).__name__, loss)
+    check_timed(rule, loss)
     check_tensor("x", x, "[time, batch, *feature]")
     check_tensor("y", y, "[batch, ...], with the target of every sample")
     _check_share(x)
@@ -195,6 +196,17 @@ def _check_moves(rule: "Rule", net: Network, x: Tensor, state: State | None) -> 
             f"{type(rule).__name__} fills the gradients of parameters, but no parameter of the network requires one, "
             "so that nothing would be learned. Unfreeze some (parameter.requires_grad_()), or run the network with "
             "net.run(x)."
+        )
+
+
+def check_timed(rule: "Rule", loss: Loss) -> None:
+    """Raise `IncompatibleRule` if targets have a time axis, and a rule picks samples out of them."""
+    if loss.batch_axis and not rule.takes_timed:
+        name = type(rule).__name__
+        raise IncompatibleRule(
+            f"{name} was given {loss}, whose targets are [time, batch, ...], but it keeps or picks samples along the "
+            "first axis of targets, and would pair inputs with targets of others. Give targets [batch, ...] "
+            "(timed=False), or use another rule."
         )
 
 

@@ -17,7 +17,7 @@ from spikewright.network.form import Input
 from spikewright.network.sites import Sites
 from spikewright.network.wiring import Wiring, module_name
 from spikewright.rules._base import Rule, random_parts, reference_rule
-from spikewright.rules._check import check_loss, check_network
+from spikewright.rules._check import check_loss, check_network, check_timed
 from spikewright.rules._fitted import fitted
 
 
@@ -106,6 +106,7 @@ class ContinualRule(Rule):
         """
         check_network(type(self).__name__, net)
         check_loss(type(self).__name__, loss)
+        check_timed(self, loss)
         net, x = net.given(x)
         loss, y = fitted(loss, y, net.wiring(x).outputs)
         self.prepare(net, x)

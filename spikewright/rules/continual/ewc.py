@@ -73,6 +73,8 @@ class EWC(ContinualRule):
 
     ragged: ClassVar[bool] = True
 
+    takes_timed = False
+
     def __init__(
         self,
         rule: Rule,

@@ -73,6 +73,8 @@ class LwF(ContinualRule):
         True
     """
 
+    takes_timed = False
+
     def __init__(
         self,
         rule: Rule,

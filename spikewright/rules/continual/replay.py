@@ -67,6 +67,8 @@ class Replay(ContinualRule):
 
     drawn: Tensor
 
+    takes_timed = False
+
     def __init__(
         self,
         rule: Rule,
