@@ -83,7 +83,7 @@ def stored_config(run: Path) -> dict[str, Any]:
         stored = json.loads(path.read_text())
     except OSError as error:
         raise CheckpointError(f"{run} is not the folder of a run: {path} cannot be read ({error.strerror}).") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also numbers that are too long, and lists that are too deep
         raise CheckpointError(f"The configuration {path} is damaged: {error}.") from error
     if not isinstance(stored, dict):
         raise CheckpointError(f"The configuration {path} is damaged: it holds a {type(stored).__name__}, not tables.")
@@ -119,7 +119,7 @@ def _maker(run: Path) -> str | None:
     path = run / "config.json" if run.is_dir() else run
     try:
         sections = json.loads(path.read_text()) if path.suffix == ".json" else None
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(sections, dict) or not {"data", "model"} <= sections.keys():
         return None

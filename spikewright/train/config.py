@@ -181,7 +181,7 @@ _WORDS = {"none": None, "null": None, "true": True, "false": False}
 def _value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # no TOML, or numbers too long or lists too deep to read
         text = text.strip()
         if re.fullmatch(r"[+-]?(\d+\.|\d*\.\d+)(e[+-]?\d+)?", text, re.IGNORECASE):
             return float(text)  # TOML wants digits on both sides of the point
@@ -198,5 +198,5 @@ def read_recipe(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text())
     except OSError as error:
         raise ConfigError(f"The recipe {path} cannot be read: {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also numbers that are too long, and lists that are too deep
         raise ConfigError(f"The recipe {path} is not valid TOML: {error}.") from error

@@ -78,6 +78,7 @@ class _Loop:
         self.folder, job = folder, self.job
         if saved is not None:
             self.progress = resuming.restore(saved, job, self.ranks, self.reporter.note)
+            self._tables()  # the process may have been killed between the checkpoint and these
             if self._is_finished():
                 return self._stored() or self._result()
             if folder is not None and self.progress.changes:
@@ -99,6 +100,8 @@ class _Loop:
     def _stored(self) -> Tree | None:
         """Return the result of a run that was finished before."""
         stored = self.folder.result if self.folder is not None else None
+        if stored is not None and not self.job.extras().keys() <= stored.keys():
+            stored = None  # the process was killed while it computed the extras
         if stored is not None:
             self.reporter.note(
                 f"The run in {self.out} is finished: {len(self.progress.rows)} epochs. Nothing was trained; its result "
@@ -173,12 +176,16 @@ class _Loop:
         if better:
             self._save("best", stage)
         self._save("last", stage)
+        self._tables()
         if self.folder is not None:
-            for name, rows in {"log.csv": progress.rows, "alignment.csv": progress.alignment}.items():
-                if rows:
-                    self.folder.write(name, as_csv(rows))
             write(row)
         self.reporter.epoch(row)
+
+    def _tables(self) -> None:
+        tables = {"log.csv": self.progress.rows, "alignment.csv": self.progress.alignment}
+        for name, rows in tables.items():
+            if rows and self.folder is not None:
+                self.folder.write(name, as_csv(rows))
 
     def _result(self) -> Tree:
         """Write the result, then the figures that are not worth losing it for."""

@@ -6,11 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikewright.data.files import data_folder
+from spikewright.data.files import data_folder, first_file
 from spikewright.data.pickles import read_restricted
 from spikewright.errors import InputError
 from spikewright.graph.data.dataset import GraphData, GraphSplit
-from spikewright.graph.data.files import find
 
 
 def citation(name: str, data_dir: Path | str | None, seed: int = 0) -> GraphData:
@@ -38,7 +37,7 @@ def citation(name: str, data_dir: Path | str | None, seed: int = 0) -> GraphData
         Yang, Cohen and Salakhutdinov, Revisiting Semi-Supervised Learning with Graph Embeddings, ICML 2016.
     """
     file = f"ind.{name}.graph"
-    path = find(name, data_folder(name, data_dir, file), [file])
+    path = first_file(name, data_folder(name, data_dir, file), [file])
     if seed < 0:
         raise InputError(f"'{name}' was asked for with seed={seed}. Divisions are numbered from 0. Give 0 or more.")
     neighbours = read_neighbours(path)
