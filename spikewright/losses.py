@@ -12,8 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spikewright._util.criterion import Criterion, applied, check_criterion
+from spikewright._util.lengths import Lengths
 from spikewright._util.ranges import check_count, check_flag, check_within
 from spikewright._util.real_numbers import real_type
+from spikewright._util.targets import check_labels, check_values
+from spikewright._util.terms import sample_terms
 from spikewright._util.text import counted
 from spikewright.errors import ConfigError, IncompatibleRule, InputError, ShapeError
 
@@ -112,12 +115,18 @@ class Loss(ABC):
     Attributes:
         per_step: True if the loss is a sum of terms that each need one step only.
         head: Number of outputs of a head, if every task has its own; `None` if all outputs belong together.
+        timed: True if the target has a time axis, `[time, batch, ...]`.
+        lengths: Lengths of the sequences of a padded batch; `None` if all steps count.
     """
 
     per_step: bool
     """Whether the loss is a sum of terms that each need one step only."""
     head: int | None = None
     """How many outputs make a head, where every task has its own; `None` if all outputs belong together."""
+    timed: bool = False
+    """Whether the target has a time axis."""
+    lengths: Lengths | None = None
+    """Lengths of the sequences of a padded batch; `None` if all steps count."""
 
     @property
     def batch_axis(self) -> int:
@@ -140,7 +149,7 @@ class Loss(ABC):
         """
 
     def terms(self, output: Tensor, y: Tensor, steps: int, start: int = 0) -> Tensor:
-        """Return what each step and sample of a chunk adds to the loss, `[time, batch]`.
+        """Return what each step and sample of a chunk adds to the loss, `[time, batch]`; their sum is the loss.
 
         Args:
             output: Outputs of the chunk, `[time, batch, *feature]`.
@@ -153,13 +162,31 @@ class Loss(ABC):
         """
         raise IncompatibleRule(f"{self} reads the mean output, so steps have no losses of their own. Use PerStep.")
 
+    def over(self, lengths: Lengths) -> "Loss":
+        """Return the loss of a padded batch: each sample counts as its own sequence does alone.
+
+        Args:
+            lengths: The own number of steps of every sample, `[batch]`.
+
+        Raises:
+            IncompatibleRule: The class does not say how; it overrides this method then.
+        """
+        if type(self).over is Loss.over and not isinstance(self, PerStep | OnRate):
+            raise IncompatibleRule(
+                f"{self} was given lengths of sequences, but {type(self).__name__} does not say what steps after the "
+                "end of a sequence mean for it. Use PerStep or OnRate, or override its method over(lengths)."
+            )
+        other = copy(self)
+        other.lengths = lengths
+        return other
+
     def mean(self, output: Tensor) -> Tensor:
-        """Return the outputs averaged over time, by which a sample is classified.
+        """Return the outputs averaged over the own steps of every sample, by which a sample is classified.
 
         Args:
             output: Outputs, `[time, batch, *feature]`.
         """
-        return output.sum(0) / len(output)
+        return output.sum(0) / len(output) if self.lengths is None else self.lengths.mean(output)
 
     def correct(self, output: Tensor, y: Tensor) -> int:
         """Return the number of samples that are classified correctly.
@@ -198,33 +225,23 @@ class Loss(ABC):
             if y.shape[:2] == (steps, batch):
                 hint = " (for a target at every step, use PerStep(criterion, timed=True))"
             elif y.shape[:1] == (steps,):
-                hint = " (x looks batch-first: use x.transpose(0, 1))"
+                hint = " (x looks batch-first: use x.transpose(0, 1), or say batch_first=True)"
             found = counted(len(y), "target") if y.dim() else "one number"
             raise ShapeError(
                 f"{self} was given {found} for x of [time={steps}, batch={batch}, ...]{hint}. "
                 f"There is one target per sample, and y has the shape {list(y.shape)}; the layout of x is [time, "
                 "batch, *feature]."
             )
-        self._check_labels(y, classes)
+        self._check_targets(y, classes)
 
     def _applied(self, output: Tensor, y: Tensor) -> Tensor:
         return applied(self, self.criterion, output, y)
 
-    def _check_labels(self, y: Tensor, classes: int) -> None:
-        if (
-            y.dtype.is_floating_point
-            or y.is_complex()
-            or not isinstance(self.criterion, nn.CrossEntropyLoss | nn.NLLLoss | CrossEntropyMSE)
-        ):
-            return
-        ignored = y == getattr(self.criterion, "ignore_index", -100)
-        bad = ((y < 0) | (y >= classes)) & ~ignored
-        if bad.any():
-            where = tuple(bad.nonzero()[0].tolist())
-            raise InputError(
-                f"{self} needs class indices from 0 to {classes - 1}, because the network has {classes} outputs, but "
-                f"y[{', '.join(map(str, where))}] is {int(y[where])}. Check the labels, or the size of the readout."
-            )
+    def _check_targets(self, y: Tensor, classes: int, timed: bool = False) -> None:
+        if y.is_floating_point():
+            check_values(self, self.criterion, y, classes, 2 if timed else 1)
+        elif not y.is_complex() and isinstance(self.criterion, nn.CrossEntropyLoss | nn.NLLLoss | CrossEntropyMSE):
+            check_labels(self, self.criterion, y, classes, timed)
 
     def __repr__(self) -> str:
         name = getattr(self.criterion, "__name__", type(self.criterion).__name__)
@@ -269,6 +286,8 @@ class PerStep(Loss):
         return int(self.timed)
 
     def __call__(self, output: Tensor, y: Tensor, steps: int, start: int = 0) -> Tensor:
+        if self.lengths is not None:
+            return self.terms(output, y, steps, start).sum()
         share = len(output) / (self.steps or steps)
         if len(output) == 1:
             return self._applied(output[0], y[start] if self.timed else y) * share
@@ -278,13 +297,14 @@ class PerStep(Loss):
             except (ShapeError, InputError):
                 self._applied(output[0], y)  # whose error shows the shapes of one step
                 raise
-        terms = [self._applied(o, y[start + t] if self.timed else y) for t, o in enumerate(output)]
-        return torch.stack(terms).mean() * share
+        values = [self._applied(o, y[start + t] if self.timed else y) for t, o in enumerate(output)]
+        return torch.stack(values).mean() * share
 
     def terms(self, output: Tensor, y: Tensor, steps: int, start: int = 0) -> Tensor:
-        """Return what each step and sample of a chunk adds to the loss, `[time, batch]`.
+        """Return what each step and sample of a chunk adds to the loss, `[time, batch]`; their sum is the loss.
 
-        The criterion has to be a mean over samples.
+        An ignored sample adds 0, and so does a step after the end of its sequence.  With class weights, a sample adds
+        its weighted share.
 
         Args:
             output: Outputs of the chunk, `[time, batch, *feature]`.
@@ -293,17 +313,17 @@ class PerStep(Loss):
             start: Index of the chunk's first step in it.  At least 0.  Default: 0.
 
         Raises:
-            IncompatibleRule: The `reduction` of the criterion is not "mean".
+            IncompatibleRule: The value of the criterion is no sum over samples.
         """
-        if (reduction := getattr(self.criterion, "reduction", "mean")) != "mean":
-            raise IncompatibleRule(
-                f"{self} was asked for the loss of each sample, as if the criterion were their mean, but its reduction "
-                f"is '{reduction}'. Use reduction='mean'."
-            )
-        targets = y[start : start + len(output)] if self.timed else y.expand(len(output), *y.shape)
-        one = torch.vmap(lambda o, t: self.criterion(o.unsqueeze(0), t.unsqueeze(0)))
-        each = one(output.flatten(0, 1), targets.flatten(0, 1))
-        return each.unflatten(0, output.shape[:2]) / (output.shape[1] * (self.steps or steps))
+        if self.timed:
+            targets = (y if self.lengths is None else self.lengths.held(y))[start : start + len(output)]
+        else:
+            targets = y.expand(len(output), *y.shape)
+        terms = sample_terms(self, self.criterion, output, targets)
+        if self.lengths is None:
+            return terms / (self.steps or steps)
+        valid = self.lengths.valid(len(output), start)
+        return torch.where(valid, terms / (self.steps or self.lengths.each), 0)
 
     def check(self, y: Tensor, steps: int, batch: int, classes: int) -> None:
         if not self.timed:
@@ -313,7 +333,7 @@ class PerStep(Loss):
                 f"{self} with timed=True was given targets of shape {list(y.shape)} for x of [time={steps}, "
                 f"batch={batch}, ...]. A timed target has one entry per step and sample: [time, batch, ...]."
             )
-        self._check_labels(y, classes)
+        self._check_targets(y if self.lengths is None else self.lengths.held(y), classes, timed=True)
 
 
 class OnRate(Loss):
@@ -351,6 +371,8 @@ class OnRate(Loss):
     def mean(self, output: Tensor) -> Tensor:
         if self.leak == 1:
             return super().mean(output)
+        if self.lengths is not None:
+            return self.lengths.mean(output, self.leak)
         kind = real_type(output.dtype)
         weights = self.leak ** torch.arange(len(output) - 1, -1, -1, dtype=kind, device=output.device)
         return torch.tensordot((weights / weights.sum()).to(output.dtype), output, 1)

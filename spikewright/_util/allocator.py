@@ -1,7 +1,8 @@
 """What the C library does with memory that was freed."""
 
-_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
 _NEVER = 2**31 - 1
+_SMALL = 2**16
 
 
 def reuse_freed_memory() -> bool:
@@ -14,11 +15,25 @@ def reuse_freed_memory() -> bool:
     Returns:
         Whether it took effect.
     """
+    # No block gets a mapping of its own, which would be undone when it is freed, and the heap never shrinks.
+    return _set(_MMAP_MAX, 0) and _set(_TRIM_THRESHOLD, _NEVER)
+
+
+def return_freed_memory() -> bool:
+    """Have this process hand freed memory back at once, so that it holds no more than its tensors take.
+
+    By default freed blocks of up to 32 MiB stay with the process, and new ones do not fit into all of the gaps, so that
+    what a process holds depends on what it did before.  A training step takes longer this way.  For the whole process,
+    and for glibc only.
+
+    Returns:
+        Whether it took effect.
+    """
+    return _set(_MMAP_THRESHOLD, _SMALL)  # larger blocks have a mapping of their own, undone when they are freed
+
+
+def _set(parameter: int, value: int) -> bool:
     import ctypes
     import platform
 
-    if platform.libc_ver()[0] != "glibc":
-        return False
-    libc = ctypes.CDLL(None)
-    # No block gets a mapping of its own, which would be undone when it is freed, and the heap never shrinks.
-    return bool(libc.mallopt(_MMAP_MAX, 0) and libc.mallopt(_TRIM_THRESHOLD, _NEVER))
+    return platform.libc_ver()[0] == "glibc" and bool(ctypes.CDLL(None).mallopt(parameter, value))

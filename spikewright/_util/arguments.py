@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from spikewright._util.text import kind_of
 from spikewright.errors import ConfigError, ShapeError
 
+LONGEST_SHOWN = 10**40
+"""Whole numbers from here on are told by their size; Python refuses to write one of thousands of digits."""
+
 
 def check_number(owner: str, name: str, value: object, trained: str = "", finite: bool = True) -> None:
     """Raise `ConfigError` unless an argument is one plain number.
@@ -22,10 +25,10 @@ def check_number(owner: str, name: str, value: object, trained: str = "", finite
         finite: True refuses infinities and NaN too.
     """
     if isinstance(value, Real) and not isinstance(value, bool):
-        if finite and not math.isfinite(value):
+        if finite and not _is_finite(value):
             raise ConfigError(
-                f"{owner}({name}={value}): {name} enters every step, so all that is computed from it would be infinite "
-                f"or NaN. Give a finite number."
+                f"{owner}({name}={shown(value)}): {name} enters every step, so all that is computed from it would be "
+                f"infinite or NaN. Give a finite number."
             )
         return
     if isinstance(value, Tensor):
@@ -50,7 +53,7 @@ def check_number(owner: str, name: str, value: object, trained: str = "", finite
 
 
 def check_tensor(name: str, value: object, layout: str) -> None:
-    """Raise `ShapeError` unless an argument is a tensor.
+    """Raise `ShapeError` unless an argument is a tensor with values, one behind the other in memory.
 
     Args:
         name: Name of the argument.
@@ -58,6 +61,8 @@ def check_tensor(name: str, value: object, layout: str) -> None:
         layout: Required axes, as text.
     """
     if isinstance(value, Tensor):
+        if not torch.compiler.is_compiling():
+            _check_dense(name, value)
         return
     advice = "Give one tensor."
     if isinstance(value, list | tuple) and any(isinstance(part, Tensor) for part in value):
@@ -67,11 +72,31 @@ def check_tensor(name: str, value: object, layout: str) -> None:
     raise ShapeError(f"{name} has to be a tensor, {layout}, but it is {kind_of(value)}. {advice}")
 
 
+def _check_dense(name: str, value: Tensor) -> None:
+    kinds = {
+        "nested": (value.is_nested, f"Pad it, torch.nested.to_padded_tensor({name}, 0.0), and give lengths=..."),
+        "quantized": (value.is_quantized, f"Give {name}.dequantize()."),
+        "without values (meta)": (value.is_meta, "Give one with values."),
+        str(value.layout).removeprefix("torch."): (value.layout != torch.strided, f"Give {name}.to_dense()."),
+    }
+    for kind, (found, advice) in kinds.items():
+        if found:
+            raise ShapeError(
+                f"{name} is a tensor that is {kind}, but steps and samples are taken from a dense one. {advice}"
+            )
+
+
 def shown(value: object) -> str:
     """Return an argument as text for a message; tensors by their shape."""
     if isinstance(value, Tensor):
         return f"<{'Parameter' if isinstance(value, nn.Parameter) else 'Tensor'} {list(value.shape)}>"
-    return repr(value)
+    if isinstance(value, int) and not -LONGEST_SHOWN < value < LONGEST_SHOWN:
+        return f"about {'-' if value < 0 else ''}2**{value.bit_length()}"
+    try:
+        text = repr(value)
+    except ValueError:  # it holds such a number
+        return f"<{type(value).__name__}>"
+    return text if len(text) <= 400 else f"{text[:200]}... ({len(text)} characters)"
 
 
 def is_numeric(value: object) -> bool:
@@ -83,6 +108,13 @@ def is_numeric(value: object) -> bool:
     if isinstance(value, np.ndarray):
         return value.dtype.kind in "iuf"
     return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _is_finite(value: Real) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond the floats
+        return False
 
 
 def _kind(value: object) -> str:

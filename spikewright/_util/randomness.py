@@ -1,6 +1,7 @@
 """One generator per random decision, named by what is decided."""
 
 import zlib
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -20,16 +21,16 @@ def keyed_generator(seed: int, *key: int | str, device: torch.device | str = "cp
         device: Device of the generator.
 
     Raises:
-        InputError: The seed or a part of the key is negative.
+        InputError: The seed or a part of the key is negative, or no whole number.
 
     >>> first, again = keyed_generator(7, 3, 1), keyed_generator(7, 3, 1)
     >>> torch.rand(2, generator=first).tolist() == torch.rand(2, generator=again).tolist()
     True
     """
     words = [zlib.crc32(part.encode()) if isinstance(part, str) else part for part in key]
-    if any(number < 0 for number in (seed, *words)):
+    if not all(isinstance(number, Integral) and number >= 0 for number in (seed, *words)):
         raise InputError(
-            f"Random numbers were asked for with seed={seed} and key={key}, and one of them is negative. "
+            f"Random numbers were asked for with seed={seed} and key={key}, and one of them is no whole number from 0. "
             "Streams are numbered from 0; give seeds and epochs of 0 or more."
         )
     state = np.random.SeedSequence(seed, spawn_key=words).generate_state(1, np.uint64)

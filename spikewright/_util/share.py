@@ -128,6 +128,16 @@ class Share:
         """
         return Sum.apply(x) if self.divided else x
 
+    def least(self, value: int) -> int:
+        """Return the smallest value of all processes, for a decision that has to be the same in all.
+
+        Args:
+            value: Value of this process, any integer.
+        """
+        if not self.divided:
+            return value
+        return min(int(other) for other in collect(torch.tensor([value]), [1] * self.world))
+
     def gather(self, x: Tensor, dim: int = 0) -> Tensor:
         """Return the rows of the whole batch, of which those of this process keep their graph.
 

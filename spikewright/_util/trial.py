@@ -33,6 +33,19 @@ def untouched(*modules: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
+def without_gradients(*modules: nn.Module) -> Iterator[None]:
+    """Set the gradients of the parameters of modules aside for a while; what arrives meanwhile is dropped."""
+    kept = [(parameter, parameter.grad) for module in modules for parameter in module.parameters()]
+    for parameter, _ in kept:
+        parameter.grad = None
+    try:
+        yield
+    finally:
+        for parameter, gradient in kept:
+            parameter.grad = gradient
+
+
+@contextmanager
 def _put_back(snapshot: Snapshot) -> Iterator[None]:
     put_random_state_back = random_state()
     with snapshot.version_counters():

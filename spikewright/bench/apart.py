@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,16 @@ from spikewright.bench.task import Spikes, Task, calibrate
 from spikewright.metrics.memory import SavedBytes
 
 
+def small_task(steps: int, settings: BenchSettings) -> Task:
+    """Return a small network with an input of `steps` time steps."""
+    random = settings.random()
+    with settings.seeded():
+        layers = nn.Sequential(nn.Linear(64, 256), Spikes(), nn.Linear(256, 256), Spikes(), nn.Linear(256, 10))
+    x = torch.rand(steps, 16, 64, generator=random)
+    calibrate(layers, x)
+    return Task(layers, x, torch.randint(10, (16,), generator=random))
+
+
 @dataclass(frozen=True)
 class IsolatedStep:
     """A training step to measure in a process of its own.
@@ -27,20 +38,18 @@ class IsolatedStep:
         contender: `Contender` that does the step.
         steps: Number of time steps, at least 1.
         settings: `BenchSettings`.
+        build: Function of the number of time steps and the settings that returns a `Task`, importable by its name.
+            Default: small_task.
     """
 
     contender: Contender
     steps: int
     settings: BenchSettings
+    build: Callable[[int, BenchSettings], Task] = small_task
 
     def task(self, steps: int) -> Task:
-        """Return a small network with an input of `steps` time steps."""
-        random = self.settings.random()
-        with self.settings.seeded():
-            layers = nn.Sequential(nn.Linear(64, 256), Spikes(), nn.Linear(256, 256), Spikes(), nn.Linear(256, 10))
-        x = torch.rand(steps, 16, 64, generator=random)
-        calibrate(layers, x)
-        return Task(layers, x, torch.randint(10, (16,), generator=random))
+        """Return the task with an input of `steps` time steps."""
+        return self.build(steps, self.settings)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 import torch
 
+from spikewright._util.allocator import return_freed_memory
 from spikewright.bench.apart import measure_here
 
 
@@ -14,6 +15,7 @@ def main() -> None:
     """Measure the step."""
     isolated, threads = pickle.load(sys.stdin.buffer)
     torch.set_num_threads(threads)
+    return_freed_memory()
     try:
         use = measure_here(isolated)
     except ImportError as error:

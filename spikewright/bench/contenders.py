@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from spikewright.bench.measure import reason
@@ -112,11 +113,12 @@ class _RuleStep(Step):
     def __init__(self, task: Task, rule: Rule) -> None:
         super().__init__(task)
         self._net, self._rule = spiking(task.layers), rule
+        self._net.wiring(task.x)  # the probe is not part of a step
         self._loss = standard_loss(rule.traits.loss)(nn.CrossEntropyLoss())
 
     def run(self) -> Tensor:
-        (update,) = self._rule.updates(self._net, self.task.x, self.task.y, self._loss)
-        return update.output
+        updates = self._rule.updates(self._net, self.task.x, self.task.y, self._loss)
+        return torch.cat([update.output for update in updates])
 
 
 @dataclass(frozen=True)

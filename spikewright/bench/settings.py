@@ -20,7 +20,7 @@ class BenchSettings:
         quick: True uses tiny sizes and two repeats, as a test without meaningful figures. Default: False.
         sizes: Layer widths of the workload "linear", each at least 1. Default: None, 512 to 16384.
         chunk: Time steps per chunk of the rules, at least 1, or "auto". Default: "auto".
-        seed: Seed of weights and inputs, at least 0. Default: 0.
+        seed: Seed of weights and inputs, from 0 to 2**63 - 1. Default: 0.
     """
 
     workloads: tuple[str, ...] = WORKLOADS

@@ -35,7 +35,7 @@ def bench(
         quick: Tiny sizes and two repeats, to see that everything works; the figures mean nothing.
         threads: Threads of torch; by default as many as it takes by itself.
         sizes: Widths of the workload linear, with commas between; by default 512 to 16384 in powers of 2.
-        chunk: Steps alive at once in OTTT and SLTT, a number, auto, or a memory budget.
+        chunk: Steps alive at once in OTTT and SLTT, a number, auto, or a memory budget such as 256MiB.
         seed: Of weights and inputs.
         json: Also write the result to this file, anew whenever a table is there.
         quiet: Print nothing.

@@ -3,12 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from spikewright.cli.common import check_writable, read_flags, take_weights, write_json
-
-if TYPE_CHECKING:
-    from spikewright.reports import Certificate
 
 
 def certify(
@@ -71,11 +68,4 @@ def certify(
     write_json(json, result)
     if not quiet:
         print(certificate.table())
-        print(_verdict(certificate))
     return result
-
-
-def _verdict(certificate: "Certificate") -> str:
-    if not any(row.exact for row in certificate.rows):
-        return "the rule claims no equality for this network, so that none was checked"
-    return "every claimed equality holds" if certificate.ok else "A CLAIMED EQUALITY DOES NOT HOLD"

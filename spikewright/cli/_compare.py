@@ -1,11 +1,10 @@
 """`spikewright compare`."""
 
-import json as json_format
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spikewright._util.files import write_atomically
+from spikewright._util.files import as_json, write_atomically
 from spikewright._util.text import readable
 from spikewright.cli._training import attempt, reporter_of
 from spikewright.cli.common import check_writable, contents, print_table, read_flags, stem, stored_config, write_json
@@ -94,7 +93,7 @@ def compare(
 
 def _write(path: Path, summary: dict[str, Any]) -> None:
     try:
-        write_atomically(path, json_format.dumps(summary, indent=2).encode())
+        write_atomically(path, as_json(summary))
     except OSError as error:
         raise CheckpointError(f"{path} cannot be written: {error.strerror}. All runs are kept beside it.") from error
 

@@ -27,7 +27,7 @@ def plan(
     json: Path | None = None,
     quiet: bool = False,
 ) -> dict[str, Any]:
-    """Measure the bytes a training step keeps for backward, by number of time steps.
+    """Measure the memory of a training step, by number of time steps.
 
     Args:
         recipe: TOML file, or the folder of a run.
@@ -40,14 +40,14 @@ def plan(
         batch_size: Samples per batch.
         shape: Shape of a sample as C,H,W; then no data set is needed.
         classes: Number of outputs, with --shape.
-        budget: Memory, e.g. 8GB; the plan says how many steps fit.
+        budget: Memory for the step and its input, e.g. 8GB; the plan says how many steps fit.
         measure: Lengths that are run, separated by commas, e.g. 4,1024; by default three short ones.
         overrides: Any other key, as section.key=value; may be given several times.
         json: Also write the plan to this file.
         quiet: Print nothing.
 
     Returns:
-        `rows` with steps and saved_bytes, `bytes_per_step`, `budget` and `largest`.
+        `rows` with steps, saved_bytes, working_bytes and input_bytes, `bytes_per_step`, `budget` and `largest`.
     """
     from spikewright.reports import plan as plan_memory
     from spikewright.train._build import build_network, build_rule, data_shape

@@ -62,11 +62,13 @@ def plot(
     observer = _Spikes(len(x))
     experiment.net.eval()
     with torch.no_grad():
-        experiment.net.run(x, observers=(observer,))
+        passed = experiment.net.start(x, observers=(observer,))
+        passed.advance(x)
+    titles = {site: f"{site}: {rate:.0%} fire per step" for site, rate in passed.rates().items()}
     folder = out or run
     folder.mkdir(parents=True, exist_ok=True)
     figures = {
-        "raster.png": raster({site: spikes[:, 0] for site, spikes in observer.by_site.items()}, neurons),
+        "raster.png": raster({site: spikes[:, 0] for site, spikes in observer.by_site.items()}, neurons, titles),
         "curves.png": curves(saved["progress"]["rows"]),
     }
     if saved["progress"]["alignment"]:

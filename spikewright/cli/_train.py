@@ -112,7 +112,8 @@ def _show(result: dict[str, Any], folder: Path) -> None:
     ]
     if result["alignment"]:
         last = [row for row in result["alignment"] if row["batch"] == result["alignment"][-1]["batch"]]
-        cosines = [f"{row['site']} {row['cosine']:.2f}" for row in last if row["site"].endswith("weight")]
+        weights = [row for row in last if row["site"].endswith("weight")]
+        cosines = [f"{row['site']} {'-' if row['cosine'] is None else format(row['cosine'], '.2f')}" for row in weights]
         rows.insert(2, ("cosine to backprop", ", ".join(cosines)))
     rates = (result["energy"] or {}).get("second_phase_rates", {}).values()
     if rates:
@@ -128,5 +129,8 @@ def _show(result: dict[str, Any], folder: Path) -> None:
 def _energy(energy: dict[str, Any] | None) -> str:
     if energy is None:
         return "not known"
-    parts = f"{energy['simulation_nj']:.4g} nJ simulation + {energy['learning_nj']:.4g} nJ learning"
-    return f"{parts} = {energy['ratio']:.2g} x BPTT (operations at 45 nm)"
+    simulation, learning, ratio = f"{energy['simulation_nj']:.4g} nJ simulation", energy["learning_nj"], energy["ratio"]
+    if learning is None:
+        return f"{simulation}; the rule states no cost of learning (operations at 45 nm)"
+    beside = "" if ratio is None else f" = {ratio:.2g} x BPTT"
+    return f"{simulation} + {learning:.4g} nJ learning{beside} (operations at 45 nm)"

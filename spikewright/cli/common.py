@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spikewright._util.files import write_atomically
+from spikewright._util.files import as_json, write_atomically
+from spikewright._util.reading import MOST_TEXT, read_regular
 from spikewright.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
@@ -80,10 +81,10 @@ def stored_config(run: Path) -> dict[str, Any]:
     """
     path = run / "config.json" if run.is_dir() else run
     try:
-        stored = json.loads(path.read_text())
+        stored = json.loads(read_regular(path, MOST_TEXT).decode())
     except OSError as error:
         raise CheckpointError(f"{run} is not the folder of a run: {path} cannot be read ({error.strerror}).") from error
-    except (ValueError, RecursionError) as error:  # also numbers that are too long, and lists that are too deep
+    except (ValueError, RecursionError) as error:  # also of numbers of thousands of digits
         raise CheckpointError(f"The configuration {path} is damaged: {error}.") from error
     if not isinstance(stored, dict):
         raise CheckpointError(f"The configuration {path} is damaged: it holds a {type(stored).__name__}, not tables.")
@@ -118,7 +119,7 @@ def _maker(run: Path) -> str | None:
         return "compare"
     path = run / "config.json" if run.is_dir() else run
     try:
-        sections = json.loads(path.read_text()) if path.suffix == ".json" else None
+        sections = json.loads(read_regular(path, MOST_TEXT).decode()) if path.suffix == ".json" else None
     except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(sections, dict) or not {"data", "model"} <= sections.keys():
@@ -225,7 +226,7 @@ def check_writable(path: Path | None) -> None:
 
 
 def write_json(path: Path | None, value: Any) -> None:
-    """Write a result for other programs, if asked to.
+    """Write a result for other programs, if asked to; numbers that are not finite become null.
 
     Raises:
         ConfigError: The file cannot be written.
@@ -233,7 +234,7 @@ def write_json(path: Path | None, value: Any) -> None:
     if path is None:
         return
     try:
-        write_atomically(path, json.dumps(value, indent=2).encode())
+        write_atomically(path, as_json(value))
     except OSError as error:
         raise ConfigError(f"--json {path}: the file cannot be written ({error.strerror}).") from error
 

@@ -117,7 +117,7 @@ def benchmark(name: str, rule: Mapping[str, Any]) -> Tree:
     Raises:
         ConfigError: The benchmark is unknown.
     """
-    if name not in BENCHMARKS:
+    if not isinstance(name, str) or name not in BENCHMARKS:
         raise ConfigError(f"The benchmark '{name}' is unknown. {nearest(name, BENCHMARKS)}")
     tree = deepcopy({key: value for key, value in BENCHMARKS[name].items() if key not in ("hlop",)})
     learning = rule.get("rule", rule)

@@ -9,7 +9,7 @@ from spikewright.continual.benchmarks import Tree, benchmark
 from spikewright.errors import ConfigError
 from spikewright.train.components import as_table
 from spikewright.train.config import DEFAULTS, Config, assemble, read_recipe, settled
-from spikewright.train.settings import check_counts, check_keys
+from spikewright.train.settings import check_counts, check_keys, check_setting
 
 
 @dataclass(frozen=True)
@@ -18,11 +18,11 @@ class ContinualSettings:
 
     Attributes:
         only: Number of tasks to learn, at least 1. Default: None, all of the scenario.
-        later_lr: Learning rate from the second task on, > 0. Default: None, unchanged.
+        later_lr: Learning rate from the second task on, a finite number > 0. Default: None, unchanged.
         rehearse_samples: Samples per class and task that are learned again after each task but the first, by the inner
             rule without protection, at least 0. Default: 0, no rehearsal.
         rehearse_epochs: Passes over the rehearsed samples, at least 1. Default: 1.
-        rehearse_lr: Learning rate of rehearsal, > 0. Default: 0.01.
+        rehearse_lr: Learning rate of rehearsal, a finite number > 0. Default: 0.01.
         probe_every: Updates between two evaluations of all tasks begun, at least 1. Default: None, no evaluations
             within tasks.
         probe_dense: Number of updates from the start of a task that are each followed by an evaluation, at least 0.
@@ -38,6 +38,13 @@ class ContinualSettings:
     probe_every: int | None = None
     probe_dense: int = 0
     probe_samples: int = 1000
+
+    def __post_init__(self) -> None:
+        check_keys("continual", asdict(self), ContinualSettings)
+        check_counts("continual", self, "only", "rehearse_epochs", "probe_every", "probe_samples")
+        check_counts("continual", self, "rehearse_samples", "probe_dense", least=0)
+        for key in ("later_lr", "rehearse_lr"):
+            check_setting("continual", self, key, "(0, inf)")
 
 
 @dataclass(frozen=True)
@@ -97,7 +104,4 @@ def configure_continual(
             "--set scenario.name=split --set scenario.tasks=5."
         )
     check_keys("continual", continual, ContinualSettings)
-    settings = ContinualSettings(**continual)
-    check_counts("continual", settings, "only", "rehearse_epochs", "probe_every", "probe_samples")
-    check_counts("continual", settings, "rehearse_samples", "probe_dense", least=0)
-    return ContinualConfig(settled(tree), scenario, settings)
+    return ContinualConfig(settled(tree), scenario, ContinualSettings(**continual))

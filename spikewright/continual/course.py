@@ -123,7 +123,7 @@ class ContinualExperiment:
             index: Number of the task, from 0; each has its own random stream.
             **options: Further arguments of `Batches`, such as `batch_size`.
         """
-        seed = self.train.seed + _APART * index
+        seed = (self.train.seed + _APART * index) % 2**63
         return batches_of(
             task, split, self.presentation, self.train, **{"seed": seed, "device": self.device, **options}
         )
@@ -159,14 +159,19 @@ _APART = 7919
 
 
 def chosen(task: Dataset, per_class: int, classes: int) -> Tensor:
-    """Return the indices of a balanced choice of training samples, int64 `[any]`; the same at each call.
+    """Return the indices of so many training samples of each class, int64 `[any]`; the same at each call.
+
+    Of a class with fewer samples all are taken.
 
     Args:
         task: `Dataset` of the task.
         per_class: Samples per class, at least 1.
-        classes: Number of classes, at least 1.
+        classes: Number of classes of the task, at least 1.
     """
-    return balanced_order(task.train.labels, seed=0)[: per_class * classes]
+    own = task.train.labels % classes  # with heads, labels index the outputs of all tasks
+    order = balanced_order(own, seed=0)
+    places = [(own[order] == label).nonzero().flatten()[:per_class] for label in range(classes)]
+    return order[torch.cat(places).sort().values]
 
 
 def build_continual(

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from spikewright._util.lengths import Lengths
 from spikewright.errors import InputError
 from spikewright.losses import Criterion, Loss
 
@@ -21,7 +22,7 @@ class TaskLoss(Loss):
         super().__init__(loss.criterion)
         self.loss = loss
         self.head, self._size = head, head
-        self.per_step = loss.per_step
+        self.per_step, self.timed = loss.per_step, loss.timed
 
     @property
     def batch_axis(self) -> int:
@@ -38,6 +39,9 @@ class TaskLoss(Loss):
 
     def correct(self, output: Tensor, y: Tensor) -> int:
         return self.loss.correct(self.of_task(output, y), y % self._size)
+
+    def over(self, lengths: Lengths) -> "TaskLoss":
+        return TaskLoss(self.loss.over(lengths), self._size)
 
     def by(self, criterion: Criterion) -> Loss:
         return self.loss.by(criterion)

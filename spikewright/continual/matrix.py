@@ -1,10 +1,11 @@
 """The accuracy matrix of continual learning and its averages."""
 
-import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+from spikewright._util.arguments import shown
+from spikewright._util.ranges import as_float, single
 from spikewright.errors import InputError, ShapeError
 
 
@@ -119,10 +120,10 @@ def as_fraction(value: float, where: str) -> float:
     Raises:
         InputError: It is not in [0, 1].
     """
-    value = float(value)
-    if not math.isfinite(value) or not 0 <= value <= 1:
+    number = as_float(single(value))
+    if not 0 <= number <= 1:
         raise InputError(
-            f"An accuracy was given for {where}, and it is {value}. Accuracies are fractions from 0 to 1, so that "
-            "their differences mean the same everywhere. Divide percentages by 100."
+            f"An accuracy was given for {where}, and it is {shown(value)}. Accuracies are fractions from 0 to 1, so "
+            "that their differences mean the same everywhere. Divide percentages by 100."
         )
-    return value
+    return number

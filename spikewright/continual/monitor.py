@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from spikewright._util.randomness import keyed_generator
+from spikewright._util.ranges import check_counts, check_seed, check_sizes
 from spikewright._util.trial import evaluating, untouched
 from spikewright.continual.trajectory import Trajectory
-from spikewright.errors import CheckpointError, ConfigError, InputError, ShapeError
+from spikewright.errors import CheckpointError, InputError, ShapeError
 from spikewright.network import Network
 from spikewright.temporal import is_static
 
@@ -53,8 +54,8 @@ class ContinualMonitor:
         every: Iterations of a task between two probes, at least 1. Default: 1. `None` probes only at the start and end
             of tasks and where `dense` asks for it.
         subset: Samples per task, at least 1, drawn once. Default: 1000. `None` takes all.
-        windows: Lengths of windowed forgetting and plasticity in iterations, each at least 2. Default: (10, 100).
-        seed: Seed of the subsets and of random numbers in probes, at least 0. Default: 0.
+        windows: Lengths of windowed forgetting and plasticity in iterations, each from 2 to 10**6. Default: (10, 100).
+        seed: Seed of the subsets and of random numbers in probes, from 0 to 2**63 - 1. Default: 0.
         dense: Number of iterations from the start of each task that are all probed, at least 0. Default: None, no such
             iterations.
         predict: Function `(net, x, task)` that returns logits `[batch, class]`; it chooses the head of a task.
@@ -97,15 +98,11 @@ class ContinualMonitor:
         predict: Predict = mean_over_time,
         batch: int = 256,
     ) -> None:
-        least = {"every": 1, "subset": 1, "dense": 0, "batch": 1, "seed": 0, "windows": 2}
-        given = {"every": every, "subset": subset, "dense": dense, "batch": batch, "seed": seed}
-        given["windows"] = min(windows, default=None)
-        for name, value in given.items():
-            if value is not None and value < least[name]:
-                raise ConfigError(
-                    f"ContinualMonitor({name}={value}) was asked for, which is below {least[name]}. With less, nothing "
-                    f"would be measured. Give {name} of {least[name]} or more."
-                )
+        check_counts("ContinualMonitor", optional=True, every=every, subset=subset)
+        check_counts("ContinualMonitor", least=0, optional=True, dense=dense)
+        check_counts("ContinualMonitor", batch=batch)
+        check_sizes("ContinualMonitor", least=2, windows=windows)
+        check_seed("ContinualMonitor", seed)
         self.eval_sets, self.predict, self.batch = eval_sets, predict, batch
         self.every, self.subset, self.windows, self.seed, self.dense = every, subset, list(windows), seed, dense
         self.trajectory = Trajectory()

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 import spikewright
+from spikewright._util.ranges import check_seed
 from spikewright.continual.record import GridPoint, ProtocolReport, TuningRecord, Values
 from spikewright.errors import ConfigError, InputError, NotFinite
 
@@ -66,7 +67,8 @@ class TwoPhaseProtocol(Generic[D, S, R]):
         space: For every hyper-parameter the values to try, at least one each; the grid holds all combinations.
         algorithm: Function `(scenario, values, seed)` that trains and returns a result.
         metric: Function of that result that returns a number; larger is better.
-        seeds: Seeds of the runs in both phases, all different; torch is seeded before each scenario is made.
+        seeds: Seeds of the runs in both phases, each from 0 to 2**63 - 1, all different; torch is seeded before each
+            scenario is made.
         configuration: Further arguments of `make_scenario`, the same in both phases. Default: None, no arguments.
         classes_of: Function of a data set that returns the names of its classes; equal names mean equal classes.
             Default: `classes_by_label`, the name of the data set and the label.
@@ -93,6 +95,8 @@ class TwoPhaseProtocol(Generic[D, S, R]):
         self.space = {name: list(values) for name, values in space.items()}
         self.configuration = dict(configuration or {})
         self.seeds = tuple(seeds)
+        for seed in self.seeds:
+            check_seed("TwoPhaseProtocol", seed, "seeds")
         for name, value in (("space", self.space), ("configuration", self.configuration)):
             if not _is_plain(value):
                 raise ConfigError(

@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from spikewright import data as datasets
+from spikewright._util.ranges import MOST, check_counts, check_flag, check_seed, check_sizes
 from spikewright.data import Dataset, Split
 from spikewright.errors import ConfigError
 
@@ -19,10 +20,13 @@ class Scenario:
     Attributes:
         name: Name in reports.
         makers: Functions without arguments that return the `Dataset` of each task, with labels from 0.
-        shape: Shape (C, H, W) of every image.
+        shape: Shape (C, H, W) of every image, each from 1 to 10**6.
         classes: Number of classes of each task, at least 1.
         heads: True if every task has outputs of its own (task-incremental); its labels then index the outputs of all
             tasks. False if all tasks share the same outputs.
+
+    Raises:
+        ConfigError: A number is out of its range.
     """
 
     name: str
@@ -30,6 +34,11 @@ class Scenario:
     shape: tuple[int, int, int]
     classes: int
     heads: bool
+
+    def __post_init__(self) -> None:
+        check_sizes("Scenario", shape=self.shape)
+        check_counts("Scenario", classes=self.classes)
+        check_flag("Scenario", heads=self.heads)
 
     def __len__(self) -> int:
         return len(self.makers)
@@ -57,18 +66,19 @@ def permuted(dataset: Dataset, *, tasks: int = 10, seed: int = 2022) -> Scenario
 
     Args:
         dataset: `Dataset` of the images.
-        tasks: Number of tasks, at least 1. Default: 10.
-        seed: Seed of the permutations, at least 0. Default: 2022.
+        tasks: Number of tasks, from 1 to 10**6. Default: 10.
+        seed: Seed of the permutations, from 0 to 2**63 - 1. Default: 2022.
 
     Raises:
-        ConfigError: The number of tasks is below 1.
+        ConfigError: A number is out of its range.
 
     >>> from spikewright.continual import permuted
     >>> from spikewright.data import load
     >>> len(permuted(load("synthetic"), tasks=3))
     3
     """
-    _check_tasks(tasks)
+    check_counts("permuted", most=MOST, tasks=tasks)
+    check_seed("permuted", seed)
     _, height, width = dataset.shape
     generator = torch.Generator().manual_seed(seed)
     orders = [torch.randperm(height * width, generator=generator) for _ in range(tasks)]
@@ -90,12 +100,12 @@ def split(dataset: Dataset, *, tasks: int = 5, heads: bool = True, order: int | 
 
     Args:
         dataset: `Dataset` of the images.
-        tasks: Number of tasks, at least 1; it must divide the number of classes. Default: 5.
+        tasks: Number of tasks, from 1 to 10**6; it must divide the number of classes. Default: 5.
         heads: True gives each task outputs of its own, False shares `classes / tasks` outputs. Default: True.
-        order: Seed of a random order of the classes, any integer. Default: None, numerical order.
+        order: Seed of a random order of the classes, from 0 to 2**63 - 1. Default: None, numerical order.
 
     Raises:
-        ConfigError: The number of tasks is below 1, or does not divide the number of classes.
+        ConfigError: A number is out of its range, or the number of tasks does not divide the number of classes.
 
     >>> from spikewright.continual import split
     >>> from spikewright.data import load
@@ -103,7 +113,10 @@ def split(dataset: Dataset, *, tasks: int = 5, heads: bool = True, order: int | 
     >>> scenario.outputs, scenario.task(1).train.labels.unique().tolist()
     (4, [2, 3])
     """
-    _check_tasks(tasks)
+    check_counts("split", most=MOST, tasks=tasks)
+    check_flag("split", heads=heads)
+    if order is not None:
+        check_seed("split", order, "order")
     if dataset.classes % tasks:
         raise ConfigError(
             f"scenario.tasks = {tasks}: the {dataset.classes} classes of {dataset.name} cannot be split evenly. Give a "
@@ -143,11 +156,14 @@ def sequence(dataset: Dataset, *, others: tuple[str, ...] = (), heads: bool = Tr
         others: Data sets of the other tasks, each `name` or `name:folder` with a name of `spikewright.data.names()`.
             Default: ().
         heads: True gives each task outputs of its own, False shares them. Default: True.
-        side: Height and width of all images, at least that of the largest. Default: 32.
+        side: Height and width of all images, from 1 to 10**6, not below that of the largest. Default: 32.
 
     Raises:
-        ConfigError: The data sets differ in their number of classes, or an image is larger than `side`.
+        ConfigError: An argument is out of its range, the data sets differ in their number of classes, or an image is
+            larger than `side`.
     """
+    check_flag("sequence", heads=heads)
+    check_counts("sequence", most=MOST, side=side)
 
     def other(text: str) -> Dataset:
         name, _, folder = text.partition(":")
@@ -173,11 +189,6 @@ def _of_size(dataset: Dataset, side: int, classes: int) -> Dataset:
 
     mean, std = (row * (3 // channels) for row in (dataset.mean, dataset.std))
     return replace(dataset, train=padded(dataset.train), test=padded(dataset.test), mean=mean, std=std)
-
-
-def _check_tasks(tasks: int) -> None:
-    if tasks < 1:
-        raise ConfigError(f"scenario.tasks = {tasks} leaves no task. Give 1 or more.")
 
 
 SCENARIOS = {"permuted": permuted, "split": split, "sequence": sequence}

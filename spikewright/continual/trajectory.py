@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral
 from statistics import fmean
 from typing import Any, Literal
 
@@ -300,8 +301,8 @@ def _largest_drop(probes: Probes, window: int) -> float | None:
     return largest
 
 
-def _check_count(what: str, count: int, least: int) -> None:
-    if count < least:
+def _check_count(what: str, count: object, least: int) -> None:
+    if isinstance(count, bool) or not isinstance(count, Integral) or count < least:
         raise ConfigError(
             f"{what}={count}) was asked for. It is a number of iterations, and fewer than {least} hold nothing to "
             f"compare. Give {least} or more."

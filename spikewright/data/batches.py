@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from spikewright._util.randomness import keyed_generator
+from spikewright._util.ranges import MOST, check_count, check_counts, check_flag, check_seed
 from spikewright._util.share import Share
-from spikewright.data.dataset import Split
+from spikewright.data.dataset import Split, check_statistics
 from spikewright.data.encoding import encoding as encoding_named
 from spikewright.data.transforms import augmentation
 from spikewright.errors import InputError, ShapeError
@@ -28,10 +29,12 @@ class Batches:
     Args:
         split: `Split` of samples.
         batch_size: Samples per batch over all processes, at least 1.
-        steps: Time steps of an input, at least 1.
-        mean: Mean of each channel on the scale 0 to 1, for encodings of normalised images. One entry per channel.
-        std: Standard deviation of each channel on the same scale, > 0. One entry per channel.
-        seed: Seed of order, augmentation and random spikes, at least 0. Default: 0.
+        steps: Time steps of an input, from 1 to 10**6.
+        mean: Mean of each channel on the scale 0 to 1, for encodings of normalised images. One entry per channel, any
+            finite number.
+        std: Standard deviation of each channel on the same scale, a finite number > 0. One entry per
+            channel.
+        seed: Seed of order, augmentation and random spikes, from 0 to 2**63 - 1. Default: 0.
         shuffle: True draws a new random order in each epoch, False keeps the order of the split. Default: True.
         augment: Name of an augmentation: "none", "shift", "crop", "crop-flip" or "ottt-cifar". Default: "none".
         encoding: Name of an encoding: "direct" (constant current), "poisson" or "latency". Default: "direct".
@@ -42,10 +45,9 @@ class Batches:
         world: Number of processes that share each batch, at least 1. Default: 1.
 
     Raises:
-        InputError: There is no batch, `batch_size` or `steps` is below 1, `rank` is not one of the processes, or a
-            standard deviation is not positive.
+        InputError: There is no batch, or `rank` is not one of the processes.
         ShapeError: `mean` or `std` does not have one entry per channel.
-        ConfigError: The augmentation or the encoding is unknown.
+        ConfigError: The augmentation or the encoding is unknown, or a number is out of its range.
 
     >>> from spikewright.data import Batches
     >>> from spikewright.data import load
@@ -73,6 +75,10 @@ class Batches:
         rank: int = 0,
         world: int = 1,
     ) -> None:
+        check_seed("Batches", seed)
+        check_flag("Batches", shuffle=shuffle, drop_last=drop_last)
+        check_counts("Batches", world=world)
+        check_counts("Batches", least=0, rank=rank)
         _check_sizes(len(split), batch_size, steps, drop_last)
         _check_statistics(split, mean, std)
         self.split, self.batch_size, self.steps = split, batch_size, steps
@@ -153,11 +159,8 @@ class Batches:
 
 
 def _check_sizes(samples: int, batch_size: int, steps: int, drop_last: bool) -> None:
-    if batch_size < 1 or steps < 1:
-        raise InputError(
-            f"Batches(batch_size={batch_size}, steps={steps}) was asked for. A batch needs a sample and an input needs "
-            "a time step. Give both as 1 or more."
-        )
+    check_count("Batches", "batch_size", batch_size, "a batch has at least one sample")
+    check_count("Batches", "steps", steps, "an input has at least one time step", most=MOST)
     if samples < (batch_size if drop_last else 1):
         raise InputError(
             f"Batches(batch_size={batch_size}, drop_last={drop_last}) was given {samples} samples, which make no "
@@ -173,8 +176,4 @@ def _check_statistics(split: Split, mean: Sequence[float], std: Sequence[float])
             f"Batches was given {len(mean)} means and {len(std)} deviations for images with {channels} channels. Each "
             "channel is normalised by its own. Pass the mean and std of the data set the images come from."
         )
-    if not all(deviation > 0 for deviation in std):
-        raise InputError(
-            f"Batches was given the standard deviations {list(std)}. Images are divided by them, so each must be above "
-            "0. Use 1.0 for a channel that never changes."
-        )
+    check_statistics("Batches", mean, std)

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from spikewright.data.dataset import Dataset, Split
-from spikewright.data.files import check_md5, data_folder, first_file, missing
+from spikewright.data.files import check_md5, data_folder, first_file, missing, read_bytes
 from spikewright.data.folder import read_split
 from spikewright.data.pickles import read_pickle
 from spikewright.errors import DatasetCorrupt
@@ -117,7 +117,7 @@ def _load(
     folder = data_folder(release.name, data_dir, release.layout)
     nested = folder / release.folder
     batches = nested if nested.is_dir() else folder
-    if any((batches / name).is_file() for name in (*release.train, *release.test)):
+    if any((batches / name).exists() for name in (*release.train, *release.test)):
         train, test = (_read_batches(release, batches, part, verify) for part in (release.train, release.test))
     elif (folder / "train").is_dir() and (folder / "test").is_dir():
         train, test = _read_images(release, folder, progress)
@@ -130,7 +130,7 @@ def _read_batches(release: _Release, folder: Path, md5: dict[str, str], verify: 
     splits = []
     for name, expected in md5.items():
         path = first_file(release.name, folder, [name])
-        content = path.read_bytes()
+        content = read_bytes(path)
         if verify:
             check_md5(release.name, path, content, expected, "for batches of your own in the same format")
         splits.append(_batch(release, read_pickle(content, path), path))

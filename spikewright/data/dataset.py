@@ -1,10 +1,12 @@
 """Containers of an image data set: images and labels in two parts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from spikewright._util.ranges import check_count, check_counts, check_within
 from spikewright.data.selection import balanced_order, stratified
 from spikewright.errors import InputError, ShapeError
 
@@ -55,13 +57,15 @@ class Dataset:
         train: `Split` to train on.
         test: `Split` to evaluate on.
         classes: Number of classes, at least 1; labels are from 0 to `classes - 1`.
-        mean: Mean of each channel on the scale 0 to 1. One entry per channel.
-        std: Standard deviation of each channel on the same scale, > 0. One entry per channel.
+        mean: Mean of each channel on the scale 0 to 1, any finite number. One entry per channel.
+        std: Standard deviation of each channel on the same scale, a finite number > 0. One entry per
+            channel.
         augment: Recommended augmentation: "none", "shift", "crop", "crop-flip" or "ottt-cifar". Default: "none".
 
     Raises:
         ShapeError: The parts have different image shapes, or `mean` or `std` does not have one entry per channel.
-        InputError: A label is out of range, an image is not finite, or a standard deviation is not positive.
+        InputError: A label is out of range, or an image is not finite.
+        ConfigError: A number is out of its range.
 
     >>> import torch
     >>> from spikewright.data import Dataset, Split
@@ -80,6 +84,7 @@ class Dataset:
     augment: str = "none"
 
     def __post_init__(self) -> None:
+        check_counts("Dataset", classes=self.classes)
         _check_channels(self)
         for part, split in (("train", self.train), ("test", self.test)):
             _check_labels(self, part, split.labels)
@@ -101,7 +106,7 @@ class Dataset:
             test: Largest number of test samples, at least 1. Default: None, all.
 
         Raises:
-            InputError: A limit is below 1.
+            ConfigError: A limit is below 1.
         """
         return replace(self, train=_at_most(self.train, train, "train"), test=_at_most(self.test, test, "test"))
 
@@ -110,26 +115,23 @@ class Dataset:
 
         Args:
             fraction: Fraction to hold out, in (0, 1).
-            seed: Seed of the choice, at least 0. Default: 0.
+            seed: Seed of the choice, from 0 to 2**63 - 1. Default: 0.
 
         Returns:
             The data set with the remaining training samples, and the `Split` of held-out samples.
 
         Raises:
-            InputError: `fraction` is not in (0, 1).
+            ConfigError: `fraction` is not in (0, 1), or `seed` is negative.
         """
         kept, held = stratified(self.train.labels, fraction, seed)
         return replace(self, train=self.train.subset(kept)), self.train.subset(held)
 
 
 def _at_most(split: Split, limit: int | None, part: str) -> Split:
+    if limit is not None:
+        check_count("limited", part, limit, "nothing can be learned or measured on no samples; None is for all")
     if limit is None or limit >= len(split):
         return split
-    if limit < 1:
-        raise InputError(
-            f"The {part} part was to be limited to {limit} samples out of {len(split)}. "
-            "Nothing can be learned or measured on none; give 1 or more, or None for all."
-        )
     return split.subset(balanced_order(split.labels, seed=0)[:limit].sort().values)
 
 
@@ -141,10 +143,15 @@ def _check_channels(data: Dataset) -> None:
             f"means and {len(data.std)} standard deviations. One network must take both parts, and each channel needs "
             "one mean and one deviation. Resize the images, or give as many statistics as channels."
         )
-    if not all(deviation > 0 for deviation in data.std):
-        raise InputError(
-            f"Dataset '{data.name}' was given the standard deviations {data.std}. Images are divided by them, so each "
-            "must be above 0. Use 1.0 for a channel that never changes."
+    check_statistics("Dataset", data.mean, data.std)
+
+
+def check_statistics(owner: str, mean: Sequence[float], std: Sequence[float]) -> None:
+    """Raise `ConfigError` unless the mean and the standard deviation of every channel are numbers to normalise by."""
+    for average, deviation in zip(mean, std):
+        check_within(owner, "mean", average, "(-inf, inf)", "it is taken off the images")
+        check_within(
+            owner, "std", deviation, "(0, inf)", "images are divided by it; 1.0 suits a channel without changes"
         )
 
 

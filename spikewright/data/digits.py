@@ -2,6 +2,7 @@
 
 import torch
 
+from spikewright._util.ranges import check_seed, check_within
 from spikewright.data.dataset import Dataset, Split
 from spikewright.data.moments import channel_statistics
 from spikewright.data.optional import optional_import
@@ -17,15 +18,17 @@ def digits(test_fraction: float = 0.2, seed: int = 0) -> Dataset:
 
     Args:
         test_fraction: Fraction of every class in the test part, in (0, 1). Default: 0.2.
-        seed: Seed of the division, at least 0. Default: 0.
+        seed: Seed of the division, from 0 to 2**63 - 1. Default: 0.
 
     Raises:
         ImportError: scikit-learn is not installed.
-        InputError: `test_fraction` is not in (0, 1).
+        ConfigError: `test_fraction` is not in (0, 1), or `seed` is negative.
 
     Reference:
         Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository, 1998.
     """
+    check_within("digits", "test_fraction", test_fraction, "(0, 1)", "both parts have samples")
+    check_seed("digits", seed)
     source = optional_import("sklearn.datasets", "The data set 'digits'").load_digits()
     levels = torch.from_numpy(source.images)[:, None]
     whole = Split((levels * (255 / 16)).round().to(torch.uint8), torch.from_numpy(source.target).long())

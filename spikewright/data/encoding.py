@@ -80,7 +80,7 @@ def encoding(name: str) -> Encoding:
     Raises:
         ConfigError: The name is unknown.
     """
-    if name not in ENCODINGS:
+    if not isinstance(name, str) or name not in ENCODINGS:
         raise ConfigError(f"The encoding '{name}' is unknown. {nearest(name, ENCODINGS)}")
     return ENCODINGS[name]()
 

@@ -4,7 +4,11 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from spikewright._util.reading import read_regular
 from spikewright.errors import DatasetCorrupt, DatasetMissing
+
+MOST_BYTES = 2**30
+"""Most bytes that are read of a data file, decompressed, unless less is known to suffice."""
 
 
 def data_folder(dataset: str, data_dir: Path | str | None, layout: str) -> Path:
@@ -34,20 +38,50 @@ def data_folder(dataset: str, data_dir: Path | str | None, layout: str) -> Path:
 
 
 def first_file(dataset: str, folder: Path, names: Sequence[str]) -> Path:
-    """Return the first of `names` that is a file in `folder`.
+    """Return the first of `names` that is in `folder`.
 
     Raises:
-        DatasetMissing: None is a file; the message lists them and the contents of the folder.
+        DatasetMissing: None is there; the message lists them and the contents of the folder.
     """
     for name in names:
-        if (folder / name).is_file():
-            return folder / name
+        if (folder / name).exists():
+            return folder / name  # reading it says if it is no regular file
     raise missing(dataset, folder, " or ".join(names))
+
+
+def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
+    """Return the contents of a data file.
+
+    Args:
+        path: The file, or a link to it.
+        most: Largest number of bytes that it may hold.  Default: `MOST_BYTES`.
+
+    Raises:
+        DatasetCorrupt: It cannot be opened, is not a regular file, or is larger.
+    """
+    try:
+        return read_regular(path, most)
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: OSError) -> DatasetCorrupt:
+    """Return the error that a data file cannot be read."""
+    return DatasetCorrupt(
+        f"{path} was to be read as a data file, but {error.strerror or error}. Nothing of it was used. Put the "
+        "published file there, as a regular file that you may read."
+    )
 
 
 def missing(dataset: str, folder: Path, wanted: str) -> DatasetMissing:
     """Return the error that `wanted` is not in `folder`, with the contents of the folder."""
-    entries = sorted(entry.name for entry in folder.iterdir())
+    try:
+        entries = sorted(entry.name for entry in folder.iterdir())
+    except OSError as error:
+        return DatasetMissing(
+            f"'{dataset}' looks for {wanted} in {folder.absolute()}, which cannot be listed: {error.strerror}. Give a "
+            "folder that you may read."
+        )
     shown = ", ".join(entries[:8]) + (", ..." if len(entries) > 8 else "")
     return DatasetMissing(
         f"'{dataset}' looks for {wanted} in {folder.absolute()}. The folder holds {len(entries)} entries"

@@ -8,25 +8,36 @@ import gzip
 import math
 import struct
 import zlib
+from io import BytesIO
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from spikewright._util.reading import too_large
+from spikewright.data.files import MOST_BYTES, read_bytes, unreadable
 from spikewright.errors import DatasetCorrupt
 
 
-def read_content(path: Path) -> bytes:
+def read_content(path: Path, most: int = MOST_BYTES) -> bytes:
     """Return the bytes of a file, decompressed if its name ends in `.gz`.
 
+    Args:
+        path: The file.
+        most: Largest number of bytes, decompressed; no more than one further is ever held.  Default: `MOST_BYTES`.
+
     Raises:
-        DatasetCorrupt: The file is not gzip, ends early, or has a wrong checksum.
+        DatasetCorrupt: The file cannot be read, holds more, is not gzip, ends early, or has a wrong checksum.
     """
-    raw = path.read_bytes()
+    raw = read_bytes(path, most)
     if path.suffix != ".gz":
         return raw
     try:
-        return gzip.decompress(raw)
+        with gzip.GzipFile(fileobj=BytesIO(raw)) as file:
+            content = file.read(most + 1)
+            if len(content) > most:
+                raise unreadable(path, too_large(path, most))
+            return content
     except (OSError, EOFError, zlib.error) as cause:
         raise DatasetCorrupt(
             f"{path} was read as gzip, but its {len(raw)} bytes do not decompress: {cause}. Such a file is usually an "

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from spikewright.data.dataset import Dataset, Split
-from spikewright.data.files import check_md5, data_folder, first_file
+from spikewright.data.files import MOST_BYTES, check_md5, data_folder, first_file
 from spikewright.data.idx import parse_idx, read_content
 from spikewright.errors import DatasetCorrupt
 
@@ -17,6 +17,15 @@ _MD5 = {
     "t10k-images": "2646ac647ad5339dbf082846283269ea",
     "t10k-labels": "27ae3e4e09519cfbb04c329615203637",
 }
+
+
+_SIZES = {
+    "train-images": 16 + 60_000 * 28 * 28,
+    "train-labels": 8 + 60_000,
+    "t10k-images": 16 + 10_000 * 28 * 28,
+    "t10k-labels": 8 + 10_000,
+}
+"""Bytes of the published files of MNIST and of its replacements, decompressed: headers and elements."""
 
 
 def mnist(data_dir: Path | str | None, verify: bool = True) -> Dataset:
@@ -60,7 +69,7 @@ def read_part(dataset: str, folder: Path, part: str, md5: Mapping[str, str]) -> 
     for stem, axes in ((f"{part}-images", 3), (f"{part}-labels", 1)):
         spellings = [f"{stem}{joint}idx{axes}-ubyte{end}" for joint in "-." for end in ("", ".gz")]
         path = first_file(dataset, folder, spellings)
-        content = read_content(path)
+        content = read_content(path, _SIZES[stem] if stem in md5 else MOST_BYTES)
         arrays.append(parse_idx(content, axes, path))
         if stem in md5:
             check_md5(dataset, path, content, md5[stem], "for drop-in replacements such as Fashion-MNIST")

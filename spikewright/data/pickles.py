@@ -1,13 +1,16 @@
 """Read pickled files without running what a pickle may ask for.
 
 A pickle is a program, and an ordinary unpickler calls whatever it names.  `read_restricted` calls what its caller
-allows; `read_pickle` reads containers, text, numbers and NumPy arrays of unsigned bytes.  It never calls NumPy: the
-recipe of an array is only recorded, then checked and carried out here.
+allows, through functions that are made anew for each use, and holds no more than the file warrants; `read_pickle` reads
+containers, text, numbers and NumPy arrays of unsigned bytes.  It never calls NumPy: the recipe of an array is only
+recorded, then checked and carried out here.
 """
 
 import math
 import pickle
+import pickletools
 from collections.abc import Callable, Mapping
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeVar
@@ -77,12 +80,21 @@ class _Unpickler(pickle.Unpickler):
 
     def __init__(self, content: bytes, allowed: Allowed, encoding: str) -> None:
         super().__init__(BytesIO(content), encoding=encoding)
-        self._allowed = allowed
+        self._allowed, self._left = allowed, len(content)
 
     def find_class(self, module: str, name: str, /) -> Callable[..., Any]:
         if (module, name) not in self._allowed:
             raise pickle.UnpicklingError(f"it asks for the forbidden object '{module}.{name}'")
-        return self._allowed[module, name]
+        call = self._allowed[module, name]
+
+        def named(*arguments: Any) -> Any:  # made anew: a pickle may set attributes of what it has named
+            made = call(*arguments)
+            self._left -= len(made) if isinstance(made, bytes) else 0
+            if self._left < 0:
+                raise pickle.UnpicklingError("it asks for more bytes than it holds")
+            return made
+
+        return named
 
 
 def read_restricted(
@@ -110,12 +122,29 @@ def read_restricted(
         DatasetCorrupt: The pickle is damaged, asks for anything else, or holds something else.
     """
     try:
+        _check_sizes(content)
         return take(_Unpickler(content, allowed, encoding).load())
     except Exception as cause:  # a damaged pickle can raise nearly anything
         raise DatasetCorrupt(
             f"{path} was read as {what} ({len(content)} bytes), but {cause}. Only {readable} are read, because a "
             "pickle can otherwise run any program. Fetch the published file again."
         ) from cause
+
+
+def _check_sizes(content: bytes) -> None:
+    """Raise `ValueError` if a pickle asks for more memory than its own size warrants.
+
+    A text that is said to be longer than the file, or a place far out in the table of what has been read, would be
+    allotted before anything is read.
+    """
+    entries = 0
+    for operation, argument, _ in pickletools.genops(content):
+        entries += 1
+        if operation.name in _PLACES and int(argument or 0) > entries:
+            raise ValueError(f"it stores its object number {entries} under the number {argument}")
+
+
+_PLACES = ("PUT", "BINPUT", "LONG_BINPUT")
 
 
 def read_pickle(content: bytes, path: Path) -> dict[str, Any]:
@@ -136,7 +165,7 @@ def read_pickle(content: bytes, path: Path) -> dict[str, Any]:
     return read_restricted(
         content,
         path,
-        _tensors,
+        partial(_tensors, most=len(content)),
         allowed=_ALLOWED,
         encoding="bytes",
         what="pickled data",
@@ -144,8 +173,11 @@ def read_pickle(content: bytes, path: Path) -> dict[str, Any]:
     )
 
 
-def _tensors(found: Any) -> dict[str, Any]:
-    return {_text(key): value.tensor() if isinstance(value, _Array) else value for key, value in dict(found).items()}
+def _tensors(found: Any, most: int) -> dict[str, Any]:
+    entries = dict(found)
+    if sum(len(value.raw) for value in entries.values() if isinstance(value, _Array)) > most:
+        raise ValueError("its arrays are larger than the file")
+    return {_text(key): value.tensor() if isinstance(value, _Array) else value for key, value in entries.items()}
 
 
 def _text(key: str | bytes) -> str:

@@ -44,7 +44,7 @@ def loader(name: str) -> Callable[..., Dataset]:
     Raises:
         ConfigError: The data set is unknown.
     """
-    if name not in _LOADERS:
+    if not isinstance(name, str) or name not in _LOADERS:
         raise ConfigError(f"The data set '{name}' is unknown. {nearest(name, _LOADERS)}")
     return _LOADERS[name]
 

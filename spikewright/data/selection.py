@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from spikewright._util.randomness import keyed_generator
-from spikewright.errors import InputError
+from spikewright._util.ranges import check_seed, check_within
 
 
 def balanced_order(labels: Tensor, seed: int) -> Tensor:
@@ -14,7 +14,7 @@ def balanced_order(labels: Tensor, seed: int) -> Tensor:
 
     Args:
         labels: Classes, int64 `[n]`, each at least 0.
-        seed: Seed of the shuffle within each class, at least 0.
+        seed: Seed of the shuffle within each class, from 0 to 2**63 - 1.
 
     >>> labels = torch.tensor([0, 0, 0, 0, 1, 1])
     >>> labels[balanced_order(labels, seed=0)].tolist()
@@ -32,19 +32,16 @@ def stratified(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tens
     Args:
         labels: Classes, int64 `[n]`, each at least 0.
         fraction: Fraction of each class in the second part, in (0, 1).
-        seed: Seed of the choice, at least 0.
+        seed: Seed of the choice, from 0 to 2**63 - 1.
 
     Returns:
         Two sorted int64 tensors, together `range(n)`.
 
     Raises:
-        InputError: `fraction` is not in (0, 1).
+        ConfigError: `fraction` is not in (0, 1), or `seed` is negative.
     """
-    if not 0 < fraction < 1:
-        raise InputError(
-            f"A hold-out of fraction {fraction} was asked for. It must leave samples on both sides, "
-            "so the fraction lies between 0 and 1, both excluded; 0.1 is usual."
-        )
+    check_within("with_validation", "fraction", fraction, "(0, 1)", "a hold-out leaves samples on both sides")
+    check_seed("with_validation", seed)
     by_class, turn = _turns(labels, seed)
     counts = labels.bincount()
     quota = (counts * fraction).round().clamp(min=1).minimum(counts - 1)

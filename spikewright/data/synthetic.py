@@ -3,9 +3,9 @@
 import torch
 
 from spikewright._util.randomness import keyed_generator
+from spikewright._util.ranges import MOST, check_count, check_seed, check_sizes
 from spikewright.data.dataset import Dataset, Split
 from spikewright.data.moments import channel_statistics
-from spikewright.errors import InputError
 
 
 def synthetic(classes: int = 4, size: int = 200, features: tuple[int, int, int] = (1, 8, 8), seed: int = 0) -> Dataset:
@@ -16,20 +16,19 @@ def synthetic(classes: int = 4, size: int = 200, features: tuple[int, int, int] 
     1.0. With fewer than a dozen pixels classes overlap.
 
     Args:
-        classes: Number of classes, at least 2. Default: 4.
-        size: Number of training samples, at least one per class, balanced; there are as many test samples.
+        classes: Number of classes, from 2 to 10**6. Default: 4.
+        size: Number of training samples, from `classes` to 10**6, balanced; there are as many test samples.
             Default: 200.
-        features: Shape of an image (C, H, W). Default: (1, 8, 8).
-        seed: Seed of prototypes and noise, at least 0. Default: 0.
+        features: Shape of an image (C, H, W), each from 1 to 10**6. Default: (1, 8, 8).
+        seed: Seed of prototypes and noise, from 0 to 2**63 - 1. Default: 0.
 
     Raises:
-        InputError: There are fewer than two classes, or fewer samples than classes.
+        ConfigError: A number is out of its range.
     """
-    if classes < 2 or size < classes:
-        raise InputError(
-            f"synthetic(classes={classes}, size={size}) was asked for. Learning to tell classes apart takes two of "
-            "them, and at least one sample of each. Raise `classes` to 2 or more and `size` to `classes` or more."
-        )
+    check_count("synthetic", "classes", classes, "learning to tell classes apart takes two of them", 2, MOST)
+    check_count("synthetic", "size", size, "there is at least one sample of each class", classes, MOST)
+    check_sizes("synthetic", features=features)
+    check_seed("synthetic", seed)
     generator = keyed_generator(seed)
     prototypes = 0.2 + 0.6 * torch.rand(classes, *features, generator=generator)
     train, test = (_noisy(prototypes, size, generator) for _ in range(2))

@@ -112,7 +112,7 @@ def augmentation(name: str) -> Transform:
     Raises:
         ConfigError: The name is unknown.
     """
-    if name not in AUGMENTATIONS:
+    if not isinstance(name, str) or name not in AUGMENTATIONS:
         raise ConfigError(f"The augmentation '{name}' is unknown. {nearest(name, AUGMENTATIONS)}")
     steps = AUGMENTATIONS[name]
 

@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 
 from spikewright._util.randomness import keyed_generator
+from spikewright._util.ranges import check_choice, check_counts, check_flag
 from spikewright._util.trial import evaluating
+from spikewright.errors import InputError
 from spikewright.graph.classification import auroc, average_precision
 from spikewright.graph.data import GraphData, GraphSplit
 from spikewright.graph.models import LinkScorer
@@ -71,9 +73,17 @@ def evaluate(
         `average_precision` and `count`.
 
     Raises:
-        ConfigError: The graph has another number of relations than the model.
-        InputError: A score is NaN.
+        ConfigError: The graph has another number of relations than the model, or an argument is out of its range.
+        InputError: A score is NaN, or there are no queries.
     """
+    check_counts("evaluate", batch=batch)
+    check_choice("evaluate", "ties", ties, SHARE_OF_TIES)
+    check_flag("evaluate", sampled=sampled)
+    if not len(split.queries):
+        raise InputError(
+            f"A model was to be evaluated on a part of '{data.name}' that has no queries, so there is nothing to rank. "
+            "Give a part with queries, such as data.test."
+        )
     device = next(model.parameters()).device
     graph = graph_of(data, split).to(device)
     with evaluating(model), torch.no_grad():

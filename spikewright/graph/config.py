@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from spikewright._util.ranges import is_within
 from spikewright.errors import ConfigError, nearest
 from spikewright.graph.presets import preset
 from spikewright.graph.ties import SHARE_OF_TIES
@@ -59,8 +60,8 @@ class GraphSettings(LoopSettings):
     def check(self) -> None:
         super().check()
         check_counts("train", self, "batch_size", "negatives", "evaluate_batch", "limit_batches")
-        if not 0 <= self.temperature < float("inf"):
-            raise ConfigError(f"train.temperature = {self.temperature}: it is 0 (no weights), or above and finite.")
+        if not is_within(self.temperature, "[0, inf)"):
+            raise ConfigError(f"train.temperature = {self.temperature}: it is 0 (no weights) or above, and finite.")
         if self.ties not in SHARE_OF_TIES:
             raise ConfigError(f"train.ties = '{self.ties}' is unknown. {nearest(self.ties, SHARE_OF_TIES)}")
 

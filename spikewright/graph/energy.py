@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spikewright._util.ranges import check_counts
 from spikewright._util.trial import evaluating
 from spikewright.errors import InputError
 from spikewright.graph._evaluate import graph_of
@@ -95,11 +96,13 @@ def energy_of(model: LinkScorer, data: GraphData, queries: int = 32) -> dict[str
         GRSNN also `spikes_per_neuron` over a run and `firing_rate` per neuron and step.
 
     Raises:
-        InputError: There are no queries, or the model is neither a `GRSNN` nor an `NBFNet`.
+        ConfigError: `queries` is out of its range.
+        InputError: There are no test queries, or the model is neither a `GRSNN` nor an `NBFNet`.
     """
-    if queries < 1 or not len(data.test.queries) or not isinstance(model, GRSNN | NBFNet):
+    check_counts("energy_of", queries=queries)
+    if not len(data.test.queries) or not isinstance(model, GRSNN | NBFNet):
         raise InputError(
-            f"The energy of {type(model).__name__} was asked for over {min(queries, len(data.test.queries))} test "
+            f"The energy of {type(model).__name__} was asked for on '{data.name}' with {len(data.test.queries)} test "
             "queries. Operations are counted for GRSNN and NBFNet, one query at least. Give such a model and a graph "
             "with test queries."
         )

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from spikewright._util.ranges import check_counts
 from spikewright.errors import InputError, ShapeError
 
 
@@ -38,6 +39,7 @@ class KnownAnswers:
                 "Known answers are read from triples (head, relation, tail), [any, 3] of int64; these are "
                 f"{list(triples.shape)} of {triples.dtype}. Give one row a triple."
             )
+        check_counts("KnownAnswers", entities=entities, relations=relations)
         self.entities, self.relations = entities, relations
         heads, kinds, tails = triples.unbind(1)
         _check_range("entity", torch.cat([heads, tails]), entities)

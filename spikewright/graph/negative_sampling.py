@@ -63,7 +63,7 @@ class NegativeSampler:
         data: `GraphData` with the training facts.
         batch_size: Facts per batch, at least 1.
         negatives: Negatives per fact, at least 1; drawn uniformly with replacement from nodes that are no known answer.
-        seed: Seed of order and negatives, at least 0.
+        seed: Seed of order and negatives, from 0 to 2**63 - 1.
         device: `torch.device` of the batches.
 
     Raises:

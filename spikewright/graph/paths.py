@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from spikewright._util.ranges import MOST, check_counts, check_sizes
 from spikewright._util.trial import evaluating
 from spikewright.errors import ConfigError, InputError
 from spikewright.graph._evaluate import graph_of
@@ -85,14 +86,15 @@ def explain(
         model: `LinkScorer`; a `GRSNN` must have `aggregate="sum"`.
         data: `GraphData` that the split belongs to.
         split: `GraphSplit` whose facts are the edges.
-        fact: Numbers of head, relation and tail, true or not; relation `r + len(data.relations)` is the inverse of r.
-        beams: Paths kept per entity during the search, at least 1. Default: 10.
-        length: Largest number of edges of a path, at least 1. Default: 4.
+        fact: Numbers of head, relation and tail, each at least 0, true or not; relation `r + len(data.relations)` is
+            the inverse of r.
+        beams: Paths kept per entity during the search, from 1 to 10**6. Default: 10.
+        length: Largest number of edges of a path, from 1 to 10**6. Default: 4.
         top: Largest number of paths returned, at least 1. Default: 10.
         surrogate: `Surrogate` of the spikes in place of that of training. Default: None, `WhereFired`, as in the paper.
 
     Raises:
-        ConfigError: A number is below 1, or the model is a GRSNN with `aggregate="pna"`.
+        ConfigError: A number is out of its range, or the model is a GRSNN with `aggregate="pna"`.
         InputError: The fact names an entity or a relation that does not exist.
 
     Reference:
@@ -100,10 +102,9 @@ def explain(
         al., Temporal Spiking Neural Networks with Synaptic Delay for Graph Reasoning, ICML 2024, arXiv 2405.16851
         (spiking networks).
     """
-    if min(beams, length, top) < 1:
-        raise ConfigError(
-            f"Paths were asked for with beams={beams}, length={length}, top={top}, which leaves none. Give 1 or more."
-        )
+    check_counts("explain", most=MOST, beams=beams, length=length)
+    check_counts("explain", top=top)
+    check_sizes("explain", least=0, most=2**63 - 1, fact=fact)
     if isinstance(model, GRSNN) and model.aggregate != "sum":
         raise ConfigError(
             "explain was called for GRSNN(aggregate='pna'). It takes means and extremes of messages in every step, "

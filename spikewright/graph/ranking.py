@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from spikewright._util.ranges import check_choice, check_flag, check_sizes
 from spikewright.errors import ConfigError, InputError, ShapeError
 from spikewright.graph.ties import SHARE_OF_TIES, Ties, averaged, open_places, tied_rank
 
@@ -25,12 +26,12 @@ class RankingEvaluator:
     **Carried**: three int64 numbers per answer.
 
     Args:
-        hits: Values of k for Hits@k, the fraction of ranks up to k; each at least 1. Default: (1, 3, 10).
+        hits: Values of k for Hits@k, the fraction of ranks up to k; each from 1 to 10**6. Default: (1, 3, 10).
         ties: Treatment of an answer whose score equals that of others: "expected" (mean of the metric over the tied
             ranks), "realistic" (metric of the mean rank, as in PyKEEN), "optimistic" (of the first rank) or
             "pessimistic" (of the last rank, as in the published tables of NBFNet). Default: "expected".
         average: "micro" averages over answers, "macro" first within groups and then over groups. Default: "micro".
-        sampled: (k, n), each at least 1, adds two expectations of Hits@k over random draws of the rivals,
+        sampled: (k, n), each from 1 to 10**6, adds two expectations of Hits@k over random draws of the rivals,
             :math:`\sum_{i<k} \binom{m}{i} p^i (1-p)^{m-i}` with p the fraction of candidates above the answer:
             `hits_at_k_of_n` with m = n - 1, which ranks n entities, the answer among them (the protocol of Teru et
             al.), and `hits_at_k_against_n` with m = n (the first release of NBFNet, and GRSNN). Default: None, not
@@ -65,15 +66,10 @@ class RankingEvaluator:
         sampled: tuple[int, int] | None = None,
         reference: bool = False,
     ) -> None:
-        if ties not in SHARE_OF_TIES or average not in ("micro", "macro"):
-            raise ConfigError(
-                f"Ranking was asked for ties {ties!r} and average {average!r}. Ties are expected, realistic, "
-                "optimistic or pessimistic; the average is micro or macro."
-            )
-        if min([1, *hits, *(sampled or ())]) < 1:
-            raise ConfigError(
-                f"Hits were asked for at {hits}, and sampled at {sampled}, but ranks begin at 1. Give positive numbers."
-            )
+        check_choice("RankingEvaluator", "ties", ties, SHARE_OF_TIES)
+        check_choice("RankingEvaluator", "average", average, ("micro", "macro"))
+        check_sizes("RankingEvaluator", hits=hits, sampled=() if sampled is None else sampled)
+        check_flag("RankingEvaluator", reference=reference)
         self.hits, self.average, self.sampled, self.reference = hits, average, sampled, reference
         self.ties: Ties = ties
         self._standings: list[Tensor] = []

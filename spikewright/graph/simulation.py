@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from spikewright._util.ranges import MOST, check_count, check_flag, check_within
 from spikewright.errors import ConfigError, InputError
 from spikewright.graph.open_world import weights
 
@@ -53,7 +54,7 @@ class OpenWorld:
     Exact when: answers below the false ones are worth nothing.  Flat metrics see them a little in real data.
 
     Args:
-        answers: Number A of true answers, those of the training set not counted, at least 1.
+        answers: Number A of true answers, those of the training set not counted, from 1 to 10**6.
         density: :math:`\alpha`, probability that an answer is in the test set, in (0, 1]; queries that have none are
             left out.
         correlation: :math:`\rho`, in [-1, 1]; below 0 the model favours what the test set holds.  Default: 0.0.
@@ -76,12 +77,11 @@ class OpenWorld:
     exactly: bool = False
 
     def __post_init__(self) -> None:
+        check_count("OpenWorld", "answers", self.answers, "a query has at least one answer", most=MOST)
+        check_within("OpenWorld", "density", self.density, "(0, 1]", "it is the probability to be in the test set")
+        check_within("OpenWorld", "correlation", self.correlation, "[-1, 1]", "correlations lie in [-1, 1]")
+        check_flag("OpenWorld", exactly=self.exactly)
         held = self.answers * self.density
-        if self.answers < 1 or not 0 < self.density <= 1 or not -1 <= self.correlation <= 1:
-            raise ConfigError(
-                f"An open world was asked for with {self.answers} answers, density {self.density} and correlation "
-                f"{self.correlation}. Give 1 answer at least, a density above 0 and up to 1, correlation from -1 to 1."
-            )
         if self.exactly and (abs(held - round(held)) > 1e-9 or round(held) < 1):
             raise ConfigError(
                 f"The test set was to hold exactly {self.density} of {self.answers} answers, which is {held}. Give a "

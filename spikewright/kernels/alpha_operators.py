@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from spikewright.kernels import native
+from spikewright.kernels.operators import register_fake
 
 _LIBRARY = torch.library.Library("spikewright", "FRAGMENT")
 _LIBRARY.define(
@@ -76,5 +77,5 @@ def _gradients(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 _LIBRARY.impl("alpha", _alpha, "CPU")
 _LIBRARY.impl("alpha_backward", _alpha_backward, "CPU")
-torch.library.register_fake("spikewright::alpha", lambda x, *options: _outputs(x, options[-1]))
-torch.library.register_fake("spikewright::alpha_backward", lambda x, *options: _gradients(x))
+register_fake("alpha", lambda x, *options: _outputs(x, options[-1]))
+register_fake("alpha_backward", lambda x, *options: _gradients(x))

@@ -18,6 +18,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from spikewright._util.arguments import shown
+from spikewright._util.ranges import as_float
 from spikewright.errors import ConfigError, nearest
 
 DelayGrad = Literal["finite_difference", "exact", "reference"]
@@ -33,13 +35,13 @@ def check_delay_grad(owner: str, delay_grad: DelayGrad, tau: float | None) -> No
     """
     if delay_grad not in get_args(DelayGrad):
         raise ConfigError(f"{owner}(delay_grad={delay_grad!r}) is unknown. {nearest(delay_grad, get_args(DelayGrad))}")
-    asked = f"{owner}(delay_grad={delay_grad!r}, tau={tau})"
+    asked = f"{owner}(delay_grad={delay_grad!r}, tau={shown(tau)})"
     if delay_grad == "finite_difference" and tau is not None:
         raise ConfigError(
             f"{asked}: a finite difference compares two delays whatever neurons follow, so tau says nothing. Leave it "
             "out, or use delay_grad='exact'."
         )
-    if delay_grad != "finite_difference" and (tau is None or not 0 < tau < math.inf):
+    if delay_grad != "finite_difference" and not 0 < as_float(tau) < math.inf:
         raise ConfigError(
             f"{asked}: it differentiates the alpha-shaped response of the neurons that the spikes reach, whose time "
             "constant tau has to be a positive number of steps. Give the tau of the AlphaLIF behind the delay; behind "

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from spikewright.errors import ShapeError
 from spikewright.temporal import is_static
 
 
@@ -57,6 +58,22 @@ def _inverse(order: tuple[int, ...] | list[int]) -> list[int]:
     return sorted(range(len(order)), key=order.__getitem__)
 
 
+def check_device(what: str, device: torch.device, *operands: object) -> None:
+    """Raise `ShapeError` unless all tensors among the operands of a scan are on one device.
+
+    Args:
+        what: Name of the scan.
+        device: The device.
+        *operands: Operands; what is no tensor is left out.
+    """
+    for operand in operands:
+        if isinstance(operand, Tensor) and operand.device != device:
+            raise ShapeError(
+                f"The scan '{what}' computes on {device}, but one of its operands, {list(operand.shape)}, is on "
+                f"{operand.device}, whose memory it cannot reach. Bring network, input and state to one device."
+            )
+
+
 def precision(x: Tensor) -> torch.dtype:
     """Return the precision in which a scan of `x` computes and carries: at least float32."""
     return torch.float32 if x.dtype in (torch.float16, torch.bfloat16) else x.dtype
@@ -64,6 +81,7 @@ def precision(x: Tensor) -> torch.dtype:
 
 def aligned(layout: Layout, x: Tensor, value: Tensor | None) -> Tensor | None:
     """Bring a value that broadcasts to one step of `x` into the layout and precision of its scan."""
+    check_device("over time", x.device, value)
     return None if value is None else layout.one(value.to(precision(x)).expand(x.shape[1:]))
 
 

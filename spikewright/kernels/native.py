@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from spikewright.errors import ShapeError
+from spikewright.kernels.layout import check_device
 
 INTERFACE = 6
 """The number in `cpp/lif.cpp`; a library built from other sources is not used."""
@@ -23,6 +24,7 @@ NOTICE = (
     "Install a C++ compiler (e.g. g++) and install spikewright again."
 )
 Table = dict[tuple[str, torch.dtype], Callable[..., None]]
+_CPU = torch.device("cpu")
 DTYPES = {torch.float32: "f32", torch.float64: "f64"}
 
 _array, _size, _number, _flag = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double, ctypes.c_int
@@ -110,11 +112,12 @@ def invoke(name: str, dtype: torch.dtype, *arguments: Tensor | float | None) -> 
         ShapeError: A tensor has another precision or is on another device, so that its memory would be misread.
     """
     assert _KERNELS is not None  # the caller has asked `available`
+    check_device(name, _CPU, *arguments)
     for a in arguments:
-        if isinstance(a, Tensor) and ((a.is_floating_point() and a.dtype != dtype) or a.device.type != "cpu"):
+        if isinstance(a, Tensor) and a.is_floating_point() and a.dtype != dtype:
             raise ShapeError(
-                f"The kernel '{name}' computes in {dtype} on the CPU, but was given {a.dtype} on {a.device}, which it "
-                "cannot read. Give all tensors one precision and one device."
+                f"The kernel '{name}' computes in {dtype}, but was given {a.dtype}, which it cannot read. Give all "
+                "tensors one precision."
             )
     pointers = [a.data_ptr() if isinstance(a, Tensor) else a for a in arguments]
     _KERNELS[name, dtype](*pointers, torch.get_num_threads())

@@ -8,13 +8,15 @@ one entry per neuron.  A surrogate is named by a number and its parameter; 0 sta
 kernels of the device can run the scan `again`, the current and the membrane it met.
 """
 
+from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from spikewright.kernels import gpu, native
-from spikewright.kernels.layout import precision
+from spikewright.kernels.layout import check_device, precision
 from spikewright.surrogate import ATan, Rectangle, Sigmoid, Surrogate, Triangle
 
 _LIBRARY = torch.library.Library("spikewright", "DEF")
@@ -122,10 +124,25 @@ def _gradients(x: Tensor, grad_spikes: Tensor | None) -> tuple[Tensor, Tensor]:
     return x.new_empty(x.shape, dtype=arriving.dtype), torch.empty_like(x[0])
 
 
+def register_fake(name: str, outputs: Callable[..., tuple[Tensor, ...]]) -> None:
+    """Register what an operator returns for tensors without values, which are on one device too.
+
+    Args:
+        name: Name of the operator.
+        outputs: Allocates what it returns, given its arguments.
+    """
+
+    def fake(x: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
+        check_device(name, x.device, *arguments)
+        return outputs(x, *arguments)
+
+    torch.library.register_fake(f"spikewright::{name}", fake)
+
+
 for _device in ("CPU", "CUDA") if gpu.FOUND else ("CPU",):
     _LIBRARY.impl("lif", _lif, _device)
     _LIBRARY.impl("lif_backward", _lif_backward, _device)
     _LIBRARY.impl("trace", _trace, _device)
-torch.library.register_fake("spikewright::lif", lambda x, *options: _lif_outputs(x, options[-1]))
-torch.library.register_fake("spikewright::lif_backward", lambda x, *states: _gradients(x, states[2]))
-torch.library.register_fake("spikewright::trace", _trace_outputs)
+register_fake("lif", lambda x, *options: _lif_outputs(x, options[-1]))
+register_fake("lif_backward", lambda x, *states: _gradients(x, states[2]))
+register_fake("trace", _trace_outputs)

@@ -7,12 +7,13 @@ whole sequence at once.  In evaluation all of them are the same affine map.
 """
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from spikewright._util.ranges import MOST, check_counts, check_flag, check_numbers
 from spikewright.layers.batch_statistics import Norm, normalise_in_sync, sync_share, uses_batch
 from spikewright.layers.calls import NormCall
 from spikewright.temporal import SiteState, Temporal
@@ -58,12 +59,34 @@ def scan_per_step(module: Norm, forward: Callable[[Tensor], Tensor], x: Tensor) 
     return torch.stack([forward(step) for step in x])
 
 
-class _PerStep(_BatchNorm, Temporal):
+class _Checked(_BatchNorm, Temporal):
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        bias: bool = True,
+    ) -> None:
+        name = type(self).__name__
+        check_counts(name, most=MOST, num_features=num_features)
+        check_numbers(name, "(0, inf)", eps=eps)
+        check_numbers(name, "[0, 1]", optional=True, momentum=momentum)
+        check_flag(name, affine=affine, track_running_stats=track_running_stats, bias=bias)
+        without: dict[str, Any] = {} if bias else {"bias": False}  # an argument that not every torch has
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, **without)
+
+
+class _PerStep(_Checked):
     def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
         return scan_per_step(self, super().forward, x), state
 
 
-class _Joint(_BatchNorm, Temporal):
+class _Joint(_Checked):
     whole_sequence: ClassVar[bool] = True
 
     def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
@@ -80,7 +103,8 @@ class PerStepBatchNorm1d(_PerStep, nn.BatchNorm1d):
     running statistics once; in evaluation they are used in place of the batch.
 
     Args:
-        num_features: Number of channels, the size of axis 1 of `[batch, channel, ...]`.  Whole number, at least 1.
+        num_features: Number of channels, the size of axis 1 of `[batch, channel, ...]`.  Whole number from 1 to
+            10**6.
         eps: Number > 0 added to the variance.  Default: 1e-5.
         momentum: Weight of a new batch in the running statistics.  Number in [0, 1], or None for a plain mean of all
             batches.  Default: 0.1.
@@ -90,6 +114,9 @@ class PerStepBatchNorm1d(_PerStep, nn.BatchNorm1d):
         device: Device of the parameters.  Default: None, that of torch.
         dtype: Dtype of the parameters.  Default: None, that of torch.
         bias: False leaves :math:`\beta` out.  Default: True.
+
+    Raises:
+        ConfigError: An argument is out of its range.
 
     >>> import torch, spikewright as sw
     >>> net = sw.Network(torch.nn.Sequential(sw.layers.PerStepBatchNorm1d(2), sw.IF()))
@@ -108,7 +135,8 @@ class PerStepBatchNorm2d(_PerStep, nn.BatchNorm2d):
     running statistics once; in evaluation they are used in place of the batch.
 
     Args:
-        num_features: Number of channels, the size of axis 1 of `[batch, channel, ...]`.  Whole number, at least 1.
+        num_features: Number of channels, the size of axis 1 of `[batch, channel, ...]`.  Whole number from 1 to
+            10**6.
         eps: Number > 0 added to the variance.  Default: 1e-5.
         momentum: Weight of a new batch in the running statistics.  Number in [0, 1], or None for a plain mean of all
             batches.  Default: 0.1.
@@ -118,6 +146,9 @@ class PerStepBatchNorm2d(_PerStep, nn.BatchNorm2d):
         device: Device of the parameters.  Default: None, that of torch.
         dtype: Dtype of the parameters.  Default: None, that of torch.
         bias: False leaves :math:`\beta` out.  Default: True.
+
+    Raises:
+        ConfigError: An argument is out of its range.
 
     >>> import torch, spikewright as sw
     >>> net = sw.Network(torch.nn.Sequential(sw.layers.PerStepBatchNorm2d(2), sw.IF()))
@@ -136,7 +167,8 @@ class JointBatchNorm1d(_Joint, nn.BatchNorm1d):
     it; in evaluation it uses running statistics like `nn.BatchNorm1d`.
 
     Args:
-        num_features: Number of channels, the size of axis 1 of `[batch, channel, ...]`.  Whole number, at least 1.
+        num_features: Number of channels, the size of axis 1 of `[batch, channel, ...]`.  Whole number from 1 to
+            10**6.
         eps: Number > 0 added to the variance.  Default: 1e-5.
         momentum: Weight of a new batch in the running statistics.  Number in [0, 1], or None for a plain mean of all
             batches.  Default: 0.1.
@@ -146,6 +178,9 @@ class JointBatchNorm1d(_Joint, nn.BatchNorm1d):
         device: Device of the parameters.  Default: None, that of torch.
         dtype: Dtype of the parameters.  Default: None, that of torch.
         bias: False leaves :math:`\beta` out.  Default: True.
+
+    Raises:
+        ConfigError: An argument is out of its range.
 
     Reference:
         Zheng et al., Going Deeper With Directly-Trained Larger Spiking Neural Networks, AAAI 2021, arXiv 2011.05280,
@@ -168,7 +203,8 @@ class JointBatchNorm2d(_Joint, nn.BatchNorm2d):
     it; in evaluation it uses running statistics like `nn.BatchNorm2d`.
 
     Args:
-        num_features: Number of channels, the size of axis 1 of `[batch, channel, ...]`.  Whole number, at least 1.
+        num_features: Number of channels, the size of axis 1 of `[batch, channel, ...]`.  Whole number from 1 to
+            10**6.
         eps: Number > 0 added to the variance.  Default: 1e-5.
         momentum: Weight of a new batch in the running statistics.  Number in [0, 1], or None for a plain mean of all
             batches.  Default: 0.1.
@@ -178,6 +214,9 @@ class JointBatchNorm2d(_Joint, nn.BatchNorm2d):
         device: Device of the parameters.  Default: None, that of torch.
         dtype: Dtype of the parameters.  Default: None, that of torch.
         bias: False leaves :math:`\beta` out.  Default: True.
+
+    Raises:
+        ConfigError: An argument is out of its range.
 
     Reference:
         Zheng et al., Going Deeper With Directly-Trained Larger Spiking Neural Networks, AAAI 2021, arXiv 2011.05280,

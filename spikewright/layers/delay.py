@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from spikewright._util.ranges import check_count, check_flag
+from spikewright._util.arguments import is_numeric, shown
+from spikewright._util.ranges import MOST, check_count, check_flag
 from spikewright.errors import ConfigError, OutsideRun, ShapeError
 from spikewright.kernels.delays import (
     DelayGrad,
@@ -44,9 +46,9 @@ class SynapticDelay(Temporal):
     `[batch, max_delay + 1, *feature]`, and with "reference" the slopes and two sums.
 
     Args:
-        shape: Number of channels, at least 1 (axis 1 of `[batch, channel, ...]`), or a shape that broadcasts to
+        shape: Number of channels, from 1 to 10**6 (axis 1 of `[batch, channel, ...]`), or a shape that broadcasts to
             `[*feature]`.
-        max_delay: Longest delay :math:`\beta`, in steps.  Whole number, at least 1.  Default: 4.
+        max_delay: Longest delay :math:`\beta`, in steps.  Whole number from 1 to 10**6.  Default: 4.
         init: Delays to start with, in steps, in (0, max_delay).  One number, or a tensor or sequence of
             the shape of the delays, `[*shape]`.  Default: None,
             which draws `delay_logit` from the standard normal distribution.
@@ -81,10 +83,10 @@ class SynapticDelay(Temporal):
         rounding: bool = True,
     ) -> None:
         super().__init__()
-        size = shape if isinstance(shape, Sequence) else (shape,)
+        size: tuple[Any, ...] = tuple(shape) if isinstance(shape, list | tuple) else (shape,)
         for channels in size:
-            check_count("SynapticDelay", "shape", channels, "there is at least one delay along an axis")
-        check_count("SynapticDelay", "max_delay", max_delay, "the longest delay is at least one step")
+            check_count("SynapticDelay", "shape", channels, "there is at least one delay along an axis", most=MOST)
+        check_count("SynapticDelay", "max_delay", max_delay, "the longest delay is at least one step", most=MOST)
         check_flag("SynapticDelay", rounding=rounding)
         check_delay_grad("SynapticDelay", delay_grad, tau)
         if delay_grad == "reference" and not rounding:
@@ -92,7 +94,7 @@ class SynapticDelay(Temporal):
                 "SynapticDelay(delay_grad='reference', rounding=False): a delay that is not rounded has a derivative "
                 "of its own, and needs no other. Use 'exact' or 'finite_difference'."
             )
-        self.by_channel = not isinstance(shape, Sequence)
+        self.by_channel = not isinstance(shape, list | tuple)
         self.max_delay = max_delay
         self.delay_grad: DelayGrad = delay_grad
         self.tau, self.rounding = tau, rounding
@@ -105,13 +107,13 @@ class SynapticDelay(Temporal):
 
     def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
         delay = self._fitting(x)
-        past = _time_first(state["past"], x) if state else x.new_zeros(self.max_delay + 1, *x.shape[1:])
+        past = self._earlier(state["past"], x) if state else x.new_zeros(self.max_delay + 1, *x.shape[1:])
         signal = torch.cat([past, x])
         after = {"past": _kept(signal, len(x))}
         if self.delay_grad == "reference":
             sums = (state["first"], state["second"]) if state else None
             slopes, (after["first"], after["second"]) = kernel_slope(x, self._tau, sums)
-            earlier = _time_first(state["slopes"], x) if state else torch.zeros_like(past)
+            earlier = self._earlier(state["slopes"], x) if state else torch.zeros_like(past)
             slopes = torch.cat([earlier, slopes])
             after["slopes"] = _kept(slopes, len(x))
         else:
@@ -130,6 +132,16 @@ class SynapticDelay(Temporal):
         whole = delay.detach().floor()
         early, late = (share.to(x.dtype) for share in shares((delay - whole).to(precision(x)), self._tau))
         return early * _arrived(signal, whole, x, through_time) + late * _arrived(signal, whole + 1, x, through_time)
+
+    def _earlier(self, kept: Tensor, x: Tensor) -> Tensor:
+        """Return steps kept batch first, with time first and in the dtype of `x`, which may have changed since."""
+        if kept.shape[1:2] != (self.max_delay + 1,):
+            raise ShapeError(
+                f"SynapticDelay goes on from the last {self.max_delay + 1} steps, but the state that was given has "
+                f"{list(kept.shape)} ([batch, step, *feature]). It seems to be that of a layer with another max_delay: "
+                "start anew with state=None."
+            )
+        return kept.transpose(0, 1).to(x.dtype)
 
     @property
     def _tau(self) -> float:
@@ -174,11 +186,6 @@ def _arrived(signal: Tensor, delay: Tensor, x: Tensor, through_time: bool) -> Te
     return torch.where(delay == 0, x, delayed(signal.detach(), delay, len(x)))
 
 
-def _time_first(kept: Tensor, x: Tensor) -> Tensor:
-    """Return steps kept batch first, with time first and in the dtype of `x`, which may have changed since."""
-    return kept.transpose(0, 1).to(x.dtype)
-
-
 def _kept(signal: Tensor, steps: int) -> Tensor:
     """Return a copy of all but the first steps of a signal, batch first, for the state."""
     return signal[steps:].transpose(0, 1).clone()
@@ -186,15 +193,16 @@ def _kept(signal: Tensor, steps: int) -> Tensor:
 
 def _logit(init: float | Sequence[float] | Tensor, size: tuple[int, ...], longest: int) -> Tensor:
     """Return the parameter of given start delays."""
-    value = torch.as_tensor(init, dtype=torch.get_default_dtype())
+    try:
+        value = torch.as_tensor(init if is_numeric(init) else (), dtype=torch.get_default_dtype())
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # rows of several lengths, numbers beyond floats
+        value = torch.empty(0)
     if value.dim() and value.shape != size:
-        raise ConfigError(
-            f"SynapticDelay({list(size)}, init=<{list(value.shape)}>): give one number, or one for every delay."
-        )
+        raise ConfigError(f"SynapticDelay(init=<{list(value.shape)}>): give one number, or one for every delay.")
     if not bool(((value > 0) & (value < longest)).all()):
         raise ConfigError(
-            f"SynapticDelay(init={init}, max_delay={longest}): delays are max_delay * sigmoid(parameter), so they "
-            f"start strictly between 0 and {longest}. A delay is rounded: 0.25 arrives at once, {longest - 0.25} "
+            f"SynapticDelay(init={shown(init)}, max_delay={longest}): delays are max_delay * sigmoid(parameter), so "
+            f"they start strictly between 0 and {longest}. A delay is rounded: 0.25 arrives at once, {longest - 0.25} "
             f"after {longest} steps."
         )
     return torch.logit(value / longest).expand(size).clone()

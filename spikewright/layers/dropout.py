@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from spikewright._util.draws import drawn_by_step, drawn_globally
+from spikewright._util.ranges import check_within
 from spikewright.errors import ShapeError
 from spikewright.layers.calls import DropoutCall
 from spikewright.temporal import SiteState, Temporal
@@ -39,7 +40,13 @@ def scan_shared(module: _DropoutNd | DropoutCall, x: Tensor, state: SiteState) -
     return x * mask.detach().to(x.dtype), {"mask": mask}
 
 
-class SharedDropout(nn.Dropout, Temporal):
+class _Dropout(nn.Dropout, Temporal):
+    def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
+        check_within(type(self).__name__, "p", p, "[0, 1]", "p is a probability")
+        super().__init__(p, inplace)
+
+
+class SharedDropout(_Dropout):
     r"""Element-wise dropout with one mask per sequence, drawn at its first step.
 
     .. math::
@@ -52,6 +59,9 @@ class SharedDropout(nn.Dropout, Temporal):
         p: Probability that an entry is dropped.  Number in [0, 1].  Default: 0.5.
         inplace: Accepted and ignored.  Default: False.
 
+    Raises:
+        ConfigError: `p` is not one number in [0, 1].
+
     >>> import torch, spikewright as sw
     >>> net = sw.Network(torch.nn.Sequential(sw.layers.SharedDropout(0.5), sw.IF()))
     >>> output, state = net.run(torch.full((3, 1, 8), 2.0))
@@ -63,7 +73,7 @@ class SharedDropout(nn.Dropout, Temporal):
         return scan_shared(self, x, state)
 
 
-class StepDropout(nn.Dropout, Temporal):
+class StepDropout(_Dropout):
     r"""Element-wise dropout with a new mask at every step.
 
     .. math::
@@ -76,6 +86,9 @@ class StepDropout(nn.Dropout, Temporal):
     Args:
         p: Probability that an entry is dropped.  Number in [0, 1].  Default: 0.5.
         inplace: Accepted and ignored.  Default: False.
+
+    Raises:
+        ConfigError: `p` is not one number in [0, 1].
 
     >>> import torch, spikewright as sw
     >>> net = sw.Network(torch.nn.Sequential(sw.layers.StepDropout(0.5), sw.IF()))

@@ -25,6 +25,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.parametrize import register_parametrization
 
 from spikewright._util.draws import common_generator
+from spikewright._util.ranges import MOST, check_count, check_within
 from spikewright._util.real_numbers import real_type
 from spikewright.errors import ConfigError
 from spikewright.layers.weight_standardization import ScaledWSConv2d, ScaledWSLinear
@@ -56,11 +57,11 @@ def restrict_spectral(layer: Layer, limit: float = 1.0, size: Size | None = None
 
     Args:
         layer: Layer whose weight is initialised; changed in place.  `nn.Linear`, `nn.Conv*d` or `nn.ConvTranspose*d`.
-        limit: Bound :math:`c`.  Number > 0.  Default: 1.0.
+        limit: Bound :math:`c`.  Finite number > 0.  Default: 1.0.
         size: Space of the input, such as `(height, width)`, to bound the gain of the convolution of such inputs, with
-            the layer's stride, padding, dilation and groups.  Whole numbers, at least 1.  Default: None, which bounds
-            the weight as a matrix, output channels by all else, as the paper does; the gain of the convolution may be
-            several times that.
+            the layer's stride, padding, dilation and groups.  Whole numbers from 1 to 10**6.  Default: None, which
+            bounds the weight as a matrix, output channels by all else, as the paper does; the gain of the convolution
+            may be several times that.
 
     Returns:
         The layer.
@@ -84,7 +85,8 @@ def restrict_spectral(layer: Layer, limit: float = 1.0, size: Size | None = None
     >>> round(operator_norm(layer), 4)
     0.25
     """
-    weight = _weight("restrict_spectral", layer, limit)
+    weight = _weight("restrict_spectral", layer, bounded=True)
+    check_within("restrict_spectral", "limit", limit, "(0, inf)", "only a zero weight could keep a bound of 0")
     restriction = SpectralRestriction(weight, limit, *_linear_map("restrict_spectral", layer, size))
     restriction.requires_grad_(any(p.requires_grad for name, p in layer.named_parameters() if name != "bias"))
     register_parametrization(layer, "weight", restriction)
@@ -101,11 +103,11 @@ def restrict_frobenius(layer: Layer, limit: float = 2.0, probes: int | None = No
 
     Args:
         layer: Layer; changed in place.  `nn.Linear`, `nn.Conv*d` or `nn.ConvTranspose*d`.
-        limit: Bound :math:`c`.  Number > 0.  Default: 2.0.
-        probes: Number of random vectors v that estimate the norm, as hardware can: the root of the mean of
-            `|v^T w|^2`.  Whole number, at least 1.  They are drawn at the first use of a weight that has changed, in
-            training mode with gradients on; otherwise the last estimate, a buffer, is used.  The bound then holds up to
-            the error of the estimate.  Default: None, the norm itself.
+        limit: Bound :math:`c`.  Finite number > 0.  Default: 2.0.
+        probes: Number of random vectors v that estimate the norm, as hardware can: the root of the mean of `|v^T w|^2`.
+            Whole number from 1 to 10**6.  They are drawn at the first use of a weight that has changed, in training
+            mode with gradients on; otherwise the last estimate, a buffer, is used.  The bound then holds up to the
+            error of the estimate.  Default: None, the norm itself.
 
     Returns:
         The layer.
@@ -123,12 +125,10 @@ def restrict_frobenius(layer: Layer, limit: float = 2.0, probes: int | None = No
     >>> round(layer.weight.norm().item(), 4)
     2.0
     """
-    weight = _weight("restrict_frobenius", layer, limit)
-    if probes is not None and probes < 1:
-        raise ConfigError(
-            f"restrict_frobenius(probes={probes}) estimates a norm from {probes} random vectors, which tell nothing. "
-            "Use at least 1, such as 64, or None for the norm itself."
-        )
+    weight = _weight("restrict_frobenius", layer, bounded=True)
+    check_within("restrict_frobenius", "limit", limit, "(0, inf)", "only a zero weight could keep a bound of 0")
+    if probes is not None:
+        check_count("restrict_frobenius", "probes", probes, "so many random vectors estimate the norm", most=MOST)
     register_parametrization(layer, "weight", FrobeniusRestriction(weight, limit, _matrix(layer), probes))
     return layer
 
@@ -141,9 +141,9 @@ def operator_norm(layer: nn.Module, size: Size | None = None, iterations: int = 
 
     Args:
         layer: Layer, restricted or not; not changed.  `nn.Linear`, `nn.Conv*d` or `nn.ConvTranspose*d`.
-        size: Space of a convolution's input, such as `(height, width)`.  Whole numbers, at least 1.  Default: None,
+        size: Space of a convolution's input, such as `(height, width)`.  Whole numbers from 1 to 10**6.  Default: None,
             which measures the weight as a matrix, output channels by all else.
-        iterations: Most iterations.  Whole number, at least 1.  Default: 10000.
+        iterations: Most iterations.  Whole number from 1 to 10**6.  Default: 10000.
 
     Raises:
         ConfigError: The layer has no such weight, or `size` does not fit it.
@@ -155,6 +155,7 @@ def operator_norm(layer: nn.Module, size: Size | None = None, iterations: int = 
     >>> round(operator_norm(layer), 3), round(operator_norm(layer, size=(20, 20)), 3)
     (3.0, 8.866)
     """
+    check_count("operator_norm", "iterations", iterations, "there is at least one iteration", most=MOST)
     weight = _weight("operator_norm", layer)
     return float(_largest(weight, *_linear_map("operator_norm", layer, size), iterations)[2])
 
@@ -164,7 +165,7 @@ def power_iteration(layer: nn.Module, iterations: int = 100) -> None:
 
     Args:
         layer: Layer that `restrict_spectral` returned; the singular value that it divides by is changed in place.
-        iterations: Number of iterations.  Whole number, at least 1.  Default: 100.
+        iterations: Number of iterations.  Whole number from 1 to 10**6.  Default: 100.
 
     Raises:
         ConfigError: The layer is not restricted by `restrict_spectral`.
@@ -177,6 +178,7 @@ def power_iteration(layer: nn.Module, iterations: int = 100) -> None:
     >>> round(operator_norm(layer), 4)
     0.25
     """
+    check_count("power_iteration", "iterations", iterations, "there is at least one iteration", most=MOST)
     found = [m for m in layer.modules() if isinstance(m, SpectralRestriction)]
     lists: Any = getattr(layer, "parametrizations", {})
     if not found or "weight" not in lists:
@@ -318,20 +320,15 @@ def _largest(weight: Tensor, apply: Bilinear, shape: Size, iterations: int) -> t
     return u, v, sigma
 
 
-def _weight(caller: str, layer: nn.Module, limit: float | None = None) -> Tensor:
-    """Return the weight in use, without a graph; with a limit, check that the weight can be bounded."""
+def _weight(caller: str, layer: nn.Module, *, bounded: bool = False) -> Tensor:
+    """Return the weight in use, without a graph, after a check that it can be bounded, if that is asked for."""
     if not isinstance(layer, nn.Linear | _ConvNd):
         raise ConfigError(
             f"{caller} was given {type(layer).__name__}, which has no weight that maps an input linearly, so it has "
             "no such norm. Give it an nn.Linear, nn.Conv*d or nn.ConvTranspose*d; of a container, its layers."
         )
-    if limit is not None and not limit > 0:
-        raise ConfigError(
-            f"{caller}(limit={limit}) bounds a norm by {limit}, but only a zero weight could keep that. Use a limit "
-            "above 0."
-        )
     standardized = isinstance(layer, ScaledWSConv2d | ScaledWSLinear)
-    if limit is not None and standardized:
+    if bounded and standardized:
         raise ConfigError(
             f"{caller} was given {type(layer).__name__}, which standardises its weight before use, so a bound on the "
             "weight is none on what it does. Use the plain torch layer."
@@ -354,7 +351,9 @@ def _linear_map(caller: str, layer: nn.Module, size: Size | None) -> tuple[Bilin
         matrix = _matrix(layer)
         return lambda weight, x: matrix(weight) @ x, tuple(matrix(_weight(caller, layer)).shape[1:])
     axes = len(layer.kernel_size) if isinstance(layer, _ConvNd) else 0
-    if not isinstance(layer, _ConvNd) or len(size) != axes or min(size) < 1:
+    for side in size:
+        check_count(caller, "size", side, "inputs have at least one entry along an axis", most=MOST)
+    if not isinstance(layer, _ConvNd) or len(size) != axes:
         raise ConfigError(
             f"{caller}(size={size}) asks for the gain on inputs of that size, but those of {type(layer).__name__} have "
             f"{axes} axes of space. Use {f'{axes} numbers of at least 1' if axes else 'size=None'}."
@@ -368,4 +367,12 @@ def _linear_map(caller: str, layer: nn.Module, size: Size | None) -> tuple[Bilin
         # Not F.conv2d: a run would intercept it as the operation of the layer.
         return torch.convolution(x if transposed else F.pad(x, around, mode), weight, None, *options)
 
-    return convolve, (1, layer.in_channels, *size)
+    shape = (1, layer.in_channels, *size)
+    try:
+        convolve(layer.weight.detach(), layer.weight.new_zeros(shape))
+    except RuntimeError as error:
+        raise ConfigError(
+            f"{caller}(size={size}) asks for the gain on inputs of that size, which {layer} cannot take: {error}. Give "
+            "the size of its inputs."
+        ) from error
+    return convolve, shape

@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+from spikewright._util.ranges import check_numbers
+
 SPIKE_SCALE = 2.74
 
 
@@ -14,7 +16,10 @@ class Scale(nn.Module):
     neuron of a network with scaled weight standardisation.
 
     Args:
-        factor: Factor :math:`c`.  Any number.  Default: 2.74.
+        factor: Factor :math:`c`.  Any finite number.  Default: 2.74.
+
+    Raises:
+        ConfigError: `factor` is not one finite number.
 
     Reference:
         Xiao et al., Online Training Through Time for Spiking Neural Networks, NeurIPS 2022, arXiv 2210.04195.
@@ -27,6 +32,7 @@ class Scale(nn.Module):
 
     def __init__(self, factor: float = SPIKE_SCALE) -> None:
         super().__init__()
+        check_numbers("Scale", "(-inf, inf)", factor=factor)
         self.factor = factor
 
     def forward(self, x: Tensor) -> Tensor:

@@ -20,7 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spikewright.errors import ShapeError
+from spikewright._util.ranges import MOST, check_choice, check_count, check_counts, check_flag, check_numbers
+from spikewright.errors import ConfigError, ShapeError
 
 Pair = int | tuple[int, int]
 
@@ -51,6 +52,13 @@ def _check_fan_in(layer: nn.Module, weight: Tensor) -> None:
         )
 
 
+def _check_pair(name: str, value: object, least: int, most: int) -> None:
+    """Raise `ConfigError` unless an argument of a convolution is a whole number in a range, or two of them."""
+    pair = value if isinstance(value, tuple) and len(value) == 2 else (value,)
+    for number in pair:
+        check_count("ScaledWSConv2d", name, number, f"{name} is one number, or two", least, most)
+
+
 def _ones_per_row(weight: Tensor) -> nn.Parameter:
     return nn.Parameter(weight.new_ones(weight.shape[0], *[1] * (weight.dim() - 1)))
 
@@ -68,12 +76,13 @@ class ScaledWSConv2d(nn.Conv2d):
     the batch, so samples and time steps stay independent.
 
     Args:
-        in_channels: Channels of the input.  Whole number, at least 1.
-        out_channels: Channels of the output.  Whole number, at least 1.
-        kernel_size: Size of the kernel.  Whole number >= 1, or (height, width).
-        stride: Step of the window.  Whole number >= 1, or (vertical, horizontal).  Default: 1.
-        padding: Zeros added on each side of the input.  Whole number >= 0, pair, "same" or "valid".  Default: 0.
-        dilation: Distance between the taps of the kernel.  Whole number >= 1, or pair.  Default: 1.
+        in_channels: Channels of the input.  Whole number from 1 to 10**6.
+        out_channels: Channels of the output.  Whole number from 1 to 10**6.
+        kernel_size: Size of the kernel.  Whole number from 1 to 255, or (height, width).
+        stride: Step of the window.  Whole number from 1 to 10**6, or (vertical, horizontal).  Default: 1.
+        padding: Zeros added on each side of the input.  Whole number from 0 to 10**6, pair, "same" or "valid".
+            Default: 0.
+        dilation: Distance between the taps of the kernel.  Whole number from 1 to 10**6, or pair.  Default: 1.
         groups: Number of blocks of channels, each standardised over its own inputs.  Whole number >= 1
             that divides both numbers of channels.  Default: 1.
         bias: True adds a bias, which is not standardised.  Default: True.
@@ -111,6 +120,22 @@ class ScaledWSConv2d(nn.Conv2d):
         gain: bool = True,
         eps: float = 1e-4,
     ) -> None:
+        check_counts("ScaledWSConv2d", most=MOST, in_channels=in_channels, out_channels=out_channels)
+        _check_pair("kernel_size", kernel_size, 1, 255)
+        _check_pair("stride", stride, 1, MOST)
+        _check_pair("dilation", dilation, 1, MOST)
+        if isinstance(padding, str):
+            check_choice("ScaledWSConv2d", "padding", padding, ("same", "valid"))
+        else:
+            _check_pair("padding", padding, 0, MOST)
+        check_counts("ScaledWSConv2d", groups=groups)
+        if in_channels % groups or out_channels % groups:
+            raise ConfigError(
+                f"ScaledWSConv2d(groups={groups}) divides {in_channels} channels of the input and {out_channels} of "
+                "the output, which leaves a remainder. Give a number of groups that divides both."
+            )
+        check_flag("ScaledWSConv2d", bias=bias, gain=gain)
+        check_numbers("ScaledWSConv2d", "(0, inf)", eps=eps)
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
         _check_fan_in(self, self.weight)
         self.register_parameter("gain", _ones_per_row(self.weight) if gain else None)
@@ -142,8 +167,8 @@ class ScaledWSLinear(nn.Linear):
     the batch, so samples and time steps stay independent.
 
     Args:
-        in_features: Size of the last axis of the input.  Whole number, at least 2.
-        out_features: Size of the last axis of the output.  Whole number, at least 1.
+        in_features: Size of the last axis of the input.  Whole number from 2 to 10**6.
+        out_features: Size of the last axis of the output.  Whole number from 1 to 10**6.
         bias: True adds a bias, which is not standardised.  Default: True.
         gain: True trains a factor per output feature, which starts at 1.  Default: True.
         eps: Number > 0 added under the square root.  Default: 1e-4.
@@ -168,6 +193,9 @@ class ScaledWSLinear(nn.Linear):
     def __init__(
         self, in_features: int, out_features: int, bias: bool = True, *, gain: bool = True, eps: float = 1e-4
     ) -> None:
+        check_counts("ScaledWSLinear", most=MOST, in_features=in_features, out_features=out_features)
+        check_flag("ScaledWSLinear", bias=bias, gain=gain)
+        check_numbers("ScaledWSLinear", "(0, inf)", eps=eps)
         super().__init__(in_features, out_features, bias)
         _check_fan_in(self, self.weight)
         self.register_parameter("gain", _ones_per_row(self.weight) if gain else None)

@@ -4,11 +4,14 @@ Energies are those usual in the field, for 32-bit arithmetic at 45 nm: 0.9 pJ fo
 multiplication with addition (Horowitz, ISSCC 2014).  They leave out memory access: they compare, they do not predict.
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
+from spikewright._util.ranges import check_counts
 from spikewright._util.real_numbers import as_real
 
 if TYPE_CHECKING:
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
 
 ADDITION_PJ = 0.9
 MULTIPLICATION_PJ = 4.6
+_LARGEST = 256
+"""Largest number of the smallest spike count that is looked for."""
 
 
 @dataclass(frozen=True)
@@ -53,16 +58,18 @@ class Operations:
 
 @dataclass(frozen=True)
 class Work:
-    """Work of one layer in one step, per sample, averaged over a sequence.
+    """Work of one layer, or of another product of tensors, in one step, per sample, averaged over a sequence.
 
     Attributes:
-        dense: Products of an input and a weight, zeros and padding included, at least 0; complex products count as the
-            real ones they consist of.
+        dense: Products of an input and a weight, zeros included and padding not, at least 0; complex products count as
+            the real ones they consist of.
         active: Share of the input that is not zero, in [0, 1].
-        spiking: True if all entries that are not zero have one value, so that a product is an addition of a weight.
+        spiking: True if the input consists of spikes, or of numbers of spikes times one constant, so that a product is
+            as many additions of a weight.
         times: Number of steps that were counted, at least 1. Default: 1.
         inputs: Number of real numbers in the input, at least 0. Default: 0.
         parts: Number of real numbers in each weight, at least 1: 2 for complex ones. Default: 1.
+        additions: Spikes, each times the weights it meets, at least 0; 0 if not `spiking`. Default: 0.0.
     """
 
     dense: float
@@ -71,11 +78,71 @@ class Work:
     times: int = 1
     inputs: int = 0
     parts: int = 1
+    additions: float = 0.0
 
     @property
     def forward(self) -> Operations:
         """Operations of the forward pass: additions for spikes, multiplications for real numbers."""
-        return Operations(self.active * self.dense) if self.spiking else Operations(0, self.dense)
+        return Operations(self.additions) if self.spiking else Operations(0, self.dense)
+
+
+def averaged(steps: Iterable[Work]) -> Work:
+    """Return the work of a sequence from that of its steps, at least one.
+
+    Args:
+        steps: Work of the steps.
+    """
+    found = list(steps)
+    return Work(
+        max(one.dense for one in found),
+        sum(one.active for one in found) / len(found),
+        all(one.spiking for one in found),
+        len(found),
+        found[0].inputs,
+        found[0].parts,
+        sum(one.additions for one in found) / len(found),
+    )
+
+
+def spike_counts(x: Tensor, of_spikes: bool = False) -> Tensor | None:
+    """Return the spikes in every entry of a tensor, in float64; `None` if it holds other numbers.
+
+    Entries are spikes if all that are not zero have one value.  Behind pooling and sums they are numbers of spikes
+    times one constant.
+
+    Args:
+        x: The tensor.
+        of_spikes: True if `x` is computed from spikes without weights, so that whole multiples of one constant, of
+            either sign, are numbers of spikes. Default: False.
+
+    >>> import torch
+    >>> pooled = torch.tensor([0.0, 0.25, 0.75])
+    >>> spike_counts(pooled), spike_counts(pooled, of_spikes=True)
+    (None, tensor([0., 1., 3.], dtype=torch.float64))
+    """
+    filled = x != 0
+    values = x[filled]
+    if values.numel() == 0 or bool((values == values[0]).all()):
+        return filled.double()
+    if not of_spikes or x.is_complex():
+        return None
+    sizes = values.abs().double().unique()
+    error = 4 * torch.finfo(x.dtype).eps if x.is_floating_point() else 0.0
+    for smallest in range(1, _LARGEST + 1):
+        counts = sizes * (smallest / sizes[0])
+        whole = counts.round()
+        if float(whole[-1]) * error > 0.25:  # every number would pass
+            return None
+        if bool(((counts - whole).abs() <= error * whole).all()):
+            return (x.double().abs() * (smallest / sizes[0])).round()
+    return None
+
+
+def real_products(x: Tensor, weight: Tensor) -> int:
+    """Return how many products of real numbers one product of an entry of `x` and one of `weight` is."""
+    if not weight.is_complex():
+        return 1
+    return 4 if x.is_complex() and bool(x.imag.any()) else 2
 
 
 class SynapseCounter:
@@ -83,6 +150,10 @@ class SynapseCounter:
 
     Args:
         samples: Number of samples of a step.  Whole number, at least 1.  Default: None, every row is a sample.
+        of_spikes: Function that tells of the input of a layer whether it is computed from spikes without weights.
+            Default: None, which holds of none; then numbers of spikes behind pooling count as real numbers.
+        filled: Function that returns which entries of the input of a layer are not padding, a tensor of ones and zeros
+            that expands to the input's shape, or `None` for all.  Default: None, all.
 
     >>> from spikewright.metrics import SynapseCounter
     >>> import torch, spikewright as sw
@@ -90,11 +161,17 @@ class SynapseCounter:
     >>> counter = SynapseCounter(samples=5)
     >>> output, state = net.run(torch.rand(1, 5, 4), observers=(counter,))
     >>> counter.work["0"].dense
-    32
+    32.0
     """
 
-    def __init__(self, samples: int | None = None) -> None:
-        self._samples = samples
+    def __init__(
+        self,
+        samples: int | None = None,
+        of_spikes: Callable[[Tensor], bool] | None = None,
+        filled: Callable[[Tensor], Tensor | None] | None = None,
+    ) -> None:
+        check_counts("SynapseCounter", optional=True, samples=samples)
+        self._samples, self._of_spikes, self._filled = samples, of_spikes, filled
         self._seen: dict[str, list[Work]] = {}
 
     def neuron(self, site: str, current: Tensor, spikes: Tensor) -> None:
@@ -102,30 +179,23 @@ class SynapseCounter:
 
     def synapse(self, site: str, operation: "Operation", x: Tensor, weight: Tensor, current: Tensor) -> None:
         """Count one step; `x` and `current` are `[batch * row, *feature]`."""
+        x, weight = x.detach(), weight.detach()
         samples = self._samples or len(x)
-        # Every entry of these rows meets one row of the weight.
-        rows = x if getattr(operation, "transposed", False) else current
-        filled = x != 0
-        values = x[filled]
-        spiking = values.numel() == 0 or bool((values == values[0]).all())
-        parts, products = 1 + weight.is_complex(), 1
-        if weight.is_complex():  # real inputs need half of the products with complex weights
-            products = 4 if x.is_complex() and bool(x.imag.any()) else 2
-        dense = products * rows.numel() // samples * weight[0].numel()
-        work = Work(dense, float(filled.double().mean()), spiking, inputs=as_real(x).numel() // samples, parts=parts)
+        counts = spike_counts(x, self._of_spikes is not None and self._of_spikes(x))
+        filled = None if self._filled is None else self._filled(x)
+        ones = torch.ones_like(x, dtype=torch.float64) if filled is None else filled.double().expand(x.shape)
+        products = real_products(x, weight) / samples
+        work = Work(
+            dense=products * operation.meets(ones, weight),
+            active=float((x != 0).double().mean()),
+            spiking=counts is not None,
+            inputs=as_real(x).numel() // samples,
+            parts=1 + weight.is_complex(),
+            additions=0.0 if counts is None else products * operation.meets(counts, weight),
+        )
         self._seen.setdefault(site, []).append(work)
 
     @property
     def work(self) -> dict[str, Work]:
         """Work of every layer, by name."""
-        return {
-            site: Work(
-                max(one.dense for one in w),
-                sum(one.active for one in w) / len(w),
-                all(one.spiking for one in w),
-                len(w),
-                w[0].inputs,
-                w[0].parts,
-            )
-            for site, w in self._seen.items()
-        }
+        return {site: averaged(steps) for site, steps in self._seen.items()}

@@ -6,8 +6,9 @@ from typing import Literal
 
 from torch import nn
 
+from spikewright._util.ranges import check_sizes
 from spikewright.errors import ConfigError, ShapeError
-from spikewright.models._parts import Shape, check_counts, scaled
+from spikewright.models._parts import Shape, scaled
 
 Layers = tuple[int | str, ...]
 Norm = Literal["batch", "none"]
@@ -63,7 +64,7 @@ def read_layers(model: str, layers: Layers, width: float) -> list[Layer]:
         model: Name of the model, for messages.
         layers: Numbers of neurons, or strings such as "64C5"; a trailing "s" is stride 2, a "p" is 2 x 2 average
             pooling.
-        width: Multiplier of all sizes, > 0.
+        width: Multiplier of all sizes, in (0, 100].
 
     Raises:
         ConfigError: There are no layers, one cannot be read, or both kinds are mixed.
@@ -73,7 +74,7 @@ def read_layers(model: str, layers: Layers, width: float) -> list[Layer]:
     """
     neurons = [layer for layer in layers if isinstance(layer, int)]
     if neurons and len(neurons) == len(layers):
-        check_counts(model, layers=neurons)
+        check_sizes(model, layers=neurons)
         return [Layer(scaled(size, width)) for size in neurons]
     found = [_CONVOLUTION.fullmatch(layer) if isinstance(layer, str) else None for layer in layers]
     if not layers or None in found:

@@ -2,11 +2,14 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from numbers import Integral
 from typing import Literal
 
 import torch
 from torch import nn
 
+from spikewright._util.arguments import shown
+from spikewright._util.ranges import MOST, check_count, check_flag, check_within
 from spikewright.errors import ConfigError, ShapeError, nearest
 from spikewright.layers.scale import SPIKE_SCALE
 
@@ -15,19 +18,40 @@ NeuronFactory = Callable[[], nn.Module]
 Filters = Literal["unit", "kaiming"]
 
 
-def check_arguments(model: str, shape: Shape, classes: int, neuron: NeuronFactory) -> None:
-    """Check the arguments that all models share.
+def check_arguments(
+    model: str,
+    shape: Shape,
+    classes: int,
+    neuron: NeuronFactory,
+    *,
+    width: float = 1.0,
+    dropout: float = 0.0,
+    **flags: bool,
+) -> None:
+    """Check the arguments that models share.
+
+    Args:
+        model: Name of the model, for messages.
+        shape: Shape of a sample.
+        classes: Number of outputs.
+        neuron: Function that makes neurons.
+        width: Multiplier of channels, if the model has one.
+        dropout: Dropout probability, if the model has one.
+        **flags: Arguments that are True or False.
 
     Raises:
         ShapeError: `shape` is not three positive integers.
-        ConfigError: `classes` is not positive, or `neuron` is not a function that makes neurons.
+        ConfigError: Another argument is out of its range, or `neuron` is not a function that makes neurons.
     """
-    if len(shape) != 3 or any(size < 1 for size in shape):
+    if not isinstance(shape, Sequence) or len(shape) != 3 or not all(map(_is_size, shape)):
         raise ShapeError(
-            f"{model} was asked to take samples of shape {tuple(shape)}, which are not images: it needs three positive "
-            "sizes (channels, height, width). Give flat data as (features, 1, 1)."
+            f"{model}(shape={shown(shape)}) was asked to take such samples, which are not images: it needs three whole "
+            "numbers from 1 to 10**6, (channels, height, width). Give flat data as (features, 1, 1)."
         )
-    check_counts(model, classes=(classes,))
+    check_count(model, "classes", classes, "there is one output per class", most=MOST)
+    check_within(model, "width", width, "(0, 100]", "channels are multiplied by it; 1 is full size")
+    check_within(model, "dropout", dropout, "[0, 1)", "dropout is the share that is removed")
+    check_flag(model, **flags)
     if isinstance(neuron, nn.Module) or not callable(neuron):
         raise ConfigError(
             f"{model} was given the neuron {neuron!r}, but every layer needs a neuron of its own. Give a function "
@@ -35,22 +59,21 @@ def check_arguments(model: str, shape: Shape, classes: int, neuron: NeuronFactor
         )
 
 
-def check_counts(model: str, **options: Sequence[int]) -> None:
-    """Raise `ConfigError` unless these options are sequences of positive integers."""
-    for name, values in options.items():
-        if not isinstance(values, Sequence) or isinstance(values, str):
-            raise ConfigError(f"{model} was given {name}={values!r}, but it needs a sequence such as (64, 128).")
-        for value in values:
-            if not isinstance(value, int) or value < 1:
-                raise ConfigError(
-                    f"{model} was given {value!r} for {name}, which is no positive integer. Use 1 or more."
-                )
+def _is_size(size: object) -> bool:
+    return isinstance(size, Integral) and not isinstance(size, bool) and 1 <= int(size) <= MOST
+
+
+def check_kernel(model: str, name: str, side: int) -> None:
+    """Raise `ConfigError` unless the side of a kernel is odd, from 1 to 255."""
+    check_count(model, name, side, f"{name} is the side of a kernel", most=255)
+    if side % 2 == 0:
+        raise ConfigError(f"{model} was given {name}={side}, which has no centre pixel. Use an odd number.")
 
 
 def check_choice(model: str, option: str, value: str, known: Iterable[str]) -> None:
     """Raise `ConfigError` with the nearest known name unless an option has one of its values."""
     known = tuple(known)
-    if value not in known:
+    if not isinstance(value, str) or value not in known:
         raise ConfigError(f"{model} has no {option} '{value}'. {nearest(value, known)}")
 
 
@@ -64,24 +87,12 @@ def check_halvings(model: str, shape: Shape, halvings: int) -> None:
 
 
 def scaled(channels: int, width: float) -> int:
-    """Return the number of channels under a width multiplier: rounded, at least 1.
-
-    Raises:
-        ConfigError: `width` is not positive.
-    """
-    if width <= 0:
-        raise ConfigError(f"A width multiplier of {width} leaves no channels. Use a positive number; 1 is full size.")
+    """Return the number of channels under a width multiplier in (0, 100]: rounded, at least 1."""
     return max(1, round(channels * width))
 
 
 def dropout_layers(rate: float) -> list[nn.Module]:
-    """Return a list with one dropout layer, empty at rate 0.
-
-    Raises:
-        ConfigError: `rate` is not in [0, 1).
-    """
-    if not 0.0 <= rate < 1.0:
-        raise ConfigError(f"A dropout rate of {rate} was asked for, but it is the share removed. Use 0 <= rate < 1.")
+    """Return a list with one dropout layer for a rate in [0, 1), empty at rate 0."""
     return [nn.Dropout(rate)] if rate else []
 
 

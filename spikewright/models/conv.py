@@ -4,7 +4,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from spikewright.errors import ConfigError, ShapeError
+from spikewright._util.ranges import MOST, check_count, check_counts, check_sizes
+from spikewright.errors import ShapeError
 from spikewright.layers.scale import Scale
 from spikewright.layers.weight_standardization import ScaledWSConv2d, ScaledWSLinear
 from spikewright.models._parts import (
@@ -12,7 +13,7 @@ from spikewright.models._parts import (
     Shape,
     check_arguments,
     check_choice,
-    check_counts,
+    check_kernel,
     init_convolutions,
     init_for_spikes,
     output_layers,
@@ -29,15 +30,15 @@ class Conv(nn.Module):
     initialisation, currents start with about unit variance, so that every layer fires.
 
     Args:
-        shape: Shape `(channels, height, width)` of a sample, each at least 1.
-        classes: Number of outputs, at least 1.
+        shape: Shape `(channels, height, width)` of a sample, each from 1 to 10**6.
+        classes: Number of outputs, from 1 to 10**6.
         neuron: Function without arguments that returns a new neuron module, called once per neuron layer: a class such
             as `sw.LIF`, or `lambda: sw.LIF(tau=2.0)`.
-        channels: Output channels of each convolution, each at least 1. Default: (32, 64).
-        hidden: Neurons of the fully connected layer, at least 1. Default: 256. 0 leaves the layer out.
-        kernel: Side of the kernels, odd, at least 1; borders are padded. Default: 3.
-        stride: Stride of the first convolution, at least 1. Default: 1.
-        pool: Side of the pooling windows, at least 1; 1 is no pooling. Default: 2.
+        channels: Output channels of each convolution, each from 1 to 10**6. Default: (32, 64).
+        hidden: Neurons of the fully connected layer, from 0 to 10**6; 0 leaves the layer out. Default: 256.
+        kernel: Side of the kernels, odd, from 1 to 255; borders are padded. Default: 3.
+        stride: Stride of the first convolution, from 1 to 10**6. Default: 1.
+        pool: Side of the pooling windows, from 1 to 10**6; 1 is no pooling. Default: 2.
         bias: True gives convolutions and linear maps biases. Default: True.
         norm: "none"; "sws" (scaled weight standardisation in all layers but the readout, spikes times 2.74); or "batch"
             (batch normalisation of currents). Default: "none".
@@ -75,12 +76,13 @@ class Conv(nn.Module):
         init: Init = "spikes",
     ) -> None:
         super().__init__()
-        check_arguments("Conv", shape, classes, neuron)
+        check_arguments("Conv", shape, classes, neuron, bias=bias, spiking_readout=spiking_readout)
         check_choice("Conv", "norm", norm, ("none", "sws", "batch"))
         check_choice("Conv", "init", init, ("spikes", "kaiming"))
-        check_counts("Conv", channels=channels, hidden=(hidden,) if hidden else (), stride=(stride,), pool=(pool,))
-        if kernel < 1 or kernel % 2 == 0:
-            raise ConfigError(f"Conv was given kernel={kernel}, which has no centre pixel. Use an odd number.")
+        check_sizes("Conv", channels=channels)
+        check_counts("Conv", most=MOST, stride=stride, pool=pool)
+        check_count("Conv", "hidden", hidden, "hidden counts neurons; 0 leaves their layer out", 0, MOST)
+        check_kernel("Conv", "kernel", kernel)
         convolution, linear = (ScaledWSConv2d, ScaledWSLinear) if norm == "sws" else (nn.Conv2d, nn.Linear)
         layers: list[nn.Module] = []
         sizes = (shape[0], *channels)

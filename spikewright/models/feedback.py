@@ -5,7 +5,8 @@ from typing import Literal, get_args
 
 from torch import Tensor, nn
 
-from spikewright.errors import ConfigError, ShapeError
+from spikewright._util.ranges import check_numbers
+from spikewright.errors import ShapeError
 from spikewright.layers.feedback import Feedback
 from spikewright.layers.restriction import restrict_frobenius, restrict_spectral
 from spikewright.models._layers import Layer, Layers, Norm, read_layers
@@ -15,6 +16,7 @@ from spikewright.models._parts import (
     Shape,
     check_arguments,
     check_choice,
+    check_kernel,
     dropout_layers,
     init_filters,
 )
@@ -31,14 +33,14 @@ class FeedbackNet(nn.Module):
     `[batch, classes]`; `sw.Network` runs it over time.
 
     Args:
-        shape: Shape `(channels, height, width)` of a sample, each at least 1.
-        classes: Number of outputs, at least 1.
+        shape: Shape `(channels, height, width)` of a sample, each from 1 to 10**6.
+        classes: Number of outputs, from 1 to 10**6.
         neuron: Function without arguments that returns a new neuron module, called once per neuron layer: a class such
             as `sw.LIF`, or `lambda: sw.LIF(tau=2.0)`.
         layers: Numbers of neurons of linear layers; or strings for convolutions: "64C5" has 64 channels and 5 x 5
             kernels, a trailing "s" is stride 2, a "p" is 2 x 2 average pooling. Default: ("64C5s",).
-        back: Side of the feedback kernel, odd, at least 1; not used for linear layers. Default: 5.
-        width: Multiplier of all channel and neuron counts, > 0. Default: 1.0.
+        back: Side of the feedback kernel, odd, from 1 to 255; not used for linear layers. Default: 5.
+        width: Multiplier of all channel and neuron counts, in (0, 100]. Default: 1.0.
         dropout: Dropout probability of every current, that of the feedback included, in [0, 1). Default: 0.0.
         norm: "batch" (batch normalisation of all currents but the feedback) or "none". Default: "batch".
         feedback: True adds the feedback; without it, the same seed gives the same other weights. Default: True.
@@ -80,7 +82,10 @@ class FeedbackNet(nn.Module):
         back_scale: float = 1.0,
     ) -> None:
         super().__init__()
-        check_arguments("FeedbackNet", shape, classes, neuron)
+        check_arguments("FeedbackNet", shape, classes, neuron, width=width, dropout=dropout, feedback=feedback)
+        check_numbers("FeedbackNet", "(0, inf)", limit=limit)
+        check_numbers("FeedbackNet", "(-inf, inf)", back_scale=back_scale)
+        check_kernel("FeedbackNet", "back", back)
         check_choice("FeedbackNet", "norm", norm, get_args(Norm))
         check_choice("FeedbackNet", "restriction", restriction, get_args(Restriction))
         check_choice("FeedbackNet", "init", init, get_args(Filters))
@@ -113,8 +118,6 @@ def _synapse_back(
     """Return the layer that maps the shape `last` back to `start`, across the strides of the layers `passed`."""
     if not kernel:
         return nn.Linear(last[0], start[0], bias=False)
-    if kernel < 1 or kernel % 2 == 0:
-        raise ConfigError(f"FeedbackNet was given back={kernel}, which has no centre pixel. Use an odd number.")
     stride = math.prod(layer.stride * layer.pool for layer in passed)
     if stride == 1:
         return nn.Conv2d(last[0], start[0], kernel, padding=kernel // 2, bias=False)

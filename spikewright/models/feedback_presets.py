@@ -7,8 +7,9 @@ SPIDE have `norm="none", restriction="frobenius", limit=2.0, back_scale=0.1`.
 from collections.abc import Callable
 from typing import Any
 
+from spikewright._util.ranges import check_sizes
 from spikewright.models._layers import Layers, Norm
-from spikewright.models._parts import Filters, NeuronFactory, Shape, check_counts
+from spikewright.models._parts import Filters, NeuronFactory, Shape
 from spikewright.models._preset import preset
 from spikewright.models.feedback import FeedbackNet, Restriction
 
@@ -75,12 +76,12 @@ def mlp_f(
     Maps one time step `[batch, *shape]` to `[batch, classes]`; `sw.Network` runs it over time.
 
     Args:
-        shape: Shape `(channels, height, width)` of a sample, each at least 1.
-        classes: Number of outputs, at least 1.
+        shape: Shape `(channels, height, width)` of a sample, each from 1 to 10**6.
+        classes: Number of outputs, from 1 to 10**6.
         neuron: Function without arguments that returns a new neuron module, called once per neuron layer: a class such
             as `sw.LIF`, or `lambda: sw.LIF(tau=2.0)`.
-        hidden: Number of neurons of each layer, each at least 1. Default: (400,).
-        width: Multiplier of all neuron counts, > 0. Default: 1.0.
+        hidden: Number of neurons of each layer, each from 1 to 10**6. Default: (400,).
+        width: Multiplier of all neuron counts, in (0, 100]. Default: 1.0.
         dropout: Dropout probability of every current, that of the feedback included, in [0, 1). Default: 0.2.
         norm: "batch" (batch normalisation of all currents but the feedback) or "none". Default: "batch".
         feedback: True adds the feedback; without it, the same seed gives the same other weights. Default: True.
@@ -99,7 +100,7 @@ def mlp_f(
         Xiao et al., Training Feedback Spiking Neural Networks by Implicit Differentiation on the Equilibrium State,
         NeurIPS 2021, arXiv 2109.14247.
     """
-    check_counts("mlp_f", hidden=hidden)
+    check_sizes("mlp_f", hidden=hidden)
     return FeedbackNet(
         shape,
         classes,

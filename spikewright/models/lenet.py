@@ -20,11 +20,11 @@ class SpideLeNet(nn.Module):
     no feedback. Maps one time step `[batch, *shape]` to `[batch, classes]`; `sw.Network` runs it over time.
 
     Args:
-        shape: Shape `(channels, height, width)` of a sample, each at least 1.
-        classes: Number of outputs, at least 1.
+        shape: Shape `(channels, height, width)` of a sample, each from 1 to 10**6.
+        classes: Number of outputs, from 1 to 10**6.
         neuron: Function without arguments that returns a new neuron module, called once per neuron layer: a class such
             as `sw.LIF`, or `lambda: sw.LIF(tau=2.0)`.
-        width: Multiplier of all channel and neuron counts, > 0. Default: 1.0.
+        width: Multiplier of all channel and neuron counts, in (0, 100]. Default: 1.0.
         dropout: Dropout probability of the current of the 300 neurons, in [0, 1). Default: 0.5.
 
     Raises:
@@ -40,7 +40,7 @@ class SpideLeNet(nn.Module):
         self, shape: Shape, classes: int, neuron: NeuronFactory, *, width: float = 1.0, dropout: float = 0.5
     ) -> None:
         super().__init__()
-        check_arguments("SpideLeNet", shape, classes, neuron)
+        check_arguments("SpideLeNet", shape, classes, neuron, width=width, dropout=dropout)
         check_halvings("SpideLeNet", shape, 2)
         channels = shape[0]
         layers: list[nn.Module] = []

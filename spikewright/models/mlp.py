@@ -5,7 +5,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from spikewright.models._parts import NeuronFactory, Shape, check_arguments, check_choice, check_counts, init_for_spikes
+from spikewright._util.ranges import check_sizes
+from spikewright.models._parts import NeuronFactory, Shape, check_arguments, check_choice, init_for_spikes
 
 
 class MLP(nn.Module):
@@ -14,11 +15,11 @@ class MLP(nn.Module):
     Maps one time step `[batch, *shape]` to `[batch, classes]`; `sw.Network` runs it over time.
 
     Args:
-        shape: Shape `(channels, height, width)` of a sample, each at least 1.
-        classes: Number of outputs, at least 1.
+        shape: Shape `(channels, height, width)` of a sample, each from 1 to 10**6.
+        classes: Number of outputs, from 1 to 10**6.
         neuron: Function without arguments that returns a new neuron module, called once per neuron layer: a class such
             as `sw.LIF`, or `lambda: sw.LIF(tau=2.0)`.
-        hidden: Number of neurons of each hidden layer, each at least 1. Default: (256,).
+        hidden: Number of neurons of each hidden layer, each from 1 to 10**6. Default: (256,).
         bias: True gives the linear maps biases. Default: True.
         init: "spikes" (currents of unit variance, zero bias) or "torch" (the initialisation of `nn.Linear`).
             Default: "spikes".
@@ -46,8 +47,8 @@ class MLP(nn.Module):
         init: Literal["spikes", "torch"] = "spikes",
     ) -> None:
         super().__init__()
-        check_arguments("MLP", shape, classes, neuron)
-        check_counts("MLP", hidden=hidden)
+        check_arguments("MLP", shape, classes, neuron, bias=bias)
+        check_sizes("MLP", hidden=hidden)
         check_choice("MLP", "init", init, ("spikes", "torch"))
         sizes = (shape[0] * shape[1] * shape[2], *hidden)
         layers: list[nn.Module] = [nn.Flatten()]

@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from spikewright._util.ranges import check_numbers, check_sizes
 from spikewright.layers.scale import SPIKE_SCALE, Scale
 from spikewright.layers.weight_standardization import ScaledWSConv2d
 from spikewright.models._parts import (
@@ -13,7 +14,6 @@ from spikewright.models._parts import (
     Shape,
     check_arguments,
     check_choice,
-    check_counts,
     dropout_layers,
     init_convolutions,
     scaled,
@@ -88,16 +88,16 @@ class NFResNet(nn.Module):
     Maps one time step `[batch, *shape]` to `[batch, classes]`; `sw.Network` runs it over time.
 
     Args:
-        shape: Shape `(channels, height, width)` of a sample, each at least 1.
-        classes: Number of outputs, at least 1.
+        shape: Shape `(channels, height, width)` of a sample, each from 1 to 10**6.
+        classes: Number of outputs, from 1 to 10**6.
         neuron: Function without arguments that returns a new neuron module, called once per neuron layer: a class such
             as `sw.LIF`, or `lambda: sw.LIF(tau=2.0)`.
-        blocks: Number of blocks of each stage, each at least 1; channels double from stage to stage, starting at 64.
-            Default: (2, 2, 2, 2).
+        blocks: Number of blocks of each stage, each from 1 to 1000; channels double from stage to stage, starting
+            at 64. Default: (2, 2, 2, 2).
         bottleneck: True uses bottleneck blocks of three convolutions, False blocks of two. Default: False.
         stem: "imagenet" (7 x 7 at stride 2, and 3 x 3 average pooling at stride 2) or "cifar" (3 x 3 at stride 1).
             Default: "imagenet".
-        width: Multiplier of all channel counts, > 0. Default: 1.0.
+        width: Multiplier of all channel counts, in (0, 100]. Default: 1.0.
         dropout: Dropout probability before the readout, in [0, 1). Default: 0.0.
         alpha: Weight :math:`\alpha` of each block's branch, any finite number. Default: 0.2.
         scale: Factor :math:`\gamma` after each neuron, any finite number. Default: 2.74.
@@ -127,8 +127,9 @@ class NFResNet(nn.Module):
         scale: float = SPIKE_SCALE,
     ) -> None:
         super().__init__()
-        check_arguments("NFResNet", shape, classes, neuron)
-        check_counts("NFResNet", blocks=blocks)
+        check_arguments("NFResNet", shape, classes, neuron, width=width, dropout=dropout, bottleneck=bottleneck)
+        check_numbers("NFResNet", "(-inf, inf)", alpha=alpha, scale=scale)
+        check_sizes("NFResNet", most=1000, blocks=blocks)
         check_choice("NFResNet", "stem", stem, ("imagenet", "cifar"))
         channels, variance = scaled(64, width), 1.0
         self.stem = _stem(stem, shape[0], channels)

@@ -2,11 +2,11 @@
 
 from torch import Tensor, nn
 
+from spikewright._util.ranges import check_sizes
 from spikewright.models._parts import (
     NeuronFactory,
     Shape,
     check_arguments,
-    check_counts,
     dropout_layers,
     init_convolutions,
     output_layers,
@@ -24,13 +24,13 @@ class PreActResNet18(nn.Module):
     `[batch, classes]`; `sw.Network` runs it over time.
 
     Args:
-        shape: Shape `(channels, height, width)` of a sample, each at least 1.
-        classes: Number of outputs, at least 1.
+        shape: Shape `(channels, height, width)` of a sample, each from 1 to 10**6.
+        classes: Number of outputs, from 1 to 10**6.
         neuron: Function without arguments that returns a new neuron module, called once per neuron layer: a class such
             as `sw.LIF`, or `lambda: sw.LIF(tau=2.0)`.
-        blocks: Number of blocks of each stage, each at least 1; channels double from stage to stage. Default: (2, 2, 2,
-            2).
-        width: Multiplier of all channel counts, > 0. Default: 1.0.
+        blocks: Number of blocks of each stage, each from 1 to 1000; channels double from stage to stage.
+            Default: (2, 2, 2, 2).
+        width: Multiplier of all channel counts, in (0, 100]. Default: 1.0.
         dropout: Dropout probability before the second convolution of each block and before the readout, in [0, 1).
             Default: 0.0.
         spiking_readout: True adds batch normalisation and neurons after the readout. Default: True.
@@ -56,8 +56,10 @@ class PreActResNet18(nn.Module):
         spiking_readout: bool = True,
     ) -> None:
         super().__init__()
-        check_arguments("PreActResNet18", shape, classes, neuron)
-        check_counts("PreActResNet18", blocks=blocks)
+        check_arguments(
+            "PreActResNet18", shape, classes, neuron, width=width, dropout=dropout, spiking_readout=spiking_readout
+        )
+        check_sizes("PreActResNet18", most=1000, blocks=blocks)
         channels = scaled(64, width)
         self.stem = nn.Conv2d(shape[0], channels, 3, padding=1, bias=False)
         self.blocks, channels = spike_shortcut_stages(channels, blocks, neuron, width, dropout)

@@ -64,7 +64,7 @@ def model_class(name: str) -> Callable[..., nn.Module]:
     Raises:
         ConfigError: The model is unknown.
     """
-    if name not in _MODELS:
+    if not isinstance(name, str) or name not in _MODELS:
         raise ConfigError(f"There is no model '{name}'. {nearest(name, _MODELS)}")
     return _MODELS[name]
 
@@ -78,8 +78,8 @@ def create_model(name: str, shape: Shape, classes: int, neuron: NeuronFactory, *
         name: One of `list_models()`: "alexnet_f", "cifarnet_f", "conv", "conv5", "conv9", "conv_f", "dvs_conv_f",
             "mlp", "mlp_f", "nf_resnet101", "nf_resnet18", "nf_resnet34", "nf_resnet50", "preact_resnet18", "resnet18",
             "spide_conv_f", "spide_lenet", "stream_resnet18", "vgg", "vgg11_bn", "vgg_dsr" or "vgg_f".
-        shape: Shape `(channels, height, width)` of a sample, each at least 1.
-        classes: Number of outputs, at least 1.
+        shape: Shape `(channels, height, width)` of a sample, each from 1 to 10**6.
+        classes: Number of outputs, from 1 to 10**6.
         neuron: Function without arguments that returns a new neuron module, called once per neuron layer: a class such
             as `sw.LIF`, or `lambda: sw.LIF(tau=2.0)`.
         **options: Keyword arguments of the constructor, `model_class(name)`.

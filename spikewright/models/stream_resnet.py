@@ -4,12 +4,12 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from spikewright._util.ranges import check_sizes
 from spikewright.models._parts import (
     NeuronFactory,
     Shape,
     check_arguments,
     check_choice,
-    check_counts,
     init_convolutions,
     scaled,
 )
@@ -58,13 +58,13 @@ class StreamResNet18(nn.Module):
     and `readout`. Maps one time step `[batch, *shape]` to `[batch, classes]`; `sw.Network` runs it over time.
 
     Args:
-        shape: Shape `(channels, height, width)` of a sample, each at least 1.
-        classes: Number of outputs, at least 1.
+        shape: Shape `(channels, height, width)` of a sample, each from 1 to 10**6.
+        classes: Number of outputs, from 1 to 10**6.
         neuron: Function without arguments that returns a new neuron module, called once per neuron layer: a class such
             as `sw.LIF`, or `lambda: sw.LIF(tau=2.0)`.
-        blocks: Number of blocks of each stage, each at least 1; channels double from stage to stage. Default: (2, 2, 2,
-            2).
-        width: Multiplier of all channel counts, > 0; 1 gives 20 channels in the first stage. Default: 1.0.
+        blocks: Number of blocks of each stage, each from 1 to 1000; channels double from stage to stage.
+            Default: (2, 2, 2, 2).
+        width: Multiplier of all channel counts, in (0, 100]; 1 gives 20 channels in the first stage. Default: 1.0.
         stem: First convolution: "cifar" (3 x 3) or "miniimagenet" (5 x 5 at stride 2). Default: "cifar".
         bias: True gives the readout a bias; convolutions have none. Default: True.
 
@@ -89,8 +89,8 @@ class StreamResNet18(nn.Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
-        check_arguments("StreamResNet18", shape, classes, neuron)
-        check_counts("StreamResNet18", blocks=blocks)
+        check_arguments("StreamResNet18", shape, classes, neuron, width=width, bias=bias)
+        check_sizes("StreamResNet18", most=1000, blocks=blocks)
         check_choice("StreamResNet18", "stem", stem, ("cifar", "miniimagenet"))
         channels, (kernel, step) = scaled(20, width), (3, 1) if stem == "cifar" else (5, 2)
         self.stem = nn.Conv2d(shape[0], channels, kernel, step, kernel // 2, bias=False)

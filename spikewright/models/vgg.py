@@ -4,6 +4,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from spikewright._util.ranges import check_numbers, check_sizes
 from spikewright.errors import ConfigError
 from spikewright.layers.feedback import Feedback
 from spikewright.layers.scale import SPIKE_SCALE, Scale
@@ -12,7 +13,6 @@ from spikewright.models._parts import (
     NeuronFactory,
     Shape,
     check_arguments,
-    check_counts,
     check_halvings,
     dropout_layers,
     init_convolutions,
@@ -34,16 +34,16 @@ class VGG(nn.Module):
     Maps one time step `[batch, *shape]` to `[batch, classes]`; `sw.Network` runs it over time.
 
     Args:
-        shape: Shape `(channels, height, width)` of a sample, each at least 1.
-        classes: Number of outputs, at least 1.
+        shape: Shape `(channels, height, width)` of a sample, each from 1 to 10**6.
+        classes: Number of outputs, from 1 to 10**6.
         neuron: Function without arguments that returns a new neuron module, called once per neuron layer: a class such
             as `sw.LIF`, or `lambda: sw.LIF(tau=2.0)`.
-        layers: Output channels of each convolution, each at least 1, and "P" for 2 x 2 average pooling; the first is a
-            convolution. Default: (64, 128, "P", 256, 256, "P", 512, 512, "P", 512, 512).
+        layers: Output channels of each convolution, each from 1 to 10**6, and "P" for 2 x 2 average pooling; the first
+            is a convolution. Default: (64, 128, "P", 256, 256, "P", 512, 512, "P", 512, 512).
         dropout: Dropout probability of neuron outputs, in [0, 1). Default: 0.0.
         feedback: True adds the feedback connection. Default: False.
         scale: Factor after each neuron, any finite number. Default: 2.74.
-        width: Multiplier of all channel counts, > 0. Default: 1.0.
+        width: Multiplier of all channel counts, in (0, 100]. Default: 1.0.
 
     Raises:
         ShapeError: `shape` is not three positive integers, or too small for the pooling.
@@ -66,7 +66,8 @@ class VGG(nn.Module):
         width: float = 1.0,
     ) -> None:
         super().__init__()
-        check_arguments("VGG", shape, classes, neuron)
+        check_arguments("VGG", shape, classes, neuron, width=width, dropout=dropout, feedback=feedback)
+        check_numbers("VGG", "(-inf, inf)", scale=scale)
         _check_layers(layers)
         check_halvings("VGG", shape, layers.count("P"))
         channels = [scaled(entry, width) for entry in layers if entry != "P"]
@@ -105,7 +106,7 @@ def _feedback(source: nn.Module, fan_in: int, fan_out: int, size: tuple[int, int
 
 
 def _check_layers(layers: Layers) -> None:
-    check_counts("VGG", layers=[entry for entry in layers if entry != "P"])
+    check_sizes("VGG", layers=[entry for entry in layers if entry != "P"])
     if not layers or layers[0] == "P":
         raise ConfigError(
             f"VGG was given layers={layers}, but its first layer has to be a convolution. Start with a number of "

@@ -2,11 +2,11 @@
 
 from torch import Tensor, nn
 
+from spikewright._util.ranges import check_counts
 from spikewright.models._parts import (
     NeuronFactory,
     Shape,
     check_arguments,
-    check_counts,
     check_halvings,
     dropout_layers,
     init_convolutions,
@@ -28,13 +28,13 @@ class VGG11BN(nn.Module):
     copies. Maps one time step `[batch, *shape]` to `[batch, classes]`; `sw.Network` runs it over time.
 
     Args:
-        shape: Shape `(channels, height, width)` of a sample, each at least 1.
-        classes: Number of outputs, at least 1.
+        shape: Shape `(channels, height, width)` of a sample, each from 1 to 10**6.
+        classes: Number of outputs, from 1 to 10**6.
         neuron: Function without arguments that returns a new neuron module, called once per neuron layer: a class such
             as `sw.LIF`, or `lambda: sw.LIF(tau=2.0)`.
         dropout: Dropout probability of neuron outputs, in [0, 1). Default: 0.0.
-        width: Multiplier of all channel counts, > 0. Default: 1.0.
-        pool_to: Side of the map before the readout, at least 1. Default: 7.
+        width: Multiplier of all channel counts, in (0, 100]. Default: 1.0.
+        pool_to: Side of the map before the readout, from 1 to 255. Default: 7.
         spiking_readout: True adds batch normalisation and neurons after the readout, so that outputs are spikes.
             Default: False.
 
@@ -60,8 +60,10 @@ class VGG11BN(nn.Module):
         spiking_readout: bool = False,
     ) -> None:
         super().__init__()
-        check_arguments("VGG11BN", shape, classes, neuron)
-        check_counts("VGG11BN", pool_to=(pool_to,))
+        check_arguments(
+            "VGG11BN", shape, classes, neuron, width=width, dropout=dropout, spiking_readout=spiking_readout
+        )
+        check_counts("VGG11BN", most=255, pool_to=pool_to)
         check_halvings("VGG11BN", shape, len(STAGES))
         channels = shape[0]
         features: list[nn.Module] = []

@@ -2,24 +2,27 @@
 
 import sys
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from copy import copy
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from spikewright._util.arguments import check_tensor
-from spikewright._util.ranges import check_instance
+from spikewright._util.lengths import Lengths
+from spikewright._util.ranges import check_flag, check_instance
 from spikewright._util.share import sharing
 from spikewright.dataflow import saved_through_hooks
-from spikewright.errors import IncompatibleRule, ShapeError
+from spikewright.errors import ConfigError, IncompatibleRule, InputError, ShapeError
 from spikewright.layers.batch_norm import Normalise, default_norm
+from spikewright.network.form import Input, Inputs, is_several, packed, time_first
 from spikewright.network.holding import Turn, every_module, exclusively
 from spikewright.network.hooks import Hooks
 from spikewright.network.probing import Parts, Reading, explained, probe
 from spikewright.network.rates import Record
-from spikewright.network.resuming import check_state
+from spikewright.network.resuming import check_finite, check_state
 from spikewright.network.run import Run
 from spikewright.network.run_options import Observer, RunOptions
 from spikewright.network.sites import Sites, check_dynamics, find_sites
@@ -64,8 +67,9 @@ class Network(nn.Module):
       the prefix `module.`.
 
     Args:
-        module: Network of one step, from one tensor `[rows, *feature]` to one tensor `[rows, *output]`.  An `nn.Module`
-            with at least one spiking neuron of this library; rows must not depend on each other.
+        module: Network of one step, from a tensor `[rows, *feature]` to a tensor `[rows, *output]`, or from and to a
+            tuple, list or dictionary of such.  An `nn.Module` with at least one spiking neuron of this library; rows
+            must not depend on each other.
         known: Names of modules and parameters about which there is to be no warning: modules that draw random numbers
             themselves, parameters that no rule reaches.  Collection of names as in `named_modules()` and
             `named_parameters()`.  Default: ().
@@ -73,7 +77,8 @@ class Network(nn.Module):
     Raises:
         NetworkError: There is no spiking neuron in the module, or a part of it cannot be run over time, such as
             `nn.LSTM` or a neuron of another library.
-        ConfigError: `module` is not an `nn.Module`, or is a class instead of an instance.
+        ConfigError: `module` is not an `nn.Module`, or is a class instead of an instance, a `Network`, or a wrapper for
+            several devices.
         ExtensionError: A custom neuron declares something else than `Dynamics`.
 
     >>> import torch, spikewright as sw
@@ -91,42 +96,67 @@ class Network(nn.Module):
     def __init__(self, module: nn.Module, known: Collection[str] = ()) -> None:
         super().__init__()
         check_instance("Network", "module", module, nn.Module, "nn.Sequential(nn.Linear(4, 8), sw.LIF())")
+        if isinstance(module, Network | nn.DataParallel | nn.parallel.DistributedDataParallel):
+            kind = type(module).__name__
+            found = "already runs over time" if isinstance(module, Network) else "copies or hooks the module inside"
+            raise ConfigError(
+                f"Network was given {kind}, which {found}, but it wraps the plain module. Unwrap it: "
+                f"Network({kind.lower() if isinstance(module, Network) else 'wrapped'}.module)."
+            )
         check_dynamics(find_sites(module))
         self.module = module
         self._known = frozenset(known)
         self._told: set[tuple[str, str]] = set()
         self._probed: dict[tuple[object, ...], Reading] = {}
+        self._inputs: Inputs | None = None
 
     @property
     def sites(self) -> Sites:
         """Modules whose forward a run replaces, by name, as the module is now."""
-        return find_sites(self.module)
+        return find_sites(self.module, self._inputs)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Input) -> Tensor:
         """Return the output of a run from rest, `[time, batch, *output]`; the final state is dropped.
 
         Args:
-            x: Input.  Tensor `[time, batch, *feature]`.
+            x: Input.  Tensor `[time, batch, *feature]`, or several as in `run`.
         """
         return self.run(x)[0]
 
-    def run(self, x: Tensor, state: State | None = None, *, observers: Sequence[Observer] = ()) -> tuple[Tensor, State]:
+    def run(
+        self,
+        x: Input,
+        state: State | None = None,
+        *,
+        observers: Sequence[Observer] = (),
+        lengths: Tensor | None = None,
+        batch_first: bool = False,
+    ) -> tuple[Tensor, State]:
         """Run a sequence, or the next part of one.
 
         Args:
-            x: Input.  Tensor `[time, batch, *feature]` with at least one step and one sample.
+            x: Input.  Tensor `[time, batch, *feature]` with at least one step and one sample; or a tuple, list or
+                dictionary of such tensors.  They are given to `forward` by keyword if all keys are names of its
+                arguments, by place if it has two arguments without a default or `*args`, and otherwise as one object.
             state: State that an earlier call returned, to go on with the same sequences.  Dictionary
                 `{layer: {name: tensor}}`.  Default: None, which starts at rest.
             observers: Objects that see every layer and neuron as it runs, with the methods `neuron(site, current,
                 spikes)` and `synapse(site, operation, x, weight, current)`.  They must not change what they see.
                 Default: ().
+            lengths: Own number of steps of every sample of a padded batch, int64 `[batch]`, from 1 to the number of
+                steps.  Outputs after the end of a sequence are 0, and so is no gradient there; the state of a sample
+                that has ended is NaN, because it cannot go on.  Default: None, all steps belong to the sequences.
+            batch_first: True if `x` is `[batch, time, *feature]`; so is the output then.  Default: False.
 
         Returns:
-            The output, `[time, batch, *output]`, differentiable unless gradients are off, and the state after the last
-            step.
+            The output, `[time, batch, *output]`, or several in the form in which `forward` returns them; differentiable
+            unless gradients are off.  And the state after the last step.
 
         Raises:
-            ShapeError: `x` has no step or does not fit the first layers; `state` is no state, or has another shape.
+            ConfigError: `batch_first` is not a bool.
+            ShapeError: `x` has no step or does not fit the first layers; `state` is no state, or has another shape;
+                `lengths` does not hold one whole number per sample.
+            InputError: A length is below 1 or above the number of steps; `state` holds a NaN or an infinity.
             NetworkError: `state` belongs to other layers, or the module cannot be run over time.
 
         >>> import torch, spikewright as sw
@@ -134,8 +164,41 @@ class Network(nn.Module):
         >>> state
         {'0': {'membrane': tensor([[0.5000]])}}
         """
-        run = self.start(x, state, observers=observers, count=False)
-        return run.advance(x), run.state
+        net, given = self.given(x, batch_first)
+        own = None if lengths is None else Lengths.of(lengths, given)
+        run = net.start(given, state, observers=observers, count=False, lengths=own)
+        if state is not None and not torch.compiler.is_compiling():
+            check_finite(state)
+        output = run.advance(given)
+        output = output.transpose(0, 1) if batch_first else output
+        unpacked = output if run.outputs is None else run.outputs.unpack(output)
+        return unpacked, run.state if own is None else own.ended(run.state, len(given))
+
+    def given(self, x: Input, batch_first: bool = False) -> tuple["Network", Tensor]:
+        """Return an input as one tensor with time first, and the network that takes it so.
+
+        Several tensors are packed, and the network returned then unpacks them; it has the module, the parameters and
+        the names of this one.  One tensor is taken as it is.
+
+        Args:
+            x: Input.  Tensor `[time, batch, *feature]`, or several as in `run`.
+            batch_first: True if it is `[batch, time, *feature]`.  Default: False.
+
+        Raises:
+            ConfigError: `batch_first` is not a bool.
+            ShapeError: `x` is neither a tensor nor several that share steps, samples and device.
+        """
+        check_flag("Network", batch_first=batch_first)
+        x = time_first(x, batch_first)
+        if not is_several(x):
+            check_tensor("x", x, "[time, batch, *feature]")
+            return self, cast(Tensor, x)
+        for part in x.values() if isinstance(x, Mapping) else x:
+            check_tensor("a part of x", part, "[time, batch, *feature]")
+        together, form = packed("x", x, 2, "[time, batch]")
+        view = copy(self)  # of the same module
+        view._probed, view._inputs = self._probed, Inputs.of(form, self.module)
+        return view, together
 
     def start(
         self,
@@ -151,6 +214,7 @@ class Network(nn.Module):
         cut: bool = False,
         normalise: Normalise = default_norm,
         wiring: Wiring | None = None,
+        lengths: Lengths | None = None,
     ) -> Run:
         """Return a `Run` that is ready for `x`; nothing is computed yet.  Rules run networks this way.
 
@@ -172,6 +236,7 @@ class Network(nn.Module):
             normalise: Function that normalises a chunk in place of batch norm, `(site, norm, forward, x) -> y`.
                 Default: what the module says.
             wiring: Wiring of the network for such an input.  Default: None, which looks it up.
+            lengths: Lengths of the sequences of a padded batch.  Default: None, all steps belong to them.
 
         Raises:
             ShapeError: `x` has no step or does not fit the first layers; `state` is no state.
@@ -180,7 +245,7 @@ class Network(nn.Module):
         """
         wiring = wiring or self.wiring(x)
         if state is not None:
-            check_state(state, wiring.sites)
+            check_state(state, wiring.sites, x.device)
         if hooks is not None and wiring.recomputed and type(hooks).on_weight is not Hooks.on_weight:
             raise IncompatibleRule(
                 f"This rule has hooks at layers, but the backward pass calls {', '.join(sorted(wiring.recomputed))} a "
@@ -200,23 +265,28 @@ class Network(nn.Module):
             record=record,
             cut=cut,
             normalise=normalise,
+            lengths=lengths,
         )
         return Run(wiring.sites, state, options)
 
-    def wiring(self, x: Tensor) -> Wiring:
+    def wiring(self, x: Input) -> Wiring:
         """Return which neurons each layer feeds, for inputs like `x`.
 
         Found by running one step of the network on a few samples, and remembered until a layer or an attribute is
         replaced, a parameter is frozen or thawed, or a hook is added or removed.
 
         Args:
-            x: Input.  Tensor `[time, batch, *feature]`.
+            x: Input.  Tensor `[time, batch, *feature]`, or several as in `run`.
 
         Raises:
-            ShapeError: `x` has no step or no sample, or does not fit a layer.
+            ShapeError: `x` has no step or no sample, or does not fit a layer; or it is not dense.
+            InputError: `x` was made in inference mode, and gradients are on.
             NetworkError: The module cannot be run over time: it keeps a state of its own, mixes samples, loops over
                 time, or its backward pass calls neurons a second time.
         """
+        if not isinstance(x, Tensor):
+            view, together = self.given(x)
+            return view.wiring(together)
         check_tensor("x", x, "[time, batch, *feature]")
         if x.dim() < 2 or 0 in x.shape[:2]:
             advice = "Give it one or more of both." if x.dim() > 1 else "Add the axes that are missing."
@@ -226,12 +296,17 @@ class Network(nn.Module):
             )
         if torch.compiler.is_compiling():
             return self._look_up(x)
+        if torch.is_grad_enabled() and x.is_inference() and not torch.is_inference_mode_enabled():
+            raise InputError(
+                "x was made in inference mode, and gradients are on: such a tensor has no place in a graph. Give "
+                "x.clone(), make it under torch.no_grad(), or run the network in inference mode too."
+            )
         # With no other thread inside: a probe changes the modes of modules for a while.
         return exclusively(self.module, every_module(self.module), lambda turn: self._look_up(x))
 
     def _look_up(self, x: Tensor) -> Wiring:
         parts = Parts.of(self.module)
-        key = (tuple(x.shape[2:]), x.dtype, x.device.type, parts.modes, saved_through_hooks())
+        key = (tuple(x.shape[2:]), x.dtype, x.device.type, parts.modes, saved_through_hooks(), self._inputs)
         known = self._probed.get(key)
         if known is not None and known.is_of(parts):
             return known.wiring

@@ -10,6 +10,7 @@ from typing import overload
 import torch
 from torch import Tensor, nn
 
+from spikewright._util.lengths import Lengths
 from spikewright.kernels.rate import accumulate
 from spikewright.neurons import Neuron
 from spikewright.temporal import State, is_static
@@ -20,16 +21,21 @@ class Mean:
 
     Args:
         leak: Weight of a step relative to the next; a tensor must broadcast to `[batch, *feature]`.
+        lengths: Own lengths of the sequences of a padded batch, at whose ends the means are taken.  Default: None, all
+            steps belong to them.
     """
 
-    def __init__(self, leak: float | Tensor = 1.0) -> None:
-        self._leak = leak
+    def __init__(self, leak: float | Tensor = 1.0, lengths: Lengths | None = None) -> None:
+        self._leak, self._lengths = leak, lengths
         self._total: Tensor | None = None
         self._weight: float | Tensor = 0.0
         self.steps = 0
 
     def add(self, x: Tensor) -> None:
         """Add the next steps, `[time, batch, *feature]`."""
+        if self._lengths is not None:
+            self._add_own(x, self._lengths)
+            return
         left, weight = self._leak ** len(x), sum_of_weights(self._leak, len(x))
         if not is_static(x):
             self._total = accumulate(x, self._total, self._leak)
@@ -38,6 +44,13 @@ class Mean:
         else:
             self._total = self._total * left + x[0] * weight
         self._weight = self._weight * left + weight
+        self.steps += len(x)
+
+    def _add_own(self, x: Tensor, lengths: Lengths) -> None:
+        weights = lengths.weights(x, self._leak, self.steps)
+        added = (weights * lengths.masked(x, self.steps)).sum(0)
+        self._total = added if self._total is None else self._total + added
+        self._weight = self._weight + weights.sum(0)
         self.steps += len(x)
 
     @property
@@ -58,9 +71,9 @@ def sum_of_weights(leak: float | Tensor, steps: int) -> float | Tensor:
     return float(steps) if leak == 1 else (1 - leak**steps) / (1 - leak)
 
 
-def mean(x: Tensor, leak: float | Tensor) -> Tensor:
-    """Return the weighted mean of a whole sequence `[time, batch, *feature]`."""
-    total = Mean(leak)
+def mean(x: Tensor, leak: float | Tensor, lengths: Lengths | None = None) -> Tensor:
+    """Return the weighted mean of a whole sequence `[time, batch, *feature]`, or of the own steps of each sample."""
+    total = Mean(leak, lengths)
     total.add(x)
     return total.value
 
@@ -124,10 +137,11 @@ class Record:
     Args:
         leak: Weight of a step relative to the next, for sources of feedback that are not neuron layers.
         plain: True records plain means of outputs too, where they differ from the weighted ones.
+        lengths: Own lengths of the sequences of a padded batch.  Default: None, all steps belong to them.
     """
 
-    def __init__(self, leak: float | Tensor = 1.0, plain: bool = False) -> None:
-        self._leak, self._plain = leak, plain
+    def __init__(self, leak: float | Tensor = 1.0, plain: bool = False, lengths: Lengths | None = None) -> None:
+        self._leak, self._plain, self._lengths = leak, plain, lengths
         self._means: dict[str, tuple[Mean, Mean, Mean]] = {}
         self._sent: dict[str, Mean] = {}
 
@@ -136,9 +150,10 @@ class Record:
         """Record input and output of a neuron layer, `[time, batch, *feature]`."""
         if site not in self._means:
             leak = _decay(neuron, current)
-            weighted = Mean(leak)
+            weighted = Mean(leak, self._lengths)
             leaky = isinstance(leak, Tensor) or leak != 1
-            self._means[site] = Mean(leak), weighted, Mean() if self._plain and leaky else weighted
+            plain = Mean(1.0, self._lengths) if self._plain and leaky else weighted
+            self._means[site] = Mean(leak, self._lengths), weighted, plain
         entered, left, plain = self._means[site]
         entered.add(current)
         left.add(output)
@@ -149,7 +164,8 @@ class Record:
     def source(self, name: str, module: nn.Module, output: Tensor) -> None:
         """Record the output of the source of a feedback connection, `[time, batch, *feature]`."""
         if name not in self._sent:
-            self._sent[name] = Mean(_decay(module, output) if isinstance(module, Neuron) else self._leak)
+            leak = _decay(module, output) if isinstance(module, Neuron) else self._leak
+            self._sent[name] = Mean(leak, self._lengths)
         self._sent[name].add(output)
 
     def rates(self, state: State) -> Rates:

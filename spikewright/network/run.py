@@ -21,8 +21,10 @@ from spikewright.layers.dropout import scan_shared
 from spikewright.layers.own_forward import has_own_forward, intercept_dropout, intercept_norm
 from spikewright.network.complaints import is_transformed, splits_rows, takes_one
 from spikewright.network.folded_time import FoldedTime
+from spikewright.network.form import Form
 from spikewright.network.hooks import Hooks
 from spikewright.network.patched_forwards import Forward, Replacements, Weights, chained, run_patched
+from spikewright.network.raised import naming
 from spikewright.network.resuming import Resumed
 from spikewright.network.run_options import RunOptions
 from spikewright.network.sites import Sites
@@ -65,6 +67,7 @@ class Run:
 
     Attributes:
         state: State after the last step.  Dictionary `{layer: {name: tensor}}`.
+        outputs: Form of several outputs, which `advance` returns packed as one; `None` for one.
 
     >>> import torch, spikewright as sw
     >>> net, x = sw.Network(torch.nn.Sequential(sw.IF())), torch.full((4, 1, 1), 0.5)
@@ -83,6 +86,7 @@ class Run:
     ) -> None:
         self._sites, self._recurrent, self._options = sites, sites.recurrent, options
         self.state: State = dict(state or {}) if options.through_time else detach(state or {})
+        self.outputs: Form | None = None
         self._first = True
         self._resumed = Resumed(self.state, sites) if state else None
         self._on_current, self._on_spikes, self._on_output = (
@@ -103,6 +107,17 @@ class Run:
         """The module that runs."""
         return self._sites.module
 
+    @property
+    def in_layer(self) -> bool:
+        """True while a layer with a weight, batch norm or dropout does the operation that the run does for it."""
+        active = self._interceptions.innermost
+        return active is not None and active.paused
+
+    @property
+    def steps(self) -> int:
+        """Number of steps that this run has done."""
+        return self._seen
+
     def advance(self, x: Tensor) -> Tensor:
         """Run the next steps, and move `state` on.
 
@@ -118,7 +133,11 @@ class Run:
         """
         sites = self._sites
         replacements = partial(self._replaced, len(x) > 1 and is_static(x))
-        return run_patched(sites.module, sites.identities, replacements, self._interceptions, partial(self._steps, x))
+        run = partial(run_patched, sites.module, sites.identities, replacements, self._interceptions)
+        if torch.compiler.is_compiling() or self._options.tracer is not None:
+            return run(partial(self._steps, x))
+        with naming(sites.module):
+            return run(partial(self._steps, x))
 
     def detach(self) -> None:
         """Cut the state from the graph of the steps so far, so that they can be freed."""
@@ -134,8 +153,14 @@ class Run:
         self._weights.clear()
 
     def rates(self) -> dict[str, float]:
-        """Return the firing rate of every neuron layer since the start of this run, in spikes per neuron and step."""
-        return {site: (fired / self._seen).item() for site, fired in self._fired.items()}
+        """Return the firing rate of every neuron layer since the start of this run, in spikes per neuron and step.
+
+        A spike counts as one whatever it is sent as; noise that is added to the output does not count.
+        """
+        lengths, steps = self._options.lengths, float(self._seen)
+        if lengths is not None:
+            steps = lengths.each.clamp_max(self._seen).double().mean().item()
+        return {site: (fired / steps).item() for site, fired in self._fired.items()}
 
     def _steps(self, x: Tensor) -> Tensor:
         self.state = dict(self.state)  # what was handed out stays as it is
@@ -150,24 +175,25 @@ class Run:
     def _pass(self, x: Tensor) -> Tensor:
         self._calls.clear()
         self._folded, self._batch = FoldedTime(len(x)), x.shape[1]
-        output: Any = self._sites.module(self._folded.fold(x.clone() if self._options.writes_input else x))
-        if not isinstance(output, Tensor) or output.dim() == 0 or len(output) != x.shape[0] * x.shape[1]:
-            found = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
-            raise NetworkError(
-                f"{type(self._sites.module).__name__}.forward returned {found} for {x.shape[0] * x.shape[1]} rows "
-                f"({x.shape[0]} steps of {x.shape[1]} samples, folded). A network maps one tensor to one tensor and "
-                "keeps the first axis. Select the output inside forward, and do not reduce over the batch."
-            )
+        output, self.outputs = self._sites.call(self._folded.fold(x.clone() if self._options.writes_input else x))
         for site, value in self._emitted.items():
-            self.state[site] = {"last": value if self._options.through_time else value.detach()}
+            sent = {"last": value if self._options.through_time else value.detach()}
+            if self._resumed is not None:
+                self._resumed.check(site, value.unsqueeze(0), sent)
+            self.state[site] = sent
             if self._options.record is not None:
                 self._options.record.source(site, self._sites.sources[site], value.unflatten(0, (len(x), -1)))
         self._emitted.clear()
         self._folded = _NO_TIME  # lets go of what was seen
-        self._seen += len(x)
         output = output.unflatten(0, x.shape[:2])
         if self._on_output is not None:
             output = self._sent("on_output", self._on_output(output), output)
+        if self._options.lengths is not None:
+            output = self._options.lengths.masked(output, self._seen)
+        self._seen += len(x)
+        if self._resumed is not None:
+            for site in self._resumed.left():
+                del self.state[site]
         self._first, self._resumed = False, None  # methods of others are checked once per run
         return output
 
@@ -238,7 +264,7 @@ class Run:
         if self._options.record is not None:
             self._options.record.neuron(site, module, chunk, y)
         if self._options.count:
-            self._count_spikes(site, y, 1.0 if binary else module.spike_amplitude)
+            self._count_spikes(site, y if binary else module.spike_counts(y, state))
         sent = y if self._on_spikes is None else self._sent("on_spikes", self._on_spikes(site, y), y)
         folded = self._folded.fold(sent, spikes=binary and self._options.spikes_as_bytes)
         for observer in self._options.observers:
@@ -261,9 +287,11 @@ class Run:
             self._binary[name] = isinstance(module, Neuron) and module.binary
         return self._binary[name]
 
-    def _count_spikes(self, site: str, spikes: Tensor, amplitude: float | Tensor) -> None:
+    def _count_spikes(self, site: str, spikes: Tensor) -> None:
         with torch.no_grad():
-            fired = spikes.mean(dtype=torch.float32) * (len(spikes) / amplitude)
+            if self._options.lengths is not None:
+                spikes = self._options.lengths.masked(spikes, self._seen)
+            fired = spikes.mean(dtype=torch.float32) * len(spikes)
         self._fired[site] = self._fired[site] + fired if site in self._fired else fired
 
     def _at_own(
@@ -316,9 +344,9 @@ class Run:
 
     def _going_on(self, site: str, chunk: Tensor, function: Callable[..., Any], *args: Any) -> Any:
         """Call a function of a layer; an error says so where the layer goes on from a state that was given."""
-        if self._resumed is None:
+        if self._resumed is None or not (given := self._resumed.state.get(site)):
             return function(*args)
-        with self._resumed.at(site, chunk):
+        with self._resumed.at(site, chunk, lambda: function(*({} if arg is given else arg for arg in args))):
             return function(*args)
 
     def _at_layer(self, name: str, forward: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:

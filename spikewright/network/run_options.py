@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from spikewright._util.lengths import Lengths
 from spikewright.layers.batch_norm import Normalise, default_norm
 from spikewright.network.hooks import Hooks
 from spikewright.network.rates import Record
@@ -57,6 +58,8 @@ class RunOptions:
         cut: True keeps neurons out of the graph.  Default: False.
         normalise: Function that normalises a chunk in place of batch norm, `(site, norm, forward, x) -> y`.
             Default: what the module says.
+        lengths: Lengths of the sequences of a padded batch; the output after the end of one is 0, and spikes there do
+            not count.  Default: None, all steps belong to the sequences.
         tracer: Called in place of the forward of every module, `(name, module, forward, *arguments) -> result`.
             Default: None, forwards are called directly.
     """
@@ -72,4 +75,5 @@ class RunOptions:
     record: Record | None = None
     cut: bool = False
     normalise: Normalise = default_norm
+    lengths: Lengths | None = None
     tracer: Callable[..., Any] | None = None

@@ -3,19 +3,21 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import MethodType
+from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.dropout import AlphaDropout, FeatureAlphaDropout, _DropoutNd
 from torch.nn.utils.parametrize import ParametrizationList
 
-from spikewright._util.returned import wrong
-from spikewright.errors import NetworkError
+from spikewright._util.returned import described, wrong
+from spikewright.errors import NetworkError, ShapeError
 from spikewright.layers.delay import SynapticDelay
 from spikewright.layers.feedback import Feedback
 from spikewright.layers.own_forward import PLAIN, has_own_forward
 from spikewright.network.foreign import check_foreign
+from spikewright.network.form import Form, Inputs, is_several, packed
 from spikewright.network.patched_forwards import unpatched
 from spikewright.neurons import Dynamics, Neuron
 from spikewright.temporal import Temporal
@@ -33,6 +35,7 @@ class Sites:
         parametrizations: What computes each parametrized weight; by name.
         identities: Of all modules.
         containers: Names of modules of a run that hold other ones.
+        inputs: Form of several tensors that the module takes, which come packed as one; `None` for one tensor.
     """
 
     module: nn.Module
@@ -42,6 +45,30 @@ class Sites:
     parametrizations: dict[str, nn.Module]
     identities: frozenset[int]
     containers: frozenset[str]
+    inputs: Inputs | None = None
+
+    def call(self, x: Tensor) -> tuple[Tensor, Form | None]:
+        """Return what the module makes of rows `[rows, *feature]`, packed if it is several tensors, and its form.
+
+        Raises:
+            NetworkError: It returns something else, or not a row for every row.
+        """
+        module = self.module
+        output: Any = module(x) if self.inputs is None else self.inputs.call(module, x)
+        form = None
+        if is_several(output):
+            try:
+                output, form = packed("the output", output, 1, "[rows]")
+            except ShapeError as error:
+                raise NetworkError(f"{type(module).__name__}.forward returned several tensors, but {error}") from error
+        if isinstance(output, Tensor) and output.dim() and len(output) == len(x):
+            return output, form
+        found = list(output.shape) if isinstance(output, Tensor) else described(output)
+        raise NetworkError(
+            f"{type(module).__name__}.forward returned {found} for {len(x)} rows (steps and samples, folded). A "
+            "network returns a tensor, or a tuple, list or dictionary of tensors, and keeps the first axis. Select "
+            "such an output inside forward, and do not reduce over the batch."
+        )
 
     @property
     def whole_sequence(self) -> dict[str, nn.Module]:
@@ -55,8 +82,12 @@ class Sites:
         return bool(self.sources)
 
 
-def find_sites(module: nn.Module) -> Sites:
+def find_sites(module: nn.Module, inputs: Inputs | None = None) -> Sites:
     """Find the sites of a module.
+
+    Args:
+        module: The module.
+        inputs: Form of several tensors that it takes.  Default: None, one tensor.
 
     Raises:
         NetworkError: There is no neuron in it, or a part of it cannot be run over time.
@@ -94,6 +125,7 @@ def find_sites(module: nn.Module) -> Sites:
         parametrizations={name: m for name, m in named.items() if isinstance(m, ParametrizationList)},
         identities=frozenset(map(id, named.values())),
         containers=_containers({**temporal, **synapses}),
+        inputs=inputs,
     )
 
 

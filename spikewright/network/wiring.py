@@ -1,8 +1,10 @@
 """The wiring of a network: which neurons each layer feeds, read from one probe, whatever the topology."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from spikewright.dataflow import Bend
+from spikewright.network.form import Form
 from spikewright.network.sites import Sites
 from spikewright.neurons import Neuron
 
@@ -100,6 +102,9 @@ class Wiring:
             side, reversed, or not rows of the input.
         notes: Attributes and buffers that a forward changes and that no output depends on.  Pairs (module, attribute),
             where "*" stands for all attributes.
+        memory: What rules have measured of the memory of a training step, by what it depends on; it lasts as long as
+            this wiring is up to date.
+        outputs: Form of several outputs, which are packed as one, `[*number]`; `None` for one.
     """
 
     sites: Sites
@@ -127,6 +132,8 @@ class Wiring:
     read_outside: frozenset[str] = frozenset()
     disordered: frozenset[str] = frozenset()
     notes: frozenset[tuple[str, str]] = frozenset()
+    memory: dict[Any, Any] = field(default_factory=dict[Any, Any], compare=False, repr=False)
+    outputs: Form | None = None
 
     def is_last(self, neuron: str) -> bool:
         """True if the spikes of a neuron reach no neuron, itself included.

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from spikewright._util.draws import drawn_by_step
@@ -200,8 +201,25 @@ class Neuron(Temporal):
         sent = spikes if sends_ones else spikes * amplitude
         if self.noise == 0:
             return sent, {"membrane": membrane}
-        drawn, seed = drawn_by_step(state.get("seed"), sent.detach(), lambda step, g: step.normal_(generator=g))
+        drawn, seed = _drawn(state.get("seed"), sent)
         return sent + self.noise * drawn, {"membrane": membrane, "seed": seed}
+
+    @torch.no_grad()
+    def spike_counts(self, output: Tensor, state: SiteState) -> Tensor:
+        """Return the number of spikes in every entry of an output, of a neuron that sends some: mostly 0 or 1.
+
+        The amplitude is divided out, and the noise of this output taken off.  A spike that is sent with the opposite
+        sign counts as one.
+
+        Args:
+            output: What `scan` returned, `[time, batch, *feature]`.
+            state: The state it returned.
+        """
+        spikes = output
+        if self.noise and self._plain_scan:
+            spikes = output - self.noise * _drawn(state["seed"] - len(output), output)[0]
+        counts = (spikes / self.spike_amplitude).abs()
+        return counts.round() if self.noise else counts
 
     def normalised_rate(self, rate: Tensor) -> Tensor:
         r"""Return :math:`k r / R`, the share of steps in which a mean current :math:`r` makes a neuron fire, unclamped.
@@ -270,6 +288,11 @@ class Neuron(Temporal):
 
 _USUAL = {"rest": 0.0, "gain": 1.0, "amplitude": 1.0, "noise": 0.0}
 """Constants that change nothing, by argument."""
+
+
+def _drawn(seed: Tensor | None, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Return standard normal numbers for the steps of a chunk, from the seed of its first, and the seed after it."""
+    return drawn_by_step(seed, like.detach(), lambda step, generator: step.normal_(generator=generator))
 
 
 def _is_one(value: float | Tensor) -> bool:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from spikewright._util.ranges import check_flag, check_numbers
+
 
 @dataclass(frozen=True)
 class Dynamics:
@@ -26,6 +28,9 @@ class Dynamics:
         soft_reset: True if a spike takes a constant off the potential and leaves the rest.  Default: False.
         detached_reset: True if no gradient passes through the reset.  Default: False.
 
+    Raises:
+        ConfigError: `decay` is no number in [0, 1], or a flag is neither True nor False.
+
     >>> import spikewright as sw
     >>> sw.LIF(tau=4.0).dynamics.decay, sw.AlphaLIF().dynamics.decay
     (0.75, None)
@@ -37,6 +42,12 @@ class Dynamics:
     binary: bool = False
     soft_reset: bool = False
     detached_reset: bool = False
+
+    def __post_init__(self) -> None:
+        flags = ("linear", "binary", "soft_reset", "detached_reset")
+        check_flag("Dynamics", **{name: getattr(self, name) for name in flags})
+        if not isinstance(self.decay, Tensor):
+            check_numbers("Dynamics", "[0, 1]", optional=True, decay=self.decay)
 
 
 UNKNOWN = Dynamics()

@@ -4,7 +4,8 @@ import math
 
 from torch import Tensor
 
-from spikewright._util.arguments import check_number
+from spikewright._util.arguments import check_number, shown
+from spikewright._util.ranges import as_float
 from spikewright.errors import ConfigError
 from spikewright.kernels.alpha import alpha_scan
 from spikewright.kernels.lif import Reset
@@ -73,10 +74,10 @@ class AlphaLIF(Neuron):
             threshold=threshold, reset=reset, detach_reset=detach_reset, surrogate=surrogate, inplace=inplace
         )
         check_number("AlphaLIF", "tau", tau, finite=False)
-        if not 0 < tau < math.inf:
+        if not 0 < as_float(tau) < math.inf:
             raise ConfigError(
-                f"AlphaLIF(tau={tau}): current and potential retain exp(-1/tau) per step, with tau a positive number "
-                "of steps."
+                f"AlphaLIF(tau={shown(tau)}): current and potential retain exp(-1/tau) per step, with tau a "
+                "positive number of steps."
             )
         self.tau = float(tau)
 

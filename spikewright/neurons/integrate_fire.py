@@ -22,7 +22,10 @@ class IF(Neuron):
     | SpikingJelly `IFNode(v_reset=0.0)` | `IF(reset="zero", detach_reset=False)` |
     | SpikingJelly `IFNode(v_reset=None)` | `IF(detach_reset=False)` |
     | sinabs `IAF(spike_fn=SingleSpike)` | `IF(detach_reset=False)` |
-    | Norse `IAFCell` | `IF(reset="zero", detach_reset=False)` |
+    | Norse `IAFCell` | `IF(threshold=S(V), reset="zero", detach_reset=False)` |
+
+    `S(V)` is the next number above their threshold V (`torch.nextafter`, in the dtype of the run), because Norse fires
+    above the threshold and not at it.
 
     Args:
         threshold: Potential at which a neuron fires, at equality too.  Finite number > 0.  Default: 1.0.

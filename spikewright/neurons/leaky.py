@@ -1,5 +1,6 @@
 """The leaky integrate-and-fire neuron."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Self, cast
 
@@ -28,30 +29,34 @@ class LIF(Neuron):
     The input is not divided by tau unless `gain=1/tau` says so.  Input and output are `[time, batch, *feature]`; the
     state in a run is `membrane`, `[batch, *feature]`, in float32 at least.
 
-    Neurons of other libraries, with `V` their threshold and `S(V)` the next number above it (`torch.nextafter`, in the
-    dtype of the run), because those that fire above the threshold do not fire at it:
+    Neurons of other libraries that send the same spikes, with `V` their threshold and `S(V)` the next number above it
+    (`torch.nextafter`, in the dtype of the run), because those that fire above the threshold do not fire at it:
 
     | Elsewhere | Here |
     |---|---|
     | SpikingJelly `LIFNode(tau, v_reset=0.0)` | `LIF(tau, gain=1/tau, reset="zero", detach_reset=False)` |
-    | SpikingJelly `LIFNode(tau, decay_input=False)` | the same with `gain=1` |
-    | SpikingJelly `v_reset=None` | `reset="subtract"` |
-    | SpikingJelly `v_reset=c` | `reset="zero", threshold=V - c`; potentials are measured from c |
-    | SpikingJelly `ParametricLIFNode(tau, decay_input=False)` | `LIF(tau, learn_tau=True)`; its w is `-leak_logit` |
-    | snnTorch `Leaky(beta)`, `reset_delay=True` | `LIF(1/(1-beta), threshold=S(V), rest=S(V)-V/beta)` |
+    | SpikingJelly `decay_input=False` | the same with `gain=1` |
+    | SpikingJelly `v_reset=None` | the same with `reset="subtract"` |
+    | SpikingJelly `v_reset=c` | the same with `threshold=V - c`; potentials are measured from c |
+    | SpikingJelly `detach_reset=True` | the same with `detach_reset=True` |
+    | SpikingJelly `ParametricLIFNode(tau, decay_input=False)` | the same with `gain=1, learn_tau=True` |
+    | snnTorch `Leaky(beta)`, soft reset, `reset_delay=True` | `LIF(1/(1-beta), threshold=S(V), rest=S(V)-V/beta)` |
     | snnTorch `Leaky(beta, reset_mechanism="zero")` | `LIF(1/(1-beta), threshold=S(V), reset="zero")` |
-    | snnTorch `reset_mechanism="zero", reset_delay=False` | the same with `detach_reset=False` |
-    | snnTorch `graded_spikes_factor=a` | `amplitude=a` |
-    | snnTorch `Lapicque(beta)`, k = ln(1/beta) | `LIF(1/k, gain=time_step/C, threshold=S(V), rest=S(V)-V/(1-k))` |
+    | snnTorch hard reset, `reset_delay=False` | the same with `detach_reset=False` |
+    | snnTorch `graded_spikes_factor=a` | the same with `amplitude=a` |
+    | snnTorch `Lapicque(beta)`, soft reset | `LIF(1/k, gain=time_step/C, threshold=S(V), rest=S(V)-V/(1-k))` |
     | sinabs `LIF(tau_mem, spike_fn=SingleSpike)`, a = exp(-1/tau_mem) | `LIF(1/(1-a), gain=1-a, detach_reset=False)` |
     | sinabs `norm_input=False` | the same with `gain=1` |
-    | sinabs `reset_fn=MembraneReset()` | `reset="zero", detach_reset=True` |
+    | sinabs `reset_fn=MembraneReset()` | the same with `reset="zero", detach_reset=True` |
     | Norse `LIFBoxCell`, g = dt tau_mem_inv | `LIF(1/g, gain=g, threshold=S(V), reset="zero", detach_reset=False)` |
+    | Norse `reset_method=reset_subtract` | the same with `reset="subtract", rest=S(V)-V` |
     | NIR `LIF(tau=tau*dt, r=gain*tau)`, Euler steps of dt | `LIF(tau, gain=gain, reset="zero")` |
 
-    `detach_reset` follows the `detach_reset` of SpikingJelly.  Norse needs `v_leak = v_reset`, from which `V` is
-    measured.  There is no equal of snnTorch `Leaky` with a soft reset and `reset_delay=False`, of sinabs with its
-    default `MultiSpike`, or of Norse `LIFCell`, whose current has a leak of its own.
+    The k of `Lapicque` is ln(1/beta), and the w of `ParametricLIFNode` is `-leak_logit`.  Norse needs `v_leak =
+    v_reset`, from which `V` is measured.  The first lines of SpikingJelly, snnTorch and Norse are their defaults; that
+    of sinabs is not, because its default is `MultiSpike`.  There is no equal of `MultiSpike`, of Norse `LIFCell`, whose
+    current has a leak of its own, or of snnTorch `Leaky` with a soft reset and `reset_delay=False`, which sends a spike
+    late after a potential above twice the threshold.
 
     Args:
         tau: Time constant in steps.  Number >= 1, or one per channel (axis 1 of `[batch, channel, ...]`) as a sequence
@@ -139,7 +144,8 @@ class LIF(Neuron):
     @property
     def tau(self) -> float | Tensor:
         """The time constant in steps, `1 / (1 - leak)`: a number, or a tensor `[channel]`."""
-        return 1 / (1 - self.leak)
+        leak = self.leak
+        return math.inf if isinstance(leak, float) and leak == 1 else 1 / (1 - leak)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Move constants to another device, but keep their precision."""
@@ -188,7 +194,7 @@ def _time_constants(tau: object, learned: bool) -> Tensor:
         )
     try:
         value = torch.as_tensor(tau if is_numeric(tau) else (), dtype=torch.float64)
-    except (TypeError, ValueError):  # rows of several lengths
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # rows of several lengths, numbers beyond floats
         value = torch.empty(0)
     if not value.numel():
         raise ConfigError(
@@ -198,11 +204,11 @@ def _time_constants(tau: object, learned: bool) -> Tensor:
     if not bool((value >= 1).all()) or (learned and bool((value == 1).any())):
         bound = "above 1 to be learned" if learned else "at least 1"
         raise ConfigError(
-            f"LIF(tau={tau}): the time constant is in steps and leak = 1 - 1/tau, so tau must be {bound}. "
+            f"{asked}: the time constant is in steps and leak = 1 - 1/tau, so tau must be {bound}. "
             "A leak (snnTorch's beta) is given as tau = 1 / (1 - beta)."
         )
     if not bool(value.isfinite().all()):
         raise ConfigError(
-            f"LIF(tau={tau}): the time constant is a finite number of steps. Neurons that retain everything are IF()."
+            f"{asked}: the time constant is a finite number of steps. Neurons that retain everything are IF()."
         )
     return value.detach().clone()

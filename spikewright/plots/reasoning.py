@@ -6,6 +6,8 @@ from typing import Any
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from spikewright._util.ranges import check_count, check_counts
+
 
 def learning(history: Sequence[dict[str, Any]], name: str = "MRR") -> Figure:
     """Plot training loss and validation metric by epoch.
@@ -37,7 +39,14 @@ def arrivals(spikes: Tensor, answer: int, shown: int = 60) -> Figure:
 
     Returns:
         `matplotlib.figure.Figure`.
+
+    Raises:
+        ConfigError: `answer` is no node, or `shown` is out of its range.
     """
+    check_count(
+        "arrivals", "answer", answer, f"there are {spikes.shape[1]} nodes, numbered from 0", 0, spikes.shape[1] - 1
+    )
+    check_counts("arrivals", shown=shown)
     rates = spikes.float().mean(2).cpu()
     reached = spikes.any(2)
     first = (~reached).cumprod(0).sum(0)  # equals the number of steps for nodes without spikes

@@ -1,13 +1,13 @@
 """The gradient check: a rule's gradient compared with that of BPTT, and with the rule's claims."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from spikewright._util.arguments import check_tensor
 from spikewright._util.ranges import check_instance
 from spikewright._util.real_numbers import as_real
 from spikewright._util.text import aligned
@@ -17,9 +17,12 @@ from spikewright.errors import InputError
 from spikewright.losses import Loss
 from spikewright.metrics.precision import Precisions
 from spikewright.network import Network
+from spikewright.network.form import Input
+from spikewright.reports._drawing import DrawingModules
 from spikewright.rules import BPTT, Rule
-from spikewright.rules._base import fresh_copy
-from spikewright.rules._check import check_network
+from spikewright.rules._base import fresh_copy, random_parts
+from spikewright.rules._check import check_loss, check_network
+from spikewright.rules._fitted import fitted
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4, torch.float16: 5e-2, torch.bfloat16: 2e-1}
 """Relative error up to which two gradients count as equal, by the lowest precision of the computation."""
@@ -33,9 +36,10 @@ class GradientRow:
 
     Attributes:
         site: Name of the parameter.
-        cosine: Cosine of the angle between the two gradients, in [-1, 1].
-        norm_ratio: Norm of the rule's gradient over that of the reference.
-        relative_error: Norm of the difference over the norm of the reference's gradient.
+        cosine: Cosine of the angle between the two gradients, in [-1, 1]; `None` if one of them is 0.
+        norm_ratio: Norm of the rule's gradient over that of the reference, at least 0; `None` if that is 0.
+        relative_error: Norm of the difference over the norm of the reference's gradient, at least 0; infinity if only
+            the latter is 0.
         exact: True if the rule claims equality with BPTT for this parameter.
         match: True if there is no claim, or if it holds: within the tolerance of the lowest precision that the network
             computes in (that of autocast, if it is on), or up to the rounding error of the largest gradient.
@@ -45,8 +49,8 @@ class GradientRow:
     """
 
     site: str
-    cosine: float
-    norm_ratio: float
+    cosine: float | None
+    norm_ratio: float | None
     relative_error: float
     exact: bool
     match: bool
@@ -63,37 +67,91 @@ class Certificate:
         steps: Number of time steps, at least 1.
         rows: One `GradientRow` per trained parameter.
         reference: The rule that it is compared with, as text.  Default: "BPTT".
+        random: By which modules random numbers are drawn, and for what a rule draws some, in words.  Default: [].
     """
 
     rule: str
     steps: int
     rows: list[GradientRow]
     reference: str = "BPTT"
+    random: list[str] = field(default_factory=list[str])
 
     @property
     def ok(self) -> bool:
         """True if every claim of the rule holds."""
         return all(row.match for row in self.rows)
 
+    @property
+    def worst(self) -> GradientRow | None:
+        """The row that is farthest off, broken claims first; `None` if no gradient arrives anywhere."""
+        seen = [row for row in self.rows if not (row.match and row.vanishing)]
+        return max(seen, key=lambda row: (not row.match, _finite_or_worst(row.relative_error)), default=None)
+
     def table(self) -> str:
-        """Return the rows as aligned text, one parameter a line."""
+        """Return the rows as aligned text, one parameter a line, the number of claims, and the worst row."""
         head = ("parameter", "cosine", "norm ratio", "rel. error", "claim")
         body = [
-            (row.site, f"{row.cosine:.4f}", f"{row.norm_ratio:.4f}", f"{row.relative_error:.2e}", _claim(row))
+            (row.site, _number(row.cosine), _number(row.norm_ratio), f"{row.relative_error:.2e}", _claim(row))
             for row in self.rows
         ]
-        return f"{self.rule} beside {self.reference}, {self.steps} steps\n" + aligned([head, *body])
+        lines = [f"{self.rule} beside {self.reference}, {self.steps} steps", aligned([head, *body]), self._claims()]
+        if self.random:
+            lines.append(
+                f"random numbers are drawn {', '.join(self.random)}: masks and noise may differ between the two "
+                "rules, and rows by them alone"
+            )
+        worst = self.worst
+        if worst is None:
+            return "\n".join([*lines, "worst row: none, as no gradient arrives at any parameter"])
+        lines.append(
+            f"worst row: {worst.site}, relative error {worst.relative_error:.2e}, cosine {_number(worst.cosine)}, norm "
+            f"ratio {_number(worst.norm_ratio)} ({_claim(worst).strip('- ()') or 'claims nothing'})"
+        )
+        return "\n".join(lines)
+
+    def _claims(self) -> str:
+        claims = [row for row in self.rows if row.exact]
+        if not claims:
+            return (
+                f"none of {len(self.rows)} rows claims equality with BPTT, so that nothing but distances was measured"
+            )
+        broken = sum(not row.match for row in claims)
+        untested = sum(row.match and row.vanishing for row in claims)
+        parts = [f"{len(claims) - broken - untested} match", f"{broken} MISMATCH"]
+        parts += [f"{untested} cannot be told, as no gradient arrives"] if untested else []
+        silent = f"; {len(self.rows) - len(claims)} claim nothing" if len(claims) < len(self.rows) else ""
+        return f"{len(claims)} of {len(self.rows)} rows claim equality with BPTT: {', '.join(parts)}{silent}"
+
+
+def _finite_or_worst(error: float) -> float:
+    return error if math.isfinite(error) else math.inf
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
 
 
 def _claim(row: GradientRow) -> str:
+    if row.exact and not row.match:
+        return "exact, MISMATCH"
     if row.vanishing:
         return "no gradient arrives"
     if row.exact:
-        return "exact, match" if row.match else "exact, MISMATCH"
+        return "exact, match"
     return "-" if row.is_layer else "- (not a layer)"
 
 
-def certify(net: Network, rule: Rule, x: Tensor, y: Tensor, loss: Loss, reference: Rule | None = None) -> Certificate:
+def certify(
+    net: Network,
+    rule: Rule,
+    x: Input,
+    y: Input,
+    loss: Loss,
+    reference: Rule | None = None,
+    *,
+    lengths: Tensor | None = None,
+    batch_first: bool = False,
+) -> Certificate:
     """Check the gradients of a rule against those of BPTT, at the present weights.
 
     Both gradients are taken with the same random numbers.  Rules that update during the sequence are compared at fixed
@@ -102,18 +160,23 @@ def certify(net: Network, rule: Rule, x: Tensor, y: Tensor, loss: Loss, referenc
     Args:
         net: Network, with at least one trained parameter.
         rule: Learning rule to check.  Instance of `spikewright.rules.Rule`.
-        x: Input.  Tensor `[time, batch, *feature]`.
-        y: Targets.  Tensor `[batch, ...]`, as the criterion of `loss` takes them.
+        x: Input.  Tensor `[time, batch, *feature]`, or several in a tuple, list or dictionary.
+        y: Targets.  Tensor `[batch, ...]`, as the criterion of `loss` takes them, or several.
         loss: Loss of both rules.  Instance of `spikewright.losses.PerStep` or `spikewright.losses.OnRate`.
         reference: Rule to compare with instead of BPTT; no claims are checked then.  Default: None, BPTT.
+        lengths: Own number of steps of every sample of a padded batch, int64 `[batch]`, from 1 to the number of steps.
+            Default: None, all steps belong to the sequences.
+        batch_first: True if `x` and a timed `y` are `[batch, time, ...]`.  Default: False.
 
     Returns:
         A `Certificate` with one row per trained parameter.  `Certificate.ok` is True if all claims of the rule hold.
 
     Raises:
-        ConfigError: `net` is not a `Network`, `rule` or `reference` is not a `Rule`, or the loss was not wrapped.
-        ShapeError: `x` or `y` has another layout than the network, the loss or the rule needs.
-        InputError: `x` holds a NaN or an infinity, a label is out of range, or no parameter requires a gradient.
+        ConfigError: `net` is not a `Network`, `rule` or `reference` is not a `Rule`, the loss was not wrapped, or
+            `batch_first` is not a bool.
+        ShapeError: `x`, `y` or `lengths` has another layout than the network, the loss or the rule needs.
+        InputError: `x` holds a NaN or an infinity, a label or a length is out of range, or no parameter requires a
+            gradient.
         IncompatibleRule: The rule does not work with this network or loss.
         NetworkError: The network cannot be run over time.
 
@@ -129,12 +192,14 @@ def certify(net: Network, rule: Rule, x: Tensor, y: Tensor, loss: Loss, referenc
     check_instance("certify", "rule", rule, Rule, "sw.rules.OTTT()")
     if reference is not None:
         check_instance("certify", "reference", reference, Rule, "sw.rules.BPTT()")
-    check_tensor("x", x, "[time, batch, *feature]")
+    check_loss("certify", loss)
+    net, x = net.given(x, batch_first)
+    loss, y = fitted(loss, y, net.wiring(x).outputs, batch_first)
     parameters = {name: p for name, p in net.module.named_parameters() if p.requires_grad}
     if not parameters:
         raise InputError("certify compares gradients, but no parameter of the network requires one. Unfreeze some.")
-    ours, theirs = (_gradients(net, r, x, y, loss, parameters) for r in (rule, reference or BPTT()))
-    wiring, seen = net.wiring(x), _precisions(net, x)
+    ours, theirs = (_gradients(net, r, x, y, loss, lengths, parameters) for r in (rule, reference or BPTT()))
+    wiring, (seen, drawing) = net.wiring(x), _one_step(net, x)
     largest = max(_numbers(gradient).norm().item() for gradient in theirs.values())
     rows = []
     for name, parameter in parameters.items():
@@ -146,32 +211,47 @@ def certify(net: Network, rule: Rule, x: Tensor, y: Tensor, loss: Loss, referenc
         allowed = max(TOLERANCE.get(precision, 2e-1) * size, rounding)
         row = GradientRow(
             site=name,
-            cosine=_ratio((a * b).sum().item(), a.norm().item() * size, nothing=1.0),
-            norm_ratio=_ratio(a.norm().item(), size, nothing=1.0),
-            relative_error=_ratio(difference, size),
+            cosine=_cosine(a, b),
+            norm_ratio=a.norm().item() / size if size else None,
+            relative_error=difference / size if size else (math.inf if difference else 0.0),
             exact=exact,
             match=not exact or difference <= allowed,
             is_layer=bool(wiring.synapse_of(name)),
             vanishing=size <= rounding,
         )
         rows.append(row)
-    return Certificate(repr(rule), len(x), rows, "BPTT" if reference is None else repr(reference))
+    parts = dict.fromkeys(part for r in (rule, reference or BPTT()) for part in random_parts(r, len(x)))
+    random = _named(net, drawing.places | wiring.random) + [f"for {part}" for part in parts]
+    return Certificate(repr(rule), len(x), rows, "BPTT" if reference is None else repr(reference), random)
 
 
-def _precisions(net: Network, x: Tensor) -> Precisions:
-    """Return the dtypes in which a step of the network is computed."""
-    with untouched(net.module), torch.no_grad(), uncompiled(), Precisions() as seen:
+def _one_step(net: Network, x: Tensor) -> tuple[Precisions, DrawingModules]:
+    """Return the dtypes in which a step of the network is computed, and the modules that draw random numbers in it."""
+    with untouched(net.module), torch.no_grad(), uncompiled(), Precisions() as seen, DrawingModules(net) as drawing:
         net.run(x[:1])
-    return seen
+    return seen, drawing
+
+
+def _named(net: Network, modules: Iterable[str]) -> list[str]:
+    return [f"by '{name}' ({type(net.module.get_submodule(name)).__name__})" for name in sorted(modules)]
 
 
 def _gradients(
-    net: Network, rule: Rule, x: Tensor, y: Tensor, loss: Loss, parameters: Mapping[str, Tensor]
+    net: Network,
+    rule: Rule,
+    x: Tensor,
+    y: Tensor,
+    loss: Loss,
+    lengths: Tensor | None,
+    parameters: Mapping[str, Tensor],
 ) -> dict[str, Tensor]:
+    given: dict[str, Any] = (
+        {} if lengths is None else {"lengths": lengths}
+    )  # which rules with `updates` of their own may not know
     with untouched(net.module):
         learner = fresh_copy(rule, net, x)
     with untouched(net.module):  # again, so that all rules draw the same numbers, whatever was drawn to prepare them
-        for _ in learner.updates(net, x.detach(), y, loss):
+        for _ in learner.updates(net, x.detach(), y, loss, **given):
             pass
         return {n: torch.zeros_like(p) if p.grad is None else p.grad.clone() for n, p in parameters.items()}
 
@@ -181,8 +261,10 @@ def _numbers(gradient: Tensor) -> Tensor:
     return as_real(gradient).double()
 
 
-def _ratio(a: float, b: float, nothing: float = 0.0) -> float:
-    """Return a / b; `nothing` for 0 / 0 and infinity for anything else over 0."""
-    if b == 0:
-        return nothing if a == 0 else math.inf
-    return a / b
+def _cosine(a: Tensor, b: Tensor) -> float | None:
+    """Return the cosine between two gradients, of units that neither overflow nor vanish; `None` if one is 0."""
+    one, other = (float(x.abs().max()) if x.numel() else 0.0 for x in (a, b))
+    if not one or not other:
+        return None
+    a, b = a / one, b / other
+    return float((a * b).sum() / (a.norm() * b.norm()))

@@ -1,43 +1,45 @@
-"""The memory profile: how many bytes a training step keeps for the backward pass, by number of steps."""
+"""The memory profile: how much memory a training step takes, by number of steps."""
 
-import math
-import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from spikewright._util.ranges import check_count, check_instance
-from spikewright._util.real_numbers import as_real
-from spikewright._util.returned import described
+from spikewright._util.ranges import MOST, check_count, check_flag, check_instance
 from spikewright._util.text import aligned, readable, size_in_bytes
 from spikewright._util.trial import untouched
-from spikewright.errors import ConfigError, ShapeError
-from spikewright.losses import standard_loss
-from spikewright.metrics.memory import SavedBytes
+from spikewright.errors import ConfigError
 from spikewright.network import Network
-from spikewright.network.wiring import Wiring
+from spikewright.network.form import Input, is_several
+from spikewright.reports._memory_curve import MemoryCurve
+from spikewright.reports._profile_inputs import Inputs
 from spikewright.rules import Rule
 from spikewright.rules._base import fresh_copy
-from spikewright.rules._check import check_network
-from spikewright.rules._chunk_size import steps_at_once
-from spikewright.temporal import is_static
+from spikewright.rules._batch import Batch
+from spikewright.rules._check import check, check_network
+from spikewright.rules._chunk_memory import LONGEST
+from spikewright.rules._step_memory import small_loss
 
 
 @dataclass(frozen=True)
 class MemoryRow:
-    """Activation memory of one sequence length.
+    """Memory of a training step of one sequence length.
 
     Attributes:
         steps: Number of steps.
         saved_bytes: Most bytes that autograd keeps for the backward pass at one time, parameters not counted.
-        measured: True if the bytes are measured, False if they are extrapolated from measured rows.
+        working_bytes: Most bytes that the step allocates at one time: what is saved, gradients, states, outputs, and
+            the buffers inside of operations.
+        input_bytes: Bytes of the input, which is there before the step; a static input counts once.
+        measured: True if the bytes are measured, False if they are extrapolated from measured steps.
     """
 
     steps: int
     saved_bytes: int
+    working_bytes: int
+    input_bytes: int
     measured: bool
 
 
@@ -49,10 +51,12 @@ class Plan:
         rule: The rule, as text.
         shape: Shape of the input, `[time, batch, *feature]`.
         rows: Bytes by number of steps, in order.
-        bytes_per_step: Slope between the last two measured rows, in bytes; 0 if memory does not grow.
+        bytes_per_step: Slope of the bytes saved for backward between the last two measured rows; 0 if they do not
+            grow.
         budget: Given budget in bytes, at least 0; `None` without one.
-        largest: Largest number of steps within the budget, at least 0, of the rows where memory does not lie on a
-            line.  `None` without a budget, or if every length fits.
+        largest: Largest number of steps whose working memory and input fit the budget together, at least 0; of the
+            rows alone, for a rule that does not declare how its memory grows.  `None` without a budget, or if every
+            length fits.
     """
 
     rule: str
@@ -65,9 +69,15 @@ class Plan:
     def table(self) -> str:
         """Return the rows as aligned text, and the number of steps that fit the budget."""
         body = [
-            (str(r.steps), readable(r.saved_bytes), "measured" if r.measured else "extrapolated") for r in self.rows
+            (
+                str(row.steps),
+                *map(readable, (row.saved_bytes, row.working_bytes, row.input_bytes)),
+                "measured" if row.measured else "extrapolated",
+            )
+            for row in self.rows
         ]
-        lines = [f"{self.rule}, input {list(self.shape)}", aligned([("steps", "saved for backward", ""), *body])]
+        head = ("steps", "saved for backward", "working memory", "input", "")
+        lines = [f"{self.rule}, input {list(self.shape)}", aligned([head, *body])]
         if self.budget is not None:
             fits = "every length fits" if self.largest is None else f"at most {self.largest} steps fit"
             lines.append(f"In {readable(self.budget)}: {fits}.")
@@ -77,62 +87,91 @@ class Plan:
 def plan(
     net: Network,
     rule: Rule,
-    shape: Sequence[int] | Tensor,
+    shape: Sequence[int] | Input,
     budget: int | str | None = None,
     measure: Sequence[int] | None = None,
     report: Sequence[int] = (16, 64, 256, 1024),
+    *,
+    batch_first: bool = False,
 ) -> Plan:
-    """Measure the activation memory of a training step, by number of steps: the memory profile.
+    """Measure the memory of a training step, by number of steps: the memory profile.
 
-    Short sequences are run, and the bytes that autograd saves for the backward pass counted; longer ones are
-    extrapolated, if the rule declares that its memory is constant or linear in the number of steps.  Network, rule,
-    gradients and random states are as before when it returns.
+    Short sequences are run, and two amounts measured: the bytes that autograd saves for the backward pass, and the
+    working memory, the most that torch hands out at one time.  Longer sequences are extrapolated, if the rule declares
+    how its memory grows.  Network, rule, gradients and random states are as before when it returns.
+
+    Counted as working memory is all that torch allocates during the step: saved tensors, gradients of parameters,
+    states and traces, outputs, and temporary buffers, also those inside of operations.  Not counted is what is there
+    before: parameters, the state of the optimizer, and the input, which has a column of its own.  Nor is what a
+    criterion takes, what other libraries allocate, or what the C library keeps: freed blocks stay with a process for a
+    while, so that it may hold up to about twice as much (`docs/speed-and-memory.md`).
 
     Args:
         net: Network, in the mode (training or not) and on the device in which it will be used.
         rule: Learning rule.  Instance of `spikewright.rules.Rule`.
-        shape: Shape of the input, `[time, batch, *feature]`, all at least 1, for random input in [0, 1) of the
+        shape: Shape of the input, `[time, batch, *feature]`, each from 1 to 10**6, for random input in [0, 1) of the
             parameters' dtype; or an example of the input, whose steps are repeated, for indices of an embedding, bytes
-            or another dtype.  Its number of steps is reported too.
-        budget: Memory budget; the result then says how many steps fit.  A whole number of bytes, at least 0, or a size
-            such as "8GB" or "512MiB".  Default: None, no budget.
-        measure: Numbers of steps that are run.  At least two different whole numbers, at least 1.  Default: None, three
-            short lengths that hold at least one whole chunk of the rule.
-        report: Numbers of steps that are extrapolated from the last two measured ones; they are run as well for a rule
-            whose memory is not constant or linear.  Whole numbers, at least 1.  Default: (16, 64, 256, 1024).
+            or another dtype, or for several tensors in a tuple, list or dictionary.  Its number of steps is reported
+            too.
+        budget: Memory budget for working memory and input together; the result then says how many steps fit.  A whole
+            number of bytes, at least 0, or a size such as "8GB" or "512MiB".  Default: None, no budget.
+        measure: Numbers of steps that are run.  At least two different whole numbers, each from 1 to 10**6.  Default:
+            None, three short lengths.
+        report: Numbers of steps that are extrapolated; they are run as well for a rule that does not declare how its
+            memory grows.  Whole numbers, at least 1.  Default: (16, 64, 256, 1024).
+        batch_first: True if the shape or the example is `[batch, time, *feature]`.  Default: False.
 
     Raises:
         ConfigError: `net` is not a `Network`, or `rule` is not a `Rule`; there are fewer than two lengths to measure; a
-            length is not a whole number of at least 1; `budget` is not a size; or `shape` is not a shape.
+            length is not a whole number of at least 1; `budget` is not a size; `shape` is not a shape; `batch_first` is
+            not a bool; or a profiler of torch is active.
         ShapeError: The network does not take such an input.
 
     >>> import torch, spikewright as sw
     >>> net = sw.Network(torch.nn.Sequential(torch.nn.Linear(4, 8), sw.LIF(), torch.nn.Linear(8, 2)))
-    >>> profile = sw.plan(net, sw.rules.SLTT(), (100, 5, 4), budget=2**20)
-    >>> profile.bytes_per_step, profile.largest  # SLTT frees every step, so any length fits
-    (0.0, None)
-    >>> sw.plan(net, sw.rules.BPTT(), (100, 5, 4)).bytes_per_step > 0
+    >>> sltt, bptt = (sw.plan(net, rule, (100, 5, 4), budget="1MiB") for rule in (sw.rules.SLTT(), sw.rules.BPTT()))
+    >>> sltt.bytes_per_step, bptt.bytes_per_step > 0  # SLTT frees every step
+    (0.0, True)
+    >>> sltt.largest > 2 * bptt.largest
     True
     """
     check_network("plan", net)
     check_instance("plan", "rule", rule, Rule, "sw.rules.OTTT()")
-    inputs = _Inputs(net, shape)
+    check_flag("plan", batch_first=batch_first)
+    if isinstance(shape, Tensor) or is_several(shape):
+        net, shape = net.given(cast(Input, shape), batch_first)
+        batch_first = False
     limit = None if budget is None else _bytes(budget)
     for name, lengths in (("measure", measure or ()), ("report", report)):
         for steps in lengths:
-            check_count("plan", name, steps, "a sequence has at least one step")
-    reported = {inputs.sizes[0], *report}
-    lengths = _lengths(net, rule, inputs, measure, reported)
-    measured = {steps: _saved_bytes(net, rule, steps, inputs) for steps in lengths}
-    line = _Line.through_last_two(measured)
-    rows = [
-        MemoryRow(steps, measured[steps] if steps in measured else line.at(steps), steps in measured)
-        for steps in sorted(reported.union(lengths))
-    ]
-    largest = None
-    if limit is not None:
-        largest = line.largest(limit) if _on_a_line(rule) else _largest(rows, limit)
-    return Plan(repr(rule), inputs.sizes, rows, line.slope, limit, largest)
+            most = MOST if name == "measure" else None
+            check_count("plan", name, steps, "a sequence has at least one step", most=most)
+    lengths = _lengths(rule, measure)
+    with untouched(net.module):
+        inputs = Inputs(net, shape, batch_first)
+        reported = {inputs.sizes[0], *report}
+        curve = _curve(net, rule, inputs)
+        grows = rule.traits.memory != "unknown"
+        for steps in sorted({*lengths} if grows else {*lengths, *reported}):
+            curve.measure(steps)
+        rows = [_row(curve, inputs, steps) for steps in sorted(reported.union(lengths))]
+        largest = None
+        if limit is not None:
+            largest = curve.largest(limit, inputs) if grows else _largest(rows, limit)
+    return Plan(repr(rule), inputs.sizes, rows, curve.slope, limit, largest)
+
+
+def _curve(net: Network, rule: Rule, inputs: Inputs) -> MemoryCurve:
+    inputs.wiring()  # says more than `check` if the input does not fit
+    x, loss = inputs.x, small_loss(rule)
+    y = torch.zeros(x.shape[1], dtype=torch.int64, device=x.device)
+    learner = fresh_copy(rule, net, x)
+    return MemoryCurve(learner, Batch(net, x, y, loss, known=check(learner, net, loss, x, y)))
+
+
+def _row(curve: MemoryCurve, inputs: Inputs, steps: int) -> MemoryRow:
+    memory = curve.at(steps)
+    return MemoryRow(steps, memory.saved, memory.working, inputs.bytes_of(steps), steps in curve.measured)
 
 
 def _bytes(budget: int | str) -> int:
@@ -146,119 +185,20 @@ def _bytes(budget: int | str) -> int:
     return size
 
 
-@dataclass(frozen=True)
-class _Line:
-    """Bytes as a linear function of the number of steps: `size` bytes at `steps`."""
-
-    steps: int
-    size: int
-    slope: float
-
-    @classmethod
-    def through_last_two(cls, measured: Mapping[int, int]) -> "_Line":
-        (first, fewer), (last, more) = list(measured.items())[-2:]
-        return cls(last, more, (more - fewer) / (last - first))
-
-    def at(self, steps: int) -> int:
-        return round(self.size + self.slope * (steps - self.steps))
-
-    def largest(self, budget: int) -> int | None:
-        """Return the largest number of steps within a budget; `None` if every length fits."""
-        if self.slope > 0:
-            return max(0, math.floor((budget - self.size) / self.slope) + self.steps)
-        return 0 if self.size > budget else None
-
-
 def _largest(rows: Sequence[MemoryRow], budget: int) -> int:
-    return max((row.steps for row in rows if row.saved_bytes <= budget), default=0)
+    return max((row.steps for row in rows if row.working_bytes + row.input_bytes <= budget), default=0)
 
 
-def _on_a_line(rule: Rule) -> bool:
-    return rule.traits.memory in ("constant", "linear")
-
-
-def _lengths(
-    net: Network, rule: Rule, inputs: "_Inputs", measure: Sequence[int] | None, reported: set[int]
-) -> list[int]:
+def _lengths(rule: Rule, measure: Sequence[int] | None) -> list[int]:
     """Return the numbers of steps to measure, in order."""
     if measure is None:
-        shortest = max(2, rule.traits.least_steps, _whole_chunk(net, rule, inputs, max(reported)))
+        chunk = rule.chunk if isinstance(rule.chunk, int) and rule.chunk <= LONGEST else 1
+        shortest = max(2, chunk, rule.traits.least_steps)
         measure = (shortest, 2 * shortest, 4 * shortest)
-    lengths = sorted({*measure} if _on_a_line(rule) else {*measure, *reported})
+    lengths = sorted({*measure})
     if len(lengths) < 2:
         raise ConfigError(
             f"plan(measure={lengths}): a line needs at least two different lengths. Give two or more numbers of steps, "
             "such as measure=(4, 8), or leave measure out."
         )
     return lengths
-
-
-def _whole_chunk(net: Network, rule: Rule, inputs: "_Inputs", steps: int) -> int:
-    """Return the length of the rule's chunks in a sequence; 0 if its memory does not depend on it."""
-    if not rule.chunk or not rule.traits.grows_with_chunk or rule.traits.memory == "root":
-        return 0
-    with untouched(net.module):
-        x = inputs(1).expand(steps, *inputs.sizes[1:])
-        return steps_at_once(rule, _wiring(net, x, inputs), x)
-
-
-def _sizes(shape: Any) -> tuple[int, ...]:
-    if isinstance(shape, Tensor):
-        return tuple(shape.shape)
-    try:
-        sizes = tuple(operator.index(size) for size in shape)
-    except TypeError:
-        sizes = ()
-    if len(sizes) < 2 or min(sizes) < 1:
-        raise ConfigError(
-            f"plan was given {described(shape)} for the shape of the input, which must be whole numbers, at least 1, "
-            "(time, batch, *feature). Give x.shape, or an example as a tensor, such as torch.as_tensor(x)."
-        )
-    return sizes
-
-
-class _Inputs:
-    """Inputs of any length: random numbers of a shape, or an example whose steps are repeated.
-
-    Args:
-        net: Network whose parameters have the dtype and the device of random inputs.
-        shape: Shape `(time, batch, *feature)`, or an example.
-    """
-
-    def __init__(self, net: Network, shape: Sequence[int] | Tensor) -> None:
-        self.example = shape.detach() if isinstance(shape, Tensor) else None
-        self.sizes, self._like = _sizes(shape), next(net.parameters(), torch.empty(0))
-
-    def __call__(self, steps: int) -> Tensor:
-        """Return an input of that many steps."""
-        if self.example is None:
-            sizes = (steps, *self.sizes[1:])
-            return torch.rand(sizes, dtype=self._like.dtype, device=self._like.device)
-        if is_static(self.example):
-            return self.example[:1].expand(steps, *self.sizes[1:])
-        return self.example[torch.arange(steps, device=self.example.device) % len(self.example)]
-
-
-def _wiring(net: Network, x: Tensor, inputs: _Inputs) -> Wiring:
-    try:
-        return net.wiring(x)
-    except ShapeError as error:
-        if inputs.example is not None:
-            raise
-        raise ShapeError(
-            f"{error} plan was given a shape, and made an input of {x.dtype} of it. If the network takes another type, "
-            "such as indices of an embedding, or bytes, give an example in place of the shape: plan(net, rule, x)."
-        ) from error
-
-
-def _saved_bytes(net: Network, rule: Rule, steps: int, inputs: _Inputs) -> int:
-    with untouched(net.module):
-        x = inputs(steps)
-        y = torch.zeros(x.shape[1], dtype=torch.int64, device=x.device)
-        _wiring(net, x, inputs)  # its probe is not part of a step
-        learner = fresh_copy(rule, net, x)
-        with SavedBytes() as saved:
-            loss = standard_loss(rule.traits.loss)(lambda output, _: as_real(output).square().mean())
-            for _ in learner.updates(net, x, y, loss):
-                pass
-    return saved.peak

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from spikewright._util.lengths import Lengths
 from spikewright._util.returned import described
 from spikewright._util.share import Share, sharing, within
 from spikewright.errors import ExtensionError, IncompatibleRule, InputError
@@ -15,6 +16,8 @@ from spikewright.network.hooks import Hooks
 from spikewright.network.run import Run
 from spikewright.network.wiring import Wiring
 from spikewright.rules._check import check
+from spikewright.rules._chunk_size import is_budget, steps_at_once
+from spikewright.rules._fitting import fitting_steps
 from spikewright.temporal import State
 
 if TYPE_CHECKING:
@@ -88,7 +91,11 @@ class Batch:
             are.
         known: Wiring of the network for inputs like `x`, if it has been looked up.  Default: None, looked up when
             needed.
+        lengths: Lengths of the sequences of a padded batch, which `loss` and the runs respect.  Default: None, all
+            steps belong to them.
         share: Part of a batch that these samples are, if several processes share it.  Default: None, the whole batch.
+        at_once: Number of steps that run together if the rule has a memory budget.  At least 1.  Default: None, found
+            when needed.
     """
 
     net: Network
@@ -99,12 +106,37 @@ class Batch:
     backward: Backward = plain_backward
     around: Callable[[Hooks], Hooks] | None = None
     known: Wiring | None = None
+    lengths: Lengths | None = None
     share: Share | None = None
+    at_once: int | None = None
 
     @property
     def wiring(self) -> Wiring:
         """Which layer feeds which in the network, for inputs like `x`."""
         return self.known or self.net.wiring(self.x)
+
+    def steps_at_once(self, rule: "Rule") -> int:
+        """Return the number of steps that a rule runs together.
+
+        Args:
+            rule: The rule.
+        """
+        return steps_at_once(rule, self.wiring, len(self.x)) or self.at_once or fitting_steps(rule, self)
+
+    def fitted(self, rule: "Rule") -> "Batch":
+        """Return the same batch with the number of steps that run together, if a memory budget decides.
+
+        Args:
+            rule: The rule, which has been prepared.
+
+        Raises:
+            IncompatibleRule: No number of steps fits the budget.
+        """
+        fixed = steps_at_once(rule, self.wiring, len(self.x))
+        if not is_budget(rule.chunk) or (fixed is not None and rule.chunk == "auto"):
+            return self
+        found = fitting_steps(rule, self)
+        return replace(self, at_once=found if self.share is None else self.share.least(found))
 
     def hooks(self, own: Hooks | None) -> Hooks | None:
         """Return the hooks for a run of this batch, given those of the rule; `None` if there are none.
@@ -123,6 +155,7 @@ class Batch:
             **options: Further keyword arguments of `Network.start`, such as `through_time`.
         """
         before = self.state if state is None else state
+        options.setdefault("lengths", self.lengths)
         return self.net.start(self.x, before, hooks=self.hooks(own), wiring=self.known, **options)
 
     def weighted(self, weight: float) -> "Batch":

@@ -4,16 +4,18 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from spikewright._util.arguments import check_tensor
+from spikewright._util.lengths import Lengths
 from spikewright._util.real_numbers import is_continuous
 from spikewright._util.share import current_share
 from spikewright.errors import ConfigError, IncompatibleRule, InputError, ShapeError
 from spikewright.losses import Loss
 from spikewright.network import Network
 from spikewright.network.holding import exclusively
-from spikewright.network.resuming import check_state
+from spikewright.network.resuming import check_finite, check_state
 from spikewright.network.sites import Sites
 from spikewright.network.wiring import Wiring
 from spikewright.rules._chunk_size import steps_at_once
@@ -23,7 +25,15 @@ if TYPE_CHECKING:
     from spikewright.rules._base import Rule
 
 
-def check(rule: "Rule", net: Network, loss: Loss, x: Tensor, y: Tensor, state: State | None = None) -> Wiring:
+def check(
+    rule: "Rule",
+    net: Network,
+    loss: Loss,
+    x: Tensor,
+    y: Tensor,
+    state: State | None = None,
+    lengths: Lengths | None = None,
+) -> Wiring:
     """Return the wiring of a network, or raise an error if `rule` cannot learn from `x` and `y` by `loss` there.
 
     Args:
@@ -33,6 +43,7 @@ def check(rule: "Rule", net: Network, loss: Loss, x: Tensor, y: Tensor, state: S
         x: Input, `[time, batch, *feature]`.
         y: Target, `[batch, ...]`.
         state: State in which the run starts.  Default: None, the state of rest.
+        lengths: Lengths of the sequences of a padded batch.  Default: None, all steps belong to them.
 
     Raises:
         ShapeError: Layouts do not fit, or `x` or `y` is no tensor.
@@ -44,19 +55,18 @@ def check(rule: "Rule", net: Network, loss: Loss, x: Tensor, y: Tensor, state: S
         UserWarning: Once per network and parameter, if the rule does not see a parameter.
     """
     check_network(type(rule).__name__, net)
-    if not isinstance(loss, Loss):
-        raise ConfigError(
-            f"{type(rule).__name__} was given {type(loss).__name__} as its loss, which does not define how steps are "
-            "combined. Wrap the criterion: losses.PerStep(criterion), or losses.OnRate(criterion) for the mean output."
-        )
+    check_loss(type(rule).__name__, loss)
     check_tensor("x", x, "[time, batch, *feature]")
     check_tensor("y", y, "[batch, ...], with the target of every sample")
     _check_share(x)
+    if y.device != x.device:
+        raise ShapeError(f"y is on {y.device}, but x is on {x.device}. Bring both to the device of the network.")
     wiring = net.wiring(x)
     sites = wiring.sites
     steps, batch = x.shape[:2]
     if state is not None:
-        check_state(state, sites)
+        check_state(state, sites, x.device)
+        check_finite(state)
     _check_moves(rule, net, x, state)
     _check_finite(x)
     loss.check(y, steps, batch, wiring.output[0] if wiring.output else 1)
@@ -77,10 +87,14 @@ def check(rule: "Rule", net: Network, loss: Loss, x: Tensor, y: Tensor, state: S
             "be left without one. Put what computes x into the network, give x.detach(), or use a rule that goes back "
             "to the input (BPTT)."
         )
-    at_once = 1 if sites.recurrent else steps_at_once(rule, wiring, x)
+    at_once = (
+        1 if sites.recurrent else steps_at_once(rule, wiring, steps) or steps
+    )  # a budget cuts only what may be cut
     if at_once < steps:
         _check_cut(name, sites, at_once, steps)
     rule.check(wiring, sites)
+    if lengths is not None:
+        _check_ragged(rule, sites)
     if rule.traits.by_layer:
         net.tell(
             wiring.unseen,
@@ -98,12 +112,68 @@ def check_network(owner: str, net: object) -> None:
         owner: Name of the rule or function that takes it.
         net: The network.
     """
-    if not isinstance(net, Network):
-        given = f"the class {net.__name__}" if isinstance(net, type) else type(net).__name__
+    if isinstance(net, Network):
+        return
+    given = f"the class {net.__name__}" if isinstance(net, type) else "None" if net is None else type(net).__name__
+    inner = getattr(net, "module", None)
+    if isinstance(inner, Network):
         raise ConfigError(
-            f"{owner} was given {given} as its network, which cannot run over time. Wrap the module: "
-            "spikewright.Network(module)."
+            f"{owner} was given {given} as its network, around a Network, whose run it does not know. Unwrap it: give "
+            "net.module; with several processes, average the gradients after every update (torch.distributed)."
         )
+    wrapped = "net.module" if isinstance(inner, nn.Module) else "module"
+    raise ConfigError(
+        f"{owner} was given {given} as its network, which cannot run over time. Wrap the module: "
+        f"spikewright.Network({wrapped})."
+    )
+
+
+def check_loss(owner: str, loss: object) -> None:
+    """Raise `ConfigError` unless a loss is a `Loss`.
+
+    Args:
+        owner: Name of the rule or function that takes it.
+        loss: The loss.
+    """
+    if isinstance(loss, Loss):
+        return
+    name = getattr(loss, "__name__", type(loss).__name__)
+    if isinstance(loss, type) and issubclass(loss, Loss):
+        raise ConfigError(
+            f"{owner} was given the class {name} as its loss. Give an instance: losses.{name}(nn.CrossEntropyLoss())."
+        )
+    made = f"nn.{name}()" if name in dir(nn) else f"{name}()"
+    shown = (
+        made
+        if isinstance(loss, type | nn.Module)
+        else name
+        if name.isidentifier() and callable(loss)
+        else "nn.CrossEntropyLoss()"
+    )
+    raise ConfigError(
+        f"{owner} was given {name} as its loss, which does not define how steps are combined. Wrap the criterion: "
+        f"losses.PerStep({shown}), the mean of the loss at each step, or losses.OnRate({shown}), the loss of the mean "
+        "output."
+    )
+
+
+def _check_ragged(rule: "Rule", sites: Sites) -> None:
+    """Raise `IncompatibleRule` if steps after the end of a sequence would change gradients of a rule."""
+    if not rule.traits.ragged:
+        raise IncompatibleRule(
+            f"{rule} was given lengths of sequences, but it does not declare (traits.ragged) that steps after the end "
+            "of a sequence teach it nothing: noise, traces of inputs or stored samples would take padding for data. "
+            "Use a rule that does (BPTT, SLTT, OTTT, DSR, IDE, SPIDE), or batches of sequences of one length."
+        )
+    if rule.traits.loss == "rate" and not rule.traits.whole_sequence:
+        return  # statistics are those of means over the own steps
+    for name, module in sites.temporal.items():
+        if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None):
+            raise IncompatibleRule(
+                f"{type(rule).__name__} was given lengths of sequences, but '{name}' is a {type(module).__name__} that "
+                "normalises by the statistics of a batch, in which padding counts as data. Put it in evaluation mode, "
+                "use a norm of each sample (nn.GroupNorm), or batches of sequences of one length."
+            )
 
 
 def _check_cut(name: str, sites: Sites, at_once: int, steps: int) -> None:

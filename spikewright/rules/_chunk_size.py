@@ -3,10 +3,7 @@
 import math
 from typing import TYPE_CHECKING
 
-from torch import Tensor
-
 from spikewright._util.ranges import check_count
-from spikewright._util.share import current_share
 from spikewright._util.text import size_in_bytes
 from spikewright.errors import ConfigError
 from spikewright.network.wiring import Wiring
@@ -17,8 +14,6 @@ if TYPE_CHECKING:
 Chunk = int | str | None
 """Steps that run together; `None` is the whole sequence, "root" the square root of its length, "auto" as many as fit a
 memory budget, and a size such as "256MiB" names the budget."""
-AUTO = 1 << 30
-"""Budget of "auto" in bytes: more steps at once are faster, and most machines have this much to spare."""
 
 
 def check_chunk(caller: str, chunk: Chunk) -> None:
@@ -34,8 +29,13 @@ def check_chunk(caller: str, chunk: Chunk) -> None:
         )
 
 
-def steps_at_once(rule: "Rule", wiring: Wiring, x: Tensor) -> int:
-    """Return the number of steps that a rule runs together, from its `chunk`.
+def is_budget(chunk: Chunk) -> bool:
+    """Return True if a chunk is as long as fits a memory budget."""
+    return isinstance(chunk, str) and chunk != "root"
+
+
+def steps_at_once(rule: "Rule", wiring: Wiring, steps: int) -> int | None:
+    """Return the number of steps that a rule runs together, from its `chunk`; `None` if a memory budget decides.
 
     It is 1 if the rule treats layers differently and one of the layers gets its rows in an order that only a single
     step shows.
@@ -43,17 +43,12 @@ def steps_at_once(rule: "Rule", wiring: Wiring, x: Tensor) -> int:
     Args:
         rule: The rule.
         wiring: Wiring of the network.
-        x: Input, `[time, batch, *feature]`.
+        steps: Length of the sequence.  At least 1.
     """
     if wiring.disordered and rule.traits.by_layer:
         return 1
-    chunk = None if rule.traits.whole_sequence else rule.chunk
-    if chunk == "root":
-        return math.isqrt(len(x) - 1) + 1
-    if isinstance(chunk, str):
-        share = current_share()  # all processes run the same chunks, of which each costs operations over all of them
-        samples = x.shape[1] if share is None else share.largest
-        step = wiring.activations * samples * max(x.element_size(), 4)
-        fitting = max(1, (size_in_bytes(chunk) or AUTO) // step)
-        return -(-len(x) // -(-len(x) // fitting))  # chunks of about one size
-    return min(len(x), chunk or len(x))
+    if rule.traits.whole_sequence or rule.chunk is None:
+        return steps
+    if rule.chunk == "root":
+        return math.isqrt(steps - 1) + 1
+    return min(steps, rule.chunk) if not isinstance(rule.chunk, str) else None

@@ -1,7 +1,7 @@
 """What learning costs, as far as a rule states it."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -30,6 +30,21 @@ class Cost:
 
 
 @dataclass(frozen=True)
+class Product:
+    """A product of two tensors outside of layers, such as those of attention, in one step.
+
+    Attributes:
+        work: Its work, per sample.
+        factors: For either factor, the neurons and the learning parameters that it is computed from, by name.
+        weights: For either factor, its number of entries if it is a weight, computed from no data, and 0 otherwise.
+    """
+
+    work: Work
+    factors: tuple[frozenset[str], frozenset[str]]
+    weights: tuple[int, int]
+
+
+@dataclass(frozen=True)
 class Done:
     """What was done in one training step, from which a rule states its cost.
 
@@ -39,6 +54,7 @@ class Done:
         steps: Length of the sequence.  At least 1.
         report: Report of the update, by rules that solve an equation.  Default: None, for rules that solve none.
         frozen: Names of the parameters of the network that do not learn.  Default: frozenset(), none.
+        products: Products outside of layers.  Default: (), none.
     """
 
     work: Mapping[str, Work]
@@ -46,11 +62,13 @@ class Done:
     steps: int
     report: Report | None = None
     frozen: frozenset[str] = frozenset()
+    products: tuple[Product, ...] = ()
 
     @property
     def simulation(self) -> Operations:
         """Operations of running the network over the sequence."""
-        return sum((w.times * w.forward for w in self.work.values()), Operations())
+        every = [*self.work.values(), *(product.work for product in self.products)]
+        return sum((w.times * w.forward for w in every), Operations())
 
     @property
     def at_weights(self) -> float:
@@ -59,21 +77,27 @@ class Done:
 
     @property
     def between_neurons(self) -> float:
-        """Multiplications of errors in one step at layers between a learning layer and the next neurons."""
-        return sum(w.dense for site, w in self.work.items() if self._crossed_at_once(site))
+        """Multiplications of errors in one step at layers between a learning layer and the next neurons.
+
+        Products outside of layers are included: their factors need a gradient where something learns in front of them.
+        """
+        at_layers = sum(w.dense for site, w in self.work.items() if self._crossed_at_once(site))
+        return at_layers + self._at_products(self._learned)
 
     @property
     def backward(self) -> Operations:
         """Operations of one dense backward pass: gradients at weights, and at inputs behind which something learns."""
         crossed = sum(w.dense for site, w in self.work.items() if self.crosses(site))
-        return Operations(0, self.at_weights + crossed)
+        return Operations(0, self.at_weights + crossed + self._at_products(self._sources))
 
     @property
     def weights_crossed(self) -> int:
         """Number of weights that errors cross if they go back by the forward weights."""
         crossed = {site: synapse for site, synapse in self.wiring.synapses.items() if self.crosses(site)}
         parts = {site: self.work[site].parts if site in self.work else 1 for site in crossed}
-        return sum(parts[site] * math.prod(synapse.weight) for site, synapse in crossed.items())
+        at_layers = sum(parts[site] * math.prod(synapse.weight) for site, synapse in crossed.items())
+        pairs = [pair for p in self.products for pair in zip(p.factors, reversed(p.weights))]
+        return at_layers + sum(other for factor, other in pairs if not factor.isdisjoint(self._sources))
 
     def learns(self, site: str) -> bool:
         """Return True if the weight of a layer learns, or a parameter that it is computed from.
@@ -127,6 +151,19 @@ class Done:
                 found.add(site)
                 todo.extend(after for name in synapses[site].parameters for after in self.wiring.passes[name])
         return frozenset(found)
+
+    @property
+    def _learned(self) -> Set[str]:
+        return self.wiring.receivers.keys() - self.frozen
+
+    @property
+    def _sources(self) -> Set[str]:
+        """What an error has to reach: parameters that learn, and neurons behind such."""
+        return self._learned | self.behind
+
+    def _at_products(self, sources: Set[str]) -> float:
+        """Return the multiplications for gradients at factors that are computed from some neurons or parameters."""
+        return sum(p.work.dense * (not factor.isdisjoint(sources)) for p in self.products for factor in p.factors)
 
     def _learning(self, site: str) -> Iterator[str]:
         return (name for name in self.wiring.synapses[site].parameters if name not in self.frozen)

@@ -117,7 +117,8 @@ class KeptChunks:
     def _again(self, piece: _KeptChunk, start: _Start) -> tuple[Tensor, State]:
         start.network.put_back()
         start.random()
-        run: Run = self._batch.start(state=piece.before, spikes_as_bytes=True)
+        # Without lengths, since the loss has no gradient behind the end of a sequence.
+        run: Run = self._batch.start(state=piece.before, spikes_as_bytes=True, lengths=None)
         with torch.enable_grad(), own_weights():
             return run.advance(piece.x), run.state
 

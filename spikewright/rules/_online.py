@@ -13,12 +13,13 @@ from spikewright._util.real_numbers import is_continuous, real_type
 from spikewright.errors import ConfigError
 from spikewright.metrics.operations import Operations
 from spikewright.network import Network
+from spikewright.network.form import Input
 from spikewright.network.hooks import Hooks
 from spikewright.network.sites import Sites
 from spikewright.network.wiring import Synapse, Wiring
 from spikewright.rules._base import Rule, Update
 from spikewright.rules._batch import Batch
-from spikewright.rules._chunk_size import Chunk, steps_at_once
+from spikewright.rules._chunk_size import Chunk
 from spikewright.rules._cost import Cost, Done
 from spikewright.rules._traits import Traits
 from spikewright.rules._weight_hooks import WeightHooks
@@ -47,8 +48,8 @@ class OnlineRule(Rule):
 
     Args:
         chunk: Steps that run together, which trades memory for speed.  At least 1; `None` is the whole sequence, "root"
-            the square root of its length, "auto" as many steps as fit 1 GiB of activations, and a size such as "256MiB"
-            as many as fit that.
+            the square root of its length, "auto" as many steps as fit 1 GiB of working memory, and a size such as
+            "256MiB" as many as fit that; if not even one does, it is refused.
         spatial: How errors reach the layers within a step, an object of `spikewright.spatial`: `BP` (backpropagation),
             `FA`, `SignSymmetric`, `DFA`, `DKP`, `ZO` or `OPZO`.  Default: BP().
         local: A `spikewright.spatial.Local`, which gives every layer of neurons a trained readout and an error of its
@@ -60,7 +61,9 @@ class OnlineRule(Rule):
             feedback matrices.
     """
 
-    traits: Traits = Traits(loss="steps", credit_through_time=False, gradients="layer hook", memory="constant")
+    traits: Traits = Traits(
+        loss="steps", credit_through_time=False, gradients="layer hook", memory="constant", ragged=True
+    )
 
     def __init__(
         self,
@@ -80,6 +83,7 @@ class OnlineRule(Rule):
                 "without an intermediate layer."
             )
         self.spatial, self.local = spatial, local
+        self.traits = replace(self.traits, ragged=self.traits.ragged and spatial.ragged)
         if type(self).on_weight is not OnlineRule.on_weight or not isinstance(spatial, BP):
             self.traits = replace(self.traits, by_layer=True)
 
@@ -116,9 +120,11 @@ class OnlineRule(Rule):
         if not self._plain:
             target_specs(wiring, self.local, self.spatial.route)
 
-    def prepare(self, net: Network, x: Tensor) -> None:
+    def prepare(self, net: Network, x: Input) -> None:
+        super().prepare(net, x)
         if self._plain:
             return
+        net, x = net.given(x)
         wiring = net.wiring(x)
         targets = target_specs(wiring, self.local, self.spatial.route)
         kinds = (real_type(p.dtype) for p in net.module.parameters() if is_continuous(p))
@@ -141,6 +147,14 @@ class OnlineRule(Rule):
         reference = deepcopy(self)
         reference.spatial, reference.local = BP(), None
         return reference
+
+    def random_parts(self, steps: int) -> tuple[str, ...]:
+        """Return what the rule draws random numbers for in every sequence, in words; `()` if for nothing.
+
+        Args:
+            steps: Length of the sequences.  At least 1.
+        """
+        return () if self.spatial.noise is None else (f"the noise of {type(self.spatial).__name__}",)
 
     def cost(self, done: Done) -> Cost | None:
         step, carrying, needed = done.backward, done.weights_crossed, done.behind
@@ -176,7 +190,7 @@ class OnlineRule(Rule):
         credit = hooks if isinstance(hooks, SpatialHooks) else None
         run = batch.start(hooks, through_time=False)
         total = outputs = None
-        for chunk in self.chunks(len(x), steps_at_once(self, wiring, x)):
+        for chunk in self.chunks(len(x), batch.steps_at_once(self)):
             start, steps = chunk.start, x[chunk.start : chunk.stop]
             value_of = partial(loss, y=batch.y, steps=len(x), start=start)
             if credit is not None and chunk.learn:

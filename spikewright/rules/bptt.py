@@ -8,7 +8,7 @@ from spikewright.metrics.operations import Operations
 from spikewright.network.wiring import Wiring
 from spikewright.rules._base import Rule, Update
 from spikewright.rules._batch import Batch
-from spikewright.rules._chunk_size import Chunk, steps_at_once
+from spikewright.rules._chunk_size import Chunk
 from spikewright.rules._cost import Cost, Done
 from spikewright.rules._kept_chunks import KeptChunks
 from spikewright.rules._traits import Traits
@@ -33,9 +33,9 @@ class BPTT(Rule):
 
     Args:
         chunk: Steps that run together, which trades memory for speed.  At least 1; `None` is the whole sequence, "root"
-            the square root of its length, "auto" as many steps as fit 1 GiB of activations, and a size such as "256MiB"
-            as many as fit that.  Default: None.  Without `checkpoint` the graph of all chunks is kept until the
-            sequence ends, so that a chunk saves no memory.
+            the square root of its length, "auto" as many steps as fit 1 GiB of working memory, and a size such as
+            "256MiB" as many as fit that; if not even one does, it is refused.  Default: None.  Without `checkpoint` the
+            graph of all chunks is kept until the sequence ends, so that a chunk saves no memory.
         checkpoint: If True, keep only the state between chunks and run each chunk again in the backward pass; gradients
             are bit for bit those of the same chunks without it.  With `chunk=None` a chunk is then the square root of
             the length.  Default: False.
@@ -58,7 +58,7 @@ class BPTT(Rule):
         ([5, 2, 3], True)
     """
 
-    traits: Traits = Traits(loss="any", credit_through_time=True, gradients="layer hook", memory="linear")
+    traits: Traits = Traits(loss="any", credit_through_time=True, gradients="layer hook", memory="linear", ragged=True)
 
     def __init__(self, chunk: Chunk = None, checkpoint: bool = False) -> None:
         check_flag("BPTT", checkpoint=checkpoint)
@@ -76,7 +76,7 @@ class BPTT(Rule):
         return Cost(done.steps * done.backward + again, done.weights_crossed)
 
     def learn(self, batch: Batch) -> Iterator[Update]:
-        size = steps_at_once(self, batch.wiring, batch.x)
+        size = batch.steps_at_once(self)
         chunks = KeptChunks(batch, size, keep=not self.checkpoint)
         value = chunks.loss()
         batch.backward(value)

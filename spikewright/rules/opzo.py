@@ -37,7 +37,7 @@ class OPZO(OTTT):
 
     Args:
         momentum: Share :math:`\lambda` of M that is kept per step; M averages over about 1 / (1 - momentum) steps.  In
-            [0, 1].  Default: 0.9999.
+            [0, 1); 1 too with `init="dfa"`, whose matrices then stay as they are.  Default: 0.9999.
         alpha: Size :math:`\alpha` of the noise.  > 0.  Default: 0.2.
         distribution: Distribution of the noise, of variance 1 before `alpha`: "gaussian", "rademacher" (plus or minus
             1), or "sphere" (uniform on a sphere, for each sample and layer).  Default: "gaussian".
@@ -54,15 +54,15 @@ class OPZO(OTTT):
             first step; without effect with `init="dfa"`.  Default: True.
         center_output: If True, subtract a running mean (rate 0.01) from the output before it is correlated with the
             noise: less variance, the same expectation.  Default: False.
-        seed: Seed of the noise and of the first M.  Any integer, at least 0.  Default: 0.
+        seed: Seed of the noise and of the first M.  From 0 to 2**63 - 1.  Default: 0.
         route: Where errors start: "output", the output of the network; or "penultimate", the input of the readout, so
             that M does not grow with the number of outputs.  Default: "output".
         local: A `spikewright.spatial.Local`, which gives every layer of neurons a trained readout and an error of its
             own.  Default: None, no local errors.
         online: If True, yield an update at every step; otherwise one per sequence.  Default: False.
         chunk: Steps that run together, which trades memory for speed.  At least 1; `None` is the whole sequence, "root"
-            the square root of its length, "auto" as many steps as fit 1 GiB of activations, and a size such as "256MiB"
-            as many as fit that.  Default: 1.  With `online` it is 1.
+            the square root of its length, "auto" as many steps as fit 1 GiB of working memory, and a size such as
+            "256MiB" as many as fit that; if not even one does, it is refused.  Default: 1.  With `online` it is 1.
 
     Raises:
         ConfigError: `momentum`, `alpha` or `seed` is out of range; a flag is not a bool; `distribution`, `position`,

@@ -56,8 +56,8 @@ class OTTT(OnlineRule):
             real-valued currents arrive; a traced readout; the decay of the sending neurons.  Explicit `trace_*`
             arguments win over it.  Default: False.
         chunk: Steps that run together, which trades memory for speed.  At least 1; `None` is the whole sequence, "root"
-            the square root of its length, "auto" as many steps as fit 1 GiB of activations, and a size such as "256MiB"
-            as many as fit that.  Default: 1.  With `online` it is 1.
+            the square root of its length, "auto" as many steps as fit 1 GiB of working memory, and a size such as
+            "256MiB" as many as fit that; if not even one does, it is refused.  Default: 1.  With `online` it is 1.
         spatial: How errors reach the layers within a step, an object of `spikewright.spatial`: `BP` (backpropagation),
             `FA`, `SignSymmetric`, `DFA`, `DKP`, `ZO` or `OPZO`.  Default: BP().
         local: A `spikewright.spatial.Local`, which gives every layer of neurons a trained readout and an error of its

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -45,10 +46,10 @@ class SLTT(OnlineRule):
             Default: None, all steps.
         rescale: If True, multiply the gradient by steps / k, so that its expectation is the gradient of SLTT; the paper
             does not.  Default: False.
-        seed: Seed of the drawn steps.  Any integer, at least 0.  Default: 0.
+        seed: Seed of the drawn steps.  From 0 to 2**63 - 1.  Default: 0.
         chunk: Steps that run together, which trades memory for speed.  At least 1; `None` is the whole sequence, "root"
-            the square root of its length, "auto" as many steps as fit 1 GiB of activations, and a size such as "256MiB"
-            as many as fit that.  Default: 1.
+            the square root of its length, "auto" as many steps as fit 1 GiB of working memory, and a size such as
+            "256MiB" as many as fit that; if not even one does, it is refused.  Default: 1.
         spatial: How errors reach the layers within a step, an object of `spikewright.spatial`: `BP` (backpropagation),
             `FA`, `SignSymmetric`, `DFA`, `DKP`, `ZO` or `OPZO`.  Default: BP().
         local: A `spikewright.spatial.Local`, which gives every layer of neurons a trained readout and an error of its
@@ -111,9 +112,23 @@ class SLTT(OnlineRule):
                     start = stop
 
     def learn(self, batch: Batch) -> Iterator[Update]:
+        if self.k is not None and self.k > (steps := len(batch.x)):
+            raise ConfigError(f"SLTT(k={self.k}) was given a sequence of {steps} steps. Use k <= {steps}, or k=None.")
         if self.k is None or not self.rescale:
             return super().learn(batch)
         return super().learn(batch.weighted(len(batch.x) / self.k))
+
+    def random_parts(self, steps: int) -> tuple[str, ...]:
+        whole = self.k is None or self.k >= steps
+        return (
+            *super().random_parts(steps),
+            *([] if whole else [f"the {self.k} of {steps} steps that SLTT learns from"]),
+        )
+
+    def trial_copy(self, chunk: int) -> Self:
+        copy = super().trial_copy(chunk)
+        copy.k, copy.traits = None, replace(self.traits, least_steps=1)
+        return copy
 
     def cost(self, done: Done) -> Cost | None:
         return super().cost(done if self.k is None else replace(done, steps=min(self.k, done.steps)))
@@ -121,8 +136,6 @@ class SLTT(OnlineRule):
     def _draw(self, steps: int) -> set[int]:
         """Draw k of the steps; a function of the seed and of how many draws came before."""
         assert self.k is not None
-        if self.k > steps:
-            raise ConfigError(f"SLTT(k={self.k}) was given a sequence of {steps} steps. Use k <= {steps}, or k=None.")
         self.draws += 1
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + int(self.draws))
         return set(torch.randperm(steps, generator=generator)[: self.k].tolist())

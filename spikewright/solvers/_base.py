@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from spikewright._util.ranges import check_count, check_within
+from spikewright._util.ranges import MOST, check_count, check_within
 from spikewright._util.returned import wrong
 from spikewright._util.share import Share, divided_share
 
@@ -182,7 +182,7 @@ class Iterative(Solver):
     latter.  Samples are separate problems unless batch statistics couple them.  A subclass implements `solve`.
 
     Args:
-        iterations: Largest number of products.  At least 1.
+        iterations: Largest number of products.  From 1 to 10**6.
         tolerance: Norm of the residual, relative to g, at which to stop.  > 0; `None` is the machine precision to the
             power 3/4.
 
@@ -192,7 +192,7 @@ class Iterative(Solver):
 
     def __init__(self, iterations: int, tolerance: float | None) -> None:
         name = type(self).__name__
-        check_count(name, "iterations", iterations, "a solver takes at least one iteration")
+        check_count(name, "iterations", iterations, "a solver takes at least one iteration", most=MOST)
         if tolerance is not None:
             check_within(name, "tolerance", tolerance, "(0, inf)", "a solver stops at a residual of this size")
         self.iterations, self.tolerance = iterations, tolerance

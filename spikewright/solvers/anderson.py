@@ -21,7 +21,7 @@ class Anderson(Iterative):
     contract.
 
     Args:
-        iterations: Largest number of products with :math:`J^\top`.  At least 1.  Default: 30.
+        iterations: Largest number of products with :math:`J^\top`.  From 1 to 10**6.  Default: 30.
         memory: Number of earlier iterates that are combined.  At least 1.  Default: 5.
         tolerance: Norm of the residual, relative to g, at which to stop.  > 0.  Default: None, the machine precision to
             the power 3/4.

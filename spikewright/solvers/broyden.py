@@ -19,7 +19,7 @@ class Broyden(Iterative):
     It is stored as a sum of at most `memory` products of two vectors.
 
     Args:
-        iterations: Largest number of products with :math:`J^\top`.  At least 1.  Default: 30.
+        iterations: Largest number of products with :math:`J^\top`.  From 1 to 10**6.  Default: 30.
         memory: Number of stored products, two vectors of the size of the feedback each; the inverse starts anew when
             they are used up.  At least 1.  Default: 27.
         tolerance: Norm of the residual, relative to g, at which to stop.  > 0.  Default: None, the machine precision to

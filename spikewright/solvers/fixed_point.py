@@ -13,7 +13,7 @@ class FixedPoint(Iterative):
     feedback contracts; without loops, after as many iterations as there are feedback connections.
 
     Args:
-        iterations: Largest number of products with :math:`J^\top`.  At least 1.  Default: 30.
+        iterations: Largest number of products with :math:`J^\top`.  From 1 to 10**6.  Default: 30.
         damping: Factor :math:`\gamma` of a step.  In (0, 1].  Default: 1.0.
         tolerance: Norm of the residual, relative to g, at which to stop.  > 0.  Default: None, the machine precision to
             the power 3/4.

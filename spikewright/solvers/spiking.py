@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from spikewright._util.ranges import check_count, check_flag, check_within
+from spikewright._util.ranges import MOST, check_count, check_flag, check_within
 from spikewright._util.share import divided_share, whole_batch
 from spikewright.kernels.layout import precision
 from spikewright.network.rates import of_samples, sum_of_weights
@@ -32,11 +32,11 @@ class Spiking(Solver):
     connection is no layer of neurons (a pooling, for example), its own weights learn from the mean of what came back.
 
     Args:
-        steps: Number of steps of the second phase.  At least 1.  Default: 100.
+        steps: Number of steps of the second phase.  From 1 to 10**6.  Default: 100.
         threshold: Threshold :math:`V_b` of the pairs.  > 0.  Default: 0.5.
         loss_scale: Factor of the gradient of each sample; S is this times the number of samples, for a loss that is
-            their mean.  Scaled errors below about `threshold / steps` never cause a spike, above `2 * threshold` they
-            saturate.  The published 100 to 500 at 128 samples are 0.8 to 4.  > 0.  Default: 1.0.
+            their mean.  Scaled errors below about `threshold / steps` never cause a spike, beyond `2 * threshold`
+            they saturate.  The published 100 to 500 at 128 samples are 0.8 to 4.  > 0.  Default: 1.0.
         leaky: If True, pairs have the leak of the neurons they belong to, and means weigh steps by their age as rates
             of these do.  Default: False.
         saturation: Share of saturated pairs in a layer up to which the result counts as converged.  In [0, 1].
@@ -60,7 +60,7 @@ class Spiking(Solver):
         leaky: bool = False,
         saturation: float = 0.01,
     ) -> None:
-        check_count("Spiking", "steps", steps, "the second phase has at least one step")
+        check_count("Spiking", "steps", steps, "the second phase has at least one step", most=MOST)
         check_within("Spiking", "threshold", threshold, "(0, inf)", "pairs fire when they reach it")
         check_within("Spiking", "loss_scale", loss_scale, "(0, inf)", "gradients are scaled by it and divided again")
         check_within("Spiking", "saturation", saturation, "[0, 1]", "it is a share of the pairs of a layer")

@@ -74,6 +74,7 @@ class Spatial(nn.Module, ABC):
     Attributes:
         cuts: True if the graph is cut at neurons.
         real_targets: True if targets and their errors have to be real numbers.
+        ragged: True if a step with a loss and an error of 0 teaches neither layers nor the object itself.
         noise: Noise that perturbs neurons during learning, or `None`.
         route: Where errors start: "output", the output of the network; or "penultimate", the input of the readout.
     """
@@ -82,6 +83,8 @@ class Spatial(nn.Module, ABC):
     """Whether the graph is cut at neurons."""
     real_targets: ClassVar[bool] = False
     """Whether it computes with targets and their errors, so that these have to be real numbers."""
+    ragged: ClassVar[bool] = False
+    """Whether a step with a loss and an error of 0 teaches nothing."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd import forward_ad
 from torch.backends import cuda
 
@@ -72,19 +72,6 @@ def split_noise(x: Tensor) -> tuple[Tensor, Tensor | None]:
     """
     clean, noise = forward_ad.unpack_dual(x)
     return (x, None) if noise is None else (clean, clean + noise.detach())
-
-
-def place_of(error: BaseException, module: nn.Module) -> str:
-    """Return the name and class of the innermost module that an error was raised in."""
-    names, found = {id(m): name for name, m in module.named_modules()}, module
-    where = error.__traceback__
-    while where is not None:
-        inner = where.tb_frame.f_locals.get("self")
-        if isinstance(inner, nn.Module) and id(inner) in names:
-            found = inner
-        where = where.tb_next
-    name, kind = names[id(found)], type(found).__name__
-    return f"'{name}' ({kind})" if name else f"the forward of {kind}"
 
 
 def add_noise(x: Tensor) -> Tensor:

@@ -7,12 +7,13 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from spikewright._util.real_numbers import check_real, real_type
 from spikewright._util.returned import wrong
 from spikewright.errors import IncompatibleRule, NetworkError
 from spikewright.network.hooks import Hooks
+from spikewright.network.raised import place_of
 from spikewright.network.run import Run
 from spikewright.network.wiring import Wiring
 from spikewright.spatial import _dual as dual
@@ -109,11 +110,12 @@ class SpatialHooks(Hooks):
         except NotImplementedError as error:
             if not self._draws_for("post"):
                 raise  # not by forward-mode differentiation, then
+            said = str(error).partition("\n")[0]
             raise IncompatibleRule(
                 f"{type(self._spatial).__name__}(position='post') sends noise beside spikes to the next weights, but "
-                f"{dual.place_of(error, run.module)} cannot pass on the noise, because it uses an operation without "
-                f"forward-mode differentiation: {str(error).partition(chr(10))[0]} Use position='pre', where the noise "
-                "enters at the neurons; or, for an autograd.Function of your own, write its jvp."
+                f"{_shown(*place_of(error, run.module))} cannot pass on the noise, because it uses an operation "
+                f"without forward-mode differentiation: {said} Use position='pre', where the "
+                "noise enters at the neurons; or, for an autograd.Function of your own, write its jvp."
             ) from error
         finally:
             self._learning = False
@@ -277,6 +279,10 @@ class _Errors:
     read: dict[str, Tensor]
     local: dict[str, Tensor]
     scale: Tensor
+
+
+def _shown(name: str, module: nn.Module) -> str:
+    return f"'{name}' ({type(module).__name__})" if name else f"the forward of {type(module).__name__}"
 
 
 def _target(vectors: list[Tensor], sites: frozenset[str]) -> TargetError:

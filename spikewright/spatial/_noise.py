@@ -26,7 +26,7 @@ class Noise(nn.Module):
         position: "post" adds noise to what neurons emit, so that the layers behind see it; "pre" adds it to the
             current, so that spikes stay binary.
         antithetic: If True, the second step of every pair takes the noise of the first with the opposite sign.
-        seed: Seed of all draws.  Any integer, at least 0.
+        seed: Seed of all draws.  From 0 to 2**63 - 1.
 
     Raises:
         ConfigError: `alpha` is not positive; `seed` is not a whole number of at least 0; `antithetic` is not a bool;

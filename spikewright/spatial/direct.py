@@ -47,7 +47,7 @@ class Direct(Spatial):
     pixels has a row for each of its entries.
 
     Args:
-        seed: Seed of the first matrices.  Any integer, at least 0.
+        seed: Seed of the first matrices.  From 0 to 2**63 - 1.
         route: Where errors start: "output", the output of the network; or "penultimate", the input of the readout,
             whose error is :math:`W^\top e` with the readout's own weights, so that matrices do not grow with the number
             of outputs.
@@ -170,7 +170,7 @@ class DFA(Direct):
 
     Args:
         scale: Factor s of the matrices.  > 0.  Default: 1.0.
-        seed: Seed of the matrices.  Any integer, at least 0.  Default: 0.
+        seed: Seed of the matrices.  From 0 to 2**63 - 1.  Default: 0.
         route: Where errors start: "output", the output of the network; or "penultimate", the input of the readout, so
             that matrices do not grow with the number of outputs.  Default: "output".
 
@@ -185,6 +185,8 @@ class DFA(Direct):
         >>> sw.rules.OTTT(spatial=sw.spatial.DFA(scale=0.5)).spatial
         DFA(scale=0.5, seed=0, route='output')
     """
+
+    ragged: ClassVar[bool] = True
 
     def __init__(self, scale: float = 1.0, seed: int = 0, route: Route = "output") -> None:
         super().__init__(seed, route)
@@ -216,7 +218,7 @@ class DKP(DFA):
         decay: Share :math:`\gamma` of a matrix that is lost per step.  In [0, 1).  Default: 1e-6.
         scale: Factor s of the first matrices, which are drawn from :math:`\mathcal N(0, s^2 / m)` with m the number of
             entries of e.  > 0.  Default: 1.0.
-        seed: Seed of the first matrices.  Any integer, at least 0.  Default: 0.
+        seed: Seed of the first matrices.  From 0 to 2**63 - 1.  Default: 0.
         route: Where errors start: "output", the output of the network; or "penultimate", the input of the readout, so
             that matrices do not grow with the number of outputs.  Default: "output".
 

@@ -1,6 +1,7 @@
 """Errors that go back layer by layer: by the forward weights, by their signs, or by fixed random weights."""
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -17,6 +18,8 @@ class BP(Spatial):
 
     It is what `OTTT` and `SLTT` do without another choice.
     """
+
+    ragged: ClassVar[bool] = True
 
 
 class SignSymmetric(Spatial):
@@ -40,6 +43,8 @@ class SignSymmetric(Spatial):
         Spiking Neural Networks, ICLR 2024, arXiv 2402.11984.
     """
 
+    ragged: ClassVar[bool] = True
+
     def back(self, synapse: Synapse, weight: Tensor) -> Tensor:
         return weight.detach().sgn() / math.sqrt(math.prod(weight.shape[1:]))
 
@@ -51,7 +56,7 @@ class FA(Spatial):
     uniform within :math:`\pm 1 / \sqrt{2\,\text{fan-in}}`.  They are buffers, one per layer that reads from neurons.
 
     Args:
-        seed: Seed of the weights.  Any integer, at least 0.  Default: 0.
+        seed: Seed of the weights.  From 0 to 2**63 - 1.  Default: 0.
 
     Raises:
         ConfigError: `seed` is not a whole number of at least 0.
@@ -60,6 +65,8 @@ class FA(Spatial):
         Lillicrap et al., Random Synaptic Feedback Weights Support Error Backpropagation for Deep Learning, Nature
         Communications 2016.
     """
+
+    ragged: ClassVar[bool] = True
 
     def __init__(self, seed: int = 0) -> None:
         super().__init__()

@@ -108,7 +108,9 @@ class Local(nn.Module):
             site: Name of the layer of neurons.
             spikes: What it emitted, `[time, batch, *feature]`.
         """
-        return self.readouts[as_key(site)](spikes.flatten(0, 1)).unflatten(0, spikes.shape[:2])
+        readout = self.readouts[as_key(site)]
+        rows = spikes.flatten(0, 1).to(next(readout.parameters()).dtype)  # of 32 bits or more, whatever the network has
+        return readout(rows).unflatten(0, spikes.shape[:2])
 
     def products(self, needed: Collection[str]) -> int:
         """Return the number of multiplications of the readouts, per sample and step.

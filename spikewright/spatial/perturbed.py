@@ -32,7 +32,7 @@ class ZO(Spatial):
             current, so that spikes stay binary.  Default: "post".
         antithetic: If True, the second step of every pair takes the noise of the first with the opposite sign.
             Default: False.
-        seed: Seed of the noise.  Any integer, at least 0.  Default: 0.
+        seed: Seed of the noise.  From 0 to 2**63 - 1.  Default: 0.
 
     Raises:
         ConfigError: `alpha` is not positive; `seed` is not a whole number of at least 0; `antithetic` is not a bool;
@@ -44,6 +44,7 @@ class ZO(Spatial):
     """
 
     cuts: ClassVar[bool] = True
+    ragged: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -91,7 +92,7 @@ class OPZO(Direct):
 
     Args:
         momentum: Share :math:`\lambda` of M that is kept per step; M averages over about 1 / (1 - momentum) steps.  In
-            [0, 1].  Default: 0.9999.
+            [0, 1); 1 too with `init="dfa"`, whose matrices then stay as they are.  Default: 0.9999.
         alpha: Size :math:`\alpha` of the noise.  > 0.  Default: 0.2.
         distribution: Distribution of the noise, of variance 1 before `alpha`: "gaussian", "rademacher" (plus or minus
             1), or "sphere" (uniform on a sphere, for each sample and layer).  Default: "gaussian".
@@ -108,7 +109,7 @@ class OPZO(Direct):
             first step; without effect with `init="dfa"`.  Default: True.
         center_output: If True, subtract a running mean (rate 0.01) from the output before it is correlated with the
             noise: less variance, the same expectation.  Default: False.
-        seed: Seed of the noise and of the first M.  Any integer, at least 0.  Default: 0.
+        seed: Seed of the noise and of the first M.  From 0 to 2**63 - 1.  Default: 0.
         route: Where errors start: "output", the output of the network; or "penultimate", the input of the readout, so
             that M does not grow with the number of outputs.  Default: "output".
 
@@ -144,6 +145,12 @@ class OPZO(Direct):
         check_flag("OPZO", scale_by_alpha=scale_by_alpha, debias=debias, center_output=center_output)
         if init not in ("zero", "dfa"):
             raise ConfigError(f"OPZO(init={init!r}) is unknown. {nearest(init, ('zero', 'dfa'))}")
+        if momentum == 1 and init == "zero":
+            raise ConfigError(
+                f"OPZO(momentum={momentum}): with init='zero' M starts at 0 and keeps all of that, so no layer but "
+                "the last would ever get an error. Give a momentum below 1, such as 0.9999, or init='dfa' for a "
+                "constant M."
+            )
         self.momentum, self.scale_by_alpha, self.init = momentum, scale_by_alpha, init
         self.debias = debias and init == "zero"
         self.center_output = center_output

@@ -51,6 +51,13 @@ class Operation(ABC):
     def accepts(self, x: Tensor, weight: Tensor) -> bool:
         """True if `x` has that layout."""
 
+    @abstractmethod
+    def meets(self, values: Tensor, weight: Tensor) -> float:
+        """Return the sum of `values`, which has the layout of x, each times the number of weights that it meets.
+
+        Padding that the operation adds itself meets nothing.
+        """
+
     def check(self, site: str, x: Tensor, weight: Tensor) -> None:
         """Raise `ShapeError` if `x`, with time folded into the batch, cannot enter the operation of a layer."""
         if not self.accepts(x, weight):
@@ -95,6 +102,9 @@ class Linear(Operation):
 
     def at_patches(self, grad: Tensor, patches: Tensor, weight: Tensor) -> Tensor:
         return self.rows(grad).T @ patches.conj()
+
+    def meets(self, values: Tensor, weight: Tensor) -> float:
+        return float(values.sum()) * weight.shape[0]
 
     def expects(self, weight: Tensor) -> str:
         return f"[batch, ..., {weight.shape[1]}]"
@@ -215,6 +225,22 @@ class Convolution(Operation):
     def at_patches(self, grad: Tensor, patches: Tensor, weight: Tensor) -> Tensor:
         by_group = grad.flatten(2).unflatten(1, (self.groups, -1)).permute(1, 2, 0, 3).flatten(2)
         return (by_group @ patches.conj().unflatten(0, (self.groups, -1))).reshape(weight.shape)
+
+    def meets(self, values: Tensor, weight: Tensor) -> float:
+        by_group = values.sum(0, keepdim=True).unflatten(1, (self.groups, -1)).sum(2)
+        kernel = values.new_ones(self.groups, 1, *weight.shape[2:])
+        met = torch.convolution(
+            by_group,
+            kernel,
+            None,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.transposed,
+            self.output_padding,
+            self.groups,
+        )
+        return float(met.sum()) * (weight.shape[1] if self.transposed else weight.shape[0] // self.groups)
 
     def expects(self, weight: Tensor) -> str:
         return f"[batch, {self._channels(weight)}{', size' * self.dimensions}]"

@@ -17,7 +17,9 @@ def rates(cell: Cell) -> None:
     current = torch.linspace(-0.25, 1.25, 16, dtype=torch.float64)[:, None].repeat(1, cell.channels) * cell.scale
     expected = dynamics.rate_map(current.requires_grad_())
     contract.holds(expected.requires_grad, "its rate map is not differentiable.")
-    expected, full = expected.detach(), float(expected.detach().abs().max())
+    expected = expected.detach()
+    full = float(expected.abs().max())
+    contract.holds(full > 0, "its rate map is 0 at currents at which it fires.")
     kept = torch.as_tensor(1.0 if dynamics.decay is None else dynamics.decay, dtype=torch.float64).detach()
     for steps in (64, 512):
         with torch.no_grad():

@@ -118,9 +118,9 @@ def different_chunks(make: Callable[..., Rule], net: Network, x: Tensor) -> list
     if net.sites.recurrent:
         return []
     wiring = net.wiring(x)
-    known, found = {steps_at_once(make(), wiring, x)}, []
+    known, found = {steps_at_once(make(), wiring, len(x)) or len(x)}, []  # all of few steps fit a budget
     for chunk in (1, 2, 4, len(x)):
-        at_once = steps_at_once(make(chunk=chunk), wiring, x)
+        at_once = steps_at_once(make(chunk=chunk), wiring, len(x)) or len(x)
         if at_once not in known:
             known.add(at_once)
             found.append(chunk)

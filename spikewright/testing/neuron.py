@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import torch
 
+from spikewright._util.ranges import MOST, check_counts
 from spikewright.neurons import Neuron
 from spikewright.testing import _declared, _modes, _potential, _rates, _scans
 from spikewright.testing._cell import Cell
@@ -55,15 +56,17 @@ def assert_neuron(make: Callable[[], Neuron], *, channels: int = 3) -> None:
 
     Args:
         make: Builds the neuron.  Function without arguments, such as the class, that returns a `Neuron`.
-        channels: Channels of the currents.  Whole number, at least 1.  Default: 3.
+        channels: Channels of the currents.  Whole number from 1 to 10**6.  Default: 3.
 
     Raises:
         AssertionError: A contract is broken.  The message says which one, and by how much.
+        ConfigError: `channels` is out of its range.
 
     >>> import spikewright as sw
     >>> from spikewright.testing import assert_neuron
     >>> assert_neuron(sw.IF)
     """
+    check_counts("assert_neuron", most=MOST, channels=channels)
     with torch.random.fork_rng(devices=[]):
         cell = Cell(make, channels)
         for contract in CONTRACTS:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection
 
 import torch
 
+from spikewright._util.ranges import check_flag
 from spikewright.errors import ConfigError, nearest
 from spikewright.losses import Loss
 from spikewright.rules import Rule
@@ -73,12 +74,13 @@ def assert_rule(
 
     Raises:
         AssertionError: A contract is broken.  The message says which one, on which network, and by how much.
-        ConfigError: There is no network of that name.
+        ConfigError: There is no network of that name, or a flag is neither True nor False.
 
     >>> import spikewright as sw
     >>> from spikewright.testing import assert_rule
     >>> assert_rule(sw.rules.SLTT, nets=["if_net"])
     """
+    check_flag("assert_rule", noisy=noisy, resumes=False if resumes is None else resumes)
     for name in (*(nets or ()), *refuses):
         if name not in NETS:
             raise ConfigError(f"assert_rule was given a network '{name}', which is unknown. {nearest(name, NETS)}")

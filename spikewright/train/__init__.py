@@ -10,10 +10,12 @@ from spikewright.train._fit import fit as fit
 from spikewright.train._train_experiment import train_experiment as train_experiment
 from spikewright.train.config import Config as Config
 from spikewright.train.config import configure as configure
+from spikewright.train.optimizers import MuonAdamW as MuonAdamW
 
 __all__ = [
     "Config",
     "Experiment",
+    "MuonAdamW",
     "Score",
     "build",
     "configure",

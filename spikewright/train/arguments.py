@@ -8,6 +8,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import torch
 
+from spikewright._util.arguments import shown
 from spikewright.errors import ConfigError
 
 _SUPPLIED = frozenset("params shape classes neuron optimizer batches epochs dataset relations".split())
@@ -47,8 +48,8 @@ def check_type(path: str, owner: str, value: Any, types_by_key: Mapping[str, Any
     """
     hint = types_by_key.get(path.rpartition(".")[2])
     if hint is not None and not _matches(value, hint):
-        shown = hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
-        raise ConfigError(f"{path} = {value!r} is a {type(value).__name__}; {owner} takes {shown}.")
+        wanted = hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
+        raise ConfigError(f"{path} = {shown(value)} is a {type(value).__name__}; {owner} takes {wanted}.")
 
 
 def tuples(value: Any) -> Any:

@@ -1,7 +1,8 @@
 """Checkpoints: tensors and JSON in one safetensors file that is replaced atomically.
 
 There is always a complete checkpoint on disk. Reading one never executes code. A digest over the contents detects
-damaged or edited files.
+damage, such as a file that was cut short or edited in passing. It is no signature and no protection against tampering:
+who changes a file can compute the digest of the change.
 """
 
 import hashlib
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from spikewright._util.files import write_atomically as write_atomically
+from spikewright._util.reading import check_regular
 from spikewright._util.real_numbers import as_real
 from spikewright.errors import CheckpointError, ConfigError
 
@@ -82,12 +84,20 @@ def load(path: Path) -> dict[str, Any]:
         path: File to read.
 
     Raises:
-        CheckpointError: The file does not exist, or is truncated, altered, or no checkpoint of this library.
+        CheckpointError: The file does not exist, cannot be read, is no regular file, or is truncated, altered, or no
+            checkpoint of this library.
     """
     from safetensors import SafetensorError, safe_open
 
-    if not path.is_file():
-        raise CheckpointError(f"There is no checkpoint {path}. Give the folder of a run that has saved one.")
+    try:
+        check_regular(path)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise CheckpointError(f"There is no checkpoint {path}. Give the folder of a run that has saved one.") from error
+    except OSError as error:
+        raise CheckpointError(
+            f"The checkpoint {path} cannot be read: {error.strerror}. Nothing is known of what it holds. Give a file "
+            "that you may read, or another checkpoint of the run."
+        ) from error
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -107,7 +117,13 @@ def load(path: Path) -> dict[str, Any]:
             f"The checkpoint {path} was altered after it was written: its contents do not match its digest. Nothing "
             "was loaded. Use another checkpoint of the run, or start again."
         )
-    return _put_together(json.loads(metadata["rest"]), tensors)
+    try:
+        return _put_together(json.loads(metadata["rest"]), tensors)
+    except (ValueError, KeyError, TypeError, RuntimeError) as error:  # a digest can be made for anything
+        raise CheckpointError(
+            f"The checkpoint {path} does not hold what this library writes: {error!r}. Use another checkpoint of the "
+            "run, or start again."
+        ) from error
 
 
 def _digest(rest: str, tensors: Mapping[str, Tensor]) -> str:

@@ -5,6 +5,7 @@ and no other key is accepted.
 """
 
 import inspect
+import math
 import types
 from collections.abc import Callable, Mapping
 from typing import Any, get_args
@@ -19,9 +20,12 @@ import spikewright.rules
 import spikewright.solvers
 import spikewright.spatial
 import spikewright.surrogate
+from spikewright._util.arguments import shown
+from spikewright._util.ranges import as_float
 from spikewright.errors import ConfigError, nearest
 from spikewright.train.arguments import check_type, hints, is_plain, tuples
 from spikewright.train.arguments import options as options
+from spikewright.train.optimizers import MuonAdamW, check_step
 from spikewright.train.user_code import is_reference, referenced
 
 Choices = Mapping[str, Callable[..., Any]]
@@ -58,7 +62,10 @@ def none() -> None:
 
 LOCAL: Choices = {"none": none, "local": spikewright.spatial.Local}
 # L-BFGS needs a closure; SparseAdam takes no dense gradients.
-OPTIMIZERS: Choices = _concrete(torch.optim, torch.optim.Optimizer, frozenset(("lbfgs", "sparseadam")))
+OPTIMIZERS: Choices = {
+    **_concrete(torch.optim, torch.optim.Optimizer, frozenset(("lbfgs", "sparseadam"))),
+    "muon_adamw": MuonAdamW,
+}
 
 NESTED: Mapping[str, Choices] = {
     "surrogate": SURROGATES,
@@ -96,11 +103,19 @@ def construct(kind: str, choices: Choices, table: Mapping[str, Any], *fixed: Any
         if known[key].default is inspect.Parameter.empty:
             arguments[key] = _argument(kind, builder, key, {})
     try:
-        return builder(*fixed, **arguments, **given)
+        built = builder(*fixed, **arguments, **given)
     except ConfigError:
         raise
     except Exception as error:  # constructors of other libraries can raise any exception
-        raise ConfigError(f"{kind} = {table['name']} could not be built with {arguments}: {error}") from error
+        advice = ""
+        if kind == "optimizer" and str(table["name"]).lower() == "muon":
+            advice = " For matrices by Muon and all else by AdamW, name it muon_adamw."
+        raise ConfigError(f"{kind} = {table['name']} could not be built with {arguments}: {error}{advice}") from error
+    if isinstance(built, torch.optim.Optimizer):
+        check_step(
+            built, lambda params: builder(params, **arguments, **given), f"{kind} = {table['name']} with {arguments}"
+        )
+    return built
 
 
 def choose(kind: str, choices: Choices, name: str) -> Callable[..., Any]:
@@ -148,7 +163,7 @@ def as_table(path: str, value: Any) -> dict[str, Any]:
         ConfigError: The value is neither a name nor a table.
     """
     if not isinstance(value, str | Mapping):
-        raise ConfigError(f"{path} = {value!r} is a {type(value).__name__}; it has to be a table, or a name.")
+        raise ConfigError(f"{path} = {shown(value)} is a {type(value).__name__}; it has to be a table, or a name.")
     return {"name": value} if isinstance(value, str) else dict(value)
 
 
@@ -160,7 +175,17 @@ def _argument(kind: str, builder: Callable[..., Any], key: str, value: Any) -> A
     if value is None and "none" in get_args(types_by_key.get(key)):
         value = "none"  # a flag cannot distinguish None from "none"
     check_type(path, builder.__name__, value, types_by_key)
+    numbers = value if isinstance(value, tuple) else (value,)
+    if inspect.unwrap(builder).__module__.startswith("torch.") and not all(map(_is_finite, numbers)):
+        raise ConfigError(
+            f"{path} = {shown(value)}: all that {builder.__name__} computes from it would be infinite or NaN. Give "
+            "finite numbers."
+        )
     return value
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, bool) or not isinstance(value, int | float) or math.isfinite(as_float(value))
 
 
 def _nested(path: str, builder: Callable[..., Any], key: str, value: Any) -> dict[str, Any]:

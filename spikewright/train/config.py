@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from spikewright._util.reading import MOST_TEXT, read_regular
 from spikewright.errors import ConfigError, nearest
 from spikewright.train.components import RULES, as_table, loss_of_rule
 from spikewright.train.settings import TrainSettings, settings_of
@@ -136,7 +137,7 @@ def rule_table(text: str) -> dict[str, Any]:
                 f"The rule '{text}' has the part '{argument}'. Write it as key=value, e.g. sltt:k=2, or as the name of "
                 f"the rule inside, e.g. hlop:dsr. {nearest(argument, RULES)}"
             )
-        table[key] = _value(value)
+        table[key] = _value(f"rule.{key}", value)
     return table
 
 
@@ -169,7 +170,7 @@ def _override(tree: Tree, override: str) -> None:
         path = f"{path}.{key}"
         table[key] = as_table(path, table.get(key, {}))
         table = table[key]
-    value = _value(text)
+    value = _value(f"{path}.{keys[-1]}", text)
     if keys[-1] == "name" and value != table.get("name", value):
         table.clear()  # drop the arguments of the other component
     table[keys[-1]] = value
@@ -178,10 +179,12 @@ def _override(tree: Tree, override: str) -> None:
 _WORDS = {"none": None, "null": None, "true": True, "false": False}
 
 
-def _value(text: str) -> Any:
+def _value(key: str, text: str) -> Any:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except (ValueError, RecursionError):  # no TOML, or numbers too long or lists too deep to read
+        return _toml(f"value = {text}")["value"]
+    except _NotRead as error:
+        raise ConfigError(f"{key} = {text.strip()[:40]} cannot be read: {error}.") from error
+    except tomllib.TOMLDecodeError:
         text = text.strip()
         if re.fullmatch(r"[+-]?(\d+\.|\d*\.\d+)(e[+-]?\d+)?", text, re.IGNORECASE):
             return float(text)  # TOML wants digits on both sides of the point
@@ -195,8 +198,33 @@ def read_recipe(path: Path) -> dict[str, Any]:
         ConfigError: The file cannot be read, or is not TOML.
     """
     try:
-        return tomllib.loads(path.read_text())
+        return _toml(read_regular(path, MOST_TEXT).decode())
     except OSError as error:
         raise ConfigError(f"The recipe {path} cannot be read: {error.strerror}.") from error
-    except (ValueError, RecursionError) as error:  # also numbers that are too long, and lists that are too deep
+    except (_NotRead, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"The recipe {path} is not valid TOML: {error}.") from error
+
+
+class _NotRead(Exception):
+    """A text is TOML in form, and asks for what is not read."""
+
+
+def _toml(text: str) -> dict[str, Any]:
+    """Return what a text holds; whole numbers have 64 bits, as TOML has them."""
+    try:
+        found = tomllib.loads(text)
+        _check_numbers(found)
+    except tomllib.TOMLDecodeError:
+        raise
+    except RecursionError as error:
+        raise _NotRead("it nests tables or lists too deeply") from error
+    except ValueError as error:  # Python reads no number of thousands of digits
+        raise _NotRead(str(error)) from error
+    return found
+
+
+def _check_numbers(value: Any) -> None:
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError(f"a whole number of {value.bit_length()} bits was found, and TOML has numbers of 64")
+    for entry in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _check_numbers(entry)

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from spikewright._util.files import remove_leftovers, write_atomically
+from spikewright._util.files import as_json, remove_leftovers, write_atomically
 from spikewright.errors import CheckpointError, ConfigError
 from spikewright.train import checkpoint
 from spikewright.train.config import Tree
@@ -144,21 +144,6 @@ class RunFolder:
         if self._lock is not None and not self._lock.closed:
             self._lock.truncate(0)
             self._lock.close()
-
-
-def as_json(value: Any) -> bytes:
-    """Return a value as JSON; numbers that are not finite, which JSON lacks, become null."""
-    return json.dumps(_finite(value), indent=2, allow_nan=False).encode()
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _finite(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
-    if isinstance(value, float) and not -float("inf") < value < float("inf"):
-        return None
-    return value
 
 
 def _lock_file(file: IO[str]) -> bool | None:

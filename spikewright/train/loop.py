@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from spikewright._util.files import as_json
 from spikewright.errors import NotFinite
 from spikewright.train import resuming
 from spikewright.train.distributed import Ranks
-from spikewright.train.folder import RunFolder, as_json
+from spikewright.train.folder import RunFolder
 from spikewright.train.job import Job, Stage
 from spikewright.train.log import Reporter, Row, Silent, as_csv, check_events, events
 from spikewright.train.processes import of_first

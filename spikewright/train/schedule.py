@@ -11,6 +11,7 @@ from typing import Any
 from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
+from spikewright._util.ranges import check_counts, check_flag, check_within
 from spikewright.errors import ConfigError
 
 
@@ -76,7 +77,14 @@ def cosine(
         warmup: Epochs of warm-up, at least 0, may be a fraction. Default: 0.0.
         floor: Factor f at the end, in [0, 1]. Default: 0.0.
         per_epoch: True steps once per epoch, as in the papers, False after every batch. Default: False.
+
+    Raises:
+        ConfigError: An argument is out of its range.
     """
+    check_counts("cosine", batches=batches, epochs=epochs)
+    check_within("cosine", "warmup", warmup, "[0, inf)", "warm-up takes so many epochs")
+    check_within("cosine", "floor", floor, "[0, 1]", "the learning rate is multiplied by it at the end")
+    check_flag("cosine", per_epoch=per_epoch)
     unit = 1 if per_epoch else batches
     rising, total = warmup * unit, epochs * unit
 

@@ -1,9 +1,11 @@
 """The settings of training: those of the loop, which all commands share, and those of a training run."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, TypeVar, get_type_hints
 
+from spikewright._util.arguments import shown
+from spikewright._util.ranges import LAST_SEED, MOST, is_within
 from spikewright.errors import ConfigError, nearest
 from spikewright.train.arguments import check_type, tuples
 
@@ -19,7 +21,7 @@ class LoopSettings:
         seed: Seed of weights, data order and all random numbers, from 0 to 2**63 - 1. Default: 0.
         device: "cpu", "cuda", "cuda:N", or "auto" (CUDA if available). Default: "auto".
         amp: Automatic mixed precision: "off", "float16" (with loss scaling) or "bfloat16". Default: "off".
-        clip_norm: Largest norm of the gradient, > 0. Default: None, no clipping.
+        clip_norm: Largest norm of the gradient, a finite number > 0. Default: None, no clipping.
         accumulate: Batches per optimizer step, at least 1; the gradient is their mean, weighted by samples, also in a
             last window with fewer batches. Default: 1.
         workers: Processes that prepare batches ahead, at least 0; 0 prepares them in the training process. Batches
@@ -46,17 +48,22 @@ class LoopSettings:
     tensorboard: bool = False
     weights: str | None = None
 
+    def __post_init__(self) -> None:
+        check_keys("train", asdict(self), type(self))
+        self.check()
+
     def check(self) -> None:
         """Raise `ConfigError` if a value is out of its range."""
         counts = "epochs", "accumulate", "checkpoint_every", "evaluate_every", "patience"
         check_counts("train", self, *counts)
         check_counts("train", self, "workers", least=0)
-        if self.clip_norm is not None and not 0 < self.clip_norm < float("inf"):
+        if self.clip_norm is not None and not is_within(self.clip_norm, "(0, inf)"):
             raise ConfigError(
-                f"train.clip_norm = {self.clip_norm}: it has to be above 0 and finite; none does not clip."
+                f"train.clip_norm = {shown(self.clip_norm)}: it has to be above 0; none does not clip. Give a finite "
+                "number."
             )
-        if not 0 <= self.seed < 2**63:
-            raise ConfigError(f"train.seed = {self.seed}: a seed lies between 0 and 2**63 - 1.")
+        if not 0 <= self.seed <= LAST_SEED:
+            raise ConfigError(f"train.seed = {shown(self.seed)}: a seed lies between 0 and 2**63 - 1.")
         if self.amp not in _AMP:
             raise ConfigError(f"train.amp = '{self.amp}' is unknown. {nearest(self.amp, _AMP)}")
 
@@ -70,7 +77,7 @@ class TrainSettings(LoopSettings):
         seed: Seed of weights, data order, augmentation and dropout, from 0 to 2**63 - 1. Default: 0.
         device: "cpu", "cuda", "cuda:N", or "auto" (CUDA if available). Default: "auto".
         amp: Automatic mixed precision: "off", "float16" (with loss scaling) or "bfloat16". Default: "off".
-        clip_norm: Largest norm of the gradient, > 0. Default: None, no clipping.
+        clip_norm: Largest norm of the gradient, a finite number > 0. Default: None, no clipping.
         accumulate: Batches per optimizer step, at least 1; the gradient is their mean, weighted by samples, also in a
             last window with fewer batches. Default: 1.
         workers: Processes that prepare batches ahead, at least 0; 0 prepares them in the training process. Batches
@@ -83,7 +90,7 @@ class TrainSettings(LoopSettings):
         tensorboard: True also writes TensorBoard events. Default: False.
         weights: Folder or checkpoint of a run whose weights to start from; rule and optimizer start anew.
             Default: None, new weights.
-        steps: Time steps per sequence, at least 1. Default: 6.
+        steps: Time steps per sequence, from 1 to 10**6. Default: 6.
         batch_size: Samples per batch over all processes, at least 1. Default: 64.
         certify_every: Batches between comparisons of the gradient with that of backpropagation, at least 1: through
             layers for rules with another spatial credit assignment, through time for the others. Default: None, no
@@ -99,7 +106,8 @@ class TrainSettings(LoopSettings):
 
     def check(self) -> None:
         super().check()
-        check_counts("train", self, "steps", "batch_size", "certify_every")
+        check_counts("train", self, "batch_size", "certify_every")
+        check_counts("train", self, "steps", most=MOST)
 
 
 @dataclass(frozen=True)
@@ -126,6 +134,11 @@ class Presentation:
     limit_test: int | None = None
     batch_first: bool = False
 
+    def __post_init__(self) -> None:
+        check_keys("data", asdict(self), Presentation)
+        check_counts("data", self, "limit_train", "limit_test")
+        check_setting("data", self, "validation", "[0, 1)")
+
 
 S = TypeVar("S", bound=LoopSettings)
 
@@ -137,16 +150,24 @@ def settings_of(kind: type[S], table: Mapping[str, Any]) -> S:
         ConfigError: A key is unknown, or a value has the wrong type or is out of its range.
     """
     check_keys("train", table, kind)
-    settings = kind(**table)
-    settings.check()
-    return settings
+    return kind(**table)
 
 
-def check_counts(section: str, settings: object, *keys: str, least: int = 1) -> None:
-    """Raise `ConfigError` unless these settings are at least `least` or `None`."""
+def check_counts(section: str, settings: object, *keys: str, least: int = 1, most: int | None = None) -> None:
+    """Raise `ConfigError` unless these settings are in a range, or `None`."""
     for key in keys:
-        if (value := getattr(settings, key)) is not None and value < least:
+        value = getattr(settings, key)
+        if value is not None and value < least:
             raise ConfigError(f"{section}.{key} = {value}: it has to be at least {least}.")
+        if value is not None and most is not None and value > most:
+            raise ConfigError(f"{section}.{key} = {shown(value)}: it can be at most {most}.")
+
+
+def check_setting(section: str, settings: object, key: str, interval: str) -> None:
+    """Raise `ConfigError` unless a setting is a number in an interval such as "[0, 1)", or `None`."""
+    value = getattr(settings, key)
+    if value is not None and not is_within(value, interval):
+        raise ConfigError(f"{section}.{key} = {shown(value)}: it has to be a number in {interval}.")
 
 
 def check_keys(section: str, table: Mapping[str, Any], kind: type, also: Mapping[str, Any] | None = None) -> None:

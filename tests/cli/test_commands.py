@@ -1,6 +1,7 @@
 """What each command does with a run, and what it hands to other programs."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -114,11 +115,25 @@ def test_a_damaged_run_is_refused(says: Any, tmp_path: Path) -> None:
     assert status == 2 and "The configuration run/config.json is damaged" in err
 
 
-@pytest.mark.parametrize("content", [b"[1]", b"\xff\xfe{}"], ids=["a list", "not text"])
+@pytest.mark.parametrize(
+    "content",
+    [b"[1]", b"\xff\xfe{}", b"[" * 100_000, b'{"a": ' + b"9" * 5000 + b"}"],
+    ids=["a list", "not text", "a deep list", "a long number"],
+)
 def test_a_stored_configuration_that_is_none_is_refused(says: Any, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "config.json").write_bytes(content)
     status, _, err = says("train", "config.json", "--out", "run")
     assert status == 2 and "The configuration config.json is damaged" in err
+
+
+def test_a_stored_configuration_is_a_short_regular_file(says: Any, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_bytes(b" " * (2**20 + 1))
+    status, _, err = says("train", "config.json", "--out", "run")
+    assert status == 2 and "config.json cannot be read (it holds more than 1 MiB" in " ".join(err.split())
+    (tmp_path / "config.json").unlink()
+    os.mkfifo(tmp_path / "config.json")
+    status, _, err = says("train", "config.json", "--out", "run")
+    assert status == 2 and "config.json cannot be read (it is a named pipe" in " ".join(err.split())
 
 
 def test_evaluation_gives_the_figures_of_the_result(says: Any, run: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import torch
 
 pytest.importorskip("matplotlib")
 
+from spikewright.cli._train import _energy
 from spikewright.plots import alignment, comparison, curves, raster
 
 SUMMARY: dict[str, dict[str, Any]] = {
@@ -82,6 +83,37 @@ def test_a_raster_shows_an_even_choice_of_many_neurons() -> None:
     assert "2% fire" in axes.get_title(), "the rate is that of all neurons"
 
 
+SENT = {
+    "amplitude": lambda fired: 6 * fired,
+    "negative": lambda fired: -0.3 * fired,
+    "noise": lambda fired: fired + 0.05 * torch.randn(fired.shape),
+    "much noise": lambda fired: 20 * fired + 2 * torch.randn(fired.shape),
+    "negative with noise": lambda fired: -fired + 0.1 * torch.randn(fired.shape),
+    "flags": lambda fired: fired.bool(),
+    "half": lambda fired: fired.half(),
+    "graded": lambda fired: fired * torch.rand(fired.shape).clamp(min=0.01),
+}
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.01, 0.3, 1.0])
+@pytest.mark.parametrize("sent", SENT)
+def test_a_raster_shows_spikes_whatever_they_are_sent_as(sent: str, rate: float) -> None:
+    torch.manual_seed(0)
+    fired = (torch.rand(20, 50) < rate).float()
+    if sent == "graded" and rate == 1:
+        fired[0, 0] = 0  # else it looks as noise does
+    (axes,) = raster({"site": SENT[sent](fired)}).axes
+    assert axes.get_title() == f"site: {fired.mean():.0%} fire per step"
+    marks = {(int(time) - 1, int(neuron)) for time, neuron in axes.collections[0].get_offsets()}
+    assert marks == {(t, n) for t, n in fired.nonzero().tolist()}
+
+
+def test_a_raster_of_nothing() -> None:
+    raster({})
+    (axes,) = raster({"site": torch.zeros(3, 0)}).axes
+    assert axes.get_title() == "site: 0% fire per step"
+
+
 def test_a_raster_takes_titles() -> None:
     first, second = raster(spikes(), titles={"first": "of one's own"}).axes
     assert first.get_title() == "of one's own" and second.get_title().startswith("second")
@@ -113,3 +145,16 @@ def test_alignment_has_a_line_for_each_weight() -> None:
 def test_alignment_without_weights_shows_what_there_is() -> None:
     (axes,) = alignment([{"batch": 0, "site": "scale", "cosine": 0.5}]).axes
     assert "scale" in [line.get_label() for line in axes.get_lines()]
+
+
+def test_alignment_leaves_out_gradients_of_zero() -> None:
+    rows = [{"batch": b, "site": "a.weight", "cosine": c} for b, c in ((0, None), (5, 0.5))]
+    assert points(alignment(rows).axes[0].get_lines()[0]) == [(5, 0.5)]
+    assert points(alignment(rows[:1]).axes[0].get_lines()[0]) == []
+
+
+def test_figures_of_a_run_are_shown_where_there_are_none() -> None:
+    energy = {"simulation_nj": 2.0, "learning_nj": None, "ratio": None}
+    assert _energy(energy) == "2 nJ simulation; the rule states no cost of learning (operations at 45 nm)"
+    assert _energy(energy | {"learning_nj": 0.0}) == "2 nJ simulation + 0 nJ learning (operations at 45 nm)"
+    assert _energy(energy | {"learning_nj": 1.0, "ratio": 0.5}).endswith("learning = 0.5 x BPTT (operations at 45 nm)")

@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from spikewright.continual.course import chosen
 from spikewright.continual.heads import TaskLoss
 from spikewright.continual.scenario import permuted, sequence, split
-from spikewright.data import load
+from spikewright.data import Dataset, Split, load
 from spikewright.errors import ConfigError, InputError
 from spikewright.losses import OnRate, PerStep
 
@@ -53,6 +54,19 @@ def test_tasks_that_share_outputs_have_labels_from_zero() -> None:
     assert all(tasks.task(index).test.labels.unique().tolist() == [0, 1] for index in range(3))
 
 
+@pytest.mark.parametrize("heads", [True, False])
+def test_a_choice_has_so_many_samples_of_each_class_however_many_others_have(heads: bool) -> None:
+    labels = torch.repeat_interleave(torch.arange(4), torch.tensor([50, 4, 7, 30]))
+    parts = Split(torch.rand(91, 1, 2, 2), labels), Split(torch.rand(4, 1, 2, 2), torch.arange(4))
+    uneven = Dataset("uneven", *parts, classes=4, mean=(0.0,), std=(1.0,))
+    tasks = split(uneven, tasks=2, heads=heads)
+    for index, counts in enumerate([[20, 4], [7, 20]]):
+        task = tasks.task(index)
+        few = chosen(task, 20, tasks.classes)
+        assert task.train.labels[few].bincount()[-2:].tolist() == counts and len(few.unique()) == len(few)
+        assert torch.equal(chosen(task, 50, tasks.classes).sort().values, torch.arange(len(task.train)))
+
+
 def test_data_sets_in_sequence_have_one_size_and_three_channels() -> None:
     tasks = sequence(load("synthetic", classes=10, size=20), others=("digits",), side=16)
     assert len(tasks) == 2 and tasks.outputs == 20
@@ -67,7 +81,7 @@ def test_data_sets_in_sequence_have_one_size_and_three_channels() -> None:
 def test_what_cannot_be_split_is_said() -> None:
     with pytest.raises(ConfigError, match="6 classes of synthetic cannot be split evenly"):
         split(DATA, tasks=4)
-    with pytest.raises(ConfigError, match="tasks = 0 leaves no task"):
+    with pytest.raises(ConfigError, match=r"permuted\(tasks=0\)"):
         permuted(DATA, tasks=0)
     with pytest.raises(ConfigError, match="6 classes each, but digits has"):
         sequence(DATA, others=("digits",)).task(1)

@@ -55,7 +55,7 @@ NUMBERS: list[tuple[Callable[..., Any], str, list[Any], list[Any]]] = [
       for rule in (rules.SLTT, rules.OPZO, spatial.OPZO, spatial.ZO, spatial.FA, spatial.DFA, spatial.DKP,
                    around(rules.Replay), around(rules.HLOP))),
     (spatial.DFA, "scale", [0, math.inf, math.nan, "1"], [0.5]),
-    (spatial.OPZO, "momentum", [-0.1, 1.1, math.nan], [0, 1]),
+    (spatial.OPZO, "momentum", [-0.1, 1, 1.1, math.nan], [0, 0.5]),
     (around(rules.Replay), "new_share", [0, 1, math.nan], [0.25]),
     (around(rules.GPM), "increase", [math.inf, math.nan, "1"], [0.0, 0.01]),
     (around(rules.GPM), "samples_per_class", [0, 1.5], [1]),

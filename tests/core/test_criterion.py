@@ -183,7 +183,6 @@ TAKE_Y: dict[str, Callable[[sw.Network, Any], object]] = {
 NO_TENSORS: dict[str, tuple[Callable[[Tensor], Any], str]] = {
     "numpy": (lambda t: t.numpy(), r"but it is a numpy.ndarray\. Give torch.as_tensor\({}\)\."),
     "list": (lambda t: t.tolist(), r"but it is a list\. Give torch.as_tensor\({}\)\."),
-    "tuple of tensors": (lambda t: tuple(t), r"but it is a tuple\. Give one tensor, such as torch.stack\({}\)\."),
     "None": (lambda t: None, r"but it is None\. Give one tensor\."),
     "scalar": (lambda t: np.float64(1.0), r"but it is a numpy.float64\. Give torch.as_tensor\({}\)\."),
 }
@@ -201,3 +200,10 @@ def test_targets_that_are_no_tensor(where: str, kind: str) -> None:
     convert, message = NO_TENSORS[kind]
     with pytest.raises(ShapeError, match=r"y has to be a tensor, \[batch, ...\].*" + message.format("y")):
         TAKE_Y[where](network(), convert(Y))
+
+
+def test_a_tuple_of_samples_is_taken_for_several_tensors() -> None:
+    with pytest.raises(ShapeError, match=r"was given the tuple\. If they are the steps of one input, give torch.stack"):
+        network().run(tuple(X))
+    with pytest.raises(ShapeError, match=r"y\[0\] has the shape \[\].*All have the axes \[batch\] in front"):
+        BPTT().updates(network(), X, tuple(Y), loss_for(BPTT()))

@@ -247,7 +247,7 @@ def test_arguments_are_checked() -> None:
     for init in (0.0, 4.0, -1.0, math.nan, [1.0, 2.0, 5.0]):
         with pytest.raises(ConfigError, match=r"start strictly between 0 and 4. .* 0.25 arrives at once, 3.75 after 4"):
             SynapticDelay(3, init=init)
-    with pytest.raises(ConfigError, match=r"SynapticDelay\(\[3\], init=<\[2\]>\): give one number, or one for every"):
+    with pytest.raises(ConfigError, match=r"SynapticDelay\(init=<\[2\]>\): give one number, or one for every"):
         SynapticDelay(3, init=[1.0, 2.0])
     with pytest.raises(ConfigError, match=r"SynapticDelay\(delay_grad='exact', tau=None\): .* jump when a spike arriv"):
         SynapticDelay(3, delay_grad="exact")

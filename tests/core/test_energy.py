@@ -80,7 +80,7 @@ def counted(x: Tensor, layer: nn.Module) -> tuple[float, float, bool]:
     operation = Linear()
     if not isinstance(layer, nn.Linear):
         transposed = isinstance(layer, nn.ConvTranspose2d)
-        operation = Convolution(lambda x: x, 2, transposed, (1, 1), (0, 0), (0, 0), (1, 1), 1)
+        operation = Convolution(lambda x: x, 2, transposed, (1, 1), (0, 0), (0, 0), (1, 1), layer.groups)
     counter.synapse("a", operation, x, layer.weight, layer(x))
     (work,) = counter.work.values()
     return work.dense, work.active, work.spiking

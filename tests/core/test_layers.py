@@ -109,7 +109,7 @@ def test_per_step_statistics(kind: type[nn.BatchNorm1d], shape: tuple[int, ...],
 
 
 @pytest.mark.parametrize("kind, shape", [(JointBatchNorm1d, (4,)), (JointBatchNorm2d, (4, 3, 3))])
-def test_sync_batch_norm(kind: type[nn.BatchNorm1d], shape: tuple[int, ...]) -> None:
+def test_joint_statistics(kind: type[nn.BatchNorm1d], shape: tuple[int, ...]) -> None:
     x, layer = torch.rand(5, 6, *shape), kind(4).double()
     expected = F.batch_norm(x.flatten(0, 1), None, None, training=True).unflatten(0, (5, 6))
     torch.testing.assert_close(run(layer, x), expected)
@@ -121,7 +121,7 @@ def joint() -> nn.Module:
 
 
 @pytest.mark.parametrize("rule", [SLTT(), SLTT(k=2), OTTT(), OTTT(online=True), BPTT(chunk=2)], ids=repr)
-def test_sync_batch_norm_need_all_steps(rule: Rule) -> None:
+def test_joint_statistics_need_all_steps(rule: Rule) -> None:
     with pytest.raises(
         IncompatibleRule, match=r"of 6 steps at a time here, but '1' is a JointBatchNorm1d.*all steps at once"
     ):
@@ -129,11 +129,11 @@ def test_sync_batch_norm_need_all_steps(rule: Rule) -> None:
 
 
 @pytest.mark.parametrize("rule", [SLTT(chunk=None), OTTT(chunk=6), BPTT(), BPTT(chunk=8)], ids=repr)
-def test_sync_batch_norm_with_all_steps(rule: Rule) -> None:
+def test_joint_statistics_with_all_steps(rule: Rule) -> None:
     assert learn(rule, joint(), *sample("mlp", 0))
 
 
-def test_sync_batch_norm_are_refused_where_feedback_runs_steps_one_by_one() -> None:
+def test_joint_statistics_are_refused_where_feedback_runs_steps_one_by_one() -> None:
     module = nn.Sequential(joint()[0], Feedback(nn.Linear(4, 6), "4"), *joint()[1:]).double()
     with pytest.raises(IncompatibleRule, match="BPTT runs 1 of 6 steps at a time here, but '2' is a JointBatchNorm1d"):
         learn(BPTT(), module, *sample("mlp", 0))

@@ -387,3 +387,52 @@ def test_settings_are_checked() -> None:
     for tau, dt in ((0.0, 0.1), (1.0, 0.0)):
         with pytest.raises(ConfigError, match=rf"DSRLIF\(tau={tau}, dt={dt}\): both are times in the same units"):
             DSRLIF(tau, dt)
+
+
+SENDERS: dict[str, Callable[..., Neuron]] = {
+    "one": LIF,
+    "amplitude": partial(LIF, amplitude=3.0),
+    "negative": partial(LIF, amplitude=-0.25),
+    "noise": partial(LIF, noise=0.05),
+    "more noise than spike": partial(LIF, noise=2.0),
+    "both": partial(LIF, amplitude=-3.0, noise=0.5),
+    "hard": partial(LIF, reset="zero", amplitude=2.0, noise=0.5),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
+@pytest.mark.parametrize("kind", SENDERS)
+def test_rates_count_spikes_whatever_they_are_sent_as(kind: str, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    x = 3 * torch.randn(12, 2, 40).to(dtype)
+    alone = Network(nn.Sequential(LIF(reset="zero" if kind == "hard" else "subtract")))
+    expected = float((alone(x) != 0).double().mean())
+    for size in (1, 5, 12):
+        run = Network(nn.Sequential(SENDERS[kind]())).start(x)
+        for chunk in x.split(size):
+            run.advance(chunk)
+        assert run.rates()["0"] == pytest.approx(expected, abs=1e-6) and expected > 0.1
+
+
+def test_a_layer_that_never_fires_has_the_rate_zero_with_noise_too() -> None:
+    for neuron in (LIF(), LIF(noise=0.3), LIF(amplitude=-2.0, noise=0.3)):
+        run = Network(nn.Sequential(neuron)).start(x := torch.zeros(5, 2, 9))
+        run.advance(x)
+        assert run.rates() == {"0": 0.0}
+
+
+def test_a_spike_of_the_other_sign_is_a_spike() -> None:
+    class Ternary(Neuron):
+        scan_uses = frozenset({"noise"})
+
+        def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
+            return x.round().clamp(-1, 1) + (0.01 if self.noise else 0.0), {}
+
+    x = torch.tensor([1.0, -1.0, 0.0, -1.0]).view(4, 1, 1)
+    for noise in (0.0, 0.1):
+        neuron = Ternary(
+            threshold=1.0, reset="zero", detach_reset=True, surrogate=Sigmoid(4.0), inplace=False, noise=noise
+        )
+        run = Network(nn.Sequential(neuron)).start(x)
+        run.advance(x)
+        assert run.rates() == {"0": 0.75}

@@ -192,3 +192,7 @@ def test_noise_cannot_be_negative() -> None:
 def test_inplace_given_by_position_is_refused(kind: Callable[..., Neuron], key: str) -> None:
     with pytest.raises(ConfigError, match=rf"\({key}=True\): {key} is a number.*means inplace.*act_layer=lambda"):
         kind(True)
+
+
+def test_a_leak_that_rounds_to_one_has_an_infinite_time_constant() -> None:
+    assert LIF(tau=1e30).leak == 1 and LIF(tau=1e30).tau == math.inf

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from spikewright.errors import InputError, NetworkError, ShapeError
-from spikewright.layers import Feedback, SharedDropout
+from spikewright.layers import Feedback, SharedDropout, SynapticDelay
 from spikewright.losses import Loss
 from spikewright.network import Network
 from spikewright.neurons import LIF, AlphaLIF
@@ -95,11 +95,108 @@ def test_traces_of_another_input(inputs: int) -> None:
 def test_states_that_belong_here() -> None:
     """That of a rule and that of a run, in part where a layer keeps nothing, and a number for all."""
     net = usual()
-    for rule in (OTTT(), BPTT()):
-        list(rule.updates(net, X.double(), Y, loss_for(rule), state_of(net)))
-    net.run(X.double(), state_of(net, rule=OTTT()))
+    list(BPTT().updates(net, X.double(), Y, loss_for(BPTT()), state_of(net)))
+    for rule in OTTT(), BPTT():
+        list(rule.updates(net, X.double(), Y, loss_for(rule), state_of(net, rule=OTTT())))
     net.run(X.double(), membrane(torch.tensor(0.3)))
     net.run(X.double(), {})
+
+
+def test_traces_that_are_not_carried_on_are_not_kept() -> None:
+    """Otherwise a rule would go on from them later, as if the steps between had not been."""
+    net = usual()
+    state = state_of(net, rule=OTTT())
+    assert state.keys() == {"0", "1"}
+    assert net.run(X.double(), state)[1].keys() == {"1"}
+    for rule in BPTT(), SLTT(), SLTT(spatial=DFA()), DSR():
+        (update,) = rule.updates(net, X.double(), Y, loss_for(rule), state)
+        assert update.state.keys() == {"1"}, rule
+    assert state.keys() == {"0", "1"}  # what was given stays as it is
+
+
+def edited(state: State, site: str, name: str, value: Any) -> State:
+    return {**state, site: {**state[site], name: value}}
+
+
+def without(state: State, site: str, name: str) -> State:
+    return {**state, site: {key: value for key, value in state[site].items() if key != name}}
+
+
+def delayed() -> Network:
+    return network(nn.Linear(4, 8), SynapticDelay(8, 3), LIF(), nn.Linear(8, 3))
+
+
+def looped() -> Network:
+    return network(nn.Linear(4, 8), Feedback(nn.Linear(8, 8), "2"), LIF(), nn.Linear(8, 3))
+
+
+def alpha() -> Network:
+    return network(nn.Linear(4, 8), AlphaLIF(), nn.Linear(8, 3))
+
+
+NAN = torch.full((2, 8), torch.nan).double()
+FLAWED: dict[str, tuple[Callable[[], Network], Callable[[], Rule], Callable[[State], State], str]] = {
+    "misspelt": (usual, BPTT, lambda s: {"1": {"membrne": s["1"]["membrane"]}}, r"'1' carry membrane, .* has membrne"),
+    "one name too many": (
+        usual,
+        BPTT,
+        lambda s: edited(s, "1", "v", torch.ones(2, 8)),
+        r"'1' carry membrane, .* v \[2, 8\]",
+    ),
+    "one name missing": (alpha, BPTT, lambda s: without(s, "1", "current"), r"'1' carry current, membrane, but .* has"),
+    "another call": (usual, BPTT, lambda s: {**s, "1#2": s["1"]}, r"an entry for '1#2', but the network makes no such"),
+    "not finite": (usual, BPTT, lambda s: edited(s, "1", "membrane", NAN), r"'1' holds nan, in 'membrane' \[2, 8\] at"),
+    "one wide": (usual, BPTT, lambda s: {"1": {"membrane": s["1"]["membrane"][:, :1]}}, r"membrane \[2, 1\] and not"),
+    "one axis": (usual, BPTT, lambda s: {"1": {"membrane": s["1"]["membrane"][:, 0]}}, r"membrane \[2\]"),
+    "integers": (
+        usual,
+        BPTT,
+        lambda s: {"1": {"membrane": s["1"]["membrane"].long()}},
+        r"of torch.int64 and not torch",
+    ),
+    "complex": (usual, BPTT, lambda s: {"1": {"membrane": s["1"]["membrane"] + 0j}}, "complex"),
+    "elsewhere": (
+        usual,
+        BPTT,
+        lambda s: {"1": {"membrane": s["1"]["membrane"].to("meta")}},
+        "on meta, but x is on cpu",
+    ),
+    "trace elsewhere": (usual, OTTT, lambda s: edited(s, "0", "trace", s["0"]["trace"].to("meta")), "on meta, but x"),
+    "no trace": (
+        usual,
+        OTTT,
+        lambda s: {"1": s["1"]},
+        "none for '0'.* without trace, .* same rule learn from the earl",
+    ),
+    "no trace of a bias": (usual, OTTT, lambda s: without(s, "0", "bias_trace"), "'0' carry trace, bias_trace, but"),
+    "a trace of another shape": (
+        usual,
+        OTTT,
+        lambda s: edited(s, "0", "trace", s["0"]["trace"][:, :1]),
+        r"trace \[2, 1\]",
+    ),
+    "no delay": (delayed, BPTT, lambda s: {"2": s["2"]}, "none for '1', which would start at rest, without past"),
+    "a shorter delay": (
+        delayed,
+        BPTT,
+        lambda s: edited(s, "1", "past", s["1"]["past"][:, 1:]),
+        r"the last 4 steps, but .* \[2, 3, 8\]",
+    ),
+    "no feedback": (looped, BPTT, lambda s: {"2": s["2"]}, "none for '1', which would start at rest, without last"),
+    "a feedback of one": (looped, BPTT, lambda s: edited(s, "1", "last", s["1"]["last"][:, :1]), r"'1' (was|could)"),
+}
+
+
+@pytest.mark.parametrize("name", FLAWED)
+def test_a_state_is_checked_as_an_input_is(name: str) -> None:
+    make, rule, change, message = FLAWED[name]
+    net = make()
+    state = change(state_of(net, rule=rule()))
+    with pytest.raises((ShapeError, NetworkError, InputError), match=message):
+        list(rule().updates(net, X.double(), Y, loss_for(rule()), state))
+    if rule is BPTT:
+        with pytest.raises((ShapeError, NetworkError, InputError), match=message):
+            net.run(X.double(), state)
 
 
 @pytest.mark.parametrize("rule", [SLTT, OTTT, lambda: OTTT(chunk=None), lambda: OTTT(spatial=DFA())])
@@ -110,8 +207,8 @@ def test_no_error_goes_back_into_the_state_where_none_crosses_steps(rule: Callab
         p.data *= 2
     found = []
     for cut in (True, False):
+        state = {**state_of(net, rule=rule()), **state_of(net)}  # traces, and membranes with a graph
         net.zero_grad()
-        state = state_of(net)
         list(rule().updates(net, X.double(), Y, loss_for(rule()), detach(state) if cut else state))
         found.append([p.grad.clone() for p in net.parameters() if p.grad is not None])
     assert all(a.any() and torch.equal(a, b) for a, b in zip(*found, strict=True))

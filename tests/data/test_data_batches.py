@@ -133,14 +133,14 @@ def test_parts_differ_by_one_sample_and_a_small_batch_is_given_to_all(split):
 
 
 def test_the_number_of_a_rank_is_checked(split):
-    for rank in (-1, 2):
-        with pytest.raises(InputError, match=f"rank={rank}, world=2"):
+    for rank, error in ((-1, ConfigError), (2, InputError)):
+        with pytest.raises(error, match=f"rank={rank}"):
             batches(split, rank=rank, world=2)
 
 
 @pytest.mark.parametrize("changes", [{"batch_size": 0}, {"steps": 0}, {"batch_size": -4}])
 def test_sizes_below_one_are_refused(split, changes):
-    with pytest.raises(InputError, match="Give both as 1 or more"):
+    with pytest.raises(ConfigError, match=r"at least one .* a whole number, (at least|from) 1"):
         batches(split, **changes)
 
 
@@ -154,7 +154,7 @@ def test_no_batch_at_all_is_refused(split):
 def test_statistics_must_fit_the_channels(split):
     with pytest.raises(ShapeError, match="1 means and 3 deviations for images with 3 channels"):
         batches(split, mean=(0.5,))
-    with pytest.raises(InputError, match="above 0"):
+    with pytest.raises(ConfigError, match=r"Batches\(std=0.0\): .* above 0"):
         batches(split, std=(0.2, 0.0, 0.2))
 
 

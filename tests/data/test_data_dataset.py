@@ -6,7 +6,7 @@ import torch
 from spikewright._util.randomness import keyed_generator
 from spikewright.data import Dataset, Split
 from spikewright.data.moments import channel_statistics
-from spikewright.errors import InputError, ShapeError
+from spikewright.errors import ConfigError, InputError, ShapeError
 
 COUNTS = (40, 20, 7, 1)
 
@@ -66,7 +66,7 @@ def test_parts_and_statistics_must_fit():
         Dataset("toy", split([0]), split([0], channels=3), classes=1, mean=(0.0,), std=(1.0,))
     with pytest.raises(ShapeError, match="2 means"):
         Dataset("toy", split([0]), split([0]), classes=1, mean=(0.0, 0.0), std=(1.0,))
-    with pytest.raises(InputError, match="above 0"):
+    with pytest.raises(ConfigError, match=r"Dataset\(std=0.0\): .* above 0"):
         Dataset("toy", split([0]), split([0]), classes=1, mean=(0.0,), std=(0.0,))
 
 
@@ -81,7 +81,7 @@ def test_a_limited_part_is_balanced_and_nested(data):
 def test_limits_keep_all_when_there_are_fewer(data):
     assert len(data.limited(train=10_000).train) == len(data.limited().train) == sum(COUNTS)
     assert len(data.limited(test=2).test) == 2
-    with pytest.raises(InputError, match="test part was to be limited to 0"):
+    with pytest.raises(ConfigError, match=r"limited\(test=0\): .* None is for all"):
         data.limited(test=0)
 
 
@@ -107,7 +107,7 @@ def test_validation_depends_on_the_seed_alone(data):
 
 @pytest.mark.parametrize("fraction", [0, 1, -0.5, math.nan])
 def test_validation_needs_a_proper_fraction(data, fraction):
-    with pytest.raises(InputError, match="between 0 and 1"):
+    with pytest.raises(ConfigError, match=r"\(fraction=.* a number in \(0, 1\)"):
         data.with_validation(fraction)
 
 
@@ -119,6 +119,34 @@ def test_statistics_agree_with_the_definition():
         assert mean == pytest.approx(floats.double().mean((0, 2, 3)).tolist())
         assert std == pytest.approx(floats.double().std((0, 2, 3), correction=0).tolist())
     assert channel_statistics(torch.full((2, 1, 2, 2), 51, dtype=torch.uint8)) == ((0.2,), (1.0,))
+
+
+@pytest.mark.parametrize("level", [0, 1, 7, 85, 254, 255])
+def test_a_channel_that_never_changes_has_the_deviation_one(level):
+    whole = torch.full((3, 1, 5, 7), level, dtype=torch.uint8)
+    for images in (whole, whole[:1, :, :1, :1], whole.float() / 255, (whole.double() / 3).half(), whole * 1e-40):
+        (mean,), (std,) = channel_statistics(images)
+        assert std == 1.0 and mean == (level / 255 if images.dtype == torch.uint8 else float(images[0, 0, 0, 0]))
+    varied = torch.cat([whole, (whole + 1) % 255], 1)
+    varied[0, 1] = 255
+    assert channel_statistics(varied)[1][0] == 1.0 != channel_statistics(varied)[1][1]
+
+
+@pytest.mark.parametrize("scale", [1e-320, 1e-45, 1e-170, 1.0, 1e30, 1e200, 1.7e308])
+def test_deviations_neither_vanish_nor_overflow(scale):
+    images = torch.tensor([-1.0, 1.0, 1.0, -1.0], dtype=torch.float64).view(2, 1, 1, 2) * scale
+    (mean,), (std,) = channel_statistics(images)
+    assert mean == pytest.approx(0, abs=1e-15 * scale) and std == pytest.approx(scale, rel=1e-12)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_statistics_of_what_is_not_finite_are_refused(value):
+    images = torch.rand(2, 3, 4, 4)
+    images[1, 2, 0, 0] = value
+    with pytest.raises(InputError, match="1 of 32 values of a channel are NaN or infinite"):
+        channel_statistics(images)
+    with pytest.raises(InputError, match="no pixel"):
+        channel_statistics(torch.rand(0, 1, 4, 4))
 
 
 def test_keys_name_independent_streams():

@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from spikewright.data.cifar import cifar10
+from spikewright.data.class_folders import image_endings
 from spikewright.data.folder import folder
 from spikewright.errors import DatasetCorrupt, DatasetMissing
 
@@ -21,10 +22,9 @@ def save(path: Path, array: np.ndarray) -> None:
 
 @pytest.fixture
 def root(tmp_path):
-    """Classes whose creation order is not the alphabetical one, with a file that is no image."""
+    """Classes whose creation order is not the alphabetical one."""
     for seed, name in enumerate(["train/dog/1", "train/cat/2", "train/cat/1", "test/dog/1", "test/cat/1"]):
         save(tmp_path / f"{name}.png", pixels(seed, 5, 6, 3))
-    (tmp_path / "train/cat/notes.txt").write_text("no image")
     return tmp_path
 
 
@@ -52,7 +52,7 @@ def test_progress_counts_every_image(root):
     assert seen == [(1, 3), (2, 3), (3, 3), (1, 2), (2, 2)]
 
 
-@pytest.mark.parametrize("shape", [(5, 7, 3), (6, 5, 3), (5, 6)])
+@pytest.mark.parametrize("shape", [(5, 7, 3), (6, 5, 3), (6, 5)])
 def test_an_odd_size_is_named(root, shape):
     save(root / "train/dog/odd.png", pixels(9, *shape))
     with pytest.raises(DatasetCorrupt, match=r"odd\.png is an image \[.*one size"):
@@ -82,6 +82,98 @@ def test_classes_must_be_learnable(root):
         folder(root)
 
 
+ENDINGS = ["bmp", "BMP", "gif", "jpg", "jpe", "jfif", "ppm", "pgm", "PNG", "tga", "tif", "tiff", "webp", "jp2", "avif"]
+
+
+def test_images_of_every_ending_that_pillow_reads_are_read(tmp_path):
+    endings = [e for e in ENDINGS if f".{e.lower()}" in image_endings()]
+    for number, ending in enumerate(endings):
+        Image.fromarray(pixels(number, 8, 8)).save(tmp_path / f"{number}.{ending}")
+        for part in ("train", "test"):
+            (tmp_path / part / "a").mkdir(parents=True, exist_ok=True)
+            (tmp_path / part / "a" / f"{number:02}.{ending}").write_bytes(
+                (tmp_path / f"{number}.{ending}").read_bytes()
+            )
+    with pytest.warns(UserWarning, match=r"grey, as three equal channels"):  # some endings know colours only
+        data = folder(tmp_path)
+    assert len(endings) > 10 and len(data.train) == len(endings) and data.shape == (3, 8, 8)
+    for number, ending in enumerate(endings):
+        if ending.lower() in ("bmp", "tga", "tif", "tiff", "png", "ppm", "pgm"):
+            expected = torch.from_numpy(pixels(number, 8, 8)).expand(3, -1, -1)
+            assert torch.equal(data.train.images[number], expected), ending
+
+
+def test_containers_are_no_images():
+    assert not {".h5", ".hdf", ".grib"} & image_endings()
+
+
+@pytest.mark.parametrize(("first", "second"), [("train", "test"), ("test", "train")])
+def test_one_image_in_colour_makes_all_of_three_channels(tmp_path, first, second):
+    for name in ("1", "2"):
+        save(tmp_path / first / "a" / f"{name}.png", pixels(0, 4, 4))
+    save(tmp_path / second / "a" / "1.png", pixels(1, 4, 4, 3))
+    with pytest.warns(
+        UserWarning, match=r"^'folder' read 3 images\. 2 \(.*1\.png, \.\.\.\) grey, as three equal channels"
+    ):
+        data = folder(tmp_path)
+    assert data.shape == (3, 4, 4) and data.test.images.shape[1] == 3
+    assert torch.equal(getattr(data, first).images[1], torch.from_numpy(pixels(0, 4, 4)).expand(3, -1, -1))
+
+
+def test_images_below_class_folders_are_of_the_class(root):
+    save(root / "train/cat/more/deep/3.png", pixels(7, 5, 6, 3))
+    save(root / "train/cat/a/3.png", pixels(8, 5, 6, 3))
+    with pytest.warns(
+        UserWarning, match=r"^'folder' read 7 images\. 2 \(.*cat/a/3.png, \.\.\.\) in folders inside class"
+    ):
+        data = folder(root)
+    assert data.train.labels.tolist() == [0, 0, 0, 0, 1]
+    for at, seed in enumerate((2, 1, 8, 7, 0)):  # as os.walk goes
+        assert torch.equal(data.train.images[at], torch.from_numpy(pixels(seed, 5, 6, 3)).permute(2, 0, 1))
+
+
+LEFT_OUT = {
+    "train/cat/notes.txt": r"1 \(.*cat/notes\.txt\) without an ending of images",
+    "train/cat/image": r"1 \(.*cat/image\) without an ending of images",
+    "train/dog/.DS_Store": r"1 \(.*dog/\.DS_Store\) hidden, or of an operating system",
+    "train/dog/._1.png": r"1 \(.*dog/\._1\.png\) hidden, or of an operating system",
+    "train/dog/Thumbs.db": r"1 \(.*dog/Thumbs\.db\) hidden, or of an operating system",
+    "train/.git/1.png": r"1 \(.*train/\.git\) hidden, or of an operating system",
+    "test/.DS_Store": r"1 \(.*test/\.DS_Store\) hidden, or of an operating system",
+    "test/cat/.ipynb_checkpoints/1.png": r"1 \(.*ipynb_checkpoints\) hidden, or of an operating system",
+    "train/3.png": r"1 \(.*train/3\.png\) in no class folder",
+    "val/cat/3.png": r"1 \(.*/val\) folders beside train and test",
+}
+
+
+@pytest.mark.parametrize("name", LEFT_OUT)
+def test_what_is_left_out_is_said(root, name):
+    (root / name).parent.mkdir(parents=True, exist_ok=True)
+    (root / name).write_bytes((root / "train/cat/1.png").read_bytes())
+    with pytest.warns(UserWarning, match=rf"^'folder' read 5 images\. left out: {LEFT_OUT[name]}\.$"):
+        assert len(folder(root).train) == 3
+
+
+def test_a_link_in_a_circle_is_followed_no_further(root):
+    (root / "train/cat/again").symlink_to(root / "train", target_is_directory=True)
+    with pytest.warns(UserWarning, match=r"'folder' read 5 images\. left out: 1 \(.*again\) linked to a folder that"):
+        folder(root)
+
+
+def test_a_class_that_is_not_measured_is_said(root):
+    (root / "test/cat/1.png").unlink()
+    with pytest.warns(UserWarning, match=r"1 \(.*test/cat\) classes without a test image"):
+        assert folder(root).test.labels.tolist() == [1]
+
+
+def test_frames_that_are_not_read_are_said(root):
+    frames = [Image.fromarray(pixels(seed, 5, 6, 3)) for seed in (4, 5)]
+    frames[0].save(root / "train/cat/3.tif", save_all=True, append_images=frames[1:])
+    with pytest.warns(UserWarning, match=r"1 \(.*3\.tif\) with several frames, of which the first"):
+        data = folder(root)
+    assert torch.equal(data.train.images[2], torch.from_numpy(pixels(4, 5, 6, 3)).permute(2, 0, 1))
+
+
 def test_missing_parts_are_named(root, tmp_path_factory):
     for path in (root / "test").rglob("*.png"):
         path.unlink()
@@ -98,6 +190,7 @@ def test_cifar10_reads_class_folders_of_its_own_kind_only(tmp_path):
     data = cifar10(tmp_path)
     assert data.train.labels.tolist() == list(range(10)) and data.mean == (0.4914, 0.4822, 0.4465)
     assert torch.equal(data.train.images[0], torch.from_numpy(pixels(9, 32, 32, 3)).permute(2, 0, 1))
-    save(tmp_path / "train/k/1.png", pixels(0, 32, 32, 3))
+    for part in ("train", "test"):
+        save(tmp_path / part / "k" / "1.png", pixels(0, 32, 32, 3))
     with pytest.raises(DatasetCorrupt, match=r"11 classes of images \[3, 32, 32\].*'folder'"):
         cifar10(tmp_path)

@@ -7,7 +7,7 @@ from sklearn.datasets import load_digits
 from spikewright.data import load, loader, names
 from spikewright.data.digits import digits
 from spikewright.data.synthetic import synthetic
-from spikewright.errors import ConfigError, DatasetMissing, InputError
+from spikewright.errors import ConfigError, DatasetMissing
 
 ON_DISK = {
     "cifar10": "data_batch_5",
@@ -78,7 +78,7 @@ def test_digits_depend_on_their_seed_and_fraction():
     assert torch.equal(first.test.images, again.test.images)
     assert not torch.equal(first.test.images, other.test.images)
     assert len(digits(test_fraction=0.5).test) == pytest.approx(1797 / 2, abs=10)
-    with pytest.raises(InputError, match=r"fraction 1.5"):
+    with pytest.raises(ConfigError, match=r"fraction=1.5"):
         digits(test_fraction=1.5)
 
 
@@ -105,5 +105,5 @@ def test_synthetic_depends_on_its_seed_and_checks_its_sizes():
     assert torch.equal(synthetic(seed=2).train.images, synthetic(seed=2).train.images)
     assert not torch.equal(synthetic(seed=2).train.images, synthetic(seed=3).train.images)
     for wrong in ({"classes": 1}, {"size": 3}):
-        with pytest.raises(InputError, match=r"synthetic\("):
+        with pytest.raises(ConfigError, match=r"synthetic\("):
             synthetic(**wrong)

@@ -375,16 +375,16 @@ def test_a_graph_with_other_relations_is_refused(relations: int) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"max_delay": 7}, "delays of 0 to 6 steps fit into a byte"),
+        ({"max_delay": 7}, r"max_delay=7.*from 0 to 6"),
         ({"max_delay": -1}, "max_delay=-1"),
         ({"steps": 0}, "at least one step"),
-        ({"tau": 0.0}, "tau and threshold above 0"),
-        ({"threshold": -1.0}, "tau and threshold above 0"),
-        ({"decay": 1.1}, r"a decay in \(0, 1\]"),
-        ({"decay": 0.0}, r"a decay in \(0, 1\]"),
-        ({"aggregate": "mean"}, "aggregated by 'sum' or 'pna'"),
-        ({"delay_grad": "none"}, "'exact', 'finite_difference' or 'reference'"),
-        ({"width": 0}, "4 relations and 0 channels has no parameters"),
+        ({"tau": 0.0}, "tau=0.0.* above 0"),
+        ({"threshold": -1.0}, "threshold=-1.0.* above 0"),
+        ({"decay": 1.1}, r"decay=.*a number in \(0, 1\]"),
+        ({"decay": 0.0}, r"decay=.*a number in \(0, 1\]"),
+        ({"aggregate": "mean"}, "aggregate='mean'. is unknown. Known: pna, sum"),
+        ({"delay_grad": "none"}, "Known: exact, finite_difference, reference"),
+        ({"width": 0}, "width=0"),
     ],
 )
 def test_arguments_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
@@ -394,7 +394,7 @@ def test_arguments_out_of_range_are_refused(options: dict[str, Any], message: st
 
 @pytest.mark.parametrize("options", [{"layers": 0}, {"aggregate": "mean"}])
 def test_nbfnet_refuses_too(options: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match="there is at least one layer, and messages are aggregated by 'sum' or 'pna'"):
+    with pytest.raises(ConfigError, match=r"layers=0|aggregate='mean'. is unknown"):
         NBFNet(4, **options)
-    with pytest.raises(ConfigError, match="with 0 relations"):
+    with pytest.raises(ConfigError, match="relations=0"):
         NBFNet(0)

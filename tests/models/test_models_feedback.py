@@ -279,12 +279,12 @@ def test_feedback_refuses_a_map_that_pooling_has_cut():
         ("'0C3' is no valid layer", {"layers": ("0C3",)}),
         ("300 is no valid layer", {"layers": ("64C5", 300)}),
         ("layers=\\(\\), but a network needs layers", {"layers": ()}),
-        ("given 0 for layers", {"layers": (300, 0)}),
+        ("layers=0.: each entry of layers", {"layers": (300, 0)}),
         ("back=4, which has no centre pixel", {"layers": ("8C3",), "back": 4}),
         ("no norm 'sws'", {"layers": ("8C3",), "norm": "sws"}),
         ("no init 'units'. Did you mean 'unit'", {"layers": ("8C3",), "init": "units"}),
         ("limit=0.0", {"layers": ("8C3",), "limit": 0.0}),
-        ("dropout rate of 1.0", {"layers": ("8C3",), "dropout": 1.0}),
+        ("dropout=1.0.: dropout is the share", {"layers": ("8C3",), "dropout": 1.0}),
     ],
 )
 def test_what_is_no_network_is_refused(match, options):

@@ -167,5 +167,7 @@ def test_what_was_not_wrapped_is_said() -> None:
     module, (x, y) = NETS["mlp"](0), sample("mlp", 0)
     with pytest.raises(ConfigError, match=r"OTTT was given Sequential as its network.*spikewright.Network\(module\)"):
         list(OTTT().updates(module, x, y, CE))  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match=r"OTTT was given CrossEntropyLoss as its loss.*PerStep\(criterion\)"):
+    with pytest.raises(
+        ConfigError, match=r"OTTT was given CrossEntropyLoss as its loss.*PerStep\(nn.CrossEntropyLoss\(\)\)"
+    ):
         list(OTTT().updates(sw.Network(module), x, y, nn.CrossEntropyLoss()))  # type: ignore[arg-type]

@@ -68,6 +68,8 @@ def module(name: str) -> nn.Module:
             if isinstance(layer, nn.Linear):
                 layer.weight.normal_(0, layer.in_features**-0.5, generator=source)
                 layer.bias.normal_(0, 0.1, generator=source)
+    if name == "noise":
+        layers.restrict_frobenius(made.get_submodule("3"), limit=1.5, probes=3)  # also draws
     return made
 
 
@@ -114,7 +116,7 @@ def learned(rank: int, world: int, name: str, net: str, kind: str, sync_batch_no
     y = torch.stack([y.roll(t) for t in range(STEPS)]) if loss.batch_axis else y
     rule.prepare(net_, x)
     parameters = [*net_.parameters(), *rule.parameters()]
-    optimizer = torch.optim.SGD(parameters, lr=0.05 if kind == "sum" else 0.2)
+    optimizer = torch.optim.SGD(parameters, lr=0.02 if kind == "sum" else 0.2)
     kept = 1 if name == "Replay of one" else SAMPLES
     for number, size in enumerate(SIZES):
         size = max(size, 2) if sync_batch_norm else size  # one sample has no variance
@@ -185,7 +187,7 @@ def test_a_part_of_another_size_is_refused() -> None:
         next(iter(SLTT().updates(net, x, y, loss, share=share)))
 
 
-@pytest.mark.parametrize("name", FEW)
+@pytest.mark.parametrize("name", FEW[:-1])  # HLOP refuses weights that are computed
 def test_with_noise_and_dropout(name: str) -> None:
     assert_same(name, "noise", "mean", False)
 

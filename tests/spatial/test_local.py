@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spikewright.network import Network
+from spikewright.neurons import LIF
 from spikewright.rules import OTTT, SLTT, OnlineRule
 from spikewright.spatial import BP, DFA, DKP, OPZO, Local, Spatial
 from spikewright.surrogate import Sigmoid
@@ -158,3 +159,30 @@ def test_the_loss_of_an_update_is_that_of_the_output() -> None:
     values = [update.loss for update in rule.updates(Network(module), x, y, CE)]
     expected = [update.loss for update in OTTT().updates(Network(module), x, y, CE)]
     torch.testing.assert_close(values, expected)
+
+
+@pytest.mark.parametrize("spatial", [BP(), DFA()], ids=str)
+@pytest.mark.parametrize("dtype, within", [(torch.float16, 5e-3), (torch.bfloat16, 4e-2)])
+def test_networks_of_half_precision(dtype: torch.dtype, within: float, spatial: Spatial) -> None:
+    """Readouts have 32 bits; spikes and errors agree with those in 64, for weights and inputs of few digits."""
+    x, y = torch.randint(0, 3, (5, 4, 8), generator=torch.Generator().manual_seed(1)) / 2, torch.tensor([0, 1, 2, 0])
+    found = []
+    for kind in (torch.float64, dtype):
+        torch.manual_seed(2)
+        module = nn.Sequential(nn.Linear(8, 8), LIF(), nn.Linear(8, 8), LIF(), nn.Linear(8, 3)).to(kind)
+        with torch.no_grad():
+            for p in module.parameters():
+                p.copy_(torch.randint(-4, 8, p.shape, generator=torch.Generator().manual_seed(p.numel())) / 8)
+        rule = SLTT(spatial=spatial, local=Local())
+        torch.manual_seed(3)
+        rule.prepare(Network(module), x.to(kind))
+        assert all(p.dtype == (kind if kind == torch.float64 else torch.float32) for p in rule.parameters())
+        with torch.no_grad():
+            for p in rule.parameters():
+                p.copy_(torch.randint(-4, 8, p.shape, generator=torch.Generator().manual_seed(p.numel())) / 16)
+        list(rule.updates(Network(module), x.to(kind), y, CE))
+        grads = [p.grad for p in (*module.parameters(), *rule.parameters())]
+        found.append(torch.cat([g.flatten().double() for g in grads if g is not None]))
+    expected, low = found
+    assert low.isfinite().all() and expected.norm() > 0
+    assert float((low - expected).norm() / expected.norm()) < within

@@ -54,7 +54,7 @@ def test_arguments_out_of_range_are_refused(make: Callable[..., object], given: 
 
 
 def test_the_ends_of_ranges_are_within() -> None:
-    made = [OPZO(momentum=0), OPZO(momentum=1), DKP(lr=0, decay=0), Local(pool=1), OPZO(alpha=1e-9)]
+    made = [OPZO(momentum=0), OPZO(momentum=1, init="dfa"), DKP(lr=0, decay=0), Local(pool=1), OPZO(alpha=1e-9)]
     assert [type(way) for way in made] == [OPZO, OPZO, DKP, Local, OPZO]
 
 
@@ -125,10 +125,16 @@ def test_an_operation_that_cannot_pass_on_noise_is_named_with_a_way_out() -> Non
     assert all(grad.any() for grad in gradients(OTTT(spatial=OPZO(position="pre")), module, x, y).values())
 
 
-def test_zeroth_order_needs_the_mean_of_samples() -> None:
+def test_zeroth_order_needs_losses_of_samples() -> None:
+    """A sum of them is as good as their mean, and as many times as large; a criterion that couples samples has none."""
     module, (x, y) = NETS["mlp"](0), sample("mlp", 0)
-    with pytest.raises(IncompatibleRule, match=r"its reduction is 'sum'. Use reduction='mean'"):
-        learn(OTTT(spatial=ZO()), module, x, y, PerStep(nn.CrossEntropyLoss(reduction="sum")))
+    mean, total = (
+        gradients(OTTT(spatial=ZO()), module, x, y, PerStep(nn.CrossEntropyLoss(reduction=how)))
+        for how in ("mean", "sum")
+    )
+    torch.testing.assert_close(total, {name: len(y) * grad for name, grad in mean.items()})
+    with pytest.raises(IncompatibleRule, match="neither the mean nor the sum"):
+        learn(OTTT(spatial=ZO()), module, x, y, PerStep(lambda o, y: (o - o.mean(0)).square().mean()))
 
 
 def test_noise_does_not_depend_on_the_layout_of_memory() -> None:

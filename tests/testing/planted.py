@@ -23,7 +23,9 @@ class Steps(OnlineRule):
 
 
 class Undeclared(Steps):
-    traits = replace(Steps.traits, memory="const")  # type: ignore[arg-type]
+    def __init__(self, chunk: int | str | None = 1) -> None:
+        super().__init__(chunk)
+        self.traits = None  # type: ignore[assignment]
 
 
 class Fails(Steps):

@@ -1,6 +1,7 @@
 """A file that is not a sound checkpoint is refused before anything of it is used."""
 
 import json
+import os
 import pickle
 import struct
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from safetensors.torch import save_file
 
 from spikewright.errors import CheckpointError
 from spikewright.train import build, configure, train_experiment
-from spikewright.train.checkpoint import FORMAT, load, save
+from spikewright.train.checkpoint import FORMAT, _digest, load, save
 from tests.train.support import TINY, same, trained
 
 
@@ -146,10 +147,43 @@ def test_code_in_a_file_is_not_run(tmp_path: Path, write: Callable[[Path, Any], 
     assert not (tmp_path / "sprung").exists()
 
 
-def test_what_is_not_a_file(tmp_path: Path) -> None:
-    for path in (tmp_path / "missing.safetensors", tmp_path):
+def test_what_is_not_there(tmp_path: Path, sound: Path) -> None:
+    for path in (tmp_path / "missing.safetensors", sound / "last.safetensors"):
         with pytest.raises(CheckpointError, match=f"There is no checkpoint {path}"):
             load(path)
+
+
+def test_what_cannot_be_read_is_not_called_damaged(
+    tmp_path: Path, sound: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path, why in ((tmp_path, "a directory"), (tmp_path / "pipe", "a named pipe"), (Path("/dev/zero"), "a device")):
+        with pytest.raises(CheckpointError, match=rf"{path} cannot be read: it is {why}, not a regular file\. Nothing"):
+            load(path)
+
+    def refused(*_: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "open", refused)
+    with pytest.raises(CheckpointError, match=r"cannot be read: Permission denied\. Nothing is known of what it holds"):
+        load(sound)
+
+
+def signed(data: bytes, rest: str) -> bytes:
+    """A checkpoint with other contents and their digest, which anyone can compute."""
+    return with_metadata(data, rest=rest, digest=_digest(rest, {"0": torch.arange(4.0)}))
+
+
+@pytest.mark.parametrize(
+    "rest",
+    ["{", "[" * 100_000, '{"map": 3}', '{"tensor": "7"}', '{"tensor": []}', '{"list": [], "map": []}', "{}",
+     '{"complex": "0"}', '{"map": [[1]]}', '{"map": [[{"list": []}, 1]]}', "9" * 5000,
+     '{"list": ' * 5000 + "1" + "}" * 5000],
+)  # fmt: skip
+def test_contents_of_another_kind_are_refused(sound: Path, rest: str) -> None:
+    sound.write_bytes(signed(sound.read_bytes(), rest))
+    with pytest.raises(CheckpointError, match=r"does not hold what this library writes"):
+        load(sound)
 
 
 def test_a_damaged_checkpoint_changes_nothing_in_the_experiment(tmp_path: Path) -> None:

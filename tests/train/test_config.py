@@ -1,5 +1,6 @@
 """A configuration is put together in one order, and whatever is wrong in it is named."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -165,5 +166,42 @@ def test_recipes_that_cannot_be_read(tmp_path: Path) -> None:
         configure(recipe(tmp_path, "rule = \n"))
     with pytest.raises(ConfigError, match=r"missing.toml cannot be read: No such file"):
         configure(tmp_path / "missing.toml")
-    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+    with pytest.raises(ConfigError, match="cannot be read: it is a directory, not a regular file"):
         configure(str(tmp_path))
+
+
+FAR_TOO_LONG = "9" * 5000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"rule.seed = {FAR_TOO_LONG}",
+        f"rule.seed = 0x{FAR_TOO_LONG}",
+        "rule.seed = 9223372036854775808",
+        f"rule.rows = {'[' * 5000}{']' * 5000}",
+        f"rule = {'{a = ' * 5000}1{'}' * 5000}",
+    ],
+)
+def test_what_toml_does_not_have_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match=r"recipe.toml is not valid TOML: (Exceeds|a whole number of|it nests)"):
+        configure(recipe(tmp_path, text))
+    key, _, value = text.partition(" = ")
+    with pytest.raises(ConfigError, match=r"rule.* = .* cannot be read: (Exceeds|a whole number of|it nests)"):
+        configure(overrides=[f"{key if '.' in key else 'rule.a'}={value}"])
+
+
+def test_a_recipe_is_a_short_regular_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path, why in ((tmp_path / "pipe", "a named pipe"), (Path("/dev/zero"), "a device")):
+        with pytest.raises(ConfigError, match=f"The recipe {path} cannot be read: it is {why}"):
+            configure(path)
+    with pytest.raises(ConfigError, match="cannot be read: it holds more than 1 MiB"):
+        configure(recipe(tmp_path, "#" * (2**20 + 1)))
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400), 10**5000, [10**5000]], ids=["large", "low", "huge", "list"])
+def test_numbers_of_any_size_are_refused_in_words(value: Any) -> None:
+    for section, key in (("train", "seed"), ("train", "clip_norm"), ("train", "device"), ("rule", "spatial")):
+        with pytest.raises(ConfigError, match=f"{section}.{key} = "):
+            build_rule(configure(**{section: {key: value}}))

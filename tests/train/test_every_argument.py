@@ -82,8 +82,8 @@ BY_BUILDER |= {
 BESIDE: dict[str, dict[str, Any]] = {"nesterov": {"momentum": 0.9}}
 """Arguments that a value needs beside it."""
 
-UNUSABLE = {"weight", "size_average", "reduce", "last_epoch"}
-"""A tensor, two that torch has withdrawn, and one that a checkpoint sets."""
+UNUSABLE = {"weight", "size_average", "reduce", "last_epoch", "maximize", "differentiable", "capturable"}
+"""A tensor, two that torch has withdrawn, one that a checkpoint sets, and three that no run on a CPU can work with."""
 
 SGD_AND_ADAM = {name: c.OPTIMIZERS[name] for name in ("sgd", "adam")}
 COMMON = {name: SCHEDULES[name] for name in ("cosine", "constant", "steplr", "multisteplr")}

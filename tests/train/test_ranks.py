@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from spikewright._util.draws import common_generator
 from spikewright._util.share import Share, sharing
 from spikewright.errors import ConfigError, InputError, NetworkError, ProcessLost
 from spikewright.train.distributed import (
@@ -96,6 +97,22 @@ def test_processes_draw_numbers_of_their_own_again_and_again() -> None:
     before = torch.random.get_rng_state()
     seed_process(7, Ranks())  # a single process draws as it did
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+def common(rank: int) -> tuple[int, int]:
+    torch.manual_seed(rank)
+    found: list[int] = []
+    for share in (Share(4, rank, 2), Share(1, rank, 2)):
+        with sharing(share):
+            generator = common_generator(torch.device("cpu"))
+            assert generator is not None
+            found.append(generator.initial_seed())
+    return found[0], found[1]
+
+
+def test_what_weights_need_is_drawn_alike_without_a_source_of_draws_too() -> None:
+    first, second = both(common)
+    assert first == second and first[0] != first[1]
 
 
 def compared(rank: int, factor: float) -> str:

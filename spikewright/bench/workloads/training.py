@@ -26,6 +26,7 @@ def mlp(settings: BenchSettings, tell: Tell) -> Iterator[Table]:
             nn.Linear(inputs, hidden), Spikes(), nn.Linear(hidden, hidden), Spikes(), nn.Linear(hidden, outputs)
         )
     x = torch.zeros(steps, batch, inputs).bernoulli_(0.02, generator=random)
+    calibrate(layers, x)
     task = Task(layers, x, torch.randint(outputs, (batch,), generator=random))
     jelly, *others = PEERS
     peers = [PeerBPTT(jelly), *_online("OTTT", "SLTT"), *map(PeerBPTT, others), PeerBPTT(COMPILED)]
@@ -35,7 +36,16 @@ def mlp(settings: BenchSettings, tell: Tell) -> Iterator[Table]:
 
 def conv(settings: BenchSettings, tell: Tell) -> Iterator[Table]:
     """Time a training step of a convolutional network on a static input."""
-    widths, side, steps, batch = ((2, 3, 4, 4, 5), 8, 3, 2) if settings.quick else ((64, 128, 256, 256, 512), 32, 8, 16)
+    task = conv_task(3 if settings.quick else 8, settings)
+    peers = [PeerBPTT(PEERS[0]), *_online("OTTT"), SpikingJellyDSR()]
+    widths = "-".join(str(layer.out_channels) for layer in task.layers if isinstance(layer, nn.Conv2d))
+    title = f"training step of a network of convolutions {widths}, static input {list(task.x.shape)}"
+    yield _table("conv", title, task, [*ours(settings), *peers], settings.times(5), tell)
+
+
+def conv_task(steps: int, settings: BenchSettings, batch: int = 16) -> Task:
+    """Return a network of five convolutions, with a static input of `steps` time steps."""
+    widths, side, batch = ((2, 3, 4, 4, 5), 8, 2) if settings.quick else ((64, 128, 256, 256, 512), 32, batch)
     random = settings.random()
     a, b, c, d, e = widths
     with settings.seeded():
@@ -46,10 +56,8 @@ def conv(settings: BenchSettings, tell: Tell) -> Iterator[Table]:
             nn.Flatten(), nn.Linear(e * (side // 8) ** 2, 10),
         )  # fmt: skip
     x = torch.rand(batch, 3, side, side, generator=random).expand(steps, -1, -1, -1, -1)
-    task = Task(layers, x, torch.randint(10, (batch,), generator=random))
-    peers = [PeerBPTT(PEERS[0]), *_online("OTTT"), SpikingJellyDSR()]
-    title = f"training step of a network of convolutions {'-'.join(map(str, widths))}, static input {list(x.shape)}"
-    yield _table("conv", title, task, [*ours(settings), *peers], settings.times(5), tell)
+    calibrate(layers, x)
+    return Task(layers, x, torch.randint(10, (batch,), generator=random))
 
 
 def ours(settings: BenchSettings) -> list[Contender]:
@@ -71,7 +79,6 @@ def _online(*rules: Literal["OTTT", "SLTT"]) -> list[Contender]:
 
 
 def _table(workload: str, title: str, task: Task, who: Sequence[Contender], repeats: int, tell: Tell) -> Table:
-    calibrate(task.layers, task.x)
     going, left_out = ready(who, task)
     times = interleave(going, repeats, warm_up=1, in_a_row=3, tell=tell)
     with torch.no_grad():

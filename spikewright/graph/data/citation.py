@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikewright.data.files import data_folder, first_file
+from spikewright._util.ranges import check_seed
+from spikewright.data.files import data_folder, first_file, read_bytes
 from spikewright.data.pickles import read_restricted
-from spikewright.errors import InputError
 from spikewright.graph.data.dataset import GraphData, GraphSplit
 
 
@@ -26,20 +26,19 @@ def citation(name: str, data_dir: Path | str | None, seed: int = 0) -> GraphData
         name: "cora" or "citeseer".
         data_dir: Folder with the pickle file `ind.<name>.graph`; its objects are restricted to plain containers and
             numbers.
-        seed: Seed of the division, at least 0. Default: 0.
+        seed: Seed of the division, from 0 to 2**63 - 1. Default: 0.
 
     Raises:
         DatasetMissing: The folder or the file is not there.
         DatasetCorrupt: The file is damaged, or does not hold a graph.
-        InputError: The seed is negative.
+        ConfigError: The seed is out of its range.
 
     Reference:
         Yang, Cohen and Salakhutdinov, Revisiting Semi-Supervised Learning with Graph Embeddings, ICML 2016.
     """
+    check_seed(name, seed)
     file = f"ind.{name}.graph"
     path = first_file(name, data_folder(name, data_dir, file), [file])
-    if seed < 0:
-        raise InputError(f"'{name}' was asked for with seed={seed}. Divisions are numbered from 0. Give 0 or more.")
     neighbours = read_neighbours(path)
     papers = sorted(neighbours.keys() | {other for linked in neighbours.values() for other in linked})
     edges = _edges(neighbours, {paper: number for number, paper in enumerate(papers)})
@@ -71,7 +70,7 @@ def read_neighbours(path: Path) -> dict[int, list[int]]:
         DatasetCorrupt: The pickle is damaged, or holds anything but a dictionary from integers to lists of integers.
     """
     return read_restricted(
-        path.read_bytes(),
+        read_bytes(path),
         path,
         _checked,
         allowed=_ALLOWED,

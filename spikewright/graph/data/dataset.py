@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from spikewright._util.ranges import check_flag
 from spikewright.errors import InputError, ShapeError
 
 
@@ -72,6 +73,7 @@ class GraphData:
                 _check_range(
                     f"The {part} {what} of '{self.name}'", getattr(split, what)[:, 1], len(self.relations), "relations"
                 )
+        check_flag("GraphData", homogeneous=self.homogeneous)
         if self.homogeneous and len(self.relations) != 1:
             raise InputError(
                 f"'{self.name}' was said to be homogeneous, but it has {len(self.relations)} relations. Its pairs "

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from spikewright._util.randomness import keyed_generator
-from spikewright.errors import InputError
+from spikewright._util.ranges import check_count, check_seed
 from spikewright.graph.data.dataset import GraphData, GraphSplit
 
 
@@ -19,13 +19,13 @@ def family(trees: int = 8, generations: int = 4, children: int = 4, seed: int = 
     triple is false.
 
     Args:
-        trees: Number of trees, at least 1. Default: 8.
-        generations: Generations per tree, at least 2. Default: 4.
-        children: Largest number of children of a couple, at least 1. Default: 4.
-        seed: Seed of trees and division, at least 0. Default: 0.
+        trees: Number of trees, from 1 to 1000. Default: 8.
+        generations: Generations per tree, from 2 to 8. Default: 4.
+        children: Largest number of children of a couple, from 1 to 8. Default: 4.
+        seed: Seed of trees and division, from 0 to 2**63 - 1. Default: 0.
 
     Raises:
-        InputError: A number is too small.
+        ConfigError: A number is out of its range.
 
     Reference:
         Similar to the family trees of Yang, Lin and Zhang, Rethinking Knowledge Graph Evaluation Under the Open-World
@@ -35,11 +35,10 @@ def family(trees: int = 8, generations: int = 4, children: int = 4, seed: int = 
     >>> len(graph.test.known) == len(graph.train.queries) + len(graph.valid.queries) + len(graph.test.queries)
     True
     """
-    if trees < 1 or generations < 2 or children < 1:
-        raise InputError(
-            f"family(trees={trees}, generations={generations}, children={children}) was asked for. Kinship takes "
-            "parents and children. Raise `trees` and `children` to 1 or more, `generations` to 2 or more."
-        )
+    check_count("family", "trees", trees, "there is at least one tree", most=1000)
+    check_count("family", "generations", generations, "kinship takes parents and children", 2, 8)
+    check_count("family", "children", children, "kinship takes parents and children", 1, 8)
+    check_seed("family", seed)
     generator = keyed_generator(seed)
     entities: list[str] = []
     relations: dict[str, int] = {}

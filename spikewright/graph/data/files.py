@@ -10,7 +10,7 @@ PARTS = ("train", "valid", "test")
 
 
 def find(dataset: str, folder: Path, names: Sequence[str]) -> Path:
-    """Return the first of `names` that exists in `folder`.
+    """Return the first of `names` that exists in `folder`, a file or a folder.
 
     Raises:
         DatasetMissing: None exists; the message lists them and the contents of the folder.

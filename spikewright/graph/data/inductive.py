@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from spikewright.data.files import data_folder
-from spikewright.errors import DatasetCorrupt
+from spikewright.errors import ConfigError, DatasetCorrupt
 from spikewright.graph.data.dataset import GraphData, GraphSplit
 from spikewright.graph.data.files import PARTS, find, read_parts
 from spikewright.graph.data.triples import Triple, entity_numbers, numbered, relation_numbers
@@ -31,12 +31,18 @@ def inductive(split: str, data_dir: Path | str | None, reference: bool = False) 
             Default: False, all triples of the graph are known.
 
     Raises:
+        ConfigError: `split` is no name of a folder.
         DatasetMissing: A folder or a file is not there.
         DatasetCorrupt: A file is damaged, or the second graph has a relation that the first does not have.
 
     Reference:
         Teru, Denis and Hamilton, Inductive Relation Prediction by Subgraph Reasoning, ICML 2020.
     """
+    if not isinstance(split, str) or not split or Path(split).name != split or split == ".." or "\\" in split:
+        raise ConfigError(
+            f"inductive(split={split!r}): a split is the name of a folder inside data_dir, and this leads elsewhere. "
+            "Give such a name, such as 'fb237_v1', and the folder around it as data_dir."
+        )
     outer = data_folder(split, data_dir, f"'{split}' and '{split}_ind'")
     base, other = (read_parts(split, find(split, outer, [name])) for name in (split, f"{split}_ind"))
     relations = relation_numbers(base[part] for part in PARTS)

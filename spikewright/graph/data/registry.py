@@ -47,7 +47,7 @@ def graph_loader(name: str) -> Callable[..., GraphData]:
         ConfigError: The graph is unknown.
     """
     known = {spelling.lower(): loader for spelling, loader in _LOADERS.items()}
-    if not isinstance(name, str) or name.lower() not in known:  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not isinstance(name, str) or name.lower() not in known:
         raise ConfigError(f"The graph '{name}' is unknown. {nearest(name, _LOADERS)}")
     return known[name.lower()]
 

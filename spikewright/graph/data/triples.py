@@ -13,6 +13,8 @@ from spikewright.errors import DatasetCorrupt
 
 Triple = tuple[str, str, str]
 """Names of head, relation and tail."""
+MOST_TEXT = 2**28
+"""Most bytes of text, decompressed; as triples it takes several times as much."""
 
 
 def read_triples(path: Path) -> list[Triple]:
@@ -27,7 +29,7 @@ def read_triples(path: Path) -> list[Triple]:
     Raises:
         DatasetCorrupt: The file is damaged or empty, or has a line of another form.
     """
-    content = read_content(path)
+    content = read_content(path, MOST_TEXT)
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as cause:

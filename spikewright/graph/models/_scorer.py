@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from spikewright._util.ranges import MOST, check_counts, check_flag
 from spikewright.errors import ConfigError
 from spikewright.graph.structure import RelationalGraph
 
@@ -18,8 +19,8 @@ class LinkScorer(nn.Module, ABC):
     `query_vector` and `node_features`.
 
     Args:
-        relations: Number of relations R of the graph, inverse ones included, at least 1.
-        width: Channels D of a node and of a query vector, at least 1.
+        relations: Number of relations R of the graph, inverse ones included, from 1 to 10**6.
+        width: Channels D of a node and of a query vector, from 1 to 10**6.
         symmetric: True computes node features from the source and from the candidate, and averages them before the
             readout; needs one run per candidate.
 
@@ -29,10 +30,8 @@ class LinkScorer(nn.Module, ABC):
 
     def __init__(self, relations: int, width: int, symmetric: bool) -> None:
         super().__init__()
-        if relations < 1 or width < 1:
-            raise ConfigError(
-                f"A model with {relations} relations and {width} channels has no parameters. Give 1 or more of both."
-            )
+        check_counts(type(self).__name__, most=MOST, relations=relations, width=width)
+        check_flag(type(self).__name__, symmetric=symmetric)
         self.relations, self.width, self.symmetric = relations, width, symmetric
         self.query = nn.Embedding(relations, width)
         self.readout = nn.Sequential(nn.Linear(2 * width, 2 * width), nn.ReLU(), nn.Linear(2 * width, 1))

@@ -1,13 +1,20 @@
 """The graph reasoning spiking network (GRSNN), with synaptic delays that depend on relation and query."""
 
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from spikewright._util.ranges import check_count, check_flag, check_within
-from spikewright.errors import ConfigError
+from spikewright._util.ranges import (
+    MOST,
+    check_choice,
+    check_count,
+    check_flag,
+    check_instance,
+    check_numbers,
+    check_within,
+)
 from spikewright.graph.dynamics import AlphaDynamics
 from spikewright.graph.forward import LONGEST, Propagation
 from spikewright.graph.models._by_relation import ByRelation
@@ -47,11 +54,11 @@ class GRSNN(LinkScorer):
     edges, plus `O(T N B D²)`.
 
     Args:
-        relations: Number of relations R of the graph, inverse ones included, at least 1.
-        width: Neurons D per node and query, at least 1. Default: 32.
-        steps: Time steps T, at least 1. Default: 10.
-        tau: Time constant of current and membrane in steps, > 0. Default: 4.0.
-        threshold: Firing threshold :math:`V_{th}`, > 0. Default: 2.0.
+        relations: Number of relations R of the graph, inverse ones included, from 1 to 10**6.
+        width: Neurons D per node and query, from 1 to 10**6. Default: 32.
+        steps: Time steps T, from 1 to 10**6. Default: 10.
+        tau: Time constant of current and membrane in steps, a finite number > 0. Default: 4.0.
+        threshold: Firing threshold :math:`V_{th}`, a finite number > 0. Default: 2.0.
         max_delay: Largest delay :math:`\beta` in steps, in [0, 6]. Default: 4.
         decay: Weight :math:`\gamma` of a spike relative to one a step earlier, in (0, 1]. Default: 0.95.
         scale: Factor :math:`\kappa` of the synaptic current, any finite number. Default: 1.0.
@@ -111,21 +118,15 @@ class GRSNN(LinkScorer):
         symmetric: bool = False,
     ) -> None:
         super().__init__(relations, width, symmetric)
-        check_count("GRSNN", "steps", steps, "the network runs at least one step")
-        check_count("GRSNN", "max_delay", max_delay, f"delays of 0 to {LONGEST} steps fit into a byte", least=0)
+        check_count("GRSNN", "steps", steps, "the network runs at least one step", most=MOST)
+        check_count("GRSNN", "max_delay", max_delay, "a byte holds the spikes of so many steps", 0, LONGEST)
+        check_numbers("GRSNN", "(0, inf)", tau=tau, threshold=threshold)
+        check_within("GRSNN", "decay", decay, "(0, 1]", "a spike weighs so much less than one a step earlier")
         check_within("GRSNN", "scale", scale, "(-inf, inf)", "the synaptic current is multiplied by it")
         check_flag("GRSNN", dependent=dependent, weighted=weighted, self_loops=self_loops, layer_norm=layer_norm)
-        if not 0 <= max_delay <= LONGEST or steps < 1 or not (tau > 0 and threshold > 0 and 0 < decay <= 1):
-            raise ConfigError(
-                f"GRSNN(steps={steps}, tau={tau}, threshold={threshold}, max_delay={max_delay}, decay={decay}): "
-                f"delays of 0 to {LONGEST} steps fit into a byte of spike history. Give at least one step, tau and "
-                "threshold above 0, and a decay in (0, 1]."
-            )
-        if aggregate not in ("sum", "pna") or delay_grad not in ("exact", "finite_difference", "reference"):
-            raise ConfigError(
-                f"GRSNN(aggregate={aggregate!r}, delay_grad={delay_grad!r}): messages are aggregated by 'sum' or "
-                "'pna', and the gradient of delays is 'exact', 'finite_difference' or 'reference'."
-            )
+        check_choice("GRSNN", "aggregate", aggregate, ("sum", "pna"))
+        check_choice("GRSNN", "delay_grad", delay_grad, get_args(DelayGrad))
+        check_instance("GRSNN", "surrogate", surrogate, Surrogate, "Sigmoid(4.0)")
         self.dynamics = AlphaDynamics(steps, tau, threshold, decay, surrogate, delay_grad)
         self.max_delay, self.scale, self.self_loops, self.aggregate = max_delay, scale, self_loops, aggregate
         self.delay = ByRelation(relations, width, dependent)
@@ -138,7 +139,7 @@ class GRSNN(LinkScorer):
         """Return GRSNN+: `weighted`, `self_loops` and `layer_norm` are True.
 
         Args:
-            relations: Number of relations R of the graph, inverse ones included, at least 1.
+            relations: Number of relations R of the graph, inverse ones included, from 1 to 10**6.
             **options: Further arguments of `GRSNN`.
         """
         return cls(relations, **{**PLUS, **options})

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from spikewright.errors import ConfigError
+from spikewright._util.ranges import check_choice, check_counts, check_flag
 from spikewright.graph.messages import products
 from spikewright.graph.models._by_relation import ByRelation
 from spikewright.graph.models._scorer import LinkScorer
@@ -25,9 +25,9 @@ class NBFNet(LinkScorer):
     "pna" for P distinct pairs (source, relation). Time is `O(L E B D)` for E edges, plus the linear maps.
 
     Args:
-        relations: Number of relations R of the graph, inverse ones included, at least 1.
-        width: Channels D per node and query, at least 1. Default: 32.
-        layers: Number of layers L, the length of the longest path seen, at least 1. Default: 6.
+        relations: Number of relations R of the graph, inverse ones included, from 1 to 10**6.
+        width: Channels D per node and query, from 1 to 10**6. Default: 32.
+        layers: Number of layers L, the length of the longest path seen, from 1 to 1000. Default: 6.
         dependent: True makes the weights of relations a linear function of the query vector, False a parameter per
             relation. Default: True.
         aggregate: "sum", or "pna" (mean, maximum, minimum and standard deviation of messages). Default: "pna".
@@ -60,11 +60,9 @@ class NBFNet(LinkScorer):
         symmetric: bool = False,
     ) -> None:
         super().__init__(relations, width, symmetric)
-        if layers < 1 or aggregate not in ("sum", "pna"):
-            raise ConfigError(
-                f"NBFNet(layers={layers}, aggregate={aggregate!r}): there is at least one layer, and messages are "
-                "aggregated by 'sum' or 'pna'."
-            )
+        check_counts("NBFNet", most=1000, layers=layers)
+        check_flag("NBFNet", dependent=dependent)
+        check_choice("NBFNet", "aggregate", aggregate, ("sum", "pna"))
         self.aggregate = aggregate
         inputs = ((FEATURES if aggregate == "pna" else 1) + 1) * width
         self.weights = nn.ModuleList([ByRelation(relations, width, dependent) for _ in range(layers)])

@@ -12,6 +12,8 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
+from spikewright.kernels.layout import check_device
+
 DTYPES = torch.float16, torch.bfloat16, torch.float32, torch.float64
 RUNS_AGAIN = False
 """See `native.RUNS_AGAIN`."""
@@ -38,6 +40,7 @@ def available(x: Tensor) -> bool:
 def call(name: str, first: Tensor, *arguments: Tensor | float | None) -> None:
     """Run a kernel; see `native.call`."""
     # Triton launches on the current device, which need not be that of the tensors.
+    check_device(name, first.device, *arguments)
     with torch.cuda.device_of(first):
         _kernels()[name](first, *arguments)
 

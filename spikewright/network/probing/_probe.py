@@ -40,7 +40,7 @@ def probe(sites: Sites, x: Tensor) -> Wiring:
         NetworkError: A module keeps a state of its own, mixes samples, or loops over time.
     """
     settings = Settings.of(sites.module)
-    step, _ = probe_inputs(x, _steps(sites))
+    step, _ = probe_inputs(x, sites)
     give_sizes(sites, step)
     with undisturbed(sites.module) as start:
         passes = _Probe(sites, x, step, start)
@@ -53,10 +53,6 @@ def probe(sites: Sites, x: Tensor) -> Wiring:
         unhook(sites.module)
         as_ordinary(sites.module, {})
         return with_recomputed(wiring, sites, called_again(sites, step))
-
-
-def _steps(sites: Sites) -> int:
-    return 2 if sites.recurrent else 1
 
 
 @dataclass(frozen=True)
@@ -108,11 +104,11 @@ class _Probe:
         rewritten = frozenset(place for place in self._start.rewritten if place[0] not in self._apart | self._ours)
         notes = Notes(self._sites.module, self._before, between, self._held(), self._start.written, rewritten)
         rows = moved_rows(self._x.shape[1], first.recorder.numbers) if once.end == self._at else BESIDE
-        other = probe_inputs(self._x, _steps(self._sites), rows)[1]
+        other = probe_inputs(self._x, self._sites, rows)[1]
         notes.check(passes, step, (other, rows), once, repeated, again)
         beside = passes.check_samples(step, other, once, rows)
         if beside.trace.rough and rows != BESIDE:  # a closer look, at equal numbers of rows
-            passes.check_samples(step, probe_inputs(self._x, _steps(self._sites), BESIDE)[1], once, BESIDE)
+            passes.check_samples(step, probe_inputs(self._x, self._sites, BESIDE)[1], once, BESIDE)
         notes.check_evaluation(passes, step, again)
         past = passes.draws(step, self._at, once, repeated, beside)
         drew = self._drew(first, past)
@@ -149,6 +145,7 @@ class _Probe:
             repeated=frozenset(first.recorder.repeated),
             read_outside=first.reads.outside,
             disordered=compared.disordered,
+            outputs=first.run.outputs,
             notes=compared.notes.changed | {(name, "*") for name in self._apart},
         )
 

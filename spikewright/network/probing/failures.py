@@ -1,13 +1,13 @@
 """Error messages for a forward that raises in the probe; other inputs reveal the cause."""
 
-import dis
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
+from spikewright._util.returned import described
 from spikewright.errors import ShapeError, SpikewrightError
 from spikewright.network.complaints import LOOP, shown
 from spikewright.network.probing.inputs import MOVED, probe_inputs
@@ -15,11 +15,12 @@ from spikewright.network.probing.live import LiveSpikes
 from spikewright.network.probing.passes import one_pass
 from spikewright.network.probing.start import undisturbed
 from spikewright.network.probing.trace import Trace
+from spikewright.network.raised import is_said, place_of
 from spikewright.network.sites import Sites
 
 _ADVICE = (
-    "Layout is [time, batch, *feature]: repeat a static input with x.expand(steps, *x.shape), swap a batch-first one "
-    "with x.transpose(0, 1)."
+    "Layout is [time, batch, *feature]: repeat a static input with x.expand(steps, *x.shape); for one that is [batch, "
+    "time, *feature], say so with batch_first=True, or swap it with x.transpose(0, 1)."
 )
 
 
@@ -33,18 +34,20 @@ def explained(error: Exception, sites: Sites, x: Tensor) -> Exception:
     """
     if isinstance(error, SpikewrightError) and not isinstance(error, ShapeError):
         return error
-    read = f"[time={x.shape[0]}, batch={x.shape[1]}, feature={list(x.shape[2:])}]"
-    given = f"The network was given x of dtype {x.dtype}, shape {list(x.shape)}, read as {read}."
+    given = _given(sites, x)
     with undisturbed(sites.module):
         again = _Attempt(sites, x)
-        found = "" if again.error is None else _other_type(sites, x) or _missing_axis(sites, x)
+        found = (
+            "" if again.error is None else _other_type(sites, x) or _missing_axis(sites, x) or _not_one(sites, error)
+        )
+        about_x = again.is_of_shape and again.differs(_Attempt(sites, x, more=True))
         looping = isinstance(error, ShapeError) and again.sees_one_row(_Attempt(sites, x, more=True))
-    where = shown(*again.innermost)
+    where = shown(*(place_of(error, sites.module) if again.error is None else again.innermost))
     if looping:
         return ShapeError(f"{error} {where} is given one row at a time, however many there are: {LOOP}")
-    if isinstance(error, ShapeError) or (not _is_said(error) and not found and again.is_of_shape):
+    if isinstance(error, ShapeError) or (not is_said(error) and not found and about_x):
         return ShapeError(f"{error} ({given} {found or _ADVICE})")
-    if found and not _is_said(error):
+    if found and not is_said(error):
         return ShapeError(f"{given} {found} ({error})")
     near = "x[0, 0]" if again.error else "those near x[0, 0]"
     error.add_note(
@@ -52,6 +55,13 @@ def explained(error: Exception, sites: Sites, x: Tensor) -> Exception:
         f"with gradients. {given} {found}".strip()
     )
     return error
+
+
+def _given(sites: Sites, x: Tensor) -> str:
+    read = f"[time={x.shape[0]}, batch={x.shape[1]}, feature={list(x.shape[2:])}]"
+    if sites.inputs is not None:
+        return f"The network was given x of several tensors, {described(sites.inputs.form.unpack(x))}."
+    return f"The network was given x of dtype {x.dtype}, shape {list(x.shape)}, read as {read}."
 
 
 class _Attempt:
@@ -67,7 +77,7 @@ class _Attempt:
         self.error: Exception | None = None
         self._trace, self._last, self._module = Trace(), _LastCall(), sites.module
         try:
-            step = probe_inputs(x, 2 if sites.recurrent else 1)[more]
+            step = probe_inputs(x, sites)[more]
             with self._last:
                 one_pass(sites, step, LiveSpikes(MOVED if more else None), self._trace)
         except Exception as error:
@@ -82,6 +92,10 @@ class _Attempt:
     def is_of_shape(self) -> bool:
         """True if the operation that failed also fails for tensors without values."""
         return self._last.fails_on_shapes()
+
+    def differs(self, other: "_Attempt") -> bool:
+        """True if the operation that failed has arguments of other sizes with more rows, so that it is about `x`."""
+        return self._last.sizes != other._last.sizes
 
     def sees_one_row(self, other: "_Attempt") -> bool:
         """True if the module in which it failed gets inputs of the same size, but other values, with more rows."""
@@ -110,6 +124,12 @@ class _LastCall(TorchFunctionMode):
             self._failed = self._failed or (func, args, kwargs, error)
             raise
 
+    @property
+    def sizes(self) -> list[tuple[int, ...]]:
+        """Sizes of the tensors that the function was given, which failed."""
+        given = [] if self._failed is None else tree_leaves(self._failed[1:3])
+        return [tuple(x.shape) for x in given if isinstance(x, Tensor)]
+
     def fails_on_shapes(self) -> bool:
         if self._failed is None:
             return False
@@ -129,11 +149,13 @@ def _only_shape(value: Any) -> Any:
 
 def _other_type(sites: Sites, x: Tensor) -> str:
     """Return advice if the network runs on the same numbers in another dtype or on another device."""
+    if x.is_complex() and sites.inputs is None and _Attempt(sites, x.real).error is None:
+        return "It runs on real numbers: give it x.real, x.abs(), or torch.view_as_real(x).flatten(-2)."
     held = [p for p in (*sites.module.parameters(), *sites.module.buffers()) if p.is_floating_point()]
     own = dict.fromkeys((p.dtype, p.device) for p in held)
     others = [(torch.get_default_dtype(), x.device), (torch.long, x.device)]
     for dtype, device in dict.fromkeys([*own, *others]):
-        if (dtype, device) == (x.dtype, x.device) or x.is_complex():
+        if (dtype, device) == (x.dtype, x.device) or x.is_complex() or sites.inputs is not None:
             continue
         if device.type != "meta" and _Attempt(sites, x.to(device, dtype)).error is not None:
             continue
@@ -148,23 +170,22 @@ def _other_type(sites: Sites, x: Tensor) -> str:
     return ""
 
 
+def _not_one(sites: Sites, error: Exception) -> str:
+    """Return advice if several tensors arrived in one piece where a tensor was expected."""
+    if sites.inputs is None or sites.inputs.by != "whole" or not isinstance(error, TypeError | AttributeError):
+        return ""
+    kind = sites.inputs.form.kind.__name__
+    advice = " If they are the steps of one input, give torch.stack(x)." if kind != "dict" else ""
+    return f"Its forward takes one object and was given the {kind}.{advice}"
+
+
 def _missing_axis(sites: Sites, x: Tensor) -> str:
     """Return advice if the network runs on samples with one more axis."""
+    if sites.inputs is not None:
+        return ""
     if _Attempt(sites, x[None]).error is not None:
         return ""
     return (
         f"It runs on samples of shape {list(x.shape[1:])}, so an axis seems to be missing: give a batch without time "
         "as x.expand(steps, *x.shape), and one sequence without a batch as x.unsqueeze(1)."
     )
-
-
-def _is_said(error: Exception) -> bool:
-    """True if a `raise` or `assert` outside of torch and this library raised the error, and not an operation."""
-    trace = error.__traceback__
-    if trace is None:
-        return False
-    while trace.tb_next is not None:
-        trace = trace.tb_next
-    package = str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
-    said = trace.tb_frame.f_code.co_code[trace.tb_lasti] == dis.opmap["RAISE_VARARGS"]
-    return said and package not in ("torch", __name__.partition(".")[0])

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from spikewright.network.sites import Sites
 
 
 @dataclass(frozen=True)
@@ -69,19 +72,32 @@ def same_sample(then: Tensor, now: Tensor, rows: Rows) -> list[tuple[Tensor, Ten
     return [(sample, now.narrow(axis, place * each, each)) for place in rows.places]
 
 
-def probe_inputs(x: Tensor, steps: int, rows: Rows = MOVED) -> tuple[Tensor, Tensor]:
+def probe_inputs(x: Tensor, sites: Sites, rows: Rows = MOVED) -> tuple[Tensor, Tensor]:
     """Return two inputs `[steps, samples, *feature]` that share one sample; the others differ, also in another order.
 
     All values are in, or near, the range of the sample.  Integers may be indices, so they are only moved.
 
     Args:
         x: Input of a run, `[time, batch, *feature]`.
-        steps: Number of repetitions of the step.
+        sites: Modules of the network; there are two steps if it has feedback.
         rows: Rows of the second input.
     """
-    one = x[0, 0].detach()
-    first, second = _drawn(one) if x.dtype.is_floating_point else _moved(one, FIRST.count - 1)
+    one, steps = x[0, 0].detach(), 2 if sites.recurrent else 1
+    if sites.inputs is None:
+        first, second = _others(one)
+    else:
+        drawn = [_others(part) for part in tree_leaves(sites.inputs.form.unpack(one))]
+        first, second = ([_beside(each, one) for each in zip(*(of[k] for of in drawn))] for k in (0, 1))
     return _repeated(one, first, steps, FIRST), _repeated(one, second, steps, rows)
+
+
+def _others(one: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    return _drawn(one) if one.dtype.is_floating_point else _moved(one, FIRST.count - 1)
+
+
+def _beside(parts: tuple[Tensor, ...], like: Tensor) -> Tensor:
+    """Return the parts of a sample as one, as the sample is packed."""
+    return torch.cat([part.flatten().to(like.dtype) for part in parts])
 
 
 def _repeated(one: Tensor, others: list[Tensor], steps: int, rows: Rows) -> Tensor:

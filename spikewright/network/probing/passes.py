@@ -12,7 +12,7 @@ from spikewright.errors import NetworkError, SpikewrightError
 from spikewright.network.complaints import counts_rows, loops, mixes_samples
 from spikewright.network.probing.draws import Draws
 from spikewright.network.probing.generators import Movers, Position, position
-from spikewright.network.probing.inputs import MOVED, Rows
+from spikewright.network.probing.inputs import FIRST, MOVED, Rows
 from spikewright.network.probing.live import LiveSpikes
 from spikewright.network.probing.norms import alike
 from spikewright.network.probing.trace import Complain, Trace
@@ -128,8 +128,18 @@ class Passes:
         except SpikewrightError:
             raise
         except Exception as error:
+            if self._raises(other[:, : FIRST.count], type(error)):  # about values, then
+                raise
             raise counts_rows(*trace.running[-1], error) from error
         return Pass(trace, live, position())
+
+    def _raises(self, x: Tensor, kind: type[Exception]) -> bool:
+        """Return True if a pass with so many rows as the first had raises an error of a class too."""
+        try:
+            self.run(x, LiveSpikes())
+        except Exception as error:
+            return type(error) is kind
+        return False
 
     def _check_loop(self, x: Tensor, first: Pass, within: str) -> None:
         """Raise an error for a module inside another that is called more often with more rows."""

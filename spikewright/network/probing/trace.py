@@ -104,7 +104,8 @@ class Trace:
                 self.nodes += [x.grad_fn for x in tree_leaves(result) if isinstance(x, Tensor)]
         call.returned = self._tensors(result, keep)
         if not name and self._flow is None:  # a dataflow would take the comparison for a read of values
-            self.writes_input |= args[0]._version > 0 or not torch.equal(args[0], call.given[0])
+            given = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
+            self.writes_input |= any(x._version > 0 for x in given) or not all(map(torch.equal, given, call.given))
         self.running.pop()
         if then is not None and not (ours and self._trusted) and not self._same(then.returned, call.returned):
             if fits and self._first is None:

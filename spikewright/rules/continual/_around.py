@@ -2,19 +2,23 @@
 
 from abc import abstractmethod
 from collections.abc import Collection, Iterable
+from dataclasses import replace
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from spikewright._util.arguments import check_tensor
 from spikewright._util.ranges import check_flag, check_instance
 from spikewright.errors import ConfigError, IncompatibleRule, nearest
 from spikewright.losses import Loss
 from spikewright.network import Network
+from spikewright.network.form import Input
 from spikewright.network.sites import Sites
 from spikewright.network.wiring import Wiring, module_name
-from spikewright.rules._base import Rule, reference_rule
+from spikewright.rules._base import Rule, random_parts, reference_rule
+from spikewright.rules._check import check_loss, check_network
+from spikewright.rules._fitted import fitted
 
 
 class ContinualRule(Rule):
@@ -37,6 +41,8 @@ class ContinualRule(Rule):
         task: Number of the current task, from 1; 0 before the first, an integer tensor without axes.
     """
 
+    ragged: ClassVar[bool] = False
+    """Whether it learns and stores nothing from single steps of a batch, so that some of them may be padding."""
     task: Tensor
     """Number of the task under way, from 1; 0 before the first."""
 
@@ -49,7 +55,7 @@ class ContinualRule(Rule):
                 f"{type(self).__name__} was given {type(rule).__name__}, which is a continual rule itself. Give it "
                 "the rule inside."
             )
-        self.traits = rule.traits
+        self.traits = replace(rule.traits, ragged=rule.traits.ragged and self.ragged)
         super().__init__(rule.chunk)
         self.rule, self.hold, self.free = rule, hold, tuple(free)
         self.register_buffer("task", torch.zeros((), dtype=torch.int64))
@@ -77,26 +83,31 @@ class ContinualRule(Rule):
             loss: The loss it was learned by.
         """
 
-    def prepare(self, net: Network, x: Tensor) -> None:
+    def prepare(self, net: Network, x: Input) -> None:
+        super().prepare(net, x)
         self.rule.prepare(net, x)
         if not self.task:
             self.task += 1
             self.begin_task(net)
 
-    def next_task(self, net: Network, x: Tensor, y: Tensor, loss: Loss) -> None:
+    def next_task(self, net: Network, x: Input, y: Input, loss: Loss) -> None:
         """End the current task, and begin the next.
 
         Args:
             net: The network, as the task has left it.
-            x: Inputs of the task that ends, `[time, batch, *feature]`, with `samples` samples per class.
-            y: Their targets, `[batch, ...]`.
+            x: Inputs of the task that ends, `[time, batch, *feature]`, with `samples` samples per class; or several in
+                a tuple, list or dictionary.
+            y: Their targets, `[batch, ...]`, or several.
             loss: The loss it was learned by.
 
         Raises:
             ShapeError: `x` or `y` is no tensor.
+            ConfigError: The network or the loss was not wrapped.
         """
-        check_tensor("x", x, "[time, batch, *feature]")
-        check_tensor("y", y, "[batch, ...], with the target of every sample")
+        check_network(type(self).__name__, net)
+        check_loss(type(self).__name__, loss)
+        net, x = net.given(x)
+        loss, y = fitted(loss, y, net.wiring(x).outputs)
         self.prepare(net, x)
         self.end_task(net, x, y, loss)
         self.task += 1
@@ -111,6 +122,7 @@ class ContinualRule(Rule):
         Args:
             net: The network.
         """
+        check_network(type(self).__name__, net)
         if self.task < 2 or not self.hold:
             return
         for module in net.modules():
@@ -169,8 +181,22 @@ class ContinualRule(Rule):
             if not (is_in(module, self.free) or (kind == "weight" and module in sites.synapses)):
                 yield name
 
+    def trial_copy(self, chunk: int) -> Self:
+        copy = super().trial_copy(chunk)
+        copy.rule = self.rule.trial_copy(chunk)
+        copy.traits = copy.rule.traits
+        return copy
+
     def exact(self, parameter: str, wiring: Wiring, steps: int) -> bool:
         return self.rule.exact(parameter, wiring, steps)
+
+    def random_parts(self, steps: int) -> tuple[str, ...]:
+        """Return what the rule draws random numbers for in every sequence, in words; `()` if for nothing.
+
+        Args:
+            steps: Length of the sequences.  At least 1.
+        """
+        return random_parts(self.rule, steps)
 
     @property
     def reference_rule(self) -> Rule | None:

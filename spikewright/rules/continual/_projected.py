@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from spikewright.errors import ConfigError, IncompatibleRule, nearest
 from spikewright.metrics.operations import Operations
 from spikewright.network import Network
+from spikewright.network.form import Input
 from spikewright.network.sites import Sites
 from spikewright.network.wiring import Wiring, module_name
 from spikewright.rules._base import Rule, Update
 from spikewright.rules._batch import Batch
+from spikewright.rules._check import check_network
 from spikewright.rules._cost import Cost, Done, is_bias
 from spikewright.rules.continual._around import ContinualRule, is_in
 from spikewright.rules.continual._kept import Aside, Subspaces
@@ -77,7 +79,9 @@ class ProjectedRule(ContinualRule):
             arrived: Rows of input, by the name of the weight's module.
         """
 
-    def prepare(self, net: Network, x: Tensor) -> None:
+    def prepare(self, net: Network, x: Input) -> None:
+        check_network(type(self).__name__, net)
+        net, x = net.given(x)
         if not len(self.subspaces):
             for name, weight in self.protected(net, x).items():
                 self.subspaces.add(name, weight[0].numel(), weight)

@@ -1,6 +1,7 @@
 """Elastic weight consolidation: a quadratic penalty weighted by the Fisher information."""
 
 from collections.abc import Collection, Iterator
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -69,6 +70,8 @@ class EWC(ContinualRule):
         >>> bool(fisher.sum() > 0), torch.allclose(weight.grad, 100 * fisher, rtol=1e-3, atol=1e-6)
         (True, True)
     """
+
+    ragged: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import Tensor
 
-from spikewright._util.ranges import check_flag, check_seed
+from spikewright._util.ranges import check_counts, check_flag, check_numbers, check_seed
 from spikewright.errors import IncompatibleRule
 from spikewright.losses import Loss
 from spikewright.network import Network
@@ -52,7 +52,7 @@ class HLOP(ProjectedRule):
         rate: Learning rate :math:`\eta` of the lateral weights, or a mapping of rates by name of the module, which may
             contain `*`.  > 0; stable below about the inverse of the largest mean square along a direction.
             Default: 0.01.
-        iterations: Number of steps of the lateral weights per update.  At least 1.  Default: 5.
+        iterations: Number of steps of the lateral weights per update.  From 1 to 10**6.  Default: 5.
         momentum: Momentum :math:`\mu` of the lateral weights.  In [0, 1).  Default: 0.9.
         clamp: Largest entry c of a step of the lateral weights, before the rate.  > 0.  Default: 10.0.
         lateral_steps: Number of steps of the bursts that the lateral neurons emit.  At least 1.  Default: None, linear
@@ -68,7 +68,7 @@ class HLOP(ProjectedRule):
             "auto", the cheaper of the two, which are equal for linear lateral neurons.  Default: "auto".
         free: Names of modules that are not protected, such as heads that serve one task; a name includes the modules
             inside.  Default: (), none.
-        seed: Seed of the first lateral weights.  Any integer, at least 0.  Default: 0.
+        seed: Seed of the first lateral weights.  From 0 to 2**63 - 1.  Default: 0.
 
     Raises:
         ConfigError: An argument is out of its range or unknown; a mapping has no entry for a protected module; `rule`
@@ -125,6 +125,8 @@ class HLOP(ProjectedRule):
                 "its gradients by itself, so that these inputs are not what gradients are taken at. Use GPM, which "
                 "runs samples when a task ends and projects the finished gradients."
             )
+        check_counts("HLOP", optional=True, lateral_steps=lateral_steps)
+        check_numbers("HLOP", "(0, inf)", lateral_scale=lateral_scale)
         super().__init__(rule, free, observe, project, Lateral(lateral_steps, lateral_scale))
         self.rows, self.orthonormal, self.seed = rows, orthonormal, seed
         rates = rate if isinstance(rate, Mapping) else {"*": rate}

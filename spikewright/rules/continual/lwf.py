@@ -13,8 +13,10 @@ from spikewright._util.matrices import Matrices
 from spikewright._util.ranges import check_within
 from spikewright._util.real_numbers import check_real
 from spikewright._util.trial import evaluating
+from spikewright.errors import IncompatibleRule
 from spikewright.losses import Loss
 from spikewright.network import Network
+from spikewright.network.sites import Sites
 from spikewright.network.wiring import Wiring
 from spikewright.rules._base import Rule, Update
 from spikewright.rules._batch import Batch, learn_together
@@ -52,7 +54,8 @@ class LwF(ContinualRule):
     Raises:
         ConfigError: `strength` or `temperature` is not positive; `rule` is not a rule, or is a continual rule itself;
             `hold` is not a bool.
-        IncompatibleRule: The rule inside updates several times per sequence, or the output is complex.
+        IncompatibleRule: The rule inside updates several times per sequence, or the output is complex or
+            several tensors.
 
     Reference:
         Li and Hoiem, Learning without Forgetting, TPAMI 2017, arXiv 1606.09282, equation 3.
@@ -84,6 +87,15 @@ class LwF(ContinualRule):
         check_within("LwF", "temperature", temperature, "(0, inf)", "outputs are divided by it")
         self.strength, self.temperature = strength, temperature
         self.left = Matrices()
+
+    def check_task(self, wiring: Wiring, sites: Sites) -> None:
+        super().check_task(wiring, sites)
+        if wiring.outputs is not None:
+            raise IncompatibleRule(
+                f"{type(self).__name__} distils the output of the network by its softmax, but the network returns "
+                f"{len(wiring.outputs.shapes)} tensors, of which it does not know what they are. Return one, or use "
+                "another rule (EWC, Replay)."
+            )
 
     def end_task(self, net: Network, x: Tensor, y: Tensor, loss: Loss) -> None:
         for name, value in net.module.state_dict().items():

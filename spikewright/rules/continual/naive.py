@@ -1,6 +1,7 @@
 """One task after another without protection against forgetting: the baseline."""
 
 from collections.abc import Collection, Iterator
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -44,6 +45,8 @@ class Naive(ContinualRule):
         >>> int(rule.task), [name for name, p in net.module.named_parameters() if p.requires_grad]
         (2, ['0.weight', '2.weight'])
     """
+
+    ragged: ClassVar[bool] = True
 
     def __init__(self, rule: Rule, hold: bool = True, free: Collection[str] = ()) -> None:
         super().__init__(rule, hold, free)

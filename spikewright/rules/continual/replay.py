@@ -43,7 +43,7 @@ class Replay(ContinualRule):
             from the second task on: `freeze` makes them so.  Default: False.
         free: Names of modules that are not held, such as heads that serve one task; a name includes the modules inside.
             Default: (), none.
-        seed: Seed of the draws.  Any integer, at least 0.  Default: 0.
+        seed: Seed of the draws.  From 0 to 2**63 - 1.  Default: 0.
 
     Raises:
         ConfigError: `samples_per_class`, `new_share` or `seed` is out of range; `rule` is not a rule, or is a continual
@@ -127,6 +127,9 @@ class Replay(ContinualRule):
 
     def exact(self, parameter: str, wiring: Wiring, steps: int) -> bool:
         return "y" not in self.memory and super().exact(parameter, wiring, steps)
+
+    def random_parts(self, steps: int) -> tuple[str, ...]:
+        return (*super().random_parts(steps), *(["the stored samples of Replay"] if "y" in self.memory else []))
 
     def cost(self, done: Done) -> Cost | None:
         inner = self.rule.cost(done)

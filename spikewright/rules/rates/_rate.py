@@ -20,7 +20,7 @@ from spikewright.network.wiring import NORM, Wiring
 from spikewright.neurons import Neuron
 from spikewright.rules._base import Rule, Update
 from spikewright.rules._batch import Batch
-from spikewright.rules._chunk_size import Chunk, steps_at_once
+from spikewright.rules._chunk_size import Chunk
 from spikewright.rules._cost import Cost, Done
 from spikewright.rules._rate_checks import check_curves, check_neurons, check_parts, clips_rate, leak_at_input
 from spikewright.rules._traits import Traits
@@ -51,8 +51,8 @@ class RateRule(Rule):
         mask: Where the rate map has a derivative: "input", where the recorded mean current lies in the linear range,
             ends included; or "output", where the recorded mean output lies strictly between 0 and its maximum.
         chunk: Steps that run together, which trades memory for speed.  At least 1; `None` is the whole sequence, "root"
-            the square root of its length, "auto" as many steps as fit 1 GiB of activations, and a size such as "256MiB"
-            as many as fit that.
+            the square root of its length, "auto" as many steps as fit 1 GiB of working memory, and a size such as
+            "256MiB" as many as fit that; if not even one does, it is refused.
 
             With "joint" batch norm all steps run together, whatever it is.
 
@@ -65,8 +65,8 @@ class RateRule(Rule):
         credit_through_time=False,
         gradients="layer hook",
         memory="constant",
-        grows_with_chunk=False,
         gradient_rows=1,
+        ragged=True,
     )
 
     def __init__(self, batch_norm: NormName, mask: Mask, chunk: Chunk) -> None:
@@ -137,19 +137,24 @@ class RateRule(Rule):
         return Cost(done.backward, done.weights_crossed)
 
     def learn(self, batch: Batch) -> Iterator[Update]:
-        x, wiring, norm = batch.x, batch.wiring, NORMS[self.batch_norm]()
-        for neuron in wiring.neurons.values():
-            neuron.project()
+        x, wiring = batch.x, batch.wiring
         leak = 1.0 if self.plain_means else leak_at_input(type(self).__name__, wiring, x)
         if not is_static(x) and len(x) > 1:
             check_curves(type(self).__name__, wiring.curves, wiring.sites)
-        record = Record(leak, self.plain_means)
+        return self._learned(batch, leak)
+
+    def _learned(self, batch: Batch, leak: float) -> Iterator[Update]:
+        """Yield the update of a batch that was checked, given the decay that weighs the steps of its input."""
+        x, wiring, norm = batch.x, batch.wiring, NORMS[self.batch_norm]()
+        for neuron in wiring.neurons.values():
+            neuron.project()
+        record = Record(leak, self.plain_means, batch.lengths)
         run, outputs = self._simulate(batch, record, norm)
         rates = record.rates(run.state)
         graph = RateGraph(wiring.sites, rates, partial(self._emit, wiring), norm, self.cuts_layers, batch.hooks(None))
         with torch.enable_grad():
             # Integers are not averaged: they mean something, and do not move here (`check_curves`).
-            at = mean(x.detach(), leak).to(x.dtype) if is_continuous(x) else x[0]
+            at = mean(x.detach(), leak, batch.lengths).to(x.dtype) if is_continuous(x) else x[0]
             output, adjoint = graph(at)
             for edge in adjoint.edges:
                 why = "solves an equation of the rates that are sent back, which are real numbers"
@@ -195,7 +200,7 @@ class RateRule(Rule):
         x = batch.x
         run = batch.start(through_time=False, record=record, normalise=norm.simulate)
         run.keep_weights(True)
-        first, *later = x.split(steps_at_once(self, batch.wiring, x))
+        first, *later = x.split(batch.steps_at_once(self))
         output = run.advance(first)
         outputs = output.new_empty(len(x), *output.shape[1:])  # in one block, not many that split up the memory
         outputs[: len(first)] = output

@@ -1,6 +1,7 @@
 """Differentiation on spike representation: spike trains as rates, neurons as clipped linear maps of them."""
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -49,8 +50,9 @@ class DSR(RateRule):
         reference: If True, do as the authors' code for leaky neurons: slope :math:`1/\tau` on the open range, plain
             means into weights, and the weights of the mean applied twice at the last layer.  Default: False.
         chunk: Steps that run together, which trades memory for speed.  At least 1; `None` is the whole sequence, "root"
-            the square root of its length, "auto" as many steps as fit 1 GiB of activations, and a size such as "256MiB"
-            as many as fit that.  Default: "auto".  With "joint" batch norm all steps run together, whatever it is.
+            the square root of its length, "auto" as many steps as fit 1 GiB of working memory, and a size such as
+            "256MiB" as many as fit that; if not even one does, it is refused.  Default: "auto".  With "joint" batch
+            norm all steps run together, whatever it is.
 
     Raises:
         ConfigError: `batch_norm` is unknown; `reference` is not a bool; `chunk` is below 1 or no known text.
@@ -79,6 +81,7 @@ class DSR(RateRule):
         super().__init__(batch_norm, "input", chunk)
         check_flag("DSR", reference=reference)
         self.reference = reference
+        self.traits = replace(self.traits, ragged=not reference)  # whose slope depends on the number of steps
 
     def adjoint_loss(self, value: Tensor, adjoint: Adjoint) -> tuple[Tensor, Report | None]:
         return value, None

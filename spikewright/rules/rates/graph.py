@@ -15,6 +15,7 @@ from spikewright.layers.feedback import Feedback
 from spikewright.layers.own_forward import has_own_forward, intercept_dropout, intercept_norm
 from spikewright.network.hooks import Hooks
 from spikewright.network.patched_forwards import Forward, Replacements, Weights, chained, run_patched
+from spikewright.network.raised import naming
 from spikewright.network.rates import Rate, Rates
 from spikewright.network.run import CallCounter
 from spikewright.network.sites import Sites
@@ -73,8 +74,9 @@ class RateGraph:
             The mean output `[batch, *output]`, and what a solver needs to know of the network.
         """
         sites = self._sites
-        body = partial(sites.module, x.clone())
-        output: Tensor = run_patched(sites.module, sites.identities, self._replaced, self._interceptions, body)
+        body = partial(sites.call, x.clone())
+        with naming(sites.module):
+            output, _ = run_patched(sites.module, sites.identities, self._replaced, self._interceptions, body)
         edges = [Edge(name, leaf, self._emitted[name]) for name, leaf in self._arrived.items()]
         if self._normed:
             return output, Adjoint(self._cells, edges, self._norm.couples, len(x))

@@ -49,8 +49,9 @@ class IDE(RateRule):
             ends included; or "output", where the recorded mean output lies strictly between 0 and its maximum.
             Default: "input".
         chunk: Steps that run together, which trades memory for speed.  At least 1; `None` is the whole sequence, "root"
-            the square root of its length, "auto" as many steps as fit 1 GiB of activations, and a size such as "256MiB"
-            as many as fit that.  Default: "auto".  A network with feedback runs one step at a time, whatever it is.
+            the square root of its length, "auto" as many steps as fit 1 GiB of working memory, and a size such as
+            "256MiB" as many as fit that; if not even one does, it is refused.  Default: "auto".  A network with
+            feedback runs one step at a time, whatever it is.
 
     Raises:
         ConfigError: `solver` is not a solver; `strict` is not a bool; `batch_norm` or `mask` is unknown; `chunk` is

@@ -27,10 +27,10 @@ class SPIDE(IDE):
     **Carried / Checkpointed**: nothing / nothing.
 
     Args:
-        steps: Number of steps of the second phase.  At least 1.  Default: 100.
+        steps: Number of steps of the second phase.  From 1 to 10**6.  Default: 100.
         threshold: Threshold of the pairs; a spike of a pair is worth twice that.  > 0.  Default: 0.5.
         loss_scale: Factor of the gradient of each sample in the second phase; gradients are divided by it again.
-            Errors below about `threshold / (steps * loss_scale)` never cause a spike, errors above `2 * threshold /
+            Errors below about `threshold / (steps * loss_scale)` never cause a spike, errors beyond `2 * threshold /
             loss_scale` saturate.  > 0.  Default: 1.0.
         leaky: If True, pairs have the leak of the neurons they belong to.  Default: False.
         strict: If True, raise an error if pairs are saturated; otherwise `Update.report` says so.  Default: False.
@@ -39,9 +39,9 @@ class SPIDE(IDE):
             "running" uses the running statistics as constants in both, and the mean currents update them; "joint" is
             refused in networks with feedback.  Default: "running".
         chunk: Steps that run together, which trades memory for speed.  At least 1; `None` is the whole sequence, "root"
-            the square root of its length, "auto" as many steps as fit 1 GiB of activations, and a size such as "256MiB"
-            as many as fit that.  Default: "auto".  It concerns the first phase; a network with feedback runs one step
-            at a time, whatever it is.
+            the square root of its length, "auto" as many steps as fit 1 GiB of working memory, and a size such as
+            "256MiB" as many as fit that; if not even one does, it is refused.  Default: "auto".  It concerns the first
+            phase; a network with feedback runs one step at a time, whatever it is.
 
     Raises:
         ConfigError: `steps`, `threshold` or `loss_scale` is out of range; `batch_norm` is unknown; `chunk` is below 1

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from spikewright.errors import DatasetCorrupt, DatasetMissing, InputError
+from spikewright.errors import ConfigError, DatasetCorrupt, DatasetMissing
 from spikewright.graph import GraphData, load_graph
 from spikewright.graph.data.citation import citation
 
@@ -52,7 +52,7 @@ def test_the_division_has_its_shares_and_its_seed(tmp_path):
     assert first.train.facts[:, 0].tolist() == order[:858].tolist()
     assert torch.equal(first.test.queries, again.test.queries)
     assert not torch.equal(first.test.queries, other.test.queries)
-    with pytest.raises(InputError, match="seed=-1"):
+    with pytest.raises(ConfigError, match="seed=-1"):
         load_graph("cora", tmp_path, seed=-1)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from spikewright.errors import ConfigError
+from spikewright._util.ranges import MOST, check_count, check_within
 from spikewright.rules.continual.subspaces.rows import Rows
 from spikewright.rules.continual.subspaces.subspace import Subspace
 
@@ -26,7 +26,7 @@ class Hebbian:
     Args:
         rate: Learning rate :math:`\eta`.  > 0; stable below about the inverse of the largest mean square along a
             direction.  Default: 0.01.
-        iterations: Number of steps on the same inputs.  At least 1.  Default: 5.
+        iterations: Number of steps on the same inputs.  From 1 to 10**6.  Default: 5.
         momentum: Momentum :math:`\mu`.  In [0, 1).  Default: 0.9.
         clamp: Largest entry c of a step, before the rate.  > 0.  Default: 10.0.
 
@@ -44,11 +44,10 @@ class Hebbian:
     clamp: float = 10.0
 
     def __post_init__(self) -> None:
-        if not self.rate > 0 or self.iterations < 1 or not 0 <= self.momentum < 1 or not self.clamp > 0:
-            raise ConfigError(
-                f"{self}: the rate and the clamp are positive, there is at least one iteration, and the momentum is "
-                "from 0 to below 1."
-            )
+        check_within("Hebbian", "rate", self.rate, "(0, inf)", "lateral weights move by it")
+        check_count("Hebbian", "iterations", self.iterations, "there is at least one iteration", most=MOST)
+        check_within("Hebbian", "momentum", self.momentum, "[0, 1)", "it is the share that is kept of earlier steps")
+        check_within("Hebbian", "clamp", self.clamp, "(0, inf)", "no entry of a step is larger")
 
     @torch.no_grad()
     def __call__(self, subspace: Subspace, rows: Rows) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from spikewright.errors import ConfigError
+from spikewright._util.ranges import check_count, check_within
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,9 @@ class Lateral:
     scale: float = 20.0
 
     def __post_init__(self) -> None:
-        if not (self.steps is None or self.steps >= 1) or not self.scale > 0:
-            raise ConfigError(
-                f"Lateral(steps={self.steps}, scale={self.scale}): a burst has at least one step, and a scale above 0. "
-                "steps=None is for linear neurons."
-            )
+        if self.steps is not None:
+            check_count("Lateral", "steps", self.steps, "a burst has at least one step; None is for linear neurons")
+        check_within("Lateral", "scale", self.scale, "(0, inf)", "scale is the largest value of a burst")
 
     @property
     def linear(self) -> bool:

@@ -1,0 +1,57 @@
+"""Errors that the code of a network raises: where they come from, and whether that code says them itself."""
+
+import dis
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+
+from spikewright.errors import SpikewrightError
+from spikewright.network.complaints import shown
+
+
+def is_said(error: Exception) -> bool:
+    """Return True if a `raise` or `assert` outside of torch and this library raised an error, and not an operation."""
+    trace = error.__traceback__
+    if trace is None:
+        return False
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    package = str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
+    said = trace.tb_frame.f_code.co_code[trace.tb_lasti] == dis.opmap["RAISE_VARARGS"]
+    return said and package not in ("torch", __name__.partition(".")[0])
+
+
+def place_of(error: BaseException, module: nn.Module) -> tuple[str, nn.Module]:
+    """Return the innermost module that an error was raised in, with its name.
+
+    Args:
+        error: The error.
+        module: The whole.
+    """
+    names, found = {id(m): name for name, m in module.named_modules()}, module
+    where = error.__traceback__
+    while where is not None:
+        inner = where.tb_frame.f_locals.get("self")
+        if isinstance(inner, nn.Module) and id(inner) in names:
+            found = inner
+        where = where.tb_next
+    return names[id(found)], found
+
+
+@contextmanager
+def naming(module: nn.Module) -> Iterator[None]:
+    """Add the name of the innermost module to an error that is not of this library; the error stays what it is.
+
+    Args:
+        module: The whole.
+    """
+    try:
+        yield
+    except SpikewrightError:
+        raise
+    except Exception as error:
+        note = f"{shown(*place_of(error, module))} raised this in a run."
+        if note not in getattr(error, "__notes__", []):
+            error.add_note(note)
+        raise

@@ -1,0 +1,97 @@
+"""The memory that a training step takes, measured on a short step that is undone."""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from spikewright._util.real_numbers import as_real
+from spikewright._util.trial import restored, without_gradients
+from spikewright.losses import Loss, standard_loss
+from spikewright.metrics.allocation import AllocatedBytes
+from spikewright.metrics.memory import SavedBytes
+from spikewright.temporal import detach, is_static
+
+if TYPE_CHECKING:
+    from spikewright.rules._base import Rule
+    from spikewright.rules._batch import Batch
+
+
+@dataclass(frozen=True)
+class StepMemory:
+    """Memory of a training step in bytes.
+
+    Attributes:
+        saved: Most bytes that autograd keeps for the backward pass at one time, parameters not counted.
+        phases: Most bytes that the step allocates at one time, as in `AllocatedBytes`: each phase grows with the number
+            of steps in its own way.
+    """
+
+    saved: int
+    phases: tuple[int, ...]
+
+    @property
+    def working(self) -> int:
+        """Most bytes that the step allocates at one time."""
+        return max(self.phases)
+
+    @property
+    def numbers(self) -> npt.NDArray[np.float64]:
+        """All bytes as one array, to be extrapolated."""
+        return np.array([self.saved, *self.phases], dtype=np.float64)
+
+    @classmethod
+    def of(cls, numbers: npt.NDArray[np.float64]) -> "StepMemory":
+        """Return what an array of `numbers` stands for."""
+        saved, *phases = (round(number) for number in numbers.tolist())
+        return cls(saved, tuple(phases))
+
+
+def step_memory(rule: "Rule", batch: "Batch", steps: int) -> StepMemory:
+    """Return the memory of a training step, which is then undone.
+
+    It is measured without gradients of earlier steps, and with a loss that costs next to nothing.
+
+    Args:
+        rule: The rule, prepared for the network, without a memory budget.  A copy, since it learns.
+        batch: Network and input; target, loss and hooks do not matter.
+        steps: Length of the sequence, to which the input is cut or repeated.  At least 1.
+    """
+    x, state = repeated(batch.x, steps), None if batch.state is None else detach(batch.state)
+    x = x.detach().requires_grad_(batch.x.requires_grad)
+    y = torch.zeros(x.shape[1], dtype=torch.int64, device=x.device)
+    plain = replace(batch, backward=_backward, around=None, at_once=None, lengths=None, share=None)
+    short = replace(plain, x=x, y=y, loss=small_loss(rule), state=state)
+    with restored(batch.net.module), without_gradients(batch.net, rule):
+        with AllocatedBytes() as allocated, SavedBytes() as saved:
+            for _ in rule.learn(short):
+                pass
+    return StepMemory(saved.peak, allocated.phases)
+
+
+def small_loss(rule: "Rule") -> Loss:
+    """Return a loss that a rule can learn from, whatever the output of the network.
+
+    Args:
+        rule: The rule.
+    """
+    return standard_loss(rule.traits.loss)(lambda output, _: as_real(output).square().mean())
+
+
+def repeated(x: Tensor, steps: int) -> Tensor:
+    """Return a sequence with another number of steps; a static input stays one.
+
+    Args:
+        x: Sequence, `[time, batch, *feature]`.
+        steps: Number of steps.  At least 1.
+    """
+    if is_static(x):
+        return x[:1].expand(steps, *x.shape[1:])
+    return x[:steps] if steps <= len(x) else x[torch.arange(steps, device=x.device) % len(x)]
+
+
+def _backward(value: Tensor) -> None:
+    value.backward()
