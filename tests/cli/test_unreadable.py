@@ -39,4 +39,4 @@ def test_a_folder_in_the_place_of_a_file_of_a_graph(says: Any, tmp_path: Path) -
     (tmp_path / "test.txt").unlink()
     (tmp_path / "test.txt").mkdir()
     status, _, err = says("reason", "--data", "folder", "--data-dir", tmp_path)
-    assert status == 2 and "reason: DatasetMissing: " in err
+    assert status == 2 and "reason: DatasetCorrupt: " in err

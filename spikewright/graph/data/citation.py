@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from spikewright._util.ranges import check_seed
-from spikewright.data.files import data_folder, first_file, read_bytes
+from spikewright.data.files import data_folder, read_bytes
 from spikewright.data.pickles import read_restricted
 from spikewright.graph.data.dataset import GraphData, GraphSplit
+from spikewright.graph.data.files import find
 
 
 def citation(name: str, data_dir: Path | str | None, seed: int = 0) -> GraphData:
@@ -38,7 +39,7 @@ def citation(name: str, data_dir: Path | str | None, seed: int = 0) -> GraphData
     """
     check_seed(name, seed)
     file = f"ind.{name}.graph"
-    path = first_file(name, data_folder(name, data_dir, file), [file])
+    path = find(name, data_folder(name, data_dir, file), [file])
     neighbours = read_neighbours(path)
     papers = sorted(neighbours.keys() | {other for linked in neighbours.values() for other in linked})
     edges = _edges(neighbours, {paper: number for number, paper in enumerate(papers)})

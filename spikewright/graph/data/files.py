@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from spikewright.data.files import first_file, missing
+from spikewright.data.files import missing
 from spikewright.graph.data.triples import Triple, read_triples
 
 PARTS = ("train", "valid", "test")
@@ -37,5 +37,5 @@ def read_parts(dataset: str, folder: Path, optional: Sequence[str] = ()) -> dict
     for part in PARTS:
         names = (f"{part}.txt", f"{part}.txt.gz")
         absent = part in optional and not any((folder / name).exists() for name in names)
-        parts[part] = [] if absent else read_triples(first_file(dataset, folder, names))
+        parts[part] = [] if absent else read_triples(find(dataset, folder, names))
     return parts
