@@ -154,7 +154,8 @@ def run_network(draw: Draw, odd: float, folder: Path) -> None:
     if plain(x):
         promise(output.shape == (*x.shape[:-1], CLASSES), f"{list(output.shape)} of {list(x.shape)}")
         promise(bool(output.isfinite().all()), "the output is not finite")
-        again, _ = net.run(x, state if draw.random() < 0.7 else draw.choice([{}, {"a": {}}, 3, "s"]))
+        carried: Any = state if draw.random() < 0.7 else draw.choice([{}, {"a": {}}, 3, "s"])
+        again, _ = net.run(x, carried)
         promise(again.shape == output.shape, "another shape the second time")
     net.release()
 
@@ -188,9 +189,9 @@ def plan(draw: Draw, odd: float, folder: Path) -> None:
         "abc",
     ]
     shapes += [(-1, 2, 6), (3.0, 4, 6), (3, 4), None, (10**12, 4, 6), (3, 4, 6, 1)]
-    budget = draw.choice([None, None, "1 GiB", "16 MB", 10**6, 0, -1, "much", 1.5, float("nan")])
-    measure = draw.choice([None, None, (2, 4), (4, 2), (1,), (), (0, 1), ("a", "b"), (2, 2)])
-    report = draw.choice([(16, 64), (16,), (), (0,), (-1,), (1.5,), ("x",), (10**15,)])
+    budget: Any = draw.choice([None, None, "1 GiB", "16 MB", 10**6, 0, -1, "much", 1.5, float("nan")])
+    measure: Any = draw.choice([None, None, (2, 4), (4, 2), (1,), (), (0, 1), ("a", "b"), (2, 2)])
+    report: Any = draw.choice([(16, 64), (16,), (), (0,), (-1,), (1.5,), ("x",), (10**15,)])
     found = sw.plan(net, rule, draw.choice(shapes), budget, measure, report)
     promise(all(row.saved_bytes >= 0 for row in found.rows), "negative memory")
     found.table()
@@ -265,8 +266,9 @@ def model(draw: Draw, odd: float, folder: Path) -> None:
         builder = models.model_class(name)
         small = {"width": 0.05} if "width" in c.options(builder) else small
         small = {**given(draw, builder, odd), **small}
-    shape = draw.choice([(1, 8, 8), (3, 32, 32), (2, 32, 32), (6,), (), (0, 8, 8), None, "x", (1, 8), (1.5, 8, 8)])
-    made: Any = models.create_model(name, shape, draw.choice([3, 10, 1, 0, -1, None, 2.5]), sw.LIF, **small)
+    shape: Any = draw.choice([(1, 8, 8), (3, 32, 32), (2, 32, 32), (6,), (), (0, 8, 8), None, "x", (1, 8), (1.5, 8, 8)])
+    classes: Any = draw.choice([3, 10, 1, 0, -1, None, 2.5])
+    made: Any = models.create_model(name, shape, classes, sw.LIF, **small)
     if isinstance(shape, tuple) and made is not None:
         output, _ = sw.Network(made).run(torch.rand(2, 2, *shape))
         promise(bool(output.isfinite().all()), "the output is not finite")
