@@ -239,17 +239,18 @@ def attempt(drawn: Drawn) -> int:
     """Run a configuration in this process, and write down whether the weights moved."""
     sys.modules["spikewright.plots"] = None  # type: ignore[assignment]
     before: list[dict[str, torch.Tensor]] = []
-    graded = False
+    graded, own = False, set[int]()
 
     def looked_at(optimizer: torch.optim.Optimizer, *_: Any) -> None:
         nonlocal graded
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        parameters = [p for group in optimizer.param_groups for p in group["params"] if id(p) in own]
         graded = graded or any(p.grad is not None and bool(p.grad.any()) for p in parameters)
 
     original = loop.run
 
     def watched(job: Any, *args: Any, **given: Any) -> Any:
         model = job.net.module if hasattr(job, "net") else job.parts()["model"]
+        own.update(map(id, model.parameters()))
         before.append({name: p.detach().clone() for name, p in model.named_parameters()})
         handle = register_optimizer_step_pre_hook(looked_at)
         result = original(job, *args, **given)
