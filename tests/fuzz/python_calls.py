@@ -192,6 +192,8 @@ def plan(draw: Draw, odd: float, folder: Path) -> None:
     budget: Any = draw.choice([None, None, "1 GiB", "16 MB", 10**6, 0, -1, "much", 1.5, float("nan")])
     measure: Any = draw.choice([None, None, (2, 4), (4, 2), (1,), (), (0, 1), ("a", "b"), (2, 2)])
     report: Any = draw.choice([(16, 64), (16,), (), (0,), (-1,), (1.5,), ("x",), (10**15,)])
+    if draw.random() < 0.6:
+        measure, report, shapes = None, (16,), shapes[:3]
     found = sw.plan(net, rule, draw.choice(shapes), budget, measure, report)
     promise(all(row.saved_bytes >= 0 for row in found.rows), "negative memory")
     found.table()
@@ -208,7 +210,9 @@ def energy(draw: Draw, odd: float, folder: Path) -> None:
 def fit(draw: Draw, odd: float, folder: Path) -> None:
     net, rule, x, y, loss = parts(draw, odd * 0.3)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
-    loader: Any = draw.choice([[(x, y)], [(x, y)] * 2, [], [x], None, 3, iter([(x, y)]), [(x, y, x)], {"a": 1}])
+    loader: Any = [(x, y)] * 2
+    if draw.random() < odd:
+        loader = draw.choice([[], [x], None, 3, iter([(x, y)]), [(x, y, x)], {"a": 1}])
     options: dict[str, Any] = {"out": folder / "run", "progress": False}
     for key, p in inspect.signature(sw.fit).parameters.items():
         if p.kind is p.KEYWORD_ONLY and key not in (*options, "validation", "schedule", "metrics", "tensorboard"):
