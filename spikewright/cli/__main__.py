@@ -97,8 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         answer = command(**options)
         sys.stdout.flush()
     except SpikewrightError as error:
-        message = " ".join(str(error).splitlines())  # other libraries quoted in it may break lines
-        sys.stderr.write(f"spikewright {name}: {type(error).__name__}: {message}\n")
+        sys.stderr.write(f"spikewright {name}: {type(error).__name__}: {' '.join(str(error).split())}\n")
         return 2
     except ImportError as error:
         sys.stderr.write(f"spikewright {name}: {error}. It is part of an extra: pip install 'spikewright[cli]'\n")

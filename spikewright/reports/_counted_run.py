@@ -13,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from spikewright.dataflow import Dataflow
-from spikewright.metrics.operations import SynapseCounter, Work, averaged, real_products, spike_counts
+from spikewright.metrics.operations import SynapseCounter, Work, averaged, real_products
 from spikewright.network import Network
 from spikewright.network.run import Run
 from spikewright.rules._cost import Product
@@ -164,7 +164,7 @@ class _Meter(TorchDispatchMode):
     def _count(self, name: str, given: Mapping[str, Any]) -> None:
         if name in _MATRICES:
             first, second = (given[factor] for factor in _MATRICES[name])
-            self._add(name, first, [second], partial(_times, _columns(second)), partial(_times, _rows(first)))
+            self._add(name, first, [second], partial(_times, _columns(second)))
         elif name == "convolution":
             weight = given["weight"]
             self._add(name, given["input"], [weight], partial(_convolution(given).meets, weight=weight))
@@ -180,7 +180,6 @@ class _Meter(TorchDispatchMode):
         first: Tensor,
         others: Sequence[Tensor],
         meets: Callable[[Tensor], float],
-        is_met: Callable[[Tensor], float] | None = None,
     ) -> None:
         """Add a product of a tensor and something that is computed from others.
 
@@ -189,7 +188,6 @@ class _Meter(TorchDispatchMode):
             first: One factor.
             others: What the other factor is computed from.
             meets: Function that sums entries of the first factor, each times those of the other it meets.
-            is_met: The same for the other factor.  Default: None, its entries are not looked at.
         """
         sources = self._sources(first), set[str]().union(*map(self._sources, others))
         if not any(map(self._is_data, sources)):
@@ -197,14 +195,9 @@ class _Meter(TorchDispatchMode):
         filled, entries = self.filled(first), _entries(first)
         ones = torch.ones_like(entries, dtype=torch.float64) if filled is None else filled.double().expand(first.shape)
         products = real_products(first, others[0]) / self._samples
-        additions: list[float] = []
-        for x, found, sums in zip((first, others[0]), sources, (meets, is_met)):
-            counts = spike_counts(_entries(x), found <= self._neurons) if sums and self._is_data(found) else None
-            if sums is not None and counts is not None:
-                additions.append(products * sums(counts))
         self._calls += 1
         active = float((entries != 0).double().mean()) if entries.numel() else 0.0
-        work = Work(products * meets(ones), active, bool(additions), additions=min(additions, default=0.0))
+        work = Work(products * meets(ones), active, False)  # no synapse of a layer: dense, whatever the factors are
         weights = [0 if self._is_data(found) else x.numel() for x, found in zip((first, others[0]), sources)]
         product = Product(work, (frozenset(sources[0]), frozenset(sources[1])), (weights[0], weights[1]))
         self._seen.setdefault(f"{name}#{self._calls}", []).append(product)
@@ -233,10 +226,6 @@ def _convolution(given: Mapping[str, Any]) -> Convolution:
 
 def _columns(second: Tensor) -> int:
     return second.shape[-1] if second.dim() > 1 else 1
-
-
-def _rows(first: Tensor) -> int:
-    return first.shape[-2] if first.dim() > 1 else 1
 
 
 def _times(many: int, values: Tensor) -> float:

@@ -83,8 +83,8 @@ def energy(net: Network, rule: Rule, x: Input, y: Input, loss: Loss, *, batch_fi
 
     for 32-bit arithmetic at 45 nm; memory access is left out.  All products of linear maps are counted: those of
     layers, of functions such as `F.linear`, `torch.matmul` and `torch.einsum`, and of attention, the same in training
-    and evaluation mode.  A spike costs an addition per weight it meets, also behind average pooling and sums of spikes,
-    and a real number a multiplication.  Zeros that padding adds meet no weight.  The step-by-step backward pass of BPTT
+    and evaluation mode.  In a layer, a spike costs an addition per weight it meets, also behind average pooling and sums
+    of spikes, and a real number a multiplication; products outside of layers are dense multiplications.  Zeros that padding adds meet no weight.  The step-by-step backward pass of BPTT
     is dense.  Not counted: products entry by entry (neurons, norms, softmax), weights that are computed from weights,
     gradients of frozen parameters, and errors where nothing in front is trained.  Network, rule, gradients and random
     states are as before when it returns.

@@ -13,7 +13,7 @@ from spikewright.reports.gradient_check import certify
 from spikewright.rules import Rule, reference_rule
 from spikewright.train.batch import BatchLearner
 from spikewright.train.diagnose import first_bad_parameter
-from spikewright.train.distributed import Ranks
+from spikewright.train.distributed import Ranks, check_alike, copy_buffers
 from spikewright.train.job import Job, Learned, Source, Stateful
 from spikewright.train.progress import Progress
 from spikewright.train.settings import TrainSettings
@@ -34,6 +34,7 @@ class RuleJob(Job):
     def __init__(self, settings: TrainSettings, net: Network, rule: Rule, ranks: Ranks) -> None:
         self.settings = self._train = settings
         self.net, self.rule, self.ranks = net, rule, ranks
+        check_alike(net, ranks)
         self.learner: BatchLearner
         self.source: Source
 
@@ -63,6 +64,10 @@ class RuleJob(Job):
 
     def train(self) -> None:
         self.net.train()
+
+    def agree(self) -> None:
+        copy_buffers(self.net, self.ranks)
+        copy_buffers(self.rule, self.ranks)
 
     def check_finite(self) -> None:
         self.learner.stepper.check_weights(lambda: first_bad_parameter(self.net.module))

@@ -125,6 +125,9 @@ class Job(ABC):
     def train(self) -> None:
         """Prepare for the batches of an epoch: training mode, frozen parameters."""
 
+    def agree(self) -> None:  # noqa: B027  (most jobs have nothing of their own in each process)
+        """Make equal what each process has of its own, such as running statistics."""
+
     @abstractmethod
     def check_finite(self) -> None:
         """Raise `NotFinite` if a weight is not finite."""

@@ -79,7 +79,7 @@ class _Loop:
         self.folder, job = folder, self.job
         if saved is not None:
             self.progress = resuming.restore(saved, job, self.ranks, self.reporter.note)
-            self._tables()  # the process may have been killed between the checkpoint and these
+            self._write_tables()
             if self._is_finished():
                 return self._stored() or self._result()
             if folder is not None and self.progress.changes:
@@ -164,6 +164,7 @@ class _Loop:
     def _close(self, stage: Stage, write: Callable[[Row], object]) -> None:
         """Evaluate, judge and save the weights at the end of an epoch."""
         job, progress, settings = self.job, self.progress, self.job.settings
+        job.agree()
         means, done = progress.means, progress.epoch + 1
         due = done == settings.epochs or done % settings.evaluate_every == 0
         row: Row = {"epoch": done, **{f"train_{name}": mean for name, mean in means.items()}, **job.blank}
@@ -177,12 +178,12 @@ class _Loop:
         if better:
             self._save("best", stage)
         self._save("last", stage)
-        self._tables()
+        self._write_tables()
         if self.folder is not None:
             write(row)
         self.reporter.epoch(row)
 
-    def _tables(self) -> None:
+    def _write_tables(self) -> None:
         tables = {"log.csv": self.progress.rows, "alignment.csv": self.progress.alignment}
         for name, rows in tables.items():
             if rows and self.folder is not None:
@@ -210,6 +211,7 @@ class _Loop:
         return json.loads(whole)
 
     def _save(self, name: str, stage: Stage | None = None) -> None:
+        self.job.agree()
         tree = resuming.gather(self.job, stage, self.progress, self.ranks)
         if self.folder is not None:
             self.folder.save(name, tree)
