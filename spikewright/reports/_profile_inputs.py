@@ -65,7 +65,7 @@ class Inputs:
 
 
 def _sizes(shape: Any) -> tuple[int, ...]:
-    if isinstance(shape, Tensor):
+    if isinstance(shape, Tensor) and shape.dim():
         return tuple(shape.shape)
     try:
         sizes = tuple(operator.index(size) for size in shape)

@@ -108,11 +108,10 @@ class RunFolder:
         """Contents of `result.json`; `None` if the run is not finished."""
         path = self.path / "result.json"
         try:
-            return json.loads(path.read_bytes())
-        except FileNotFoundError:
+            found = json.loads(path.read_bytes())
+        except (OSError, ValueError, RecursionError):  # not there yet, or damaged: written again
             return None
-        except (OSError, ValueError):  # written again
-            return None
+        return found if isinstance(found, dict) else None
 
     def save(self, name: str, tree: Mapping[str, Any]) -> None:
         """Write a checkpoint."""

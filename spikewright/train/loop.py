@@ -101,6 +101,8 @@ class _Loop:
     def _stored(self) -> Tree | None:
         """Return the result of a run that was finished before."""
         stored = self.folder.result if self.folder is not None else None
+        if stored is not None and not self.job.extras().keys() <= stored.keys():
+            stored = None  # the process was killed while it computed the extras
         if stored is not None:
             self.reporter.note(
                 f"The run in {self.out} is finished: {len(self.progress.rows)} epochs. Nothing was trained; its result "

@@ -83,7 +83,18 @@ def test_an_example_that_does_not_fit_is_not_blamed_on_its_type() -> None:
     assert "'0' expects" in str(caught.value) and "plan" not in str(caught.value)
 
 
-NO_SHAPES: list[Any] = [5, (5,), (), (5.0, 2, 4), "abc", (0, 2, 8), (4, -1, 8), None, np.ones((6, 3, 8))]
+NO_SHAPES: list[Any] = [
+    5,
+    (5,),
+    (),
+    (5.0, 2, 4),
+    "abc",
+    (0, 2, 8),
+    (4, -1, 8),
+    None,
+    np.ones((6, 3, 8)),
+    torch.tensor(1.0),
+]
 
 
 @pytest.mark.parametrize("shape", NO_SHAPES, ids=lambda s: type(s).__name__)

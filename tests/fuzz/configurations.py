@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NoReturn, cast
 
 import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from spikewright.cli.__main__ import main
 from spikewright.continual.config import ContinualSettings
@@ -238,17 +239,27 @@ def attempt(drawn: Drawn) -> int:
     """Run a configuration in this process, and write down whether the weights moved."""
     sys.modules["spikewright.plots"] = None  # type: ignore[assignment]
     before: list[dict[str, torch.Tensor]] = []
+    graded, own = False, set[int]()
+
+    def looked_at(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        nonlocal graded
+        parameters = [p for group in optimizer.param_groups for p in group["params"] if id(p) in own]
+        graded = graded or any(p.grad is not None and bool(p.grad.any()) for p in parameters)
+
     original = loop.run
 
     def watched(job: Any, *args: Any, **given: Any) -> Any:
         model = job.net.module if hasattr(job, "net") else job.parts()["model"]
+        own.update(map(id, model.parameters()))
         before.append({name: p.detach().clone() for name, p in model.named_parameters()})
+        handle = register_optimizer_step_pre_hook(looked_at)
         result = original(job, *args, **given)
+        handle.remove()
         after = dict(model.named_parameters())
         moved = [
             name for name, old in before[0].items() if name in after and not torch.equal(old, after[name].detach())
         ]
-        Path("moved.json").write_text(json.dumps(moved))
+        Path("moved.json").write_text(json.dumps({"moved": moved, "graded": graded}))
         return result
 
     loop.run = watched
@@ -290,8 +301,9 @@ def checked(folder: Path, drawn: Drawn) -> str | None:
     for path, given in drawn.given.items():
         if problem := recorded(config, path, given):
             return problem
-    if (folder / "moved.json").exists() and not json.loads((folder / "moved.json").read_text()) and trains(drawn):
-        return "weights: none has moved"
+    seen = json.loads((folder / "moved.json").read_text())
+    if seen["graded"] and not seen["moved"] and trains(drawn):
+        return "weights: there were gradients, but none has moved"
     return None
 
 
@@ -344,6 +356,8 @@ def main_() -> int:
                 violation = checked(folder, drawn)
             except Exception as error:
                 violation = f"check: {type(error).__name__}: {error}"
+        if violation is None and ended.status == 0 and '"graded": false' in (folder / "moved.json").read_text():
+            outcome += ", all gradients were 0"
         if violation is None and ended.status == 0 and ended.err.strip():
             outcome += " (with a warning)"
         report.add(number, outcome, violation, json.dumps([a for a in drawn.arguments if a != "--set"])[:1500])

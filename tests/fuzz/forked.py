@@ -10,7 +10,6 @@ import signal
 import sys
 import time
 import traceback
-import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -69,7 +68,6 @@ def _work(work: Callable[[], int], folder: Path, streams: list[Path], seconds: f
         sys.stdout = io.TextIOWrapper(os.fdopen(1, "wb"), line_buffering=True)
         sys.stderr = io.TextIOWrapper(os.fdopen(2, "wb"), line_buffering=True)
         os.chdir(folder)
-        warnings.resetwarnings()
         whole = int(seconds) + 1
         resource.setrlimit(resource.RLIMIT_CPU, (whole, whole + 2))
         resource.setrlimit(resource.RLIMIT_AS, (_size() + MEMORY, resource.RLIM_INFINITY))

@@ -80,5 +80,5 @@ def test_a_kernel_refuses_memory_that_it_would_misread(kernels: None) -> None:
     if not native.available(torch.zeros(1)):
         pytest.skip("no compiled kernels here")
     short, out = torch.zeros(2, dtype=torch.float16), torch.zeros(2)
-    with pytest.raises(ShapeError, match=r"'alpha_step_fire' computes in torch.float32 .* given torch.float16"):
+    with pytest.raises(ShapeError, match=r"'alpha_step_fire' computes in torch.float32.* given torch.float16"):
         native.invoke("alpha_step_fire", out.dtype, 2, short, torch.zeros(2, dtype=torch.uint8), 1.0, 1.0, out, out)

@@ -14,8 +14,10 @@ from spikewright.train.folder import RunFolder
 @pytest.mark.parametrize("name", ["last.safetensors", "best.safetensors", "log.csv", "result.json", "config.json"])
 def test_what_a_killed_write_left_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     RunFolder(tmp_path, {}, resume=False).close()
-    monkeypatch.setattr(Path, "replace", lambda *_: None)  # as a process that is killed before it
-    write_atomically(tmp_path / name, b"half")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", lambda *_: None)  # as a process that is killed before it
+        patch.setattr(os, "getpid", lambda: 2**22 + 1)  # above all numbers of processes
+        write_atomically(tmp_path / name, b"half")
     (tmp_path / ".hidden").touch()
     assert len(list(tmp_path.iterdir())) == 4
     RunFolder(tmp_path, {}, resume=True).close()
