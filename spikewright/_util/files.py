@@ -27,7 +27,7 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise
 
 
-def remove_leftovers(folder: Path) -> list[Path]:
+def remove_leftovers(folder: Path, alone: bool = False) -> list[Path]:
     """Remove what writes that were killed have left in a folder, and return it.
 
     A file is left over if the process that wrote it is gone.  Where that cannot be told, as of another machine or of a
@@ -35,6 +35,7 @@ def remove_leftovers(folder: Path) -> list[Path]:
 
     Args:
         folder: Folder that `write_atomically` has written to; the folders in it are not looked at.
+        alone: True if certainly no other process writes there, so that all such files are left over.  Default: False.
     """
     removed: list[Path] = []
     for path in sorted(folder.glob(".*.part")):
@@ -43,7 +44,7 @@ def remove_leftovers(folder: Path) -> list[Path]:
             continue
         try:
             gone = match["host"] == _host() and not _is_alive(int(match["process"]))
-            if gone or time.time() - path.stat().st_mtime > _DAY:
+            if alone or gone or time.time() - path.stat().st_mtime > _DAY:
                 path.unlink()
                 removed.append(path)
         except OSError:  # another process has removed it, or it is not ours to remove

@@ -40,7 +40,7 @@ class RunFolder:
                 self._reopen()
             else:
                 self._begin(config)
-            remove_leftovers(path)
+            remove_leftovers(path, alone=True)
         except OSError as error:
             raise CheckpointError(
                 f"The run was to be written to {path}, but that is not possible: {error.strerror}. Choose a folder "

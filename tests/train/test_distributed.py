@@ -28,6 +28,19 @@ def command(rule: str, out: Path) -> list[str]:
     return ["train", *SHORT, *size, "--set", "train.checkpoint_every=1", "--rule", rule, "--quiet", "--out", str(out)]
 
 
+OTHERS = {
+    "continual": "--benchmark split-digits --rule hlop:opzo --epochs 1 --steps 2 --batch-size 99 "
+    "--set continual.only=2",
+    "reason": "--data family --model grsnn --epochs 1 --batch-size 5 --set data.trees=2 --set data.generations=3 "
+    "--set model.width=4 --set model.steps=5 --set train.limit_batches=5 --set train.accumulate=2",
+}
+"""Other commands, with batches that two processes cannot divide evenly."""
+
+
+def other(name: str, out: Path) -> list[str]:
+    return [name, *OTHERS[name].split(), "--quiet", "--out", str(out)]
+
+
 def pair(*commands: list[str]) -> list[Job]:
     """Two processes that find each other by their environment, as torchrun would arrange it."""
     shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port()}
@@ -45,11 +58,13 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pair(*([*command(rule, out / f"{rule} {n}"), "--json", str(out / f"{rule} {n}.json")] for n in range(2)))
         for rule in RULES
     ]
+    others = [pair(*[other(name, out / name)] * 2) for name in OTHERS]
     killed = pair(*[command("bptt", out / "killed")] * 2)
     for job in killed:
         job["kill"] = {"batch": [0, 2]}
     again = pair(*[["train", "--resume", str(out / "killed"), "--quiet"]] * 2)
-    assert children.run(*whole, killed, again) == [[0, 0], [0, 0], [-signal.SIGKILL] * 2, [0, 0]]
+    ended = [[0, 0], [0, 0], [0, 0], [0, 0], [-signal.SIGKILL] * 2, [0, 0]]
+    assert children.run(*whole, *others, killed, again) == ended
     return out
 
 
@@ -60,6 +75,14 @@ def test_two_processes_are_as_good_as_one(shared: Path, tmp_path: Path, rule: st
     assert alone.keys() == together.keys()
     for name, weight in alone.items():
         torch.testing.assert_close(together[name], weight, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_commands_share_their_batches_too(shared: Path, tmp_path: Path, name: str) -> None:
+    assert main(other(name, tmp_path / "alone")) == 0
+    alone, together = weights(tmp_path / "alone"), weights(shared / name)
+    for key, weight in alone.items():
+        torch.testing.assert_close(together[key], weight, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("rule", RULES)
