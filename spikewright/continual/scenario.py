@@ -105,7 +105,8 @@ def split(dataset: Dataset, *, tasks: int = 5, heads: bool = True, order: int | 
         order: Seed of a random order of the classes, from 0 to 2**63 - 1. Default: None, numerical order.
 
     Raises:
-        ConfigError: A number is out of its range, or the number of tasks does not divide the number of classes.
+        ConfigError: A number is out of its range, the number of tasks does not divide that of classes, or it leaves one
+            class for each task.
 
     >>> from spikewright.continual import split
     >>> from spikewright.data import load
@@ -123,6 +124,11 @@ def split(dataset: Dataset, *, tasks: int = 5, heads: bool = True, order: int | 
             "number that divides them."
         )
     count = dataset.classes // tasks
+    if count < 2:
+        raise ConfigError(
+            f"scenario.tasks = {tasks} leaves one class for each task of {dataset.name}. Nothing can be learned where "
+            "there is one answer: the loss is 0. Give at most half as many tasks as there are classes."
+        )
     classes = torch.arange(dataset.classes)
     if order is not None:
         classes = torch.randperm(dataset.classes, generator=torch.Generator().manual_seed(order))
