@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from spikewright._util.collectives import Sum, collect
+from spikewright._util.ranges import check_count, check_counts, check_flag
 from spikewright.errors import InputError
 
 T = TypeVar("T")
@@ -49,6 +50,9 @@ class Share:
     sync_batch_norm: bool = False
 
     def __post_init__(self) -> None:
+        check_counts("Share", total=self.total, world=self.world)
+        check_count("Share", "rank", self.rank, "processes are numbered from 0", least=0)
+        check_flag("Share", sync_batch_norm=self.sync_batch_norm)
         if self.total < 1 or self.world < 1 or not 0 <= self.rank < self.world:
             raise InputError(
                 f"Share(total={self.total}, rank={self.rank}, world={self.world}) was asked for. A batch has at least "

@@ -1,6 +1,7 @@
 """Every number, flag and choice of every public class and function is refused outside of what its docstring says."""
 
 import inspect
+import tempfile
 from collections.abc import Callable
 from functools import cache
 from typing import Any, Literal, get_args, get_origin
@@ -19,8 +20,8 @@ from spikewright.errors import SpikewrightError
 from spikewright.graph.config import GraphSettings
 from spikewright.graph.data.family import family
 from spikewright.rules.continual.subspaces.lateral import Lateral
-from spikewright.train.config import Presentation, TrainSettings
 from spikewright.train.schedule import cosine
+from spikewright.train.settings import Presentation, TrainSettings
 from tests.core.ranges import Argument, arguments, concrete, stated
 from tests.core.test_docstrings import PUBLIC, parameters
 
@@ -62,6 +63,15 @@ def scored() -> dict[str, Any]:
     return {"model": graph.GRSNN(2 * len(found.relations), width=2, steps=2), "data": found, "split": found.test}
 
 
+def learned_from() -> dict[str, Any]:
+    return {
+        "rule": rules.SLTT(),
+        "x": torch.rand(4, 4, 4),
+        "y": torch.tensor([0, 1, 0, 1]),
+        "loss": sw.losses.PerStep(nn.CrossEntropyLoss()),
+    }
+
+
 USUAL: dict[str, Callable[[], Any]] = {
     "shape": lambda: (1, 8, 8),
     "classes": lambda: 2,
@@ -84,6 +94,13 @@ SMALL = {"width": 0.05}
 BASE: dict[str, Callable[[], dict[str, Any]]] = {
     "Neuron": lambda: {"threshold": 1.0, "reset": "subtract", "detach_reset": True},
     "SynapticDelay": lambda: {"shape": 2, "delay_grad": "exact", "tau": 4.0},
+    "certify": lambda: {**learned_from()},
+    "energy": lambda: {**learned_from()},
+    "fit": lambda: {
+        **{key: value for key, value in learned_from().items() if key not in ("x", "y")},
+        "loader": [(learned_from()["x"], learned_from()["y"])], "out": tempfile.mkdtemp(), "progress": False,
+    },
+    "rules.Share": lambda: {"total": 4},
     "plan": lambda: {"rule": rules.SLTT(), "shape": (4, 2, 4), "measure": (1, 2), "report": ()},
     "continual.ContinualMonitor": lambda: {"eval_sets": []},
     "continual.Scenario": lambda: {"name": "one", "makers": [images], "heads": True},
@@ -164,14 +181,28 @@ FITTING: dict[tuple[str, str], list[Any]] = {
     ("plan", "measure"): [2, 3],
     ("plan", "shape"): [4],
     ("plots.arrivals", "answer"): [0, 3],
+    ("fit", "epochs"): [1, 2],
+    ("fit", "batch_first"): [False, True],
+    ("fit", "progress"): [False],
+    ("fit", "tensorboard"): [False],
+    ("fit", "clip_norm"): [0.1, 3],
+    ("rules.Share", "total"): [2, 5],
+    ("rules.Share", "rank"): [0],
     ("testing.assert_rule", "resumes"): [],
     ("testing.assert_rule", "noisy"): [],
     ("testing.assert_neuron", "channels"): [],
 }
 """Values that fit the other arguments, where few do; none where trying takes seconds, and other tests do."""
 ELSEWHERE = {
-    ("continual.learn", "resume"): "goes on with an experiment that is built, in a folder",
-    ("train.fit", "resume"): "goes on with an experiment that is built, in a folder",
+    **dict.fromkeys(
+        [
+            ("continual.learn", "resume"),
+            ("continual.build_continual", "resumed"),
+            ("train.train_experiment", "resume"),
+            ("train.build", "resumed"),
+        ],
+        "goes on with an experiment that is built, in a folder",
+    ),
     ("rules.HLOP", "rows"): "a share if it is a float, a number of rows if it is an integer",
 }
 """Arguments that are left out, and why."""
