@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from spikewright._util.criterion import Criterion
+from spikewright._util.share import divided_share
 from spikewright.errors import InputError, ShapeError
 
 _SHARES = (nn.CrossEntropyLoss, nn.KLDivLoss, nn.BCELoss, nn.BCEWithLogitsLoss)
@@ -28,7 +29,11 @@ def check_labels(loss: object, criterion: Criterion, y: Tensor, classes: int, ti
             f"{loss} needs class indices from 0 to {classes - 1}, because the network has {classes} outputs, but "
             f"{_first(bad)} is {int(y[bad][0])}. Check the labels, or the size of the readout."
         )
-    if y.numel() and bool((all_ignored := ignored.flatten(1 if timed else 0).all(-1)).any()):
+    if (
+        divided_share() is None
+        and y.numel()
+        and bool((all_ignored := ignored.flatten(1 if timed else 0).all(-1)).any())
+    ):
         where = f" of step {int(all_ignored.nonzero()[0])}" if timed else ""
         advice = "For sequences that end early, give updates(..., lengths=...)." if timed else "Leave the batch out."
         raise InputError(

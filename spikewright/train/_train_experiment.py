@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from spikewright.data import Dataset
 from spikewright.reports.energy_estimate import energy
 from spikewright.train import loop
@@ -142,6 +144,7 @@ class _ExperimentJob(RuleJob):
         built.net.train()
         x, y = next(iter(built.training.epoch(0)))
         few = mapped(lambda tensor: tensor[:, :_COUNTED], x)
-        return energy_entry(
-            energy(built.net, built.rule, few, y.narrow(built.loss.batch_axis, 0, batch_size((few, y))), built.loss)
-        )
+        target = y.narrow(built.loss.batch_axis, 0, batch_size((few, y)))
+        with torch.random.fork_rng(range(torch.cuda.device_count())):
+            torch.manual_seed(self.settings.seed)  # masks do not depend on what was drawn before
+            return energy_entry(energy(built.net, built.rule, few, target, built.loss))

@@ -126,7 +126,7 @@ WRONG = {
     "--head tree0.perso0 --relation wife": "no entity 'tree0.perso0', so that it cannot be asked about. Near",
     "--head tree0.person0 --relation wive": "no relation 'wive', so that it cannot be asked about. Near it are: wife",
     "--head ÄÖÜ --relation wife": "The first ones are: tree0.person0, tree0.person1",
-    "--top 0": "top=0, which leaves none",
+    "--top 0": "top=0",
     "--answers 0": "--answers 0: at least 1 is needed",
 }
 

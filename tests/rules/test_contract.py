@@ -36,11 +36,11 @@ class Own(Rule):
         yield Update(value.detach(), output.detach(), run.state, run)
 
 
-def test_a_rule_has_at_most_eight_names_and_writes_one() -> None:
+def test_a_rule_has_at_most_ten_names_and_writes_one() -> None:
     bases = Rule.__mro__[: Rule.__mro__.index(nn.Module)]
     names = {n for base in bases for n in (*vars(base), *inspect.get_annotations(base))}
     names = {n for n in names if not (n.startswith("__") and n.endswith("__")) and not n.startswith("_abc_")}
-    assert len(names) <= 8, names
+    assert len(names) <= 10, names
     assert Rule.__abstractmethods__ == {"learn"}
     classes = [c for c in vars(sw.rules).values() if isinstance(c, type) and issubclass(c, Rule)]
     assert [c.__name__ for c in classes if "updates" in vars(c)] == ["Rule"]

@@ -144,12 +144,12 @@ def test_a_label_out_of_range(tmp_path: Path, label: int) -> None:
 
 @pytest.mark.parametrize("part", ["train", "test"])
 def test_no_samples(part: str) -> None:
-    with pytest.raises(InputError, match=f"The {part} part was to be limited to 0 samples"):
+    with pytest.raises(ConfigError, match=f"data.limit_{part} = 0: it has to be at least 1"):
         experiment(f"data.limit_{part}=0")
 
 
 def test_too_many_samples_held_out() -> None:
-    with pytest.raises(InputError, match=r"hold-out of fraction 1.5"):
+    with pytest.raises(ConfigError, match=r"data.validation = 1.5: it has to be a number in"):
         experiment("data.validation=1.5")
 
 
