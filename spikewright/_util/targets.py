@@ -29,11 +29,8 @@ def check_labels(loss: object, criterion: Criterion, y: Tensor, classes: int, ti
             f"{loss} needs class indices from 0 to {classes - 1}, because the network has {classes} outputs, but "
             f"{_first(bad)} is {int(y[bad][0])}. Check the labels, or the size of the readout."
         )
-    if (
-        divided_share() is None
-        and y.numel()
-        and bool((all_ignored := ignored.flatten(1 if timed else 0).all(-1)).any())
-    ):
+    all_ignored = ignored.flatten(1 if timed else 0).all(-1)
+    if divided_share() is None and y.numel() and bool(all_ignored.any()):
         where = f" of step {int(all_ignored.nonzero()[0])}" if timed else ""
         advice = "For sequences that end early, give updates(..., lengths=...)." if timed else "Leave the batch out."
         raise InputError(

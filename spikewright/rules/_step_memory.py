@@ -94,4 +94,5 @@ def repeated(x: Tensor, steps: int) -> Tensor:
 
 
 def _backward(value: Tensor) -> None:
-    value.backward()
+    if value.requires_grad:  # if not, the step itself says so
+        value.backward()

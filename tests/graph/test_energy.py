@@ -120,7 +120,7 @@ def test_what_has_no_energy() -> None:
     data = family(trees=2, generations=3)
     none, model = replace(data, test=replace(data.test, queries=data.test.queries[:0])), GRSNN(34, width=3)
     for arguments in ((model, none), (model, data, 0), (Constant(34, 3, False), data)):
-        with pytest.raises((ConfigError, InputError), match="Operations are counted for GRSNN and NBFNet|queries=0"):
+        with pytest.raises((ConfigError, InputError), match=r"Operations are counted for GRSNN and NBFNet|queries=0"):
             energy_of(*arguments)  # type: ignore[arg-type]
 
 

@@ -11,7 +11,7 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import StepLR
 
 from spikewright.errors import ConfigError
-from spikewright.train import MuonAdamW, build, configure, fit
+from spikewright.train import MuonAdamW, build, configure, train_experiment
 from spikewright.train.components import OPTIMIZERS, construct
 from spikewright.train.schedule import SCHEDULES
 from tests.train.support import TINY, same, tiny, weights
@@ -167,7 +167,7 @@ def test_a_torch_without_muon_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 @needs_muon
 def test_a_run_with_both_resumes_to_the_same_weights(tmp_path: Path) -> None:
     config = configure(TINY, ["optimizer.name=muon_adamw", "optimizer.lr=0.02", "train.epochs=2"])
-    fit(build(config), tmp_path / "whole")
+    train_experiment(build(config), tmp_path / "whole")
 
     class Stop(Exception):
         pass
@@ -182,7 +182,7 @@ def test_a_run_with_both_resumes_to_the_same_weights(tmp_path: Path) -> None:
 
     experiment.optimizer.register_step_pre_hook(counted)
     with pytest.raises(Stop):
-        fit(experiment, tmp_path / "half")
-    fit(build(config), tmp_path / "half", resume=True)
+        train_experiment(experiment, tmp_path / "half")
+    train_experiment(build(config), tmp_path / "half", resume=True)
     found: list[dict[str, Tensor]] = [weights(tmp_path / name) for name in ("whole", "half")]
     assert same(*found)
