@@ -88,7 +88,7 @@ def repeated(x: Tensor, steps: int) -> Tensor:
         x: Sequence, `[time, batch, *feature]`.
         steps: Number of steps.  At least 1.
     """
-    if is_static(x):
+    if is_static(x) or len(x) == 1:
         return x[:1].expand(steps, *x.shape[1:])
     return x[:steps] if steps <= len(x) else x[torch.arange(steps, device=x.device) % len(x)]
 

@@ -194,7 +194,7 @@ def test_joint_without_scale_and_shift() -> None:
     assert_near(collected(module), expected)
 
 
-@pytest.mark.parametrize("chunk", [1, 5, "auto", "1 KiB"])
+@pytest.mark.parametrize("chunk", [1, 5, "auto", "1 MiB"])
 def test_joint_sees_all_steps_whatever_the_chunk(chunk: int | str) -> None:
     one, other, (x, y) = filled(dense(integrate)), filled(dense(integrate)), data("mlp")
     learn(DSR("joint", chunk=None), one, x, y)
