@@ -72,14 +72,8 @@ DEFECTS = {
     "a current past its neurons": Defect(
         ("skip_to_output",), learning_plants.backward_one_by_one, ("OTTT+DFA", "OPZO"), "crashed"
     ),
-    "other random numbers with readouts of its own": Defect(
-        ("dropout",), learning_plants.made_ready_on_the_way, ("SLTT+Local", "OTTT+Local")
-    ),
     "a threshold below its floor": Defect(
         ("dsr_neuron",), learning_plants.weights_not_put_back, ("DSR", "IDE"), "marks", networks=40
-    ),
-    "readouts of its own for whole numbers": Defect(
-        ("embedding",), learning_plants.readouts_as_the_input, ("SLTT+Local",), "crashed"
     ),
     "power iteration in every chunk": Defect(
         ("restricted_weight",), learning_plants.power_iteration_at_every_use, ("BPTT(chunk=2)", "OTTT")

@@ -1,21 +1,15 @@
 """Old mistakes in how rules learn and how gradients are checked, each put back by one change to today's code."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
 import pytest
-import torch
 from torch import Tensor, nn
 
-from spikewright._util.trial import restored, untouched
+from spikewright._util.trial import restored
 from spikewright.layers.restriction import SpectralRestriction
-from spikewright.losses import Loss
-from spikewright.network import Network
-from spikewright.rules import Rule
-from spikewright.rules._base import fresh_copy
-from spikewright.rules._online import OnlineRule
 from spikewright.spatial import _hooks
 from spikewright.synapses.operations import Convolution, Linear, Operation
 
@@ -36,17 +30,6 @@ def backward_one_by_one(patch: Patch) -> None:
         backward(roots[1:], retain_graph)
 
     patch.setattr(_hooks, "_backward", in_turn)
-
-
-def readouts_as_the_input(patch: Patch) -> None:
-    """Readouts of the rule's own are of the type of the input, or of single precision."""
-
-    def prepare(self: OnlineRule, net: Network, x: Tensor) -> None:
-        if self.local is not None:
-            like = torch.empty(0, dtype=x.dtype if x.dtype == torch.float64 else torch.float32)
-            self.local.prepare(net.wiring(x), like)
-
-    patch.setattr(OnlineRule, "prepare", prepare)
 
 
 def power_iteration_at_every_use(patch: Patch) -> None:
@@ -72,20 +55,6 @@ def without_conjugates(patch: Patch) -> None:
 
 
 # --- how gradients are checked
-
-
-def made_ready_on_the_way(patch: Patch) -> None:
-    """A rule draws what it is made ready with right before it learns, from the same generator."""
-
-    def gradients(
-        net: Network, rule: Rule, x: Tensor, y: Tensor, loss: Loss, parameters: Mapping[str, Tensor]
-    ) -> dict[str, Tensor]:
-        with untouched(net.module):
-            for _ in fresh_copy(rule, net, x).updates(net, x, y, loss):
-                pass
-            return {n: torch.zeros_like(p) if p.grad is None else p.grad.clone() for n, p in parameters.items()}
-
-    patch.setattr(CERTIFY, "_gradients", gradients)
 
 
 def weights_not_put_back(patch: Patch) -> None:
