@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from spikewright._util.lengths import Lengths
@@ -18,7 +19,7 @@ from spikewright.network.wiring import Wiring
 from spikewright.rules._check import check
 from spikewright.rules._chunk_size import is_budget, steps_at_once
 from spikewright.rules._fitting import fitting_steps
-from spikewright.temporal import State
+from spikewright.temporal import State, is_static
 
 if TYPE_CHECKING:
     from spikewright.rules._base import Rule, Update
@@ -135,8 +136,18 @@ class Batch:
         fixed = steps_at_once(rule, self.wiring, len(self.x))
         if not is_budget(rule.chunk) or (fixed is not None and rule.chunk == "auto"):
             return self
-        found = fitting_steps(rule, self)
-        return replace(self, at_once=found if self.share is None else self.share.least(found))
+        if self.share is None or not self.share.divided:
+            return replace(self, at_once=fitting_steps(rule, self))
+        return replace(self, at_once=self.share.least(fitting_steps(rule, self._largest_part())))
+
+    def _largest_part(self) -> "Batch":
+        """Return a batch like the largest part of a shared one, two samples at least, as batch norm needs them."""
+        samples = self.x.shape[1]
+        if self.share is None or self.state is not None:
+            return self
+        rows = torch.arange(max(2, self.share.largest), device=self.x.device) % samples
+        once = self.x[:1] if is_static(self.x) else self.x
+        return replace(self, x=once[:, rows].expand(len(self.x), len(rows), *self.x.shape[2:]))
 
     def hooks(self, own: Hooks | None) -> Hooks | None:
         """Return the hooks for a run of this batch, given those of the rule; `None` if there are none.

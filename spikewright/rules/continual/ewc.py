@@ -98,6 +98,8 @@ class EWC(ContinualRule):
         with untouched(net.module), evaluating(net), torch.enable_grad():
             rule = fresh_copy(self.rule, net, x[:, :1])
             for n in range(len(y)):
+                if _is_ignored(loss, y[n]):
+                    continue  # its gradient is 0
                 net.zero_grad()
                 for _ in rule.updates(net, x[:, n : n + 1], y[n : n + 1], loss):
                     pass
@@ -139,3 +141,8 @@ class EWC(ContinualRule):
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, strength={self.strength}"
+
+
+def _is_ignored(loss: Loss, target: Tensor) -> bool:
+    ignore = getattr(loss.criterion, "ignore_index", None)
+    return isinstance(ignore, int) and not target.is_floating_point() and bool((target == ignore).all())
