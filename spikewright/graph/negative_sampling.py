@@ -1,7 +1,7 @@
 """Training batches of triples with negative answers, and their loss."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,8 +15,7 @@ from spikewright.graph.known import KnownAnswers
 from spikewright.graph.structure import RelationalGraph
 
 
-@dataclass(frozen=True)
-class TripleBatch:
+class TripleBatch(NamedTuple):
     """A training batch of B queries.
 
     Attributes:

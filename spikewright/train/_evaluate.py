@@ -10,7 +10,7 @@ from spikewright._util.trial import evaluating
 from spikewright.losses import Loss
 from spikewright.network import Network
 from spikewright.train.job import Source
-from spikewright.train.source import batch_size, leaves
+from spikewright.train.source import batch_size, first_tensor
 
 Measures = Mapping[str, Callable[[Any, Any], float]]
 """Functions of outputs `[time, batch, *feature]` and targets that return a sum over samples, by name."""
@@ -76,7 +76,7 @@ def means_over(
             x, y = batch
             count, run = batch_size(batch), net.start(x)
             output = run.advance(x)
-            lost = float(loss(output, y, leaves(x)[0].shape[0])) * count
+            lost = float(loss(output, y, first_tensor(x).shape[0])) * count
             for name, value in {"loss": lost, **measured(measures, output, y)}.items():
                 sums[name] = sums.get(name, 0.0) + value
             for site, rate in run.rates().items():

@@ -26,7 +26,7 @@ from spikewright.train.log import ProgressBar, Silent
 from spikewright.train.processes import joined, of_first, share_weights
 from spikewright.train.schedule import Schedule, Steady
 from spikewright.train.settings import Presentation, TrainSettings
-from spikewright.train.source import LoaderSource, leaves
+from spikewright.train.source import LoaderSource, first_tensor
 
 Metric = Callable[[Any, Any], Any]
 """Function of outputs `[time, batch, *feature]` and targets that returns their mean over samples."""
@@ -180,7 +180,7 @@ def _prepare(experiment: Experiment, metrics: Mapping[str, Metric] | None) -> No
 
 def _summed(metric: Metric, loss: Loss) -> Callable[[Any, Any], float]:
     """Return a mean over samples as a sum."""
-    return lambda output, y: float(metric(output, y)) * leaves(output)[0].shape[1]
+    return lambda output, y: float(metric(output, y)) * first_tensor(output).shape[1]
 
 
 def _schedule(scheduler: Any, every: str, optimizer: torch.optim.Optimizer) -> Schedule:

@@ -1,9 +1,12 @@
 """Training with a learning rule: what runs from a configuration and a user's own loop have in common."""
 
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map_only
 
 from spikewright._util.randomness import keyed_generator
 from spikewright._util.share import Share
@@ -17,7 +20,7 @@ from spikewright.train.distributed import Ranks, check_alike, copy_buffers
 from spikewright.train.job import Job, Learned, Source, Stateful
 from spikewright.train.progress import Progress
 from spikewright.train.settings import TrainSettings
-from spikewright.train.source import batch_size, mapped
+from spikewright.train.source import batch_size
 from spikewright.train.step import Stepper
 
 
@@ -43,7 +46,8 @@ class RuleJob(Job):
         share = self.source.share(progress.epoch, progress.batch, self._train.sync_batch_norm)
         if share is None:
             share = self._share(batch, progress)
-            x, y = mapped(lambda part: share.own(part, 1), x), share.own(y, self.learner.loss.batch_axis)
+            x = tree_map_only(Tensor, partial(share.own, dim=1), x)
+            y = tree_map_only(Tensor, partial(share.own, dim=self.learner.loss.batch_axis), y)
         if not progress.batches:
             self.net.wiring(x)  # so that its probe does not count as part of the step
         self._compare(x, y, progress)

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map_only
 
 from spikewright.data import Dataset
 from spikewright.reports.energy_estimate import energy
@@ -19,7 +21,7 @@ from spikewright.train.job import Source, Stage
 from spikewright.train.log import Reporter, Row, Silent
 from spikewright.train.progress import Progress
 from spikewright.train.result import energy_entry, versions
-from spikewright.train.source import batch_size, mapped
+from spikewright.train.source import batch_size
 
 
 def train_experiment(
@@ -143,7 +145,7 @@ class _ExperimentJob(RuleJob):
         built = self.experiment
         built.net.train()
         x, y = next(iter(built.training.epoch(0)))
-        few = mapped(lambda tensor: tensor[:, :_COUNTED], x)
+        few = tree_map_only(Tensor, lambda tensor: tensor[:, :_COUNTED], x)
         target = y.narrow(built.loss.batch_axis, 0, batch_size((few, y)))
         with torch.random.fork_rng(range(torch.cuda.device_count())):
             torch.manual_seed(self.settings.seed)  # masks do not depend on what was drawn before

@@ -1,12 +1,11 @@
 """Learning from one batch: every update that the rule yields, over all processes."""
 
-from collections.abc import Mapping
 from copy import copy
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch.utils._pytree import tree_map
 
 from spikewright._util.share import Share
 from spikewright.losses import Loss
@@ -16,7 +15,7 @@ from spikewright.train._evaluate import Measures, measured
 from spikewright.train.diagnose import first_not_finite
 from spikewright.train.distributed import Ranks, average_buffers, total
 from spikewright.train.job import Learned
-from spikewright.train.source import leaves
+from spikewright.train.source import first_tensor
 from spikewright.train.step import Stepper
 
 
@@ -55,7 +54,7 @@ class BatchLearner:
         Raises:
             NotFinite: A weight, the loss or the gradient is not finite; the weights are those before the update.
         """
-        stepper, share = self.stepper, self._share or Share(leaves(x)[0].shape[1])
+        stepper, share = self.stepper, self._share or Share(first_tensor(x).shape[1])
         culprit = partial(first_not_finite, self.net, x)
         # An infinite weight before a neuron shows in neither loss nor gradient, and with loss scaling a NaN only skips
         # updates, so the weights themselves are checked.
@@ -70,17 +69,7 @@ class BatchLearner:
                 if update.report is not None and not update.report.converged:
                     trouble = update.report.reason
         average_buffers(self.rule, self._ranks)
-        found = measured(self._measures, joined(outputs), y)
+        found = measured(self._measures, tree_map(lambda *steps: torch.cat(steps), *outputs), y)
         own = torch.tensor([*found.values()], dtype=torch.float64)
         sums = total(own / (1 if share.divided else share.world), self._ranks).tolist()
         return Learned(lost, share.total, dict(zip(found, sums, strict=True)), trouble)
-
-
-def joined(outputs: list[Any]) -> Any:
-    """Return outputs of consecutive steps as one, tensor by tensor."""
-    first = outputs[0]
-    if isinstance(first, Tensor):
-        return torch.cat(outputs)
-    if isinstance(first, Mapping):
-        return {key: joined([output[key] for output in outputs]) for key in first}
-    return type(first)(joined([*parts]) for parts in zip(*outputs, strict=True))

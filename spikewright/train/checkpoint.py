@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikewright._util.files import write_atomically as write_atomically
+from spikewright._util.files import write_atomically
 from spikewright._util.reading import check_regular
 from spikewright._util.real_numbers import as_real
-from spikewright.errors import CheckpointError, ConfigError
+from spikewright.errors import CheckpointError
 
 FORMAT = "spikewright-checkpoint-1"
 
@@ -25,35 +25,6 @@ FORMAT = "spikewright-checkpoint-1"
 def require() -> None:
     """Raise `ImportError` if checkpoints cannot be written, before training starts."""
     import safetensors.torch  # noqa: F401  # pyright: ignore[reportUnusedImport]
-
-
-def begin(out: Path, config: Mapping[str, Any], write: bool = True) -> None:
-    """Create the folder of a new run and write its configuration.
-
-    Args:
-        out: Folder of the run.
-        config: Configuration as nested dictionaries.
-        write: True if this process writes. Default: True.
-
-    Raises:
-        ConfigError: The folder already holds a run.
-        CheckpointError: The folder cannot be written.
-    """
-    require()
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        if (out / "last.safetensors").exists():
-            raise ConfigError(
-                f"The folder {out} already holds a run. Nothing was overwritten. Continue it with --resume {out}, or "
-                "choose another --out."
-            )
-        if write:
-            write_atomically(out / "config.json", json.dumps(config, indent=2).encode())
-    except OSError as error:
-        raise CheckpointError(
-            f"The run was to be written to {out}, but that is not possible: {error.strerror}. Choose a folder that can "
-            "be written with --out. Nothing was trained."
-        ) from error
 
 
 def save(path: Path, tree: Mapping[str, Any]) -> None:

@@ -1,14 +1,14 @@
 """Where batches come from: worker processes that prepare them, and loaders of users."""
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
-from dataclasses import fields, is_dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from itertools import chain, islice
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.data import DataLoader, IterableDataset
 
 from spikewright._util.digest import digest
@@ -96,9 +96,9 @@ class LoaderSource:
         batches = self._begun(epoch)
         first = next(batches, None)
         if not start:
-            self._first = "" if first is None else digest(leaves(first))
+            self._first = "" if first is None else digest(tensors(first))
             return (self._taken(batch) for batch in chain([] if first is None else [first], batches))
-        if first is None or digest(leaves(first)) != self._first:
+        if first is None or digest(tensors(first)) != self._first:
             raise CheckpointError(
                 f"Epoch {epoch + 1} is to go on from batch {start + 1}, but the loader does not repeat the order that "
                 "it had: the first batch of the epoch is another one. Let its order depend on the generator of the "
@@ -144,37 +144,24 @@ class LoaderSource:
         return on_device((self._steps_first(batch[0]), batch[1]), self._device)
 
     def _steps_first(self, x: Any) -> Any:
-        return mapped(lambda t: t.transpose(0, 1), x) if self._batch_first else x
+        return tree_map_only(Tensor, lambda t: t.transpose(0, 1), x) if self._batch_first else x
 
 
 def on_device(value: Any, device: torch.device) -> Any:
     """Return nested tensors on a device."""
-    return mapped(lambda tensor: tensor.to(device), value)
+    return tree_map_only(Tensor, lambda tensor: tensor.to(device), value)
 
 
-def mapped(change: Callable[[Tensor], Tensor], value: Any) -> Any:
-    """Return tuples, lists, dictionaries and dataclasses with every tensor changed."""
-    if isinstance(value, Tensor):
-        return change(value)
-    if isinstance(value, Mapping):
-        return {key: mapped(change, entry) for key, entry in value.items()}
-    if is_dataclass(value):
-        entries = {field.name: mapped(change, getattr(value, field.name)) for field in fields(value)}
-        return replace(value, **entries)  # type: ignore[type-var]
-    if hasattr(value, "_fields"):
-        return type(value)(*(mapped(change, entry) for entry in value))
-    if isinstance(value, tuple | list):
-        return type(value)(mapped(change, entry) for entry in value)
-    return value
+def tensors(value: Any) -> list[Tensor]:
+    """Return nested tensors in order."""
+    return [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
 
 
-def leaves(value: Any) -> list[Tensor]:
-    """Return the tensors in tuples, lists and dictionaries, in order."""
-    found: list[Tensor] = []
-    mapped(lambda tensor: found.append(tensor) or tensor, value)
-    return found
+def first_tensor(value: Any) -> Tensor:
+    """Return the first of nested tensors, whose axes in front are those of all."""
+    return tensors(value)[0]
 
 
 def batch_size(batch: Any) -> int:
     """Return the number of samples of a pair (x, y), whose inputs are `[time, batch, *feature]`."""
-    return leaves(batch[0])[0].shape[1]
+    return first_tensor(batch[0]).shape[1]

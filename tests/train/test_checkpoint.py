@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from spikewright._util.files import write_atomically
 from spikewright.errors import CheckpointError
-from spikewright.train.checkpoint import load, save, write_atomically
+from spikewright.train.checkpoint import load, save
 from tests.train.support import same
 
 DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16]
