@@ -72,3 +72,12 @@ def from_key(key: str) -> str:
     'features.0.values'
     """
     return key.removesuffix("/").replace("/", ".")
+
+
+def is_reference(name: object) -> bool:
+    """Return whether a name stands for something in a file, rather than for a registered component.
+
+    >>> is_reference("nets/small.py:Small"), is_reference("mlp")
+    (True, False)
+    """
+    return isinstance(name, str) and name.rpartition(":")[0].endswith(".py")

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
+from spikewright._util.text import is_reference
 from spikewright.errors import ConfigError, nearest
 
 Kind = Literal[
@@ -81,18 +82,13 @@ def check_names(options: Mapping[str, Any]) -> None:
     _check_name("model", "models", options.get("model"))
     _check_name("neuron", "neurons", options.get("neuron"))
     name, known = options.get("data"), stored("data")
-    if name is not None and name not in known and not _is_own(name) and not is_outdated("data"):
+    if name is not None and name not in known and not is_reference(name) and not is_outdated("data"):
         raise ConfigError(f"The data set '{name}' is unknown. {nearest(name, known)}")
-
-
-def _is_own(name: str) -> bool:
-    """Return whether a name stands for something in a user's file, `path/to/file.py:Name`."""
-    return name.rpartition(":")[0].endswith(".py")
 
 
 def _check_name(section: str, kind: Kind, name: str | None) -> None:
     known = stored(kind)
-    if name is not None and name.lower() not in known and not _is_own(name) and not is_outdated(kind):
+    if name is not None and name.lower() not in known and not is_reference(name) and not is_outdated(kind):
         raise ConfigError(f"{section}.name = '{name}' is unknown. {nearest(name.lower(), known)}")
 
 

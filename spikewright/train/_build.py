@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from spikewright import data as datasets
+from spikewright._util.text import is_reference
 from spikewright.data import Batches, Dataset, Split
 from spikewright.errors import ConfigError
 from spikewright.losses import Loss
@@ -24,7 +25,6 @@ from spikewright.train.job import Source
 from spikewright.train.schedule import SCHEDULES, Schedule, rehearse
 from spikewright.train.settings import Presentation, TrainSettings
 from spikewright.train.source import LoaderSource, prepared
-from spikewright.train.user_code import is_reference
 
 
 @dataclass

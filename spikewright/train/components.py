@@ -22,11 +22,12 @@ import spikewright.spatial
 import spikewright.surrogate
 from spikewright._util.arguments import shown
 from spikewright._util.ranges import as_float
+from spikewright._util.text import is_reference
 from spikewright.errors import ConfigError, nearest
 from spikewright.train.arguments import check_type, hints, is_plain, tuples
 from spikewright.train.arguments import options as options
 from spikewright.train.optimizers import MuonAdamW, check_step
-from spikewright.train.user_code import is_reference, referenced
+from spikewright.train.user_code import referenced
 
 Choices = Mapping[str, Callable[..., Any]]
 

@@ -6,12 +6,13 @@ from typing import Any
 
 from spikewright import data as datasets
 from spikewright._util.digest import digest
+from spikewright._util.text import is_reference
 from spikewright.data import Batches, Dataset, Split
 from spikewright.errors import ConfigError, nearest
 from spikewright.train.arguments import hints, options, tuples
 from spikewright.train.components import construct
 from spikewright.train.settings import Presentation, TrainSettings, check_keys
-from spikewright.train.user_code import is_reference, referenced
+from spikewright.train.user_code import referenced
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,6 @@ from typing import Any
 from spikewright.errors import ConfigError, nearest
 
 
-def is_reference(name: object) -> bool:
-    """Return whether a name stands for something in a file, rather than for a registered component.
-
-    >>> is_reference("nets/small.py:Small"), is_reference("mlp")
-    (True, False)
-    """
-    return isinstance(name, str) and name.rpartition(":")[0].endswith(".py")
-
-
 def referenced(section: str, reference: str) -> Any:
     """Import a file and return what it calls by a name.
 
