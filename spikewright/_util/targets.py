@@ -1,5 +1,6 @@
 """Checks of the values of targets."""
 
+import torch
 from torch import Tensor, nn
 
 from spikewright._util.criterion import Criterion
@@ -9,6 +10,19 @@ from spikewright.errors import InputError, ShapeError
 _SHARES = (nn.CrossEntropyLoss, nn.KLDivLoss, nn.BCELoss, nn.BCEWithLogitsLoss)
 """Criteria whose real targets are probabilities."""
 _UP_TO_ONE = (nn.BCELoss, nn.BCEWithLogitsLoss)
+
+
+def ignored_labels(criterion: Criterion, y: Tensor) -> Tensor:
+    """Return which targets a criterion ignores, of the shape of the targets.
+
+    Args:
+        criterion: The criterion; only one with an `ignore_index` ignores any.
+        y: Class indices, or real targets, which are never ignored.
+    """
+    ignore = getattr(criterion, "ignore_index", None)
+    return (
+        y == ignore if isinstance(ignore, int) and not y.is_floating_point() else torch.zeros_like(y, dtype=torch.bool)
+    )
 
 
 def check_labels(loss: object, criterion: Criterion, y: Tensor, classes: int, timed: bool = False) -> None:
@@ -21,8 +35,7 @@ def check_labels(loss: object, criterion: Criterion, y: Tensor, classes: int, ti
         classes: Number of outputs.
         timed: True if the targets have a time axis.
     """
-    ignore = getattr(criterion, "ignore_index", None)
-    ignored = y == ignore if isinstance(ignore, int) else y != y
+    ignore, ignored = getattr(criterion, "ignore_index", None), ignored_labels(criterion, y)
     bad = ((y < 0) | (y >= classes)) & ~ignored
     if bad.any():
         raise InputError(

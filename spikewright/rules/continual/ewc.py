@@ -10,6 +10,7 @@ from spikewright._util.matrices import Matrices
 from spikewright._util.ranges import check_count, check_within
 from spikewright._util.real_numbers import as_real, real_type
 from spikewright._util.share import divided_share
+from spikewright._util.targets import ignored_labels
 from spikewright._util.trial import evaluating, untouched
 from spikewright.losses import Loss
 from spikewright.metrics.operations import Operations
@@ -98,7 +99,7 @@ class EWC(ContinualRule):
         with untouched(net.module), evaluating(net), torch.enable_grad():
             rule = fresh_copy(self.rule, net, x[:, :1])
             for n in range(len(y)):
-                if _is_ignored(loss, y[n]):
+                if bool(ignored_labels(loss.criterion, y[n]).all()):
                     continue  # its gradient is 0
                 net.zero_grad()
                 for _ in rule.updates(net, x[:, n : n + 1], y[n : n + 1], loss):
@@ -141,8 +142,3 @@ class EWC(ContinualRule):
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, strength={self.strength}"
-
-
-def _is_ignored(loss: Loss, target: Tensor) -> bool:
-    ignore = getattr(loss.criterion, "ignore_index", None)
-    return isinstance(ignore, int) and not target.is_floating_point() and bool((target == ignore).all())
