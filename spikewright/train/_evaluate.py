@@ -36,7 +36,12 @@ class Score:
     @property
     def mean_rate(self) -> float:
         """Mean firing rate over neuron layers; 0 for a network without neurons."""
-        return sum(self.rates.values()) / max(1, len(self.rates))
+        return mean_rate(self.rates)
+
+
+def mean_rate(rates: Mapping[str, float]) -> float:
+    """Return the mean of firing rates over neuron layers; 0 without any."""
+    return sum(rates.values()) / max(1, len(rates))
 
 
 def evaluate(net: Network, batches: Source, loss: Loss) -> Score:

@@ -12,7 +12,7 @@ from spikewright.data import Dataset
 from spikewright.reports.energy_estimate import energy
 from spikewright.train import loop
 from spikewright.train._build import Experiment
-from spikewright.train._evaluate import means_over
+from spikewright.train._evaluate import mean_rate, means_over
 from spikewright.train._rule_job import RuleJob
 from spikewright.train.batch import BatchLearner
 from spikewright.train.distributed import Ranks
@@ -73,8 +73,10 @@ class _ExperimentJob(RuleJob):
         self.experiment, self.config, self.device = experiment, experiment.config, experiment.device
         self.fingerprint = fingerprint(experiment.dataset)
         self.follows_length = self.config["schedule"]["name"] == "cosine"
+        parts = {"validation": experiment.validating, "test": experiment.testing}
+        self._parts: dict[str, Source] = {name: batches for name, batches in parts.items() if batches is not None}
         self._rates: dict[str, float] = {}
-        self._tested = 0
+        self._samples: dict[str, int] = {}
 
     def begin(self, progress: Progress, resumed: bool) -> Stage:
         built = self.experiment
@@ -84,21 +86,21 @@ class _ExperimentJob(RuleJob):
 
     @property
     def blank(self) -> Row:
-        row = {f"{part}_{name}": None for part in self._parts() for name in (*self.experiment.measures, "loss")}
+        row = {f"{part}_{name}": None for part in self._parts for name in (*self.experiment.measures, "loss")}
         return {**row, "firing_rate": None} if row else {}
 
     def measure(self, progress: Progress) -> Row:
         row: Row = {}
-        for part, batches in self._parts().items():
-            means, self._rates, self._tested = means_over(
+        for part, batches in self._parts.items():
+            means, self._rates, self._samples[part] = means_over(
                 self.net, batches, self.experiment.loss, self.experiment.measures
             )
             row |= {f"{part}_{name}": mean for name, mean in means.items()}
-            row["firing_rate"] = sum(self._rates.values()) / max(1, len(self._rates))
+            row["firing_rate"] = mean_rate(self._rates)
         return row
 
     def merit(self, row: Row) -> float | None:
-        if "validation" not in self._parts():
+        if "validation" not in self._parts:
             return -row["train_loss"]
         if "validation_accuracy" in row:
             return row["validation_accuracy"]
@@ -106,7 +108,7 @@ class _ExperimentJob(RuleJob):
 
     def result(self, progress: Progress) -> dict[str, Any]:
         config, rows, dataset = self.config, progress.rows, self.experiment.dataset
-        if not self._tested:
+        if not self._samples:
             self.measure(progress)
         return {
             "rule": config["rule"]["name"],
@@ -125,7 +127,7 @@ class _ExperimentJob(RuleJob):
             "seconds": progress.seconds,
             "parameters": sum(p.numel() for p in self.net.parameters()),
             "train_samples": len(dataset.train) if isinstance(dataset, Dataset) else None,
-            "test_samples": self._tested,
+            "test_samples": self._samples.get("test"),
             "device": str(self.device),
             "versions": versions(),
             "config": config,
@@ -134,11 +136,6 @@ class _ExperimentJob(RuleJob):
 
     def extras(self) -> Mapping[str, Callable[[], Any]]:
         return {"energy": self._energy}
-
-    def _parts(self) -> dict[str, Source]:
-        """Return what is evaluated, the test data last."""
-        parts = {"validation": self.experiment.validating, "test": self.experiment.testing}
-        return {name: batches for name, batches in parts.items() if batches is not None}
 
     def _energy(self) -> dict[str, Any]:
         """Estimate the energy of a training step on a few samples."""

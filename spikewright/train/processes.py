@@ -9,7 +9,7 @@ from torch import distributed, nn
 from spikewright._util.collectives import together
 from spikewright._util.real_numbers import as_real
 from spikewright.errors import SpikewrightError
-from spikewright.train.distributed import Ranks, join, leave
+from spikewright.train.distributed import Ranks, copy_buffers, join, leave
 
 V = TypeVar("V")
 
@@ -51,6 +51,7 @@ def share_weights(net: nn.Module, rule: nn.Module, ranks: Ranks) -> None:
     """Give every process the parameters and buffers of rank 0."""
     if ranks.world > 1:
         with together("take the weights of process 0"):
-            for module in (net, rule):
-                for tensor in (*module.parameters(), *module.buffers()):
-                    distributed.broadcast(as_real(tensor.detach()), 0)
+            for parameter in (*net.parameters(), *rule.parameters()):
+                distributed.broadcast(as_real(parameter.detach()), 0)
+        for module in (net, rule):
+            copy_buffers(module, ranks)
