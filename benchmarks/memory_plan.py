@@ -1,4 +1,4 @@
-"""What `plan` says a training step takes, beside the growth of the peak of a fresh process, for every rule.
+"""Memory of a training step by `plan`, beside the growth of the peak of a fresh process, for every rule.
 
 python benchmarks/memory_plan.py [--steps 8 32 128] [--batch 4] [--rules BPTT ...] [--budgets 64MiB 256MiB]
 

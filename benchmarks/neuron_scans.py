@@ -1,4 +1,4 @@
-"""What neurons cost beside LIF: forward and backward of one layer, in turn, as ratios.
+"""Time of neurons beside LIF: forward and backward of one layer, in turn, as ratios.
 
 python benchmarks/neuron_scans.py --threads 1
 """

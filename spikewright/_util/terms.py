@@ -1,4 +1,4 @@
-"""What each sample adds to the value of a criterion for a batch."""
+"""Terms of a criterion: the value that each sample of a batch adds."""
 
 from copy import copy
 

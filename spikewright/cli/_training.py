@@ -1,4 +1,4 @@
-"""What the commands that train share: processes, folder, progress, and results that survive failing output."""
+"""Code that the training commands share: processes, folder, progress, and results that survive failing output."""
 
 import os
 import sys

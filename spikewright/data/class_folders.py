@@ -9,13 +9,13 @@ from spikewright.data.optional import optional_import
 
 LAYOUT = "images as train/<class>/*.png and test/<class>/*.png"
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
-"""What a file may be, whatever its name says; other formats may run other programs."""
+"""Formats that are read, whatever the name of a file says; others may run other programs."""
 _OF_SYSTEMS = {"thumbs.db", "desktop.ini", "__macosx"}
 
 
 @dataclass(frozen=True)
 class Noticed:
-    """What a reader of class folders has to tell its user.
+    """Files of class folders that are left out, or read in a way that may surprise.
 
     Attributes:
         left_out: Files and folders that are not read, by the reason.

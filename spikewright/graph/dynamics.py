@@ -41,7 +41,7 @@ class AlphaDynamics:
 
     @property
     def gain(self) -> float:
-        """What one unit of input adds to the current."""
+        """Factor of the input in the current."""
         return constants(self.tau)[1]
 
     @property

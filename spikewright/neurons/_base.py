@@ -112,7 +112,7 @@ class Neuron(Temporal):
 
     @property
     def dynamics(self) -> Dynamics:
-        """What rules may rely on, as a `Dynamics`; a subclass with a scan of its own declares nothing by default."""
+        """Dynamics that rules may rely on; a subclass with a scan of its own declares nothing by default."""
         if not self._plain_scan:
             return UNKNOWN
         soft = self.reset == "subtract"

@@ -40,7 +40,7 @@ _KNOWN = ("aten", "prim", "prims", "spikewright")
 
 @dataclass(frozen=True)
 class Counted:
-    """What a simulation took.
+    """Operations and firing rates of a simulation.
 
     Attributes:
         work: Work of every layer with a weight, by name.

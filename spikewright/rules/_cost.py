@@ -158,7 +158,7 @@ class Done:
 
     @property
     def _sources(self) -> Set[str]:
-        """What an error has to reach: parameters that learn, and neurons behind such."""
+        """Parameters that learn, and neurons behind such: an error has to reach them."""
         return self._learned | self.behind
 
     def _at_products(self, sources: Set[str]) -> float:

@@ -1,4 +1,4 @@
-"""What a training loop trains: a job of one or more stages, each with an optimizer of its own."""
+"""Jobs of the training loop: one or more stages, each with an optimizer of its own."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -84,7 +84,7 @@ class Stage:
 
 
 class Job(ABC):
-    """What differs between kinds of training; the loop does the rest.
+    """One kind of training; the loop does all that kinds have in common.
 
     Attributes:
         config: Record of the run as nested dictionaries; a resumed run keeps it, except for `free` keys.

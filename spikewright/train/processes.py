@@ -1,4 +1,4 @@
-"""What the processes of a run do together beside sharing batches: decide, collect, begin alike."""
+"""Steps that the processes of a run take together: joining, deciding, beginning alike."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -14,7 +14,7 @@ _AMP = ("off", "float16", "bfloat16")
 
 @dataclass(frozen=True)
 class LoopSettings:
-    """What every training loop reads: length, precision, checkpoints and evaluation.
+    """Settings of every training loop: length, precision, checkpoints and evaluation.
 
     Attributes:
         epochs: Passes over the training data, at least 1. Default: 30.
