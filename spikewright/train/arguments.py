@@ -4,6 +4,7 @@ import collections.abc
 import inspect
 import types
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import torch
@@ -29,12 +30,15 @@ def options(builder: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 
 
 def hints(builder: Callable[..., Any]) -> dict[str, Any]:
-    """Return the type hints of a constructor's arguments; empty if they cannot be resolved."""
+    """Return the type hints of a constructor's arguments, without those that cannot be resolved."""
     builder = inspect.unwrap(builder)
-    try:
-        return get_type_hints(builder.__init__ if inspect.isclass(builder) else builder)
-    except NameError:  # annotations under TYPE_CHECKING cannot be resolved
-        return {}
+    function = inspect.unwrap(builder.__init__ if inspect.isclass(builder) else builder)
+    found: dict[str, Any] = {}
+    for key, hint in getattr(function, "__annotations__", {}).items():
+        alone = types.SimpleNamespace(__annotations__={key: hint})
+        with suppress(NameError):  # its name is imported under TYPE_CHECKING
+            found |= get_type_hints(alone, getattr(function, "__globals__", {}), vars(collections.abc))
+    return found
 
 
 def check_type(path: str, owner: str, value: Any, types_by_key: Mapping[str, Any]) -> None:

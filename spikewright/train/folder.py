@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import IO, Any
 
 from spikewright._util.files import as_json, remove_leftovers, write_atomically
+from spikewright._util.reading import read_regular
 from spikewright.errors import CheckpointError, ConfigError
 from spikewright.train import checkpoint
 from spikewright.train.config import Tree
 
 _LOCK = "run.lock"
+_MOST_RESULT = 2**26
+"""Most bytes of a result; a row per epoch has some hundred, and one of a gradient comparison a hundred per weight."""
 
 
 class RunFolder:
@@ -108,8 +111,8 @@ class RunFolder:
         """Contents of `result.json`; `None` if the run is not finished."""
         path = self.path / "result.json"
         try:
-            found = json.loads(path.read_bytes())
-        except (OSError, ValueError, RecursionError):  # not there yet, or damaged: written again
+            found = json.loads(read_regular(path, _MOST_RESULT))
+        except (OSError, ValueError, RecursionError):  # not there yet, too large, or damaged: written again
             return None
         return found if isinstance(found, dict) else None
 

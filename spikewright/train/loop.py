@@ -15,6 +15,7 @@ from spikewright.train.job import Job, Stage
 from spikewright.train.log import Reporter, Row, Silent, as_csv, check_events, events
 from spikewright.train.processes import of_first
 from spikewright.train.progress import Progress
+from spikewright.train.result import sealed
 
 Tree = dict[str, Any]
 
@@ -103,6 +104,8 @@ class _Loop:
         stored = self.folder.result if self.folder is not None else None
         if stored is not None and not self.job.extras().keys() <= stored.keys():
             stored = None  # the process was killed while it computed the extras
+        if stored is not None and stored != sealed(stored, self.progress.rows):
+            stored = None  # damaged, or of another run
         if stored is not None:
             self.reporter.note(
                 f"The run in {self.out} is finished: {len(self.progress.rows)} epochs. Nothing was trained; its result "
@@ -198,14 +201,14 @@ class _Loop:
             "changes": progress.changes,
         }
         if self.folder is not None:
-            self.folder.write("result.json", as_json(result))
+            self.folder.write("result.json", as_json(sealed(result, progress.rows)))
         for name, make in job.extras().items():
             try:
                 result[name] = make()
             except Exception as error:  # a figure that fails must not cost a finished run
                 result[name] = None
                 self.reporter.note(f"{name} could not be computed: {type(error).__name__}: {error}")
-        whole = as_json(result)
+        whole = as_json(sealed(result, progress.rows))
         if self.folder is not None and job.extras():
             self.folder.write("result.json", whole)
         return json.loads(whole)

@@ -1,12 +1,15 @@
-"""Entries of the result of a finished run."""
+"""Entries of the result of a finished run, and the digest that tells whether they are still those."""
 
+import hashlib
 import platform
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy
 import torch
 
 import spikewright
+from spikewright._util.files import as_json
 from spikewright.reports.energy_estimate import Energy
 
 
@@ -38,3 +41,17 @@ def versions() -> dict[str, str]:
         "platform": platform.platform(),
         "threads": str(torch.get_num_threads()),
     }
+
+
+def sealed(result: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return a result with a `digest` of its entries and of the history of its run.
+
+    It tells damage, such as an edited figure or the file of another run. It is no protection against tampering: who
+    changes a figure can compute the digest of the change.
+
+    Args:
+        result: Entries; a digest among them is replaced.
+        rows: History of the run, one row per epoch.
+    """
+    entries = {key: value for key, value in result.items() if key != "digest"}
+    return {**entries, "digest": hashlib.sha256(as_json([entries, list(rows)])).hexdigest()}

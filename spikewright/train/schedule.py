@@ -11,7 +11,7 @@ from typing import Any
 from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
-from spikewright._util.ranges import check_counts, check_flag, check_within
+from spikewright._util.ranges import check_counts, check_flag, check_numbers, check_within
 from spikewright.errors import ConfigError
 
 
@@ -108,8 +108,27 @@ def constant(optimizer: Optimizer, batches: int, epochs: int) -> Schedule:
     return Schedule(LambdaLR(optimizer, lambda _: 1.0), per_batch=False)
 
 
+_RANGES = {
+    "[0, inf)": ("gamma", "power", "base_lr", "max_lr", "min_lr", "eta_min", "threshold", "eps", "patience", "cooldown"),
+    "[0, 1]": ("factor", "start_factor", "end_factor", "pct_start"),
+    "[0, 1)": ("base_momentum", "max_momentum"),
+    "[1, inf)": ("step_size", "T_max", "T_0", "T_mult", "total_iters", "total_steps", "steps_per_epoch", "milestones"),
+    "(0, inf)": ("step_size_up", "step_size_down", "div_factor", "final_div_factor"),
+}
+"""Arguments of torch's schedules by the interval that they, or their entries, have to be in; torch checks few of them."""
+
+
+def _check_ranges(owner: str, options: dict[str, Any]) -> None:
+    for interval, names in _RANGES.items():
+        for name in options.keys() & set(names):
+            entries = options[name] if isinstance(options[name], tuple) else (options[name],)
+            for entry in entries:
+                check_numbers(owner, interval, optional=True, **{name: entry})
+
+
 def _of_torch(scheduler: type[LRScheduler]) -> Callable[..., Schedule]:
     def make(optimizer: Optimizer, batches: int, epochs: int, **options: Any) -> Schedule:
+        _check_ranges(scheduler.__name__, options)
         return Schedule(scheduler(optimizer, **options), per_batch=False)
 
     signature = inspect.signature(scheduler)
@@ -143,7 +162,7 @@ def rehearse(schedule: Schedule, epochs: int, name: str) -> None:
     """Go through the epochs of a schedule and back to its start, so that what goes wrong does so before training.
 
     Raises:
-        ConfigError: The schedule ends too early, or its learning rate is not finite or is negative.
+        ConfigError: The schedule ends too early, or its learning rate is not finite, is negative, or is always 0.
     """
     scheduler = schedule.scheduler
     if isinstance(scheduler, Steady):
@@ -152,7 +171,7 @@ def rehearse(schedule: Schedule, epochs: int, name: str) -> None:
     groups = [dict(group) for group in optimizer.param_groups]
     state = deepcopy(scheduler.state_dict())
     steps = 0 if schedule.per_batch else epochs
-    done = 0
+    done, highest = 0, 0.0
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the optimizer has not stepped
@@ -161,7 +180,10 @@ def rehearse(schedule: Schedule, epochs: int, name: str) -> None:
                 if not all(0 <= rate < math.inf for rate in rates):
                     raise ValueError(f"the learning rate is {rates[0]}")
                 if done < steps:
+                    highest = max(highest, *rates)
                     schedule.after_epoch(0.0)
+            if steps and not highest:
+                raise ValueError("the learning rate is always 0, so that nothing is learned")
     except Exception as error:  # schedulers of torch raise what they like
         raise ConfigError(
             f"schedule.name = '{name}' does not get through {epochs} epochs; after {done} of them: {error}. "

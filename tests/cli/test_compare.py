@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from spikewright import train
 from spikewright.cli.__main__ import main
+from spikewright.train.result import sealed
 from tests.train.support import SHORT, files, same, weights
 
 FLAGS = [*SHORT, "--rules", "bptt, sltt:k=2", "--seeds", "2", "--set", "optimizer.lr=0.02"]
@@ -31,7 +31,7 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     def refused(*arguments: Any, **options: Any) -> None:
         raise AssertionError("a run was made again")
 
-    monkeypatch.setattr(train, "fit", refused)
+    monkeypatch.setattr("spikewright.train.loop._Loop._stage", refused)
     yield
 
 
@@ -87,10 +87,22 @@ def test_the_most_that_any_seed_saved_is_shown(compared: Path, says: Any, untrai
     shutil.copytree(compared, tmp_path / "c")
     path = tmp_path / "c" / "bptt-seed1" / "result.json"
     result = json.loads(path.read_text())
-    path.write_text(json.dumps(result | {"saved_bytes": result["saved_bytes"] + 1}))
+    larger = result | {"saved_bytes": result["saved_bytes"] + 1}
+    path.write_text(json.dumps(sealed(larger, result["history"])))
     assert says("compare", *FLAGS, "--out", tmp_path / "c", "--quiet")[0] == 0
     summary = json.loads((tmp_path / "c" / "compare.json").read_text())
     assert summary["bptt"]["saved_bytes"] == result["saved_bytes"] + 1
+
+
+def test_an_edited_result_is_not_believed(compared: Path, says: Any, untrained: None, tmp_path: Path) -> None:
+    shutil.copytree(compared, tmp_path / "c")
+    path = tmp_path / "c" / "bptt-seed1" / "result.json"
+    result = json.loads(path.read_text())
+    path.write_text(json.dumps(result | {"test_accuracy": 2.0}))
+    assert says("compare", *FLAGS, "--out", tmp_path / "c", "--quiet")[0] == 0
+    summary = json.loads((tmp_path / "c" / "compare.json").read_text())
+    assert summary["bptt"]["test_accuracies"][1] == result["test_accuracy"]
+    assert json.loads(path.read_text()) == result
 
 
 def test_finished_runs_of_another_configuration_are_not_mixed_in(compared: Path, says: Any, untrained: None) -> None:

@@ -60,9 +60,9 @@ def _bits(tensor: Tensor) -> bytes:
 
 
 def timeless(value: Any) -> Any:
-    """A tree without its measured times, the one thing that two equal runs do not share."""
+    """A tree without its measured times and their digest, the one thing that two equal runs do not share."""
     if isinstance(value, Mapping):
-        return {key: timeless(entry) for key, entry in value.items() if key != "seconds"}
+        return {key: timeless(entry) for key, entry in value.items() if key not in ("seconds", "digest")}
     return [timeless(entry) for entry in value] if isinstance(value, list) else value
 
 

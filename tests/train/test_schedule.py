@@ -11,7 +11,7 @@ from torch import nn
 
 from spikewright.errors import ConfigError
 from spikewright.train.components import construct, options
-from spikewright.train.schedule import SCHEDULES, Schedule
+from spikewright.train.schedule import SCHEDULES, Schedule, rehearse
 
 BATCHES, EPOCHS = 4, 3
 
@@ -140,3 +140,39 @@ def test_arguments_of_torchs_schedules_are_checked() -> None:
         schedule("cosine", warmup="long")
     with pytest.raises(ConfigError, match=r"onecyclelr could not be built.*total_steps"):
         schedule("onecyclelr", max_lr=0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "told"),
+    [
+        ("steplr", {"step_size": 30, "gamma": -0.1}, r"StepLR\(gamma=-0.1\): .* at least 0"),
+        ("steplr", {"step_size": 0}, r"StepLR\(step_size=0\): .* at least 1"),
+        ("cycliclr", {"base_lr": 0.1, "max_lr": 1.0, "mode": "exp_range", "gamma": -1.0}, r"CyclicLR\(gamma=-1.0\)"),
+        ("cycliclr", {"base_lr": 0.1, "max_lr": 1.0, "max_momentum": 2.0}, r"\(max_momentum=2.0\): .* in \[0, 1\)"),
+        ("cycliclr", {"base_lr": 0.1, "max_lr": 1.0, "cycle_momentum": "no"}, "CyclicLR takes bool"),
+        ("multisteplr", {"milestones": [1, -2]}, r"MultiStepLR\(milestones=-2\)"),
+        ("multisteplr", {"milestones": "12"}, "schedule.milestones = '12' is a str"),
+        ("reducelronplateau", {"min_lr": -1.0}, r"ReduceLROnPlateau\(min_lr=-1.0\)"),
+        ("constantlr", {"total_iters": 0}, r"ConstantLR\(total_iters=0\)"),
+        ("onecyclelr", {"max_lr": 0.1, "total_steps": 8, "final_div_factor": -1.0}, r"\(final_div_factor=-1.0\)"),
+    ],
+)
+def test_numbers_that_torch_takes_but_nothing_can_learn_from_are_refused(
+    name: str, given: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(ConfigError, match=told):
+        schedule(name, **given)
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("constantlr", {"factor": 0.0}),
+        ("onecyclelr", {"max_lr": 0.0, "total_steps": 8}),
+        ("cosineannealingwarmrestarts", {"T_0": 1, "eta_min": 1e30}),
+    ],
+)
+def test_a_rate_that_is_always_0_is_refused(name: str, given: dict[str, Any]) -> None:
+    _, plan = schedule(name, **given)
+    with pytest.raises(ConfigError, match=rf"'{name}' does not get through .* always 0, so that nothing is learned"):
+        rehearse(plan, EPOCHS, name)
