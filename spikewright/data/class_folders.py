@@ -20,10 +20,12 @@ class Noticed:
     Attributes:
         left_out: Files and folders that are not read, by the reason.
         read_so: Images that are read in a way that may surprise, by that way.
+        warned: Warnings of Pillow, such as of damaged metadata.
     """
 
     left_out: dict[str, list[Path]] = field(default_factory=dict[str, list[Path]])
     read_so: dict[str, list[Path]] = field(default_factory=dict[str, list[Path]])
+    warned: list[str] = field(default_factory=list[str])
 
     def message(self, dataset: str, images: int) -> str | None:
         """Return what is left out and what is special, each with a number and an example; `None` if nothing is.
@@ -35,6 +37,8 @@ class Noticed:
         parts = [f"{_counted(paths)} {reason}" for reason, paths in self.read_so.items()]
         if self.left_out:
             parts.append("left out: " + "; ".join(f"{_counted(p)} {reason}" for reason, p in self.left_out.items()))
+        if self.warned:
+            parts.append(f"Pillow warned {len(self.warned)} times, first: {self.warned[0].rstrip('.')}")
         return f"'{dataset}' read {images} images. " + ". ".join(parts) + "." if parts else None
 
 

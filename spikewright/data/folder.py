@@ -82,7 +82,10 @@ def read_split(dataset: str, root: Path, progress: Progress | None = None) -> tu
     if unmeasured:
         noticed.read_so["classes without a test image, of which nothing is measured"] = unmeasured
     paths = [[path for files in part.values() for path in files] for part in (train, test)]
-    images, grey = zip(*(_decode_all(part, noticed, progress) for part in paths))
+    with warnings.catch_warnings(record=True) as told:  # by threads, so that none of them can do this for its image
+        warnings.simplefilter("always")
+        images, grey = zip(*(_decode_all(part, noticed, progress) for part in paths))
+    noticed.warned.extend(str(warning.message) for warning in told)
     channels = max(part.shape[1] for part in images)
     if channels > 1 and any(grey):
         noticed.read_so["grey, as three equal channels, because others are in colour"] = [*grey[0], *grey[1]]

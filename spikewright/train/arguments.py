@@ -3,7 +3,7 @@
 import collections.abc
 import inspect
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -79,6 +79,10 @@ def _matches(value: Any, hint: Any) -> bool:
         return isinstance(value, int | float) and not isinstance(value, bool)
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
+    if isinstance(value, tuple) and inspect.isclass(origin) and issubclass(origin, Iterable) and origin is not Mapping:
+        several = len(arguments) == 1 or arguments[-1] is ...
+        kinds = arguments[:1] * len(value) if several else arguments
+        return len(kinds) == len(value) and all(map(_matches, value, kinds))
     if origin is tuple or hint is tuple:
         return isinstance(value, tuple)
     if origin is collections.abc.Mapping:

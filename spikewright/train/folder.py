@@ -111,7 +111,7 @@ class RunFolder:
         """Contents of `result.json`; `None` if the run is not finished."""
         path = self.path / "result.json"
         try:
-            found = json.loads(read_regular(path, _MOST_RESULT))
+            found = json.loads(read_regular(path, _MOST_RESULT).decode())
         except (OSError, ValueError, RecursionError):  # not there yet, too large, or damaged: written again
             return None
         return found if isinstance(found, dict) else None

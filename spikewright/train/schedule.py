@@ -109,13 +109,24 @@ def constant(optimizer: Optimizer, batches: int, epochs: int) -> Schedule:
 
 
 _RANGES = {
-    "[0, inf)": ("gamma", "power", "base_lr", "max_lr", "min_lr", "eta_min", "threshold", "eps", "patience", "cooldown"),
+    "[0, inf)": (
+        "gamma",
+        "power",
+        "base_lr",
+        "max_lr",
+        "min_lr",
+        "eta_min",
+        "threshold",
+        "eps",
+        "patience",
+        "cooldown",
+    ),
     "[0, 1]": ("factor", "start_factor", "end_factor", "pct_start"),
     "[0, 1)": ("base_momentum", "max_momentum"),
     "[1, inf)": ("step_size", "T_max", "T_0", "T_mult", "total_iters", "total_steps", "steps_per_epoch", "milestones"),
     "(0, inf)": ("step_size_up", "step_size_down", "div_factor", "final_div_factor"),
 }
-"""Arguments of torch's schedules by the interval that they, or their entries, have to be in; torch checks few of them."""
+"""Arguments of torch's schedules by the interval that they, or their entries, have to be in; torch checks few."""
 
 
 def _check_ranges(owner: str, options: dict[str, Any]) -> None:

@@ -33,11 +33,11 @@ def referenced(section: str, reference: str) -> Any:
 
 
 def _imported(section: str, path: Path) -> ModuleType:
+    if not path.is_file():
+        raise ConfigError(f"{section}.name names the file {path}, which is not there. Give its path from {Path.cwd()}.")
     key = f"_spikewright_user_{sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
     if key in sys.modules:
         return sys.modules[key]
-    if not path.is_file():
-        raise ConfigError(f"{section}.name names the file {path}, which is not there. Give its path from {Path.cwd()}.")
     spec = importlib.util.spec_from_file_location(key, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -45,10 +45,12 @@ def _imported(section: str, path: Path) -> ModuleType:
     sys.path.insert(0, str(path.resolve().parent))  # its neighbours are importable while it is imported
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[key]
+        advice = " Put what is to run as a script alone behind `if __name__ == '__main__':`."
         raise ConfigError(
             f"{section}.name names the file {path}, which cannot be imported: {type(error).__name__}: {error}."
+            + (advice if isinstance(error, SystemExit) else "")
         ) from error
     finally:
         sys.path.remove(str(path.resolve().parent))

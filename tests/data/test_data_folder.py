@@ -1,3 +1,4 @@
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -172,6 +173,30 @@ def test_frames_that_are_not_read_are_said(root):
     with pytest.warns(UserWarning, match=r"1 \(.*3\.tif\) with several frames, of which the first"):
         data = folder(root)
     assert torch.equal(data.train.images[2], torch.from_numpy(pixels(4, 5, 6, 3)).permute(2, 0, 1))
+
+
+def test_what_pillow_warns_of_is_said_once(root):
+    image = Image.fromarray(pixels(4, 5, 6, 3))
+    image.save(root / "train/cat/3.tif")
+    data = bytearray((root / "train/cat/3.tif").read_bytes())
+    data[9] = 255  # the number of entries of its directory
+    (root / "train/cat/3.tif").write_bytes(data)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        found = folder(root)
+    assert len(told) == 1 and "Pillow warned" in str(told[0].message) and "Corrupt EXIF data" in str(told[0].message)
+    assert torch.equal(found.train.images[2], torch.from_numpy(np.array(image)).permute(2, 0, 1))
+
+
+def test_a_refusal_is_the_one_thing_that_is_told(root):
+    Image.fromarray(pixels(4, 5, 6, 3)).save(root / "train/cat/3.tif")
+    data = bytearray((root / "train/cat/3.tif").read_bytes())
+    data[9] = 255
+    (root / "train/cat/3.tif").write_bytes(data)
+    (root / "train/cat/4.png").write_bytes(b"no image")
+    with warnings.catch_warnings(record=True) as told, pytest.raises(DatasetCorrupt, match=r"4\.png"):
+        folder(root)
+    assert not told
 
 
 def test_missing_parts_are_named(root, tmp_path_factory):

@@ -5,6 +5,7 @@
 The keys are those of the settings and of the signatures of all components; the one drawn least is drawn next.
 """
 
+import csv
 import json
 import math
 import random
@@ -31,6 +32,7 @@ from spikewright.graph.data.family import family
 from spikewright.train import components as c
 from spikewright.train import loop
 from spikewright.train.checkpoint import load
+from spikewright.train.result import sealed
 from spikewright.train.schedule import SCHEDULES
 from spikewright.train.settings import Presentation, TrainSettings
 from tests.fuzz.draw import KINDS, toml, value
@@ -141,12 +143,13 @@ def keys(command: str) -> list[Key]:
 
 @dataclass
 class Drawn:
-    """A configuration: the command, its overrides in order, the kinds of what was drawn, and its paths and values."""
+    """A configuration: command, overrides in order, kinds of what was drawn, its paths and values, and its keys."""
 
     command: str
     overrides: list[str]
     kinds: list[str]
     given: dict[str, Any]
+    labels: list[str]
 
     @property
     def arguments(self) -> list[str]:
@@ -156,8 +159,8 @@ class Drawn:
 
 def configuration(draw: random.Random, counts: Counter[tuple[str, str]]) -> Drawn:
     """Draw a configuration around the keys that were drawn least."""
-    command = draw.choices(["train", "continual", "reason"], [6, 2, 2])[0]
-    drawn = Drawn(command, list(BASE[command]), [], {})
+    command = draw.choices(["train", "continual", "reason"], [6, 1, 2.5])[0]
+    drawn = Drawn(command, list(BASE[command]), [], {}, [])
     names: dict[str, str] = {}
     own = [key for key in keys(command)]
     draw.shuffle(own)
@@ -187,6 +190,7 @@ def configuration(draw: random.Random, counts: Counter[tuple[str, str]]) -> Draw
         drawn.overrides.append(f"{key.path}={toml(given)}")
         drawn.kinds.append(kind if not special else "chosen")
         drawn.given[key.path] = given
+        drawn.labels.append(key.label)
     return drawn
 
 
@@ -295,6 +299,15 @@ def checked(folder: Path, drawn: Drawn) -> str | None:
         return "result: no history"
     if any(loss is None or not math.isfinite(loss) for loss in losses):
         return f"result: losses {losses}"
+    with (run / "log.csv").open(newline="") as file:
+        logged = [row["train_loss"] for row in csv.DictReader(file)]
+    if logged != [str(loss) for loss in losses]:
+        return f"log.csv: losses {logged}, but {losses} in the result"
+    epochs = config["train"]["epochs"] * (result["tasks"] if drawn.command == "continual" else 1)
+    if not (len(losses) == epochs or result["stopped_early"]):
+        return f"result: {len(losses)} epochs, but {epochs} were asked for"
+    if sealed(result, result["history"]) != result:
+        return "result: its digest is not that of its contents"
     state = load(run / "last.safetensors")
     if where := finite(state["parts"].get("model", {})):
         return f"weights: {where} is not finite"
@@ -335,6 +348,7 @@ def main_() -> int:
     experiment()  # loads what torch loads late
 
     draw, counts = random.Random(given.seed), Counter[tuple[str, str]]()
+    trained, refusals = set[tuple[str, str]](), dict[tuple[str, str], str]()
     report, root = Report(given.count), Path(tempfile.mkdtemp(prefix="fuzz"))
     numbers = range(given.count) if given.only is None else range(given.only + 1)
     for number in numbers:
@@ -360,12 +374,20 @@ def main_() -> int:
             outcome += ", all gradients were 0"
         if violation is None and ended.status == 0 and ended.err.strip():
             outcome += " (with a warning)"
+        own = {(drawn.command, label) for label in drawn.labels}
+        if violation is None and ended.status == 0:
+            trained |= own
+        elif not {*drawn.kinds} - {"fits", "chosen"}:
+            refusals |= dict.fromkeys(own, ended.err.strip()[:400])
         report.add(number, outcome, violation, json.dumps([a for a in drawn.arguments if a != "--set"])[:1500])
         shutil.rmtree(folder, ignore_errors=True)
     shutil.rmtree(root, ignore_errors=True)
     every = [(command, key.label) for command in BASE for key in keys(command)]
     least = sorted(every, key=lambda key: counts[key])[:3]
     print(f"{len(every)} keys; drawn least: " + ", ".join(f"{key[0]} {key[1]} x{counts[key]}" for key in least))
+    refused = [key for key in every if key not in trained]
+    print(f"{len(refused)} keys were set in no run that trained; values that should fit were refused last because of:")
+    print("\n".join(f"    {' '.join(key)}: {refusals.get(key)}" for key in refused))
     return report.close()
 
 

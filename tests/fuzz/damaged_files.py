@@ -36,6 +36,13 @@ TINY = """
 data.name=synthetic data.size=12 train.steps=2 train.epochs=2 train.batch_size=4 model.hidden=[4]
 train.checkpoint_every=1
 """.split()
+TASKS = ("scenario.name=split", "scenario.tasks=2")
+GRAPH = """
+data.name=family data.trees=1 data.generations=3 model.width=2 train.limit_batches=3 train.epochs=2 train.batch_size=2
+train.negatives=2 train.checkpoint_every=1
+""".split()
+COMPARED = [*sets(*TINY), "--rules", "bptt,ottt", "--seeds", "1"]
+USER = ["--rule", "sltt", *sets("data.batch_first=true", "train.epochs=1")]
 NEW = ["--quiet", "--out", "new"]
 LEARN = ["train", *sets("train.steps=1", "train.epochs=1", "train.batch_size=2", "model.hidden=[2]"), *NEW]
 SMALL = ["model.width=2", "train.epochs=1", "train.negatives=2", "train.limit_batches=1", "optimizer.lr=0.01"]
@@ -62,6 +69,29 @@ steps = 2
 epochs = 1
 batch_size = 6
 """
+CODE = """\"\"\"A network and a loader of a user.\"\"\"
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import spikewright as sw
+
+
+class Net(nn.Module):
+    def __init__(self, shape, classes, neuron, width=3):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(shape[0], width), neuron(), nn.Linear(width, classes))
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+def make(count=6):
+    x = torch.arange(count * 2 * 4).reshape(count, 2, 4) % 7 / 7
+    loader = DataLoader(TensorDataset(x, torch.arange(count) % 2), batch_size=3)
+    return {"train": loader, "shape": (4,), "classes": 2}
+"""
+OTHER = {"train": "x\tlikes\ty\ny\tknows\tz\nz\tlikes\ty\n", "valid": "z\tlikes\tx\n", "test": "x\tknows\ty\n"}
 
 
 @dataclass(frozen=True)
@@ -93,6 +123,25 @@ TARGETS = [
         ["train", "run", "--quiet", "--out", "new"],
         ["train", *sets("train.weights=run", *TINY), "--quiet", "--out", "new"],
     ), RUN_FILES),
+    Target("run", (
+        ["train", "run/config.json", "--quiet", "--out", "new"],
+        ["plan", "run/config.json", "--quiet", "--json", "new.json"],
+    ), ("config.json",), same=False),
+    Target("run", (
+        ["train", *sets("train.weights=run/best.safetensors", *TINY), "--quiet", "--out", "new"],
+    ), ("best.safetensors",)),
+    Target("graph", (
+        ["reason", *sets("train.weights=graph", *GRAPH), "--quiet", "--out", "new"],
+    ), ("last.safetensors",)),
+    Target("tasks", (
+        ["continual", *sets("train.weights=tasks", *TINY, *TASKS), "--quiet", "--out", "new"],
+    ), ("last.safetensors",)),
+    Target("compared", (
+        ["compare", *COMPARED, "--out", "compared", "--quiet", "--json", "new.json"],
+    ), (*RUN_FILES, "compare.json")),
+    Target("code", (
+        ["train", "--model", "code/mine.py:Net", "--data", "code/mine.py:make", *USER, *NEW],
+    ), ("mine.py",), same=False),
     Target("cut", (resumed("train", "cut"),), RUN_FILES),
     Target("tasks", (resumed("continual", "tasks"),), RUN_FILES),
     Target("cut_tasks", (resumed("continual", "cut_tasks"),), RUN_FILES),
@@ -103,12 +152,16 @@ TARGETS = [
     Target("cut_graph", (resumed("reason", "cut_graph"),), RUN_FILES),
     Target("recipe", (["train", "recipe/a.toml", "--quiet", "--out", "new"],), same=False),
     Target("images", ([*LEARN, "--data", "folder", "--data-dir", "images"],), same=False),
+    Target("formats", ([*LEARN, "--data", "folder", "--data-dir", "formats"],), same=False),
     Target("mnist", (learn("mnist", "mnist"),), same=False),
     Target("packed", (learn("mnist", "packed"),), same=False),
     Target("cifar10", (learn("cifar10", "cifar10"),), same=False),
     Target("cifar100", (learn("cifar100", "cifar100"),), same=False),
     Target("triples", ([*REASON, "--data", "folder", "--data-dir", "triples"],), same=False),
     Target("triples_gz", ([*REASON, "--data", "folder", "--data-dir", "triples_gz"],), same=False),
+    Target("inductive", (
+        [*REASON, "--data", "inductive", "--data-dir", "inductive", *sets("data.split=a")],
+    ), same=False),
     Target("cora", ([*REASON, "--data", "cora", "--data-dir", "cora"],), same=False),
 ]  # fmt: skip
 
@@ -116,18 +169,24 @@ TARGETS = [
 def make(root: Path) -> None:
     """Write sound files of every kind; in a child, as it trains."""
     tiny = sets(*TINY)
-    tasks = sets("scenario.name=split", "scenario.tasks=2")
-    graph = sets("data.name=family", "data.trees=1", "data.generations=3", "model.width=2", "train.limit_batches=3")
-    graph += sets("train.epochs=2", "train.batch_size=2", "train.negatives=2", "train.checkpoint_every=1")
     for name, words in (
         ("run", ["train", *tiny]),
-        ("tasks", ["continual", *tiny, *tasks]),
-        ("graph", ["reason", *graph]),
+        ("tasks", ["continual", *tiny, *sets(*TASKS)]),
+        ("graph", ["reason", *sets(*GRAPH)]),
     ):
         for cut in (False, True):
             folder = f"cut_{name}".replace("cut_run", "cut") if cut else name
             ended = call(lambda w=words, c=cut, f=folder: _train([*w, "--quiet", "--out", f], c), root, 60, 200)
             assert ended.status == (-signal.SIGKILL if cut else 0), ended
+    ended = call(lambda: run(["compare", *COMPARED, "--out", "compared", "--quiet"]), root, 60, 200)
+    assert ended.status == 0, ended
+    (root / "code").mkdir()
+    (root / "code" / "mine.py").write_text(CODE)
+    for number, kind in enumerate(("bmp", "gif", "ppm", "tiff", "webp", "png")):
+        for part in ("train", "test"):
+            path = root / "formats" / part / f"class{number % 2}" / f"{number}.{kind}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.frombytes("RGB", (6, 6), random.Random(number).randbytes(6 * 6 * 3)).save(path)
     for seed, name in enumerate(
         ["train/dog/1", "train/cat/2", "train/cat/1", "train/dog/2", "test/dog/1", "test/cat/1"]
     ):
@@ -145,6 +204,8 @@ def make(root: Path) -> None:
     cifar.fill100(root / "cifar100")
     write_triples(root / "triples", TRIPLES)
     write_triples(root / "triples_gz", TRIPLES, packed=True)
+    write_triples(root / "inductive" / "a", TRIPLES)
+    write_triples(root / "inductive" / "a_ind", OTHER)
     write_citation(root / "cora")
 
 
@@ -163,7 +224,7 @@ def _train(words: list[str], cut: bool) -> int:
 
 def run(words: list[str]) -> int:
     """A command, without figures after training."""
-    if words[0] in ("train", "continual", "reason"):
+    if words[0] in ("train", "continual", "reason", "compare"):
         sys.modules["spikewright.plots"] = None  # type: ignore[assignment]
     return main(words)
 
@@ -177,6 +238,9 @@ def outcome(folder: Path, words: list[str]) -> Any:
     if (path := folder / trained / "last.safetensors").is_file():
         found["weights"] = load(path)["parts"].get("model")
         found["result"] = timeless(json.loads((folder / trained / "result.json").read_text()))
+    if words[0] == "compare":
+        runs = sorted(path for path in (folder / "compared").iterdir() if path.is_dir())
+        found["runs"] = [timeless(json.loads((path / "result.json").read_text())) for path in runs]
     if words[0] == "plot":
         found["files"] = sorted(p.name for p in (folder / "new").iterdir())
     return found
@@ -225,7 +289,10 @@ def main_() -> int:
             folder = root / "sound"
             shutil.copytree(base / target.folder, folder / target.folder)
             ended = call(lambda w=words: run(w), folder, 30, 100)
-            assert ended.status == 0 and (words[0] == "plot" or not ended.err.strip()), (words, ended)
+            assert ended.status == 0 and (words[0] == "plot" or "formats" in words or not ended.err.strip()), (
+                words,
+                ended,
+            )
             sound[" ".join(words)] = outcome(folder, words)
             shutil.rmtree(folder)
     others = [path for path in base.rglob("*") if path.is_file()]

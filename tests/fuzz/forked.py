@@ -17,9 +17,9 @@ from pathlib import Path
 
 import torch
 
-SECONDS = 5.0
-"""Processor time that a child may take, in seconds."""
-WAIT = 60.0
+SECONDS = 20.0
+"""Processor time that a child may take, in seconds; the deepest networks need 10."""
+WAIT = 120.0
 """Time on the clock after which a child hangs, in seconds; other work may slow the machine down."""
 MEMORY = 3 << 30
 """Bytes that a child may take beyond what the parent has."""

@@ -172,7 +172,9 @@ def started(words: list[str], watch: Watch, counted: Path | None = None) -> Call
 def timeless(value: Any) -> Any:
     if isinstance(value, dict):
         return {
-            key: timeless(entry) for key, entry in value.items() if not str(key).startswith(("seconds", "versions", "digest"))
+            key: timeless(entry)
+            for key, entry in value.items()
+            if not str(key).startswith(("seconds", "versions", "digest"))
         }
     return [timeless(entry) for entry in value] if isinstance(value, list) else value
 

@@ -41,6 +41,7 @@ LOST: dict[str, tuple[str, Callable[[Path], object]]] = {
     "half a result": ("result.json", lambda path: path.write_bytes(path.read_bytes()[:99])),
     "a result that was edited": ("result.json", edited),
     "the result of fewer epochs": ("result.json", of_a_shorter_run),
+    "a result in another encoding": ("result.json", lambda path: path.write_text(path.read_text(), "utf-8-sig")),
     "a result that is too large to read": ("result.json", lambda path: os.truncate(path, 2**40)),
     "a list": ("result.json", lambda path: path.write_text("[]")),
     "a list that is too deep to read": ("result.json", lambda path: path.write_text("[" * 20_000)),
@@ -69,7 +70,7 @@ def test_what_a_finished_run_lacks_is_written(whole: Path, tmp_path: Path, name:
 
 def test_a_sound_result_is_not_computed_again(whole: Path, tmp_path: Path) -> None:
     shutil.copytree(whole, tmp_path / "run")
-    before = (tmp_path / "run" / "result.json").stat()
+    before = (tmp_path / "run" / "result.json").stat().st_ino
     found = train_experiment(experiment(*CERTIFIED), tmp_path / "run", resume=True)
-    assert (tmp_path / "run" / "result.json").stat() == before
+    assert (tmp_path / "run" / "result.json").stat().st_ino == before
     assert found == json.loads((whole / "result.json").read_text())

@@ -269,9 +269,15 @@ def test_mistakes_are_told(
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--model", str(tmp_path / "none.py:Net"), "--quiet"]) == 2
     assert "which is not there" in capsys.readouterr().err
+    (tmp_path / "loop.py").symlink_to("loop.py")
+    assert main(["train", "--model", str(tmp_path / "loop.py:Net"), "--quiet"]) == 2
+    assert "which is not there" in capsys.readouterr().err
     (tmp_path / "bad.py").write_text("import nothing_of_that_name")
     assert main(["train", "--model", str(tmp_path / "bad.py:Net"), "--quiet"]) == 2
     assert "cannot be imported: ModuleNotFoundError" in capsys.readouterr().err
+    (tmp_path / "script.py").write_text("import sys\nsys.exit(0)")
+    assert main(["train", "--model", str(tmp_path / "script.py:Net"), "--quiet"]) == 2
+    assert "cannot be imported: SystemExit: 0. Put what is to run as a script" in capsys.readouterr().err
 
 
 def test_the_loop_of_commands_is_that_of_python() -> None:
