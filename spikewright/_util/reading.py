@@ -49,7 +49,10 @@ def too_large(path: Path, most: int) -> OSError:
 
 
 def _opened(path: Path) -> int:
-    handle = os.open(path, _FLAGS)
+    try:
+        handle = os.open(path, _FLAGS)
+    except ValueError as error:
+        raise OSError(errno.EINVAL, "its name holds a null character, which no file has", str(path)) from error
     kind = stat.S_IFMT(os.fstat(handle).st_mode)
     if kind != stat.S_IFREG:
         os.close(handle)

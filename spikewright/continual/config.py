@@ -93,8 +93,9 @@ def configure_continual(
     """
     given = read_recipe(Path(recipe)) if isinstance(recipe, str | Path) else dict(recipe or {})
     own = given.pop("benchmark", None)
+    asked = own if name is None else name
     rule = as_table("rule", sections.get("rule") or given.get("rule") or "ottt")
-    known = benchmark(name or own, rule) if name or own else {}
+    known = {} if asked is None else benchmark(asked, rule)
     defaults = {**DEFAULTS, "scenario": {}, "continual": {}, **known}
     tree = assemble(defaults, given, overrides, **sections)
     scenario, continual = tree.pop("scenario"), tree.pop("continual")

@@ -5,11 +5,12 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from spikewright._util.arguments import shown
 from spikewright._util.reading import MOST_TEXT, read_regular
 from spikewright.errors import ConfigError, nearest
-from spikewright.train.components import RULES, as_table, loss_of_rule
+from spikewright.train.components import NESTED, RULES, as_table, loss_of_rule
 from spikewright.train.settings import TrainSettings, settings_of
 
 Tree = dict[str, dict[str, Any]]
@@ -105,6 +106,8 @@ def assemble(
             _merge(tree, name, {key: value for key, value in table.items() if key != "name"})
     for override in overrides:
         _override(tree, override)
+    for section, table in tree.items():
+        _check_name(section, table)
     return tree
 
 
@@ -139,6 +142,19 @@ def rule_table(text: str) -> dict[str, Any]:
             )
         table[key] = _value(f"rule.{key}", value)
     return table
+
+
+def _check_name(path: str, table: Mapping[str, Any]) -> None:
+    """Raise `ConfigError` if a component in a table is named by anything but a text; `none` is one for those inside."""
+    name, inside = table.get("name", ""), "." in path
+    if not isinstance(name, str) and not (inside and name is None):
+        raise ConfigError(
+            f"{path}.name = {shown(name)} is a {type(name).__name__}, but a component is looked up by a text. Write "
+            f'{path}.name = "..."; `spikewright list` shows the names.'
+        )
+    for key, value in table.items():
+        if key in NESTED and isinstance(value, Mapping):
+            _check_name(f"{path}.{key}", cast("Mapping[str, Any]", value))
 
 
 def _merge(tree: Tree, section: str, table: Any) -> None:

@@ -1,10 +1,13 @@
 """Mistakes in a configuration end in a message about the configuration, never in an error from inside."""
 
+from datetime import date
 from pathlib import Path
 
 import pytest
 
-from spikewright.errors import ConfigError
+from spikewright.continual import configure_continual
+from spikewright.errors import CheckpointError, ConfigError
+from spikewright.graph.config import configure_reasoning
 from spikewright.train import build, configure
 from tests.train.support import experiment, tiny
 
@@ -67,3 +70,29 @@ def test_every_argument_of_a_data_set_is_reached() -> None:
 def test_a_data_set_without_a_name() -> None:
     with pytest.raises(ConfigError, match=r"data"):
         build(tiny("data.name=none"))
+
+
+@pytest.mark.parametrize("name", [3, 0.5, True, None, ["mlp"], {"name": "mlp"}, date(1979, 5, 27)])
+@pytest.mark.parametrize("section", ["rule", "data", "model", "neuron", "loss", "optimizer", "schedule"])
+def test_a_name_is_a_text(section: str, name: object) -> None:
+    with pytest.raises(ConfigError, match=rf"{section}.name = .* but a component is looked up by a text"):
+        configure({section: {"name": name}})
+
+
+def test_names_of_all_commands_and_of_components_inside_are_texts() -> None:
+    with pytest.raises(ConfigError, match=r"data.name = 3 is a int"):
+        configure_reasoning({"data": {"name": 3}})
+    with pytest.raises(ConfigError, match=r"scenario.name = 3 is a int"):
+        configure_continual({"scenario": {"name": 3}})
+    with pytest.raises(ConfigError, match=r"rule.rule.name = 3 is a int"):
+        configure_continual({"scenario": {"name": "split"}, "rule": {"name": "gpm", "rule": {"name": 3}}})
+    with pytest.raises(ConfigError, match=r"neuron.surrogate.name = 3 is a int"):
+        configure(neuron={"surrogate": {"name": 3}})
+    for name in (3, "", []):
+        with pytest.raises(ConfigError, match=r"The benchmark '.*' is unknown"):
+            configure_continual({"benchmark": name})
+
+
+def test_a_path_with_a_null_character_names_no_file() -> None:
+    with pytest.raises(CheckpointError, match="cannot be read: its name holds a null character"):
+        build(configure(tiny().tree(), train={"weights": "a\0b"}))
