@@ -1,7 +1,10 @@
 """Locate the first non-finite value of a computation."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from spikewright.network import Network
 from spikewright.synapses.operations import Operation
@@ -29,6 +32,24 @@ class _FirstBad:
 def finite(tensor: Tensor) -> bool:
     """Return whether every value is finite."""
     return bool(torch.isfinite(tensor).all())
+
+
+def buffers_not_finite(parts: Mapping[str, object]) -> list[str]:
+    """Return the names of buffers, such as running statistics, that are not finite.
+
+    Args:
+        parts: Parts of a run by name; those that are no modules have no buffers.
+    """
+    modules = {name: part for name, part in parts.items() if isinstance(part, nn.Module)}
+    found = {f"{name}.{key}": b for name, part in modules.items() for key, b in part.named_buffers()}
+    return [key for key, b in found.items() if _may_overflow(b) and not finite(b)]
+
+
+def _may_overflow(buffer: Tensor) -> bool:
+    """Return whether a buffer holds numbers that may be infinite, in a form that torch can look at."""
+    if is_lazy(buffer) or buffer.layout is not torch.strided or buffer.dtype.itemsize == 1:
+        return False
+    return buffer.is_floating_point() or buffer.is_complex()
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ from typing import Any
 from spikewright._util.files import as_json
 from spikewright.errors import NotFinite
 from spikewright.train import resuming
+from spikewright.train.diagnose import buffers_not_finite
 from spikewright.train.distributed import Ranks
 from spikewright.train.folder import RunFolder
 from spikewright.train.job import Job, Stage
@@ -74,6 +75,7 @@ class _Loop:
         self.progress = Progress()
         self.folder: RunFolder | None = None
         self._began = 0.0
+        self._usual = set[str]()
 
     def run(self, saved: Tree | None, folder: RunFolder | None) -> Tree:
         """Train from a checkpoint, or from the start, and return the result; only a process with a folder writes."""
@@ -120,6 +122,7 @@ class _Loop:
         if pending is not None:
             resuming.restore_stage(pending, stage)
         self.reporter.start(stage.name, stage.batches, job.settings.epochs, progress.epoch, progress.batch)
+        self._usual = set(buffers_not_finite(job.parts()))
         random = None if saved is None else saved["random"]
         while progress.epoch < job.settings.epochs and not progress.stopped:
             self._epoch(stage, random, write)
@@ -145,6 +148,7 @@ class _Loop:
             if stage.stepper.flush():
                 stage.schedule.after_batch()
             self.job.check_finite()
+            self._check_buffers()
         except NotFinite as error:
             raise NotFinite(
                 f"Training stopped in epoch {progress.epoch + 1}, batch {progress.batch + 1}: {error} Earlier "
@@ -152,6 +156,14 @@ class _Loop:
             ) from error
         self._clock()
         self._close(stage, write)
+
+    def _check_buffers(self) -> None:
+        """Raise `NotFinite` if a buffer was finite before training, and is not any more."""
+        if bad := [name for name in buffers_not_finite(self.job.parts()) if name not in self._usual]:
+            raise NotFinite(
+                f"The buffer '{bad[0]}' is not finite: what it was computed from overflows, and evaluation would use "
+                "it. Scale down the input, or what the rule adds to it."
+            )
 
     def _learn(self, stage: Stage, batch: Any) -> None:
         progress = self.progress

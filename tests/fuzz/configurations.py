@@ -342,6 +342,18 @@ def trains(drawn: Drawn) -> bool:
     return not any(path.startswith(rate) and kind != "fits" for path, kind in pairs)
 
 
+def _tell(
+    counts: Counter[tuple[str, str]], trained: set[tuple[str, str]], refusals: dict[tuple[str, str], str]
+) -> None:
+    """Print the keys that were drawn least, and those that were never part of a run that trained."""
+    every = [(command, key.label) for command in BASE for key in keys(command)]
+    least = sorted(every, key=lambda key: counts[key])[:3]
+    print(f"{len(every)} keys; drawn least: " + ", ".join(f"{key[0]} {key[1]} x{counts[key]}" for key in least))
+    refused = [key for key in every if key not in trained]
+    print(f"{len(refused)} keys were set in no run that trained; values that should fit were refused last because of:")
+    print("\n".join(f"    {' '.join(key)}: {refusals.get(key)}" for key in refused))
+
+
 def main_() -> int:
     given = flags("Train random configurations.", 300)
     torch.set_num_threads(1)
@@ -382,12 +394,8 @@ def main_() -> int:
         report.add(number, outcome, violation, json.dumps([a for a in drawn.arguments if a != "--set"])[:1500])
         shutil.rmtree(folder, ignore_errors=True)
     shutil.rmtree(root, ignore_errors=True)
-    every = [(command, key.label) for command in BASE for key in keys(command)]
-    least = sorted(every, key=lambda key: counts[key])[:3]
-    print(f"{len(every)} keys; drawn least: " + ", ".join(f"{key[0]} {key[1]} x{counts[key]}" for key in least))
-    refused = [key for key in every if key not in trained]
-    print(f"{len(refused)} keys were set in no run that trained; values that should fit were refused last because of:")
-    print("\n".join(f"    {' '.join(key)}: {refusals.get(key)}" for key in refused))
+    if given.only is None:
+        _tell(counts, trained, refusals)
     return report.close()
 
 

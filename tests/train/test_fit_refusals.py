@@ -1,13 +1,17 @@
 """What cannot be trained is refused, as early as it can be known, and what was there before stays."""
 
+import math
 import re
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 from torch.nn.functional import cross_entropy
 
+import spikewright as sw
 from spikewright.errors import CheckpointError, ConfigError, IncompatibleRule, InputError, NotFinite
 from spikewright.losses import PerStep
 from spikewright.train import Experiment, train_experiment
@@ -166,3 +170,31 @@ def test_more_steps_to_draw_than_there_are(tmp_path: Path) -> None:
 def test_images_too_small_for_the_model() -> None:
     with pytest.raises(ConfigError, match="Conv reduces its image by 16"):
         experiment(model={"name": "conv", "channels": [4, 4, 4, 4]})
+
+
+class _Statistics(nn.Module):
+    """A layer with two buffers: a mask that is infinite by right, and one that overflows while it trains."""
+
+    mask: torch.Tensor
+    running: torch.Tensor
+
+    def __init__(self, start: float) -> None:
+        super().__init__()
+        self.register_buffer("mask", torch.tensor([0.0, -math.inf]))
+        self.register_buffer("running", torch.tensor(start))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            self.running.mul_(1e30)
+        return x
+
+
+@pytest.mark.parametrize(("start", "trains"), [(0.0, True), (1e30, False)])
+def test_a_buffer_that_overflows_is_noticed_and_one_that_was_infinite_is_left_alone(
+    tmp_path: Path, start: float, trains: bool
+) -> None:
+    net = sw.Network(nn.Sequential(nn.Linear(3, 4), sw.LIF(), _Statistics(start), nn.Linear(4, 2)))
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    loader = [(torch.rand(2, 4, 3), torch.tensor([0, 1, 0, 1]))] * 3
+    with nullcontext() if trains else pytest.raises(NotFinite, match=r"The buffer 'model.2.running' is not finite"):
+        sw.fit(net, sw.rules.BPTT(), sw.losses.PerStep(nn.CrossEntropyLoss()), optimizer, loader, out=tmp_path / "run")
