@@ -35,6 +35,9 @@ from spikewright.train.checkpoint import load
 from spikewright.train.result import sealed
 from spikewright.train.schedule import SCHEDULES
 from spikewright.train.settings import Presentation, TrainSettings
+from tests.data import test_data_cifar as cifar
+from tests.data import test_data_mnist as mnist
+from tests.fuzz.damage import write_images
 from tests.fuzz.draw import KINDS, toml, value
 from tests.fuzz.forked import call
 from tests.fuzz.reporting import Report, complaint, flags
@@ -68,19 +71,40 @@ FITTING: dict[str, list[Any]] = {
     "others": [[], ["synthetic"]],
     "limit_train": [6, 12, None],
     "limit_test": [6, 12, None],
+    "progress": [None],
+    "maximize": [False],
+    "differentiable": [False],
+    "capturable": [False],
+    "betas": [[0.9, 0.99], [0.5, 0.9]],
+    "etas": [[0.5, 1.2]],
+    "milestones": [[1], [1, 2]],
+    "batch_first": [False],
+    "verify": [False],
+    "size": [12, 20],
+    "scale_fn": [None],
+    "tasks": [2, 4],
+    "adjust_lr_fn": [None, "original", "match_rms_adamw"],
+    "optimizer.adafactor.eps": [[1e-30, 0.001], [1e-16, 0.01]],
+    "loss.criterion.cross_entropy.weight": [None],
 }
-"""Fitting values that neither a type nor a docstring tells."""
-SAFE = {
-    "train.workers": [0, 1, -1, "two", 1.5, None],
-    "train.weights": [None, "nowhere", "", 3, "."],
-    "train.device": ["cpu", "auto", "cuda", "cpu:7", "", "meta", 1, "xyz", "cuda:99"],
-    "data.dir": [None, "nowhere", ".", 3, ""],
-    "train.tensorboard": [False, False, True, 1, "yes"],
-    "train.steps": [1, 2, 3, 0, -1, 2.0, "two", None, 10**30, 2**63],
-    "train.epochs": [1, 2, 0, -1, 1.0, "two", None, float("nan")],
-    "rule.hlop.lateral_steps": [1, 3, 0, -1, None, 1.5, "x", 10**30],
+"""Fitting values that neither a type nor a docstring tells, by key or by whole label."""
+NEEDS = {
+    ("train", "optimizer", "muon"): {"model": "mlp"},
+    ("train", "schedule", "cycliclr"): {"optimizer": "adam"},
+    ("train", "schedule", "onecyclelr"): {"optimizer": "adam"},
 }
-"""Values of keys whose larger values start processes, or are long by right."""
+"""What else has to be named: Muon takes networks of nothing but matrices, and these schedules move momenta."""
+SAFE: dict[str, tuple[list[Any], list[Any]]] = {
+    "train.workers": ([0, 1], [-1, "two", 1.5, None]),
+    "train.weights": ([None], ["nowhere", "", 3, "."]),
+    "train.device": (["cpu", "auto"], ["cuda", "cpu:7", "", "meta", 1, "xyz", "cuda:99"]),
+    "data.dir": ([None], ["nowhere", ".", 3, ""]),
+    "train.tensorboard": ([False], [True, 1, "yes"]),
+    "train.steps": ([1, 2, 3], [0, -1, 2.0, "two", None, 10**30, 2**63]),
+    "train.epochs": ([1, 2], [0, -1, 1.0, "two", None, float("nan")]),
+    "rule.hlop.lateral_steps": ([1, 3], [0, -1, None, 1.5, "x", 10**30]),
+}
+"""Values of keys whose larger values start processes, or are long by right: those that fit, and others."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +143,14 @@ NESTED: dict[str, tuple[Mapping[str, Builder], list[str]]] = {
     "rule.local": (c.LOCAL, ["rule.name=opzo"]),
 }
 """Components in components, and what makes room for them."""
+FILES: dict[str, Callable[[Path], Any]] = {
+    "cifar10": cifar.fill10,
+    "cifar100": cifar.fill100,
+    "mnist": mnist.fill,
+    "fashion_mnist": mnist.fill,
+    "folder": lambda folder: write_images(folder, ("png",)),
+}
+"""Writers of small data sets by name."""
 DATA = {name: registry.loader(name) for name in registry.names()}
 
 
@@ -166,13 +198,14 @@ def configuration(draw: random.Random, counts: Counter[tuple[str, str]]) -> Draw
     draw.shuffle(own)
     own.sort(key=lambda key: counts[command, key.label])
     bad = draw.choices([0, 1, 2], [5, 4, 1])[0]
-    taken: list[Key] = []
+    taken, most = list[Key](), draw.choice([3, 4, 5])
     for key in own:
-        if len(taken) == draw.choice([2, 3, 4, 5]):
+        if len(taken) == most:
             break
         top = key.place.partition(".")[0]
         room = NESTED.get(key.place, ({}, []))[1]
         wanted = {key.place: key.owner} if key.owner else {}
+        wanted |= NEEDS.get((command, key.place, key.owner), {})
         wanted |= dict(cast("tuple[str, str]", tuple(r.replace(".name", "").split("="))) for r in room)
         if any(names.get(place, name) != name for place, name in wanted.items()):
             continue
@@ -184,9 +217,14 @@ def configuration(draw: random.Random, counts: Counter[tuple[str, str]]) -> Draw
     for number, key in enumerate(taken):
         counts[command, key.label] += 1
         kind = "fits" if number >= bad else draw.choice(KINDS)
-        special = SAFE.get(key.label, SAFE.get(key.path))
-        known = FITTING.get(key.key) if kind == "fits" and type(key.default) is not int else None
-        given = draw.choice(special or known or [value(draw, key.builder, key.key, key.default, kind)])
+        special, known = SAFE.get(key.label, SAFE.get(key.path)), FITTING.get(key.label, FITTING.get(key.key))
+        if type(key.default) is int and not any(type(entry) is int for entry in known or []):
+            known = None
+        if special:
+            known = special[0] if kind == "fits" else [*special[0], *special[1]]
+        elif kind != "fits":
+            known = None
+        given = draw.choice(known or [value(draw, key.builder, key.key, key.default, kind)])
         drawn.overrides.append(f"{key.path}={toml(given)}")
         drawn.kinds.append(kind if not special else "chosen")
         drawn.given[key.path] = given
@@ -207,6 +245,10 @@ def _name(drawn: Drawn, draw: random.Random, names: dict[str, str]) -> None:
     for place, name in names.items():
         if place == "data" and name != "synthetic":
             drawn.overrides = [o for o in drawn.overrides if not o.startswith("data.size")]
+            if name in FILES:
+                drawn.overrides.append(f"data.dir=../data/{name}")
+            if name in FILES and "verify" in c.options(DATA[name]):
+                drawn.overrides.append("data.verify=false")
             if name == "digits":
                 drawn.overrides += ["data.limit_train=12", "data.limit_test=12"]
         if place == "model" and command != "reason":
@@ -231,7 +273,9 @@ def _name(drawn: Drawn, draw: random.Random, names: dict[str, str]) -> None:
                 drawn.overrides.append(f"{place}.{key}={toml(fits)}")
         if place == "schedule" and name == "onecyclelr":
             drawn.overrides.append("schedule.total_steps=4")
-    if any(part in names.get("model", "") for part in WIDE):
+    if names.get("optimizer") == "muon" and command == "train":
+        drawn.overrides.append("model.bias=false")
+    if names.get("data", "synthetic") == "synthetic" and any(part in names.get("model", "") for part in WIDE):
         drawn.overrides.append(f"data.features=[{2 if 'dvs' in names['model'] else 3}, 32, 32]")
     if names.get("rule") in ("gpm", "hlop") and "optimizer" not in names:
         drawn.overrides += ["optimizer.name=sgd", "optimizer.lr=0.01"]
@@ -362,6 +406,9 @@ def main_() -> int:
     draw, counts = random.Random(given.seed), Counter[tuple[str, str]]()
     trained, refusals = set[tuple[str, str]](), dict[tuple[str, str], str]()
     report, root = Report(given.count), Path(tempfile.mkdtemp(prefix="fuzz"))
+    for name, fill in FILES.items():
+        (root / "data" / name).mkdir(parents=True)
+        fill(root / "data" / name)
     numbers = range(given.count) if given.only is None else range(given.only + 1)
     for number in numbers:
         drawn = configuration(draw, counts)

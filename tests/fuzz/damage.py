@@ -4,9 +4,11 @@ import gzip
 import json
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
+
+from PIL import Image
 
 Damage = Callable[[random.Random, bytes], bytes]
 
@@ -123,3 +125,12 @@ def replace(draw: random.Random, path: Path, others: list[Path]) -> str:
         elif kind == "link":
             path.symlink_to(path.name)
     return kind
+
+
+def write_images(folder: Path, kinds: Sequence[str]) -> None:
+    """Write images of two classes in each part, two of each kind of file."""
+    for number, kind in enumerate([*kinds, *kinds]):
+        for part in ("train", "test"):
+            path = folder / part / f"class{number % 2}" / f"{number}.{kind}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.frombytes("RGB", (6, 6), random.Random(number).randbytes(6 * 6 * 3)).save(path)

@@ -24,7 +24,7 @@ from spikewright.train import log
 from spikewright.train.checkpoint import load
 from tests.data import test_data_cifar as cifar
 from tests.data import test_data_mnist as mnist
-from tests.fuzz.damage import replace
+from tests.fuzz.damage import replace, write_images
 from tests.fuzz.forked import Ended, call
 from tests.fuzz.kills import sets, timeless, where
 from tests.fuzz.reporting import Report, complaint, flags
@@ -182,11 +182,7 @@ def make(root: Path) -> None:
     assert ended.status == 0, ended
     (root / "code").mkdir()
     (root / "code" / "mine.py").write_text(CODE)
-    for number, kind in enumerate(("bmp", "gif", "ppm", "tiff", "webp", "png")):
-        for part in ("train", "test"):
-            path = root / "formats" / part / f"class{number % 2}" / f"{number}.{kind}"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.frombytes("RGB", (6, 6), random.Random(number).randbytes(6 * 6 * 3)).save(path)
+    write_images(root / "formats", ("bmp", "gif", "ppm", "tiff", "webp"))
     for seed, name in enumerate(
         ["train/dog/1", "train/cat/2", "train/cat/1", "train/dog/2", "test/dog/1", "test/cat/1"]
     ):
