@@ -27,6 +27,7 @@ from spikewright.errors import ConfigError, nearest
 from spikewright.train.arguments import check_type, hints, is_plain, tuples
 from spikewright.train.arguments import options as options
 from spikewright.train.optimizers import MuonAdamW, check_step
+from spikewright.train.torch_ranges import check_torch_range
 from spikewright.train.user_code import referenced
 
 Choices = Mapping[str, Callable[..., Any]]
@@ -176,12 +177,14 @@ def _argument(kind: str, builder: Callable[..., Any], key: str, value: Any) -> A
     if value is None and "none" in get_args(types_by_key.get(key)):
         value = "none"  # a flag cannot distinguish None from "none"
     check_type(path, builder.__name__, value, types_by_key)
-    numbers = value if isinstance(value, tuple) else (value,)
-    if inspect.unwrap(builder).__module__.startswith("torch.") and not all(map(_is_finite, numbers)):
-        raise ConfigError(
-            f"{path} = {shown(value)}: all that {builder.__name__} computes from it would be infinite or NaN. Give "
-            "finite numbers."
-        )
+    if inspect.unwrap(builder).__module__.startswith("torch."):
+        numbers = value if isinstance(value, tuple) else (value,)
+        if not all(map(_is_finite, numbers)):
+            raise ConfigError(
+                f"{path} = {shown(value)}: all that {builder.__name__} computes from it would be infinite or NaN. Give "
+                "finite numbers."
+            )
+        check_torch_range(builder.__name__, key, value)
     return value
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
-from spikewright._util.ranges import check_counts, check_flag, check_numbers, check_within
+from spikewright._util.ranges import check_counts, check_flag, check_within
 from spikewright.errors import ConfigError
 
 
@@ -108,38 +108,8 @@ def constant(optimizer: Optimizer, batches: int, epochs: int) -> Schedule:
     return Schedule(LambdaLR(optimizer, lambda _: 1.0), per_batch=False)
 
 
-_RANGES = {
-    "[0, inf)": (
-        "gamma",
-        "power",
-        "base_lr",
-        "max_lr",
-        "min_lr",
-        "eta_min",
-        "threshold",
-        "eps",
-        "patience",
-        "cooldown",
-    ),
-    "[0, 1]": ("factor", "start_factor", "end_factor", "pct_start"),
-    "[0, 1)": ("base_momentum", "max_momentum"),
-    "[1, inf)": ("step_size", "T_max", "T_0", "T_mult", "total_iters", "total_steps", "steps_per_epoch", "milestones"),
-    "(0, inf)": ("step_size_up", "step_size_down", "div_factor", "final_div_factor"),
-}
-"""Arguments of torch's schedules by the interval that they, or their entries, have to be in; torch checks few."""
-
-
-def _check_ranges(owner: str, options: dict[str, Any]) -> None:
-    for interval, names in _RANGES.items():
-        for name in options.keys() & set(names):
-            entries = options[name] if isinstance(options[name], tuple) else (options[name],)
-            for entry in entries:
-                check_numbers(owner, interval, optional=True, **{name: entry})
-
-
 def _of_torch(scheduler: type[LRScheduler]) -> Callable[..., Schedule]:
     def make(optimizer: Optimizer, batches: int, epochs: int, **options: Any) -> Schedule:
-        _check_ranges(scheduler.__name__, options)
         return Schedule(scheduler(optimizer, **options), per_batch=False)
 
     signature = inspect.signature(scheduler)

@@ -431,6 +431,7 @@ def main_() -> int:
                 violation = f"check: {type(error).__name__}: {error}"
         if violation is None and ended.status == 0 and '"graded": false' in (folder / "moved.json").read_text():
             outcome += ", all gradients were 0"
+            sys.stderr.write(f"all gradients were 0 in trial {number}: {json.dumps(drawn.arguments)}\n")
         if violation is None and ended.status == 0 and ended.err.strip():
             outcome += " (with a warning)"
         own = {(drawn.command, label) for label in drawn.labels}

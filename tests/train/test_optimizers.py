@@ -186,3 +186,22 @@ def test_a_run_with_both_resumes_to_the_same_weights(tmp_path: Path) -> None:
     train_experiment(build(config), tmp_path / "half", resume=True)
     found: list[dict[str, Tensor]] = [weights(tmp_path / name) for name in ("whole", "half")]
     assert same(*found)
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "told"),
+    [
+        ("sgd", {"momentum": 1.5}, r"SGD\(momentum=1.5\): .* in \[0, 1\)"),
+        ("sgd", {"momentum": 0.9, "dampening": 2.0}, r"SGD\(dampening=2.0\): .* in \[0, 1\]"),
+        ("rmsprop", {"momentum": 2.0}, r"RMSprop\(momentum=2.0\)"),
+        ("asgd", {"lambd": -1.0}, r"ASGD\(lambd=-1.0\): .* at least 0"),
+        ("asgd", {"alpha": -0.5}, r"ASGD\(alpha=-0.5\)"),
+        ("rprop", {"step_sizes": [-1.0, 50.0]}, r"Rprop\(step_sizes=-1.0\)"),
+        ("adafactor", {"eps": [-1.0, 0.001]}, r"Adafactor|epsilon|eps"),
+    ],
+)
+def test_numbers_that_torch_takes_but_nothing_can_learn_from_are_refused(
+    name: str, given: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(ConfigError, match=told):
+        made(name, **given)
