@@ -91,9 +91,9 @@ def measure_apart(isolated: IsolatedStep) -> Use:
 def measure_here(isolated: IsolatedStep) -> Use:
     """Measure a step in this process, which should do nothing else.
 
-    Runs a step of one time step first, to exclude the one-time setup of torch and other libraries.
+    Runs a step of two time steps first, to exclude the one-time setup of torch and other libraries.
     """
-    isolated.contender.ready(isolated.task(1)).run()
+    isolated.contender.ready(isolated.task(min(2, isolated.steps))).run()
     task = isolated.task(isolated.steps)
     step = isolated.contender.ready(task)
     gc.collect()

@@ -11,13 +11,12 @@ from spikewright.continual.probes import measure, monitor_of
 from spikewright.continual.rehearse import rehearse
 from spikewright.rules import ContinualRule, ProjectedRule
 from spikewright.train import loop
-from spikewright.train._evaluate import correct, evaluate
+from spikewright.train._evaluate import correct
 from spikewright.train._rule_job import RuleJob
-from spikewright.train.batch import BatchLearner
 from spikewright.train.distributed import Ranks
 from spikewright.train.feed import fingerprint
 from spikewright.train.job import Learned, Stage, Stateful
-from spikewright.train.log import Reporter, Row, Silent
+from spikewright.train.log import Reporter, Silent
 from spikewright.train.progress import Progress
 from spikewright.train.result import versions
 
@@ -66,7 +65,7 @@ class _CourseJob(RuleJob):
     lengthens = None
 
     def __init__(self, continual: ContinualExperiment, ranks: Ranks) -> None:
-        super().__init__(continual.train, continual.net, continual.rule, ranks)
+        super().__init__(continual.train, continual.net, continual.rule, continual.loss, correct(continual.loss), ranks)
         self.continual, self.config, self.device = continual, continual.config, continual.device
         self.stages = continual.tasks
         self.fingerprint = fingerprint(continual.dataset)
@@ -75,12 +74,12 @@ class _CourseJob(RuleJob):
 
     def begin(self, progress: Progress, resumed: bool) -> Stage:
         self.task = self.continual.scenario.task(progress.stage)
-        built = self.experiment = self.continual.experiment(progress.stage, self.task, self.ranks)
-        stepper, self.source = self.stepper(built.optimizer), built.training
-        self.learner = BatchLearner(built.net, built.rule, built.loss, stepper, correct(built.loss), self.ranks)
+        built = self.continual.experiment(progress.stage, self.task, self.ranks)
         if not resumed and self.monitor is not None:
             self.monitor.begin_task(progress.stage, self.net, progress.batches)
-        return Stage(f"task {progress.stage + 1}", built.training, stepper, built.schedule)
+        stage = self.stage(f"task {progress.stage + 1}", built)
+        self.evaluated["test"] = self.continual.test(progress.stage, self.task)
+        return stage
 
     def learn(self, batch: Any, progress: Progress) -> Learned:
         learned = super().learn(batch, progress)
@@ -93,21 +92,6 @@ class _CourseJob(RuleJob):
     def train(self) -> None:
         super().train()
         self.continual.rule.freeze(self.net)
-
-    @property
-    def blank(self) -> Row:
-        names = [] if self.experiment.held_out is None else ["validation_accuracy"]
-        return dict.fromkeys([*names, "test_accuracy", "test_loss"], None)
-
-    def measure(self, progress: Progress) -> Row:
-        score = evaluate(self.net, self.continual.test(progress.stage, self.task), self.continual.loss)
-        row: Row = {"test_accuracy": score.accuracy, "test_loss": score.loss}
-        if (held := self.experiment.validating) is not None:
-            row["validation_accuracy"] = evaluate(self.net, held, self.continual.loss).accuracy
-        return row
-
-    def merit(self, row: Row) -> float | None:
-        return -row["train_loss"] if self.experiment.held_out is None else row["validation_accuracy"]
 
     def end(self, progress: Progress, tell: Callable[[str], None]) -> None:
         continual, index = self.continual, progress.stage

@@ -108,7 +108,8 @@ class Batches:
             start: Number of the first batch, from 0 to `len(self)`. Default: 0.
 
         Returns:
-            Pairs of inputs float32 `[time, batch, C, H, W]`, which must not be written to, and labels int64 `[batch]`.
+            Pairs of inputs `[time, batch, C, H, W]` of torch's default dtype, which must not be written to, and labels
+            int64 `[batch]`.
 
         Raises:
             InputError: `epoch` is negative, or `start` is out of range.
@@ -147,7 +148,8 @@ class Batches:
         return mine.own(x, 1), self.split.labels[mine.own(chosen)].to(self.device)
 
     def _scaled(self, images: Tensor) -> Tensor:
-        images = images.float() / 255 if images.dtype == torch.uint8 else images
+        scale = 255 if images.dtype == torch.uint8 else 1
+        images = images.to(torch.get_default_dtype()) / scale
         return (images - self._mean) / self._std if self._encode.normalised else images
 
     def _check_ranks(self) -> None:

@@ -51,17 +51,19 @@ class Plan:
         rule: The rule, as text.
         shape: Shape of the input, `[time, batch, *feature]`.
         rows: Bytes by number of steps, in order.
+        rule_bytes: Bytes that the rule keeps between steps, such as feedback matrices or stored samples; at least 0.
         bytes_per_step: Slope of the bytes saved for backward between the last two measured rows; 0 if they do not
             grow.
         budget: Given budget in bytes, at least 0; `None` without one.
-        largest: Largest number of steps whose working memory and input fit the budget together, at least 0; of the
-            rows alone, for a rule that does not declare how its memory grows.  `None` without a budget, or if every
-            length fits.
+        largest: Largest number of steps whose working memory and input fit the budget together with what the rule
+            keeps, at least 0; of the rows alone, for a rule that does not declare how its memory grows.  `None` without
+            a budget, or if every length fits.
     """
 
     rule: str
     shape: tuple[int, ...]
     rows: list[MemoryRow]
+    rule_bytes: int
     bytes_per_step: float
     budget: int | None
     largest: int | None
@@ -78,6 +80,8 @@ class Plan:
         ]
         head = ("steps", "saved for backward", "working memory", "input", "")
         lines = [f"{self.rule}, input {list(self.shape)}", aligned([head, *body])]
+        if self.rule_bytes:
+            lines.append(f"The rule keeps {readable(self.rule_bytes)} between steps.")
         if self.budget is not None:
             fits = "every length fits" if self.largest is None else f"at most {self.largest} steps fit"
             lines.append(f"In {readable(self.budget)}: {fits}.")
@@ -102,9 +106,9 @@ def plan(
 
     Counted as working memory is all that torch allocates during the step: saved tensors, gradients of parameters,
     states and traces, outputs, and temporary buffers, also those inside of operations.  Not counted is what is there
-    before: parameters, the state of the optimizer, and the input, which has a column of its own.  Nor is what a
-    criterion takes, what other libraries allocate, or what the C library keeps: freed blocks stay with a process for a
-    while, so that it may hold up to about twice as much (`docs/speed-and-memory.md`).
+    before: parameters, the state of the optimizer, and, told apart, the input and what the rule keeps between steps.
+    Nor is what a criterion takes, what other libraries allocate, or what the C library keeps: freed blocks stay with a
+    process for a while, so that it may hold up to about twice as much (`docs/speed-and-memory.md`).
 
     Args:
         net: Network, in the mode (training or not) and on the device in which it will be used.
@@ -113,8 +117,9 @@ def plan(
             parameters' dtype; or an example of the input, whose steps are repeated, for indices of an embedding, bytes
             or another dtype, or for several tensors in a tuple, list or dictionary.  Its number of steps is reported
             too.
-        budget: Memory budget for working memory and input together; the result then says how many steps fit.  A whole
-            number of bytes, at least 0, or a size such as "8GB" or "512MiB".  Default: None, no budget.
+        budget: Memory budget for working memory, input and what the rule keeps together; the result then says how many
+            steps fit.  A whole number of bytes, at least 0, or a size such as "8GB" or "512MiB".  Default: None, no
+            budget.
         measure: Numbers of steps that are run.  At least two different whole numbers, each from 1 to 10**6.  Default:
             None, three short lengths.
         report: Numbers of steps that are extrapolated; they are run as well for a rule that does not declare how its
@@ -149,23 +154,25 @@ def plan(
     lengths = _lengths(rule, measure)
     with untouched(net.module):
         inputs = Inputs(net, shape, batch_first)
+        inputs.wiring()  # says more than `check` if the input does not fit
         reported = {inputs.sizes[0], *report}
-        curve = _curve(net, rule, inputs)
+        learner = fresh_copy(rule, net, inputs.x)
+        kept = sum(tensor.nbytes for tensor in (*learner.parameters(), *learner.buffers()))
+        curve = _curve(net, learner, inputs)
         grows = rule.traits.memory != "unknown"
         for steps in sorted({*lengths} if grows else {*lengths, *reported}):
             curve.measure(steps)
         rows = [_row(curve, inputs, steps) for steps in sorted(reported.union(lengths))]
         largest = None
         if limit is not None:
-            largest = curve.largest(limit, inputs) if grows else _largest(rows, limit)
-    return Plan(repr(rule), inputs.sizes, rows, curve.slope, limit, largest)
+            free = limit - kept
+            largest = curve.largest(free, inputs) if grows else _largest(rows, free)
+    return Plan(repr(rule), inputs.sizes, rows, kept, curve.slope, limit, largest)
 
 
-def _curve(net: Network, rule: Rule, inputs: Inputs) -> MemoryCurve:
-    inputs.wiring()  # says more than `check` if the input does not fit
-    x, loss = inputs.x, small_loss(rule)
+def _curve(net: Network, learner: Rule, inputs: Inputs) -> MemoryCurve:
+    x, loss = inputs.x, small_loss(learner)
     y = torch.zeros(x.shape[1], dtype=torch.int64, device=x.device)
-    learner = fresh_copy(rule, net, x)
     return MemoryCurve(learner, Batch(net, x, y, loss, known=check(learner, net, loss, x, y)))
 
 

@@ -59,8 +59,12 @@ class ChunkMemory:
         return StepMemory.of(found + (steps / chunk - self._few) * behind)
 
     def _left_behind(self, chunk: int) -> npt.NDArray[np.float64]:
-        """Return the bytes that a chunk adds to what is there when its successors run."""
-        return (self._measured(chunk, 2 * self._few).numbers - self.of_few(chunk).numbers) / self._few
+        """Return the bytes that a chunk adds to what is there when its successors run.
+
+        Of the fewest chunks the first or the last takes most; what each adds shows from the next ones on.
+        """
+        more = self._measured(chunk, 4 * self._few).numbers - self._measured(chunk, 2 * self._few).numbers
+        return more / (2 * self._few)
 
     def _measured(self, chunk: int, count: int) -> StepMemory:
         if (chunk, count) not in self._trials:

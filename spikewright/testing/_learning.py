@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from spikewright.errors import SpikewrightError
+from spikewright.errors import IncompatibleRule, SpikewrightError
 from spikewright.losses import Loss
 from spikewright.network.hooks import Hooks
 from spikewright.reports.gradient_check import certify
@@ -57,6 +57,20 @@ def order_of_the_batch(trial: Trial) -> None:
     contract.agree(turned.gradients, straight.gradients, 1e-11, "gradients with samples in another order")
     outputs = {"output": turned.output}, {"output": straight.output[:, order]}
     contract.agree(*outputs, 1e-11, "outputs with samples in another order")
+
+
+def lengths(trial: Trial) -> None:
+    """Gradients do not depend on what follows the end of a sequence, if the rule declares that."""
+    if not trial.make().traits.ragged:
+        return
+    (x, y), contract = trial.data(), trial.contract("lengths")
+    own = len(x) - torch.arange(x.shape[1]) % len(x)
+    after = (torch.arange(len(x))[:, None] >= own).view(*x.shape[:2], *[1] * (x.dim() - 2))
+    try:
+        one, other = (trial.learn(data=(x.where(~after, part), y), lengths=own) for part in (x.flip(0), 1 - x))
+    except IncompatibleRule:  # a layer may count padding as data
+        return
+    contract.agree(one.gradients, other.gradients, 1e-12, "gradients of sequences padded in two ways")
 
 
 def no_error(trial: Trial) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -91,12 +92,14 @@ class Trial:
         loss: Loss | None = None,
         state: State | None = None,
         backward: Backward = plain_backward,
+        lengths: Tensor | None = None,
     ) -> Learned:
         """Run a rule on a batch, with the same random numbers every time; by default a new rule, and `net`."""
         rule, net = rule or self.make(), net or self.net
         x, y = data or self.data()
         torch.default_generator.manual_seed(3)
-        updates = list(rule.updates(net, x, y, loss or self.loss, state, backward))
+        ragged: dict[str, Any] = {} if lengths is None else {"lengths": lengths}
+        updates = list(rule.updates(net, x, y, loss or self.loss, state, backward, **ragged))
         return Learned(updates, gradients(net))
 
 

@@ -27,6 +27,7 @@ EVERYWHERE: tuple[Callable[[Trial], None], ...] = (
     backward,
     _learning.accumulation,
     _learning.order_of_the_batch,
+    _learning.lengths,
     _outside.one_sample,
     _outside.single_precision,
     _outside.random_state,
@@ -60,6 +61,7 @@ def assert_rule(
     - The network stays as it was, in evaluation mode too, and so do frozen parameters, the settings of torch and,
       unless the rule is noisy, its random state.
     - It learns in float32, and from one sample.
+    - If it takes lengths of sequences, nothing after their ends changes a gradient.
     - Everything that `traits` declare is measured: credit through time, updates, memory, where gradients come from.
 
     Args:

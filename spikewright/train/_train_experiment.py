@@ -12,13 +12,11 @@ from spikewright.data import Dataset
 from spikewright.reports.energy_estimate import energy
 from spikewright.train import loop
 from spikewright.train._build import Experiment
-from spikewright.train._evaluate import mean_rate, means_over
 from spikewright.train._rule_job import RuleJob
-from spikewright.train.batch import BatchLearner
 from spikewright.train.distributed import Ranks
 from spikewright.train.feed import fingerprint
-from spikewright.train.job import Source, Stage
-from spikewright.train.log import Reporter, Row, Silent
+from spikewright.train.job import Stage
+from spikewright.train.log import Reporter, Silent
 from spikewright.train.progress import Progress
 from spikewright.train.result import energy_entry, versions
 from spikewright.train.source import batch_size
@@ -69,46 +67,20 @@ _COUNTED = 32
 
 class _ExperimentJob(RuleJob):
     def __init__(self, experiment: Experiment, ranks: Ranks) -> None:
-        super().__init__(experiment.settings, experiment.net, experiment.rule, ranks)
+        super().__init__(
+            experiment.settings, experiment.net, experiment.rule, experiment.loss, experiment.measures, ranks
+        )
         self.experiment, self.config, self.device = experiment, experiment.config, experiment.device
         self.fingerprint = fingerprint(experiment.dataset)
         self.follows_length = self.config["schedule"]["name"] == "cosine"
-        parts = {"validation": experiment.validating, "test": experiment.testing}
-        self._parts: dict[str, Source] = {name: batches for name, batches in parts.items() if batches is not None}
-        self._rates: dict[str, float] = {}
-        self._samples: dict[str, int] = {}
 
     def begin(self, progress: Progress, resumed: bool) -> Stage:
-        built = self.experiment
-        stepper, self.source = self.stepper(built.optimizer), built.training
-        self.learner = BatchLearner(built.net, built.rule, built.loss, stepper, built.measures, self.ranks)
-        return Stage("", built.training, stepper, built.schedule)
-
-    @property
-    def blank(self) -> Row:
-        row = {f"{part}_{name}": None for part in self._parts for name in (*self.experiment.measures, "loss")}
-        return {**row, "firing_rate": None} if row else {}
-
-    def measure(self, progress: Progress) -> Row:
-        row: Row = {}
-        for part, batches in self._parts.items():
-            means, self._rates, self._samples[part] = means_over(
-                self.net, batches, self.experiment.loss, self.experiment.measures
-            )
-            row |= {f"{part}_{name}": mean for name, mean in means.items()}
-            row["firing_rate"] = mean_rate(self._rates)
-        return row
-
-    def merit(self, row: Row) -> float | None:
-        if "validation" not in self._parts:
-            return -row["train_loss"]
-        if "validation_accuracy" in row:
-            return row["validation_accuracy"]
-        return None if row["validation_loss"] is None else -row["validation_loss"]
+        return self.stage("", self.experiment)
 
     def result(self, progress: Progress) -> dict[str, Any]:
         config, rows, dataset = self.config, progress.rows, self.experiment.dataset
-        if not self._samples:
+        if not self.samples:  # of a run that had been trained to its end before
+            self.stage("", self.experiment)
             self.measure(progress)
         return {
             "rule": config["rule"]["name"],
@@ -118,7 +90,7 @@ class _ExperimentJob(RuleJob):
             "steps": config["train"].get("steps"),
             "epochs": len(rows),
             **{key: value for key, value in rows[-1].items() if key not in ("epoch", "seconds", "firing_rate")},
-            "firing_rates": self._rates,
+            "firing_rates": self.rates,
             "mean_firing_rate": rows[-1].get("firing_rate"),
             "saved_bytes": progress.saved_bytes,
             "unsolved_batches": progress.unsolved,
@@ -127,7 +99,7 @@ class _ExperimentJob(RuleJob):
             "seconds": progress.seconds,
             "parameters": sum(p.numel() for p in self.net.parameters()),
             "train_samples": len(dataset.train) if isinstance(dataset, Dataset) else None,
-            "test_samples": self._samples.get("test"),
+            "test_samples": self.samples.get("test"),
             "device": str(self.device),
             "versions": versions(),
             "config": config,

@@ -33,6 +33,19 @@ def test_the_rows_of_bptt_lie_on_a_line() -> None:
     assert short.bytes_per_step == (measured[1].saved_bytes - measured[0].saved_bytes) / 34 > 0
 
 
+def test_what_the_rule_keeps_takes_from_the_budget() -> None:
+    """Direct feedback keeps a matrix from the error to every layer; plain OTTT keeps nothing."""
+    net, rule = Network(two_layers()), OTTT(spatial=DFA())
+    kept = plan(net, rule, SHAPE).rule_bytes
+    rule.prepare(net, torch.rand(SHAPE))
+    assert kept == sum(buffer.nbytes for buffer in rule.buffers()) > 0
+    assert plan(net, OTTT(), SHAPE).rule_bytes == 0
+    row = plan(net, rule, SHAPE).rows[0]
+    needed = row.working_bytes + row.input_bytes + kept
+    fitting = [plan(net, rule, SHAPE, needed - less).largest or 0 for less in (0, kept)]
+    assert fitting[0] >= row.steps > fitting[1]
+
+
 @pytest.mark.parametrize("chunk", [None, 1, 3])
 def test_the_largest_number_of_steps_is_the_largest(chunk: int | None) -> None:
     """Measured there, working memory and input fill the budget to a twentieth."""

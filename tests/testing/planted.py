@@ -93,6 +93,13 @@ class Overwrites(Around):
         return batch
 
 
+class ByTheInput(Around):
+    """Weights samples by all of their input, padding included."""
+
+    def before(self, batch: Batch) -> Batch:
+        return batch.weighted(float(batch.x.mean()))
+
+
 class ShareOfSix(Around):
     def before(self, batch: Batch) -> Batch:
         return batch.weighted(len(batch.x) / 6)
@@ -317,6 +324,7 @@ RULES: dict[str, tuple[str, Callable[..., Rule], dict[str, Any]]] = {
     "dead": ("live gradients", Dead, {}),
     "mean of the chunk": ("chunks", MeanOfChunk, {}),
     "by place": ("order of the batch", ByPlace, {}),
+    "by the input": ("lengths", ByTheInput, {}),
     "claims": ("claims", Claims, {}),
     "decays": ("no error, no gradient", Decays, {}),
     "overwrites": ("accumulation", Overwrites, {}),
