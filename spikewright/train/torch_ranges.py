@@ -13,7 +13,7 @@ _RANGES = {
     "(0, inf)": ("step_sizes", "step_size_up", "step_size_down", "div_factor", "final_div_factor"),
     "[1, 99]": ("ns_steps",),
 }
-"""Arguments by the interval that they, or their entries, have to be in; beyond it a run ends and has learned nothing."""
+"""Arguments by the interval that they, or their entries, have to be in; beyond it a run ends, and learned nothing."""
 
 
 def check_torch_range(owner: str, name: str, value: object) -> None:
