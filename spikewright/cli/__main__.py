@@ -5,6 +5,7 @@ Help, the version, `list` and errors in the arguments are answered without torch
 
 import argparse
 import inspect
+import logging
 import os
 import re
 import sys
@@ -118,6 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _prepare_output() -> None:
     """Let text be printed on any terminal: what it cannot show becomes a question mark, and a closed one takes all."""
+    logging.getLogger("PIL").addHandler(logging.NullHandler())  # an image that is damaged is told of in one line
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:

@@ -81,6 +81,9 @@ NESTED: Mapping[str, Choices] = {
 STANDARD: Mapping[str, str] = {"criterion": "cross_entropy", "rule": "ottt"}
 """Default names of required nested components."""
 
+_REPLACED = {"size_average": "reduction", "reduce": "reduction"}
+"""Arguments of torch's classes that are of no use any more, by what is given in their place."""
+
 
 def construct(kind: str, choices: Choices, table: Mapping[str, Any], *fixed: Any, **given: Any) -> Any:
     """Build a component.
@@ -185,6 +188,11 @@ def _argument(kind: str, builder: Callable[..., Any], key: str, value: Any) -> A
                 "finite numbers."
             )
         check_torch_range(builder.__name__, key, value)
+        if key in _REPLACED and value is not None:
+            raise ConfigError(
+                f"{path} = {shown(value)}: torch has replaced this argument of {builder.__name__}, and warns of it. "
+                f"Leave it out, and give {kind}.{_REPLACED[key]}."
+            )
     return value
 
 

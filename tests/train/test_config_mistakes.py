@@ -25,6 +25,8 @@ MISTAKES = {
     "data.limit_train=few": "data.limit_train = 'few' is a str",
     "data.validation=some": "data.validation = 'some' is a str",
     "data.size=many": "data.size = 'many' is a str",
+    "loss.criterion.size_average=true": "size_average = True: torch has replaced .* give loss.criterion.reduction",
+    "loss.criterion.reduce=0.5": "loss.criterion.reduce = 0.5",
     "data.features=8": "data.features = 8 is a int",
     "data.features=[1,8]": r"data.features = \(1, 8\) is a tuple; data takes tuple\[int, int, int\]",
     "model.hidden=[4,true]": r"model.hidden = \(4, True\)",

@@ -14,7 +14,16 @@ from spikewright.train.checkpoint import load
 from tests.train.support import Tree, experiment, history, same, timeless, trained, weights
 
 KEYS = {"rule", "model", "data", "seed", "steps", "epochs", "train_loss", "train_accuracy", "test_accuracy"}
-KEYS |= {"test_loss", "firing_rates", "mean_firing_rate", "saved_bytes", "seconds", "parameters", "train_samples"}
+KEYS |= {
+    "digest",
+    "test_loss",
+    "firing_rates",
+    "mean_firing_rate",
+    "saved_bytes",
+    "seconds",
+    "parameters",
+    "train_samples",
+}
 KEYS |= {
     "test_samples",
     "device",
