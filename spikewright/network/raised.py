@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from spikewright.errors import SpikewrightError
+from spikewright.errors import InputError, SpikewrightError
 from spikewright.network.complaints import shown
 
 
@@ -45,13 +46,22 @@ def naming(module: nn.Module) -> Iterator[None]:
 
     Args:
         module: The whole.
+
+    Raises:
+        InputError: A batch norm was given a single value per channel, the one thing that torch says of it.
     """
     try:
         yield
     except SpikewrightError:
         raise
     except Exception as error:
-        note = f"{shown(*place_of(error, module))} raised this in a run."
+        name, found = place_of(error, module)
+        if isinstance(found, _BatchNorm) and isinstance(error, ValueError) and "than 1 value per channel" in str(error):
+            raise InputError(
+                f"{shown(name, found)} was to learn from one value per channel. It divides by the deviation of the "
+                "samples of a batch, and one sample has none. Give batches of at least 2 samples, or leave out the batch norm."
+            ) from error
+        note = f"{shown(name, found)} raised this in a run."
         if note not in getattr(error, "__notes__", []):
             error.add_note(note)
         raise

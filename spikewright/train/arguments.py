@@ -87,6 +87,8 @@ def _matches(value: Any, hint: Any) -> bool:
         return isinstance(value, tuple)
     if origin is collections.abc.Mapping:
         return isinstance(value, dict)
+    if collections.abc.Callable in (origin, hint):
+        return False
     if hint in (str, bool, type(None)):
         return isinstance(value, hint)
     # Another class, such as a tensor or a sequence: only a tuple can represent it.

@@ -27,6 +27,8 @@ MISTAKES = {
     "data.size=many": "data.size = 'many' is a str",
     "loss.criterion.size_average=true": "size_average = True: torch has replaced .* give loss.criterion.reduction",
     "loss.criterion.reduce=0.5": "loss.criterion.reduce = 0.5",
+    "data.name=folder data.progress=[1]": "data.progress = .* is a tuple; data takes collections.abc.Callable",
+    "schedule.name=cycliclr schedule.base_lr=0.1 schedule.max_lr=0.2 schedule.scale_fn=[1]": "schedule.scale_fn",
     "data.features=8": "data.features = 8 is a int",
     "data.features=[1,8]": r"data.features = \(1, 8\) is a tuple; data takes tuple\[int, int, int\]",
     "model.hidden=[4,true]": r"model.hidden = \(4, True\)",

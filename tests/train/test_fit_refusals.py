@@ -198,3 +198,14 @@ def test_a_buffer_that_overflows_is_noticed_and_one_that_was_infinite_is_left_al
     loader = [(torch.rand(2, 4, 3), torch.tensor([0, 1, 0, 1]))] * 3
     with nullcontext() if trains else pytest.raises(NotFinite, match=r"The buffer 'model.2.running' is not finite"):
         sw.fit(net, sw.rules.BPTT(), sw.losses.PerStep(nn.CrossEntropyLoss()), optimizer, loader, out=tmp_path / "run")
+
+
+@pytest.mark.parametrize("rule", [sw.rules.BPTT(), sw.rules.IDE(), sw.rules.OTTT()])
+def test_batch_norm_of_one_value_is_told_of_as_such(tmp_path: Path, rule: sw.rules.Rule) -> None:
+    """Rates of a sequence are one row per sample, however many steps it has."""
+    net = sw.Network(nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), sw.IF(reset="subtract"), nn.Linear(4, 2)))
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    loss = (sw.losses.OnRate if isinstance(rule, sw.rules.IDE) else sw.losses.PerStep)(nn.CrossEntropyLoss())
+    loader = [(torch.rand(1, 1, 3), torch.tensor([0]))]
+    with pytest.raises(InputError, match=r"'1' \(BatchNorm1d\) was to learn from one value per channel"):
+        sw.fit(net, rule, loss, optimizer, loader, out=tmp_path / "run")
