@@ -86,6 +86,9 @@ FITTING: dict[str, list[Any]] = {
     "adjust_lr_fn": [None, "original", "match_rms_adamw"],
     "optimizer.adafactor.eps": [[1e-30, 0.001], [1e-16, 0.01]],
     "loss.criterion.cross_entropy.weight": [None],
+    "size_average": [None],
+    "reduce": [None],
+    "timed": [False],
 }
 """Fitting values that neither a type nor a docstring tells, by key or by whole label."""
 NEEDS = {
