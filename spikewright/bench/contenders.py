@@ -113,7 +113,8 @@ class _RuleStep(Step):
     def __init__(self, task: Task, rule: Rule) -> None:
         super().__init__(task)
         self._net, self._rule = spiking(task.layers), rule
-        rule.prepare(self._net, task.x)  # neither this nor the probe that comes with it is part of a step
+        self._net.wiring(task.x)  # the probe is not part of a step, nor is what the rule makes for the network
+        rule.prepare(self._net, task.x)
         self._loss = standard_loss(rule.traits.loss)(nn.CrossEntropyLoss())
 
     def run(self) -> Tensor:

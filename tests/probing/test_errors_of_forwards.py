@@ -1,5 +1,6 @@
 """An error that the code of a network raises is shown as it is, with the name of the layer."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -109,10 +110,12 @@ def test_an_error_about_values_is_not_one_about_rows() -> None:
         network(four).run(X)
 
 
-def test_errors_about_the_input_are_about_the_layout() -> None:
-    for does in (lambda x: x.view(-1, 5), lambda x: x @ torch.ones(3, 3)):
-        with pytest.raises(ShapeError, match=r"batch_first=True"):
+def test_what_fails_for_the_shape_of_its_input_is_shown_as_it_is_beside_the_layout() -> None:
+    for does, said in ((lambda x: x.view(-1, 5), "invalid for input"), (lambda x: x @ torch.ones(3, 3), "multiplied")):
+        with pytest.raises(RuntimeError, match=said) as caught:
             network(does).run(X)
+        assert not isinstance(caught.value, ShapeError)
+        assert re.search(r"^'1' \(Mine\) raised this .* batch_first=True", notes(caught.value))
 
 
 class Cell(sw.Neuron):

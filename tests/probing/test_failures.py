@@ -1,6 +1,7 @@
 """A forward that raises at the first wiring: the error is what it is, and names shape, type or device only if that is
 the cause."""
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -152,10 +153,37 @@ SHAPES: dict[str, Callable[[Tensor], object]] = {
 }
 
 
+READ = rf"read as \[time={T}, batch={N}, feature=\[{F}\]\].*{ADVICE}"
+
+
 @pytest.mark.parametrize("name", SHAPES)
-def test_an_operation_that_shapes_do_not_fit(name: str) -> None:
-    with pytest.raises(ShapeError, match=rf"read as \[time={T}, batch={N}, feature=\[{F}\]\].*{ADVICE}"):
+def test_an_operation_of_the_users_own_that_shapes_do_not_fit(name: str) -> None:
+    """It may be the operation that is wrong: the error is what torch raises, and the note says what x was."""
+    with pytest.raises((RuntimeError, IndexError)) as found:
         wired(failing(SHAPES[name]))
+    assert not isinstance(found.value, ShapeError)
+    assert re.match(rf"'0' \(Lambda\) raised this .*{READ}", found.value.__notes__[0])
+
+
+def own_weight() -> nn.Module:
+    own = Lambda(lambda m, x: f.linear(x, m.weight))
+    own.weight = nn.Parameter(torch.ones(F, F + 1))
+    return own
+
+
+LAYERS: dict[str, Callable[[], nn.Module]] = {
+    "linear": lambda: nn.Linear(F + 1, 2),
+    "spectral": lambda: nn.utils.parametrizations.spectral_norm(nn.Linear(F + 1, 2)),
+    "convolution": lambda: nn.Conv2d(2, 2, 3),
+    "axis": lambda: nn.Unflatten(1, (5, 2)),
+    "weight of the user's own": own_weight,
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_layer_that_the_input_does_not_fit(name: str) -> None:
+    with pytest.raises(ShapeError, match=rf"^'0' .*{READ}"):
+        wired(nn.Sequential(LAYERS[name](), LIF()).double())
 
 
 @pytest.mark.parametrize(

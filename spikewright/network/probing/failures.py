@@ -40,14 +40,17 @@ def explained(error: Exception, sites: Sites, x: Tensor) -> Exception:
         found = (
             "" if again.error is None else _other_type(sites, x) or _missing_axis(sites, x) or _not_one(sites, error)
         )
-        about_x = again.is_of_shape and again.differs(_Attempt(sites, x, more=True))
+        of_shape = again.is_of_shape and again.differs(_Attempt(sites, x, more=True))
         looping = isinstance(error, ShapeError) and again.sees_one_row(_Attempt(sites, x, more=True))
     where = shown(*(place_of(error, sites.module) if again.error is None else again.innermost))
     if looping:
         return ShapeError(f"{error} {where} is given one row at a time, however many there are: {LOOP}")
-    if isinstance(error, ShapeError) or (not is_said(error) and not found and about_x):
-        return ShapeError(f"{error} ({given} {found or _ADVICE})")
-    if found and not is_said(error):
+    if of_shape and not found:
+        found = _ADVICE
+    if isinstance(error, ShapeError) or (found is _ADVICE and not is_said(error) and again.is_of_layers):
+        by = "" if isinstance(error, ShapeError) else f"{where}: "
+        return ShapeError(f"{by}{error} ({given} {found or _ADVICE})")
+    if found and found is not _ADVICE and not is_said(error):
         return ShapeError(f"{given} {found} ({error})")
     near = "x[0, 0]" if again.error else "those near x[0, 0]"
     error.add_note(
@@ -93,6 +96,12 @@ class _Attempt:
         """True if the operation that failed also fails for tensors without values."""
         return self._last.fails_on_shapes()
 
+    @property
+    def is_of_layers(self) -> bool:
+        """True if it failed in a module of a library, or at a weight of the network, and not in the user's own code."""
+        library = type(self.innermost[1]).__module__.partition(".")[0] in ("torch", __name__.partition(".")[0])
+        return library or self._last.was_given({id(w) for w in (*self._module.parameters(), *self._module.buffers())})
+
     def differs(self, other: "_Attempt") -> bool:
         """True if the operation that failed has arguments of other sizes with more rows, so that it is about `x`."""
         return self._last.sizes != other._last.sizes
@@ -129,6 +138,10 @@ class _LastCall(TorchFunctionMode):
         """Sizes of the tensors that the function was given, which failed."""
         given = [] if self._failed is None else tree_leaves(self._failed[1:3])
         return [tuple(x.shape) for x in given if isinstance(x, Tensor)]
+
+    def was_given(self, tensors: set[int]) -> bool:
+        """Return True if the function that failed was given one of these tensors, by identity."""
+        return self._failed is not None and any(id(x) in tensors for x in tree_leaves(self._failed[1:3]))
 
     def fails_on_shapes(self) -> bool:
         if self._failed is None:
