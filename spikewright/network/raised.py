@@ -59,7 +59,7 @@ def naming(module: nn.Module) -> Iterator[None]:
         if isinstance(found, _BatchNorm) and isinstance(error, ValueError) and "than 1 value per channel" in str(error):
             raise InputError(
                 f"{shown(name, found)} was to learn from one value per channel. It divides by the deviation of the "
-                "samples of a batch, and one sample has none. Give batches of at least 2 samples, or leave out the batch norm."
+                "samples of a batch, and one sample has none. Give batches of at least 2 samples, or leave it out."
             ) from error
         note = f"{shown(name, found)} raised this in a run."
         if note not in getattr(error, "__notes__", []):

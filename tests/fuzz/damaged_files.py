@@ -261,6 +261,8 @@ class Trial:
             ended = replace_in(ended, err="".join(lines))
         found = complaint(self.words[0], ended)
         name = self.file.suffix or self.file.name
+        if found is not None and found.startswith("traceback") and 'mine.py", line' in ended.err:
+            return f"{self.words[0]}: an error of the user's own code", None
         if found is not None:
             return "", f"{self.words[0]}, {name}: {found}"
         if ended.status:

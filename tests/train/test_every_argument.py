@@ -66,6 +66,8 @@ BY_BUILDER = {
     "GPM.threshold": 0.9,
     "PerStep.steps": 4,
     "SGD.foreach": True,
+    "SGD.momentum": 0.9,
+    "RMSprop.momentum": 0.9,
     "SGD.fused": True,
 }
 BY_BUILDER |= {"Adam.foreach": True, "Adam.fused": True, "CrossEntropyLoss.reduction": "sum"}
