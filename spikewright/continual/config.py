@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from spikewright._util.ranges import MOST
 from spikewright.continual.benchmarks import Tree, benchmark
 from spikewright.errors import ConfigError
 from spikewright.train.components import as_table
@@ -21,7 +22,7 @@ class ContinualSettings:
         later_lr: Learning rate from the second task on, a finite number > 0. Default: None, unchanged.
         rehearse_samples: Samples per class and task that are learned again after each task but the first, by the inner
             rule without protection, at least 0. Default: 0, no rehearsal.
-        rehearse_epochs: Passes over the rehearsed samples, at least 1. Default: 1.
+        rehearse_epochs: Passes over the rehearsed samples, from 1 to 10**6. Default: 1.
         rehearse_lr: Learning rate of rehearsal, a finite number > 0. Default: 0.01.
         probe_every: Updates between two evaluations of all tasks begun, at least 1. Default: None, no evaluations
             within tasks.
@@ -41,7 +42,8 @@ class ContinualSettings:
 
     def __post_init__(self) -> None:
         check_keys("continual", asdict(self), ContinualSettings)
-        check_counts("continual", self, "only", "rehearse_epochs", "probe_every", "probe_samples")
+        check_counts("continual", self, "only", "probe_every", "probe_samples")
+        check_counts("continual", self, "rehearse_epochs", most=MOST)
         check_counts("continual", self, "rehearse_samples", "probe_dense", least=0)
         for key in ("later_lr", "rehearse_lr"):
             check_setting("continual", self, key, "(0, inf)")

@@ -18,7 +18,7 @@ class GraphSettings(LoopSettings):
     """The `[train]` section: length of training, sampling and evaluation.
 
     Attributes:
-        epochs: Passes over the training facts, at least 1. Default: 20.
+        epochs: Passes over the training facts, from 1 to 10**6. Default: 20.
         seed: Seed of weights, order and negatives, from 0 to 2**63 - 1. Default: 0.
         device: "cpu", "cuda", "cuda:N", or "auto" (CUDA if available). Default: "auto".
         amp: Automatic mixed precision: "off", "float16" (with loss scaling) or "bfloat16". Default: "off".

@@ -76,7 +76,7 @@ def fit(
         loader: Iterable of pairs (x, y) of inputs `[time, batch, *feature]` and targets `[batch, ...]`, such as a
             `torch.utils.data.DataLoader`; it is iterated in every epoch anew.
         out: Folder of the run, created if needed; it must not hold another run.
-        epochs: Passes over the loader, at least 1. Default: 1.
+        epochs: Passes over the loader, from 1 to 10**6. Default: 1.
         validation: Iterable of such pairs to evaluate on after epochs. Default: None, no evaluation.
         schedule: Scheduler of `torch.optim.lr_scheduler` of the optimizer. Default: None, constant learning rates.
         schedule_every: "epoch" steps the scheduler after every epoch, "batch" after every optimizer step.

@@ -11,20 +11,22 @@ from spikewright.train.arguments import check_type, tuples
 
 _AMP = ("off", "float16", "bfloat16")
 
+_MOST_WORKERS = 1024
+
 
 @dataclass(frozen=True)
 class LoopSettings:
     """Settings of every training loop: length, precision, checkpoints and evaluation.
 
     Attributes:
-        epochs: Passes over the training data, at least 1. Default: 30.
+        epochs: Passes over the training data, from 1 to 10**6. Default: 30.
         seed: Seed of weights, data order and all random numbers, from 0 to 2**63 - 1. Default: 0.
         device: "cpu", "cuda", "cuda:N", or "auto" (CUDA if available). Default: "auto".
         amp: Automatic mixed precision: "off", "float16" (with loss scaling) or "bfloat16". Default: "off".
         clip_norm: Largest norm of the gradient, a finite number > 0. Default: None, no clipping.
         accumulate: Batches per optimizer step, at least 1; the gradient is their mean, weighted by samples, also in a
             last window with fewer batches. Default: 1.
-        workers: Processes that prepare batches ahead, at least 0; 0 prepares them in the training process. Batches
+        workers: Processes that prepare batches ahead, from 0 to 1024; 0 prepares them in the training process. Batches
             are the same for every number. Default: 0.
         checkpoint_every: Batches between checkpoints within an epoch, at least 1. Default: None, one checkpoint per
             epoch.
@@ -54,9 +56,9 @@ class LoopSettings:
 
     def check(self) -> None:
         """Raise `ConfigError` if a value is out of its range."""
-        counts = "epochs", "accumulate", "checkpoint_every", "evaluate_every", "patience"
-        check_counts("train", self, *counts)
-        check_counts("train", self, "workers", least=0)
+        check_counts("train", self, "accumulate", "checkpoint_every", "evaluate_every", "patience")
+        check_counts("train", self, "epochs", most=MOST)
+        check_counts("train", self, "workers", least=0, most=_MOST_WORKERS)
         if self.clip_norm is not None and not is_within(self.clip_norm, "(0, inf)"):
             raise ConfigError(
                 f"train.clip_norm = {shown(self.clip_norm)}: it has to be above 0; none does not clip. Give a finite "
@@ -73,14 +75,14 @@ class TrainSettings(LoopSettings):
     """The `[train]` section of a training run with sequences.
 
     Attributes:
-        epochs: Passes over the training data, at least 1. Default: 30.
+        epochs: Passes over the training data, from 1 to 10**6. Default: 30.
         seed: Seed of weights, data order, augmentation and dropout, from 0 to 2**63 - 1. Default: 0.
         device: "cpu", "cuda", "cuda:N", or "auto" (CUDA if available). Default: "auto".
         amp: Automatic mixed precision: "off", "float16" (with loss scaling) or "bfloat16". Default: "off".
         clip_norm: Largest norm of the gradient, a finite number > 0. Default: None, no clipping.
         accumulate: Batches per optimizer step, at least 1; the gradient is their mean, weighted by samples, also in a
             last window with fewer batches. Default: 1.
-        workers: Processes that prepare batches ahead, at least 0; 0 prepares them in the training process. Batches
+        workers: Processes that prepare batches ahead, from 0 to 1024; 0 prepares them in the training process. Batches
             are the same for every number. Default: 0.
         checkpoint_every: Batches between checkpoints within an epoch, at least 1. Default: None, one checkpoint per
             epoch.

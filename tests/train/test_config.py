@@ -115,6 +115,8 @@ REFUSED = {
     "train": "--set train cannot be read",
     "train=3": "--set train=3 cannot be read",
     "train.epoch=3": "train.epoch is not a setting. Did you mean 'epochs'",
+    "train.epochs=10000000": "train.epochs = 10000000: it can be at most 1000000",
+    "train.workers=2000": "train.workers = 2000: it can be at most 1024",
     "train.epochs=0": "train.epochs = 0: it has to be at least 1",
     "train.steps=2.5": "train.steps = 2.5 is a float; ",
     "train.tensorboard=1": "train.tensorboard = 1 is a int; ",
