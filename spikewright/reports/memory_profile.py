@@ -20,7 +20,7 @@ from spikewright.rules._base import fresh_copy
 from spikewright.rules._batch import Batch
 from spikewright.rules._check import check, check_network
 from spikewright.rules._chunk_memory import LONGEST
-from spikewright.rules._step_memory import small_loss
+from spikewright.rules._step_memory import own_bytes, small_loss
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def plan(
         inputs.wiring()  # says more than `check` if the input does not fit
         reported = {inputs.sizes[0], *report}
         learner = fresh_copy(rule, net, inputs.x)
-        kept = sum(tensor.nbytes for tensor in (*learner.parameters(), *learner.buffers()))
+        kept = own_bytes(learner)
         curve = _curve(net, learner, inputs)
         grows = rule.traits.memory != "unknown"
         for steps in sorted({*lengths} if grows else {*lengths, *reported}):

@@ -64,7 +64,7 @@ class ChunkMemory:
         Of the fewest chunks the first or the last takes most; what each adds shows from the next ones on.
         """
         more = self._measured(chunk, 4 * self._few).numbers - self._measured(chunk, 2 * self._few).numbers
-        return more / (2 * self._few)
+        return np.maximum(more, 0) / (2 * self._few)
 
     def _measured(self, chunk: int, count: int) -> StepMemory:
         if (chunk, count) not in self._trials:

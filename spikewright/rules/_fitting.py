@@ -8,7 +8,7 @@ from spikewright.errors import IncompatibleRule
 from spikewright.network.holding import exclusively
 from spikewright.rules._chunk_memory import ChunkMemory
 from spikewright.rules._chunk_size import steps_at_once
-from spikewright.rules._step_memory import StepMemory, step_memory
+from spikewright.rules._step_memory import StepMemory, own_bytes, step_memory
 from spikewright.temporal import is_static
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class Fit:
 
     Attributes:
         chunk: Number of steps.
-        needed: Working memory that they take, in bytes.
+        needed: Working memory that they take, in bytes, together with the copy of the rule that it is measured with.
         budget: The budget in bytes.
     """
 
@@ -70,9 +70,14 @@ def fit_of(rule: "Rule", batch: "Batch", steps: int) -> Fit:
         steps: Length of the sequence.  At least 1.
     """
     memory = chunk_memory(rule, batch, batch.wiring.memory.setdefault(_described(rule, batch), {}))
-    one = memory.of_few(1).working
-    budget = size_in_bytes(str(rule.chunk)) or max(AUTO, 2 * one)
-    fixed = steps_at_once(rule, batch.wiring, steps)
+    one, copy = memory.of_few(1).working, own_bytes(rule)
+    budget = size_in_bytes(str(rule.chunk)) or max(AUTO, 2 * one + copy)
+    found = _within(budget - copy, rule, batch, memory, steps)
+    return Fit(found.chunk, found.needed + copy, budget)
+
+
+def _within(budget: int, rule: "Rule", batch: "Batch", memory: ChunkMemory, steps: int) -> Fit:
+    fixed, one = steps_at_once(rule, batch.wiring, steps), memory.of_few(1).working
     if fixed is not None or _whole(batch):
         return Fit(fixed or steps, memory.at(steps, fixed or steps).working, budget)
     if steps * one <= budget:  # steps together take no more than each of them alone

@@ -1,5 +1,8 @@
 """The memory that a training step takes, measured on a short step that is undone."""
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -65,11 +68,32 @@ def step_memory(rule: "Rule", batch: "Batch", steps: int) -> StepMemory:
     y = torch.zeros(x.shape[1], dtype=torch.int64, device=x.device)
     plain = replace(batch, backward=_backward, around=None, at_once=None, lengths=None, share=None)
     short = replace(plain, x=x, y=y, loss=small_loss(rule), state=state)
-    with restored(batch.net.module), without_gradients(batch.net, rule):
+    with restored(batch.net.module), without_gradients(batch.net, rule), _no_garbage_collection():
         with AllocatedBytes() as allocated, SavedBytes() as saved:
             for _ in rule.learn(short):
                 pass
     return StepMemory(saved.peak, allocated.phases)
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Keep what was there before from being freed meanwhile, which would count against what is allocated."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def own_bytes(rule: "Rule") -> int:
+    """Return the bytes of what a rule keeps between steps.
+
+    Args:
+        rule: The rule, prepared for a network.
+    """
+    return sum(tensor.nbytes for tensor in (*rule.parameters(), *rule.buffers()))
 
 
 def small_loss(rule: "Rule") -> Loss:

@@ -1,6 +1,7 @@
 """The adjoint equation solved by spikes: a second phase of the network with transposed weights and signed spikes."""
 
 from collections.abc import Sequence
+from copy import copy
 from typing import ClassVar
 
 import torch
@@ -71,6 +72,11 @@ class Spiking(Solver):
     @property
     def passes(self) -> int:
         return self.steps
+
+    def trial_copy(self) -> "Spiking":
+        short = copy(self)
+        short.steps = min(self.steps, 2)
+        return short
 
     def loss(self, value: Tensor, adjoint: Adjoint) -> tuple[Tensor, Report]:
         scale, asleep = self.loss_scale * whole_batch(adjoint.samples), 0

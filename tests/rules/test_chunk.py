@@ -13,6 +13,9 @@ from spikewright.losses import OnRate, PerStep
 from spikewright.metrics import AllocatedBytes
 from spikewright.rules import BPTT, DSR, HLOP, IDE, OPZO, OTTT, SLTT, SPIDE, Rule
 from spikewright.rules._batch import Batch
+from spikewright.rules._fitting import fit_of
+from spikewright.rules._step_memory import step_memory
+from spikewright.solvers import FixedPoint
 from spikewright.spatial import DFA, ZO
 from tests.nets import NETS, sample
 from tests.oracles.compare import assert_agree
@@ -131,3 +134,32 @@ def test_what_is_no_chunk() -> None:
         ConfigError, match=r"SLTT\(chunk='much'\): give a number of steps, None for all of them, 'auto'"
     ):
         SLTT(chunk="much")
+
+
+def test_a_budget_pays_for_the_copy_of_the_rule_that_it_is_measured_with() -> None:
+    """Direct feedback learns with matrices of its own, and a copy of these learns in the trial."""
+    net, (x, _) = network(), data()
+    rule = OPZO(chunk="1GiB")
+    rule.prepare(net, x)
+    own = sum(buffer.nbytes for buffer in rule.buffers())
+    row = sw.plan(net, OPZO(chunk=STEPS), x, report=()).rows[-1]
+    fit = fit_of(rule, Batch(net, x, data()[1], loss_for(rule)), STEPS)
+    assert fit.chunk == STEPS and fit.needed >= row.working_bytes + own > row.working_bytes + 2000
+
+
+def test_the_memory_of_a_second_phase_is_measured_on_two_of_its_steps() -> None:
+    net, (x, y) = network(), data()
+    whole = Batch(net, x, y, OnRate(nn.CrossEntropyLoss()))
+    peaks = []
+    for steps in (1, 60):
+        trial = SPIDE(steps=steps).trial_copy(4)
+        assert isinstance(trial, SPIDE) and trial.solver.passes == min(steps, 2)
+        peaks.append(step_memory(trial, whole, 8).working)
+    long = SPIDE(steps=60, chunk=4)
+    assert peaks[1] == pytest.approx(step_memory(long, whole, 8).working, rel=0.02)
+
+
+def test_what_is_only_measured_need_not_converge() -> None:
+    net, (x, _) = network(), data()
+    batch = Batch(net, x, data()[1], OnRate(nn.CrossEntropyLoss()))
+    assert step_memory(IDE(FixedPoint(iterations=1, tolerance=1e-30), strict=True).trial_copy(2), batch, 4).working > 0

@@ -1,6 +1,7 @@
 """Implicit differentiation on the equilibrium state: DSR for networks with feedback."""
 
 from dataclasses import replace
+from typing import Self
 
 from torch import Tensor
 
@@ -125,6 +126,11 @@ class IDE(RateRule):
     def check(self, wiring: Wiring, sites: Sites) -> None:
         super().check(wiring, sites)
         check_feedback(type(self).__name__, wiring, sites)
+
+    def trial_copy(self, chunk: int) -> Self:
+        copy = super().trial_copy(chunk)
+        copy.solver, copy.strict = self.solver.trial_copy(), False
+        return copy
 
     def extra_repr(self) -> str:
         return f"solver={self.solver}, strict={self.strict}, {super().extra_repr()}"
