@@ -1,12 +1,15 @@
 """Errors that the code of a network raises: where they come from, and whether that code says them itself."""
 
 import dis
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from torch import nn
+from torch import Tensor, nn
 
-from spikewright.errors import SpikewrightError
+from spikewright._util.text import counted
+from spikewright.errors import InputError, ShapeError, SpikewrightError
+from spikewright.layers.batch_norm import Normalise
+from spikewright.layers.batch_statistics import Norm
 from spikewright.network.complaints import shown
 
 
@@ -55,3 +58,36 @@ def naming(module: nn.Module) -> Iterator[None]:
         if note not in getattr(error, "__notes__", []):
             error.add_note(note)
         raise
+
+
+def normalised(
+    normalise: Normalise, site: str, owner: nn.Module, norm: Norm, forward: Callable[[Tensor], Tensor], x: Tensor
+) -> Tensor:
+    """Return what batch norm makes of a chunk; what torch says of the input is an error that names the layer.
+
+    Args:
+        normalise: Function that normalises.
+        site: Name of the norm's call.
+        owner: Batch norm module.
+        norm: The same, or the operation inside of its forward.
+        forward: Forward for one batch.
+        x: Input.  Tensor `[time, batch, channel, ...]`.
+
+    Raises:
+        InputError: There is one value per channel, which has no variance.
+        ShapeError: The input has another number of axes than the module is made for.
+    """
+    try:
+        return normalise(site, norm, forward, x)
+    except ValueError as error:
+        if isinstance(error, SpikewrightError) or is_said(error):
+            raise
+        batch = f"{counted(x.shape[1], 'sample')} of shape {list(x.shape[2:])}"
+        where = f"{shown(site, owner)} was given {batch} at each step"
+        if x[0].numel() > x.shape[2]:
+            raise ShapeError(f"{where}, which it does not take: {error}.") from error
+        raise InputError(
+            f"{where}, one value per channel. In training it normalises by the statistics of the batch, and the "
+            "variance of one value is 0. Give more samples, drop_last=True to a loader whose last batch is one "
+            "sample, or call net.eval()."
+        ) from error
