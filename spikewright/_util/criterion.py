@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from spikewright._util.arguments import check_tensor
 from spikewright._util.returned import described
 from spikewright._util.text import kind_of
 from spikewright.errors import ConfigError, InputError, ShapeError
@@ -31,6 +32,12 @@ def check_criterion(owner: str, criterion: object) -> None:
         )
 
 
+def check_given(output: object, y: object) -> None:
+    """Raise `ShapeError` unless outputs and targets are tensors with values."""
+    check_tensor("output", output, "[time, batch, *feature]")
+    check_tensor("y", y, "[batch, ...], with the target of every sample")
+
+
 def applied(loss: object, criterion: Criterion, output: Tensor, y: Tensor) -> Tensor:
     """Return the value of a criterion for outputs and targets.
 
@@ -50,6 +57,7 @@ def applied(loss: object, criterion: Criterion, output: Tensor, y: Tensor) -> Te
     except _REFUSALS as error:
         if type(error) not in _REFUSALS:
             raise
+        check_given(output, y)
         kind = InputError if type(error) is IndexError else ShapeError
         raise kind(
             f"{loss} calls its criterion with outputs {_described(output)} and targets {_described(y)}, which it "

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from spikewright._util.digest import digest
 from spikewright._util.randomness import keyed_generator
+from spikewright._util.returned import described
 from spikewright._util.share import Share
 from spikewright.errors import CheckpointError, InputError
 from spikewright.train.job import Source
@@ -140,6 +141,12 @@ class LoaderSource:
                 f"The loader yields a {type(batch).__name__}"
                 f"{f' of {len(batch)} entries' if isinstance(batch, tuple | list) else ''}, but a batch is a pair "
                 "(x, y) of inputs and targets. Wrap the loader in a generator of pairs, or give it a collate_fn."
+            )
+        x = tensors(batch[0])
+        if not x or any(part.dim() < 2 for part in x):
+            raise InputError(
+                f"The loader yields a pair (x, y) whose x is {described(batch[0])}, but inputs are tensors, one or "
+                "several, [time, batch, *feature]. Collate samples into a tensor, with a time axis in front."
             )
         return on_device((self._steps_first(batch[0]), batch[1]), self._device)
 
