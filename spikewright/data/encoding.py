@@ -5,7 +5,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Generator, Tensor
 
-from spikewright.errors import ConfigError, InputError, nearest
+from spikewright._util.ranges import check_known
+from spikewright.errors import InputError
 
 
 class Encoding(ABC):
@@ -80,8 +81,7 @@ def encoding(name: str) -> Encoding:
     Raises:
         ConfigError: The name is unknown.
     """
-    if not isinstance(name, str) or name not in ENCODINGS:
-        raise ConfigError(f"The encoding '{name}' is unknown. {nearest(name, ENCODINGS)}")
+    check_known("The encoding", name, ENCODINGS)
     return ENCODINGS[name]()
 
 

@@ -74,7 +74,7 @@ def check_choice(model: str, option: str, value: str, known: Iterable[str]) -> N
     """Raise `ConfigError` with the nearest known name unless an option has one of its values."""
     known = tuple(known)
     if not isinstance(value, str) or value not in known:
-        raise ConfigError(f"{model} has no {option} '{value}'. {nearest(value, known)}")
+        raise ConfigError(f"{model} has no {option} {shown(value)}. {nearest(value, known)}")
 
 
 def check_halvings(model: str, shape: Shape, halvings: int) -> None:

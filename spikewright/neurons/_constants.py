@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import get_args
 
 from spikewright._util.arguments import check_number
-from spikewright.errors import ConfigError, nearest
+from spikewright._util.ranges import check_choice
+from spikewright.errors import ConfigError
 from spikewright.kernels.lif import Reset
 from spikewright.surrogate import Surrogate
 
@@ -29,8 +30,7 @@ def check_constants(name: str, threshold: float, reset: str, constants: Mapping[
             f"{name}(threshold={threshold}): a neuron fires when its potential reaches the threshold, and at rest the "
             "potential is 0, so the threshold must be above 0. Give a positive number, such as threshold=1.0."
         )
-    if reset not in get_args(Reset):
-        raise ConfigError(f"{name}(reset={reset!r}) is unknown. {nearest(reset, get_args(Reset))}")
+    check_choice(name, "reset", reset, get_args(Reset))
     rest = constants["rest"]
     if not rest < threshold or (rest != 0 and reset == "zero"):
         raise ConfigError(

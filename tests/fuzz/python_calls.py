@@ -228,9 +228,10 @@ def fit(draw: Draw, odd: float, folder: Path) -> None:
 def lose(draw: Draw, odd: float, folder: Path) -> None:
     loss: Any = built(draw, c.LOSSES, odd)
     output = inputs(draw, odd)
-    if isinstance(output, Tensor) and output.dim() == 3 and output.shape[-1] >= CLASSES:
+    if isinstance(output, Tensor) and output.dim() == 3 and output.shape[-1] >= CLASSES and not output.is_sparse:
         output = output[..., :CLASSES]
-    found = loss(output, targets(draw, odd, output))
+    steps = len(output) if isinstance(output, Tensor) and output.dim() else STEPS
+    found = loss(output, targets(draw, odd, output), steps)
     if plain(output) and output.numel():
         promise(found.dim() == 0, f"a loss of shape {list(found.shape)}")
 

@@ -193,7 +193,7 @@ def test_what_a_variant_stands_for_can_be_changed() -> None:
         (["data.seed=-1"], "seed=-1"),
         (["data.dir=3"], "data.dir = 3 is a int; the folder of a graph takes str"),
         (["data.data_dir='x'"], "data.data_dir = 'x' is not a setting. The folder of a graph is data.dir"),
-        (["data.name=3"], "The graph '3' is unknown"),
+        (["data.name=3"], "The graph 3 is unknown"),
         (["data.name=inductive", "data.split=3"], "split = 3 is a int; the graph 'inductive' takes str"),
         (["data.name=umls", "data.verify=1"], "verify = 1 is a int; the graph 'umls' takes bool"),
         (["data.name=cora", "data.seed=x"], "seed = 'x' is a str; the graph 'cora' takes int"),
