@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Generator, Tensor
 
+from spikewright._util.arguments import check_tensor
 from spikewright._util.ranges import check_known
 from spikewright.errors import InputError
 
@@ -86,6 +87,7 @@ def encoding(name: str) -> Encoding:
 
 
 def _check_intensities(images: Tensor, name: str) -> None:
+    check_tensor("images", images, "[batch, C, H, W]")
     low, high = images.aminmax()
     if not (low >= 0 and high <= 1):
         raise InputError(

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from spikewright._util.arguments import check_tensor
 from spikewright._util.ranges import check_counts
 from spikewright.errors import InputError, ShapeError
 
@@ -34,6 +35,7 @@ class KnownAnswers:
     """
 
     def __init__(self, triples: Tensor, entities: int, relations: int) -> None:
+        check_tensor("triples", triples, "int64 [any, 3]")
         if triples.dim() != 2 or triples.shape[1] != 3 or triples.dtype != torch.int64:
             raise ShapeError(
                 "Known answers are read from triples (head, relation, tail), [any, 3] of int64; these are "

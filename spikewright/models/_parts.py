@@ -54,7 +54,7 @@ def check_arguments(
     check_flag(model, **flags)
     if isinstance(neuron, nn.Module) or not callable(neuron):
         raise ConfigError(
-            f"{model} was given the neuron {neuron!r}, but every layer needs a neuron of its own. Give a function "
+            f"{model} was given the neuron {shown(neuron)}, but every layer needs a neuron of its own. Give a function "
             "that makes one, such as lambda: LIF(tau=2.0)."
         )
 

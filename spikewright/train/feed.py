@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from torch import Tensor
+
 from spikewright import data as datasets
 from spikewright._util.arguments import shown
 from spikewright._util.digest import digest
@@ -69,7 +71,7 @@ class Loaders:
 
 
 def _repeats(loader: object) -> bool:
-    return hasattr(loader, "__iter__") and not hasattr(loader, "__next__") and not isinstance(loader, str)
+    return hasattr(loader, "__iter__") and not hasattr(loader, "__next__") and not isinstance(loader, str | Tensor)
 
 
 def load_data(table: Mapping[str, Any]) -> tuple[Presentation, Dataset | Loaders]:

@@ -168,8 +168,8 @@ def test_keys_name_independent_streams():
     [
         ("train", None, "object of the class Split"),
         ("test", (1, 2), "object of the class Split"),
-        ("mean", 0.5, "sequence of numbers"),
-        ("std", "1", "sequence of numbers"),
+        ("mean", 0.5, "is a sequence"),
+        ("std", "1", "is a sequence"),
         ("std", (1.0, 1.0), "2 deviations"),
         ("augment", ["crop"], "augmentation .* is unknown"),
     ],
