@@ -165,6 +165,7 @@ class Network(nn.Module):
         {'0': {'membrane': tensor([[0.5000]])}}
         """
         net, given = self.given(x, batch_first)
+        wiring = net.wiring(given)
         own = None if lengths is None else Lengths.of(lengths, given)
         if not isinstance(observers, Sequence) or not all(callable(getattr(o, "neuron", None)) for o in observers):
             raise ConfigError(
@@ -172,7 +173,7 @@ class Network(nn.Module):
                 "sequence of objects with the methods neuron(site, current, spikes) and synapse(site, operation, x, "
                 "weight, current)."
             )
-        run = net.start(given, state, observers=observers, count=False, lengths=own)
+        run = net.start(given, state, observers=observers, count=False, wiring=wiring, lengths=own)
         if state is not None and not torch.compiler.is_compiling():
             check_finite(state)
         output = run.advance(given)

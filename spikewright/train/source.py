@@ -159,8 +159,8 @@ def _check_batch(batch: Any) -> None:
             f"The loader yields a pair (x, y) whose x is {described(batch[0])}, but inputs are tensors, one or "
             "several, [time, batch, *feature]. Collate samples into a tensor, with a time axis in front."
         )
-    if any(part.is_meta for part in tensors(batch)):
-        raise InputError("The loader yields tensors without values (meta), which nothing is learned from. Fill them.")
+    if any(part.is_meta or part.layout != torch.strided for part in tensors(batch)):
+        raise InputError("The loader yields tensors that are sparse, or have no values (meta). Give dense ones.")
 
 
 def on_device(value: Any, device: torch.device) -> Any:

@@ -77,6 +77,21 @@ def test_what_is_kept_of_a_task_has_no_graph() -> None:
     assert not rule.memory["x"].requires_grad
 
 
+def test_stored_sequences_are_as_long_as_others() -> None:
+    rule, net = rules.Replay(rules.BPTT()), sw.Network(nn.Sequential(nn.Linear(4, 3), sw.LIF()))
+    loss, y = sw.losses.PerStep(nn.CrossEntropyLoss()), torch.arange(3)
+    list(rule.updates(net, torch.rand(3, 3, 4), y, loss))
+    rule.next_task(net, torch.rand(3, 3, 4), y, loss)
+    with pytest.raises(ShapeError, match="Replay holds sequences of 3 steps, and was given some of 2"):
+        list(rule.updates(net, torch.rand(2, 3, 4), y, loss))
+    with pytest.raises(ShapeError, match="Replay holds sequences of 3 steps, and was given some of 2"):
+        rule.next_task(net, torch.rand(2, 3, 4), y, loss)
+    with pytest.raises(ShapeError, match="one number for x"):
+        rule.next_task(net, torch.rand(3, 3, 4), torch.tensor(1), loss)
+    with pytest.raises(ShapeError, match="at least one step"):
+        net.run(torch.tensor(1.0), lengths=torch.tensor([1]))
+
+
 def test_modules_without_values_can_be_made_and_shown() -> None:
     with torch.device("meta"):
         made = [sw.LIF(2.0), sw.LIF([2.0, 3.0]), sw.LIF(2.0, learn_tau=True), sw.neurons.DSRLIF(), sw.AlphaLIF()]

@@ -109,7 +109,9 @@ class ContinualRule(Rule):
         check_loss(type(self).__name__, loss)
         check_timed(self, loss)
         net, x = net.given(x)
-        loss, y = fitted(loss, y, net.wiring(x).outputs)
+        wiring = net.wiring(x)
+        loss, y = fitted(loss, y, wiring.outputs)
+        loss.check(y, x.shape[0], x.shape[1], wiring.output[0] if wiring.output else 1)
         self.prepare(net, x)
         self.end_task(net, x.detach(), y.detach(), loss)  # what is kept of a task has no graph, nor is x learned
         self.task += 1
