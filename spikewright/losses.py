@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spikewright._util.criterion import Criterion, applied, check_criterion
+from spikewright._util.criterion import Criterion, applied, check_criterion, check_sequence
 from spikewright._util.lengths import Lengths
 from spikewright._util.ranges import check_count, check_flag, check_within
 from spikewright._util.real_numbers import real_type
@@ -203,6 +203,7 @@ class Loss(ABC):
         Args:
             criterion: Callable of outputs `[batch, ...]` and targets that returns a scalar.
         """
+        check_criterion(type(self).__name__, criterion)
         other = copy(self)
         other.criterion = criterion
         return other
@@ -286,6 +287,7 @@ class PerStep(Loss):
         return int(self.timed)
 
     def __call__(self, output: Tensor, y: Tensor, steps: int, start: int = 0) -> Tensor:
+        check_sequence(output, y)
         if self.lengths is not None:
             return self.terms(output, y, steps, start).sum()
         share = len(output) / (self.steps or steps)
@@ -366,6 +368,7 @@ class OnRate(Loss):
         self.leak = leak
 
     def __call__(self, output: Tensor, y: Tensor, steps: int, start: int = 0) -> Tensor:
+        check_sequence(output, y)
         return self._applied(self.mean(output), y)
 
     def mean(self, output: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikewright._util.arguments import check_number
+from spikewright._util.arguments import check_number, check_tensor
 from spikewright._util.returned import wrong
 from spikewright.errors import ConfigError
 
@@ -68,6 +68,8 @@ class Surrogate(ABC):
         Args:
             x: Potential minus threshold.  Tensor of any shape.
         """
+        if not isinstance(x, Tensor):
+            check_tensor("x", x, "of any shape")
         return _Spike.apply(x, self)  # type: ignore[return-value]
 
 

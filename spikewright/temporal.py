@@ -5,6 +5,8 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from spikewright.errors import ShapeError
+
 SiteState = dict[str, Tensor]
 """State of one layer, `{name: tensor}`; empty at the start of a sequence."""
 
@@ -18,12 +20,20 @@ def detach(state: State) -> State:
     Args:
         state: State that `Network.run` returned.  Dictionary `{layer: {name: tensor}}`.
 
+    Raises:
+        ShapeError: `state` is no such dictionary.
+
     >>> import torch, spikewright as sw
     >>> net = sw.Network(torch.nn.Sequential(torch.nn.Linear(2, 3), sw.LIF()))
     >>> output, state = net.run(torch.rand(4, 1, 2))
     >>> state["1"]["membrane"].requires_grad, sw.detach(state)["1"]["membrane"].requires_grad
     (True, False)
     """
+    if not isinstance(state, dict) or not all(isinstance(carried, dict) for carried in state.values()):
+        raise ShapeError(
+            f"detach was given a {type(state).__name__} that is no state. Give what Network.run returned beside the "
+            "output, {layer: {name: tensor}}."
+        )
     return {site: {name: value.detach() for name, value in carried.items()} for site, carried in state.items()}
 
 

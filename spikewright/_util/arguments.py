@@ -87,16 +87,24 @@ def _check_dense(name: str, value: Tensor) -> None:
 
 
 def shown(value: object) -> str:
-    """Return an argument as text for a message; tensors by their shape."""
+    """Return an argument as text for a message; tensors by their shape, alone or in a list."""
+    text = _text(value)
+    return text if len(text) <= 400 else f"{text[:200]}... ({len(text)} characters)"
+
+
+def _text(value: object) -> str:
     if isinstance(value, Tensor):
         return f"<{'Parameter' if isinstance(value, nn.Parameter) else 'Tensor'} {list(value.shape)}>"
     if isinstance(value, int) and not -LONGEST_SHOWN < value < LONGEST_SHOWN:
         return f"about {'-' if value < 0 else ''}2**{value.bit_length()}"
+    if type(value) is list:
+        return f"[{', '.join(map(_text, value))}]"
+    if type(value) is tuple:
+        return f"({', '.join(map(_text, value))}{',' if len(value) == 1 else ''})"
     try:
-        text = repr(value)
+        return repr(value)
     except ValueError:  # it holds such a number
         return f"<{type(value).__name__}>"
-    return text if len(text) <= 400 else f"{text[:200]}... ({len(text)} characters)"
 
 
 def is_numeric(value: object) -> bool:

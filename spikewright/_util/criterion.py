@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from spikewright._util.arguments import check_tensor, shown
 from spikewright._util.returned import described
 from spikewright._util.text import kind_of
 from spikewright.errors import ConfigError, InputError, ShapeError
@@ -26,8 +27,24 @@ def check_criterion(owner: str, criterion: object) -> None:
         )
     if not callable(criterion):
         raise ConfigError(
-            f"{owner}({criterion!r}) was given {kind_of(criterion)}, but a criterion is called with outputs "
+            f"{owner}({shown(criterion)}) was given {kind_of(criterion)}, but a criterion is called with outputs "
             f"and targets and returns one number. Give one, such as {owner}(nn.CrossEntropyLoss())."
+        )
+
+
+def check_given(output: object, y: object) -> None:
+    """Raise `ShapeError` unless outputs and targets are tensors with values."""
+    check_tensor("output", output, "[time, batch, *feature]")
+    check_tensor("y", y, "[batch, ...], with the target of every sample")
+
+
+def check_sequence(output: Tensor, y: Tensor) -> None:
+    """Raise `ShapeError` unless outputs are a sequence `[time, batch, *feature]`, and both are tensors with values."""
+    check_given(output, y)
+    if output.dim() < 2 or not len(output):
+        raise ShapeError(
+            f"A loss was given outputs {_described(output)}, but it reads those of a sequence, [time, batch, "
+            "*feature], of one step or more. Give those of one step as output.unsqueeze(0)."
         )
 
 
@@ -50,6 +67,7 @@ def applied(loss: object, criterion: Criterion, output: Tensor, y: Tensor) -> Te
     except _REFUSALS as error:
         if type(error) not in _REFUSALS:
             raise
+        check_given(output, y)
         kind = InputError if type(error) is IndexError else ShapeError
         raise kind(
             f"{loss} calls its criterion with outputs {_described(output)} and targets {_described(y)}, which it "

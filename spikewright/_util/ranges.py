@@ -2,8 +2,9 @@
 
 import math
 import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -61,10 +62,40 @@ def check_counts(
 def check_sizes(owner: str, least: int = 1, most: int = MOST, **sizes: object) -> None:
     """Raise `ConfigError` unless arguments, given by name, are sequences of whole numbers in a range."""
     for name, values in sizes.items():
-        if not isinstance(values, Sequence) or isinstance(values, str | bytes):
-            raise _refusal(owner, name, values, f"{name} is a sequence of numbers", "one such as (64, 128)")
-        for value in values:
+        for value in check_row(owner, name, values):
             check_count(owner, name, value, f"each entry of {name} is a number of things", least, most)
+
+
+def check_row(owner: str, name: str, values: object, example: str = "(64, 128)") -> Sequence[Any]:
+    """Return an argument, or raise `ConfigError` unless it is a sequence; what it holds is not checked.
+
+    Args:
+        owner: Name of the class or function that takes the argument.
+        name: Name of the argument.
+        values: Value of the argument.
+        example: Such a sequence.  Default: "(64, 128)".
+    """
+    if isinstance(values, np.ndarray):
+        values = values.tolist()
+    if not isinstance(values, Sequence) or isinstance(values, str | bytes):
+        raise _refusal(owner, name, values, f"{name} is a sequence", f"one such as {example}")
+    return values
+
+
+def check_names(owner: str, name: str, values: object, example: str) -> tuple[str, ...]:
+    """Return an argument as a tuple, or raise `ConfigError` unless it is a collection of texts.
+
+    Args:
+        owner: Name of the class or function that takes the argument.
+        name: Name of the argument.
+        values: Value of the argument.
+        example: Such a collection.
+    """
+    if isinstance(values, Collection) and not isinstance(values, str | bytes | Tensor):
+        found: Collection[Any] = values
+        if all(isinstance(value, str) for value in found):
+            return tuple(found)
+    raise _refusal(owner, name, values, f"{name} is a collection of texts", f"one such as {example}")
 
 
 def check_seed(owner: str, seed: object, name: str = "seed") -> None:
@@ -131,6 +162,19 @@ def check_choice(owner: str, name: str, value: object, known: Iterable[str]) -> 
     known = tuple(known)
     if not isinstance(value, str) or value not in known:
         raise ConfigError(f"{owner}({name}={shown(value)}) is unknown. {nearest(value, known)}")
+
+
+def check_known(what: str, name: object, known: Iterable[str]) -> None:
+    """Raise `ConfigError` unless a name is one of those that are known.
+
+    Args:
+        what: What is named, such as "The data set".
+        name: The name.
+        known: The known names.
+    """
+    known = tuple(known)
+    if not isinstance(name, str) or name not in known:
+        raise ConfigError(f"{what} {shown(name)} is unknown. {nearest(name, known)}")
 
 
 def check_flag(owner: str, **flags: object) -> None:

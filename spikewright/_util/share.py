@@ -11,7 +11,8 @@ from torch import Tensor
 
 from spikewright._util.collectives import Sum, collect
 from spikewright._util.ranges import check_count, check_counts, check_flag
-from spikewright.errors import InputError
+from spikewright._util.text import counted
+from spikewright.errors import InputError, ShapeError
 
 T = TypeVar("T")
 
@@ -112,7 +113,18 @@ class Share:
         Args:
             whole: Rows of the whole batch along an axis, as many for each sample.
             dim: The axis.  Default: 0.
+
+        Raises:
+            ShapeError: The axis does not have as many rows for each sample.
         """
+        if not self.divided:
+            return whole
+        if whole.dim() <= dim or whole.shape[dim] % self.total:
+            raise ShapeError(
+                f"A tensor of shape {list(whole.shape)} was to be divided among {self.world} processes, by its axis "
+                f"{dim}, but the batch has {counted(self.total, 'sample')}. Every process takes the rows of its "
+                "samples. Give one target per sample, and x as [time, batch, *feature]."
+            )
         each = whole.shape[dim] // self.total
         return whole.narrow(dim, self.start * each, self.size * each)
 

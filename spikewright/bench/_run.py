@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from spikewright._util.arguments import shown
 from spikewright.bench.measure import Tell, reason
 from spikewright.bench.report import Table
 from spikewright.bench.settings import BenchSettings
@@ -20,8 +21,8 @@ def run(settings: BenchSettings, tell: Tell = lambda line: None) -> Iterator[Tab
         ConfigError: A workload is unknown.
     """
     for name in settings.workloads:
-        if name not in WORKLOADS:
-            raise ConfigError(f"There is no workload '{name}'. {nearest(name, WORKLOADS)}")
+        if not isinstance(name, str) or name not in WORKLOADS:
+            raise ConfigError(f"There is no workload {shown(name)}. {nearest(name, WORKLOADS)}")
     for name in settings.workloads:
         try:
             yield from WORKLOADS[name](settings, lambda line, name=name: tell(f"{name}: {line}"))

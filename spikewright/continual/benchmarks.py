@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
-from spikewright.errors import ConfigError, nearest
+from spikewright._util.ranges import check_known
 
 Table = dict[str, Any]
 Tree = dict[str, Table]
@@ -117,8 +117,7 @@ def benchmark(name: str, rule: Mapping[str, Any]) -> Tree:
     Raises:
         ConfigError: The benchmark is unknown.
     """
-    if not isinstance(name, str) or name not in BENCHMARKS:
-        raise ConfigError(f"The benchmark '{name}' is unknown. {nearest(name, BENCHMARKS)}")
+    check_known("The benchmark", name, BENCHMARKS)
     tree = deepcopy({key: value for key, value in BENCHMARKS[name].items() if key not in ("hlop",)})
     learning = rule.get("rule", rule)
     kind = learning if isinstance(learning, str) else learning.get("name", "")

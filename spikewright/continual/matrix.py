@@ -5,7 +5,7 @@ from statistics import fmean
 from typing import Any
 
 from spikewright._util.arguments import shown
-from spikewright._util.ranges import as_float, single
+from spikewright._util.ranges import as_float, check_row, single
 from spikewright.errors import InputError, ShapeError
 
 
@@ -39,7 +39,14 @@ class AccuracyMatrix:
     """
 
     def __init__(self, baseline: Sequence[float] | None = None) -> None:
-        self.baseline = None if baseline is None else [as_fraction(value, "a baseline") for value in baseline]
+        self.baseline = (
+            None
+            if baseline is None
+            else [
+                as_fraction(value, "a baseline")
+                for value in check_row("AccuracyMatrix", "baseline", baseline, "(0.1, 0.1)")
+            ]
+        )
         self.rows: list[list[float]] = []
 
     def add(self, row: Sequence[float]) -> None:
@@ -53,6 +60,7 @@ class AccuracyMatrix:
             ShapeError: An accuracy of a learned task is missing, or there are more tasks than in the baseline.
             InputError: An accuracy is not in [0, 1].
         """
+        row = check_row("AccuracyMatrix.add", "row", row, "(0.5, 0.75)")
         seen = len(self.rows) + 1
         if len(row) < seen or (self.baseline is not None and len(row) > len(self.baseline)):
             known = "" if self.baseline is None else f", and there is a baseline of {len(self.baseline)}"

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 import spikewright
-from spikewright._util.ranges import check_seed
+from spikewright._util.arguments import shown
+from spikewright._util.ranges import check_row, check_seed
 from spikewright.continual.record import GridPoint, ProtocolReport, TuningRecord, Values
 from spikewright.errors import ConfigError, InputError, NotFinite
 
@@ -92,6 +93,14 @@ class TwoPhaseProtocol(Generic[D, S, R]):
         configuration: Values | None = None,
         classes_of: Callable[[D], set[str]] = classes_by_label,
     ) -> None:
+        if not isinstance(space, Mapping) or not isinstance(configuration, Mapping | None):
+            raise ConfigError(
+                f"TwoPhaseProtocol(space={shown(space)}, configuration={shown(configuration)}) was asked for. Both are "
+                "mappings from names to values, such as {'lr': [0.1, 0.01]}."
+            )
+        check_row("TwoPhaseProtocol", "seeds", seeds, "(0, 1, 2)")
+        for name, values in space.items():
+            check_row("TwoPhaseProtocol", f"space[{name!r}]", values, "[0.1, 0.01]")
         self.space = {name: list(values) for name, values in space.items()}
         self.configuration = dict(configuration or {})
         self.seeds = tuple(seeds)

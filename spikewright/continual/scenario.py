@@ -8,7 +8,16 @@ import torch
 from torch.nn import functional as F
 
 from spikewright import data as datasets
-from spikewright._util.ranges import MOST, check_counts, check_flag, check_seed, check_sizes
+from spikewright._util.ranges import (
+    MOST,
+    check_count,
+    check_counts,
+    check_flag,
+    check_instance,
+    check_names,
+    check_seed,
+    check_sizes,
+)
 from spikewright.data import Dataset, Split
 from spikewright.errors import ConfigError
 
@@ -53,7 +62,11 @@ class Scenario:
 
         Args:
             index: Number of the task, from 0.
+
+        Raises:
+            ConfigError: There is no such task.
         """
+        check_count("Scenario.task", "index", index, "tasks are numbered from 0", least=0, most=len(self) - 1)
         task = self.makers[index]()
         if not self.heads:
             return task
@@ -77,6 +90,7 @@ def permuted(dataset: Dataset, *, tasks: int = 10, seed: int = 2022) -> Scenario
     >>> len(permuted(load("synthetic"), tasks=3))
     3
     """
+    check_instance("permuted", "dataset", dataset, Dataset, "data.load('digits')")
     check_counts("permuted", most=MOST, tasks=tasks)
     check_seed("permuted", seed)
     _, height, width = dataset.shape
@@ -114,6 +128,7 @@ def split(dataset: Dataset, *, tasks: int = 5, heads: bool = True, order: int | 
     >>> scenario.outputs, scenario.task(1).train.labels.unique().tolist()
     (4, [2, 3])
     """
+    check_instance("split", "dataset", dataset, Dataset, "data.load('digits')")
     check_counts("split", most=MOST, tasks=tasks)
     check_flag("split", heads=heads)
     if order is not None:
@@ -168,6 +183,8 @@ def sequence(dataset: Dataset, *, others: tuple[str, ...] = (), heads: bool = Tr
         ConfigError: An argument is out of its range, the data sets differ in their number of classes, or an image is
             larger than `side`.
     """
+    check_instance("sequence", "dataset", dataset, Dataset, "data.load('digits')")
+    check_names("sequence", "others", others, "('digits', 'mnist:folder')")
     check_flag("sequence", heads=heads)
     check_counts("sequence", most=MOST, side=side)
 

@@ -6,6 +6,7 @@ from numbers import Integral
 from statistics import fmean
 from typing import Any, Literal
 
+from spikewright._util.ranges import check_count
 from spikewright.continual.matrix import as_fraction
 from spikewright.errors import ConfigError, InputError
 
@@ -70,6 +71,7 @@ class Trajectory:
         Raises:
             InputError: A task is open, or the previous one ended at a later iteration.
         """
+        check_count("Trajectory.begin", "iteration", iteration, "updates are counted", least=0)
         if len(self.ends) < self.tasks or iteration < max(self.ends, default=0):
             raise InputError(
                 f"Task {self.tasks} was to begin after iteration {iteration}, but of {self.tasks} tasks before it "
@@ -91,7 +93,9 @@ class Trajectory:
             InputError: The task has not begun, the iteration is before that of its last probe, or the accuracy is not
                 in [0, 1].
         """
-        known = 0 <= task < self.tasks
+        check_count("Trajectory.add", "iteration", iteration, "updates are counted", least=0)
+        check_count("Trajectory.add", "task", task, "tasks are numbered from 0", least=0)
+        known = task < self.tasks
         last = self.probes[task][-1][0] if known and self.probes[task] else -1
         if not known or iteration < last:
             raise InputError(

@@ -1,17 +1,20 @@
 """Batches of encoded sequences in a reproducible order."""
 
 from collections.abc import Iterator, Sequence
+from numbers import Integral
 
 import torch
 from torch import Tensor
 
+from spikewright._util.arguments import shown
+from spikewright._util.devices import usable_device
 from spikewright._util.randomness import keyed_generator
-from spikewright._util.ranges import MOST, check_count, check_counts, check_flag, check_seed
+from spikewright._util.ranges import MOST, check_count, check_counts, check_flag, check_instance, check_seed
 from spikewright._util.share import Share
 from spikewright.data.dataset import Split, check_statistics
 from spikewright.data.encoding import encoding as encoding_named
 from spikewright.data.transforms import augmentation
-from spikewright.errors import InputError, ShapeError
+from spikewright.errors import InputError
 
 # First part of the key of a random stream: order and contents of batches, and draws from them, are independent.
 _ORDER, _CONTENT, _DRAWS = 0, 1, 2
@@ -79,14 +82,15 @@ class Batches:
         check_flag("Batches", shuffle=shuffle, drop_last=drop_last)
         check_counts("Batches", world=world)
         check_counts("Batches", least=0, rank=rank)
+        check_instance("Batches", "split", split, Split, "Split(images, labels)")
         _check_sizes(len(split), batch_size, steps, drop_last)
-        _check_statistics(split, mean, std)
+        check_statistics("Batches", split.images.shape[1], mean, std)
         self.split, self.batch_size, self.steps = split, batch_size, steps
         self.seed, self.shuffle, self.drop_last = seed, shuffle, drop_last
-        self.device, self.rank, self.world = torch.device(device), rank, world
+        self.device, self.rank, self.world = usable_device(f"Batches(device={shown(device)})", device), rank, world
         self._augment = augmentation(augment)
         self._encode = encoding_named(encoding)
-        self._mean, self._std = (torch.tensor(row, device=device).view(-1, 1, 1) for row in (mean, std))
+        self._mean, self._std = (torch.tensor(row, device=self.device).view(-1, 1, 1) for row in (mean, std))
         self._check_ranks()
 
     def __len__(self) -> int:
@@ -114,11 +118,7 @@ class Batches:
         Raises:
             InputError: `epoch` is negative, or `start` is out of range.
         """
-        if epoch < 0 or not 0 <= start <= len(self):
-            raise InputError(
-                f"Batches of epoch {epoch} from number {start} on were asked for. Epochs are numbered from 0 and this "
-                f"one has {len(self)} batches. Give an epoch of 0 or more and a start of 0 to {len(self)}."
-            )
+        self._check_position(epoch, start, len(self))
         order = self._order(epoch)
         return (self._batch(order, epoch, index) for index in range(start, len(self)))
 
@@ -129,10 +129,22 @@ class Batches:
             epoch: Number of the epoch, from 0.
             index: Number of the batch in it, from 0.
             sync_batch_norm: If True, batch norm takes its statistics over the batch of all processes. Default: False.
+
+        Raises:
+            InputError: `epoch` is negative, or `index` is out of range.
         """
+        self._check_position(epoch, index, len(self) - 1)
         start, stop = self._bounds(index)
         draws = keyed_generator(self.seed, _DRAWS, epoch, index)
         return Share(stop - start, self.rank, self.world, draws, sync_batch_norm)
+
+    def _check_position(self, epoch: int, start: int, last: int) -> None:
+        whole = isinstance(epoch, Integral) and isinstance(start, Integral)
+        if not whole or epoch < 0 or not 0 <= start <= last:
+            raise InputError(
+                f"Batches of epoch {shown(epoch)} from number {shown(start)} on were asked for. Epochs are numbered "
+                f"from 0 and this one has {len(self)} batches. Give an epoch of 0 or more and a number of 0 to {last}."
+            )
 
     def _order(self, epoch: int) -> Tensor:
         if not self.shuffle:
@@ -169,13 +181,3 @@ def _check_sizes(samples: int, batch_size: int, steps: int, drop_last: bool) -> 
             "batch. Nothing can be learned or measured on none. Give more samples, a smaller batch, or "
             "drop_last=False."
         )
-
-
-def _check_statistics(split: Split, mean: Sequence[float], std: Sequence[float]) -> None:
-    channels = split.images.shape[1]
-    if not len(mean) == len(std) == channels:
-        raise ShapeError(
-            f"Batches was given {len(mean)} means and {len(std)} deviations for images with {channels} channels. Each "
-            "channel is normalised by its own. Pass the mean and std of the data set the images come from."
-        )
-    check_statistics("Batches", mean, std)

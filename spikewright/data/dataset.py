@@ -6,8 +6,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from spikewright._util.ranges import check_count, check_counts, check_within
+from spikewright._util.arguments import check_tensor
+from spikewright._util.ranges import check_count, check_counts, check_instance, check_row, check_within
 from spikewright.data.selection import balanced_order, stratified
+from spikewright.data.transforms import augmentation
 from spikewright.errors import InputError, ShapeError
 
 
@@ -28,6 +30,8 @@ class Split:
 
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels
+        check_tensor("images", images, "[n, C, H, W]")
+        check_tensor("labels", labels, "one class for each image")
         layout = images.dim() == 4 and images.dtype in (torch.uint8, torch.float32)
         if not (layout and labels.dtype == torch.int64 and list(labels.shape) == [len(images)]):
             raise ShapeError(
@@ -44,7 +48,22 @@ class Split:
 
         Args:
             indices: int64 `[m]`, each from 0 to n - 1.
+
+        Raises:
+            ShapeError: `indices` is no such tensor.
+            InputError: An index is out of range.
         """
+        check_tensor("indices", indices, "int64 [m]")
+        if indices.dtype != torch.int64 or indices.dim() != 1:
+            raise ShapeError(
+                f"Split.subset was given indices {indices.dtype} {list(indices.shape)}. Samples are taken by a list of "
+                "positions, int64 [m]. Give mask.nonzero().flatten() for a mask."
+            )
+        if len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < len(self):
+            raise InputError(
+                f"Split.subset was given indices from {int(indices.min())} to {int(indices.max())}, but there are "
+                f"{len(self)} samples, numbered from 0. Leave the others out."
+            )
         return Split(self.images[indices], self.labels[indices])
 
 
@@ -85,6 +104,9 @@ class Dataset:
 
     def __post_init__(self) -> None:
         check_counts("Dataset", classes=self.classes)
+        augmentation(self.augment)
+        for part, split in (("train", self.train), ("test", self.test)):
+            check_instance("Dataset", part, split, Split, "Split(images, labels)")
         _check_channels(self)
         for part, split in (("train", self.train), ("test", self.test)):
             _check_labels(self, part, split.labels)
@@ -137,17 +159,33 @@ def _at_most(split: Split, limit: int | None, part: str) -> Split:
 
 def _check_channels(data: Dataset) -> None:
     train, test = list(data.train.images.shape[1:]), list(data.test.images.shape[1:])
-    if not (train == test and len(data.mean) == len(data.std) == data.shape[0]):
+    if train != test:
         raise ShapeError(
-            f"Dataset '{data.name}' has training images {train}, test images {test} ([C, H, W]), {len(data.mean)} "
-            f"means and {len(data.std)} standard deviations. One network must take both parts, and each channel needs "
-            "one mean and one deviation. Resize the images, or give as many statistics as channels."
+            f"Dataset '{data.name}' has training images {train}, test images {test} ([C, H, W]). One network must "
+            "take both parts. Resize the images."
         )
-    check_statistics("Dataset", data.mean, data.std)
+    check_statistics("Dataset", data.shape[0], data.mean, data.std)
 
 
-def check_statistics(owner: str, mean: Sequence[float], std: Sequence[float]) -> None:
-    """Raise `ConfigError` unless the mean and the standard deviation of every channel are numbers to normalise by."""
+def check_statistics(owner: str, channels: int, mean: Sequence[float], std: Sequence[float]) -> None:
+    """Raise an error unless the mean and the standard deviation of every channel are numbers to normalise by.
+
+    Args:
+        owner: Name of the class that takes them.
+        channels: Number of channels.
+        mean: Mean of each channel.
+        std: Standard deviation of each channel.
+
+    Raises:
+        ShapeError: There is not one of each per channel.
+        ConfigError: One is no sequence, or holds what is no such number.
+    """
+    mean, std = check_row(owner, "mean", mean), check_row(owner, "std", std)
+    if not len(mean) == len(std) == channels:
+        raise ShapeError(
+            f"{owner} was given {len(mean)} means and {len(std)} deviations for images with {channels} channels. Each "
+            "channel is normalised by its own. Pass the mean and std of the data set the images come from."
+        )
     for average, deviation in zip(mean, std):
         check_within(owner, "mean", average, "(-inf, inf)", "it is taken off the images")
         check_within(

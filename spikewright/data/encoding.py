@@ -5,7 +5,9 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Generator, Tensor
 
-from spikewright.errors import ConfigError, InputError, nearest
+from spikewright._util.arguments import check_tensor
+from spikewright._util.ranges import MOST, check_count, check_instance, check_known
+from spikewright.errors import InputError
 
 
 class Encoding(ABC):
@@ -34,6 +36,8 @@ class ConstantCurrent(Encoding):
     normalised = True
 
     def __call__(self, images: Tensor, steps: int, generator: Generator) -> Tensor:
+        check_tensor("images", images, "[batch, C, H, W]")
+        check_count("ConstantCurrent", "steps", steps, "an input has at least one time step", most=MOST)
         return images.expand(steps, *images.shape)
 
 
@@ -48,6 +52,8 @@ class Poisson(Encoding):
 
     def __call__(self, images: Tensor, steps: int, generator: Generator) -> Tensor:
         _check_intensities(images, "poisson")
+        check_count("Poisson", "steps", steps, "an input has at least one time step", most=MOST)
+        check_instance("Poisson", "generator", generator, Generator, "torch.Generator()")
         draws = torch.rand(steps, *images.shape, generator=generator).to(images.device)
         return (draws < images).to(images.dtype)
 
@@ -63,6 +69,7 @@ class Latency(Encoding):
 
     def __call__(self, images: Tensor, steps: int, generator: Generator) -> Tensor:
         _check_intensities(images, "latency")
+        check_count("Latency", "steps", steps, "an input has at least one time step", most=MOST)
         moment = ((1 - images) * (steps - 1)).round()
         step = torch.arange(steps, device=images.device).view(-1, *[1] * images.dim())
         return (step == moment).to(images.dtype)
@@ -80,12 +87,12 @@ def encoding(name: str) -> Encoding:
     Raises:
         ConfigError: The name is unknown.
     """
-    if not isinstance(name, str) or name not in ENCODINGS:
-        raise ConfigError(f"The encoding '{name}' is unknown. {nearest(name, ENCODINGS)}")
+    check_known("The encoding", name, ENCODINGS)
     return ENCODINGS[name]()
 
 
 def _check_intensities(images: Tensor, name: str) -> None:
+    check_tensor("images", images, "[batch, C, H, W]")
     low, high = images.aminmax()
     if not (low >= 0 and high <= 1):
         raise InputError(

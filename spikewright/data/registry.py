@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from spikewright._util.ranges import check_known
 from spikewright.data.cifar import cifar10, cifar100
 from spikewright.data.dataset import Dataset
 from spikewright.data.digits import digits
@@ -44,8 +45,7 @@ def loader(name: str) -> Callable[..., Dataset]:
     Raises:
         ConfigError: The data set is unknown.
     """
-    if not isinstance(name, str) or name not in _LOADERS:
-        raise ConfigError(f"The data set '{name}' is unknown. {nearest(name, _LOADERS)}")
+    check_known("The data set", name, _LOADERS)
     return _LOADERS[name]
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from spikewright.errors import ConfigError, nearest
+from spikewright._util.ranges import check_known
 
 Transform = Callable[[Tensor, Generator], Tensor]
 
@@ -112,8 +112,7 @@ def augmentation(name: str) -> Transform:
     Raises:
         ConfigError: The name is unknown.
     """
-    if not isinstance(name, str) or name not in AUGMENTATIONS:
-        raise ConfigError(f"The augmentation '{name}' is unknown. {nearest(name, AUGMENTATIONS)}")
+    check_known("The augmentation", name, AUGMENTATIONS)
     steps = AUGMENTATIONS[name]
 
     def apply(images: Tensor, generator: Generator) -> Tensor:

@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from spikewright._util.randomness import keyed_generator
-from spikewright._util.ranges import check_choice, check_counts, check_flag
+from spikewright._util.ranges import check_choice, check_counts, check_flag, check_instance
+from spikewright._util.text import kind_of
 from spikewright._util.trial import evaluating
-from spikewright.errors import InputError
+from spikewright.errors import ConfigError, InputError
 from spikewright.graph.classification import auroc, average_precision
 from spikewright.graph.data import GraphData, GraphSplit
 from spikewright.graph.models import LinkScorer
@@ -30,9 +31,22 @@ def graph_of(data: GraphData, split: GraphSplit) -> RelationalGraph:
         data: `GraphData` that the split belongs to.
         split: `GraphSplit` whose `facts` become edges.
     """
+    check_instance("graph_of", "data", data, GraphData, "load_graph('family')")
+    check_instance("graph_of", "split", split, GraphSplit, "data.test")
     if data.homogeneous:
         return RelationalGraph.undirected(split.facts, len(split.entities))
     return RelationalGraph.of(split.facts, len(split.entities), len(data.relations))
+
+
+def check_scored(owner: str, model: object, data: object, split: object) -> None:
+    """Raise `ConfigError` unless a function was given a model, a graph data set and a part of it."""
+    if not isinstance(model, nn.Module) or next(model.parameters(), None) is None:
+        raise ConfigError(
+            f"{owner} was given {kind_of(model)} for its model, which scores no links: a model is a module with "
+            "parameters. Give one such as GRSNN(2 * len(data.relations))."
+        )
+    check_instance(owner, "data", data, GraphData, "load_graph('family')")
+    check_instance(owner, "split", split, GraphSplit, "data.test")
 
 
 def evaluate(
@@ -76,6 +90,7 @@ def evaluate(
         ConfigError: The graph has another number of relations than the model, or an argument is out of its range.
         InputError: A score is NaN, or there are no queries.
     """
+    check_scored("evaluate", model, data, split)
     check_counts("evaluate", batch=batch)
     check_choice("evaluate", "ties", ties, SHARE_OF_TIES)
     check_flag("evaluate", sampled=sampled)

@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from spikewright._util.arguments import check_tensor
 from spikewright.errors import InputError, ShapeError
 
 
@@ -52,6 +53,8 @@ def average_precision(scores: Tensor, labels: Tensor) -> float:
 
 def _by_level(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Return the numbers of true and of false links at each distinct score, in ascending order of score."""
+    check_tensor("scores", scores, "[any]")
+    check_tensor("labels", labels, "[any]")
     if scores.dim() != 1 or scores.shape != labels.shape:
         raise ShapeError(
             f"Every link has one score and one label, [any] each; there are {list(scores.shape)} scores and "

@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from spikewright._util.ranges import is_within
-from spikewright.errors import ConfigError, nearest
+from spikewright._util.ranges import check_known, is_within
+from spikewright.errors import ConfigError
 from spikewright.graph.presets import preset
 from spikewright.graph.ties import SHARE_OF_TIES
 from spikewright.train.config import Tree, assemble, read_recipe
@@ -62,8 +62,7 @@ class GraphSettings(LoopSettings):
         check_counts("train", self, "batch_size", "negatives", "evaluate_batch", "limit_batches")
         if not is_within(self.temperature, "[0, inf)"):
             raise ConfigError(f"train.temperature = {self.temperature}: it is 0 (no weights) or above, and finite.")
-        if self.ties not in SHARE_OF_TIES:
-            raise ConfigError(f"train.ties = '{self.ties}' is unknown. {nearest(self.ties, SHARE_OF_TIES)}")
+        check_known("train.ties =", self.ties, SHARE_OF_TIES)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikewright._util.ranges import check_counts
+from spikewright._util.ranges import check_counts, check_instance
 from spikewright._util.trial import evaluating
 from spikewright.errors import InputError
 from spikewright.graph._evaluate import graph_of
@@ -100,6 +100,7 @@ def energy_of(model: LinkScorer, data: GraphData, queries: int = 32) -> dict[str
         InputError: There are no test queries, or the model is neither a `GRSNN` nor an `NBFNet`.
     """
     check_counts("energy_of", queries=queries)
+    check_instance("energy_of", "data", data, GraphData, "load_graph('family')")
     if not len(data.test.queries) or not isinstance(model, GRSNN | NBFNet):
         raise InputError(
             f"The energy of {type(model).__name__} was asked for on '{data.name}' with {len(data.test.queries)} test "

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from spikewright._util.ranges import check_counts
+from spikewright._util.arguments import check_tensor
+from spikewright._util.ranges import check_count, check_counts, check_instance
 from spikewright.errors import InputError, ShapeError
 
 
@@ -34,6 +35,7 @@ class KnownAnswers:
     """
 
     def __init__(self, triples: Tensor, entities: int, relations: int) -> None:
+        check_tensor("triples", triples, "int64 [any, 3]")
         if triples.dim() != 2 or triples.shape[1] != 3 or triples.dtype != torch.int64:
             raise ShapeError(
                 "Known answers are read from triples (head, relation, tail), [any, 3] of int64; these are "
@@ -100,6 +102,8 @@ class KnownAnswers:
             ShapeError: Sources and relations have different lengths.
             InputError: A source or a relation is out of range, or all entities are known answers to a query.
         """
+        check_count("KnownAnswers.negatives", "number", number, "so many entities are drawn", least=0)
+        check_instance("KnownAnswers.negatives", "generator", generator, torch.Generator, "torch.Generator()")
         queries, start, stop = self._find(sources, relations)
         free = self.entities - (stop - start)
         if number and bool((free == 0).any()):
@@ -120,6 +124,8 @@ class KnownAnswers:
 
     def _find(self, sources: Tensor, relations: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the number of each query, and the start and stop of its answers in the table."""
+        check_tensor("sources", sources, "int64 [Q]")
+        check_tensor("relations", relations, "int64 [Q]")
         if sources.dim() != 1 or sources.shape != relations.shape:
             raise ShapeError(
                 f"Queries are pairs of a source and a relation, [Q] each; there are {list(sources.shape)} sources "

@@ -7,6 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from spikewright._util.arguments import check_tensor
 from spikewright.errors import ConfigError, InputError, nearest
 from spikewright.graph.ranking import Average, by_group, check_scores, mean
 from spikewright.graph.ties import Ties, averaged, open_places, tied_rank
@@ -27,6 +28,7 @@ def weights(ranks: Tensor, kind: str) -> Tensor:
         ConfigError: The kind is unknown.
         InputError: A rank is below 1, or NaN.
     """
+    check_tensor("ranks", ranks, "[any]")
     ranks = ranks.double()
     if not bool((ranks >= 1).all()):
         raise InputError(
@@ -66,7 +68,8 @@ def rank_metrics(
     >>> rank_metrics(torch.tensor([1.0, 4.0, 3.0]), ("mrr", "log"), groups=torch.tensor([0, 0, 1]))
     {'mrr': 0.47916666666666663, 'log': 0.6076691395183482}
     """
-    if not len(ranks):
+    check_tensor("ranks", ranks, "[any]")
+    if not ranks.dim() or not len(ranks):
         raise InputError("Ranking metrics of no ranks were asked for. Give one answer at least.")
     return {kind: mean(averaged(partial(weights, kind=kind), ranks, tied), groups) for kind in kinds}
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from spikewright._util.ranges import MOST, check_counts, check_sizes
+from spikewright._util.arguments import shown
+from spikewright._util.ranges import MOST, check_counts, check_instance, check_sizes
 from spikewright._util.trial import evaluating
 from spikewright.errors import ConfigError, InputError
-from spikewright.graph._evaluate import graph_of
+from spikewright.graph._evaluate import check_scored, graph_of
 from spikewright.graph.data import GraphData, GraphSplit
 from spikewright.graph.models import GRSNN, LinkScorer
 from spikewright.graph.structure import RelationalGraph
@@ -102,9 +103,14 @@ def explain(
         al., Temporal Spiking Neural Networks with Synaptic Delay for Graph Reasoning, ICML 2024, arXiv 2405.16851
         (spiking networks).
     """
+    check_scored("explain", model, data, split)
     check_counts("explain", most=MOST, beams=beams, length=length)
     check_counts("explain", top=top)
     check_sizes("explain", least=0, most=2**63 - 1, fact=fact)
+    if len(fact) != 3:
+        raise ConfigError(f"explain(fact={shown(fact)}): a fact is three numbers. Give (head, relation, tail).")
+    if surrogate is not None:
+        check_instance("explain", "surrogate", surrogate, Surrogate, "sw.surrogate.Sigmoid()")
     if isinstance(model, GRSNN) and model.aggregate != "sum":
         raise ConfigError(
             "explain was called for GRSNN(aggregate='pna'). It takes means and extremes of messages in every step, "

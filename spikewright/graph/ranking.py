@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from spikewright._util.arguments import check_tensor
 from spikewright._util.ranges import check_choice, check_flag, check_sizes
 from spikewright.errors import ConfigError, InputError, ShapeError
 from spikewright.graph.ties import SHARE_OF_TIES, Ties, averaged, open_places, tied_rank
@@ -91,6 +92,9 @@ class RankingEvaluator:
             InputError: A score is NaN, or a target is no entity.
             ConfigError: The average is "macro" and there are no groups.
         """
+        check_tensor("scores", scores, "[Q, N]")
+        check_tensor("targets", targets, "int64 [Q]")
+        check_tensor("filtered", filtered, "bool [Q, N]")
         check_scores(scores, filtered=filtered)
         if targets.shape != scores.shape[:1] or (groups is not None and groups.shape != targets.shape):
             found = f"{list(targets.shape)} targets" + ("" if groups is None else f", {list(groups.shape)} groups")

@@ -6,6 +6,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from spikewright._util.arguments import check_tensor
+from spikewright._util.ranges import check_counts
 from spikewright.errors import ConfigError
 
 
@@ -145,6 +147,7 @@ class RelationalGraph:
             facts: (head, relation, tail) with relations below R / 2, or 0 on an undirected graph. Shape `[any, 3]`.
             between: True removes every edge between the two nodes of a fact, whatever its relation. Default: False.
         """
+        _check(facts, self.nodes, self.relations)
         edges, inverse = self.edges, self.relations // 2
         heads, kinds, tails = facts.unbind(1)
         if between:
@@ -165,6 +168,8 @@ def _starts(groups: Tensor, number: int) -> Tensor:
 
 
 def _check(edges: Tensor, nodes: int, relations: int) -> None:
+    check_tensor("facts", edges, "int64 [any, 3]")
+    check_counts("RelationalGraph", nodes=nodes, relations=relations)
     if edges.ndim != 2 or edges.shape[1] != 3 or edges.dtype != torch.int64:
         raise ConfigError(
             f"A graph was asked for from {edges.dtype} of shape {list(edges.shape)}. Facts are int64, [any, 3]: head, "

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from spikewright.errors import ConfigError, nearest
+from spikewright._util.ranges import check_known
 
 Ties = Literal["expected", "realistic", "optimistic", "pessimistic"]
 
@@ -20,10 +20,7 @@ def tied_rank(above: Tensor, level: Tensor, ties: Ties) -> Tensor:
     Raises:
         ConfigError: The tie rule is unknown.
     """
-    if ties not in SHARE_OF_TIES:
-        raise ConfigError(
-            f"Ranks were asked for with ties={ties!r}, which is no tie rule. {nearest(ties, SHARE_OF_TIES)}"
-        )
+    check_known("The tie rule", ties, SHARE_OF_TIES)
     return 1 + above.double() + SHARE_OF_TIES[ties] * level
 
 

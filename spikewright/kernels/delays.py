@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from spikewright._util.arguments import shown
-from spikewright._util.ranges import as_float
-from spikewright.errors import ConfigError, nearest
+from spikewright._util.ranges import as_float, check_choice
+from spikewright.errors import ConfigError
 
 DelayGrad = Literal["finite_difference", "exact", "reference"]
 
@@ -33,8 +33,7 @@ def check_delay_grad(owner: str, delay_grad: DelayGrad, tau: float | None) -> No
         delay_grad: Of which slope.
         tau: Time constant of the neurons that the delayed spikes reach, in steps.
     """
-    if delay_grad not in get_args(DelayGrad):
-        raise ConfigError(f"{owner}(delay_grad={delay_grad!r}) is unknown. {nearest(delay_grad, get_args(DelayGrad))}")
+    check_choice(owner, "delay_grad", delay_grad, get_args(DelayGrad))
     asked = f"{owner}(delay_grad={delay_grad!r}, tau={shown(tau)})"
     if delay_grad == "finite_difference" and tau is not None:
         raise ConfigError(

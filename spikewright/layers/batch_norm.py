@@ -13,7 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from spikewright._util.arguments import shown
+from spikewright._util.devices import usable_device
 from spikewright._util.ranges import MOST, check_counts, check_flag, check_numbers
+from spikewright.errors import ConfigError
 from spikewright.layers.batch_statistics import Norm, normalise_in_sync, sync_share, uses_batch
 from spikewright.layers.calls import NormCall
 from spikewright.temporal import SiteState, Temporal
@@ -77,6 +80,13 @@ class _Checked(_BatchNorm, Temporal):
         check_numbers(name, "(0, inf)", eps=eps)
         check_numbers(name, "[0, 1]", optional=True, momentum=momentum)
         check_flag(name, affine=affine, track_running_stats=track_running_stats, bias=bias)
+        if device is not None:
+            usable_device(f"{name}(device={shown(device)})", device)
+        if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+            raise ConfigError(
+                f"{name}(dtype={shown(dtype)}): its parameters are floating-point numbers. Give a dtype such as "
+                "torch.float32."
+            )
         without: dict[str, Any] = {} if bias else {"bias": False}  # an argument that not every torch has
         super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, **without)
 

@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from spikewright._util.share import Share, divided_share, whole_batch
-from spikewright.errors import InputError
 from spikewright.layers.calls import NormCall
 
 Norm = _BatchNorm | NormCall
@@ -61,17 +60,9 @@ def normalise_in_sync(module: Norm, x: Tensor, by_step: bool, update: bool = Tru
         x: Input, `[time, batch, channel, ...]`.
         by_step: If True, each step by its own statistics; otherwise all by those of all steps.
         update: If True, update the running statistics.  Default: True.
-
-    Raises:
-        InputError: There is only one value per channel.
     """
     dims = [1, *range(3, x.dim())] if by_step else [0, 1, *range(3, x.dim())]
     count = x[0, 0, 0].numel() * whole_batch(x.shape[1]) * (1 if by_step else len(x))
-    if count == 1:
-        raise InputError(
-            f"{type(module).__name__} was to normalise a batch of one value per channel over all processes, whose "
-            "variance is 0. Use a larger batch, drop_last=True, or evaluation mode."
-        )
     kind, x = x.dtype, x.float() if x.dtype.itemsize < 4 else x
     variance, mean = batch_variance(x, dims)
     y = (x - _beside(mean, x, dims)) * _beside(torch.rsqrt(variance + module.eps), x, dims)

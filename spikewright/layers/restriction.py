@@ -25,7 +25,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.parametrize import register_parametrization
 
 from spikewright._util.draws import common_generator
-from spikewright._util.ranges import MOST, check_count, check_within
+from spikewright._util.ranges import MOST, check_count, check_instance, check_row, check_within
 from spikewright._util.real_numbers import real_type
 from spikewright.errors import ConfigError
 from spikewright.layers.weight_standardization import ScaledWSConv2d, ScaledWSLinear
@@ -179,6 +179,7 @@ def power_iteration(layer: nn.Module, iterations: int = 100) -> None:
     0.25
     """
     check_count("power_iteration", "iterations", iterations, "there is at least one iteration", most=MOST)
+    check_instance("power_iteration", "layer", layer, nn.Module, "restrict_spectral(nn.Linear(4, 4))")
     found = [m for m in layer.modules() if isinstance(m, SpectralRestriction)]
     lists: Any = getattr(layer, "parametrizations", {})
     if not found or "weight" not in lists:
@@ -334,7 +335,13 @@ def _weight(caller: str, layer: nn.Module, *, bounded: bool = False) -> Tensor:
             "weight is none on what it does. Use the plain torch layer."
         )
     with torch.no_grad():
-        return (layer.effective_weight() if standardized else layer.weight).detach()
+        weight = (layer.effective_weight() if standardized else layer.weight).detach()
+    if weight.is_meta:
+        raise ConfigError(
+            f"{caller} was given {type(layer).__name__}, whose weight has no values (meta), so its norm is not known. "
+            "Fill it first: layer.to_empty(device=...), and its initialisation."
+        )
+    return weight
 
 
 def _matrix(layer: nn.Module) -> Callable[[Tensor], Tensor]:
@@ -351,7 +358,7 @@ def _linear_map(caller: str, layer: nn.Module, size: Size | None) -> tuple[Bilin
         matrix = _matrix(layer)
         return lambda weight, x: matrix(weight) @ x, tuple(matrix(_weight(caller, layer)).shape[1:])
     axes = len(layer.kernel_size) if isinstance(layer, _ConvNd) else 0
-    for side in size:
+    for side in check_row(caller, "size", size, "(8, 8)"):
         check_count(caller, "size", side, "inputs have at least one entry along an axis", most=MOST)
     if not isinstance(layer, _ConvNd) or len(size) != axes:
         raise ConfigError(

@@ -6,7 +6,8 @@ from typing import Literal
 
 from torch import nn
 
-from spikewright._util.ranges import check_sizes
+from spikewright._util.arguments import shown
+from spikewright._util.ranges import check_row, check_sizes
 from spikewright.errors import ConfigError, ShapeError
 from spikewright.models._parts import Shape, scaled
 
@@ -72,16 +73,17 @@ def read_layers(model: str, layers: Layers, width: float) -> list[Layer]:
     >>> read_layers("Net", ("64C5s",), 0.5)
     [Layer(size=32, kernel=5, stride=2, pool=1)]
     """
+    check_row(model, "layers", layers, "('64C5', '64C5')")
     neurons = [layer for layer in layers if isinstance(layer, int)]
     if neurons and len(neurons) == len(layers):
         check_sizes(model, layers=neurons)
         return [Layer(scaled(size, width)) for size in neurons]
     found = [_CONVOLUTION.fullmatch(layer) if isinstance(layer, str) else None for layer in layers]
     if not layers or None in found:
-        wrong = f"{layers[found.index(None)]!r} is no valid layer" if layers else "a network needs layers"
+        wrong = f"{shown(layers[found.index(None)])} is no valid layer" if layers else "a network needs layers"
         raise ConfigError(
-            f"{model} was given layers={layers}, but {wrong}. Use convolutions with odd kernels, such as '64C5', "
-            "'64C5s' at stride 2 or '64C5p' with pooling; or numbers of neurons, and nothing else."
+            f"{model} was given layers={shown(layers)}, but {wrong}. Use convolutions with odd kernels, such as "
+            "'64C5', '64C5s' at stride 2 or '64C5p' with pooling; or numbers of neurons, and nothing else."
         )
     read = [match.groups() for match in found if match]
     return [

@@ -54,7 +54,7 @@ def check_arguments(
     check_flag(model, **flags)
     if isinstance(neuron, nn.Module) or not callable(neuron):
         raise ConfigError(
-            f"{model} was given the neuron {neuron!r}, but every layer needs a neuron of its own. Give a function "
+            f"{model} was given the neuron {shown(neuron)}, but every layer needs a neuron of its own. Give a function "
             "that makes one, such as lambda: LIF(tau=2.0)."
         )
 
@@ -74,7 +74,7 @@ def check_choice(model: str, option: str, value: str, known: Iterable[str]) -> N
     """Raise `ConfigError` with the nearest known name unless an option has one of its values."""
     known = tuple(known)
     if not isinstance(value, str) or value not in known:
-        raise ConfigError(f"{model} has no {option} '{value}'. {nearest(value, known)}")
+        raise ConfigError(f"{model} has no {option} {shown(value)}. {nearest(value, known)}")
 
 
 def check_halvings(model: str, shape: Shape, halvings: int) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from spikewright._util.arguments import shown
 from spikewright.errors import ConfigError, nearest
 from spikewright.models._parts import NeuronFactory, Shape
 from spikewright.models.conv import Conv
@@ -65,7 +66,7 @@ def model_class(name: str) -> Callable[..., nn.Module]:
         ConfigError: The model is unknown.
     """
     if not isinstance(name, str) or name not in _MODELS:
-        raise ConfigError(f"There is no model '{name}'. {nearest(name, _MODELS)}")
+        raise ConfigError(f"There is no model {shown(name)}. {nearest(name, _MODELS)}")
     return _MODELS[name]
 
 

@@ -4,7 +4,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from spikewright._util.ranges import check_numbers, check_sizes
+from spikewright._util.arguments import shown
+from spikewright._util.ranges import check_numbers, check_row, check_sizes
 from spikewright.errors import ConfigError
 from spikewright.layers.feedback import Feedback
 from spikewright.layers.scale import SPIKE_SCALE, Scale
@@ -106,11 +107,12 @@ def _feedback(source: nn.Module, fan_in: int, fan_out: int, size: tuple[int, int
 
 
 def _check_layers(layers: Layers) -> None:
+    check_row("VGG", "layers", layers, "(64, 'P', 128)")
     check_sizes("VGG", layers=[entry for entry in layers if entry != "P"])
     if not layers or layers[0] == "P":
         raise ConfigError(
-            f"VGG was given layers={layers}, but its first layer has to be a convolution. Start with a number of "
-            "channels; write 'P' for a pooling."
+            f"VGG was given layers={shown(layers)}, but its first layer has to be a convolution. Start with a number "
+            "of channels; write 'P' for a pooling."
         )
 
 

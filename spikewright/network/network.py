@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from spikewright._util.arguments import check_tensor
+from spikewright._util.arguments import check_tensor, shown
 from spikewright._util.lengths import Lengths
 from spikewright._util.ranges import check_flag, check_instance
 from spikewright._util.share import sharing
@@ -153,7 +153,7 @@ class Network(nn.Module):
             unless gradients are off.  And the state after the last step.
 
         Raises:
-            ConfigError: `batch_first` is not a bool.
+            ConfigError: `batch_first` is not a bool, or `observers` is no sequence of observers.
             ShapeError: `x` has no step or does not fit the first layers; `state` is no state, or has another shape;
                 `lengths` does not hold one whole number per sample.
             InputError: A length is below 1 or above the number of steps; `state` holds a NaN or an infinity.
@@ -165,8 +165,15 @@ class Network(nn.Module):
         {'0': {'membrane': tensor([[0.5000]])}}
         """
         net, given = self.given(x, batch_first)
+        wiring = net.wiring(given)
         own = None if lengths is None else Lengths.of(lengths, given)
-        run = net.start(given, state, observers=observers, count=False, lengths=own)
+        if not isinstance(observers, Sequence) or not all(callable(getattr(o, "neuron", None)) for o in observers):
+            raise ConfigError(
+                f"Network.run(observers={shown(observers)}): observers see neurons and layers as they run. Give a "
+                "sequence of objects with the methods neuron(site, current, spikes) and synapse(site, operation, x, "
+                "weight, current)."
+            )
+        run = net.start(given, state, observers=observers, count=False, wiring=wiring, lengths=own)
         if state is not None and not torch.compiler.is_compiling():
             check_finite(state)
         output = run.advance(given)

@@ -1,13 +1,15 @@
 """Errors that the code of a network raises: where they come from, and whether that code says them itself."""
 
 import dis
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch import Tensor, nn
 
-from spikewright.errors import InputError, SpikewrightError
+from spikewright._util.text import counted
+from spikewright.errors import InputError, ShapeError, SpikewrightError
+from spikewright.layers.batch_norm import Normalise
+from spikewright.layers.batch_statistics import Norm
 from spikewright.network.complaints import shown
 
 
@@ -46,22 +48,46 @@ def naming(module: nn.Module) -> Iterator[None]:
 
     Args:
         module: The whole.
-
-    Raises:
-        InputError: A batch norm was given a single value per channel, the one thing that torch says of it.
     """
     try:
         yield
     except SpikewrightError:
         raise
     except Exception as error:
-        name, found = place_of(error, module)
-        if isinstance(found, _BatchNorm) and isinstance(error, ValueError) and "than 1 value per channel" in str(error):
-            raise InputError(
-                f"{shown(name, found)} was to learn from one value per channel. It divides by the deviation of the "
-                "samples of a batch, and one sample has none. Give batches of at least 2 samples, or leave it out."
-            ) from error
-        note = f"{shown(name, found)} raised this in a run."
+        note = f"{shown(*place_of(error, module))} raised this in a run."
         if note not in getattr(error, "__notes__", []):
             error.add_note(note)
         raise
+
+
+def normalised(
+    normalise: Normalise, site: str, owner: nn.Module, norm: Norm, forward: Callable[[Tensor], Tensor], x: Tensor
+) -> Tensor:
+    """Return what batch norm makes of a chunk; what torch says of the input is an error that names the layer.
+
+    Args:
+        normalise: Function that normalises.
+        site: Name of the norm's call.
+        owner: Batch norm module.
+        norm: The same, or the operation inside of its forward.
+        forward: Forward for one batch.
+        x: Input.  Tensor `[time, batch, channel, ...]`.
+
+    Raises:
+        InputError: There is one value per channel, which has no variance.
+        ShapeError: The input has another number of axes than the module is made for.
+    """
+    try:
+        return normalise(site, norm, forward, x)
+    except ValueError as error:
+        if isinstance(error, SpikewrightError) or is_said(error):
+            raise
+        batch = f"{counted(x.shape[1], 'sample')} of shape {list(x.shape[2:])}"
+        where = f"{shown(site, owner)} was given {batch} at each step"
+        if x[0].numel() > x.shape[2]:
+            raise ShapeError(f"{where}, which it does not take: {error}.") from error
+        raise InputError(
+            f"{where}, one value per channel. In training it normalises by the statistics of the batch, and the "
+            "variance of one value is 0. Give more samples, drop_last=True to a loader whose last batch is one "
+            "sample, or call net.eval()."
+        ) from error

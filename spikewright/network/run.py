@@ -24,7 +24,7 @@ from spikewright.network.folded_time import FoldedTime
 from spikewright.network.form import Form
 from spikewright.network.hooks import Hooks
 from spikewright.network.patched_forwards import Forward, Replacements, Weights, chained, run_patched
-from spikewright.network.raised import naming
+from spikewright.network.raised import naming, normalised
 from spikewright.network.resuming import Resumed
 from spikewright.network.run_options import RunOptions
 from spikewright.network.sites import Sites
@@ -276,7 +276,7 @@ class Run:
     ) -> tuple[Tensor, SiteState]:
         """Return what a module that sees time makes of a chunk, and what it carries on."""
         if isinstance(module, _BatchNorm):
-            return self._options.normalise(site, module, forward, chunk), state
+            return normalised(self._options.normalise, site, module, module, forward, chunk), state
         if isinstance(module, Temporal):
             return self._scan(site, module, chunk, state)
         assert isinstance(module, _DropoutNd)  # Sites.temporal holds nothing else
@@ -300,8 +300,8 @@ class Run:
         """Run the forward of a batch norm or dropout once, with its operation done for every step."""
 
         def normalise(call: NormCall, rows: Tensor) -> Tensor:
-            chunk = self._unfolded(name, module, rows)
-            return self._folded.fold(self._options.normalise(self._calls.site(name), call, call, chunk))
+            chunk, site = self._unfolded(name, module, rows), self._calls.site(name)
+            return self._folded.fold(normalised(self._options.normalise, site, module, call, call, chunk))
 
         def drop(call: DropoutCall, rows: Tensor) -> Tensor:
             site, chunk = self._calls.site(name), self._unfolded(name, module, rows)

@@ -3,8 +3,11 @@
 from collections.abc import Mapping
 from typing import get_args
 
-from spikewright._util.arguments import check_number
-from spikewright.errors import ConfigError, nearest
+from torch import Tensor
+
+from spikewright._util.arguments import check_number, shown
+from spikewright._util.ranges import check_choice
+from spikewright.errors import ConfigError
 from spikewright.kernels.lif import Reset
 from spikewright.surrogate import Surrogate
 
@@ -29,8 +32,7 @@ def check_constants(name: str, threshold: float, reset: str, constants: Mapping[
             f"{name}(threshold={threshold}): a neuron fires when its potential reaches the threshold, and at rest the "
             "potential is 0, so the threshold must be above 0. Give a positive number, such as threshold=1.0."
         )
-    if reset not in get_args(Reset):
-        raise ConfigError(f"{name}(reset={reset!r}) is unknown. {nearest(reset, get_args(Reset))}")
+    check_choice(name, "reset", reset, get_args(Reset))
     rest = constants["rest"]
     if not rest < threshold or (rest != 0 and reset == "zero"):
         raise ConfigError(
@@ -54,7 +56,14 @@ def check_surrogate(name: str, surrogate: object) -> None:
     """Raise `ConfigError` unless a surrogate is an instance of `Surrogate`."""
     if not isinstance(surrogate, Surrogate):
         raise ConfigError(
-            f"{name}(surrogate={surrogate!r}) was given {type(surrogate).__name__}, but the slope of a spike comes "
-            "from an object with a method slope(x). Give an instance, such as surrogate=Sigmoid(4.0), or one of a "
-            "subclass of Surrogate."
+            f"{name}(surrogate={shown(surrogate)}) was given {type(surrogate).__name__}, but the slope of a spike "
+            "comes from an object with a method slope(x). Give an instance, such as surrogate=Sigmoid(4.0), or one "
+            "of a subclass of Surrogate."
         )
+
+
+def number_shown(value: float | Tensor) -> str:
+    """Return a constant as text, as the number that it is, or how many there are; one without values has none."""
+    if isinstance(value, Tensor) and (value.is_meta or value.numel() != 1):
+        return f"<{value.numel()} {'values' if value.numel() != 1 else 'value'}>"
+    return f"{value.item() if isinstance(value, Tensor) else value:.4g}"

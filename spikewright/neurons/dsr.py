@@ -15,6 +15,7 @@ from spikewright._util.arguments import check_number
 from spikewright._util.ranges import check_flag
 from spikewright.errors import ConfigError
 from spikewright.neurons._base import Neuron
+from spikewright.neurons._constants import number_shown
 from spikewright.surrogate import Sigmoid, Surrogate
 
 
@@ -97,8 +98,8 @@ class _Weighted(Neuron):
 
     def extra_repr(self) -> str:
         learned = ", learn_threshold=True" if isinstance(self.threshold, Tensor) else ""
-        value = torch.as_tensor(self.reset_amount).item()
-        return f"threshold={value:.4g}{learned}, firing_fraction={self._fraction}, floor={self.floor}"
+        threshold = number_shown(self.reset_amount)
+        return f"threshold={threshold}{learned}, firing_fraction={self._fraction}, floor={self.floor}"
 
 
 class DSRIF(_Weighted):

@@ -13,6 +13,7 @@ from spikewright.errors import ConfigError
 from spikewright.kernels.layout import precision
 from spikewright.kernels.lif import Reset
 from spikewright.neurons._base import Neuron
+from spikewright.neurons._constants import number_shown
 from spikewright.surrogate import Sigmoid, Surrogate
 
 
@@ -171,10 +172,8 @@ class LIF(Neuron):
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def extra_repr(self) -> str:
-        tau = torch.as_tensor(self.tau)
-        shown = f"{tau.item():.4g}" if tau.numel() == 1 else f"<{tau.numel()} values>"
         learned = ", learn_tau=True" if self._learned else ""
-        return f"tau={shown}{learned}, {super().extra_repr()}"
+        return f"tau={number_shown(self.tau)}{learned}, {super().extra_repr()}"
 
 
 def _time_constants(tau: object, learned: bool) -> Tensor:
@@ -193,7 +192,7 @@ def _time_constants(tau: object, learned: bool) -> Tensor:
             "constant, tau.detach()."
         )
     try:
-        value = torch.as_tensor(tau if is_numeric(tau) else (), dtype=torch.float64)
+        value = torch.as_tensor(tau if is_numeric(tau) else (), dtype=torch.float64, device="cpu")
     except (TypeError, ValueError, OverflowError, RuntimeError):  # rows of several lengths, numbers beyond floats
         value = torch.empty(0)
     if not value.numel():

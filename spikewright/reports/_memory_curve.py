@@ -13,6 +13,8 @@ from spikewright.rules._step_memory import StepMemory, step_memory
 
 FAR = 2**40
 """A length that no sequence reaches."""
+LONG = 2**10
+"""The longest sequence for which chunks are tried as a rule with a memory budget does; for others it is computed."""
 
 
 class MemoryCurve:
@@ -79,7 +81,10 @@ class MemoryCurve:
         return self._fixed(FAR) not in (1, FAR)
 
     def _chunk(self, steps: int) -> int:
-        return self._fixed(steps) or fit_of(self._rule, self._batch, steps).chunk
+        if (fixed := self._fixed(steps)) is not None:
+            return fixed
+        memory = None if steps <= LONG else self._by_chunk.extrapolated()
+        return fit_of(self._rule, self._batch, steps, memory).chunk
 
     def _fixed(self, steps: int) -> int | None:
         return steps_at_once(self._rule, self._batch.wiring, steps)

@@ -7,7 +7,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from spikewright._util.ranges import MOST, check_count, check_flag, check_instance
+from spikewright._util.arguments import shown
+from spikewright._util.ranges import MOST, check_count, check_flag, check_instance, check_row
 from spikewright._util.text import aligned, readable, size_in_bytes
 from spikewright._util.trial import untouched
 from spikewright.errors import ConfigError
@@ -123,7 +124,7 @@ def plan(
         measure: Numbers of steps that are run.  At least two different whole numbers, each from 1 to 10**6.  Default:
             None, three short lengths.
         report: Numbers of steps that are extrapolated; they are run as well for a rule that does not declare how its
-            memory grows.  Whole numbers, at least 1.  Default: (16, 64, 256, 1024).
+            memory grows.  Whole numbers, each from 1 to 10**15.  Default: (16, 64, 256, 1024).
         batch_first: True if the shape or the example is `[batch, time, *feature]`.  Default: False.
 
     Raises:
@@ -147,9 +148,9 @@ def plan(
         net, shape = net.given(cast(Input, shape), batch_first)
         batch_first = False
     limit = None if budget is None else _bytes(budget)
-    for name, lengths in (("measure", measure or ()), ("report", report)):
-        for steps in lengths:
-            most = MOST if name == "measure" else None
+    for name, lengths in (("measure", () if measure is None else measure), ("report", report)):
+        for steps in check_row("plan", name, lengths, "(16, 64)"):
+            most = MOST if name == "measure" else 10**15
             check_count("plan", name, steps, "a sequence has at least one step", most=most)
     lengths = _lengths(rule, measure)
     with untouched(net.module):
@@ -185,8 +186,8 @@ def _bytes(budget: int | str) -> int:
     size = size_in_bytes(budget) if isinstance(budget, str) else budget
     if size is None:
         raise ConfigError(
-            f"plan(budget={budget!r}): the text is not a size of memory. Give a number of bytes, or a number and a "
-            "unit, such as '8GB' or '512MiB'."
+            f"plan(budget={shown(budget)}): the text is not a size of memory. Give a number of bytes, or a number and "
+            "a unit, such as '8GB' or '512MiB'."
         )
     check_count("plan", "budget", size, "a budget is a number of bytes", least=0)
     return size

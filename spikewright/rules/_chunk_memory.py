@@ -36,6 +36,10 @@ class ChunkMemory:
         """Length of the longest chunk that was tried."""
         return max((chunk for chunk, count in self._trials if count == self._few), default=1)
 
+    def extrapolated(self) -> "ChunkMemory":
+        """Return the same for chunks of any length, from what has been tried: no longer one is."""
+        return ChunkMemory(self.at, self._few, dict(self._trials))
+
     def of_few(self, chunk: int) -> StepMemory:
         """Return the measured memory of a few chunks.
 

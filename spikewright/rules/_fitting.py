@@ -61,15 +61,17 @@ def fitting_steps(rule: "Rule", batch: "Batch") -> int:
     )
 
 
-def fit_of(rule: "Rule", batch: "Batch", steps: int) -> Fit:
+def fit_of(rule: "Rule", batch: "Batch", steps: int, memory: ChunkMemory | None = None) -> Fit:
     """Return the longest chunk within the budget of a rule, or the one that takes least memory if none is.
 
     Args:
         rule: The rule, whose `chunk` is a memory budget.
         batch: A batch, which has been checked.
         steps: Length of the sequence.  At least 1.
+        memory: Memory by length of chunks.  Default: None, measured, with chunks up to half of the sequence.
     """
-    memory = chunk_memory(rule, batch, batch.wiring.memory.setdefault(_described(rule, batch), {}))
+    if memory is None:
+        memory = chunk_memory(rule, batch, batch.wiring.memory.setdefault(_described(rule, batch), {}))
     one, copy = memory.of_few(1).working, own_bytes(rule)
     budget = size_in_bytes(str(rule.chunk)) or max(AUTO, 2 * one + copy)
     found = _within(budget - copy, rule, batch, memory, steps)

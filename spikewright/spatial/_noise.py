@@ -7,9 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from spikewright._util.randomness import keyed_generator
-from spikewright._util.ranges import check_flag, check_seed, check_within
+from spikewright._util.ranges import check_choice, check_flag, check_seed, check_within
 from spikewright._util.share import current_share
-from spikewright.errors import ConfigError, nearest
 
 Distribution = Literal["gaussian", "rademacher", "sphere"]
 Position = Literal["post", "pre"]
@@ -48,12 +47,8 @@ class Noise(nn.Module):
         check_within(owner, "alpha", alpha, "(0, inf)", "without noise no feedback can be estimated")
         check_flag(owner, antithetic=antithetic)
         check_seed(owner, seed)
-        for key, value, known in (
-            ("distribution", distribution, get_args(Distribution)),
-            ("position", position, get_args(Position)),
-        ):
-            if value not in known:
-                raise ConfigError(f"{owner}({key}={value!r}) is unknown. {nearest(value, known)}")
+        check_choice(owner, "distribution", distribution, get_args(Distribution))
+        check_choice(owner, "position", position, get_args(Position))
         self.alpha, self.distribution, self.position, self.antithetic, self.seed = (
             alpha,
             distribution,

@@ -12,10 +12,9 @@ from torch import Tensor
 
 from spikewright._util.matrices import Matrices
 from spikewright._util.randomness import keyed_generator
-from spikewright._util.ranges import check_seed, check_within
+from spikewright._util.ranges import check_choice, check_seed, check_within
 from spikewright._util.returned import wrong
 from spikewright._util.share import divided_share
-from spikewright.errors import ConfigError, nearest
 from spikewright.network.wiring import Wiring
 from spikewright.spatial._base import ChunkSample, Route, Spatial, TargetSpec
 from spikewright.spatial._noise import one_block
@@ -58,8 +57,7 @@ class Direct(Spatial):
 
     def __init__(self, seed: int, route: Route) -> None:
         super().__init__()
-        if route not in get_args(Route):
-            raise ConfigError(f"{type(self).__name__}(route={route!r}) is unknown. {nearest(route, get_args(Route))}")
+        check_choice(type(self).__name__, "route", route, get_args(Route))
         check_seed(type(self).__name__, seed)
         self.route = route
         self.seed = seed

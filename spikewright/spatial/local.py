@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 from torch import Tensor, nn
 
-from spikewright._util.ranges import check_count, check_within
+from spikewright._util.ranges import check_choice, check_count, check_within
 from spikewright._util.text import as_key
 from spikewright.errors import ConfigError, IncompatibleRule, nearest
 from spikewright.network.wiring import Wiring
@@ -50,8 +50,7 @@ class Local(nn.Module):
         super().__init__()
         check_within("Local", "weight", weight, "(0, inf)", "the weight of local errors is positive")
         check_count("Local", "pool", pool, "a map is averaged to a grid of pool x pool regions")
-        if below not in get_args(Below):
-            raise ConfigError(f"Local(below={below!r}) is unknown. {nearest(below, get_args(Below))}")
+        check_choice("Local", "below", below, get_args(Below))
         self.weight, self.pool = weight, pool
         self.intermediate, self.below = intermediate, below
         self.readouts = nn.ModuleDict()

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from spikewright._util.matrices import Matrices
-from spikewright._util.ranges import check_flag, check_within
+from spikewright._util.ranges import check_choice, check_flag, check_within
 from spikewright._util.share import mean_over_batch, whole_batch
-from spikewright.errors import ConfigError, nearest
+from spikewright.errors import ConfigError
 from spikewright.network.wiring import Wiring
 from spikewright.spatial._base import ChunkSample, Route, Spatial, TargetSpec
 from spikewright.spatial._noise import Distribution, Noise, Position
@@ -143,8 +143,7 @@ class OPZO(Direct):
         self.noise = Noise("OPZO", alpha, distribution, position, antithetic, seed)
         check_within("OPZO", "momentum", momentum, "[0, 1]", "the share of M that is kept per step lies in [0, 1]")
         check_flag("OPZO", scale_by_alpha=scale_by_alpha, debias=debias, center_output=center_output)
-        if init not in ("zero", "dfa"):
-            raise ConfigError(f"OPZO(init={init!r}) is unknown. {nearest(init, ('zero', 'dfa'))}")
+        check_choice("OPZO", "init", init, ("zero", "dfa"))
         if momentum == 1 and init == "zero":
             raise ConfigError(
                 f"OPZO(momentum={momentum}): with init='zero' M starts at 0 and keeps all of that, so no layer but "

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection
 
 import torch
 
+from spikewright._util.arguments import shown
 from spikewright._util.ranges import check_flag
 from spikewright.errors import ConfigError, nearest
 from spikewright.losses import Loss
@@ -84,8 +85,8 @@ def assert_rule(
     """
     check_flag("assert_rule", noisy=noisy, resumes=False if resumes is None else resumes)
     for name in (*(nets or ()), *refuses):
-        if name not in NETS:
-            raise ConfigError(f"assert_rule was given a network '{name}', which is unknown. {nearest(name, NETS)}")
+        if not isinstance(name, str) or name not in NETS:
+            raise ConfigError(f"assert_rule was given a network {shown(name)}, which is unknown. {nearest(name, NETS)}")
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         _keeping.traits(make)
         traits = make().traits

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from spikewright import data as datasets
+from spikewright._util.devices import usable_device
 from spikewright._util.text import is_reference
 from spikewright.data import Batches, Dataset, Split
 from spikewright.errors import ConfigError
@@ -322,12 +323,7 @@ def device_named(name: str) -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"train.device = '{name}' cannot be used here: {error}. Use 'cpu', or 'auto'.") from error
-    return device
+    return usable_device(f"train.device = '{name}'", name, "'cpu', or 'auto'")
 
 
 def _resolved(config: Config, presentation: Presentation, dataset: Dataset | Loaders) -> Tree:

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from spikewright._util.ranges import check_flag
+from spikewright._util.arguments import shown
+from spikewright._util.ranges import check_flag, check_instance
 from spikewright.errors import ConfigError
 from spikewright.losses import Loss
 from spikewright.network import Network
 from spikewright.rules import Rule
+from spikewright.rules._check import check_loss, check_network
 from spikewright.train._build import Experiment, check_accumulates
 from spikewright.train._evaluate import correct
 from spikewright.train._train_experiment import train_experiment
@@ -123,6 +125,14 @@ def fit(
     """
     check_flag("fit", batch_first=batch_first, resume=resume, sync_batch_norm=sync_batch_norm, tensorboard=tensorboard)
     check_flag("fit", progress=progress)
+    check_network("fit", net)
+    check_instance("fit", "rule", rule, Rule, "sw.rules.OTTT()")
+    check_loss("fit", loss)
+    check_instance("fit", "optimizer", optimizer, torch.optim.Optimizer, "torch.optim.SGD(net.parameters(), lr=0.1)")
+    if not isinstance(out, str | Path):
+        raise ConfigError(f"fit(out={shown(out)}) is to be the folder of the run. Give its path, a text or a Path.")
+    if not (metrics is None or (isinstance(metrics, Mapping) and all(map(callable, metrics.values())))):
+        raise ConfigError(f"fit(metrics={shown(metrics)}): give functions (output, y) by name, such as {{'mae': mae}}.")
     settings = TrainSettings(
         epochs=epochs,
         seed=seed,
@@ -160,8 +170,8 @@ def fit(
         share_weights(net.module, rule, ranks)
         seed_process(seed, ranks)
         there = of_first(lambda: resume and (Path(out) / "config.json").exists(), ranks)
-        shown = progress and ranks.first and find_spec("rich") is not None
-        reporter = ProgressBar() if shown else Silent()
+        visible = progress and ranks.first and find_spec("rich") is not None
+        reporter = ProgressBar() if visible else Silent()
         return train_experiment(experiment, Path(out), resume=there, reporter=reporter, ranks=ranks)
 
 
@@ -185,7 +195,7 @@ def _summed(metric: Metric, loss: Loss) -> Callable[[Any, Any], float]:
 
 def _schedule(scheduler: Any, every: str, optimizer: torch.optim.Optimizer) -> Schedule:
     if every not in ("epoch", "batch"):
-        raise ConfigError(f"fit(schedule_every={every!r}) is unknown. Give 'epoch' or 'batch'.")
+        raise ConfigError(f"fit(schedule_every={shown(every)}) is unknown. Give 'epoch' or 'batch'.")
     if scheduler is None:
         return Schedule(Steady(), per_batch=False)
     if getattr(scheduler, "optimizer", None) is not optimizer:

@@ -131,9 +131,9 @@ def choose(kind: str, choices: Choices, name: str) -> Callable[..., Any]:
     """
     if is_reference(name):
         return referenced(kind, name)
-    key = str(name).lower()
+    key = name.lower() if isinstance(name, str) else ""
     if key not in choices:
-        raise ConfigError(f"{kind}.name = '{name}' is unknown. {nearest(key, choices)}")
+        raise ConfigError(f"{kind}.name = {shown(name)} is unknown. {nearest(key, choices)}")
     return choices[key]
 
 

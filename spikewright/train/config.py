@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from spikewright._util.arguments import shown
+from spikewright._util.ranges import check_names
 from spikewright._util.reading import MOST_TEXT, read_regular
 from spikewright.errors import ConfigError, nearest
 from spikewright.train.components import NESTED, RULES, as_table, loss_of_rule
@@ -91,6 +92,9 @@ def assemble(
 ) -> Tree:
     """Merge sections; a section that `defaults` does not have is an error. Arguments as for `configure`."""
     tree: Tree = {name: dict(table) for name, table in defaults.items()}
+    if not isinstance(recipe, str | Path | Mapping | None):
+        raise ConfigError(f"recipe={shown(recipe)} is neither the path of a recipe nor its contents. Give one of both.")
+    check_names("configure", "overrides", overrides, "['rule.k=2']")
     given = read_recipe(Path(recipe)) if isinstance(recipe, str | Path) else dict(recipe or {})
     for name, table in given.items():
         _merge(tree, name, table)

@@ -4,7 +4,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from torch import Tensor
+
 from spikewright import data as datasets
+from spikewright._util.arguments import shown
 from spikewright._util.digest import digest
 from spikewright._util.text import is_reference
 from spikewright.data import Batches, Dataset, Split
@@ -68,7 +71,7 @@ class Loaders:
 
 
 def _repeats(loader: object) -> bool:
-    return hasattr(loader, "__iter__") and not hasattr(loader, "__next__") and not isinstance(loader, str)
+    return hasattr(loader, "__iter__") and not hasattr(loader, "__next__") and not isinstance(loader, str | Tensor)
 
 
 def load_data(table: Mapping[str, Any]) -> tuple[Presentation, Dataset | Loaders]:
@@ -81,7 +84,7 @@ def load_data(table: Mapping[str, Any]) -> tuple[Presentation, Dataset | Loaders
     """
     name = table["name"]
     if not isinstance(name, str):
-        raise ConfigError(f"data.name = {name!r} is not a name. {nearest('', datasets.names())}")
+        raise ConfigError(f"data.name = {shown(name)} is not a name. {nearest('', datasets.names())}")
     loader = referenced("data", name) if is_reference(name) else datasets.loader(name)
     types = {key: Any for key in options(loader)} | hints(loader)
     given = {key: value for key, value in table.items() if key != "name"}

@@ -9,6 +9,7 @@ from torch.optim import AdamW, Optimizer
 
 from spikewright._util.arguments import shown
 from spikewright._util.ranges import check_counts, check_flag, check_numbers
+from spikewright._util.text import kind_of
 from spikewright.errors import ConfigError
 
 
@@ -109,6 +110,10 @@ class MuonAdamW(Optimizer):
 
 def _by_kind(params: Iterable[Any]) -> list[tuple[str, dict[str, Any]]]:
     """Return groups of parameters of one kind, each with the options it came with."""
+    if not isinstance(params, Iterable) or isinstance(params, Tensor | str):
+        raise ConfigError(
+            f"MuonAdamW was given {kind_of(params)} for its parameters. Give several, such as net.parameters()."
+        )
     given = list(params)
     groups = given if given and isinstance(given[0], dict) else [{"params": given}]
     parts: list[tuple[str, dict[str, Any]]] = []

@@ -11,7 +11,7 @@ from typing import Any
 from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
-from spikewright._util.ranges import check_counts, check_flag, check_within
+from spikewright._util.ranges import check_counts, check_flag, check_instance, check_within
 from spikewright.errors import ConfigError
 
 
@@ -81,6 +81,7 @@ def cosine(
     Raises:
         ConfigError: An argument is out of its range.
     """
+    check_instance("cosine", "optimizer", optimizer, Optimizer, "torch.optim.SGD(net.parameters(), lr=0.1)")
     check_counts("cosine", batches=batches, epochs=epochs)
     check_within("cosine", "warmup", warmup, "[0, inf)", "warm-up takes so many epochs")
     check_within("cosine", "floor", floor, "[0, 1]", "the learning rate is multiplied by it at the end")

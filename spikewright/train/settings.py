@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, TypeVar, get_type_hints
 
 from spikewright._util.arguments import shown
-from spikewright._util.ranges import LAST_SEED, MOST, is_within
+from spikewright._util.ranges import LAST_SEED, MOST, check_known, is_within
 from spikewright.errors import ConfigError, nearest
 from spikewright.train.arguments import check_type, tuples
 
@@ -66,8 +66,7 @@ class LoopSettings:
             )
         if not 0 <= self.seed <= LAST_SEED:
             raise ConfigError(f"train.seed = {shown(self.seed)}: a seed lies between 0 and 2**63 - 1.")
-        if self.amp not in _AMP:
-            raise ConfigError(f"train.amp = '{self.amp}' is unknown. {nearest(self.amp, _AMP)}")
+        check_known("train.amp =", self.amp, _AMP)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from spikewright._util.digest import digest
 from spikewright._util.randomness import keyed_generator
+from spikewright._util.returned import described
 from spikewright._util.share import Share
 from spikewright.errors import CheckpointError, InputError
 from spikewright.train.job import Source
@@ -95,6 +96,8 @@ class LoaderSource:
         """
         batches = self._begun(epoch)
         first = next(batches, None)
+        if first is not None:
+            _check_batch(first)
         if not start:
             self._first = "" if first is None else digest(tensors(first))
             return (self._taken(batch) for batch in chain([] if first is None else [first], batches))
@@ -135,16 +138,29 @@ class LoaderSource:
             np.random.set_state(numbers)
 
     def _taken(self, batch: Any) -> Any:
-        if not isinstance(batch, tuple | list) or len(batch) != 2:
-            raise InputError(
-                f"The loader yields a {type(batch).__name__}"
-                f"{f' of {len(batch)} entries' if isinstance(batch, tuple | list) else ''}, but a batch is a pair "
-                "(x, y) of inputs and targets. Wrap the loader in a generator of pairs, or give it a collate_fn."
-            )
+        _check_batch(batch)
         return on_device((self._steps_first(batch[0]), batch[1]), self._device)
 
     def _steps_first(self, x: Any) -> Any:
         return tree_map_only(Tensor, lambda t: t.transpose(0, 1), x) if self._batch_first else x
+
+
+def _check_batch(batch: Any) -> None:
+    """Raise `InputError` unless a batch is a pair of inputs `[time, batch, *feature]` and targets, with values."""
+    if not isinstance(batch, tuple | list) or len(batch) != 2:
+        raise InputError(
+            f"The loader yields a {type(batch).__name__}"
+            f"{f' of {len(batch)} entries' if isinstance(batch, tuple | list) else ''}, but a batch is a pair "
+            "(x, y) of inputs and targets. Wrap the loader in a generator of pairs, or give it a collate_fn."
+        )
+    x = tensors(batch[0])
+    if not x or any(part.dim() < 2 for part in x):
+        raise InputError(
+            f"The loader yields a pair (x, y) whose x is {described(batch[0])}, but inputs are tensors, one or "
+            "several, [time, batch, *feature]. Collate samples into a tensor, with a time axis in front."
+        )
+    if any(part.is_meta or part.layout != torch.strided for part in tensors(batch)):
+        raise InputError("The loader yields tensors that are sparse, or have no values (meta). Give dense ones.")
 
 
 def on_device(value: Any, device: torch.device) -> Any:

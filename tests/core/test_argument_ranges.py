@@ -102,6 +102,17 @@ OBJECTS: list[tuple[Callable[..., Any], str, Any, str]] = [
     (sw.Network, "module", sw.LIF, r"this is the class LIF. Give an instance, such as LIF\(\)"),
     (sw.LIF, "reset", None, r"None\) is unknown. Known: subtract, zero"),
     (sw.LIF, "reset", 1, r"1\) is unknown. Known: subtract, zero"),
+    (sw.LIF, "reset", {}, r"{}\) is unknown"),
+    (rules.DSR, "batch_norm", {"a": 1}, r"is unknown. Known: joint, rate, running"),
+    (rules.SPIDE, "batch_norm", ["rate"], r"is unknown"),
+    (rules.IDE, "mask", [10**5000], r"\[about 2\*\*16610\]\) is unknown"),
+    (around(rules.HLOP), "observe", [1], r"is unknown"),
+    (around(rules.HLOP), "project", {}, r"is unknown"),
+    (spatial.OPZO, "init", ["zero"], r"is unknown"),
+    (spatial.OPZO, "distribution", {}, r"is unknown"),
+    (spatial.DFA, "route", [10**5000], r"is unknown"),
+    (spatial.Local, "below", torch.ones(2), r"<Tensor \[2\]>\) is unknown"),
+    (delay, "delay_grad", [], r"is unknown"),
 ]
 
 

@@ -193,3 +193,16 @@ def test_dense_labels_have_their_classes_on_the_channel_axis() -> None:
     assert update.loss.isfinite()
     with pytest.raises(InputError, match=r"from 0 to 8, .* 9 outputs, but y\[0, 0, 0\] is 9"):
         learn(BPTT(), module, x, y + 1, PerStep(nn.CrossEntropyLoss()))
+
+
+@pytest.mark.parametrize("loss", [PerStep(nn.CrossEntropyLoss()), OnRate(nn.CrossEntropyLoss())], ids=repr)
+def test_outputs_and_targets_are_tensors_with_values(loss: Loss, output: Tensor, y: Tensor) -> None:
+    bad: list[tuple[object, object]] = [
+        (output, y.tolist()), (output, y.numpy()), (output, None), (output, 1), (output, y.to("meta")),
+        (output.tolist(), y), ({"x": output}, y), (None, y), (output.detach().to_sparse(), y),
+    ]  # fmt: skip
+    for given, target in bad:
+        with pytest.raises(ShapeError, match=r"(output|y) (has to be|is) a tensor"):
+            loss(given, target, STEPS)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="the class CrossEntropyLoss"):
+        loss.by(nn.CrossEntropyLoss)

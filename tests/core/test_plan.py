@@ -58,6 +58,15 @@ def test_the_largest_number_of_steps_is_the_largest(chunk: int | None) -> None:
     assert 0.95 * budget < fits.working_bytes + fits.input_bytes < 1.05 * budget
 
 
+@pytest.mark.parametrize("rule", [BPTT(chunk="auto"), DSR(), SLTT(chunk="1 MiB")], ids=repr)
+def test_the_largest_number_of_steps_is_found_without_running_them(rule: Rule) -> None:
+    """A rule with a memory budget would try chunks up to it; those of long sequences are computed."""
+    net, ran = Network(two_layers()), list[int]()
+    net.module.register_forward_pre_hook(lambda _, given: ran.append(len(given[0])))
+    largest = plan(net, rule, SHAPE, "64 MiB", report=(16,)).largest
+    assert largest is not None and largest > 10**4 and max(ran) < 10**4
+
+
 @pytest.mark.parametrize("rule", [SLTT(), SLTT(k=2), OTTT(), OTTT(online=True)], ids=repr)
 def test_what_is_saved_does_not_grow(rule: SLTT) -> None:
     """Outputs and input do, unless updates come at every step and the input is static."""

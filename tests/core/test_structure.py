@@ -16,7 +16,8 @@ ROOT = Path(spikewright.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
 LAYERS = [
-    ["errors", "temporal", "dataflow"],
+    ["errors"],
+    ["temporal", "dataflow"],
     ["_util"],
     ["losses", "metrics", "surrogate", "synapses"],
     ["kernels"],

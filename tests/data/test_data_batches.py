@@ -169,3 +169,36 @@ def test_unknown_names_are_refused(split):
 def test_positions_outside_the_epoch_are_refused_at_once(split, epoch, start):
     with pytest.raises(InputError, match=f"epoch {epoch} from number {start}"):
         batches(split).epoch(epoch, start)
+
+
+@pytest.mark.parametrize(
+    ("name", "bad"),
+    [
+        ("mean", 1.5),
+        ("mean", None),
+        ("std", {}),
+        ("device", "word"),
+        ("device", None),
+        ("augment", [1]),
+        ("encoding", {}),
+        ("encoding", [10**5000]),
+    ],
+)
+def test_arguments_of_other_types_are_refused(split, name, bad):
+    with pytest.raises(ConfigError, match=rf"Batches\({name}=|The {name}"):
+        batches(split, **{name: bad})
+
+
+def test_batches_are_of_a_split(split):
+    with pytest.raises(ConfigError, match=r"split=\(<Tensor \[22, 3, 8, 8\]>, <Tensor \[22\]>\).*class Split"):
+        batches((split.images, split.labels))
+
+
+@pytest.mark.parametrize("bad", ["0", None, 0.5, -1])
+def test_positions_are_whole_numbers(split, bad):
+    loader = batches(split)
+    for ask in (lambda: loader.epoch(bad), lambda: loader.epoch(0, bad), lambda: loader.share(bad, 0)):
+        with pytest.raises(InputError, match=r"Batches of epoch .* were asked for"):
+            ask()
+    with pytest.raises(InputError, match="a number of 0 to 5"):
+        loader.share(0, 6)

@@ -40,10 +40,16 @@ def test_shape_and_length(data):
         (torch.zeros(3, 1, 2, 2), torch.zeros(3, dtype=torch.int32)),
         (torch.zeros(3, 1, 2, 2, dtype=torch.float64), torch.zeros(3, dtype=torch.int64)),
         (torch.zeros(3, 1, 2, 2), torch.zeros(3, 1, dtype=torch.int64)),
+        (None, torch.zeros(3, dtype=torch.int64)),
+        ([[0.0]], torch.zeros(1, dtype=torch.int64)),
+        (torch.zeros(3, 1, 2, 2), [0, 0, 0]),
+        (torch.zeros(3, 1, 2, 2), None),
+        (torch.zeros(3, 1, 2, 2, device="meta"), torch.zeros(3, dtype=torch.int64)),
+        (torch.zeros(3, 1, 2, 2).to_sparse(), torch.zeros(3, dtype=torch.int64)),
     ],
 )
 def test_split_refuses_other_layouts(images, labels):
-    with pytest.raises(ShapeError, match=r"one int64 label for each"):
+    with pytest.raises(ShapeError, match=r"one int64 label for each|(images|labels) (has to be|is) a tensor"):
         Split(images, labels)
 
 
@@ -155,3 +161,38 @@ def test_keys_name_independent_streams():
     assert len(drawn) == 2 * len(keys)
     with pytest.raises(InputError, match="seed=-1"):
         keyed_generator(-1)
+
+
+@pytest.mark.parametrize(
+    ("name", "bad", "error"),
+    [
+        ("train", None, "object of the class Split"),
+        ("test", (1, 2), "object of the class Split"),
+        ("mean", 0.5, "is a sequence"),
+        ("std", "1", "is a sequence"),
+        ("std", (1.0, 1.0), "2 deviations"),
+        ("augment", ["crop"], "augmentation .* is unknown"),
+    ],
+)
+def test_other_arguments_are_refused(name, bad, error):
+    given = {"name": "toy", "train": split([0]), "test": split([0]), "classes": 1, "mean": (0.0,), "std": (1.0,)}
+    with pytest.raises((ConfigError, ShapeError), match=error):
+        Dataset(**given | {name: bad})
+
+
+@pytest.mark.parametrize(
+    ("indices", "error"),
+    [
+        ([0, 1], ShapeError),
+        (None, ShapeError),
+        (torch.tensor([True, False, True]), ShapeError),
+        (torch.tensor(1), ShapeError),
+        (torch.tensor([0, 3]), InputError),
+        (torch.tensor([-1]), InputError),
+    ],
+)
+def test_samples_are_chosen_by_their_positions(indices, error):
+    part = split([0, 1, 2])
+    with pytest.raises(error, match="indices"):
+        part.subset(indices)
+    assert positions(part.subset(torch.tensor([2, 0]))) == [2, 0] and not len(part.subset(torch.tensor([]).long()))

@@ -192,7 +192,7 @@ def test_refusals() -> None:
         rank_metrics(torch.zeros(0))
     with pytest.raises(ShapeError, match="'missing' is"):
         double_evaluation(scores, train, test, missing[1:])
-    with pytest.raises(ConfigError, match=r"ties='optimist'.*Did you mean 'optimistic'"):
+    with pytest.raises(ConfigError, match=r"tie rule 'optimist'.*Did you mean 'optimistic'"):
         answer_ranks(scores, test, train, "optimist")  # type: ignore[arg-type]
     broken = scores.clone()
     broken[2, 4] = torch.nan

@@ -19,7 +19,7 @@ from spikewright.metrics.memory import SavedBytes
 from spikewright.network import Network
 from spikewright.network.rates import Rate, Record
 from spikewright.neurons import IF, LIF, Neuron
-from spikewright.rules import IDE, SPIDE
+from spikewright.rules import DSR, IDE, SPIDE, Rule
 from spikewright.solvers import Adjoint, Broyden, Report, Spiking
 from tests.oracles import spide
 from tests.oracles.compare import assert_agree
@@ -339,6 +339,19 @@ def test_an_error_that_is_too_small_is_silent() -> None:
         learned = [name for name, grad in collected(module).items() if grad.any()]
         assert learned == (["out.weight", "out.bias"] if scale == 1e-4 else list(collected(module)))
     assert shares[0] == 1 > shares[1] > 0.1 > shares[2]
+
+
+@pytest.mark.parametrize("rule", [SPIDE(), IDE(mask="output"), DSR()], ids=repr)
+@pytest.mark.parametrize("current", [-100.0, 100.0])
+def test_a_batch_that_teaches_nothing_is_told_of_once(rule: Rule, current: float) -> None:
+    """Neurons that are silent or at their largest rate have no slope; at the output no error gets past them."""
+    module = nn.Sequential(nn.Linear(4, 3), IF())
+    nn.init.constant_(module[0].bias, current)
+    net, x, y = Network(module), torch.rand(2, 3, 4), torch.arange(3)
+    with pytest.warns(UserWarning, match=r"has learned nothing from a batch: errors end at '1'.*silent or at their"):
+        list(rule.updates(net, x, y, OnRate(nn.CrossEntropyLoss())))
+    list(rule.updates(net, x, y, OnRate(nn.CrossEntropyLoss())))  # warnings are errors in tests
+    list(rule.updates(Network(module, known=["1"]), x, y, OnRate(nn.CrossEntropyLoss())))
 
 
 def test_memory_depends_on_neither_number_of_steps() -> None:

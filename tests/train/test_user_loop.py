@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import spikewright as sw
 from spikewright.cli.__main__ import main
-from spikewright.errors import CheckpointError, ConfigError, InputError
+from spikewright.errors import CheckpointError, ConfigError, InputError, ShapeError
 from spikewright.train import load_weights
 from spikewright.train._train_experiment import train_experiment
 from spikewright.train.log import Silent
@@ -158,6 +158,11 @@ def test_it_stops_early(tmp_path: Path) -> None:
         ([torch.rand(5, 4, 6)], InputError, "yields a Tensor"),
         ([(torch.rand(5, 4, 6),)], InputError, "of 1 entries"),
         (3, ConfigError, "returned a int as train loader"),
+        ([(None, torch.zeros(2))], InputError, r"whose x is None, but inputs are tensors"),
+        ([([[0.0]], torch.zeros(2))], InputError, r"whose x is a list, but"),
+        ([(torch.zeros(3), torch.zeros(2))], InputError, r"whose x is a tensor \[3\] of float32, but"),
+        ([(torch.zeros(2, 3, 6), torch.tensor(1))], ShapeError, "given one number for x"),
+        ([(torch.zeros(2, 3, 6), torch.zeros(2, dtype=torch.int64))], ShapeError, "given 2 targets for x"),
     ],
 )
 def test_what_is_no_loader_is_refused(tmp_path: Path, loader: Any, error: type, message: str) -> None:

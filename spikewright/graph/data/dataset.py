@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from spikewright._util.ranges import check_flag
+from spikewright._util.arguments import check_tensor
+from spikewright._util.ranges import check_flag, check_instance, check_names
 from spikewright.errors import InputError, ShapeError
 
 
@@ -32,8 +33,10 @@ class GraphSplit:
     entities: tuple[str, ...] = field(repr=False)
 
     def __post_init__(self) -> None:
+        check_names("GraphSplit", "entities", self.entities, "('ada', 'bob')")
         for part in ("facts", "queries", "known"):
             triples: Tensor = getattr(self, part)
+            check_tensor(part, triples, "int64 [any, 3]")
             if triples.dtype != torch.int64 or triples.dim() != 2 or triples.shape[1] != 3:
                 raise ShapeError(
                     f"GraphSplit got {part} {triples.dtype} {list(triples.shape)}. Triples are numbers (head, "
@@ -68,7 +71,9 @@ class GraphData:
     homogeneous: bool = False
 
     def __post_init__(self) -> None:
+        check_names("GraphData", "relations", self.relations, "('parent',)")
         for part, split in self._parts():
+            check_instance("GraphData", part, split, GraphSplit, "GraphSplit(facts, queries, known, entities)")
             for what in ("facts", "queries", "known"):
                 _check_range(
                     f"The {part} {what} of '{self.name}'", getattr(split, what)[:, 1], len(self.relations), "relations"

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from spikewright._util.arguments import shown
 from spikewright.errors import ConfigError, nearest
 from spikewright.graph.data.citation import citation
 from spikewright.graph.data.dataset import GraphData
@@ -48,7 +49,7 @@ def graph_loader(name: str) -> Callable[..., GraphData]:
     """
     known = {spelling.lower(): loader for spelling, loader in _LOADERS.items()}
     if not isinstance(name, str) or name.lower() not in known:
-        raise ConfigError(f"The graph '{name}' is unknown. {nearest(name, _LOADERS)}")
+        raise ConfigError(f"The graph {shown(name)} is unknown. {nearest(name, _LOADERS)}")
     return known[name.lower()]
 
 

@@ -38,7 +38,9 @@ def explained(error: Exception, sites: Sites, x: Tensor) -> Exception:
     with undisturbed(sites.module):
         again = _Attempt(sites, x)
         found = (
-            "" if again.error is None else _other_type(sites, x) or _missing_axis(sites, x) or _not_one(sites, error)
+            ""
+            if again.error is None
+            else _other_type(sites, x, again) or _missing_axis(sites, x) or _not_one(sites, error)
         )
         of_shape = again.is_of_shape and again.differs(_Attempt(sites, x, more=True))
         looping = isinstance(error, ShapeError) and again.sees_one_row(_Attempt(sites, x, more=True))
@@ -106,6 +108,10 @@ class _Attempt:
         """True if the operation that failed has arguments of other sizes with more rows, so that it is about `x`."""
         return self._last.sizes != other._last.sizes
 
+    def is_better_than(self, other: "_Attempt") -> bool:
+        """True if it did not fail, or failed in a module that the other did not reach."""
+        return self.error is None or len(self._trace.calls) > len(other._trace.calls)
+
     def sees_one_row(self, other: "_Attempt") -> bool:
         """True if the module in which it failed gets inputs of the same size, but other values, with more rows."""
         if self.error is None or other.error is None:
@@ -160,9 +166,9 @@ def _only_shape(value: Any) -> Any:
     return torch.empty_like(value, device="meta", dtype=torch.float32 if value.is_floating_point() else value.dtype)
 
 
-def _other_type(sites: Sites, x: Tensor) -> str:
-    """Return advice if the network runs on the same numbers in another dtype or on another device."""
-    if x.is_complex() and sites.inputs is None and _Attempt(sites, x.real).error is None:
+def _other_type(sites: Sites, x: Tensor, failed: _Attempt) -> str:
+    """Return advice if the network runs, or gets farther, on the same numbers in another dtype or on another device."""
+    if x.is_complex() and sites.inputs is None and _Attempt(sites, x.real).is_better_than(failed):
         return "It runs on real numbers: give it x.real, x.abs(), or torch.view_as_real(x).flatten(-2)."
     held = [p for p in (*sites.module.parameters(), *sites.module.buffers()) if p.is_floating_point()]
     own = dict.fromkeys((p.dtype, p.device) for p in held)
@@ -170,7 +176,7 @@ def _other_type(sites: Sites, x: Tensor) -> str:
     for dtype, device in dict.fromkeys([*own, *others]):
         if (dtype, device) == (x.dtype, x.device) or x.is_complex() or sites.inputs is not None:
             continue
-        if device.type != "meta" and _Attempt(sites, x.to(device, dtype)).error is not None:
+        if device.type != "meta" and not _Attempt(sites, x.to(device, dtype)).is_better_than(failed):
             continue
         if device != x.device:
             return f"Its layers are on {device}, and x is on {x.device}: bring both to one device."

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from spikewright._util.ranges import check_flag, check_instance
+from spikewright._util.ranges import check_flag, check_instance, check_names
 from spikewright.errors import ConfigError, IncompatibleRule, nearest
 from spikewright.losses import Loss
 from spikewright.network import Network
@@ -57,7 +57,8 @@ class ContinualRule(Rule):
             )
         self.traits = replace(rule.traits, ragged=rule.traits.ragged and self.ragged)
         super().__init__(rule.chunk)
-        self.rule, self.hold, self.free = rule, hold, tuple(free)
+        self.rule, self.hold = rule, hold
+        self.free = check_names(name, "free", free, "('features.0',)")
         self.register_buffer("task", torch.zeros((), dtype=torch.int64))
 
     @property
@@ -108,9 +109,11 @@ class ContinualRule(Rule):
         check_loss(type(self).__name__, loss)
         check_timed(self, loss)
         net, x = net.given(x)
-        loss, y = fitted(loss, y, net.wiring(x).outputs)
+        wiring = net.wiring(x)
+        loss, y = fitted(loss, y, wiring.outputs)
+        loss.check(y, x.shape[0], x.shape[1], wiring.output[0] if wiring.output else 1)
         self.prepare(net, x)
-        self.end_task(net, x, y, loss)
+        self.end_task(net, x.detach(), y.detach(), loss)  # what is kept of a task has no graph, nor is x learned
         self.task += 1
         self.begin_task(net)
 

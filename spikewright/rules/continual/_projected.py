@@ -8,7 +8,8 @@ from typing import get_args
 import torch
 from torch import Tensor, nn
 
-from spikewright.errors import ConfigError, IncompatibleRule, nearest
+from spikewright._util.ranges import check_choice
+from spikewright.errors import IncompatibleRule
 from spikewright.metrics.operations import Operations
 from spikewright.network import Network
 from spikewright.network.form import Input
@@ -57,9 +58,8 @@ class ProjectedRule(ContinualRule):
         lateral: Lateral = Lateral(),  # noqa: B008  (a frozen value)
     ) -> None:
         super().__init__(rule, True, free)
-        for key, value, known in (("observe", observe, get_args(Observe)), ("project", project, get_args(Form))):
-            if value not in known:
-                raise ConfigError(f"{type(self).__name__}({key}={value!r}) is unknown. {nearest(value, known)}")
+        check_choice(type(self).__name__, "observe", observe, get_args(Observe))
+        check_choice(type(self).__name__, "project", project, get_args(Form))
         if rule.traits.gradients == "own" and project == "inputs":
             raise IncompatibleRule(
                 f"{type(self).__name__}(project='inputs') projects what weight gradients are taken at, but {rule} "

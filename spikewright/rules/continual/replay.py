@@ -9,6 +9,8 @@ from torch import Tensor
 from spikewright._util.matrices import Matrices
 from spikewright._util.randomness import keyed_generator
 from spikewright._util.ranges import check_count, check_seed, check_within
+from spikewright._util.text import counted
+from spikewright.errors import ShapeError
 from spikewright.losses import Loss
 from spikewright.network import Network
 from spikewright.network.wiring import Wiring
@@ -95,6 +97,8 @@ class Replay(ContinualRule):
         once = x[:1] if is_static(x) else x
         if "x" in self.memory:
             kept = self.memory["x"]
+            if len(kept) != len(once) and 1 not in (len(kept), len(once)):
+                raise _other_length(len(kept), len(once))
             length = max(len(kept), len(once))  # a static sample stands for a sequence of any length
             kept, once = (v.expand(length, *v.shape[1:]) for v in (kept, once))
             self.memory["x"], self.memory["y"] = torch.cat([kept, once], 1), torch.cat([self.memory["y"], y])
@@ -108,8 +112,10 @@ class Replay(ContinualRule):
             batch: Number of samples, at most as many as are stored.  At least 1.
             steps: Number of steps that a stored static input is repeated for.  At least 1.
         """
-        self.drawn += 1
         x, y = self.memory["x"], self.memory["y"]
+        if len(x) not in (1, steps):
+            raise _other_length(len(x), steps)
+        self.drawn += 1
         generator = keyed_generator(self.seed, "replay", int(self.drawn))
         chosen = torch.randperm(len(y), generator=generator)[:batch].to(y.device)
         return x[:, chosen].expand(steps, *[-1] * (x.dim() - 1)), y[chosen]
@@ -141,3 +147,10 @@ class Replay(ContinualRule):
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, samples_per_class={self.samples_per_class}, new_share={self.new_share}"
+
+
+def _other_length(kept: int, steps: int) -> ShapeError:
+    return ShapeError(
+        f"Replay holds sequences of {counted(kept, 'step')}, and was given some of {steps}. They are learned together, "
+        "step by step. Give all tasks the same number of steps, or pad them."
+    )

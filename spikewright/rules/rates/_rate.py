@@ -9,9 +9,9 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from spikewright._util.ranges import check_choice
 from spikewright._util.real_numbers import check_real, is_continuous
 from spikewright._util.returned import wrong
-from spikewright.errors import ConfigError, nearest
 from spikewright.layers.batch_norm import Normalise
 from spikewright.network.rates import Rate, Rates, Record, mean
 from spikewright.network.run import Run
@@ -30,6 +30,11 @@ from spikewright.solvers import Adjoint, Report
 from spikewright.temporal import is_static
 
 Mask = Literal["input", "output"]
+_STOPPED = (
+    "{} has learned nothing from a batch: errors end at {{}}, where the map of rates has slope 0 at every neuron, as "
+    "all are silent or at their largest rate. Scale the weights or the batch norm in front of them, or run more steps; "
+    "or, if that is meant, Network(module, known=[...]) with what is named here."
+)
 
 
 class RateRule(Rule):
@@ -71,9 +76,8 @@ class RateRule(Rule):
 
     def __init__(self, batch_norm: NormName, mask: Mask, chunk: Chunk) -> None:
         super().__init__(chunk)
-        for key, value, known in (("batch_norm", batch_norm, NORMS), ("mask", mask, get_args(Mask))):
-            if value not in known:
-                raise ConfigError(f"{type(self).__name__}({key}={value!r}) is unknown. {nearest(value, known)}")
+        check_choice(type(self).__name__, "batch_norm", batch_norm, NORMS)
+        check_choice(type(self).__name__, "mask", mask, get_args(Mask))
         self.batch_norm: NormName = batch_norm
         self.traits = replace(self.traits, whole_sequence=NORMS[batch_norm].whole_sequence)
         self.mask: Mask = mask
@@ -151,7 +155,9 @@ class RateRule(Rule):
         record = Record(leak, self.plain_means, batch.lengths)
         run, outputs = self._simulate(batch, record, norm)
         rates = record.rates(run.state)
-        graph = RateGraph(wiring.sites, rates, partial(self._emit, wiring), norm, self.cuts_layers, batch.hooks(None))
+        stopped: dict[str, Tensor] = {}
+        emit, hooks = partial(self._emit, wiring), batch.hooks(None)
+        graph = RateGraph(wiring.sites, rates, emit, norm, self.cuts_layers, hooks, stopped=stopped)
         with torch.enable_grad():
             # Integers are not averaged: they mean something, and do not move here (`check_curves`).
             at = mean(x.detach(), leak, batch.lengths).to(x.dtype) if is_continuous(x) else x[0]
@@ -173,6 +179,9 @@ class RateRule(Rule):
             norm.stacked.between.clear()
             grads = {site: c.grad for site, c in norm.in_time.items() if c.grad is not None}
             self._once_more(batch, rates, SecondPass(grads, norm.stacked.in_front).simulate)
+        ends = [site for site, all_end in stopped.items() if all_end]
+        if ends and not any(p.grad.any() for p in batch.net.parameters() if p.grad is not None):
+            batch.net.tell(ends, _STOPPED.format(type(self).__name__))
         yield Update(value.detach(), outputs, run.state, run, report)
 
     @torch.enable_grad()

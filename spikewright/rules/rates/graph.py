@@ -15,7 +15,7 @@ from spikewright.layers.feedback import Feedback
 from spikewright.layers.own_forward import has_own_forward, intercept_dropout, intercept_norm
 from spikewright.network.hooks import Hooks
 from spikewright.network.patched_forwards import Forward, Replacements, Weights, chained, run_patched
-from spikewright.network.raised import naming
+from spikewright.network.raised import naming, normalised
 from spikewright.network.rates import Rate, Rates
 from spikewright.network.run import CallCounter
 from spikewright.network.sites import Sites
@@ -42,6 +42,8 @@ class RateGraph:
         cuts_layers: If True, cut the graph between layers of neurons.  Default: False.
         hooks: Called at every layer, which sees a sequence of one step.  Default: None, no hooks.
         weights: What computes parametrized weights.  Default: None, computed for this evaluation.
+        stopped: Gets, in a backward pass, whether errors that arrive at a layer of neurons all end there, by its name.
+            Default: None, not noted.
     """
 
     def __init__(
@@ -53,11 +55,12 @@ class RateGraph:
         cuts_layers: bool = False,
         hooks: Hooks | None = None,
         weights: Weights | None = None,
+        stopped: dict[str, Tensor] | None = None,
     ) -> None:
         self._weights = Weights() if weights is None else weights
         self._sites, self._rates, self._hooks = sites, rates, hooks
         self._emit, self._norm, self._cuts_layers = emit, norm, cuts_layers
-        self._normed = False
+        self._normed, self._stopped = False, stopped
         self._calls = CallCounter()
         self._interceptions = Interceptions()
         self._cells: list[Cell] = []
@@ -84,9 +87,11 @@ class RateGraph:
 
     def _part(self, x: Tensor, samples: Tensor) -> Adjoint:
         rates = self._rates.of(samples)
-        return RateGraph(self._sites, rates, self._emit, self._norm, self._cuts_layers, weights=self._weights)(
-            x[samples]
-        )[1]
+        weights, stopped = self._weights, self._stopped
+        graph = RateGraph(
+            self._sites, rates, self._emit, self._norm, self._cuts_layers, weights=weights, stopped=stopped
+        )
+        return graph(x[samples])[1]
 
     def _replaced(self) -> Replacements:
         return [*self._weights.replacements(self._sites.parametrizations.values()), *chained(self._places())]
@@ -108,7 +113,7 @@ class RateGraph:
         step = x.unsqueeze(0)
         if isinstance(module, _BatchNorm):
             self._normed |= module.training
-            return self._norm.at_rates(site, module, forward, step).squeeze(0)
+            return normalised(self._norm.at_rates, site, module, module, forward, step).squeeze(0)
         if isinstance(module, Feedback):
             return module.scan(step, {"last": self._send_back(name)}, True)[0].squeeze(0)
         assert isinstance(module, _DropoutNd)  # a rule refuses networks with anything else
@@ -116,7 +121,8 @@ class RateGraph:
 
     def _at_own(self, name: str, module: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         def normalise(call: NormCall, rows: Tensor) -> Tensor:
-            return self._norm.at_rates(self._calls.site(name), call, call, rows.unsqueeze(0)).squeeze(0)
+            site, step = self._calls.site(name), rows.unsqueeze(0)
+            return normalised(self._norm.at_rates, site, module, call, call, step).squeeze(0)
 
         def drop(call: DropoutCall, rows: Tensor) -> Tensor:
             masks = self._rates.masks.get(self._calls.site(name), {})
@@ -141,7 +147,8 @@ class RateGraph:
         value, rate_map = self._emit(site, neuron, recorded)
         if not torch.is_autocast_enabled(value.device.type):
             value = value.to(current.dtype)  # in which neurons emit spikes; rates are recorded in 32 bits or more
-        emitted = AsRecorded.apply(current, recorded.current, value, rate_map, *neuron.parameters())
+        note = None if self._stopped is None else partial(_note, self._stopped, site)
+        emitted = AsRecorded.apply(current, recorded.current, value, rate_map, note, *neuron.parameters())
         leaf = emitted.detach().requires_grad_() if self._cuts_layers else emitted
         decay = neuron.decay_at(current.unsqueeze(0))
         leak = 1.0 if decay is None else decay
@@ -156,3 +163,7 @@ class RateGraph:
     def _at_source(self, name: str, forward: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         self._emitted[name] = forward(*args, **kwargs)
         return self._emitted[name]
+
+
+def _note(stopped: dict[str, Tensor], site: str, arrived: Tensor, passed: Tensor) -> None:
+    stopped[site] = arrived.any() & ~passed.any()
