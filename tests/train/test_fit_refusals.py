@@ -207,5 +207,5 @@ def test_batch_norm_of_one_value_is_told_of_as_such(tmp_path: Path, rule: sw.rul
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
     loss = (sw.losses.OnRate if isinstance(rule, sw.rules.IDE) else sw.losses.PerStep)(nn.CrossEntropyLoss())
     loader = [(torch.rand(1, 1, 3), torch.tensor([0]))]
-    with pytest.raises(InputError, match=r"'1' \(BatchNorm1d\) was to learn from one value per channel"):
+    with pytest.raises(InputError, match=r"'1' \(BatchNorm1d\) was given 1 sample of shape .* one value per channel"):
         sw.fit(net, rule, loss, optimizer, loader, out=tmp_path / "run")
