@@ -25,7 +25,7 @@ def tiny_conv(seed: int) -> nn.Module:
 @every_rule
 @pytest.mark.parametrize(
     "build, shape, steps",
-    [(NETS["mlp"], (4, 2, 8), 128), (NETS["feedback"], (4, 2, 8), 64), (tiny_conv, (4, 2, 1, 4, 4), 64)],
+    [(NETS["mlp"], (4, 2, 8), 64), (NETS["feedback"], (4, 2, 8), 32), (tiny_conv, (4, 2, 1, 4, 4), 32)],
     ids=["mlp", "feedback", "conv"],
 )
 def test_memory_grows_with_the_steps_for_bptt_only(

@@ -18,7 +18,7 @@ from spikewright.train.checkpoint import load
 from spikewright.train.log import Silent
 from tests.train.support import Tree, experiment, history, same, trained, weights
 
-JOB = importlib.import_module("spikewright.train._train_experiment")
+JOB = importlib.import_module("spikewright.train._rule_job")
 
 
 def test_the_same_seed_gives_the_same_weights(tmp_path: Path) -> None:
