@@ -98,7 +98,7 @@ def budgets(options: argparse.Namespace, build: Any) -> Iterator[tuple[str, ...]
                 except ChildFailed as error:
                     if IncompatibleRule.__name__ not in str(error):
                         raise
-                    found = "refused", str(error).partition("takes at least ")[2].partition(" in this")[0]
+                    found = "refused", str(error).partition("needs at least ")[2].partition(" in this")[0]
                 yield name, str(steps), budget, *found
 
 

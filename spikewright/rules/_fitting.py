@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 AUTO = 1 << 30
 """Budget of "auto" in bytes: more steps at once are faster, and most machines have this much to spare."""
+_SPARE = 8
+"""One part in so many of a budget is left to what torch does not hand out: buffers of the libraries that it calls."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,8 @@ class Fit:
 
     Attributes:
         chunk: Number of steps.
-        needed: Working memory that they take, in bytes, together with the copy of the rule that it is measured with.
+        needed: Budget in bytes that they need: their working memory, the copy of the rule that it is measured with,
+            and the spare part.
         budget: The budget in bytes.
     """
 
@@ -54,7 +57,7 @@ def fitting_steps(rule: "Rule", batch: "Batch") -> int:
     enough = readable(-(-fit.needed // 2**20) * 2**20)
     raise IncompatibleRule(
         f"{type(rule).__name__}(chunk={rule.chunk!r}) is to learn from {counted(steps, 'step')} of "
-        f"{counted(samples, 'sample')} in {readable(fit.budget)} of working memory, but takes at least "
+        f"{counted(samples, 'sample')} in {readable(fit.budget)} of working memory, but needs at least "
         f"{readable(fit.needed)} in this network, with {counted(fit.chunk, 'step')} at a time. Give it {enough!r} or a "
         "number of steps, learn from fewer samples at a time, or use a rule that keeps less (BPTT(checkpoint=True), "
         "SLTT, OTTT)."
@@ -73,9 +76,13 @@ def fit_of(rule: "Rule", batch: "Batch", steps: int, memory: ChunkMemory | None 
     if memory is None:
         memory = chunk_memory(rule, batch, batch.wiring.memory.setdefault(_described(rule, batch), {}))
     one, copy = memory.of_few(1).working, own_bytes(rule)
-    budget = size_in_bytes(str(rule.chunk)) or max(AUTO, 2 * one + copy)
-    found = _within(budget - copy, rule, batch, memory, steps)
-    return Fit(found.chunk, found.needed + copy, budget)
+    budget = size_in_bytes(str(rule.chunk)) or max(AUTO, _with_spare(2 * one + copy))
+    found = _within(budget - budget // _SPARE - copy, rule, batch, memory, steps)
+    return Fit(found.chunk, _with_spare(found.needed + copy), budget)
+
+
+def _with_spare(size: int) -> int:
+    return -(-size * _SPARE // (_SPARE - 1))
 
 
 def _within(budget: int, rule: "Rule", batch: "Batch", memory: ChunkMemory, steps: int) -> Fit:
