@@ -12,6 +12,8 @@ from spikewright.errors import ConfigError, ShapeError
 
 LONGEST_SHOWN = 10**40
 """Whole numbers from here on are told by their size; Python refuses to write one of thousands of digits."""
+_LARGEST = (2 - 2.0**-23) * 2.0**127
+"""Largest number of single precision."""
 
 
 def check_number(owner: str, name: str, value: object, trained: str = "", finite: bool = True) -> None:
@@ -118,9 +120,18 @@ def is_numeric(value: object) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
+def in_single_precision(number: float) -> float:
+    """Return a number, infinite if it is too large for single precision.
+
+    >>> in_single_precision(1e300), in_single_precision(-1e300), in_single_precision(0.1)
+    (inf, -inf, 0.1)
+    """
+    return math.copysign(math.inf, number) if abs(number) > _LARGEST else number
+
+
 def _is_finite(value: Real) -> bool:
     try:
-        return math.isfinite(value)
+        return math.isfinite(in_single_precision(float(value)))
     except OverflowError:  # a whole number beyond the floats
         return False
 

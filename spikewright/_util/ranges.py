@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from spikewright._util.arguments import shown
+from spikewright._util.arguments import in_single_precision, shown
 from spikewright._util.text import kind_of
 from spikewright.errors import ConfigError, nearest
 
@@ -114,17 +114,24 @@ def check_within(owner: str, name: str, value: object, interval: str, why: str) 
         why: Clause that says what the number is, or why it is bounded.
     """
     if not is_within(value, interval):
+        number = as_float(value)
+        if in_single_precision(number) != number and not math.isnan(number):
+            why = "single precision, in which networks compute, holds numbers up to 3.4e38"
         raise _refusal(owner, name, value, why, _number_in(interval))
 
 
 def is_within(value: object, interval: str) -> bool:
     """True for one real number in an interval such as "[0, 1)"; a NaN is in none, nor is a boolean.
 
+    Numbers that are too large for single precision count as infinite.
+
     >>> is_within(1, "[0, 1)"), is_within(0.5, "[0, 1)"), is_within(float("nan"), "(-inf, inf)")
     (False, True, False)
+    >>> is_within(1e300, "(0, inf)")
+    False
     """
     low, high = _ends(interval)
-    number = as_float(value)
+    number = in_single_precision(as_float(value))
     return _BOUNDS[interval[0]](number, low) and _BOUNDS[interval[-1]](number, high)
 
 

@@ -114,6 +114,7 @@ class Trajectory:
         Raises:
             InputError: No task is open, or the last probe of a task begun is not of this iteration.
         """
+        check_count("Trajectory.end", "iteration", iteration, "updates are counted", least=0)
         missing = [task for task, probes in enumerate(self.probes) if not probes or probes[-1][0] != iteration]
         if len(self.ends) == self.tasks or missing:
             raise InputError(
@@ -125,6 +126,7 @@ class Trajectory:
 
     def until(self, iteration: int) -> "Trajectory":
         """Return the trajectory up to an iteration; a task that begins right after it is not included."""
+        check_count("Trajectory.until", "iteration", iteration, "updates are counted", least=0)
         early = Trajectory()
         early.starts = [start for task, start in enumerate(self.starts) if start < iteration or task == 0]
         early.ends = [end for end in self.ends if end <= iteration]

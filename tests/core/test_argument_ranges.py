@@ -199,3 +199,20 @@ def test_a_hook_transmits_in_the_dtype_of_its_input() -> None:
     with pytest.raises(ExtensionError, match=r"a value of the dtype of its input, torch\.float"):
         network().start(torch.rand(3, 2, 4), hooks=Answering(Tensor.half, {})).advance(torch.rand(3, 2, 4))
     network().start(torch.rand(3, 2, 4), hooks=Answering(Tensor.clone, {})).advance(torch.rand(3, 2, 4))
+
+
+BEYOND: list[Callable[[float], Any]] = [
+    lambda large: sw.neurons.DSRIF(threshold_grad=large),
+    lambda large: rules.EWC(rules.OTTT(), strength=large),
+    lambda large: sw.surrogate.Sigmoid(large),
+    lambda large: sw.neurons.DSRIF(threshold=2 * large, floor=large),
+    lambda large: spatial.ZO(alpha=large),
+]
+
+
+@pytest.mark.parametrize("make", BEYOND)
+def test_numbers_too_large_for_single_precision_are_refused(make: Callable[[float], Any]) -> None:
+    """As float32 they are infinite, and gradients NaN."""
+    make(1e30)
+    with pytest.raises(ConfigError, match=r"[12]e\+300"):
+        make(1e300)
