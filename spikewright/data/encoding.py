@@ -93,6 +93,8 @@ def encoding(name: str) -> Encoding:
 
 def _check_intensities(images: Tensor, name: str) -> None:
     check_tensor("images", images, "[batch, C, H, W]")
+    if not images.numel():
+        return
     low, high = images.aminmax()
     if not (low >= 0 and high <= 1):
         raise InputError(

@@ -3,6 +3,8 @@
 from copy import deepcopy
 from functools import cached_property
 
+import numpy as np
+
 from spikewright.reports._profile_inputs import Inputs
 from spikewright.rules import Rule
 from spikewright.rules._batch import Batch
@@ -104,4 +106,5 @@ class MemoryCurve:
     def _on_line(self, steps: int) -> StepMemory:
         """Return the memory on the line through the last two lengths that were measured."""
         (first, fewer), (last, more) = self._last_two
-        return StepMemory.of(more.numbers + (steps - last) / (last - first) * (more.numbers - fewer.numbers))
+        slope = np.maximum(more.numbers - fewer.numbers, 0) / (last - first)
+        return StepMemory.of(more.numbers + (steps - last) * slope)

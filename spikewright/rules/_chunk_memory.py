@@ -58,7 +58,8 @@ class ChunkMemory:
         long, behind = self.longest, self._left_behind(1)
         found = self.of_few(long).numbers
         if long > 1:
-            found = found + (found - self.of_few(long // 2).numbers) / (long - long // 2) * (chunk - long)
+            slope = np.maximum(found - self.of_few(long // 2).numbers, 0) / (long - long // 2)
+            found = found + slope * (chunk - long)
             behind = behind + (self._left_behind(2) - behind) * (chunk - 1)
         return StepMemory.of(found + (steps / chunk - self._few) * behind)
 

@@ -49,7 +49,7 @@ class StepMemory:
     @classmethod
     def of(cls, numbers: npt.NDArray[np.float64]) -> "StepMemory":
         """Return what an array of `numbers` stands for."""
-        saved, *phases = (round(number) for number in numbers.tolist())
+        saved, *phases = (max(0, round(number)) for number in numbers.tolist())
         return cls(saved, tuple(phases))
 
 
