@@ -15,8 +15,8 @@ from spikewright._util.criterion import Criterion, applied, check_criterion, che
 from spikewright._util.lengths import Lengths
 from spikewright._util.ranges import check_count, check_flag, check_within
 from spikewright._util.real_numbers import real_type
-from spikewright._util.targets import check_labels, check_values
-from spikewright._util.terms import sample_terms
+from spikewright._util.targets import check_labels, check_values, ignored_labels
+from spikewright._util.terms import batch_weight, sample_terms
 from spikewright._util.text import counted
 from spikewright.errors import ConfigError, IncompatibleRule, InputError, ShapeError
 
@@ -189,13 +189,34 @@ class Loss(ABC):
         return output.sum(0) / len(output) if self.lengths is None else self.lengths.mean(output)
 
     def correct(self, output: Tensor, y: Tensor) -> int:
-        """Return the number of samples that are classified correctly.
+        """Return the number of samples that are classified correctly; those with an ignored label do not count.
 
         Args:
             output: Outputs, `[time, batch, class]`.
             y: Class indices, `[batch]`.
         """
-        return int((self.mean(output).argmax(-1) == y).sum())
+        right = self.mean(output).argmax(-1) == y
+        return int((right & ~ignored_labels(self.criterion, y)).sum())
+
+    def labelled(self, y: Tensor) -> int:
+        """Return the number of targets that the criterion does not ignore.
+
+        Args:
+            y: Target, `[batch, ...]`.
+        """
+        return int((~ignored_labels(self.criterion, y)).sum())
+
+    def weight(self, output: Tensor, y: Tensor) -> float:
+        """Return the weight of a batch in a mean of the loss over batches, so that their sizes do not matter.
+
+        It is the number of samples; for a mean of torch over classes, the sum of the weights of their classes, where
+        an ignored label has none.
+
+        Args:
+            output: Outputs, `[time, batch, *feature]`.
+            y: Target, `[batch, ...]`.
+        """
+        return batch_weight(self.criterion, output, y if self.timed else y.unsqueeze(0))
 
     def by(self, criterion: Criterion) -> "Loss":
         """Return a loss with the same treatment of time and another criterion.

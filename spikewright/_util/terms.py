@@ -1,6 +1,7 @@
 """Terms of a criterion: the value that each sample of a batch adds."""
 
 from copy import copy
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -72,9 +73,28 @@ def _stated(criterion: Criterion, output: Tensor, y: Tensor) -> Tensor | None:
     if not isinstance(each, Tensor) or each.shape[:1] != (steps * batch,):
         return None
     parts: int | Tensor = {"sum": 1, "batchmean": batch, "mean": each.numel() // steps}[reduction]
-    if reduction == "mean" and isinstance(criterion, nn.CrossEntropyLoss | nn.NLLLoss):
+    if _divides_by_weights(criterion):
         parts = _counted(criterion, output, y).clamp_min(torch.finfo(each.dtype).tiny)
     return each.reshape(steps, batch, -1).sum(2) / parts
+
+
+def batch_weight(criterion: Criterion, output: Tensor, y: Tensor) -> float:
+    """Return the weight of a batch in a mean of a criterion over batches.
+
+    It is what a mean of torch over classes divides by, averaged over steps; for other criteria the number of samples.
+
+    Args:
+        criterion: Criterion of the outputs of a step, `[batch, *feature]`.
+        output: Outputs, `[time, batch, *feature]`.
+        y: Targets, `[time, batch, ...]`, with one step if they are the same for all.
+    """
+    if not _divides_by_weights(criterion):
+        return float(output.shape[1])
+    return float(_counted(criterion, output, y).real.mean())
+
+
+def _divides_by_weights(criterion: Criterion) -> TypeGuard[nn.CrossEntropyLoss | nn.NLLLoss]:
+    return isinstance(criterion, nn.CrossEntropyLoss | nn.NLLLoss) and criterion.reduction == "mean"
 
 
 def _counted(criterion: nn.CrossEntropyLoss | nn.NLLLoss, output: Tensor, y: Tensor) -> Tensor:

@@ -40,6 +40,12 @@ class TaskLoss(Loss):
     def correct(self, output: Tensor, y: Tensor) -> int:
         return self.loss.correct(self.of_task(output, y), y % self._size)
 
+    def labelled(self, y: Tensor) -> int:
+        return self.loss.labelled(y % self._size)
+
+    def weight(self, output: Tensor, y: Tensor) -> float:
+        return self.loss.weight(self.of_task(output, y), y % self._size)
+
     def over(self, lengths: Lengths) -> "TaskLoss":
         return TaskLoss(self.loss.over(lengths), self._size)
 

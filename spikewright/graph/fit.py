@@ -97,7 +97,7 @@ class _ReasoningJob(Job):
         lost, above = total(own / (1 if share.divided else share.world), self.ranks)
         value = stepper.check("the loss", lost, self._culprit)
         stepper.update(share, self._culprit)
-        return Learned(value, share.total, {"accuracy": float(above)})
+        return Learned(value, share.total, {"accuracy": (float(above), share.total)})
 
     def parts(self) -> dict[str, Stateful]:
         return {"model": self.reasoning.model}

@@ -43,6 +43,12 @@ class SharedLoss(Loss):
     def correct(self, output: Tensor, y: Tensor) -> int:
         return self.loss.correct(output, y)
 
+    def labelled(self, y: Tensor) -> int:
+        return self.loss.labelled(y)
+
+    def weight(self, output: Tensor, y: Tensor) -> float:
+        return self.loss.weight(output, y)
+
     def by(self, criterion: Criterion) -> Loss:
         return SharedLoss(self.loss.by(criterion))
 

@@ -5,15 +5,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from spikewright._util.randomness import keyed_generator
+from spikewright._util.share import Share, sharing
+from spikewright._util.text import counted
 from spikewright._util.trial import evaluating
+from spikewright.errors import InputError
 from spikewright.losses import Loss
 from spikewright.network import Network
 from spikewright.train.job import Source
+from spikewright.train.progress import Sum, add_up, mean_of
 from spikewright.train.source import batch_size, first_tensor
 
-Measures = Mapping[str, Callable[[Any, Any], float]]
-"""Functions of outputs `[time, batch, *feature]` and targets that return a sum over samples, by name."""
+Measures = Mapping[str, Callable[[Any, Any], Sum]]
+"""Functions by name, of outputs `[time, batch, *feature]` and targets; they return a sum and its number of terms."""
 
 
 @dataclass(frozen=True)
@@ -21,9 +27,9 @@ class Score:
     """Metrics of a network on a set of samples.
 
     Attributes:
-        accuracy: Fraction of correctly classified samples, in [0, 1]; the class is the largest output averaged over
-            time as the loss defines it.
-        loss: Mean loss, any finite number.
+        accuracy: Fraction of correctly classified samples, in [0, 1], without those whose label the criterion ignores;
+            the class is the largest output averaged over time as the loss defines it.
+        loss: Mean loss, any finite number, as that of one batch of all samples.
         rates: Firing rate of each neuron layer, spikes per neuron and time step.
         samples: Number of samples, at least 1.
     """
@@ -60,12 +66,19 @@ def evaluate(net: Network, batches: Source, loss: Loss) -> Score:
 
 def correct(loss: Loss) -> Measures:
     """Return the measure that counts correctly classified samples."""
-    return {"accuracy": loss.correct}
+    return {"accuracy": lambda output, y: (loss.correct(output, y), loss.labelled(y))}
+
+
+def weight_of(loss: Loss, output: Any, y: Any) -> float:
+    """Return the weight of a batch in a mean of the loss over batches."""
+    if isinstance(output, Tensor) and isinstance(y, Tensor):
+        return loss.weight(output, y)
+    return first_tensor(output).shape[1]
 
 
 @torch.no_grad()
 def means_over(
-    net: Network, batches: Source, loss: Loss, measures: Measures
+    net: Network, batches: Source, loss: Loss, measures: Measures, seed: int | None = None
 ) -> tuple[dict[str, float], dict[str, float], int]:
     """Return means over samples, of loss and measures by name and of firing rates by layer, and the number of samples.
 
@@ -74,26 +87,40 @@ def means_over(
         batches: Source of batches; epoch 0 is used.
         loss: `Loss`.
         measures: Measures to add to the loss.
+        seed: Seed of noise, which is then the same at each evaluation and in all processes. Default: None, the global
+            generator.
+
+    Raises:
+        InputError: The criterion ignores the labels of all samples.
     """
-    samples, sums, rates = 0, dict[str, float](), dict[str, float]()
+    samples, sums, rates = 0, dict[str, Sum](), dict[str, float]()
     with evaluating(net):
-        for batch in batches.epoch(0):
+        for index, batch in enumerate(batches.epoch(0)):
             x, y = batch
-            count, run = batch_size(batch), net.start(x)
-            output = run.advance(x)
-            lost = float(loss(output, y, first_tensor(x).shape[0])) * count
-            for name, value in {"loss": lost, **measured(measures, output, y)}.items():
-                sums[name] = sums.get(name, 0.0) + value
+            count = batch_size(batch)
+            draws = None if seed is None else keyed_generator(seed, "evaluation", index)
+            with sharing(Share(count, draws=draws)):
+                run = net.start(x)
+                output = run.advance(x)
+                weight = weight_of(loss, output, y)
+                lost = float(loss(output, y, first_tensor(x).shape[0])) * weight if weight else 0.0
+            add_up(sums, {"loss": (lost, weight), **measured(measures, output, y)})
             for site, rate in run.rates().items():
                 rates[site] = rates.get(site, 0.0) + rate * count
             samples += count
+    means = {name: mean for name, total in sums.items() if (mean := mean_of(total)) is not None}
+    if "loss" not in means:
+        raise InputError(
+            f"{loss} was to be evaluated on {counted(samples, 'sample')}, but its criterion ignores the labels of all. "
+            "A mean over none is no number. Give samples with labels, or no data to evaluate on."
+        )
     return (
-        {name: value / samples for name, value in sums.items()},
+        means,
         {site: rate / samples for site, rate in rates.items()},
         samples,
     )
 
 
-def measured(measures: Measures, output: Any, y: Any) -> dict[str, float]:
-    """Return the measures of outputs, summed over samples."""
-    return {name: float(measure(output, y)) for name, measure in measures.items()}
+def measured(measures: Measures, output: Any, y: Any) -> dict[str, Sum]:
+    """Return the measures of outputs, summed over samples, and the numbers of these."""
+    return {name: measure(output, y) for name, measure in measures.items()}

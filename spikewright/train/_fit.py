@@ -1,7 +1,6 @@
 """The training loop for a network, a loss, an optimizer and a loader of the user's own."""
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +10,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from spikewright._util.arguments import shown
+from spikewright._util.digest import digest
 from spikewright._util.ranges import check_flag, check_instance
 from spikewright.errors import ConfigError
 from spikewright.losses import Loss
@@ -19,19 +19,15 @@ from spikewright.rules import Rule
 from spikewright.rules._check import check_loss, check_network
 from spikewright.train._build import Experiment, check_accumulates
 from spikewright.train._evaluate import correct
+from spikewright.train._fit_arguments import Metric, check_metrics, check_optimizer, schedule_of, summed
+from spikewright.train._fit_record import record
 from spikewright.train._train_experiment import train_experiment
-from spikewright.train.arguments import is_plain
-from spikewright.train.config import Tree
 from spikewright.train.distributed import seed_process
 from spikewright.train.feed import Loaders
 from spikewright.train.log import ProgressBar, Silent
 from spikewright.train.processes import joined, of_first, share_weights
-from spikewright.train.schedule import Schedule, Steady
 from spikewright.train.settings import Presentation, TrainSettings
-from spikewright.train.source import LoaderSource, first_tensor
-
-Metric = Callable[[Any, Any], Any]
-"""Function of outputs `[time, batch, *feature]` and targets that returns their mean over samples."""
+from spikewright.train.source import LoaderSource, tensors
 
 
 def fit(
@@ -63,8 +59,10 @@ def fit(
 ) -> dict[str, Any]:
     """Train a network with a rule on batches of a loader, with checkpoints, resume, metrics and early stop.
 
-    Writes `config.json`, `log.csv` (one row per epoch), `last.safetensors`, `best.safetensors` (by the validation loss
-    if there are validation data, else by the training loss) and `result.json` to a folder. A run that was interrupted
+    Writes `config.json`, `log.csv` (one row per epoch), `last.safetensors`, `best.safetensors` and `result.json` to a
+    folder. The best weights are those of the highest validation accuracy; of the lowest validation loss, if there is no
+    accuracy; and without validation data those of the lowest training loss. The first of equals counts, also for
+    `patience`. A run that was interrupted
     goes on with the same call and `resume=True`, to exactly the weights of an uninterrupted one: at the start of an
     epoch the generators that the loader draws its order from are seeded by `seed` and the number of the epoch.
 
@@ -81,10 +79,11 @@ def fit(
         epochs: Passes over the loader, from 1 to 10**6. Default: 1.
         validation: Iterable of such pairs to evaluate on after epochs. Default: None, no evaluation.
         schedule: Scheduler of `torch.optim.lr_scheduler` of the optimizer. Default: None, constant learning rates.
-        schedule_every: "epoch" steps the scheduler after every epoch, "batch" after every optimizer step.
-            Default: "epoch".
-        metrics: Functions of outputs and targets that return a mean over samples, by name. Default: None, the
-            accuracy if targets are classes.
+        schedule_every: "epoch" steps the scheduler after every epoch, "batch" after every optimizer step;
+            `ReduceLROnPlateau`, which is given the training loss, takes "epoch" only. Default: "epoch".
+        metrics: Functions of outputs and targets that return a mean over samples, one number, by name: letters, digits
+            and underscores, but not "loss". Default: None, the accuracy if targets are classes; a label that the
+            criterion ignores does not count.
         batch_first: True for inputs `[batch, time, *feature]`. Default: False.
         resume: True continues the run in `out`; if there is none yet, or no checkpoint, it begins. Default: False.
         seed: Seed of the order of the loader and of all random numbers of training, from 0 to 2**63 - 1. Default: 0.
@@ -106,8 +105,8 @@ def fit(
         `seconds`, `parameters`, `versions` and `history` (one row per epoch).
 
     Raises:
-        ConfigError: An argument is out of its range, the folder holds another run, or the loader cannot be iterated
-            again.
+        ConfigError: An argument is out of its range, the folder holds another run, the loader cannot be iterated
+            again, or the optimizer has no parameter of the network or needs a closure.
         NotFinite: The loss, a gradient or a weight is not finite.
         CheckpointError: The folder cannot be written, or its checkpoint does not belong to this run.
 
@@ -131,8 +130,8 @@ def fit(
     check_instance("fit", "optimizer", optimizer, torch.optim.Optimizer, "torch.optim.SGD(net.parameters(), lr=0.1)")
     if not isinstance(out, str | Path):
         raise ConfigError(f"fit(out={shown(out)}) is to be the folder of the run. Give its path, a text or a Path.")
-    if not (metrics is None or (isinstance(metrics, Mapping) and all(map(callable, metrics.values())))):
-        raise ConfigError(f"fit(metrics={shown(metrics)}): give functions (output, y) by name, such as {{'mae': mae}}.")
+    check_metrics(metrics)
+    check_optimizer(optimizer, net)
     settings = TrainSettings(
         epochs=epochs,
         seed=seed,
@@ -151,7 +150,7 @@ def fit(
         metrics = {}
     with joined() as ranks:
         experiment = Experiment(
-            config=_record(net, rule, loss, optimizer, schedule, settings, batch_first),
+            config=record(net, rule, loss, optimizer, (schedule, schedule_every), settings, loader, batch_first),
             settings=settings,
             presentation=Presentation(batch_first=batch_first),
             dataset=Loaders.of("fit", {"train": loader, "validation": validation}),
@@ -160,7 +159,7 @@ def fit(
             rule=rule,
             loss=loss,
             optimizer=optimizer,
-            schedule=_schedule(schedule, schedule_every, optimizer),
+            schedule=schedule_of(schedule, schedule_every, optimizer),
             training=LoaderSource(loader, seed, next(net.parameters()).device, batch_first),
             device=next(net.parameters()).device,
             measures={},
@@ -180,46 +179,10 @@ def _prepare(experiment: Experiment, metrics: Mapping[str, Metric] | None) -> No
     first = next(experiment.training.epoch(0), None)
     if first is None:
         raise ConfigError("fit was given a loader without a batch, so that nothing can be learned. Give it some data.")
+    experiment.config["data"]["first_batch"] = digest(tensors(first))
     x, y = first
     experiment.rule.prepare(experiment.net, x)
     if metrics is not None:
-        experiment.measures = {name: _summed(metric, experiment.loss) for name, metric in metrics.items()}
+        experiment.measures = {name: summed(name, metric) for name, metric in metrics.items()}
     elif isinstance(y, Tensor) and y.dtype == torch.int64 and y.dim() == 1:
         experiment.measures = correct(experiment.loss)
-
-
-def _summed(metric: Metric, loss: Loss) -> Callable[[Any, Any], float]:
-    """Return a mean over samples as a sum."""
-    return lambda output, y: float(metric(output, y)) * first_tensor(output).shape[1]
-
-
-def _schedule(scheduler: Any, every: str, optimizer: torch.optim.Optimizer) -> Schedule:
-    if every not in ("epoch", "batch"):
-        raise ConfigError(f"fit(schedule_every={shown(every)}) is unknown. Give 'epoch' or 'batch'.")
-    if scheduler is None:
-        return Schedule(Steady(), per_batch=False)
-    if getattr(scheduler, "optimizer", None) is not optimizer:
-        raise ConfigError(
-            f"fit(schedule={type(scheduler).__name__}) sets the learning rates of another optimizer. Make it with the "
-            "optimizer that is given to fit."
-        )
-    return Schedule(scheduler, per_batch=every == "batch")
-
-
-def _record(
-    net: Network, rule: Rule, loss: Loss, optimizer: torch.optim.Optimizer, schedule: Any, settings: TrainSettings,
-    batch_first: bool,
-) -> Tree:  # fmt: skip
-    """Return what a resumed run has to have in common with the interrupted one."""
-    unread = "steps", "batch_size", "workers", "weights", "device"
-    rates = [{k: v for k, v in group.items() if k != "params" and is_plain(v)} for group in optimizer.param_groups]
-    shapes = {name: list(p.shape) for name, p in net.named_parameters()}
-    return {
-        "rule": {"name": repr(rule)},
-        "model": {"name": type(net.module).__name__, "parameters": shapes},
-        "data": {"name": "loader", "batch_first": batch_first},
-        "loss": {"name": repr(loss)},
-        "optimizer": {"name": type(optimizer).__name__, "groups": rates},
-        "schedule": {"name": None if schedule is None else type(schedule).__name__},
-        "train": {key: value for key, value in asdict(settings).items() if key not in unread},
-    }

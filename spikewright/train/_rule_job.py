@@ -101,7 +101,9 @@ class RuleJob(Job):
     def measure(self, progress: Progress) -> Row:
         row: Row = {}
         for part, batches in self.evaluated.items():
-            means, self.rates, self.samples[part] = means_over(self.net, batches, self.loss, self.measures)
+            means, self.rates, self.samples[part] = means_over(
+                self.net, batches, self.loss, self.measures, self.settings.seed
+            )
             row |= {f"{part}_{name}": mean for name, mean in means.items()}
             row["firing_rate"] = mean_rate(self.rates)
         return row

@@ -11,7 +11,7 @@ from spikewright._util.share import Share
 from spikewright.losses import Loss
 from spikewright.network import Network
 from spikewright.rules import Rule
-from spikewright.train._evaluate import Measures, measured
+from spikewright.train._evaluate import Measures, measured, weight_of
 from spikewright.train.diagnose import first_not_finite
 from spikewright.train.distributed import Ranks, average_buffers, total
 from spikewright.train.job import Learned
@@ -69,7 +69,9 @@ class BatchLearner:
                 if update.report is not None and not update.report.converged:
                     trouble = update.report.reason
         average_buffers(self.rule, self._ranks)
-        found = measured(self._measures, tree_map(lambda *steps: torch.cat(steps), *outputs), y)
+        output = tree_map(lambda *steps: torch.cat(steps), *outputs)
+        found = {"": (0.0, weight_of(self.loss, output, y)), **measured(self._measures, output, y)}
         own = torch.tensor([*found.values()], dtype=torch.float64)
-        sums = total(own / (1 if share.divided else share.world), self._ranks).tolist()
-        return Learned(lost, share.total, dict(zip(found, sums, strict=True)), trouble)
+        (_, weight), *sums = total(own / (1 if share.divided else share.world), self._ranks).tolist()
+        by_name = {name: (value, number) for name, (value, number) in zip(self._measures, sums, strict=True)}
+        return Learned(lost, weight, by_name, trouble)

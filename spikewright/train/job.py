@@ -11,7 +11,7 @@ import torch
 from spikewright._util.share import Share
 from spikewright.train.config import Tree
 from spikewright.train.log import Row
-from spikewright.train.progress import Progress
+from spikewright.train.progress import Progress, Sum
 from spikewright.train.schedule import Schedule
 from spikewright.train.settings import LoopSettings
 from spikewright.train.step import Stepper
@@ -42,14 +42,14 @@ class Learned:
 
     Attributes:
         loss: Mean loss.
-        samples: Number of samples.
-        sums: Measures by name, summed over samples.
+        weight: Weight of the batch in a mean of the loss over batches, such as its number of samples.
+        sums: Measures by name: the sum over those samples that count, and their number.
         trouble: Reason why an equation of the rule was not solved, or `None`.
     """
 
     loss: float
-    samples: int
-    sums: Mapping[str, float] = field(default_factory=dict[str, float])
+    weight: float
+    sums: Mapping[str, Sum] = field(default_factory=dict[str, Sum])
     trouble: str | None = None
 
 
@@ -105,7 +105,7 @@ class Job(ABC):
     follows_length: bool = False
     free: ClassVar[frozenset[tuple[str, str]]] = frozenset(
         [*(("train", key) for key in ("checkpoint_every", "evaluate_every", "tensorboard", "device", "workers")),
-         ("train", "weights"), ("data", "dir")]
+         ("train", "weights"), ("data", "dir"), ("data", "first_batch")]
     )  # fmt: skip
     lengthens: tuple[str, str] | None = ("train", "epochs")
 

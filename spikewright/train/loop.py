@@ -168,7 +168,7 @@ class _Loop:
     def _learn(self, stage: Stage, batch: Any) -> None:
         progress = self.progress
         learned = self.job.learn(batch, progress)
-        progress.add(learned.loss, learned.samples, learned.sums)
+        progress.add(learned.loss, learned.weight, learned.sums)
         if learned.trouble is not None:
             progress.unsolved += 1
             progress.trouble = learned.trouble

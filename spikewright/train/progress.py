@@ -6,6 +6,21 @@ from typing import Any
 
 from spikewright.train.log import Row
 
+Sum = tuple[float, float]
+"""A sum over samples, and the number of those that count, or their weight."""
+
+
+def add_up(sums: dict[str, Sum], more: Mapping[str, Sum]) -> None:
+    """Add sums by name to others."""
+    for name, (value, weight) in more.items():
+        before = sums.get(name, (0.0, 0.0))
+        sums[name] = (before[0] + value, before[1] + weight)
+
+
+def mean_of(total: Sum) -> float | None:
+    """Return the mean; `None` if no sample counts."""
+    return total[0] / total[1] if total[1] else None
+
 
 @dataclass
 class Progress:
@@ -16,8 +31,7 @@ class Progress:
         epoch: Number of its current epoch, from 0.
         batch: Batches of it that are finished.
         batches: Batches learned over all epochs and stages.
-        sums: Loss and measures by name, summed over the samples of the epoch so far.
-        seen: Number of its samples so far.
+        sums: Loss and measures by name, summed over the epoch so far, with the weight or number of what counted.
         seconds: Training time in seconds, over all sessions.
         unsolved: Number of batches so far for which the rule did not solve its equation.
         trouble: Reason of the last of them.
@@ -35,8 +49,7 @@ class Progress:
     epoch: int = 0
     batch: int = 0
     batches: int = 0
-    sums: dict[str, float] = field(default_factory=dict[str, float])
-    seen: int = 0
+    sums: dict[str, Sum] = field(default_factory=dict[str, Sum])
     seconds: float = 0.0
     unsolved: int = 0
     trouble: str = ""
@@ -49,26 +62,24 @@ class Progress:
     alignment: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     changes: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
 
-    def add(self, loss: float, samples: int, sums: Mapping[str, float]) -> None:
+    def add(self, loss: float, weight: float, sums: Mapping[str, Sum]) -> None:
         """Count a batch."""
-        for name, value in {"loss": loss * samples, **sums}.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value
-        self.seen += samples
+        add_up(self.sums, {"loss": (loss * weight, weight), **sums})
         self.batch += 1
         self.batches += 1
 
     @property
     def means(self) -> dict[str, float]:
-        """Means over the samples of the epoch so far, by name."""
-        return {name: value / self.seen for name, value in self.sums.items()}
+        """Means over the samples of the epoch so far, by name; those without a sample are left out."""
+        return {name: mean for name, total in self.sums.items() if (mean := mean_of(total)) is not None}
 
     def judge(self, merit: float | None, patience: int | None) -> bool:
         """Return whether weights of this merit are the best so far, and stop the stage if none was for too long."""
         if merit is None:
             return False
-        better = merit > self.best
+        better = merit > self.best  # a NaN is no improvement
         self.waited = 0 if better else self.waited + 1
-        self.best = max(merit, self.best)
+        self.best = merit if better else self.best
         self.stopped = patience is not None and self.waited >= patience
         return better
 
@@ -76,7 +87,7 @@ class Progress:
         """Append the row of the epoch and reset its counters."""
         self.rows.append(row)
         self.epoch += 1
-        self.batch, self.seen, self.sums = 0, 0, {}
+        self.batch, self.sums = 0, {}
 
     def close_stage(self) -> None:
         """Go on to the next stage."""

@@ -108,7 +108,7 @@ def scripted(patch: pytest.MonkeyPatch, built: Any, test: list[float], held: lis
     """Let the evaluations of the loop find these accuracies, epoch by epoch."""
     scores: dict[int, Iterator[float]] = {id(built.dataset.test): iter(test), id(built.held_out): iter(held)}
 
-    def score(net: Any, batches: Any, loss: Any, measures: Any) -> tuple[dict[str, float], dict[str, float], int]:
+    def score(net: Any, batches: Any, *given: Any) -> tuple[dict[str, float], dict[str, float], int]:
         return {"loss": 1.0, "accuracy": next(scores[id(batches.split)])}, {"features.2": 0.5}, 40
 
     patch.setattr(JOB, "means_over", score)
