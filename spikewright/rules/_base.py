@@ -7,6 +7,7 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from spikewright._util.lengths import Lengths
@@ -137,13 +138,18 @@ class Rule(nn.Module, ABC):
             IncompatibleRule: The rule cannot work with this loss or this network, not with `lengths`, or not within its
                 memory budget; or `lengths` are given for a batch that several processes share.
             NetworkError: `state` belongs to other layers.
-            ConfigError: The criterion does not return one number, the network or the loss was not wrapped, or
-                `batch_first` is not a bool.
+            ConfigError: The criterion does not return one number, the network or the loss was not wrapped,
+                `batch_first` is not a bool, or torch is in inference mode.
             ExtensionError: A method of a user-defined class returned something else than its contract says.
             ProcessLost: Another process that shares the batch has ended.
         """
         check_network(type(self).__name__, net)
         check_loss(type(self).__name__, loss)
+        if torch.is_inference_mode_enabled():
+            raise ConfigError(
+                f"{type(self).__name__}.updates was called in inference mode, in which torch makes no graph, and no "
+                "gradient. Call it outside of torch.inference_mode()."
+            )
         net, given = net.given(x, batch_first)
         wiring = net.wiring(given)
         own = None if lengths is None else Lengths.of(lengths, given)

@@ -66,3 +66,14 @@ def test_a_frozen_network_is_told_of() -> None:
         ):
             with pytest.raises(InputError, match="no parameter of the network requires one"):
                 learn()
+
+
+def test_inference_mode_leaves_no_graph_to_learn_by() -> None:
+    net = sw.Network(nn.Sequential(nn.Linear(4, 3), sw.LIF(), nn.Linear(3, 2)))
+    x, y, loss = torch.rand(3, 2, 4), torch.tensor([0, 1]), sw.losses.PerStep(nn.CrossEntropyLoss())
+    for rule in (sw.rules.BPTT(), sw.rules.OTTT(), sw.rules.OPZO()):
+        with torch.inference_mode(), pytest.raises(ConfigError, match=r"was called in inference mode"):
+            rule.updates(net, x, y, loss)
+        with torch.no_grad():
+            (update,) = rule.updates(net, x, y, loss)
+        assert update.loss.isfinite() and net.module[2].weight.grad is not None

@@ -54,7 +54,7 @@ def test_running_means_of_the_epoch_go_on(tmp_path: Path) -> None:
     interrupted(tmp_path / "run", 7, *NOISY)
     progress = load(tmp_path / "run" / "last.safetensors")["progress"]
     assert (progress["epoch"], progress["batch"], progress["sums"]["loss"][1]) == (1, 2, 20)
-    assert progress["sums"]["loss"] > 0 and len(progress["rows"]) == 1
+    assert progress["sums"]["loss"][0] > 0 and len(progress["rows"]) == 1
 
 
 def test_without_checkpoints_inside_an_epoch_it_is_begun_again(tmp_path: Path) -> None:
