@@ -27,6 +27,9 @@ from spikewright.train.schedule import SCHEDULES, Schedule, rehearse
 from spikewright.train.settings import Presentation, TrainSettings
 from spikewright.train.source import LoaderSource, prepared
 
+_TO_MODELS = frozenset(("shape", "classes", "neuron"))
+"""Arguments of models that the program supplies."""
+
 
 @dataclass
 class Experiment:
@@ -273,7 +276,8 @@ def build_network(config: Config, shape: tuple[int, ...] | None, classes: int | 
     }
     if is_reference(name):
         known = inspect.signature(choose("model", MODELS, name)).parameters
-        supplied = {key: value for key, value in supplied.items() if key in known}
+        own = {key for key, parameter in known.items() if parameter.default is not inspect.Parameter.empty}
+        supplied = {k: v for k, v in supplied.items() if k in known and (v is not None or k not in own)}
         if not _takes_neuron(config) and config.neuron != DEFAULTS["neuron"]:
             raise ConfigError(
                 f"neuron = {config.neuron}, but the model '{name}' has no argument `neuron`, so that nothing would "
@@ -338,23 +342,19 @@ def _resolved(config: Config, presentation: Presentation, dataset: Dataset | Loa
     known = {} if is_reference(name) else {name: datasets.loader(name)}
     own = asdict(presentation)
     arguments = {key: value for key, value in tree["data"].items() if key not in own}
-    tree["data"] = {**defaults("data", known, arguments), **shown}
+    tree["data"] = {**defaults("data", known, arguments, named=own), **shown}
     return tree
 
 
 def components(config: Config) -> Tree:
     """Return the configuration with every default of its components filled in."""
     tree = config.tree()
-    sections = {
-        "rule": RULES,
-        "model": MODELS,
-        "neuron": NEURONS,
-        "loss": LOSSES,
-        "optimizer": OPTIMIZERS,
-        "schedule": SCHEDULES,
-    }
-    if not _takes_neuron(config):
-        del sections["neuron"]
-    for section, choices in sections.items():
-        tree[section] = defaults(section, choices, tree[section])
+    tree["rule"] = defaults("rule", RULES, config.rule)
+    supplied = _TO_MODELS - config.model.keys()  # loaders may leave some to the configuration
+    tree["model"] = defaults("model", MODELS, config.model, named=supplied)
+    if _takes_neuron(config):
+        tree["neuron"] = defaults("neuron", NEURONS, config.neuron)
+    tree["loss"] = defaults("loss", LOSSES, config.loss)
+    tree["optimizer"] = defaults("optimizer", OPTIMIZERS, config.optimizer, positional=1)
+    tree["schedule"] = defaults("schedule", SCHEDULES, config.schedule, positional=3)
     return tree
