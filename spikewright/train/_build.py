@@ -21,7 +21,7 @@ from spikewright.train._evaluate import Measures, correct
 from spikewright.train.components import LOSSES, MODELS, NEURONS, OPTIMIZERS, RULES, choose, construct, defaults
 from spikewright.train.config import DEFAULTS, Config, Tree
 from spikewright.train.distributed import Ranks, seed_process
-from spikewright.train.feed import Loaders, batches_of, load_data
+from spikewright.train.feed import OF_IMAGES, Loaders, batches_of, check_decides, load_data
 from spikewright.train.job import Source
 from spikewright.train.schedule import SCHEDULES, Schedule, rehearse
 from spikewright.train.settings import Presentation, TrainSettings
@@ -142,6 +142,7 @@ def build(config: Config, ranks: Ranks = Ranks(), *, resumed: bool = False) -> E
     torch.manual_seed(settings.seed)
     device = device_named(settings.device)
     presentation, dataset = load_data(config.data)
+    check_decides(config.data["name"], dataset, config.given)
     held_out = None
     if presentation.validation and isinstance(dataset, Dataset):
         dataset, held_out = dataset.with_validation(presentation.validation, settings.seed)
@@ -336,6 +337,7 @@ def _resolved(config: Config, presentation: Presentation, dataset: Dataset | Loa
     shown = asdict(presentation)
     if isinstance(dataset, Loaders):
         shown = {"batch_first": presentation.batch_first}
+        tree["train"] = {key: value for key, value in tree["train"].items() if key not in OF_IMAGES}
     else:
         shown["augment"] = presentation.augment or dataset.augment
     name = tree["data"]["name"]
