@@ -13,8 +13,20 @@ _OF_A_WRITE = re.compile(r"\..+\.(?P<host>[\w-]+)\.(?P<process>\d+)\.[0-9a-f]{8}
 _DAY = 24 * 60 * 60.0
 
 
+def is_special(path: Path) -> bool:
+    """True if a path, or what it links to, is there and is neither a regular file nor a folder: a pipe or a device."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that a reader sees either the old contents or all of the new."""
+    """Write a file so that a reader sees either the old contents or all of the new.
+
+    Of a link, the file that it leads to is replaced.  A pipe or a device stays what it is, and is given the data.
+    """
+    if is_special(path):
+        path.write_bytes(data)
+        return
+    path = Path(os.path.realpath(path))
     temporary = path.with_name(f".{path.name}.{_host()}.{os.getpid()}.{os.urandom(4).hex()}.part")
     try:
         with temporary.open("xb") as file:

@@ -15,7 +15,7 @@ from typing import Any, Literal, NoReturn, get_args, get_origin
 
 from spikewright import __version__, cli
 from spikewright._util.allocator import reuse_freed_memory
-from spikewright.cli._training import discard_output
+from spikewright.cli._training import discard_output, say
 from spikewright.cli.catalogue import check_names
 from spikewright.errors import ConfigError, SpikewrightError, nearest
 
@@ -98,21 +98,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         answer = command(**options)
         sys.stdout.flush()
     except SpikewrightError as error:
-        sys.stderr.write(f"spikewright {name}: {type(error).__name__}: {' '.join(str(error).split())}\n")
+        say(f"spikewright {name}: {type(error).__name__}: {' '.join(str(error).split())}\n")
         return 2
     except ImportError as error:
-        sys.stderr.write(f"spikewright {name}: {error}. It is part of an extra: pip install 'spikewright[cli]'\n")
+        say(f"spikewright {name}: {error}. It is part of an extra: pip install 'spikewright[cli]'\n")
         return 2
     except BrokenPipeError:  # whoever reads the output has seen enough of it
         discard_output()
         return 1
     except OSError as error:
         where = "the output" if error.filename is None else error.filename
-        sys.stderr.write(f"spikewright {name}: {where}: {error.strerror or error}\n")
+        say(f"spikewright {name}: {where}: {error.strerror or error}\n")
         discard_output()
         return 2
     except KeyboardInterrupt as error:
-        sys.stderr.write(f"\ninterrupted{_how_to_continue(name, options, str(error))}\n")
+        say(f"\ninterrupted{_how_to_continue(name, options, str(error))}\n")
         return 130
     return 1 if isinstance(answer, dict) and answer.get("ok") is False else 0
 

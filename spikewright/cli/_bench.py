@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from spikewright._util.text import aligned, size_in_bytes
+from spikewright.cli._training import say
 from spikewright.cli.common import check_writable, write_json
 from spikewright.errors import ConfigError
 
@@ -74,7 +75,7 @@ def bench(
             result["ok"] = False
             write_json(json, result)
             progress.tell("")
-            sys.stderr.write("\ninterrupted" + (f"; what was finished is in {json}" if json else "") + "\n")
+            say("\ninterrupted" + (f"; what was finished is in {json}" if json else "") + "\n")
     return result
 
 
@@ -86,8 +87,7 @@ class _Progress:
 
     def tell(self, line: str) -> None:
         if self._live:
-            sys.stderr.write(f"\r\x1b[K{line}")
-            sys.stderr.flush()
+            say(f"\r\x1b[K{line}")
 
     def show(self, text: str) -> None:
         self.tell("")

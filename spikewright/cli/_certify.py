@@ -5,7 +5,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from spikewright.cli._overrides import check_read
 from spikewright.cli.common import check_writable, read_flags, take_weights, write_json
+
+_READ = (
+    *("rule", "model", "neuron", "data", "loss"),
+    *("train.steps", "train.batch_size", "train.seed", "train.device", "train.workers", "train.weights"),
+)
 
 
 def certify(
@@ -52,6 +58,7 @@ def certify(
     config = read_flags(
         recipe, rule, model, neuron, data, data_dir, overrides, steps=steps, batch_size=batch_size, seed=seed
     )
+    check_read("certify", "takes the gradient of one training batch", overrides, _READ, ("data.limit_test",))
     experiment = build(config)
     if recipe is not None and recipe.is_dir():
         saved = load(recipe / "last.safetensors")

@@ -81,13 +81,15 @@ def compare(
     folder = out or Path("runs") / f"compare-{stem(first.model['name'])}-{stem(first.data['name'])}"
     with joined() as ranks:
         quiet = quiet or not ranks.first
-        summary = {name: _summary(runs) for name, runs in _run_all(configs, folder, quiet, ranks).items()}
+        results = _run_all(configs, folder, quiet, ranks)
+        summary = {name: _summary(runs) for name, runs in results.items()}
     if ranks.first:
         _write(folder / "compare.json", summary)
         write_json(json, summary)
         attempt("draw plots", folder / "compare.json", lambda: _plot(summary, folder / "compare.png"))
     if not quiet:
-        attempt("print the result", folder / "compare.json", lambda: _show(summary, first, seeds, folder))
+        title = _title(first, results[names[0]][0]["steps"], seeds)
+        attempt("print the result", folder / "compare.json", lambda: _show(summary, title, folder))
     return summary
 
 
@@ -158,7 +160,15 @@ def _plot(summary: dict[str, Any], path: Path) -> None:
     comparison(summary).savefig(path, dpi=150)
 
 
-def _show(summary: dict[str, Any], config: "Config", seeds: int, folder: Path) -> None:
+def _title(config: "Config", steps: int | None, seeds: int) -> str:
+    length = "" if steps is None else f"T = {steps}, "  # loaders decide it batch by batch
+    return (
+        f"{config.model['name']} on {config.data['name']}, {length}{config.train.epochs} epochs, "
+        f"mean ± standard deviation of {seeds} seeds"
+    )
+
+
+def _show(summary: dict[str, Any], title: str, folder: Path) -> None:
     rows = [
         (
             name,
@@ -169,10 +179,6 @@ def _show(summary: dict[str, Any], config: "Config", seeds: int, folder: Path) -
         )
         for name, entry in summary.items()
     ]
-    title = (
-        f"{config.model['name']} on {config.data['name']}, T = {config.train.steps}, {config.train.epochs} epochs, "
-        f"mean ± standard deviation of {seeds} seeds"
-    )
     print_table(title, ("rule", "test accuracy", "seconds", "saved for backward", "firing rate"), rows)
     costs = [
         (name, *("not stated" if entry[key] is None else f"{entry[key]:.3g}" for key in _COST))

@@ -39,7 +39,12 @@ def evaluate(
     if batches is None:
         raise ConfigError(f"The data of {run} have no test loader. Return one: (train, test).")
     score = measure(experiment.net, batches, experiment.loss)
-    result = {"run": str(run), "checkpoint": checkpoint, "steps": experiment.settings.steps, **asdict(score)}
+    result = {
+        "run": str(run),
+        "checkpoint": checkpoint,
+        "steps": experiment.config["train"].get("steps"),
+        **asdict(score),
+    }
     write_json(json, result)
     if not quiet:
         rows = [("test accuracy", f"{score.accuracy:.2%}"), ("test loss", f"{score.loss:.4f}")]

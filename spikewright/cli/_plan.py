@@ -1,13 +1,16 @@
 """`spikewright plan`."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from spikewright._util.text import size_in_bytes
+from spikewright.cli._overrides import check_read
 from spikewright.cli.common import check_positive, check_writable, read_flags, write_json
 from spikewright.errors import ConfigError
+
+_READ = ("rule", "model", "neuron", "data", "train.steps", "train.batch_size")
 
 
 def plan(
@@ -20,7 +23,7 @@ def plan(
     steps: int | None = None,
     batch_size: int | None = None,
     shape: str | None = None,
-    classes: int = 10,
+    classes: int | None = None,
     budget: str | None = None,
     measure: str | None = None,
     overrides: Sequence[str] | None = None,
@@ -39,7 +42,7 @@ def plan(
         steps: Time steps of a sequence.
         batch_size: Samples per batch.
         shape: Shape of a sample as C,H,W; then no data set is needed.
-        classes: Number of outputs, with --shape.
+        classes: Number of outputs, with --shape; by default 10.
         budget: Memory for the step and its input, e.g. 8GB; the plan says how many steps fit.
         measure: Lengths that are run, separated by commas, e.g. 4,1024; by default three short ones.
         overrides: Any other key, as section.key=value; may be given several times.
@@ -51,11 +54,22 @@ def plan(
     """
     from spikewright.reports import plan as plan_memory
     from spikewright.train._build import build_network, build_rule, data_shape
+    from spikewright.train.settings import Presentation
 
     check_writable(json)
     check_positive(classes=classes)
     config = read_flags(recipe, rule, model, neuron, data, data_dir, overrides, steps=steps, batch_size=batch_size)
-    sample, outputs = (_shape(shape), classes) if shape is not None else data_shape(config)
+    does = "measures memory with inputs of the shape of a sample"
+    check_read(
+        "plan", does, overrides, _READ, [f"data.{field.name}" for field in fields(Presentation) if field.name != "dir"]
+    )
+    if shape is None:
+        _check_unused("without --shape: the data say how many classes there are", classes=classes)
+        sample, outputs = data_shape(config)
+    else:
+        _check_unused("beside --shape, which stands in for the data", data=data, data_dir=data_dir)
+        check_read("plan --shape", does, overrides, [part for part in _READ if part != "data"])
+        sample, outputs = _shape(shape), 10 if classes is None else classes
     net = build_network(config, sample, outputs)
     size = (config.train.steps, config.train.batch_size, *sample)
     limit = None if budget is None else _bytes(budget)
@@ -66,6 +80,12 @@ def plan(
     if not quiet:
         print(found.table())
     return result
+
+
+def _check_unused(why: str, **flags: object) -> None:
+    for name, value in flags.items():
+        if value is not None:
+            raise ConfigError(f"--{name.replace('_', '-')} {value} has no effect {why}. Leave it out.")
 
 
 def _shape(text: str) -> tuple[int, int, int]:

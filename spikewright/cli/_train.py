@@ -120,10 +120,9 @@ def _show(result: dict[str, Any], folder: Path) -> None:
         rows.insert(3, ("second phase", f"{sum(rates) / len(rates):.1%} per pair and step"))
     if result["unsolved_batches"]:
         rows.append(("not solved", f"{result['unsolved_batches']} batches; the last: {result['trouble']}"))
-    title = (
-        f"{result['rule']} · {result['model']} · {result['data']} · T = {result['steps']} · {result['epochs']} epochs"
-    )
-    print_table(title, ("", ""), rows)
+    length = [] if result["steps"] is None else [f"T = {result['steps']}"]  # loaders decide it batch by batch
+    title = [result["rule"], result["model"], result["data"], *length, f"{result['epochs']} epochs"]
+    print_table(" · ".join(title), ("", ""), rows)
 
 
 def _energy(energy: dict[str, Any] | None) -> str:

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -73,9 +74,16 @@ def attempt(what: str, result: Path, action: Callable[[], None]) -> None:
     except BrokenPipeError:
         raise
     except Exception as error:
-        sys.stderr.write(f"Could not {what} ({type(error).__name__}: {error}); the result is in {result}\n")
+        say(f"Could not {what} ({type(error).__name__}: {error}); the result is in {result}\n")
         if isinstance(error, OSError):
             discard_output()
+
+
+def say(text: str) -> None:
+    """Write a line for the user to standard error, if it can be written to: the exit status tells as well."""
+    with suppress(OSError, ValueError):  # a full disk, or a stream that was closed
+        sys.stderr.write(text)
+        sys.stderr.flush()
 
 
 def discard_output() -> None:

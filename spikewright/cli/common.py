@@ -1,11 +1,13 @@
 """What the commands share: reading flags into a configuration, opening a run, and printing."""
 
+import errno
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spikewright._util.files import as_json, write_atomically
+from spikewright._util.files import as_json, is_special, write_atomically
 from spikewright._util.reading import MOST_TEXT, read_regular
 from spikewright.errors import CheckpointError, ConfigError
 
@@ -217,10 +219,15 @@ def check_writable(path: Path | None) -> None:
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        existed = path.exists()
-        path.open("a").close()
+        if is_special(path):  # opening a pipe waits for its reader, and closing it sends that away
+            if not os.access(path, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            return
+        target = Path(os.path.realpath(path))
+        existed = target.exists()
+        target.open("a").close()
         if not existed:
-            path.unlink()
+            target.unlink()
     except OSError as error:
         raise ConfigError(f"--json {path}: the file cannot be written ({error.strerror}). Nothing was run.") from error
 

@@ -223,7 +223,7 @@ def build_continual(
     loss: Loss = construct("loss", LOSSES, plain.loss)
     tree = components(plain)
     tree["data"] = {**tree["data"], **asdict(presentation)}
-    tree["scenario"] = defaults("scenario", SCENARIOS, config.scenario)
+    tree["scenario"] = defaults("scenario", SCENARIOS, config.scenario, positional=1)
     tree["continual"] = asdict(config.settings)
     return ContinualExperiment(
         config=tree,

@@ -82,8 +82,8 @@ def build_reasoning(config: ReasoningConfig, *, resumed: bool = False) -> Reason
     sampler = NegativeSampler(data, settings.batch_size, settings.negatives, settings.seed, on)
     tree = {
         "data": config.data,
-        "model": {**defaults("model", MODELS, chosen), "name": config.model["name"]},
-        "optimizer": defaults("optimizer", OPTIMIZERS, config.optimizer),
+        "model": {**defaults("model", MODELS, chosen, positional=1), "name": config.model["name"]},
+        "optimizer": defaults("optimizer", OPTIMIZERS, config.optimizer, positional=1),
         "train": asdict(settings),
     }
     return Reasoning(tree, settings, data, model, optimizer, sampler, device)

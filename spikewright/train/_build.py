@@ -21,11 +21,14 @@ from spikewright.train._evaluate import Measures, correct
 from spikewright.train.components import LOSSES, MODELS, NEURONS, OPTIMIZERS, RULES, choose, construct, defaults
 from spikewright.train.config import DEFAULTS, Config, Tree
 from spikewright.train.distributed import Ranks, seed_process
-from spikewright.train.feed import Loaders, batches_of, load_data
+from spikewright.train.feed import OF_IMAGES, Loaders, batches_of, check_decides, load_data
 from spikewright.train.job import Source
 from spikewright.train.schedule import SCHEDULES, Schedule, rehearse
 from spikewright.train.settings import Presentation, TrainSettings
 from spikewright.train.source import LoaderSource, prepared
+
+_TO_MODELS = frozenset(("shape", "classes", "neuron"))
+"""Arguments of models that the program supplies."""
 
 
 @dataclass
@@ -139,6 +142,7 @@ def build(config: Config, ranks: Ranks = Ranks(), *, resumed: bool = False) -> E
     torch.manual_seed(settings.seed)
     device = device_named(settings.device)
     presentation, dataset = load_data(config.data)
+    check_decides(config.data["name"], dataset, config.given)
     held_out = None
     if presentation.validation and isinstance(dataset, Dataset):
         dataset, held_out = dataset.with_validation(presentation.validation, settings.seed)
@@ -273,7 +277,8 @@ def build_network(config: Config, shape: tuple[int, ...] | None, classes: int | 
     }
     if is_reference(name):
         known = inspect.signature(choose("model", MODELS, name)).parameters
-        supplied = {key: value for key, value in supplied.items() if key in known}
+        own = {key for key, parameter in known.items() if parameter.default is not inspect.Parameter.empty}
+        supplied = {k: v for k, v in supplied.items() if k in known and (v is not None or k not in own)}
         if not _takes_neuron(config) and config.neuron != DEFAULTS["neuron"]:
             raise ConfigError(
                 f"neuron = {config.neuron}, but the model '{name}' has no argument `neuron`, so that nothing would "
@@ -332,29 +337,26 @@ def _resolved(config: Config, presentation: Presentation, dataset: Dataset | Loa
     shown = asdict(presentation)
     if isinstance(dataset, Loaders):
         shown = {"batch_first": presentation.batch_first}
+        tree["train"] = {key: value for key, value in tree["train"].items() if key not in OF_IMAGES}
     else:
         shown["augment"] = presentation.augment or dataset.augment
     name = tree["data"]["name"]
     known = {} if is_reference(name) else {name: datasets.loader(name)}
     own = asdict(presentation)
     arguments = {key: value for key, value in tree["data"].items() if key not in own}
-    tree["data"] = {**defaults("data", known, arguments), **shown}
+    tree["data"] = {**defaults("data", known, arguments, named=own), **shown}
     return tree
 
 
 def components(config: Config) -> Tree:
     """Return the configuration with every default of its components filled in."""
     tree = config.tree()
-    sections = {
-        "rule": RULES,
-        "model": MODELS,
-        "neuron": NEURONS,
-        "loss": LOSSES,
-        "optimizer": OPTIMIZERS,
-        "schedule": SCHEDULES,
-    }
-    if not _takes_neuron(config):
-        del sections["neuron"]
-    for section, choices in sections.items():
-        tree[section] = defaults(section, choices, tree[section])
+    tree["rule"] = defaults("rule", RULES, config.rule)
+    supplied = _TO_MODELS - config.model.keys()  # loaders may leave some to the configuration
+    tree["model"] = defaults("model", MODELS, config.model, named=supplied)
+    if _takes_neuron(config):
+        tree["neuron"] = defaults("neuron", NEURONS, config.neuron)
+    tree["loss"] = defaults("loss", LOSSES, config.loss)
+    tree["optimizer"] = defaults("optimizer", OPTIMIZERS, config.optimizer, positional=1)
+    tree["schedule"] = defaults("schedule", SCHEDULES, config.schedule, positional=3)
     return tree

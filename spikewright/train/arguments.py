@@ -3,7 +3,7 @@
 import collections.abc
 import inspect
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -13,20 +13,29 @@ from spikewright._util.arguments import shown
 from spikewright.errors import ConfigError
 
 _SUPPLIED = frozenset("params shape classes neuron optimizer batches epochs dataset relations".split())
-"""Required arguments that the program supplies."""
+"""Required arguments that the program supplies, to one component or another."""
 _HIDDEN = frozenset(("data_dir", "inplace"))
 """Arguments that are set elsewhere or have no meaning in a configuration."""
 
 
-def options(builder: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """Return the parameters of a constructor that a configuration may set, without those that the program supplies."""
+def options(
+    builder: Callable[..., Any], positional: int = 0, named: Collection[str] = ()
+) -> dict[str, inspect.Parameter]:
+    """Return the parameters of a constructor that a configuration may set, without those that the program supplies.
+
+    Args:
+        builder: Constructor.
+        positional: Number of arguments that the program supplies in the first places. Default: 0.
+        named: Arguments that the program supplies by name, whether they have a default or not. Default: ().
+    """
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
     def settable(p: inspect.Parameter) -> bool:
-        supplied = p.name in _SUPPLIED and p.default is inspect.Parameter.empty
+        supplied = p.name in named or (p.name in _SUPPLIED and p.default is inspect.Parameter.empty)
         return p.kind in kinds and not supplied and p.name not in _HIDDEN
 
-    return {name: p for name, p in inspect.signature(builder).parameters.items() if settable(p)}
+    parameters = list(inspect.signature(builder).parameters.values())
+    return {p.name: p for p in parameters[positional:] if settable(p)}
 
 
 def hints(builder: Callable[..., Any]) -> dict[str, Any]:

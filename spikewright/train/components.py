@@ -7,7 +7,7 @@ and no other key is accepted.
 import inspect
 import math
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, get_args
 
 import torch
@@ -99,7 +99,7 @@ def construct(kind: str, choices: Choices, table: Mapping[str, Any], *fixed: Any
         ConfigError: The name or an argument is unknown, or an argument has the wrong type or value.
     """
     builder = choose(kind, choices, table["name"])
-    known = {key: p for key, p in options(builder).items() if key not in given}
+    known = options(builder, len(fixed), given)
     for key in table:
         if key != "name" and key not in known:
             raise ConfigError(f"{kind}.{key} is not an argument of {builder.__name__}. {nearest(key, known)}")
@@ -137,11 +137,21 @@ def choose(kind: str, choices: Choices, name: str) -> Callable[..., Any]:
     return choices[key]
 
 
-def defaults(kind: str, choices: Choices, table: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the table with every default of the constructor filled in, as plain values."""
+def defaults(
+    kind: str, choices: Choices, table: Mapping[str, Any], positional: int = 0, named: Collection[str] = ()
+) -> dict[str, Any]:
+    """Return the table with every default of the constructor filled in, as plain values.
+
+    Args:
+        kind: Section of the configuration, for messages.
+        choices: Constructors by name.
+        table: `name` and constructor arguments.
+        positional: Number of positional arguments that the program supplies, which are not recorded. Default: 0.
+        named: Keyword arguments that the program supplies, which are not recorded. Default: ().
+    """
     builder = choose(kind, choices, table["name"])
     filled: dict[str, Any] = {"name": table["name"]}
-    for key, parameter in options(builder).items():
+    for key, parameter in options(builder, positional, named).items():
         value = table.get(key, parameter.default)
         if key in NESTED:
             nested = _nested(f"{kind}.{key}", builder, key, table.get(key, {}))

@@ -3,7 +3,7 @@
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -45,6 +45,7 @@ class Config:
         optimizer: `name` of a class of `torch.optim` and its arguments.
         schedule: `name` of a learning-rate schedule and its arguments.
         train: `TrainSettings`.
+        given: Keys of `train` that were given, so that they are not the defaults of `TrainSettings`.
     """
 
     rule: dict[str, Any]
@@ -55,10 +56,11 @@ class Config:
     optimizer: dict[str, Any]
     schedule: dict[str, Any]
     train: TrainSettings
+    given: frozenset[str] = field(default=frozenset(), compare=False)
 
     def tree(self) -> Tree:
         """Return the configuration as nested dictionaries of plain values."""
-        return asdict(self)
+        return {section: table for section, table in asdict(self).items() if section != "given"}
 
 
 def configure(
@@ -119,7 +121,8 @@ def settled(tree: Tree) -> Config:
     """Return the `Config` of merged sections, checked as far as possible without building components."""
     if tree["loss"]["name"] == AUTO_LOSS:
         tree["loss"]["name"] = loss_of_rule(tree["rule"])
-    return Config(**{**tree, "train": settings_of(TrainSettings, tree["train"])})  # type: ignore[arg-type]
+    sections: dict[str, Any] = {**tree, "train": settings_of(TrainSettings, tree["train"])}
+    return Config(**sections, given=frozenset(tree["train"]))
 
 
 def rule_table(text: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The data of a training run: read from the section `[data]`, and given out as batches."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -68,6 +68,27 @@ class Loaders:
                     "torch.utils.data.DataLoader, or a spikewright.data.Dataset."
                 )
         return cls(**given)
+
+
+OF_IMAGES = ("steps", "batch_size", "workers")
+"""Keys of the section `[train]` that say how images become batches of sequences; loaders decide that themselves."""
+
+
+def check_decides(name: str, data: Dataset | Loaders, given: Collection[str]) -> None:
+    """Raise `ConfigError` if a key of the section `[train]` is given that loaders decide.
+
+    Args:
+        name: Name of the data, for the message.
+        data: `Dataset` or `Loaders`.
+        given: Keys of `[train]` that were given.
+    """
+    keys = [f"train.{key}" for key in OF_IMAGES if key in given]
+    if keys and isinstance(data, Loaders):
+        raise ConfigError(
+            f"{', '.join(keys)} cannot be used with '{name}': it makes loaders, whose batches have the time steps and "
+            f"samples that they have, so that nothing would read {'it' if len(keys) == 1 else 'them'}. Leave "
+            f"{'the key' if len(keys) == 1 else 'the keys'} out, and decide it in the function."
+        )
 
 
 def _repeats(loader: object) -> bool:

@@ -2,10 +2,11 @@
 
 import csv
 import io
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol, cast
 
 from spikewright.errors import ConfigError
 
@@ -45,8 +46,35 @@ class Silent:
     def stop(self) -> None: ...
 
 
+class _Forgiving:
+    """A stream of text that falls silent when it cannot be written to, such as on a full disk or a closed terminal."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._attempt("write", text)
+        return len(text)
+
+    def flush(self) -> None:
+        self._attempt("flush")
+
+    def _attempt(self, method: str, *arguments: str) -> None:
+        try:
+            if self._stream is not None:
+                getattr(self._stream, method)(*arguments)
+        except (OSError, ValueError):  # a stream that was closed raises ValueError
+            self._stream = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 class ProgressBar:
-    """Terminal progress bar with running means, and one line per epoch, on standard error. Needs the package rich."""
+    """Terminal progress bar with running means, and one line per epoch, on standard error. Needs the package rich.
+
+    Where standard error cannot be written to, nothing is shown.
+    """
 
     def __init__(self) -> None:
         try:
@@ -56,7 +84,7 @@ class ProgressBar:
             raise ConfigError(
                 f"The progress bar needs the extra [cli]: {error}. pip install 'spikewright[cli]'"
             ) from error
-        self._console = Console(stderr=True)
+        self._console = Console(file=cast("IO[str]", _Forgiving(sys.stderr)))
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,29 @@ def test_no_more_is_read_than_is_said(tmp_path: Path) -> None:
     with pytest.raises(OSError) as caught:
         read_regular(path, 8)
     assert caught.value.strerror == "it holds more than 8 B, the most that is read of such a file"
+
+
+def test_of_a_link_the_file_behind_it_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    target, first, second = tmp_path / "deep" / "target", tmp_path / "first", tmp_path / "second"
+    target.write_bytes(b"old")
+    first.symlink_to(Path("deep") / "target")
+    second.symlink_to("first")
+    for link in (first, second):
+        write_atomically(link, link.name.encode())
+        assert link.is_symlink() and target.read_bytes() == link.name.encode()
+    assert names(tmp_path / "deep") == ["target"] and names(tmp_path) == ["deep", "first", "second"]
+    (tmp_path / "none").symlink_to(Path("deep") / "new")
+    write_atomically(tmp_path / "none", b"new")
+    assert (tmp_path / "none").is_symlink() and (tmp_path / "deep" / "new").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("through", ["pipe", "link"])
+def test_a_pipe_is_given_the_data_and_stays(tmp_path: Path, through: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    with ThreadPoolExecutor(1) as pool:
+        read = pool.submit((tmp_path / "pipe").read_bytes)
+        write_atomically(tmp_path / through, b"new")
+        assert read.result(timeout=10) == b"new"
+    assert (tmp_path / "pipe").is_fifo() and names(tmp_path) == ["link", "pipe"]
