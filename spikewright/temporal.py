@@ -31,8 +31,8 @@ def detach(state: State) -> State:
     """
     if not isinstance(state, dict) or not all(isinstance(carried, dict) for carried in state.values()):
         raise ShapeError(
-            f"detach was given a {type(state).__name__} that is no state. Give what Network.run returned beside the "
-            "output, {layer: {name: tensor}}."
+            f"detach was given a value of type {type(state).__name__}, which is no state. Give what Network.run "
+            "returned beside the output, {layer: {name: tensor}}."
         )
     return {site: {name: value.detach() for name, value in carried.items()} for site, carried in state.items()}
 

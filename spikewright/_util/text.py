@@ -52,7 +52,16 @@ def kind_of(value: object) -> str:
     """
     kind = type(value)
     name = kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
-    return "None" if value is None else f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
+    return "None" if value is None else with_article(name)
+
+
+def with_article(name: str) -> str:
+    """Return a name with its article.
+
+    >>> with_article("AvgPool2d"), with_article("BatchNorm2d")
+    ('an AvgPool2d', 'a BatchNorm2d')
+    """
+    return f"{'an' if name[:1] in 'AEIOUaeiou' else 'a'} {name}"
 
 
 def as_key(name: str) -> str:

@@ -97,7 +97,10 @@ def _write(path: Path, summary: dict[str, Any]) -> None:
     try:
         write_atomically(path, as_json(summary))
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be written: {error.strerror}. All runs are kept beside it.") from error
+        raise CheckpointError(
+            f"{path} cannot be written: {error.strerror}. All runs are kept beside it. Make room, and "
+            "give the same command again: it trains none of them anew."
+        ) from error
 
 
 def _run_all(

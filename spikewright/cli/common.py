@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from spikewright._util.files import as_json, is_special, write_atomically
 from spikewright._util.reading import MOST_TEXT, read_regular
+from spikewright._util.text import kind_of
 from spikewright.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def stored_config(run: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:  # also of numbers of thousands of digits
         raise CheckpointError(f"The configuration {path} is damaged: {error}.") from error
     if not isinstance(stored, dict):
-        raise CheckpointError(f"The configuration {path} is damaged: it holds a {type(stored).__name__}, not tables.")
+        raise CheckpointError(f"The configuration {path} is damaged: it holds {kind_of(stored)}, not tables.")
     return stored
 
 
@@ -229,7 +230,9 @@ def check_writable(path: Path | None) -> None:
         if not existed:
             target.unlink()
     except OSError as error:
-        raise ConfigError(f"--json {path}: the file cannot be written ({error.strerror}). Nothing was run.") from error
+        raise ConfigError(
+            f"--json {path}: the file cannot be written ({error.strerror}). Nothing was run. Give another place."
+        ) from error
 
 
 def write_json(path: Path | None, value: Any) -> None:
@@ -243,7 +246,9 @@ def write_json(path: Path | None, value: Any) -> None:
     try:
         write_atomically(path, as_json(value))
     except OSError as error:
-        raise ConfigError(f"--json {path}: the file cannot be written ({error.strerror}).") from error
+        raise ConfigError(
+            f"--json {path}: the file cannot be written ({error.strerror}). Make room, or give another place."
+        ) from error
 
 
 def print_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], texts: bool = False) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from spikewright._util.arguments import check_tensor
-from spikewright._util.text import kind_of
+from spikewright._util.text import kind_of, with_article
 from spikewright.errors import ShapeError
 from spikewright.temporal import is_static
 
@@ -159,8 +159,9 @@ class Inputs:
                 signature.bind(*range(count if self.by == "place" else 1))
         except TypeError as error:
             found = f"with the keys {', '.join(map(repr, keys))}" if keys else f"of {count} tensors"
+            given = with_article(self.form.kind.__name__)
             raise ShapeError(
-                f"x is a {self.form.kind.__name__} {found}, but {type(module).__name__}.forward{signature} cannot be "
+                f"x is {given} {found}, but {type(module).__name__}.forward{signature} cannot be "
                 f"called with that: {error}. Give a dictionary by the names of its arguments, a tuple in their order, "
                 "or one object if it takes one."
             ) from error

@@ -11,7 +11,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from spikewright._util.real_numbers import is_continuous
 from spikewright._util.returned import described
-from spikewright._util.text import kind_of
+from spikewright._util.text import kind_of, with_article
 from spikewright.errors import InputError, NetworkError, ShapeError, SpikewrightError
 from spikewright.network.raised import is_said
 from spikewright.network.sites import Sites
@@ -58,8 +58,8 @@ def check_state(state: State, sites: Sites, device: torch.device) -> None:
         for key, value in values.items():
             if value.device != device and (value.dim() or value.is_floating_point()):
                 raise ShapeError(
-                    f"The state of '{site}' holds a {key} on {value.device}, but x is on {device}. A run computes on "
-                    f"one device. Bring them together, such as value.to('{device}') for every tensor of the state."
+                    f"The state of '{site}' holds {with_article(key)} on {value.device}, but x is on {device}. A run "
+                    f"computes on one device. Bring them together, such as value.to('{device}') for every tensor."
                 )
 
 

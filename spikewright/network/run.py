@@ -13,6 +13,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.utils import parametrize
 
 from spikewright._util.returned import check_scan, wrong
+from spikewright._util.text import with_article
 from spikewright.errors import NetworkError, ShapeError
 from spikewright.layers.batch_norm import default_norm
 from spikewright.layers.batch_statistics import sync_share
@@ -237,9 +238,9 @@ class Run:
         for name, value in carried.items():
             if value.dim() and value.shape[0] != chunk.shape[1]:
                 raise ShapeError(
-                    f"'{site}' carries a {name} of shape {list(value.shape)}, but a batch of {chunk.shape[1]} samples "
-                    "arrived. A sequence keeps its batch from the first step to the last: start a new one with "
-                    "state=None, or drop the same samples from the state."
+                    f"'{site}' carries {with_article(name)} of shape {list(value.shape)}, but a batch of "
+                    f"{chunk.shape[1]} samples arrived. A sequence keeps its batch from the first step to the last: "
+                    "start a new one with state=None, or drop the same samples from the state."
                 )
         return carried
 

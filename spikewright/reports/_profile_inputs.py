@@ -2,11 +2,14 @@
 
 import math
 import operator
+from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from spikewright._util.arguments import shown
 from spikewright._util.ranges import MOST
 from spikewright._util.returned import described
 from spikewright.errors import ConfigError, ShapeError
@@ -72,8 +75,9 @@ def _sizes(shape: Any) -> tuple[int, ...]:
     except TypeError:
         sizes = ()
     if len(sizes) < 2 or not all(1 <= size <= MOST for size in sizes) or any(isinstance(size, bool) for size in shape):
+        given = shown(shape) if isinstance(shape, Sequence | Real) else described(shape)
         raise ConfigError(
-            f"plan was given {described(shape)} for the shape of the input, which must be whole numbers from 1 to "
+            f"plan was given {given} for the shape of the input, which must be whole numbers from 1 to "
             "10**6, (time, batch, *feature). Give x.shape, or an example as a tensor, such as torch.as_tensor(x)."
         )
     return sizes

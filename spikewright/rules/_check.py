@@ -11,6 +11,7 @@ from spikewright._util.arguments import check_tensor
 from spikewright._util.lengths import Lengths
 from spikewright._util.real_numbers import is_continuous
 from spikewright._util.share import current_share
+from spikewright._util.text import with_article
 from spikewright.errors import ConfigError, IncompatibleRule, InputError, ShapeError
 from spikewright.losses import Loss
 from spikewright.network import Network
@@ -170,8 +171,9 @@ def _check_ragged(rule: "Rule", sites: Sites) -> None:
         return  # statistics are those of means over the own steps
     for name, module in sites.temporal.items():
         if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None):
+            kind = with_article(type(module).__name__)
             raise IncompatibleRule(
-                f"{type(rule).__name__} was given lengths of sequences, but '{name}' is a {type(module).__name__} that "
+                f"{type(rule).__name__} was given lengths of sequences, but '{name}' is {kind} that "
                 "normalises by the statistics of a batch, in which padding counts as data. Put it in evaluation mode, "
                 "use a norm of each sample (nn.GroupNorm), or batches of sequences of one length."
             )
@@ -182,9 +184,9 @@ def _check_cut(name: str, sites: Sites, at_once: int, steps: int) -> None:
     whole = exclusively(sites.module, sites.identities, lambda turn: sites.whole_sequence)  # a probe changes modes
     for layer, module in whole.items():
         raise IncompatibleRule(
-            f"{name} runs {at_once} of {steps} steps at a time here, but '{layer}' is a {type(module).__name__}, whose "
-            "statistics need all steps at once. Use the per-step form, or BPTT(chunk=None) in a network without "
-            "feedback."
+            f"{name} runs {at_once} of {steps} steps at a time here, but '{layer}' is "
+            f"{with_article(type(module).__name__)}, whose statistics need all steps at once. Use the per-step form, "
+            "or BPTT(chunk=None) in a network without feedback."
         )
 
 

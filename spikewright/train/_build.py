@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from spikewright import data as datasets
 from spikewright._util.devices import usable_device
@@ -291,7 +292,20 @@ def build_network(config: Config, shape: tuple[int, ...] | None, classes: int | 
                 'loaders: {"train": ..., "test": ..., "shape": (2, 34, 34), "classes": 10}.'
             )
     made = construct("model", MODELS, config.model, **supplied)
+    _check_widths(config.model, made)
     return made if isinstance(made, Network) else Network(made)
+
+
+def _check_widths(table: dict[str, Any], model: nn.Module) -> None:
+    """Raise `ConfigError` if a layer of torch has no channels, which a model of a user may have been told to make."""
+    for name, layer in model.named_modules():
+        weight = getattr(layer, "weight", None) if type(layer).__module__.startswith("torch.nn.") else None
+        if isinstance(weight, Tensor) and not is_lazy(weight) and 0 in weight.shape:
+            zeros = [f"model.{key} = {value}" for key, value in table.items() if value == 0 and value is not False]
+            raise ConfigError(
+                f"{', '.join(zeros) or 'The model'} makes '{name}' ({type(layer).__name__}) with a "
+                f"weight of shape {list(weight.shape)}, so that nothing passes through it. Give at least 1 channel."
+            )
 
 
 def _takes_neuron(config: Config) -> bool:

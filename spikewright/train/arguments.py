@@ -10,6 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import torch
 
 from spikewright._util.arguments import shown
+from spikewright._util.text import kind_of
 from spikewright.errors import ConfigError
 
 _SUPPLIED = frozenset("params shape classes neuron optimizer batches epochs dataset relations".split())
@@ -62,7 +63,8 @@ def check_type(path: str, owner: str, value: Any, types_by_key: Mapping[str, Any
     hint = types_by_key.get(path.rpartition(".")[2])
     if hint is not None and not _matches(value, hint):
         wanted = hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
-        raise ConfigError(f"{path} = {shown(value)} is a {type(value).__name__}; {owner} takes {wanted}.")
+        found = "" if value is None else f" is {kind_of(value)}"
+        raise ConfigError(f"{path} = {shown(value)}{found}; {owner} takes {wanted}.")
 
 
 def tuples(value: Any) -> Any:
@@ -79,6 +81,8 @@ def is_plain(value: Any) -> bool:
 
 def _matches(value: Any, hint: Any) -> bool:
     """Return whether a plain value fits a type hint; hints that cannot be checked pass."""
+    if hint in (Any, object):
+        return True
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         return any(_matches(value, argument) for argument in arguments)

@@ -45,7 +45,10 @@ def save(path: Path, tree: Mapping[str, Any]) -> None:
     try:
         write_atomically(path, data)
     except OSError as error:
-        raise CheckpointError(f"The checkpoint {path} cannot be written: {error.strerror}.") from error
+        raise CheckpointError(
+            f"The checkpoint {path} cannot be written: {error.strerror}. What was there before is untouched. Make room "
+            f"in {path.parent}, and continue with --resume {path.parent}, or resume=True in Python."
+        ) from error
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -22,7 +22,7 @@ import spikewright.spatial
 import spikewright.surrogate
 from spikewright._util.arguments import shown
 from spikewright._util.ranges import as_float
-from spikewright._util.text import is_reference
+from spikewright._util.text import is_reference, kind_of
 from spikewright.errors import ConfigError, nearest
 from spikewright.train.arguments import check_type, hints, is_plain, tuples
 from spikewright.train.arguments import options as options
@@ -178,7 +178,7 @@ def as_table(path: str, value: Any) -> dict[str, Any]:
         ConfigError: The value is neither a name nor a table.
     """
     if not isinstance(value, str | Mapping):
-        raise ConfigError(f"{path} = {shown(value)} is a {type(value).__name__}; it has to be a table, or a name.")
+        raise ConfigError(f"{path} = {shown(value)} is {kind_of(value)}; it has to be a table, or a name.")
     return {"name": value} if isinstance(value, str) else dict(value)
 
 

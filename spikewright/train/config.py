@@ -10,6 +10,7 @@ from typing import Any, cast
 from spikewright._util.arguments import shown
 from spikewright._util.ranges import check_names
 from spikewright._util.reading import MOST_TEXT, read_regular
+from spikewright._util.text import kind_of
 from spikewright.errors import ConfigError, nearest
 from spikewright.train.components import NESTED, RULES, as_table, loss_of_rule
 from spikewright.train.settings import TrainSettings, settings_of
@@ -156,7 +157,7 @@ def _check_name(path: str, table: Mapping[str, Any]) -> None:
     name, inside = table.get("name", ""), "." in path
     if not isinstance(name, str) and not (inside and name is None):
         raise ConfigError(
-            f"{path}.name = {shown(name)} is a {type(name).__name__}, but a component is looked up by a text. Write "
+            f"{path}.name = {shown(name)} is {kind_of(name)}, but a component is looked up by a text. Write "
             f'{path}.name = "..."; `spikewright list` shows the names.'
         )
     for key, value in table.items():

@@ -9,7 +9,7 @@ from torch import Tensor
 from spikewright import data as datasets
 from spikewright._util.arguments import shown
 from spikewright._util.digest import digest
-from spikewright._util.text import is_reference
+from spikewright._util.text import is_reference, kind_of
 from spikewright.data import Batches, Dataset, Split
 from spikewright.errors import ConfigError, nearest
 from spikewright.train.arguments import hints, options, tuples
@@ -38,7 +38,11 @@ class Loaders:
 
     @classmethod
     def of(cls, name: str, made: Any) -> "Loaders":
-        """Return what a user's function made as `Loaders`.
+        """Return what a user's function made, or what a function of ours was given, as `Loaders`.
+
+        Args:
+            name: Name of the function: a reference to a user's file, or ours.
+            made: Loaders.
 
         Raises:
             ConfigError: It made something else than loaders.
@@ -59,11 +63,12 @@ class Loaders:
             given = dict(zip(named, made, strict=True))
         else:
             given = {"train": made}
+        gave = "returned" if is_reference(name) else "was given"
         for part in ("train", "validation", "test"):
             loader = given.get(part)
             if (part == "train" and loader is None) or not (loader is None or _repeats(loader)):
                 raise ConfigError(
-                    f"{name} returned {'no' if loader is None else f'a {type(loader).__name__} as'} {part} loader. It "
+                    f"{name} {gave} {'no' if loader is None else f'{kind_of(loader)} as'} {part} loader. It "
                     "has to be an iterable of pairs (x, y) that can be iterated in every epoch anew, such as a "
                     "torch.utils.data.DataLoader, or a spikewright.data.Dataset."
                 )

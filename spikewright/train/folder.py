@@ -86,8 +86,8 @@ class RunFolder:
             owner = self._lock.read().strip() or "another process"
             self._lock.close()
             raise ConfigError(
-                f"{owner.capitalize()} is training in {self.path}. Two would overwrite each other. Wait for it, or "
-                "choose another --out."
+                f"{owner[:1].upper()}{owner[1:]} is training in {self.path}. Two would overwrite each other. Wait for "
+                "it, or choose another --out."
             )
         self._lock.seek(0)
         self._lock.truncate()

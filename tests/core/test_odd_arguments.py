@@ -101,5 +101,5 @@ def test_modules_without_values_can_be_made_and_shown() -> None:
 
 
 def test_a_state_is_a_dictionary() -> None:
-    with pytest.raises(ShapeError, match=r"detach was given a list that is no state"):
+    with pytest.raises(ShapeError, match=r"detach was given a value of type list, which is no state"):
         sw.detach([1])  # type: ignore[arg-type]

@@ -119,7 +119,7 @@ REFUSED = {
     "train.workers=2000": "train.workers = 2000: it can be at most 1024",
     "train.epochs=0": "train.epochs = 0: it has to be at least 1",
     "train.steps=2.5": "train.steps = 2.5 is a float; ",
-    "train.tensorboard=1": "train.tensorboard = 1 is a int; ",
+    "train.tensorboard=1": "train.tensorboard = 1 is an int; ",
     "train.amp=bfloat": "train.amp = 'bfloat' is unknown. Did you mean 'bfloat16'",
     "train.device=graphics": "train.device = 'graphics' cannot be used here",
     "rule.name=otttt": "rule.name = 'otttt' is unknown. Did you mean 'ottt'",
@@ -128,7 +128,7 @@ REFUSED = {
     "rule.chunk=true": "rule.chunk = True is a bool",
     "model.name=mpl": "model.name = 'mpl' is unknown. Did you mean 'mlp'",
     "model.hiden=[8]": "model.hiden is not an argument of MLP. Did you mean 'hidden'",
-    "model.hidden=8": "model.hidden = 8 is a int; MLP takes tuple[int, ...]",
+    "model.hidden=8": "model.hidden = 8 is an int; MLP takes tuple[int, ...]",
     "model.shape=[1, 8, 8]": "model.shape is not an argument of MLP",
     "neuron.name=lfi": "neuron.name = 'lfi' is unknown. Did you mean 'lif'",
     "neuron.tau=slow": "neuron.tau = 'slow' is a str",
@@ -137,7 +137,7 @@ REFUSED = {
     "neuron.surrogate=sigmod": "neuron.surrogate.name = 'sigmod' is unknown. Did you mean 'sigmoid'",
     "loss.criterion=mse": "loss.criterion.name = 'mse' is unknown",
     "optimizer.momentum=0.9": "optimizer.momentum is not an argument of Adam",
-    "optimizer.lr=none": "optimizer.lr = None is a NoneType",
+    "optimizer.lr=none": "optimizer.lr = None; Adam takes float",
     "optimizer.lr=-1.0": "optimizer = adam could not be built",
     "schedule.name=cosin": "schedule.name = 'cosin' is unknown. Did you mean 'cosine'",
     "schedule.warm=1": "schedule.warm is not an argument of cosine. Did you mean 'warmup'",
@@ -159,7 +159,7 @@ def test_what_is_wrong_is_named(override: str) -> None:
 def test_sections_of_a_recipe_are_named_too(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"section 'optimiser', which is unknown. Did you mean 'optimizer'"):
         configure(recipe(tmp_path, "[optimiser]\nlr = 1\n"))
-    with pytest.raises(ConfigError, match="train = 3 is a int; it has to be a table"):
+    with pytest.raises(ConfigError, match="train = 3 is an int; it has to be a table"):
         configure(recipe(tmp_path, "train = 3\n"))
 
 

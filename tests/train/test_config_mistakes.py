@@ -29,7 +29,7 @@ MISTAKES = {
     "loss.criterion.reduce=0.5": "loss.criterion.reduce = 0.5",
     "data.name=folder data.progress=[1]": "data.progress = .* is a tuple; data takes collections.abc.Callable",
     "schedule.name=cycliclr schedule.base_lr=0.1 schedule.max_lr=0.2 schedule.scale_fn=[1]": "schedule.scale_fn",
-    "data.features=8": "data.features = 8 is a int",
+    "data.features=8": "data.features = 8 is an int",
     "data.features=[1,8]": r"data.features = \(1, 8\) is a tuple; data takes tuple\[int, int, int\]",
     "model.hidden=[4,true]": r"model.hidden = \(4, True\)",
     'optimizer.betas=[0.9,"many"]': "optimizer.betas",
@@ -84,13 +84,13 @@ def test_a_name_is_a_text(section: str, name: object) -> None:
 
 
 def test_names_of_all_commands_and_of_components_inside_are_texts() -> None:
-    with pytest.raises(ConfigError, match=r"data.name = 3 is a int"):
+    with pytest.raises(ConfigError, match=r"data.name = 3 is an int"):
         configure_reasoning({"data": {"name": 3}})
-    with pytest.raises(ConfigError, match=r"scenario.name = 3 is a int"):
+    with pytest.raises(ConfigError, match=r"scenario.name = 3 is an int"):
         configure_continual({"scenario": {"name": 3}})
-    with pytest.raises(ConfigError, match=r"rule.rule.name = 3 is a int"):
+    with pytest.raises(ConfigError, match=r"rule.rule.name = 3 is an int"):
         configure_continual({"scenario": {"name": "split"}, "rule": {"name": "gpm", "rule": {"name": 3}}})
-    with pytest.raises(ConfigError, match=r"neuron.surrogate.name = 3 is a int"):
+    with pytest.raises(ConfigError, match=r"neuron.surrogate.name = 3 is an int"):
         configure(neuron={"surrogate": {"name": 3}})
     for name in (3, "", []):
         with pytest.raises(ConfigError, match=r"The benchmark .* is unknown"):

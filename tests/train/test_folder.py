@@ -1,6 +1,9 @@
 """A folder belongs to one run, also when a process was killed at any moment of making or writing it."""
 
 import os
+import platform
+import re
+import time
 from pathlib import Path
 
 import pytest
@@ -35,7 +38,8 @@ def test_a_folder_that_was_locked_but_not_begun_is_free(tmp_path: Path) -> None:
 def test_a_folder_that_another_process_has_just_locked_is_not_free(tmp_path: Path) -> None:
     first = RunFolder(tmp_path, {}, resume=False)
     (tmp_path / "config.json").unlink()  # as before it is written
-    with pytest.raises(ConfigError, match=f"Process {os.getpid()} .* is training"):
+    node = re.escape(platform.node())  # spelled as they are, as is the day
+    with pytest.raises(ConfigError, match=f"Process {os.getpid()} of {node}, since {time.ctime()[:3]} .* is training"):
         RunFolder(tmp_path, {}, resume=False)
     first.close()
 

@@ -157,7 +157,7 @@ def test_it_stops_early(tmp_path: Path) -> None:
         ([], ConfigError, "without a batch"),
         ([torch.rand(5, 4, 6)], InputError, "yields a Tensor"),
         ([(torch.rand(5, 4, 6),)], InputError, "of 1 entries"),
-        (3, ConfigError, "returned a int as train loader"),
+        (3, ConfigError, "fit was given an int as train loader"),
         ([(None, torch.zeros(2))], InputError, r"whose x is None, but inputs are tensors"),
         ([([[0.0]], torch.zeros(2))], InputError, r"whose x is a list, but"),
         ([(torch.zeros(3), torch.zeros(2))], InputError, r"whose x is a tensor \[3\] of float32, but"),
