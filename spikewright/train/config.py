@@ -46,7 +46,8 @@ class Config:
         optimizer: `name` of a class of `torch.optim` and its arguments.
         schedule: `name` of a learning-rate schedule and its arguments.
         train: `TrainSettings`.
-        given: Keys of `train` that were given, so that they are not the defaults of `TrainSettings`.
+        given: Keys of `train` that were given, so that they are not the defaults of `TrainSettings`. Set of texts.
+            Default: frozenset(), none.
     """
 
     rule: dict[str, Any]

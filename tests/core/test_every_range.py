@@ -98,6 +98,7 @@ BASE: dict[str, Callable[[], dict[str, Any]]] = {
     "energy": lambda: {**learned_from()},
     "fit": lambda: {
         **{key: value for key, value in learned_from().items() if key not in ("x", "y")},
+        "net": (net := USUAL["net"]()), "optimizer": torch.optim.SGD(net.parameters(), lr=0.1),
         "loader": [(learned_from()["x"], learned_from()["y"])], "out": tempfile.mkdtemp(), "progress": False,
     },
     "rules.Share": lambda: {"total": 4},

@@ -86,7 +86,7 @@ OTHERS: dict[str, Callable[[], Rule]] = {
     "SPIDE rate": partial(SPIDE, batch_norm="rate", steps=20),
     "HLOP steps": lambda: HLOP(OTTT(), rows=2, observe="steps"),
     "HLOP bursts": lambda: HLOP(SLTT(), rows=2, lateral_steps=8),
-    "OTTT in chunks": partial(OTTT, chunk="8KiB"),  # of a step or of three, by the samples of a process
+    "OTTT in chunks": partial(OTTT, chunk="10KiB"),  # of a step or of three, by the samples of a process
     "Replay of one": partial(Replay, SLTT()),
     "OPZO centred": lambda: OTTT(spatial=OPZO(center_output=True), local=Local()),
 }
