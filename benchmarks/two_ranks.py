@@ -7,6 +7,7 @@ and clipping.  Printed is the largest difference of a weight, relative to the la
 """
 
 import argparse
+import json
 import os
 import socket
 import subprocess
@@ -112,14 +113,14 @@ def port() -> int:
 
 def start(commands: list[list[str]], ports: list[int], rank: int, world: int) -> subprocess.Popen[str]:
     """Start a process that runs commands one after the other, as one of several or alone."""
-    order = ["--child", str(rank), str(world), repr(list(zip(ports, commands, strict=True)))]
+    order = ["--child", str(rank), str(world), json.dumps(list(zip(ports, commands, strict=True)))]
     return subprocess.Popen([sys.executable, __file__, *order], text=True)
 
 
 def child(rank: str, world: str, jobs: str) -> None:
     torch.set_default_dtype(torch.float64)
     torch.set_num_threads(1)
-    for free, arguments in eval(jobs):  # written by `start`
+    for free, arguments in json.loads(jobs):
         if int(world) > 1:
             os.environ |= {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "MASTER_ADDR": "127.0.0.1"}
             os.environ["MASTER_PORT"] = str(free)

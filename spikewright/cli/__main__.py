@@ -119,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _prepare_output() -> None:
     """Let text be printed on any terminal: what it cannot show becomes a question mark, and a closed one takes all."""
-    logging.getLogger("PIL").addHandler(logging.NullHandler())  # an image that is damaged is told of in one line
+    logging.getLogger("PIL").addHandler(logging.NullHandler())  # a damaged image is reported in one line of our own
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:

@@ -11,7 +11,6 @@ from spikewright.continual.probes import measure, monitor_of
 from spikewright.continual.rehearse import rehearse
 from spikewright.rules import ContinualRule, ProjectedRule
 from spikewright.train import loop
-from spikewright.train._evaluate import correct
 from spikewright.train._rule_job import RuleJob
 from spikewright.train.distributed import Ranks
 from spikewright.train.feed import fingerprint
@@ -65,7 +64,7 @@ class _CourseJob(RuleJob):
     lengthens = None
 
     def __init__(self, continual: ContinualExperiment, ranks: Ranks) -> None:
-        super().__init__(continual.train, continual.net, continual.rule, continual.loss, correct(continual.loss), ranks)
+        super().__init__(continual.train, continual.net, continual.rule, ranks)
         self.continual, self.config, self.device = continual, continual.config, continual.device
         self.stages = continual.tasks
         self.fingerprint = fingerprint(continual.dataset)

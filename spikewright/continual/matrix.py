@@ -39,14 +39,9 @@ class AccuracyMatrix:
     """
 
     def __init__(self, baseline: Sequence[float] | None = None) -> None:
-        self.baseline = (
-            None
-            if baseline is None
-            else [
-                as_fraction(value, "a baseline")
-                for value in check_row("AccuracyMatrix", "baseline", baseline, "(0.1, 0.1)")
-            ]
-        )
+        if baseline is not None:
+            baseline = check_row("AccuracyMatrix", "baseline", baseline, "(0.1, 0.1)")
+        self.baseline = None if baseline is None else [as_fraction(value, "a baseline") for value in baseline]
         self.rows: list[list[float]] = []
 
     def add(self, row: Sequence[float]) -> None:

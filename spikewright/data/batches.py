@@ -160,8 +160,9 @@ class Batches:
         return mine.own(x, 1), self.split.labels[mine.own(chosen)].to(self.device)
 
     def _scaled(self, images: Tensor) -> Tensor:
-        scale = 255 if images.dtype == torch.uint8 else 1
-        images = images.to(torch.get_default_dtype()) / scale
+        whole = images.dtype == torch.uint8
+        images = images.to(torch.get_default_dtype())
+        images = images / 255 if whole else images
         return (images - self._mean) / self._std if self._encode.normalised else images
 
     def _check_ranks(self) -> None:

@@ -107,7 +107,7 @@ def plan(
 
     Counted as working memory is all that torch allocates during the step: saved tensors, gradients of parameters,
     states and traces, outputs, and temporary buffers, also those inside of operations.  Not counted is what is there
-    before: parameters, the state of the optimizer, and, told apart, the input and what the rule keeps between steps.
+    before: parameters and the state of the optimizer.  The input and what the rule keeps have entries of their own.
     Nor is what a criterion takes, what other libraries allocate, or what the C library keeps: freed blocks stay with a
     process for a while, so that it may hold up to about twice as much (`docs/speed-and-memory.md`).
 

@@ -1,4 +1,4 @@
-"""What a run of `fit` records, which a resumed run has to have in common with it."""
+"""Record of a run of `fit`: settings that a resumed run must share."""
 
 import inspect
 import re
@@ -16,6 +16,7 @@ from spikewright.rules import Rule
 from spikewright.train.arguments import is_plain
 from spikewright.train.config import Tree
 from spikewright.train.settings import TrainSettings
+from spikewright.train.source import tensors
 
 
 def record(
@@ -36,7 +37,7 @@ def record(
     """
     scheduler, every = schedule
     criterion = loss.criterion
-    constants = digest(criterion.state_dict().values()) if isinstance(criterion, nn.Module) else None
+    constants = digest(tensors(criterion.state_dict())) if isinstance(criterion, nn.Module) else None
     layers = {name: _shown(m) for name, m in net.module.named_modules() if not any(m.children())}
     sizes = {"batches": _length(loader), "samples": _length(getattr(loader, "dataset", None))}
     unread = "steps", "batch_size", "workers", "weights", "device"
@@ -70,8 +71,11 @@ def _shown(value: object) -> str:
 
 def _options(value: object) -> dict[str, Any]:
     """Return those constructor arguments that an object keeps under their names, if they are plain values."""
-    names = [] if value is None else inspect.signature(type(value)).parameters.keys() - {"last_epoch", "optimizer"}
-    found = {name: getattr(value, name, None) for name in sorted(names)}
+    try:
+        names = inspect.signature(type(value)).parameters.keys() - {"last_epoch", "optimizer"}
+    except ValueError:  # of a class that is not written in Python, such as functools.partial
+        return {}
+    found = {name: getattr(value, name) for name in sorted(names) if hasattr(value, name)}
     return {name: option for name, option in found.items() if is_plain(option)}
 
 

@@ -34,11 +34,11 @@ class RuleJob(Job):
         settings: `TrainSettings`.
         net: `Network`.
         rule: `Rule`.
-        loss: `Loss`.
-        measures: Measures to add to the loss, by name.
         ranks: `Ranks` of this process.
 
     Attributes:
+        loss: `Loss` of the stage.
+        measures: Measures that the stage adds to the loss, by name.
         learner: `BatchLearner` of the stage.
         source: Batches that the stage learns.
         evaluated: Batches that the stage is evaluated on, "validation" and "test", by name.
@@ -46,12 +46,12 @@ class RuleJob(Job):
         samples: Number of samples of each part at the last evaluation.
     """
 
-    def __init__(
-        self, settings: TrainSettings, net: Network, rule: Rule, loss: Loss, measures: Measures, ranks: Ranks
-    ) -> None:
+    def __init__(self, settings: TrainSettings, net: Network, rule: Rule, ranks: Ranks) -> None:
         self.settings = self._train = settings
-        self.net, self.rule, self.loss, self.measures, self.ranks = net, rule, loss, measures, ranks
+        self.net, self.rule, self.ranks = net, rule, ranks
         check_alike(net, ranks)
+        self.loss: Loss
+        self.measures: Measures
         self.learner: BatchLearner
         self.source: Source
         self.evaluated: dict[str, Source] = {}
@@ -119,7 +119,7 @@ class RuleJob(Job):
         """Return a stage that trains as an experiment says."""
         parameters = {**dict(self.net.named_parameters()), **dict(self.rule.named_parameters(prefix="rule"))}
         stepper = Stepper(parameters, built.optimizer, self.settings, self.device, self.ranks)
-        self.source = built.training
+        self.source, self.loss, self.measures = built.training, built.loss, built.measures
         self.learner = BatchLearner(self.net, self.rule, self.loss, stepper, self.measures, self.ranks)
         parts = {"validation": built.validating, "test": built.testing}
         self.evaluated = {part: batches for part, batches in parts.items() if batches is not None}

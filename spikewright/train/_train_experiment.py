@@ -67,9 +67,7 @@ _COUNTED = 32
 
 class _ExperimentJob(RuleJob):
     def __init__(self, experiment: Experiment, ranks: Ranks) -> None:
-        super().__init__(
-            experiment.settings, experiment.net, experiment.rule, experiment.loss, experiment.measures, ranks
-        )
+        super().__init__(experiment.settings, experiment.net, experiment.rule, ranks)
         self.experiment, self.config, self.device = experiment, experiment.config, experiment.device
         self.fingerprint = fingerprint(experiment.dataset)
         self.follows_length = self.config["schedule"]["name"] == "cosine"

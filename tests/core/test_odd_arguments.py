@@ -1,4 +1,4 @@
-"""What is no object of the kind that an argument takes is refused where it is given, by an error of the library."""
+"""Arguments of a wrong class are refused at the call, by an error of the library."""
 
 from collections.abc import Callable
 from typing import Any

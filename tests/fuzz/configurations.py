@@ -96,7 +96,7 @@ NEEDS = {
     ("train", "schedule", "cycliclr"): {"optimizer": "adam"},
     ("train", "schedule", "onecyclelr"): {"optimizer": "adam"},
 }
-"""What else has to be named: Muon takes networks of nothing but matrices, and these schedules move momenta."""
+"""Further required keys: Muon takes networks of matrices only, and these schedules change momenta."""
 SAFE: dict[str, tuple[list[Any], list[Any]]] = {
     "train.workers": ([0, 1], [-1, "two", 1.5, None]),
     "train.weights": ([None], ["nowhere", "", 3, "."]),

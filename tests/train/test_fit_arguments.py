@@ -1,5 +1,6 @@
 """`sw.fit`: what it takes, what it measures, and what a run of it keeps when it goes on."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,14 @@ def test_an_evaluation_does_not_depend_on_the_sizes_of_batches(name: str) -> Non
         found = evaluate(net, LoaderSource(batches(x, y, size), 0, torch.device("cpu"), False), loss)
         assert found.loss == pytest.approx(float(loss(output, y, T)), rel=1e-12)
         assert found.accuracy == pytest.approx(float(right), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "criterion", [F.cross_entropy, partial(F.cross_entropy, label_smoothing=0.1), lambda o, y: F.cross_entropy(o, y)]
+)
+def test_any_callable_is_a_criterion_of_a_run_that_goes_on(tmp_path: Path, criterion: Any) -> None:
+    fitted(tmp_path, PerStep(criterion), epochs=1)
+    assert fitted(tmp_path, PerStep(criterion), epochs=2, resume=True)["epochs"] == 2
 
 
 def test_labels_that_are_all_ignored_are_no_data_to_evaluate_on(tmp_path: Path) -> None:

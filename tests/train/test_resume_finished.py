@@ -27,7 +27,7 @@ def edited(path: Path) -> None:
 
 
 def of_a_shorter_run(path: Path) -> None:
-    """What is left where a run that was finished got more epochs, and was killed before it wrote its result."""
+    """Make the folder of a finished run that was given more epochs and killed before it wrote the new result."""
     result = json.loads(path.read_text())
     path.write_text(json.dumps(sealed({**result, "epochs": 1}, result["history"][:1])))
 

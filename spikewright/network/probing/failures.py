@@ -47,17 +47,18 @@ def explained(error: Exception, sites: Sites, x: Tensor) -> Exception:
     where = shown(*(place_of(error, sites.module) if again.error is None else again.innermost))
     if looping:
         return ShapeError(f"{error} {where} is given one row at a time, however many there are: {LOOP}")
-    if of_shape and not found:
-        found = _ADVICE
-    if isinstance(error, ShapeError) or (found is _ADVICE and not is_said(error) and again.is_of_layers):
-        by = "" if isinstance(error, ShapeError) else f"{where}: "
-        return ShapeError(f"{by}{error} ({given} {found or _ADVICE})")
-    if found and found is not _ADVICE and not is_said(error):
-        return ShapeError(f"{given} {found} ({error})")
+    if isinstance(error, ShapeError):
+        return ShapeError(f"{error} ({given} {found or _ADVICE})")
+    if not is_said(error):
+        if found:
+            return ShapeError(f"{given} {found} ({error})")
+        if of_shape and again.is_of_layers:
+            return ShapeError(f"{where}: {error} ({given} {_ADVICE})")
+    advice = found or (_ADVICE if of_shape else "")
     near = "x[0, 0]" if again.error else "those near x[0, 0]"
     error.add_note(
         f"{where} raised this when the network was wired, which runs its forward on four samples like {near}, "
-        f"with gradients. {given} {found}".strip()
+        f"with gradients. {given} {advice}".strip()
     )
     return error
 
