@@ -1,0 +1,257 @@
+"""`convert`: a model of another library, with neurons of this one, and the proof that they are the same."""
+
+import torch
+from torch import Tensor, nn
+
+from spikewright._util.arguments import check_tensor, shown
+from spikewright._util.ranges import check_instance
+from spikewright.errors import ConfigError, ConversionError, ShapeError, SpikewrightError
+from spikewright.interop.building import build, frames, tried
+from spikewright.interop.conversion import FEW, Conversion, ConversionRow
+from spikewright.interop.copies import clone
+from spikewright.interop.doubles import double_run
+from spikewright.interop.frames import Step
+from spikewright.interop.free_run import compare_runs, run_here
+from spikewright.interop.mapping import Mapping
+from spikewright.interop.probes import TOLERANCE, Probe, probed
+from spikewright.interop.reading import Found, find_neurons
+from spikewright.interop.reference import Reference, Trace
+from spikewright.interop.rounding import Compared, compare
+from spikewright.interop.training_mode import training_remarks
+from spikewright.network import Network
+from spikewright.neurons import Neuron
+
+
+def convert(model: nn.Module, x: Tensor, *, step: Step | None = None, double: bool | None = None) -> Conversion:
+    """Convert a model of SpikingJelly, snnTorch, sinabs or Norse, and prove that spikes and gradients are the same.
+
+    Neurons are replaced in a copy of the model, which shares its parameters and buffers; the model itself is not
+    changed, and training the copy trains it.  Then
+
+    - the model runs on `x` from rest, and each neuron here on the current that the model's own had, so that a rounding
+      difference stays one spike; and the whole network runs by itself, with layers and output compared;
+    - each neuron and its original get four probe currents of 64 steps, in float64 too, which find what `x` does not:
+      ties at the threshold, several thresholds at once, long silence; spikes and gradients are compared.
+
+    A difference is taken for rounding only where the potential is within the rounding error of the threshold.  None of
+    the libraries is imported.
+
+    Args:
+        model: The model, of one library.  An `nn.Module`; its state and its mode stay as they are.
+        x: Input that makes all layers fire, in the dtype in which the network is to run.  Tensor `[time, batch,
+            *feature]`; it is given to the model in the layout that its neurons want, step by step or as a sequence.
+        step: Function (model, input of one step `[batch, *feature]`) -> output of that step, for a model that loops
+            over time inside its forward or returns potentials.  Default: None, the forward of the model.
+        double: True also proves the whole network in float64, where the library can (SpikingJelly, Norse), and raises
+            where it cannot; False keeps to the dtype of `x`; None does it where it can.  Default: None.
+
+    Raises:
+        ConversionError: A neuron has no exact equal here, or the proof failed; the message names the layer, and the
+            step, the neuron and its potential where it is about a spike.
+        ShapeError: `x` is no such tensor.
+        ConfigError: An argument is of the wrong type.
+
+    >>> import torch, spikewright as sw
+    >>> try:
+    ...     from spikingjelly.activation_based import neuron
+    ...     model = torch.nn.Sequential(torch.nn.Linear(4, 3), neuron.LIFNode())
+    ...     library = sw.interop.convert(model, torch.rand(6, 2, 4)).library
+    ... except ImportError:  # which is not needed otherwise
+    ...     library = "SpikingJelly"
+    >>> library
+    'SpikingJelly'
+    """
+    _check(model, x, step, double)
+    found = find_neurons(model, x)
+    libraries = sorted({each.library.name for each in found})
+    if len(libraries) > 1:
+        raise ConversionError(
+            f"convert was given {type(model).__name__} with neurons of {' and '.join(libraries)}, whose steps and "
+            "layouts differ. Give the parts of one library, one by one."
+        )
+    with torch.random.fork_rng(devices=[]):
+        return _converted(model, found, x, step, double)
+
+
+def _converted(model: nn.Module, found: list[Found], x: Tensor, step: Step | None, double: bool | None) -> Conversion:
+    trace = Reference(model, found, step, x.dtype).run(x)
+    _check_seen(found, trace)
+    mappings = {each.name: each.read(clone(each.module), x.dtype) for each in found}
+    module, net = _built(model, found, mappings, trace, step, x)
+    names = {id(mapping.neuron): name for name, mapping in mappings.items()}
+    modes = [(m, m.training) for m in module.modules()]
+    own = _own_currents(mappings, trace)
+    module.eval()
+    try:
+        seen, output = run_here(net, names, x)
+        free = compare_runs(trace, seen, output, mappings, _name(x.dtype))
+        remarks = double_run(model, found, x, step, trace, double)
+    finally:
+        for m, training in modes:
+            m.training = training
+    remarks += training_remarks(model, found, x, step, module, mappings)
+    rows = [_row(each, mappings[each.name], own[each.name], free[each.name], trace) for each in found]
+    trained = [(e.name, e.module, mappings[e.name].neuron, mappings[e.name].trained) for e in found]
+    remarks += [
+        f"'{n}': {t.note} is trained; write_back() puts it into the model" for n, _, _, ts in trained for t in ts
+    ]
+    return Conversion(module, found[0].library.name, rows, remarks, [t for t in trained if t[3]])
+
+
+def _check(model: object, x: object, step: object, double: object) -> None:
+    check_instance("convert", "model", model, nn.Module, "a model of SpikingJelly, snnTorch, sinabs or Norse")
+    check_tensor("x", x, "[time, batch, *feature]")
+    assert isinstance(x, Tensor)
+    if x.dim() < 2 or 0 in x.shape[:2]:
+        raise ShapeError(
+            f"convert needs x of shape [time, batch, *feature] with at least one step and one sample, but got "
+            f"{list(x.shape)}. A static input [batch, *feature] is repeated by x.expand(steps, *x.shape)."
+        )
+    if x.dtype not in (torch.float32, torch.float64):
+        raise ShapeError(
+            f"convert was given x in {str(x.dtype).removeprefix('torch.')}, but it compares in float32 or float64. "
+            "Give x.float()."
+        )
+    if step is not None and not callable(step):
+        raise ConfigError(
+            f"convert(step={shown(step)}): step is a function of the model and the input of one step. Give "
+            "step=lambda model, x: model(x)."
+        )
+    if double not in (None, True, False):
+        raise ConfigError(f"convert(double={shown(double)}): double is True, False or None. Leave it out.")
+
+
+def _check_seen(found: list[Found], trace: Trace) -> None:
+    for each in found:
+        if each.name not in trace.spikes:
+            raise ConversionError(
+                f"convert: layer '{each.name}' is not called when the model runs on x, so that nothing can be said of "
+                "it. Remove it from the model, or give x and a step that use it."
+            )
+
+
+def _built(
+    model: nn.Module, found: list[Found], mappings: dict[str, Mapping], trace: Trace, step: Step | None, x: Tensor
+) -> tuple[nn.Module, Network]:
+    failures: list[SpikewrightError] = []
+    for axis in frames(trace, step):
+        module = build(model, found, mappings, trace, step, axis)
+        modes = [(m, m.training) for m in module.modules()]
+        try:
+            return module, tried(module.eval(), x, {id(m.neuron): name for name, m in mappings.items()})
+        except SpikewrightError as error:
+            failures.append(error)
+        finally:
+            for m, training in modes:
+                m.training = training
+    if isinstance(failures[0], ConversionError):
+        raise failures[0]
+    raise ConversionError(
+        f"convert: the converted {type(model).__name__} does not run step by step: {failures[0]} Give step=lambda "
+        "model, x: ..., a function of the model and the input of one step."
+    ) from failures[0]
+
+
+def _own_currents(mappings: dict[str, Mapping], trace: Trace) -> dict[str, Compared]:
+    found: dict[str, Compared] = {}
+    for name, mapping in mappings.items():
+        current, theirs = trace.currents[name], trace.spikes[name]
+        with torch.no_grad():
+            ours, _ = mapping.neuron.scan(current, {}, True)
+        found[name] = compare(mapping, current, theirs, ours)
+        _raise_fault(name, mapping, found[name], f"on x, given the model's own current, in {_name(current.dtype)}")
+    return found
+
+
+def _raise_fault(name: str, mapping: Mapping, compared: Compared, where: str) -> None:
+    if compared.fault is not None:
+        raise ConversionError(
+            f"convert: layer '{name}', {mapping.theirs}, was taken for {written(mapping.neuron)}, but {where}, "
+            f"{compared.fault}, and ours does otherwise: this is not rounding. The versions that are known are "
+            "SpikingJelly 2.0, snnTorch 1.0, sinabs 3.1 and Norse 1.1; use the layer as one of them makes it."
+        )
+
+
+def _row(each: Found, mapping: Mapping, own: Compared, free: int, trace: Trace) -> ConversionRow:
+    current = trace.currents[each.name]
+    shape = current.shape[2:] if _is_tensor(mapping.neuron.leak) else torch.Size([64])
+    reasons: list[str] = []
+    spikes = 0
+    gradient = 0.0
+    for dtype in {current.dtype: None, torch.float64: None}:
+        probe_mapping, probes = probed(each, dtype, shape)
+        for probe in probes:
+            where = f"on the probe current '{probe.name}', in {_name(dtype)}"
+            _raise_fault(each.name, probe_mapping, probe.spikes, where)
+            _check_gradient(each.name, probe_mapping, probe, where, dtype)
+            spikes += probe.spikes.spikes
+            gradient = max(gradient, probe.gradient if dtype == torch.float64 else 0.0)
+        rounded = sum(probe.spikes.differing for probe in probes)
+        if rounded:
+            reasons.append(f"{rounded} probe spikes differ by rounding ({_name(dtype)})")
+        without = sum(probe.without for probe in probes)
+        if without:
+            reasons.append(f"its own gradient is NaN or infinite for {without} probed neurons ({_name(dtype)})")
+    if own.differing:
+        reasons.insert(0, f"rounding: u is {own.farthest:.1f} units in the last place from thr")
+    elif free:
+        reasons.insert(0, "free run: rounding of a current, or a difference in front")
+    proven = own.fired > 0 and own.fired >= FEW * own.spikes
+    if not proven:
+        reasons.insert(0, f"not proven on x: it fires {own.fired} times")
+    return ConversionRow(
+        each.name,
+        mapping.theirs,
+        written(mapping.neuron),
+        own.spikes,
+        own.fired,
+        own.differing,
+        free,
+        spikes,
+        gradient,
+        proven,
+        "; ".join(reasons),
+    )
+
+
+def _check_gradient(name: str, mapping: Mapping, probe: Probe, where: str, dtype: torch.dtype) -> None:
+    allowed = TOLERANCE if dtype == torch.float64 else 1e-3
+    worst = max(probe.gradient, probe.trained)
+    if not worst <= allowed:
+        of = "input" if probe.gradient >= probe.trained else ", ".join(each.theirs for each in mapping.trained)
+        raise ConversionError(
+            f"convert: layer '{name}', {mapping.theirs}, was taken for {written(mapping.neuron)}, but {where}, the "
+            f"gradient of its {of} differs by {worst:.2g} of the largest (allowed {allowed:g}): this is not rounding. "
+            "Is the surrogate, or the gradient of its reset, another one than the library makes?"
+        )
+
+
+def written(neuron: Neuron) -> str:
+    """Return a neuron as code, without what is the default."""
+    kind = type(neuron)
+    usual: dict[str, object] = {"rest": 0.0, "gain": 1.0, "amplitude": 1.0, "reset": "subtract", "detach_reset": True}
+    leak = neuron.leak
+    parts = [] if kind.__name__ == "IF" else [f"tau={'tensor' if _several(leak) else f'{1 / (1 - float(leak)):.6g}'}"]
+    parts += ["learn_tau=True"] if isinstance(leak, Tensor) and leak.requires_grad else []
+    parts += [f"threshold={_threshold(neuron.threshold)}"]
+    for key, value in usual.items():
+        own = getattr(neuron, key)
+        if own != value:
+            parts.append(f"{key}={own:.6g}" if isinstance(own, float) else f"{key}={own!r}")
+    return f"{kind.__name__}({', '.join(parts)}, surrogate={neuron.surrogate})"
+
+
+def _threshold(value: float) -> str:
+    return f"{value:.6g}" if float(f"{value:.6g}") == value else repr(value)
+
+
+def _several(leak: object) -> bool:
+    return isinstance(leak, Tensor) and leak.numel() > 1
+
+
+def _is_tensor(leak: object) -> bool:
+    return isinstance(leak, Tensor) and leak.numel() > 1
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

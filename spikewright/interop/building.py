@@ -1,0 +1,155 @@
+"""The converted model: a copy with neurons of this library, which shares the parameters."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spikewright.errors import ConversionError
+from spikewright.interop.copies import copied
+from spikewright.interop.frames import Converted, Replaced, StateSequential, Step, joined
+from spikewright.interop.mapping import Mapping as NeuronMapping
+from spikewright.interop.mapping import Refused
+from spikewright.interop.reading import Found, library_of, refusal
+from spikewright.interop.reference import Trace
+from spikewright.layers import StepDropout
+from spikewright.network import Network
+
+
+def build(
+    model: nn.Module,
+    found: list[Found],
+    mappings: Mapping[str, NeuronMapping],
+    trace: Trace,
+    step: Step | None,
+    axis: int | None,
+) -> nn.Module:
+    """Return a copy of a model with neurons of this library in place of another's.
+
+    Args:
+        model: The model.
+        found: Its neurons.
+        mappings: What each is here, by name.
+        trace: Its own run.
+        step: The user's function for one step, if there is one.
+        axis: Where its forward wants an axis of length 1 for time; `None` if nowhere.
+    """
+    replaced: dict[int, nn.Module] = {}
+    for each in found:
+        mapping = mappings[each.name]
+        own_axis = axis if each.form() in ("time", "batch") else None
+        bare = not mapping.states and own_axis is None
+        replaced[id(each.module)] = mapping.neuron if bare else Replaced(mapping.neuron, mapping.states, own_axis)
+    copy = copied(model, replaced, buffers=True)
+    for name in trace.joint:
+        norm = copy.get_submodule(name)
+        if type(norm).__module__ == "torch.nn.modules.batchnorm":
+            try:
+                _put(copy, name, joined(norm))
+            except Refused as error:
+                raise refusal(name, type(norm).__name__, "torch, called on a sequence", error) from error
+    copy = _each(copy, "", lambda name, m: _dropout(name, m))
+    copy = _each(copy, "", lambda name, m: _plain(name, m, axis))
+    if axis is None:
+        for module in copy.modules():
+            if "_step_mode" in vars(module):
+                module._step_mode = "s"  # type: ignore[assignment]
+    if isinstance(copy, StateSequential):
+        copy = copy.bare()
+    return Converted(copy, axis, step) if step is not None or axis is not None or _answers(copy, found) else copy
+
+
+def frames(trace: Trace, step: Step | None) -> list[int | None]:
+    """Return the forms in which the copy may be called, the simplest first: rows, or rows with an axis for time."""
+    if step is not None or trace.form == "step":
+        return [None]
+    return [None, 1] if trace.form in ("batch", "folded") else [None, 0]
+
+
+def tried(module: nn.Module, x: Tensor, neurons: Mapping[int, str]) -> Network:
+    """Return the converted model as a network, after a run of a few steps.
+
+    Raises:
+        ConversionError: It does not run, or a neuron is not called exactly once in a step.
+    """
+    net, seen = Network(module), _Calls()
+    with torch.no_grad():
+        net.run(x[:2], observers=[seen])
+    called = [neurons.get(id(net.sites.temporal.get(site.partition("#")[0]))) for site in seen.sites]
+    for name in neurons.values():
+        if called.count(name) != 1:
+            raise ConversionError(
+                f"convert: in the converted model '{name}' is called {called.count(name)} times in a step, and has to "
+                "be called once, with its state from step to step. Give step=lambda model, x: ..., a function of the "
+                "model and the input of one step."
+            )
+    return net
+
+
+class _Calls:
+    def __init__(self) -> None:
+        self.sites: list[str] = []
+
+    def neuron(self, site: str, current: Tensor, spikes: Tensor) -> None:
+        self.sites.append(site)
+
+    def synapse(self, *seen: Any) -> None:
+        pass
+
+
+def _answers(copy: nn.Module, found: Iterable[Found]) -> bool:
+    """True if the output may hold placeholders for states."""
+    return any(isinstance(m, Replaced | StateSequential) for m in copy.modules())
+
+
+def _each(root: nn.Module, name: str, change: Callable[[str, nn.Module], nn.Module | None]) -> nn.Module:
+    """Return a module after `change` has had its say about it and about all of its parts."""
+    done: dict[int, nn.Module] = {}
+
+    def walk(name: str, module: nn.Module) -> nn.Module:
+        if id(module) in done:
+            return done[id(module)]
+        new = change(name, module)
+        result = module if new is None else new
+        done[id(module)] = done[id(result)] = result
+        for key, child in list(result._modules.items()):
+            if child is not None:
+                result._modules[key] = walk(f"{name}.{key}".lstrip("."), child)
+        return result
+
+    return walk(name, root)
+
+
+def _dropout(name: str, module: nn.Module) -> nn.Module | None:
+    kind = type(module)
+    if kind is nn.Dropout:
+        return StepDropout(module.p).train(module.training)
+    if kind in (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d) and module.p > 0:  # type: ignore[operator]
+        raise refusal(
+            name,
+            kind.__name__,
+            "torch, called anew at every step",
+            Refused(
+                "it drops other channels at every step, and here a mask of channels is kept for the sequence",
+                "Use nn.Dropout, or p=0",
+            ),
+        )
+    return None
+
+
+def _plain(name: str, module: nn.Module, axis: int | None) -> nn.Module | None:
+    for base in type(module).__mro__:
+        library = library_of(base)
+        if library is None:
+            continue
+        try:
+            return library.plain(module, axis)
+        except Refused as error:
+            raise refusal(name, type(module).__name__, library.name, error) from error
+    return None
+
+
+def _put(root: nn.Module, name: str, module: nn.Module) -> None:
+    owner, _, last = name.rpartition(".")
+    root.get_submodule(owner)._modules[last] = module
