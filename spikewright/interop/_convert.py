@@ -231,7 +231,7 @@ def written(neuron: Neuron) -> str:
     kind = type(neuron)
     usual: dict[str, object] = {"rest": 0.0, "gain": 1.0, "amplitude": 1.0, "reset": "subtract", "detach_reset": True}
     leak = neuron.leak
-    parts = [] if kind.__name__ == "IF" else [f"tau={'tensor' if _several(leak) else f'{1 / (1 - float(leak)):.6g}'}"]
+    parts = [] if kind.__name__ == "IF" else [f"tau={'tensor' if _several(leak) else f'{1 / (1 - _number(leak)):.6g}'}"]
     parts += ["learn_tau=True"] if isinstance(leak, Tensor) and leak.requires_grad else []
     parts += [f"threshold={_threshold(neuron.threshold)}"]
     for key, value in usual.items():
@@ -247,6 +247,10 @@ def _threshold(value: float) -> str:
 
 def _several(leak: object) -> bool:
     return isinstance(leak, Tensor) and leak.numel() > 1
+
+
+def _number(leak: float | Tensor) -> float:
+    return leak.item() if isinstance(leak, Tensor) else leak
 
 
 def _is_tensor(leak: object) -> bool:

@@ -11,13 +11,12 @@ from spikewright.interop.frames import as_plain, joined, over_time
 from spikewright.interop.mapping import Library, Mapping, Refused, Trained, fired_at, is_trained, positive
 from spikewright.interop.surrogates import Surrogate, read_surrogate
 from spikewright.neurons import IF, LIF
-from spikewright.surrogate import ATan, Rectangle, Sigmoid, Triangle
+from spikewright.surrogate import ATan, Sigmoid, Triangle
 
 SURROGATES: dict[str, Callable[[Any], list[Callable[[], Surrogate]]]] = {
     "Sigmoid": lambda fire: [lambda: Sigmoid(fire.alpha)],
     "ATan": lambda fire: [lambda: ATan(fire.alpha)],
     "PiecewiseQuadratic": lambda fire: [Triangle],
-    "Rect": lambda fire: [lambda: Rectangle(1 / fire.alpha)],
 }
 """Surrogates of ours that have the slope of theirs, by its name, for some of its arguments."""
 
@@ -176,7 +175,7 @@ LIBRARY = Library(
     bases=frozenset({"MemoryModule", "NonSpikingBaseNode", "SpikingRNNBase", "SpikingRNNCellBase"}),
     known=frozenset(
         "_memories _memories_rv _step_mode v_threshold v_reset detach_reset _neuron_precision _store_v_seq v_seq "
-        "lava_s_cale tau decay_input".split()
+        "lava_s_cale tau decay_input w".split()
     ),
     form=_form,
     rest=lambda node: node.reset(),  # type: ignore[operator]
