@@ -144,12 +144,13 @@ def _built(
         finally:
             for m, training in modes:
                 m.training = training
-    if isinstance(failures[0], ConversionError):
-        raise failures[0]
+    told = [error for error in failures if isinstance(error, ConversionError)]
+    if told:
+        raise told[0]
     raise ConversionError(
-        f"convert: the converted {type(model).__name__} does not run step by step: {failures[0]} Give step=lambda "
+        f"convert: the converted {type(model).__name__} does not run step by step: {failures[-1]} Give step=lambda "
         "model, x: ..., a function of the model and the input of one step."
-    ) from failures[0]
+    ) from failures[-1]
 
 
 def _own_currents(mappings: dict[str, Mapping], trace: Trace) -> dict[str, Compared]:

@@ -1,6 +1,6 @@
 """The converted model: a copy with neurons of this library, which shares the parameters."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from spikewright.errors import ConversionError
 from spikewright.interop.copies import copied
-from spikewright.interop.frames import Converted, Replaced, StateSequential, Step, joined
+from spikewright.interop.frames import Converted, OverTime, Replaced, StateSequential, Step, joined
 from spikewright.interop.mapping import Mapping as NeuronMapping
 from spikewright.interop.mapping import Refused
 from spikewright.interop.reading import Found, library_of, refusal
@@ -49,7 +49,9 @@ def build(
                 _put(copy, name, joined(norm))
             except Refused as error:
                 raise refusal(name, type(norm).__name__, "torch, called on a sequence", error) from error
-    copy = _each(copy, "", lambda name, m: _dropout(name, m))
+    if axis is not None:
+        copy = _each(copy, "", lambda name, m: OverTime(m, axis) if name in trace.framed and _is_torch(m) else None)
+    copy = _each(copy, "", _dropout)
     copy = _each(copy, "", lambda name, m: _plain(name, m, axis))
     if axis is None:
         for module in copy.modules():
@@ -57,7 +59,8 @@ def build(
                 module._step_mode = "s"  # type: ignore[assignment]
     if isinstance(copy, StateSequential):
         copy = copy.bare()
-    return Converted(copy, axis, step) if step is not None or axis is not None or _answers(copy, found) else copy
+    asked = step is not None or axis is not None
+    return Converted(copy, axis, step) if asked or _answers(copy) or _is_stacked(trace) else copy
 
 
 def frames(trace: Trace, step: Step | None) -> list[int | None]:
@@ -75,7 +78,9 @@ def tried(module: nn.Module, x: Tensor, neurons: Mapping[int, str]) -> Network:
     """
     net, seen = Network(module), _Calls()
     with torch.no_grad():
-        net.run(x[:2], observers=[seen])
+        output, _ = net.run(x[:2], observers=[seen])
+    if isinstance(module, Converted) and isinstance(output, Tensor):
+        module.dims = output.dim() - 1
     called = [neurons.get(id(net.sites.temporal.get(site.partition("#")[0]))) for site in seen.sites]
     for name in neurons.values():
         if called.count(name) != 1:
@@ -98,7 +103,18 @@ class _Calls:
         pass
 
 
-def _answers(copy: nn.Module, found: Iterable[Found]) -> bool:
+def _is_torch(module: nn.Module) -> bool:
+    return all(library_of(base) is None for base in type(module).__mro__)
+
+
+def _is_stacked(trace: Trace) -> bool:
+    """True if the model returns an axis of length 1 for the one step that it does."""
+    first = trace.output[0] if trace.form == "step" else None
+    samples = next(iter(trace.spikes.values())).shape[1]
+    return isinstance(first, Tensor) and first.dim() > 2 and first.shape[0] == 1 and first.shape[1] == samples
+
+
+def _answers(copy: nn.Module) -> bool:
     """True if the output may hold placeholders for states."""
     return any(isinstance(m, Replaced | StateSequential) for m in copy.modules())
 
@@ -113,10 +129,15 @@ def _each(root: nn.Module, name: str, change: Callable[[str, nn.Module], nn.Modu
         new = change(name, module)
         result = module if new is None else new
         done[id(module)] = done[id(result)] = result
-        for key, child in list(result._modules.items()):
-            if child is not None:
-                result._modules[key] = walk(f"{name}.{key}".lstrip("."), child)
+        inside(name, result, module)
         return result
+
+    def inside(name: str, module: nn.Module, before: nn.Module) -> None:
+        for key, child in list(module._modules.items()):
+            if child is before:  # which `change` has put into another module
+                inside(name, child, child)
+            elif child is not None:
+                module._modules[key] = walk(f"{name}.{key}".lstrip("."), child)
 
     return walk(name, root)
 

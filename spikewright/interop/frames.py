@@ -159,19 +159,22 @@ class Converted(nn.Module):
     def __init__(self, model: nn.Module, axis: int | None, step: Step | None) -> None:
         super().__init__()
         self.model, self.axis, self.step = model, axis, step
+        self.dims: int | None = None  # of an output with rows first, once that is known
 
     def forward(self, x: Tensor) -> Any:
         if self.step is not None:
             return spikes_of(self.step(self.model, x))
         y = spikes_of(self.model(x if self.axis is None else x.unsqueeze(self.axis)))
-        return y if self.axis is None else _without(y, self.axis, len(x))
+        if isinstance(y, tuple | list):
+            return tuple(self._rows_first(part, len(x)) for part in y)
+        return self._rows_first(y, len(x))
 
-
-def _without(y: Any, axis: int, rows: int) -> Any:
-    if isinstance(y, tuple | list):
-        return tuple(_without(part, axis, rows) for part in y)
-    framed = isinstance(y, Tensor) and y.dim() > 1 and y.shape[axis] == 1 and y.shape[1 - axis] == rows
-    return y.squeeze(axis) if framed else y
+    def _rows_first(self, y: Any, rows: int) -> Any:
+        """Return an output without the axis of length 1 that stands for time in it, if there is one."""
+        axis = self.axis or 0
+        if not isinstance(y, Tensor) or y.dim() < 2 or y.shape[axis] != 1 or y.shape[1 - axis] != rows:
+            return y
+        return y.squeeze(axis) if rows > 1 or self.dims is None or y.dim() > self.dims else y
 
 
 def spikes_of(y: Any) -> Any:

@@ -129,7 +129,6 @@ def _compare_output(trace: Trace, output: Any, clean: Tensor, mode: str) -> None
     theirs, ours = spikes_of_run(trace), output
     if not isinstance(ours, Tensor) or theirs is None:
         return
-    steps, batch = clean.shape
     whole = clean.all(0)
     candidates = {"per step": (theirs, ours, clean)}
     if theirs.shape != ours.shape:
@@ -157,13 +156,15 @@ def _compare_output(trace: Trace, output: Any, clean: Tensor, mode: str) -> None
 def spikes_of_run(trace: Trace) -> Tensor | None:
     """Return the output of the other library's run, `[time, batch, ...]` where it has both; None if it is no tensor."""
     output = trace.output
+    steps, batch = next(iter(trace.spikes.values())).shape[:2]
     if trace.form == "step":
-        steps = [_first(each) for each in output]
-        return torch.stack(steps) if all(isinstance(each, Tensor) for each in steps) else None  # type: ignore[arg-type]
+        parts = [_first(each) for each in output]
+        whole = torch.stack(parts) if all(isinstance(each, Tensor) for each in parts) else None
+        stacked = whole is not None and whole.dim() > 3 and whole.shape[1] == 1 and whole.shape[2] == batch
+        return whole.squeeze(1) if whole is not None and stacked else whole
     y = _first(output)
     if not isinstance(y, Tensor):
         return None
-    steps, batch = next(iter(trace.spikes.values())).shape[:2]
     if trace.form == "folded" and y.shape[0] == steps * batch:
         return y.unflatten(0, (batch, steps)).transpose(0, 1)
     if trace.form == "batch" and y.dim() > 1 and y.shape[:2] == (batch, steps):

@@ -81,7 +81,7 @@ def _check(cell: Any, activation: str, p: Any) -> None:
     if trained:
         raise Refused(
             f"its {trained[0]} is trained, and here it is a constant",
-            f"Give a tensor, {trained[0]}=torch.as_tensor(...), which is not a parameter",
+            f"Give {trained[0]} as a tensor that is not a parameter",
         )
 
 

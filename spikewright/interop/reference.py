@@ -76,6 +76,7 @@ class Trace:
         output: What the model returned: for every step, stacked, or for the sequence.
         form: How it was run: "step", "time", "batch" or "folded".
         joint: Names of batch norms that saw all steps together.
+        framed: Names of linear layers that saw two axes, time and batch, in front.
         buffers: Buffers of the model after the run.
     """
 
@@ -84,6 +85,7 @@ class Trace:
     output: Any
     form: str
     joint: frozenset[str]
+    framed: frozenset[str]
     buffers: dict[str, Tensor]
 
 
@@ -147,7 +149,7 @@ class Reference:
 
     def _run(self, form: str, x: Tensor) -> Trace:
         steps, batch = x.shape[:2]
-        counts, hooks = self._count_norms()
+        calls, hooks = self._watch()
         self.order.clear()
         for recorder in self.recorders.values():
             recorder.clear()
@@ -162,9 +164,12 @@ class Reference:
                 hook.remove()
         currents = {name: self._whole(recorder, recorder.inputs, form, x) for name, recorder in self._in_order()}
         spikes = {name: self._whole(recorder, recorder.outputs, form, x) for name, recorder in self._in_order()}
-        joint = frozenset(name for name, calls in counts.items() if calls == 1 < steps)
+        norms = {name for name in calls if isinstance(self.model.get_submodule(name), _BatchNorm)}
+        joint = frozenset(name for name in norms if len(calls[name]) == 1 < steps)
+        lead = {"time": (steps, batch), "batch": (batch, steps)}.get(form)
+        framed = frozenset(n for n in calls.keys() - norms if all(len(s) > 2 and s[:2] == lead for s in calls[n]))
         buffers = {name: b.clone() for name, b in self.model.named_buffers() if ".inner." not in f".{name}"}
-        return Trace(currents, spikes, output, form, joint, buffers)
+        return Trace(currents, spikes, output, form, joint, framed, buffers)
 
     def _steps(self, x: Tensor) -> list[Any]:
         outputs = []
@@ -189,17 +194,15 @@ class Reference:
             raise _Loop(recorder.found[0].name, len(parts), self.model, list(whole.shape))
         return whole
 
-    def _count_norms(self) -> tuple[dict[str, int], list[Any]]:
-        counts: dict[str, int] = {}
+    def _watch(self) -> tuple[dict[str, list[torch.Size]], list[Any]]:
+        """Note the shapes that batch norms and linear layers are given."""
+        calls: dict[str, list[torch.Size]] = {}
 
-        def count(name: str) -> Callable[..., None]:
-            def hook(*args: object) -> None:
-                counts[name] = counts.get(name, 0) + 1
+        def note(name: str) -> Callable[..., None]:
+            return lambda module, given: calls.setdefault(name, []).append(given[0].shape)
 
-            return hook
-
-        norms = [(name, m) for name, m in self.model.named_modules() if isinstance(m, _BatchNorm)]
-        return counts, [m.register_forward_hook(count(name)) for name, m in norms]
+        watched = [(n, m) for n, m in self.model.named_modules() if isinstance(m, _BatchNorm | nn.Linear)]
+        return calls, [m.register_forward_pre_hook(note(name)) for name, m in watched]
 
 
 class _Loop(Exception):

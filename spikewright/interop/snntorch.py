@@ -51,10 +51,11 @@ def read_leaky(leaky: Any, dtype: torch.dtype) -> Mapping:
     options: dict[str, Any] = {"surrogate": surrogate, "amplitude": factor, "threshold": fires_at}
     options |= {"detach_reset": bool(leaky.reset_delay), "reset": reset}
     if reset == "subtract":
-        if isinstance(beta, Tensor) or beta == 0:
+        several = isinstance(beta, Tensor)
+        if several or beta == 0:
             raise Refused(
                 "its reset comes a step late, which is a soft reset of threshold/beta, and with "
-                + ("beta=0 there is no such number" if beta == 0 else "one beta per neuron that is one number each"),
+                + ("one beta per neuron that is one number each" if several else "beta=0 there is no such number"),
                 'Use reset_mechanism="zero", or one beta above 0',
             )
         options["rest"] = fires_at - threshold / beta

@@ -63,7 +63,13 @@ def read_surrogate(
     tiny = torch.finfo(dtype).tiny
     x = torch.tensor([-1e3, -3.0, -1.0, -0.1, -tiny, 0.0, tiny, 0.1, 1.0, 3.0, 1e3], dtype=dtype)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        spikes = fire(x).to(dtype)
+        try:
+            spikes = fire(x).to(dtype)
+        except Exception as error:
+            raise Refused(
+                f"its spike function {name} fails for potentials from -1000 to 1000 ({type(error).__name__}: {error})",
+                "Give it a surrogate whose forward pass is the step function",
+            ) from error
     strict = spikes[5].item() == 0
     if not torch.equal(spikes, (x > 0 if strict else x >= 0).to(dtype)):
         raise Refused(

@@ -83,7 +83,7 @@ FOREIGN = (
             {"SpikingMaxPooling2dLayer", "FlattenTime", "UnflattenTime", "Repeat", "Img2SpikeLayer", "Sig2SpikeLayer"}
         ),
         _TIME,
-        "Leave the time axis to the network, and use pooling layers of torch",
+        f"{_CONVERT}leave the time axis to the network, and use pooling layers of torch",
     ),
     Foreign(
         "Norse",
