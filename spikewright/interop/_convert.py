@@ -69,6 +69,8 @@ def convert(model: nn.Module, x: Tensor, *, step: Step | None = None, double: bo
             f"convert was given {type(model).__name__} with neurons of {' and '.join(libraries)}, whose steps and "
             "layouts differ. Give the parts of one library, one by one."
         )
+    if x.shape[0] == x.shape[1] > 1:  # so that no axis is taken for the other
+        x = x[:, :-1]
     with torch.random.fork_rng(devices=[]):
         return _converted(model, found, x, step, double)
 
@@ -134,7 +136,7 @@ def _built(
     model: nn.Module, found: list[Found], mappings: dict[str, Mapping], trace: Trace, step: Step | None, x: Tensor
 ) -> tuple[nn.Module, Network]:
     failures: list[SpikewrightError] = []
-    for axis in frames(trace, step):
+    for axis in frames(found, trace, step):
         module = build(model, found, mappings, trace, step, axis)
         modes = [(m, m.training) for m in module.modules()]
         try:
@@ -177,22 +179,15 @@ def _row(each: Found, mapping: Mapping, own: Compared, free: int, trace: Trace) 
     current = trace.currents[each.name]
     shape = current.shape[2:] if _is_tensor(mapping.neuron.leak) else torch.Size([64])
     reasons: list[str] = []
-    spikes = 0
-    gradient = 0.0
-    for dtype in {current.dtype: None, torch.float64: None}:
-        probe_mapping, probes = probed(each, dtype, shape)
-        for probe in probes:
-            where = f"on the probe current '{probe.name}', in {_name(dtype)}"
-            _raise_fault(each.name, probe_mapping, probe.spikes, where)
-            _check_gradient(each.name, probe_mapping, probe, where, dtype)
-            spikes += probe.spikes.spikes
-            gradient = max(gradient, probe.gradient if dtype == torch.float64 else 0.0)
-        rounded = sum(probe.spikes.differing for probe in probes)
-        if rounded:
-            reasons.append(f"{rounded} probe spikes differ by rounding ({_name(dtype)})")
-        without = sum(probe.without for probe in probes)
-        if without:
-            reasons.append(f"its own gradient is NaN or infinite for {without} probed neurons ({_name(dtype)})")
+    probes = {dtype: probed(each, dtype, shape) for dtype in {current.dtype: None, torch.float64: None}}
+    for dtype, probe in probes.items():
+        where = f"on the probe current '{probe.current}', in {_name(dtype)}"
+        _raise_fault(each.name, probe.mapping, probe.spikes, where)
+        _check_gradient(each.name, probe, where, dtype)
+        if probe.spikes.differing:
+            reasons.append(f"{probe.spikes.differing} probe spikes differ by rounding ({_name(dtype)})")
+        if probe.without:
+            reasons.append(f"its own gradient is NaN or infinite for {probe.without} probed neurons ({_name(dtype)})")
     if own.differing:
         reasons.insert(0, f"rounding: u is {own.farthest:.1f} units in the last place from thr")
     elif free:
@@ -208,14 +203,15 @@ def _row(each: Found, mapping: Mapping, own: Compared, free: int, trace: Trace) 
         own.fired,
         own.differing,
         free,
-        spikes,
-        gradient,
+        sum(probe.spikes.spikes for probe in probes.values()),
+        probes[torch.float64].gradient,
         proven,
         "; ".join(reasons),
     )
 
 
-def _check_gradient(name: str, mapping: Mapping, probe: Probe, where: str, dtype: torch.dtype) -> None:
+def _check_gradient(name: str, probe: Probe, where: str, dtype: torch.dtype) -> None:
+    mapping = probe.mapping
     allowed = TOLERANCE if dtype == torch.float64 else 1e-3
     worst = max(probe.gradient, probe.trained)
     if not worst <= allowed:

@@ -11,7 +11,7 @@ from spikewright.interop.copies import copied
 from spikewright.interop.frames import Converted, OverTime, Replaced, StateSequential, Step, joined
 from spikewright.interop.mapping import Mapping as NeuronMapping
 from spikewright.interop.mapping import Refused
-from spikewright.interop.reading import Found, library_of, refusal
+from spikewright.interop.reading import Found, has_hooks, library_of, refusal
 from spikewright.interop.reference import Trace
 from spikewright.layers import StepDropout
 from spikewright.network import Network
@@ -38,7 +38,7 @@ def build(
     replaced: dict[int, nn.Module] = {}
     for each in found:
         mapping = mappings[each.name]
-        own_axis = axis if each.form() in ("time", "batch") else None
+        own_axis = axis if each.form() in _AXES else None
         bare = not mapping.states and own_axis is None
         replaced[id(each.module)] = mapping.neuron if bare else Replaced(mapping.neuron, mapping.states, own_axis)
     copy = copied(model, replaced, buffers=True)
@@ -60,12 +60,20 @@ def build(
     if isinstance(copy, StateSequential):
         copy = copy.bare()
     asked = step is not None or axis is not None
-    return Converted(copy, axis, step) if asked or _answers(copy) or _is_stacked(trace) else copy
+    return (
+        Converted(copy, axis if step is None else None, step) if asked or _answers(copy) or _is_stacked(trace) else copy
+    )
 
 
-def frames(trace: Trace, step: Step | None) -> list[int | None]:
+_AXES = {"time": 0, "batch": 1}
+"""Where the axis of time is in what a neuron takes, by its form."""
+
+
+def frames(found: list[Found], trace: Trace, step: Step | None) -> list[int | None]:
     """Return the forms in which the copy may be called, the simplest first: rows, or rows with an axis for time."""
-    if step is not None or trace.form == "step":
+    if step is not None:
+        return [next((_AXES[each.form()] for each in found if each.form() in _AXES), None)]
+    if trace.form == "step":
         return [None]
     return [None, 1] if trace.form in ("batch", "folded") else [None, 0]
 
@@ -109,9 +117,9 @@ def _is_torch(module: nn.Module) -> bool:
 
 def _is_stacked(trace: Trace) -> bool:
     """True if the model returns an axis of length 1 for the one step that it does."""
-    first = trace.output[0] if trace.form == "step" else None
     samples = next(iter(trace.spikes.values())).shape[1]
-    return isinstance(first, Tensor) and first.dim() > 2 and first.shape[0] == 1 and first.shape[1] == samples
+    first = trace.outputs[0] if trace.form == "step" else []
+    return any(y.dim() > 2 and y.shape[:2] == (1, samples) for y in first)
 
 
 def _answers(copy: nn.Module) -> bool:
@@ -165,10 +173,21 @@ def _plain(name: str, module: nn.Module, axis: int | None) -> nn.Module | None:
         if library is None:
             continue
         try:
-            return library.plain(module, axis)
+            found = library.plain(module, axis)
+            _check_hooks(module, found)
+            return found
         except Refused as error:
             raise refusal(name, type(module).__name__, library.name, error) from error
     return None
+
+
+def _check_hooks(module: nn.Module, plain: nn.Module | None) -> None:
+    kept = getattr(plain, "inner", plain)
+    if plain is not None and has_hooks(module) and not has_hooks(kept):
+        raise Refused(
+            "hooks are registered on it, which would be lost with it",
+            "Remove them; observers of Network.run see what layers and neurons receive and send",
+        )
 
 
 def _put(root: nn.Module, name: str, module: nn.Module) -> None:

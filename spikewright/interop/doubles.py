@@ -46,7 +46,7 @@ def double_run(
     wide = Reference(twin, twins, step, torch.float32).run(x.double())
     mappings = {each.name: each.read(clone(each.module), torch.float64) for each in twins}
     last: Exception | None = None
-    for axis in frames(trace, step):
+    for axis in frames(found, trace, step):
         try:
             module = build(twin, twins, mappings, wide, step, axis).double().eval()
             names = {id(mapping.neuron): name for name, mapping in mappings.items()}

@@ -1,5 +1,6 @@
 """The free run of the converted network beside that of the model, spike by spike."""
 
+import math
 from collections.abc import Mapping as ByName
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,7 +9,6 @@ import torch
 from torch import Tensor
 
 from spikewright.errors import ConversionError
-from spikewright.interop.frames import spikes_of
 from spikewright.interop.mapping import Mapping
 from spikewright.interop.reference import Trace
 from spikewright.interop.rounding import Forced
@@ -126,52 +126,53 @@ def _layer(
 
 
 def _compare_output(trace: Trace, output: Any, clean: Tensor, mode: str) -> None:
-    theirs, ours = spikes_of_run(trace), output
-    if not isinstance(ours, Tensor) or theirs is None:
-        return
-    whole = clean.all(0)
-    candidates = {"per step": (theirs, ours, clean)}
-    if theirs.shape != ours.shape:
-        candidates = {
-            "mean over time": (theirs, ours.mean(0), whole),
-            "sum over time": (theirs, ours.sum(0), whole),
-            "last step": (theirs, ours[-1], whole),
-        }
-        candidates = {key: value for key, value in candidates.items() if value[0].shape == value[1].shape}
-    scale = float(theirs.abs().max()) or 1.0
-    worst = float("inf")
-    for one, other, valid in candidates.values():
-        off = (one - other).abs()[valid]
-        worst = min(worst, float(off.max()) / scale if off.numel() else 0.0)
+    theirs, ours = _outputs(trace), _tensors(output)
+    shapes = [[list(each.shape) for each in side] for side in (theirs, ours)]
+    worst = 0.0 if len(theirs) == len(ours) else math.inf
+    for one, other in zip(theirs, ours):
+        worst = max(worst, _apart(one, other, clean))
     if worst > 1e-4:
         raise ConversionError(
-            f"convert: the neurons agree in the {mode} run, but not the output: theirs has the shape "
-            f"{list(theirs.shape)}, ours {list(ours.shape)}"
-            + (f", and they are {worst:.3g} apart" if candidates else "")
-            + ". What the forward does behind the last neurons is not done step by step. Give step=lambda model, x: "
-            "..., a function of the model and the input of one step that returns the output of that step."
+            f"convert: the neurons agree in the {mode} run, but not the output: theirs has the shapes {shapes[0]}, ours "
+            f"{shapes[1]}" + (f", and they are {worst:.3g} apart" if worst < math.inf else "") + ". What the forward "
+            "does behind the last neurons is not done step by step. Give step=lambda model, x: ..., a function of the "
+            "model and the input of one step that returns the output of that step."
         )
 
 
-def spikes_of_run(trace: Trace) -> Tensor | None:
-    """Return the output of the other library's run, `[time, batch, ...]` where it has both; None if it is no tensor."""
-    output = trace.output
+def _apart(theirs: Tensor, ours: Tensor, clean: Tensor) -> float:
+    """Return the relative difference of two outputs: step by step, or of one that theirs returns for the sequence."""
+    pairs = [(theirs, ours, clean)]
+    if theirs.shape != ours.shape:
+        whole = clean.all(0)
+        pairs = [(theirs, each, whole) for each in (ours.mean(0), ours.sum(0), ours[-1]) if each.shape == theirs.shape]
+    scale, worst = float(theirs.abs().max()) or 1.0, math.inf
+    for one, other, valid in pairs:
+        off = (one - other).abs()[valid]
+        worst = min(worst, float(off.max()) / scale if off.numel() else 0.0)
+    return worst
+
+
+def _outputs(trace: Trace) -> list[Tensor]:
+    """Return the outputs of the other library's run, `[time, batch, ...]` where they have both."""
     steps, batch = next(iter(trace.spikes.values())).shape[:2]
     if trace.form == "step":
-        parts = [_first(each) for each in output]
-        whole = torch.stack(parts) if all(isinstance(each, Tensor) for each in parts) else None
-        stacked = whole is not None and whole.dim() > 3 and whole.shape[1] == 1 and whole.shape[2] == batch
-        return whole.squeeze(1) if whole is not None and stacked else whole
-    y = _first(output)
-    if not isinstance(y, Tensor):
-        return None
-    if trace.form == "folded" and y.shape[0] == steps * batch:
+        found = [torch.stack(parts) for parts in zip(*trace.outputs)]
+        return [y.squeeze(1) if y.dim() > 3 and y.shape[1:3] == (1, batch) else y for y in found]
+    return [_time_first(y, trace.form, steps, batch) for y in trace.outputs[0]]
+
+
+def _time_first(y: Tensor, form: str, steps: int, batch: int) -> Tensor:
+    if form == "folded" and y.shape[0] == steps * batch:
         return y.unflatten(0, (batch, steps)).transpose(0, 1)
-    if trace.form == "batch" and y.dim() > 1 and y.shape[:2] == (batch, steps):
+    if form == "batch" and y.dim() > 1 and y.shape[:2] == (batch, steps):
         return y.transpose(0, 1)
     return y
 
 
-def _first(y: Any) -> Any:
-    y = spikes_of(y)
-    return y[0] if isinstance(y, tuple) and y else y
+def _tensors(y: Any) -> list[Tensor]:
+    """Return the tensors of an output of the converted network in their order."""
+    if isinstance(y, Tensor):
+        return [y]
+    parts = y.values() if isinstance(y, dict) else y if isinstance(y, tuple | list) else ()
+    return [tensor for each in parts for tensor in _tensors(each)]

@@ -138,7 +138,11 @@ LIBRARY = Library(
     packages=("norse.torch.module",),
     neurons={"LIFBoxCell": read_box, "IAFCell": read_iaf, "IAF": read_iaf},
     missing=MISSING,
-    bases=frozenset("SNN SNNCell SNNRecurrent SNNRecurrentCell LILinearCell RecurrentSequential".split()),
+    bases=frozenset(
+        "SNN SNNCell SNNRecurrent SNNRecurrentCell CobaLIFCell LIFCorrelation RegularizationCell ExpFilter LConv2d "
+        "TemporalReceptiveField ConstantCurrentLIFEncoder PoissonEncoder SignedPoissonEncoder SpikeLatencyEncoder "
+        "SpikeLatencyLIFEncoder PopulationEncoder SpikesToTimesDecoder".split()
+    ),
     known=frozenset("activation activation_sparse state_fallback p dt record_states".split()),
     form=lambda cell: "time" if type(cell).__name__ == "IAF" else "step",
     rest=lambda cell: None,

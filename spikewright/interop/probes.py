@@ -1,13 +1,12 @@
 """Probe currents, which find what the input of a user does not: ties, several thresholds at once, long silence."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from spikewright.interop.copies import clone
-from spikewright.interop.mapping import Mapping
+from spikewright.interop.mapping import Mapping, Trained
 from spikewright.interop.reading import Found
 from spikewright.interop.reference import alone
 from spikewright.interop.rounding import Compared, compare
@@ -18,27 +17,33 @@ TOLERANCE = 1e-5
 """Largest difference of gradients, relative to the largest gradient of the neuron."""
 
 
+SAMPLES = 4
+"""Number of samples of each current."""
+
+
 @dataclass(frozen=True)
 class Probe:
-    """Comparison of one neuron on one probe current.
+    """Comparison of one neuron on the probe currents.
 
     Attributes:
-        name: Name of the current.
+        mapping: What the neuron is, in the dtype of the comparison.
         spikes: Comparison of the spikes.
-        gradient: Largest difference of the gradients of the input, relative to the largest gradient of a neuron.
+        gradient: Largest difference of the gradients of the input, relative to the largest of each neuron, or to 1.
         trained: The same of the constants that are trained; 0 if there are none.
+        current: Name of the current with the first spike that differs, or with the gradients that are farthest apart.
         without: Number of neurons whose gradient in the other library is NaN or infinite.
     """
 
-    name: str
+    mapping: Mapping
     spikes: Compared
     gradient: float
     trained: float
+    current: str
     without: int
 
 
-def currents(dtype: torch.dtype, scale: float, feature: torch.Size) -> Iterator[tuple[str, Tensor]]:
-    """Yield the four currents, `[64, 4, *feature]`, in units of what reaches the threshold at once.
+def currents(dtype: torch.dtype, scale: float, feature: torch.Size) -> dict[str, Tensor]:
+    """Return the four currents, `[64, 4, *feature]`, in units of what reaches the threshold at once.
 
     Args:
         dtype: Of the currents.
@@ -46,71 +51,62 @@ def currents(dtype: torch.dtype, scale: float, feature: torch.Size) -> Iterator[
         feature: Shape of one step of one sample.
     """
     source = torch.Generator().manual_seed(0)
-    shape = (STEPS, 4, *feature)
+    shape = (STEPS, SAMPLES, *feature)
     normal = torch.randn(shape, generator=source, dtype=torch.float64)
     grid = torch.randint(-2, 9, shape, generator=source) / 4
     bursts = (torch.rand(shape, generator=source) < 0.1) * (torch.randint(1, 5, shape, generator=source) / 2)
-    for name, x in (
-        ("grid of quarters", grid),
-        ("strong, of both signs", 2.0 * normal),
-        ("weak", 0.15 + 0.2 * normal.roll(1, 0)),
-        ("sparse bursts", bursts),
-    ):
-        yield name, (x * scale).to(dtype)
+    found = {
+        "grid of quarters": grid,
+        "strong, of both signs": 2.0 * normal,
+        "weak": 0.15 + 0.2 * normal.roll(1, 0),
+        "sparse bursts": bursts,
+    }
+    return {name: (x * scale).to(dtype) for name, x in found.items()}
 
 
-def probed(found: Found, dtype: torch.dtype, feature: torch.Size) -> tuple[Mapping, list[Probe]]:
-    """Compare a neuron with what it is here, on the four currents: spikes and gradients.
+def probed(found: Found, dtype: torch.dtype, feature: torch.Size) -> Probe:
+    """Compare a neuron with what it is here, on the four currents: spikes and gradients of a random weighting.
 
     Args:
         found: The neuron.
         dtype: To compare in.
         feature: Shape of one step of one sample.
     """
-    neuron = clone(found.module).to(dtype).requires_grad_(True)
-    for name, parameter in found.module.named_parameters():
-        neuron.get_parameter(name).requires_grad_(parameter.requires_grad)
+    neuron = clone(found.module).to("cpu", dtype)
     mapping = found.read(neuron, dtype)
-    ours = mapping.neuron.to(dtype)
+    ours = mapping.neuron.to("cpu", dtype)
     unit = mapping.fires_at / abs(mapping.neuron.gain) if mapping.neuron.gain else 1.0
-    return mapping, [_probe(found, neuron, mapping, ours, name, x) for name, x in currents(dtype, unit, feature)]
-
-
-def _probe(found: Found, neuron: nn.Module, mapping: Mapping, ours: Neuron, name: str, x: Tensor) -> Probe:
-    weights = torch.randn(x.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(x.dtype)
+    each = currents(dtype, unit, feature)
+    x = torch.cat(list(each.values()), 1)  # side by side: neurons do not see each other
+    weights = torch.randn(x.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(dtype)
     given, here = x.clone().requires_grad_(), x.clone().requires_grad_()
-    their_constants = [neuron.get_parameter(each.theirs) for each in mapping.trained]
-    our_constants = [ours.get_parameter(each.ours) for each in mapping.trained]
     with torch.enable_grad():
-        theirs = alone(found, neuron, given)
-        sent, _ = ours.scan(here, {}, True)
+        theirs, sent = alone(found, neuron, given), ours.scan(here, {}, True)[0]
         compared = compare(mapping, x, theirs.detach(), sent.detach())
         used = weights * compared.same
+        their_constants = [neuron.get_parameter(constant.theirs) for constant in mapping.trained]
+        our_constants = [ours.get_parameter(constant.ours) for constant in mapping.trained]
         their_grads = torch.autograd.grad((used * theirs).sum(), [given, *their_constants])
         our_grads = torch.autograd.grad((used * sent).sum(), [here, *our_constants])
-    real = their_grads[0].isfinite().all(0) & compared.same
-    without = int((~their_grads[0].isfinite().all(0)).sum())
-    gradient = _distance(our_grads[0], their_grads[0], real)
+    real = their_grads[0].isfinite().all(0)
+    apart = _apart(our_grads[0], their_grads[0]).where(real & compared.same, 0)
+    worst = int(apart.flatten(1).amax(1).argmax()) if compared.fault is None else compared.fault.place[0]
     trained = [
-        _chained(each, ours, one, other) for each, one, other in zip(mapping.trained, our_grads[1:], their_grads[1:])
+        _chained(constant, ours, one, other)
+        for constant, one, other in zip(mapping.trained, our_grads[1:], their_grads[1:])
     ]
-    return Probe(name, compared, gradient, max(trained, default=0.0), without)
+    name = list(each)[worst // SAMPLES]
+    return Probe(mapping, compared, float(apart.max()), max(trained, default=0.0), name, int((~real).sum()))
 
 
-def _distance(ours: Tensor, theirs: Tensor, real: Tensor) -> float:
-    """Return the largest difference, of each neuron relative to its largest gradient or to 1."""
-    if not bool(real.any()):
-        return 0.0
-    size = theirs.abs().amax(0).clamp_min(1.0)
-    worst = ((ours - theirs).abs().amax(0) / size)[real].max().item()
-    return worst
+def _apart(ours: Tensor, theirs: Tensor) -> Tensor:
+    """Return the largest difference over time, of each neuron relative to its largest gradient or to 1."""
+    return ((ours - theirs).abs().amax(0) / theirs.abs().amax(0).clamp_min(1.0)).nan_to_num(torch.inf)
 
 
-def _chained(each: object, ours: Neuron, one: Tensor, other: Tensor) -> float:
-    from spikewright.interop.mapping import Trained
-
-    assert isinstance(each, Trained)
-    value = ours.get_parameter(each.ours).detach().clone().requires_grad_()
-    (factor,) = torch.autograd.grad(each.back(value).sum(), value)
+def _chained(constant: Trained, ours: Neuron, one: Tensor, other: Tensor) -> float:
+    """Return how far the gradient of a constant is from that of theirs, by the chain rule through `back`."""
+    value = ours.get_parameter(constant.ours).detach().clone().requires_grad_()
+    (factor,) = torch.autograd.grad(constant.back(value).sum(), value)
     expected = other * factor.to(other.dtype)
     return ((one - expected).abs() / expected.abs().clamp_min(1.0)).max().item()

@@ -99,7 +99,7 @@ def _found(name: str, module: nn.Module) -> Found | None:
             return Found(name, module, library, base.__name__)
         if base.__name__ in library.bases and library.plain(module, None) is None:
             raise Refused(
-                "its equations are not known here",
+                "what it does from step to step is not known here",
                 "Known are " + ", ".join(sorted(library.neurons)) + "; replace it by one of them",
             )
     return None
@@ -118,7 +118,7 @@ def _check(found: Found) -> None:
                 "other ones",
                 f"Use {found.kind} itself, or write the neuron as a subclass of spikewright.Neuron",
             )
-    if any(getattr(module, hooks, None) for hooks in _HOOKS):
+    if has_hooks(module):
         raise Refused(
             "hooks are registered on it, which would be lost with it",
             "Remove them; observers of Network.run see the input and the spikes of every neuron",
@@ -143,6 +143,11 @@ def _check(found: Found) -> None:
     for name in (*module._parameters, *module._buffers):
         if name not in library.known:
             raise Refused(f"it has a tensor {name}, of which nothing is known here", f"Use {found.kind} as it is")
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """True if hooks are registered on a module."""
+    return any(getattr(module, hooks, None) for hooks in _HOOKS)
 
 
 def _is_note(name: str, value: object) -> bool:

@@ -28,6 +28,7 @@ class Recorder(nn.Module):
         self.found, self.inner = (found,), neuron  # in a tuple, so that the original is no part of this module
         self.order = order
         self.holds, self.state = False, None
+        self.returned: list[Tensor] = []
         self.inputs: list[Tensor] = []
         self.outputs: list[Tensor] = []
 
@@ -46,6 +47,7 @@ class Recorder(nn.Module):
         if not self.inputs:
             self.order.append(self.found[0].name)
         self.inputs.append(x.detach().clone())
+        self.returned = _flat(y[1:]) if isinstance(y, tuple) else []
         self.outputs.append((y[0] if isinstance(y, tuple) else y).detach().clone())
         return y
 
@@ -73,7 +75,7 @@ class Trace:
     Attributes:
         currents: Input of every neuron layer, `[time, batch, *feature]`, by name, in the order of their calls.
         spikes: Output of every neuron layer, likewise.
-        output: What the model returned: for every step, stacked, or for the sequence.
+        outputs: Tensors that the model returned, without states of neurons: for every step, or for the sequence.
         form: How it was run: "step", "time", "batch" or "folded".
         joint: Names of batch norms that saw all steps together.
         framed: Names of linear layers that saw two axes, time and batch, in front.
@@ -82,7 +84,7 @@ class Trace:
 
     currents: dict[str, Tensor]
     spikes: dict[str, Tensor]
-    output: Any
+    outputs: list[list[Tensor]]
     form: str
     joint: frozenset[str]
     framed: frozenset[str]
@@ -158,7 +160,7 @@ class Reference:
                 recorder.inner.batch_size, recorder.inner.num_timesteps = batch, -1
         try:
             with torch.no_grad():
-                output = self._steps(x) if form == "step" else self.model(_LAYOUTS[form](x))
+                output = self._steps(x) if form == "step" else [self._outputs(self.model(_LAYOUTS[form](x)))]
         finally:
             for hook in hooks:
                 hook.remove()
@@ -166,19 +168,23 @@ class Reference:
         spikes = {name: self._whole(recorder, recorder.outputs, form, x) for name, recorder in self._in_order()}
         norms = {name for name in calls if isinstance(self.model.get_submodule(name), _BatchNorm)}
         joint = frozenset(name for name in norms if len(calls[name]) == 1 < steps)
-        lead = {"time": (steps, batch), "batch": (batch, steps)}.get(form)
+        lead = self._lead(form, steps, batch)
         framed = frozenset(n for n in calls.keys() - norms if all(len(s) > 2 and s[:2] == lead for s in calls[n]))
         buffers = {name: b.clone() for name, b in self.model.named_buffers() if ".inner." not in f".{name}"}
         return Trace(currents, spikes, output, form, joint, framed, buffers)
 
-    def _steps(self, x: Tensor) -> list[Any]:
-        outputs = []
+    def _steps(self, x: Tensor) -> list[list[Tensor]]:
+        outputs: list[list[Tensor]] = []
         for t, step in enumerate(x):
-            outputs.append(self.model(step) if self.step is None else self.step(self.model, step))
+            outputs.append(self._outputs(self.model(step) if self.step is None else self.step(self.model, step)))
             for name, recorder in self.recorders.items():
                 if len(recorder.inputs) > t + 1:
                     raise _Loop(name, len(recorder.inputs) - t, self.model)
         return outputs
+
+    def _outputs(self, y: Any) -> list[Tensor]:
+        states = {id(state) for recorder in self.recorders.values() for state in recorder.returned}
+        return [each for each in _flat(y) if id(each) not in states]
 
     def _in_order(self) -> list[tuple[str, Recorder]]:
         return [(name, self.recorders[name]) for name in self.order]
@@ -194,6 +200,13 @@ class Reference:
             raise _Loop(recorder.found[0].name, len(parts), self.model, list(whole.shape))
         return whole
 
+    def _lead(self, form: str, steps: int, batch: int) -> tuple[int, int] | None:
+        """Return the two axes in front of what layers see, if there are two."""
+        own = {each.form() for each in self.found}
+        if form == "step":
+            return (1, batch) if "time" in own else (batch, 1) if "batch" in own else None
+        return {"time": (steps, batch), "batch": (batch, steps)}.get(form)
+
     def _watch(self) -> tuple[dict[str, list[torch.Size]], list[Any]]:
         """Note the shapes that batch norms and linear layers are given."""
         calls: dict[str, list[torch.Size]] = {}
@@ -205,6 +218,14 @@ class Reference:
         return calls, [m.register_forward_pre_hook(note(name)) for name, m in watched]
 
 
+def _flat(y: Any) -> list[Tensor]:
+    """Return the tensors of a value in their order."""
+    if isinstance(y, Tensor):
+        return [y]
+    parts = y.values() if isinstance(y, dict) else y if isinstance(y, tuple | list) else ()
+    return [tensor for each in parts for tensor in _flat(each)]
+
+
 class _Loop(Exception):
     def __init__(self, name: str, calls: int, model: nn.Module, shape: list[int] | None = None) -> None:
         if shape is not None:
@@ -212,7 +233,10 @@ class _Loop(Exception):
             return
         numbers = [key for key, value in vars(model).items() if type(value) is int and value == calls]
         also = f" (its {', '.join(numbers)} {'is' if len(numbers) == 1 else 'are'} {calls})" if numbers else ""
-        super().__init__(f"as one step: '{name}' is called {calls} times by one call of forward{also}")
+        super().__init__(
+            f"as one step: '{name}' is called {calls} times by one call of forward{also}: it loops over time, or uses "
+            "a neuron at several places"
+        )
 
 
 _SAID = {"step": "one step", "time": "[time, batch]", "batch": "[batch, time]", "folded": "[batch * time]"}

@@ -60,10 +60,10 @@ def _mapping(layer: Any, dtype: torch.dtype, neuron: Any, shown: str) -> Mapping
     limit = layer.spike_threshold.detach().to(dtype)
 
     def fire(x: Tensor) -> Tensor:
-        return layer.spike_fn.apply(x + 0, torch.zeros((), dtype=x.dtype), given)
+        return layer.spike_fn.apply(x + 0, torch.zeros_like(x[0]), given)
 
     def slope(x: Tensor) -> Tensor:
-        return given(x + limit.to(x.dtype), limit.to(x.dtype))
+        return given(x + limit.to(x), limit.to(x))
 
     surrogate, strict = read_surrogate(fire, slope, [], name, dtype)
     kind = type(layer).__name__
@@ -168,7 +168,7 @@ LIBRARY = Library(
     packages=("sinabs.layers",),
     neurons={"LIF": read_lif, "LIFSqueeze": read_lif, "IAF": read_iaf, "IAFSqueeze": read_iaf},
     missing=MISSING,
-    bases=frozenset({"StatefulLayer"}),
+    bases=frozenset({"StatefulLayer", "SpikingMaxPooling2dLayer", "Img2SpikeLayer", "Sig2SpikeLayer"}),
     known=frozenset(
         "spike_fn reset_fn surrogate_grad_fn train_alphas norm_input record_states recordings firing_rate v_mem i_syn "
         "tau_mem tau_syn alpha_mem alpha_syn spike_threshold min_v_mem batch_size num_timesteps out_shape".split()

@@ -172,7 +172,7 @@ LIBRARY = Library(
         "ParametricLIFNode": read_parametric,
     },
     missing=MISSING,
-    bases=frozenset({"MemoryModule", "NonSpikingBaseNode", "SpikingRNNBase", "SpikingRNNCellBase"}),
+    bases=frozenset({"MemoryModule", "MultiStepModule", "SpikingRNNBase", "SpikingRNNCellBase"}),
     known=frozenset(
         "_memories _memories_rv _step_mode v_threshold v_reset detach_reset _neuron_precision _store_v_seq v_seq "
         "lava_s_cale tau decay_input w".split()

@@ -120,7 +120,10 @@ LINES = (
         "k = exp(-1/tau); with tau_mem.requires_grad_(False)",
     ),
     Line(
-        "sinabs", "IAF(spike_threshold=V, spike_fn=SingleSpike)", "IF(threshold=V, detach_reset=False)", "IAFSqueeze too"
+        "sinabs",
+        "IAF(spike_threshold=V, spike_fn=SingleSpike)",
+        "IF(threshold=V, detach_reset=False)",
+        "IAFSqueeze too",
     ),
     Line(
         "Norse",

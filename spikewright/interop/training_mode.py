@@ -41,7 +41,7 @@ def training_remarks(
     neurons = {e.name: e.read(clone(e.module), x.dtype) for e in twins}
     names = {id(m.neuron): name for name, m in neurons.items()}
     last: Exception | None = None
-    for axis in frames(trace, step):
+    for axis in frames(found, trace, step):
         try:
             built = build(twin, twins, neurons, trace, step, axis)
             net = tried(built.eval(), x, names)

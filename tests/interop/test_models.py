@@ -310,7 +310,9 @@ def test_a_trained_beta_is_written_back() -> None:
 
 
 def test_a_loop_inside_forward_is_told() -> None:
-    with pytest.raises(ConversionError, match=rf"'lif1' is called {STEPS} times.*\(its num_steps is {STEPS}\)(.|\n)*Give step="):
+    with pytest.raises(
+        ConversionError, match=rf"'lif1' is called {STEPS} times.*\(its num_steps is {STEPS}\)(.|\n)*Give step="
+    ):
         convert(Snn("static"), images())
     with pytest.raises(ConversionError, match=r"set its number of steps to 1"):
         convert(Snn("static"), images())
