@@ -1,8 +1,8 @@
 """Spikes of converted networks beside those of SpikingJelly, snnTorch, sinabs and Norse, for every line of the table.
 
 A convolutional network (conv, neuron, pool, conv, neuron, pool, linear, neuron) is made with every neuron of
-`spikewright.interop.table.LINES`, converted, and run freely beside the original in float32, on random spikes, on a static
-image as current, and on an image as Poisson spikes.
+`spikewright.interop.table.LINES`, converted, and run freely beside the original in float32, on random spikes, on a
+static image as current, and on an image as Poisson spikes.
 
     PYTHONPATH=path/to/libraries python benchmarks/interop_spikes.py --data-dir path/to/mnist
 

@@ -7,19 +7,17 @@ from spikewright._util.arguments import check_tensor, shown
 from spikewright._util.ranges import check_instance
 from spikewright.errors import ConfigError, ConversionError, ShapeError, SpikewrightError
 from spikewright.interop.building import build, frames, tried
-from spikewright.interop.conversion import FEW, Conversion, ConversionRow
+from spikewright.interop.conversion import Conversion
 from spikewright.interop.copies import clone
 from spikewright.interop.doubles import double_run
 from spikewright.interop.frames import Step
 from spikewright.interop.free_run import compare_runs, run_here
 from spikewright.interop.mapping import Mapping
-from spikewright.interop.probes import TOLERANCE, Probe, probed
 from spikewright.interop.reading import Found, find_neurons
 from spikewright.interop.reference import Reference, Trace
-from spikewright.interop.rounding import Compared, compare
+from spikewright.interop.rows import name_of, own_currents, row_of
 from spikewright.interop.training_mode import training_remarks
 from spikewright.network import Network
-from spikewright.neurons import Neuron
 
 
 def convert(model: nn.Module, x: Tensor, *, step: Step | None = None, double: bool | None = None) -> Conversion:
@@ -69,6 +67,8 @@ def convert(model: nn.Module, x: Tensor, *, step: Step | None = None, double: bo
             f"convert was given {type(model).__name__} with neurons of {' and '.join(libraries)}, whose steps and "
             "layouts differ. Give the parts of one library, one by one."
         )
+    if len(x) == 1:  # which says nothing of how the model uses time
+        x = torch.cat([x, x])
     if x.shape[0] == x.shape[1] > 1:  # so that no axis is taken for the other
         x = x[:, :-1]
     with torch.random.fork_rng(devices=[]):
@@ -76,23 +76,23 @@ def convert(model: nn.Module, x: Tensor, *, step: Step | None = None, double: bo
 
 
 def _converted(model: nn.Module, found: list[Found], x: Tensor, step: Step | None, double: bool | None) -> Conversion:
-    trace = Reference(model, found, step, x.dtype).run(x)
+    trace = Reference(model, found, step).run(x)
     _check_seen(found, trace)
     mappings = {each.name: each.read(clone(each.module), x.dtype) for each in found}
     module, net = _built(model, found, mappings, trace, step, x)
     names = {id(mapping.neuron): name for name, mapping in mappings.items()}
     modes = [(m, m.training) for m in module.modules()]
-    own = _own_currents(mappings, trace)
+    own = own_currents(mappings, trace)
     module.eval()
     try:
         seen, output = run_here(net, names, x)
-        free = compare_runs(trace, seen, output, mappings, _name(x.dtype))
+        free = compare_runs(trace, seen, output, mappings, name_of(x.dtype))
         remarks = double_run(model, found, x, step, trace, double)
     finally:
         for m, training in modes:
             m.training = training
     remarks += training_remarks(model, found, x, step, module, mappings)
-    rows = [_row(each, mappings[each.name], own[each.name], free[each.name], trace) for each in found]
+    rows = [row_of(each, mappings[each.name], own[each.name], free[each.name], trace) for each in found]
     trained = [(e.name, e.module, mappings[e.name].neuron, mappings[e.name].trained) for e in found]
     remarks += [
         f"'{n}': {t.note} is trained; write_back() puts it into the model" for n, _, _, ts in trained for t in ts
@@ -153,106 +153,3 @@ def _built(
         f"convert: the converted {type(model).__name__} does not run step by step: {failures[-1]} Give step=lambda "
         "model, x: ..., a function of the model and the input of one step."
     ) from failures[-1]
-
-
-def _own_currents(mappings: dict[str, Mapping], trace: Trace) -> dict[str, Compared]:
-    found: dict[str, Compared] = {}
-    for name, mapping in mappings.items():
-        current, theirs = trace.currents[name], trace.spikes[name]
-        with torch.no_grad():
-            ours, _ = mapping.neuron.scan(current, {}, True)
-        found[name] = compare(mapping, current, theirs, ours)
-        _raise_fault(name, mapping, found[name], f"on x, given the model's own current, in {_name(current.dtype)}")
-    return found
-
-
-def _raise_fault(name: str, mapping: Mapping, compared: Compared, where: str) -> None:
-    if compared.fault is not None:
-        raise ConversionError(
-            f"convert: layer '{name}', {mapping.theirs}, was taken for {written(mapping.neuron)}, but {where}, "
-            f"{compared.fault}, and ours does otherwise: this is not rounding. The versions that are known are "
-            "SpikingJelly 2.0, snnTorch 1.0, sinabs 3.1 and Norse 1.1; use the layer as one of them makes it."
-        )
-
-
-def _row(each: Found, mapping: Mapping, own: Compared, free: int, trace: Trace) -> ConversionRow:
-    current = trace.currents[each.name]
-    shape = current.shape[2:] if _is_tensor(mapping.neuron.leak) else torch.Size([64])
-    reasons: list[str] = []
-    probes = {dtype: probed(each, dtype, shape) for dtype in {current.dtype: None, torch.float64: None}}
-    for dtype, probe in probes.items():
-        where = f"on the probe current '{probe.current}', in {_name(dtype)}"
-        _raise_fault(each.name, probe.mapping, probe.spikes, where)
-        _check_gradient(each.name, probe, where, dtype)
-        if probe.spikes.differing:
-            reasons.append(f"{probe.spikes.differing} probe spikes differ by rounding ({_name(dtype)})")
-        if probe.without:
-            reasons.append(f"its own gradient is NaN or infinite for {probe.without} probed neurons ({_name(dtype)})")
-    if own.differing:
-        reasons.insert(0, f"rounding: u is {own.farthest:.1f} units in the last place from thr")
-    elif free:
-        reasons.insert(0, "free run: rounding of a current, or a difference in front")
-    proven = own.fired > 0 and own.fired >= FEW * own.spikes
-    if not proven:
-        reasons.insert(0, f"not proven on x: it fires {own.fired} times")
-    return ConversionRow(
-        each.name,
-        mapping.theirs,
-        written(mapping.neuron),
-        own.spikes,
-        own.fired,
-        own.differing,
-        free,
-        sum(probe.spikes.spikes for probe in probes.values()),
-        probes[torch.float64].gradient,
-        proven,
-        "; ".join(reasons),
-    )
-
-
-def _check_gradient(name: str, probe: Probe, where: str, dtype: torch.dtype) -> None:
-    mapping = probe.mapping
-    allowed = TOLERANCE if dtype == torch.float64 else 1e-3
-    worst = max(probe.gradient, probe.trained)
-    if not worst <= allowed:
-        of = "input" if probe.gradient >= probe.trained else ", ".join(each.theirs for each in mapping.trained)
-        raise ConversionError(
-            f"convert: layer '{name}', {mapping.theirs}, was taken for {written(mapping.neuron)}, but {where}, the "
-            f"gradient of its {of} differs by {worst:.2g} of the largest (allowed {allowed:g}): this is not rounding. "
-            "Is the surrogate, or the gradient of its reset, another one than the library makes?"
-        )
-
-
-def written(neuron: Neuron) -> str:
-    """Return a neuron as code, without what is the default."""
-    kind = type(neuron)
-    usual: dict[str, object] = {"rest": 0.0, "gain": 1.0, "amplitude": 1.0, "reset": "subtract", "detach_reset": True}
-    leak = neuron.leak
-    parts = [] if kind.__name__ == "IF" else [f"tau={'tensor' if _several(leak) else f'{1 / (1 - _number(leak)):.6g}'}"]
-    parts += ["learn_tau=True"] if isinstance(leak, Tensor) and leak.requires_grad else []
-    parts += [f"threshold={_threshold(neuron.threshold)}"]
-    for key, value in usual.items():
-        own = getattr(neuron, key)
-        if own != value:
-            parts.append(f"{key}={own:.6g}" if isinstance(own, float) else f"{key}={own!r}")
-    return f"{kind.__name__}({', '.join(parts)}, surrogate={neuron.surrogate})"
-
-
-def _threshold(value: float) -> str:
-    return f"{value:.6g}" if float(f"{value:.6g}") == value else repr(value)
-
-
-def _several(leak: object) -> bool:
-    return isinstance(leak, Tensor) and leak.numel() > 1
-
-
-def _number(leak: float | Tensor) -> float:
-    return leak.item() if isinstance(leak, Tensor) else leak
-
-
-def _is_tensor(leak: object) -> bool:
-    return isinstance(leak, Tensor) and leak.numel() > 1
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

@@ -1,20 +1,20 @@
 """The converted model: a copy with neurons of this library, which shares the parameters."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from spikewright.errors import ConversionError
 from spikewright.interop.copies import copied
-from spikewright.interop.frames import Converted, OverTime, Replaced, StateSequential, Step, joined
+from spikewright.interop.frames import Converted, OverTime, Replaced, StateSequential, Step, joined, over_time
 from spikewright.interop.mapping import Mapping as NeuronMapping
 from spikewright.interop.mapping import Refused
 from spikewright.interop.reading import Found, has_hooks, library_of, refusal
 from spikewright.interop.reference import Trace
 from spikewright.layers import StepDropout
 from spikewright.network import Network
+from spikewright.synapses.operations import Operation
 
 
 def build(
@@ -44,11 +44,11 @@ def build(
     copy = copied(model, replaced, buffers=True)
     for name in trace.joint:
         norm = copy.get_submodule(name)
-        if type(norm).__module__ == "torch.nn.modules.batchnorm":
-            try:
-                _put(copy, name, joined(norm))
-            except Refused as error:
-                raise refusal(name, type(norm).__name__, "torch, called on a sequence", error) from error
+        try:
+            joint = joined(norm, {"_step_mode"})
+        except Refused as error:
+            raise refusal(name, type(norm).__name__, "torch, called on a sequence", error) from error
+        _put(copy, name, over_time(joint, axis if getattr(norm, "step_mode", "s") == "m" else None))
     if axis is not None:
         copy = _each(copy, "", lambda name, m: OverTime(m, axis) if name in trace.framed and _is_torch(m) else None)
     copy = _each(copy, "", _dropout)
@@ -107,7 +107,7 @@ class _Calls:
     def neuron(self, site: str, current: Tensor, spikes: Tensor) -> None:
         self.sites.append(site)
 
-    def synapse(self, *seen: Any) -> None:
+    def synapse(self, site: str, operation: Operation, x: Tensor, weight: Tensor, current: Tensor) -> None:
         pass
 
 
@@ -142,7 +142,7 @@ def _each(root: nn.Module, name: str, change: Callable[[str, nn.Module], nn.Modu
 
     def inside(name: str, module: nn.Module, before: nn.Module) -> None:
         for key, child in list(module._modules.items()):
-            if child is before:  # which `change` has put into another module
+            if child is not None and child is before:  # which `change` has put into another module
                 inside(name, child, child)
             elif child is not None:
                 module._modules[key] = walk(f"{name}.{key}".lstrip("."), child)
@@ -152,9 +152,9 @@ def _each(root: nn.Module, name: str, change: Callable[[str, nn.Module], nn.Modu
 
 def _dropout(name: str, module: nn.Module) -> nn.Module | None:
     kind = type(module)
-    if kind is nn.Dropout:
+    if isinstance(module, nn.Dropout) and kind is nn.Dropout:
         return StepDropout(module.p).train(module.training)
-    if kind in (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d) and module.p > 0:  # type: ignore[operator]
+    if isinstance(module, nn.Dropout1d | nn.Dropout2d | nn.Dropout3d) and module.p > 0:
         raise refusal(
             name,
             kind.__name__,
@@ -182,8 +182,8 @@ def _plain(name: str, module: nn.Module, axis: int | None) -> nn.Module | None:
 
 
 def _check_hooks(module: nn.Module, plain: nn.Module | None) -> None:
-    kept = getattr(plain, "inner", plain)
-    if plain is not None and has_hooks(module) and not has_hooks(kept):
+    kept = plain.inner if isinstance(plain, OverTime) else plain
+    if kept is not None and has_hooks(module) and not has_hooks(kept):
         raise Refused(
             "hooks are registered on it, which would be lost with it",
             "Remove them; observers of Network.run see what layers and neurons receive and send",

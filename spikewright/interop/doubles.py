@@ -43,7 +43,7 @@ def double_run(
         return [f"whole network not proven in float64: neurons of {library.name} send float32 (neuron by neuron it is)"]
     twin = deepcopy(model_at_rest(model, found)).double()
     twins = find_neurons(twin, x.double())
-    wide = Reference(twin, twins, step, torch.float32).run(x.double())
+    wide = Reference(twin, twins, step).run(x.double())
     mappings = {each.name: each.read(clone(each.module), torch.float64) for each in twins}
     last: Exception | None = None
     for axis in frames(found, trace, step):

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Collection
 from typing import Any, NoReturn
 
-import torch
 from torch import Tensor, nn
 
 from spikewright.errors import ConversionError

@@ -13,6 +13,7 @@ from spikewright.interop.mapping import Mapping
 from spikewright.interop.reference import Trace
 from spikewright.interop.rounding import Forced
 from spikewright.network import Network
+from spikewright.synapses.operations import Operation
 
 CURRENT = 1e-5
 """Largest difference of a current that is rounding, relative to the largest current of the layer (float32)."""
@@ -40,7 +41,7 @@ class Seen:
         self.currents[name] = current.detach().unflatten(0, (self.steps, -1)).clone()
         self.spikes[name] = spikes.detach().unflatten(0, (self.steps, -1)).clone()
 
-    def synapse(self, *seen: Any) -> None:
+    def synapse(self, site: str, operation: Operation, x: Tensor, weight: Tensor, current: Tensor) -> None:
         """Layers are seen through what they send to neurons."""
 
 
@@ -107,8 +108,8 @@ def _layer(
             sample = int(wrong.nonzero()[0])
             raise ConversionError(
                 f"convert: the current of layer '{name}' differs from the model's by {float(off[sample].max()):.3g} "
-                f"(of {size:.3g}) at step {t}, sample {sample}, in the {mode} run, before any spike differs. So a layer "
-                "in front of it, or the way the forward uses time, is not what it was. Give step=lambda model, x: ..., "
+                f"(of {size:.3g}) at step {t}, sample {sample}, in the {mode} run, before any spike differs. "
+                "So a layer in front of it, or the way the forward uses time, is not what it was. Give step=lambda model, x: ..., "
                 "a function of the model and the input of one step; or report the layer in front."
             )
         forced.charge(theirs_in[t], off)
@@ -133,8 +134,10 @@ def _compare_output(trace: Trace, output: Any, clean: Tensor, mode: str) -> None
         worst = max(worst, _apart(one, other, clean))
     if worst > 1e-4:
         raise ConversionError(
-            f"convert: the neurons agree in the {mode} run, but not the output: theirs has the shapes {shapes[0]}, ours "
-            f"{shapes[1]}" + (f", and they are {worst:.3g} apart" if worst < math.inf else "") + ". What the forward "
+            f"convert: the neurons agree in the {mode} run, but not the output: theirs has the shapes {shapes[0]}, "
+            f"ours {shapes[1]}"
+            + (f", and they are {worst:.3g} apart" if worst < math.inf else "")
+            + ". What the forward "
             "does behind the last neurons is not done step by step. Give step=lambda model, x: ..., a function of the "
             "model and the input of one step that returns the output of that step."
         )

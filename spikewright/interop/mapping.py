@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -84,6 +84,7 @@ class Library:
         rest: Function that puts the states of a neuron back to rest.
         plain: Function that returns the plain module in place of one with a time axis; None to leave it.
         double: True if whole networks run in float64.
+        given_state: True if neurons of one step take their state from the caller, and rest without one.
     """
 
     name: str
@@ -95,7 +96,8 @@ class Library:
     form: Callable[[nn.Module], str]
     rest: Callable[[nn.Module], None]
     plain: Callable[[nn.Module, int | None], nn.Module | None]
-    double: bool = field(default=True)
+    double: bool = True
+    given_state: bool = False
 
 
 def above(threshold: float, dtype: torch.dtype) -> float:

@@ -45,8 +45,8 @@ def read_box(cell: Any, dtype: torch.dtype) -> Mapping:
         options = {"rest": threshold - positive(limit, "v_th")}
     elif reset != leak:
         raise Refused(
-            f"it resets to {reset:g} and leaks to {leak:g} (v_reset, v_leak), and here a potential is reset to where it "
-            "rests",
+            f"it resets to {reset:g} and leaks to {leak:g} (v_reset, v_leak), and here a potential is reset to where "
+            "it rests",
             "Use v_reset = v_leak",
         )
     shown = f"LIFBoxCell(dt tau_mem_inv={rate:g}, v_th={limit:g}, v_leak={leak:g}, {method})"
@@ -124,7 +124,7 @@ _MEMBRANE = (
     "Leave it out: a readout without potential is a plain layer, whose output a loss averages over time",
 )
 _NONE = ("its equations have no equal here", "The nearest exact one is LIFBoxCell")
-MISSING = {
+MISSING: dict[str, tuple[str, str]] = {
     **dict.fromkeys(("LIF", "LIFCell", "LIFFeedForwardCell"), _CURRENT),
     **dict.fromkeys(("LIFRecurrent", "LIFRecurrentCell", "LSNNRecurrent", "LSNNRecurrentCell"), _RECURRENT),
     **dict.fromkeys(("LI", "LICell", "LIBox", "LIBoxCell", "LILinearCell"), _MEMBRANE),
@@ -147,4 +147,5 @@ LIBRARY = Library(
     form=lambda cell: "time" if type(cell).__name__ == "IAF" else "step",
     rest=lambda cell: None,
     plain=plain,
+    given_state=True,
 )

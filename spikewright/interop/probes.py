@@ -8,7 +8,7 @@ from torch import Tensor
 from spikewright.interop.copies import clone
 from spikewright.interop.mapping import Mapping, Trained
 from spikewright.interop.reading import Found
-from spikewright.interop.reference import alone
+from spikewright.interop.recorder import alone
 from spikewright.interop.rounding import Compared, compare
 from spikewright.neurons import Neuron
 

@@ -72,8 +72,8 @@ def find_neurons(model: nn.Module, x: Tensor) -> list[Found]:
         raise refusal(*refused[0], others=[name for name, *_ in refused[1:]])
     if not found:
         raise ConversionError(
-            f"convert was given {type(model).__name__}, in which there is no neuron of SpikingJelly, snnTorch, sinabs or "
-            "Norse, so that there is nothing to convert. A model with neurons of this library is run by "
+            f"convert was given {type(model).__name__}, in which there is no neuron of SpikingJelly, snnTorch, sinabs "
+            "or Norse, so that there is nothing to convert. A model with neurons of this library is run by "
             "spikewright.Network(model)."
         )
     return found

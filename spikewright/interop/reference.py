@@ -10,62 +10,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from spikewright.errors import ConversionError
 from spikewright.interop.copies import clone, copied
-from spikewright.interop.frames import Absent, Step, is_rest
+from spikewright.interop.frames import Step
 from spikewright.interop.reading import Found
-
-
-class Recorder(nn.Module):
-    """A neuron of another library that keeps what it is given and what it sends.
-
-    Args:
-        found: The neuron.
-        neuron: A copy of it.
-        order: List to which its name is added at its first call.
-    """
-
-    def __init__(self, found: Found, neuron: nn.Module, order: list[str]) -> None:
-        super().__init__()
-        self.found, self.inner = (found,), neuron  # in a tuple, so that the original is no part of this module
-        self.order = order
-        self.holds, self.state = False, None
-        self.returned: list[Tensor] = []
-        self.inputs: list[Tensor] = []
-        self.outputs: list[Tensor] = []
-
-    def forward(self, x: Tensor, *states: Any, **named: Any) -> Any:
-        if not self.holds:
-            y = self.inner(x, *states, **named)
-        else:
-            if not is_rest([*states, *named.values()]) and not any(each is self.state for each in states):
-                raise ConversionError(
-                    f"convert: the forward of the model gives '{self.found[0].name}' a state of its own making, but a "
-                    "run holds the states of neurons, and they start at rest. Give step=lambda model, x: ..., which "
-                    "calls neurons with their input alone."
-                )
-            y = self.inner(x, self.state) if self.found[0].library.name == "Norse" else self.inner(x)
-            self.state = y[1] if isinstance(y, tuple) else None
-        if not self.inputs:
-            self.order.append(self.found[0].name)
-        self.inputs.append(x.detach().clone())
-        self.returned = _flat(y[1:]) if isinstance(y, tuple) else []
-        self.outputs.append((y[0] if isinstance(y, tuple) else y).detach().clone())
-        return y
-
-    def reset_mem(self) -> Any:
-        return Absent() if self.holds else self.inner.reset_mem()  # type: ignore[operator]
-
-    init_leaky = init_lapicque = reset_mem
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(super().__getattr__("inner"), name)
-
-    def clear(self) -> None:
-        """Forget what was seen, and put the neuron back to rest."""
-        self.inputs, self.outputs, self.state = [], [], None
-        self.found[0].library.rest(self.inner)
+from spikewright.interop.recorder import LAYOUTS, TIME_FIRST, Recorder, flat
 
 
 @dataclass(frozen=True)
@@ -98,18 +45,12 @@ class Reference:
         model: The model; neither its states nor its buffers change.
         found: Its neurons.
         step: The user's function for one step, if there is one.
-        dtype: To run in.
     """
 
-    def __init__(self, model: nn.Module, found: list[Found], step: Step | None, dtype: torch.dtype) -> None:
+    def __init__(self, model: nn.Module, found: list[Found], step: Step | None) -> None:
         self.order: list[str] = []
         self.recorders = {each.name: Recorder(each, clone(each.module, share=True), self.order) for each in found}
         self.model = copied(model, {id(each.module): self.recorders[each.name] for each in found}, buffers=False)
-        if dtype == torch.float64:
-            self.model = _doubled(self.model)
-            self.recorders = {r.found[0].name: r for r in self.model.modules() if isinstance(r, Recorder)}
-            for recorder in self.recorders.values():
-                recorder.order = self.order
         self.step, self.found = step, found
 
     def run(self, x: Tensor, training: bool = False) -> Trace:
@@ -134,8 +75,8 @@ class Reference:
         raise ConversionError(
             f"convert could not run {type(self.model).__name__} on x {list(x.shape)} ([time, batch, *feature]):\n  "
             + "\n  ".join(failures)
-            + "\nA model that loops over time inside its forward is converted as one step of it. Give step=lambda model, "
-            "x: ..., a function of the model and the input of one step; or set its number of steps to 1 "
+            + "\nA model that loops over time inside its forward is converted as one step of it. Give step=lambda "
+            "model, x: ..., a function of the model and the input of one step; or set its number of steps to 1 "
             "(such as model.num_steps = 1), so that its forward does one step."
         )
 
@@ -156,11 +97,12 @@ class Reference:
         for recorder in self.recorders.values():
             recorder.clear()
             recorder.holds = form == "step"
-            if hasattr(recorder.inner, "squeeze_forward"):
-                recorder.inner.batch_size, recorder.inner.num_timesteps = batch, -1
+            inner: Any = recorder.inner
+            if hasattr(inner, "squeeze_forward"):
+                inner.batch_size, inner.num_timesteps = batch, -1
         try:
             with torch.no_grad():
-                output = self._steps(x) if form == "step" else [self._outputs(self.model(_LAYOUTS[form](x)))]
+                output = self._steps(x) if form == "step" else [self._outputs(self.model(LAYOUTS[form](x)))]
         finally:
             for hook in hooks:
                 hook.remove()
@@ -184,7 +126,7 @@ class Reference:
 
     def _outputs(self, y: Any) -> list[Tensor]:
         states = {id(state) for recorder in self.recorders.values() for state in recorder.returned}
-        return [each for each in _flat(y) if id(each) not in states]
+        return [each for each in flat(y) if id(each) not in states]
 
     def _in_order(self) -> list[tuple[str, Recorder]]:
         return [(name, self.recorders[name]) for name in self.order]
@@ -195,7 +137,7 @@ class Reference:
         if own == "step":
             whole = torch.stack(parts)
         else:
-            whole = torch.cat([_TIME_FIRST[own](part, batch) for part in parts])
+            whole = torch.cat([TIME_FIRST[own](part, batch) for part in parts])
         if whole.shape[:2] != (steps, batch):
             raise _Loop(recorder.found[0].name, len(parts), self.model, list(whole.shape))
         return whole
@@ -218,14 +160,6 @@ class Reference:
         return calls, [m.register_forward_pre_hook(note(name)) for name, m in watched]
 
 
-def _flat(y: Any) -> list[Tensor]:
-    """Return the tensors of a value in their order."""
-    if isinstance(y, Tensor):
-        return [y]
-    parts = y.values() if isinstance(y, dict) else y if isinstance(y, tuple | list) else ()
-    return [tensor for each in parts for tensor in _flat(each)]
-
-
 class _Loop(Exception):
     def __init__(self, name: str, calls: int, model: nn.Module, shape: list[int] | None = None) -> None:
         if shape is not None:
@@ -240,45 +174,6 @@ class _Loop(Exception):
 
 
 _SAID = {"step": "one step", "time": "[time, batch]", "batch": "[batch, time]", "folded": "[batch * time]"}
-_LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
-    "time": lambda x: x,
-    "batch": lambda x: x.transpose(0, 1),
-    "folded": lambda x: x.transpose(0, 1).flatten(0, 1),
-}
-_TIME_FIRST: dict[str, Callable[[Tensor, int], Tensor]] = {
-    "time": lambda y, batch: y,
-    "batch": lambda y, batch: y.transpose(0, 1),
-    "folded": lambda y, batch: y.unflatten(0, (batch, -1)).transpose(0, 1),
-}
-
-
-def alone(found: Found, neuron: nn.Module, x: Tensor) -> Tensor:
-    """Return the spikes of a neuron of another library for a current `[time, batch, *feature]`, from rest.
-
-    Args:
-        found: The neuron.
-        neuron: A copy of it.
-        x: Current.
-    """
-    found.library.rest(neuron)
-    form: str = found.library.form(neuron)
-    if form != "step":
-        if form == "folded":
-            neuron.batch_size, neuron.num_timesteps = x.shape[1], -1  # type: ignore[assignment]
-        y = neuron(_LAYOUTS[form](x))
-        return _TIME_FIRST[form](y[0] if isinstance(y, tuple) else y, x.shape[1])
-    spikes, state = [], None
-    for step in x:
-        y = neuron(step, state) if found.library.name == "Norse" else neuron(step)
-        state = y[1] if isinstance(y, tuple) else None
-        spikes.append(y[0] if isinstance(y, tuple) else y)
-    return torch.stack(spikes)
-
-
-def _doubled(model: nn.Module) -> nn.Module:
-    from copy import deepcopy
-
-    return deepcopy(model).double()
 
 
 def _without_dropout(model: nn.Module) -> None:

@@ -7,8 +7,8 @@ neurons know :math:`u` to within an error :math:`e`, which each operation adds t
 .. math::
     e[t] = \lambda e[t-1] + \varepsilon\,(|\lambda v[t-1]| + 2 |k I[t]| + |u[t]| + |R s[t]|).
 
-A difference with :math:`|u - V| \le e` is rounding.  Anything else is a fault, and so is a difference at a tie that both
-precisions compute without an error.
+A difference with :math:`|u - V| \le e` is rounding.  Anything else is a fault, and so is a difference at a tie that
+both precisions compute without an error.
 """
 
 from dataclasses import dataclass

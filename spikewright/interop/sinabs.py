@@ -134,7 +134,7 @@ _RECURRENT = (
     "it feeds its own spikes back one step later, and here that is a module beside the neuron",
     "Write it with spikewright.Feedback and the neuron alone",
 )
-MISSING = {
+MISSING: dict[str, tuple[str, str]] = {
     "ALIF": (
         "its threshold adapts to its spikes, and there is no such neuron here yet",
         "The nearest exact one is LIF",

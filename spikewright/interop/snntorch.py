@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from spikewright.interop.mapping import Library, Mapping, Refused, Trained, fired_at, is_trained, one_number, positive
 from spikewright.interop.surrogates import Surrogate, read_surrogate
@@ -197,7 +197,7 @@ _RECURRENT = (
     "Write it with spikewright.Feedback and Leaky",
 )
 _NONE = ("its equations have no equal here", "The nearest exact one is Leaky(beta)")
-MISSING = {
+MISSING: dict[str, tuple[str, str]] = {
     "Synaptic": _CURRENT,
     "Alpha": _CURRENT,
     "RLeaky": _RECURRENT,
@@ -225,8 +225,3 @@ LIBRARY = Library(
     plain=lambda module, axis: None,
     double=False,
 )
-
-
-def stateless(cell: nn.Module) -> bool:
-    """True if a neuron returns its spikes alone."""
-    return not _states(cell)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spikewright.interop.frames import as_plain, joined, over_time
+from spikewright.interop.frames import as_plain, over_time
 from spikewright.interop.mapping import Library, Mapping, Refused, Trained, fired_at, is_trained, positive
 from spikewright.interop.surrogates import Surrogate, read_surrogate
 from spikewright.neurons import IF, LIF
@@ -90,10 +90,9 @@ def _mapping(node: Any, dtype: torch.dtype, neuron: Callable[..., Any], shown: s
     return Mapping(theirs, here, fires_at, strict)
 
 
-_NORMS = ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d")
 _WRAPPED = frozenset(
-    "Conv1d Conv2d Conv3d Upsample ConvTranspose1d ConvTranspose2d ConvTranspose3d GroupNorm MaxPool1d MaxPool2d "
-    "MaxPool3d AvgPool1d AvgPool2d AvgPool3d AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveAvgPool3d Linear "
+    "BatchNorm1d BatchNorm2d BatchNorm3d Conv1d Conv2d Conv3d Upsample ConvTranspose1d ConvTranspose2d "
+    "ConvTranspose3d GroupNorm MaxPool1d MaxPool2d MaxPool3d AvgPool1d AvgPool2d AvgPool3d AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveAvgPool3d Linear "
     "Flatten".split()
 )
 """Layers that are torch's with a step mode."""
@@ -107,27 +106,13 @@ def plain(module: Any, axis: int | None) -> nn.Module | None:
         return None
     if kind in _WRAPPED:
         found = as_plain(module, {"_step_mode"})
-    elif kind in _NORMS:
-        found = (joined if module.step_mode == "m" else as_plain)(module, {"_step_mode"})
     elif kind in ("Dropout", "Dropout2d"):
         found = getattr(nn, kind)(module.p).train(module.training)
     elif kind in _OVER_TIME:
-        found = nn.Sequential(*module)
-        joint = kind == "SeqToANNContainer" or (kind == "StepModeContainer" and module.step_mode == "m")
-        if joint:
-            _join(found)
-        return over_time(found, axis)
+        return over_time(nn.Sequential(*module), axis)
     if found is None:
         return None
     return over_time(found, axis if module.step_mode == "m" else None)
-
-
-def _join(container: nn.Module) -> None:
-    for name, child in list(container.named_children()):
-        if type(child).__module__ == "torch.nn.modules.batchnorm":
-            setattr(container, name, joined(child))
-        else:
-            _join(child)
 
 
 _RECURRENT = (
@@ -135,7 +120,7 @@ _RECURRENT = (
     "Write it with spikewright.Feedback and the neuron alone",
 )
 _NO_EQUAL = "its equations have no equal here yet"
-MISSING = {
+MISSING: dict[str, tuple[str, str]] = {
     "CUBALIFNode": (
         "its current has a leak of its own, and there is no such neuron here yet",
         "The nearest exact one is LIFNode",

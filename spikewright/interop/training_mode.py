@@ -35,7 +35,7 @@ def training_remarks(
         )
     if not any(isinstance(m, _BatchNorm) for m in model.modules()):
         return remarks
-    trace = Reference(model, found, step, x.dtype).run(x, training=True)
+    trace = Reference(model, found, step).run(x, training=True)
     twin = copied(model, {id(e.module): clone(e.module, share=True) for e in found}, buffers=False)
     twins = [Found(e.name, twin.get_submodule(e.name), e.library, e.kind) for e in found]
     neurons = {e.name: e.read(clone(e.module), x.dtype) for e in twins}

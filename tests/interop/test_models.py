@@ -329,7 +329,7 @@ def test_a_function_for_one_step_is_taken() -> None:
     model, x = loud(Snn("both")), images()
     found = convert(model, x, step=lambda model, x: model.step(x, None, None)[0])
     assert found.proven and not any(row.differing or row.free for row in found.rows)
-    output, potentials = model(x)
+    output, _ = model(x)
     assert torch.equal(Network(found.module)(x), output)
 
 
