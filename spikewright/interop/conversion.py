@@ -21,14 +21,16 @@ class ConversionRow:
         layer: Name of the layer in the other library's model.
         theirs: Its neuron, as code.
         ours: The neuron of this library that takes its place, as code.
-        compared: Number of neurons times steps that were compared on the user's input, each layer on the current that
-            the model itself gave it.
-        fired: How many of them were spikes.
-        differing: How many differ; all of them are rounding, or there would have been an error.
-        free: How many differ in the free run of the whole network, where differences bring about others.
-        probed: Number of neurons times steps that were compared on the four probe currents, in all precisions.
-        gradient: Largest difference of the input's gradient on the probe currents, relative to the largest of a
-            neuron.
+        compared: Number of neurons times steps that were compared on the user's input, at least 1, each layer on the
+            current that the model itself gave it.
+        fired: How many of them were spikes, from 0 to `compared`.
+        differing: How many differ, from 0 to `compared`; all of them are rounding, or there would have been an error.
+        free: How many differ in the free run of the whole network, from 0 to `compared`; there, differences bring about
+            others.
+        probed: Number of neurons times steps that were compared on the four probe currents, in all precisions, at least
+            1.
+        gradient: Largest difference of the input's gradient on the probe currents in float64, relative to the largest of
+            a neuron, at least 0.
         proven: True if the layer fired on the user's input, in at least one of a thousand steps and at least once.
         reason: Remarks: why spikes differ, what was not proven.
     """

@@ -109,8 +109,8 @@ def _layer(
             raise ConversionError(
                 f"convert: the current of layer '{name}' differs from the model's by {float(off[sample].max()):.3g} "
                 f"(of {size:.3g}) at step {t}, sample {sample}, in the {mode} run, before any spike differs. "
-                "So a layer in front of it, or the way the forward uses time, is not what it was. Give step=lambda model, x: ..., "
-                "a function of the model and the input of one step; or report the layer in front."
+                "So a layer in front of it, or the way the forward uses time, is not what it was. Give step=lambda "
+                "model, x: ..., a function of the model and the input of one step; or report the layer in front."
             )
         forced.charge(theirs_in[t], off)
         different = (ours[t] != theirs[t]).flatten(1)
