@@ -60,6 +60,11 @@ def convert(model: nn.Module, x: Tensor, *, step: Step | None = None, double: bo
     'SpikingJelly'
     """
     _check(model, x, step, double)
+    with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
+        return _converted(model, _found(model, x), _telling(x.clone()), step, double)
+
+
+def _found(model: nn.Module, x: Tensor) -> list[Found]:
     found = find_neurons(model, x)
     libraries = sorted({each.library.name for each in found})
     if len(libraries) > 1:
@@ -67,12 +72,14 @@ def convert(model: nn.Module, x: Tensor, *, step: Step | None = None, double: bo
             f"convert was given {type(model).__name__} with neurons of {' and '.join(libraries)}, whose steps and "
             "layouts differ. Give the parts of one library, one by one."
         )
-    if len(x) == 1:  # which says nothing of how the model uses time
+    return found
+
+
+def _telling(x: Tensor) -> Tensor:
+    """Return an input that shows how a model uses time: of several steps, and not of as many samples."""
+    if len(x) == 1:
         x = torch.cat([x, x])
-    if x.shape[0] == x.shape[1] > 1:  # so that no axis is taken for the other
-        x = x[:, :-1]
-    with torch.random.fork_rng(devices=[]):
-        return _converted(model, found, x, step, double)
+    return x[:, :-1] if x.shape[0] == x.shape[1] > 1 else x
 
 
 def _converted(model: nn.Module, found: list[Found], x: Tensor, step: Step | None, double: bool | None) -> Conversion:

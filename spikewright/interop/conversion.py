@@ -29,8 +29,8 @@ class ConversionRow:
             others.
         probed: Number of neurons times steps that were compared on the four probe currents, in all precisions, at least
             1.
-        gradient: Largest difference of the input's gradient on the probe currents in float64, relative to the largest of
-            a neuron, at least 0.
+        gradient: Largest difference of the input's gradient on the probe currents in float64, beyond that of rounding,
+            relative to the largest of each neuron or to 1, at least 0.
         proven: True if the layer fired on the user's input, in at least one of a thousand steps and at least once.
         reason: Remarks: why spikes differ, what was not proven.
     """
@@ -54,7 +54,7 @@ class Conversion:
 
     Attributes:
         module: The converted module, for `spikewright.Network(module)`.  It shares the parameters and buffers of the
-            model: training it trains the model.
+            model: training it trains the model.  Move or cast the model before it is converted, not later.
         library: Name of the other library.
         rows: One `ConversionRow` per neuron layer.
         remarks: What was proven beyond the layers, and what was not, in words.

@@ -49,6 +49,7 @@ class Mapping:
         theirs: Their neuron with the arguments that matter, as code.
         neuron: Ours, for runs in the dtype that was asked for.
         fires_at: Their threshold, measured from where the potential rests.  Number > 0.
+        rests_at: Where theirs rests.
         strict: True if theirs fires above the threshold, and not at it.
         quantum: What a soft reset of ours takes off the potential.
         states: Number of states that theirs returns beside the spikes.
@@ -59,6 +60,7 @@ class Mapping:
     neuron: Neuron
     fires_at: float
     strict: bool = False
+    rests_at: float = 0.0
     states: int = 0
     trained: tuple[Trained, ...] = ()
 
@@ -107,11 +109,6 @@ def above(threshold: float, dtype: torch.dtype) -> float:
     1.0000001192092896
     """
     return torch.nextafter(torch.tensor(threshold, dtype=dtype), torch.tensor(math.inf, dtype=dtype)).item()
-
-
-def fired_at(threshold: float, strict: bool, dtype: torch.dtype) -> float:
-    """Return the threshold of a neuron that fires at equality, for one that does or does not (`strict`)."""
-    return above(threshold, dtype) if strict else threshold
 
 
 def one_number(value: object, name: str) -> float:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from spikewright.interop.frames import StateSequential, over_time
-from spikewright.interop.mapping import Library, Mapping, Refused, fired_at, is_trained, one_number, positive
-from spikewright.interop.surrogates import Surrogate, read_surrogate
+from spikewright.interop.mapping import Library, Mapping, Refused, is_trained, one_number, positive
+from spikewright.interop.surrogates import Surrogate, firing, read_surrogate
 from spikewright.neurons import IF, LIF
 from spikewright.surrogate import Sigmoid, Triangle
 
@@ -39,10 +39,10 @@ def read_box(cell: Any, dtype: torch.dtype) -> Mapping:
             f"its reset_method {method or p.reset_method} is not one of the library's, and its equation is not known",
             "Use reset_value or reset_subtract",
         )
-    threshold = fired_at(fires_at, strict, dtype)
+    fires = firing(fires_at, strict, surrogate, dtype)
     options: dict[str, Any] = {"reset": "zero"}
     if method == "reset_subtract":
-        options = {"rest": threshold - positive(limit, "v_th")}
+        options = {"rest": fires["threshold"] - positive(limit, "v_th")}
     elif reset != leak:
         raise Refused(
             f"it resets to {reset:g} and leaks to {leak:g} (v_reset, v_leak), and here a potential is reset to where "
@@ -50,8 +50,8 @@ def read_box(cell: Any, dtype: torch.dtype) -> Mapping:
             "Use v_reset = v_leak",
         )
     shown = f"LIFBoxCell(dt tau_mem_inv={rate:g}, v_th={limit:g}, v_leak={leak:g}, {method})"
-    here = LIF(1 / rate, gain=rate, threshold=threshold, detach_reset=False, surrogate=surrogate, **options)
-    return Mapping(shown, here, fires_at, strict, states=1)
+    here = LIF(1 / rate, gain=rate, detach_reset=False, **fires, **options)
+    return Mapping(shown, here, fires_at, strict, leak, states=1)
 
 
 def read_iaf(cell: Any, dtype: torch.dtype) -> Mapping:
@@ -61,8 +61,9 @@ def read_iaf(cell: Any, dtype: torch.dtype) -> Mapping:
     reset, limit = one_number(p.v_reset, "v_reset"), one_number(p.v_th, "v_th")
     fires_at = positive(limit - reset, f"v_th={limit:g}, v_reset={reset:g}")
     surrogate, strict = _surrogate(cell, p, dtype)
-    here = IF(fired_at(fires_at, strict, dtype), reset="zero", detach_reset=False, surrogate=surrogate)
-    return Mapping(f"{type(cell).__name__}(v_th={limit:g}, v_reset={reset:g})", here, fires_at, strict, states=1)
+    here = IF(reset="zero", detach_reset=False, **firing(fires_at, strict, surrogate, dtype))
+    shown = f"{type(cell).__name__}(v_th={limit:g}, v_reset={reset:g})"
+    return Mapping(shown, here, fires_at, strict, reset, states=1)
 
 
 def _check(cell: Any, activation: str, p: Any) -> None:

@@ -17,6 +17,7 @@ TOLERANCE = 1e-5
 """Largest difference of gradients, relative to the largest gradient of the neuron."""
 
 
+_SINGLE = torch.finfo(torch.float32).eps
 SAMPLES = 4
 """Number of samples of each current."""
 
@@ -28,7 +29,8 @@ class Probe:
     Attributes:
         mapping: What the neuron is, in the dtype of the comparison.
         spikes: Comparison of the spikes.
-        gradient: Largest difference of the gradients of the input, relative to the largest of each neuron, or to 1.
+        gradient: Largest difference of the gradients of the input, relative to the largest of each neuron, or to 1,
+            beyond that of rounding.
         trained: The same of the constants that are trained; 0 if there are none.
         current: Name of the current with the first spike that differs, or with the gradients that are farthest apart.
         without: Number of neurons whose gradient in the other library is NaN or infinite.
@@ -84,12 +86,13 @@ def probed(found: Found, dtype: torch.dtype, feature: torch.Size) -> Probe:
         theirs, sent = alone(found, neuron, given), ours.scan(here, {}, True)[0]
         compared = compare(mapping, x, theirs.detach(), sent.detach())
         used = weights * compared.same
+        rounded = _rounded(ours, x, used, sent.detach(), 0.0 if found.library.double else _SINGLE)
         their_constants = [neuron.get_parameter(constant.theirs) for constant in mapping.trained]
         our_constants = [ours.get_parameter(constant.ours) for constant in mapping.trained]
         their_grads = torch.autograd.grad((used * theirs).sum(), [given, *their_constants])
         our_grads = torch.autograd.grad((used * sent).sum(), [here, *our_constants])
     real = their_grads[0].isfinite().all(0)
-    apart = _apart(our_grads[0], their_grads[0]).where(real & compared.same, 0)
+    apart = (_apart(our_grads[0], their_grads[0]) - rounded).clamp_min(0).where(real & compared.same, 0)
     worst = int(apart.flatten(1).amax(1).argmax()) if compared.fault is None else compared.fault.place[0]
     trained = [
         _chained(constant, ours, one, other)
@@ -97,6 +100,33 @@ def probed(found: Found, dtype: torch.dtype, feature: torch.Size) -> Probe:
     ]
     name = list(each)[worst // SAMPLES]
     return Probe(mapping, compared, float(apart.max()), max(trained, default=0.0), name, int((~real).sum()))
+
+
+def _rounded(ours: Neuron, x: Tensor, used: Tensor, sent: Tensor, weights: float) -> Tensor:
+    """Return by how much rounding may change the gradient of each neuron: that of a current off in its last places.
+
+    Gradients can grow from step to step, and slopes can jump; a neuron whose spikes change with the last places is left
+    out, with infinity.
+
+    Args:
+        ours: Our neuron.
+        x: Its current.
+        used: Weights of its output.
+        sent: Its output.
+        weights: Relative error of the weights, for libraries that send float32 whatever they are given.
+    """
+    unit, found = torch.finfo(x.dtype).eps, torch.zeros_like(x[0])
+    source = torch.Generator().manual_seed(2)
+    gradients: list[Tensor] = []
+    for size in (0.0, 4.0, -4.0):
+        off = torch.rand(x.shape, generator=source, dtype=torch.float64).to(x.dtype)
+        moved = (x * (1 + size * unit * off)).requires_grad_()
+        y, _ = ours.scan(moved, {}, True)
+        (gradient,) = torch.autograd.grad((used * (1 + size / 4 * weights * off) * y).sum(), moved)
+        gradients.append(gradient)
+        away = _apart(gradient, gradients[0]).masked_fill((y.detach() != sent).any(0), torch.inf)
+        found = torch.maximum(found, away)
+    return 16 * found
 
 
 def _apart(ours: Tensor, theirs: Tensor) -> Tensor:

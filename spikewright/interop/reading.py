@@ -64,7 +64,7 @@ def find_neurons(model: nn.Module, x: Tensor) -> list[Found]:
             one = _found(name, module)
             if one is not None:
                 _check(one)
-                one.read(module, x.dtype)
+                _check_trained(one, one.read(module, x.dtype))
                 found.append(one)
         except Refused as error:
             refused.append((name, _shown(module), _owner(module), error))
@@ -143,6 +143,17 @@ def _check(found: Found) -> None:
     for name in (*module._parameters, *module._buffers):
         if name not in library.known:
             raise Refused(f"it has a tensor {name}, of which nothing is known here", f"Use {found.kind} as it is")
+
+
+def _check_trained(found: Found, mapping: Mapping) -> None:
+    """Raise `Refused` if something of a neuron is trained that is a constant here."""
+    known = {each.theirs for each in mapping.trained}
+    for name, parameter in found.module.named_parameters():
+        if parameter.requires_grad and name not in known:
+            raise Refused(
+                f"its {name} is trained, and there is nothing of the kind here",
+                f"Keep it, {name}.requires_grad_(False)",
+            )
 
 
 def has_hooks(module: nn.Module) -> bool:

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikewright.interop.mapping import Library, Mapping, Refused, Trained, fired_at, is_trained, one_number, positive
-from spikewright.interop.surrogates import Surrogate, read_surrogate
+from spikewright.interop.mapping import Library, Mapping, Refused, Trained, is_trained, one_number, positive
+from spikewright.interop.surrogates import Surrogate, firing, read_surrogate
 from spikewright.neurons import IF, LIF, Neuron
 from spikewright.surrogate import ATan, Sigmoid
 
@@ -43,12 +43,12 @@ def read_leaky(leaky: Any, dtype: torch.dtype) -> Mapping:
         )
     threshold = _common(leaky)
     surrogate, strict = _surrogate(leaky, dtype)
-    fires_at = fired_at(threshold, strict, dtype)
+    fires = firing(threshold, strict, surrogate, dtype)
     factor = _factor(leaky)
     shown = "tensor" if isinstance(beta, Tensor) else f"{beta:g}"
     theirs = f"Leaky(beta={shown}, threshold={threshold:g}, reset_mechanism={reset!r}, reset_delay={leaky.reset_delay}"
     theirs += ")" if factor == 1 else f", graded_spikes_factor={factor:g})"
-    options: dict[str, Any] = {"surrogate": surrogate, "amplitude": factor, "threshold": fires_at}
+    options: dict[str, Any] = {"amplitude": factor, **fires}
     options |= {"detach_reset": bool(leaky.reset_delay), "reset": reset}
     if reset == "subtract":
         several = isinstance(beta, Tensor)
@@ -58,14 +58,17 @@ def read_leaky(leaky: Any, dtype: torch.dtype) -> Mapping:
                 + ("one beta per neuron that is one number each" if several else "beta=0 there is no such number"),
                 'Use reset_mechanism="zero", or one beta above 0',
             )
-        options["rest"] = fires_at - threshold / beta
+        options["rest"] = fires["threshold"] - threshold / beta
     if isinstance(beta, float) and beta == 1:
         return Mapping(theirs, IF(**options), threshold, strict, states=_states(leaky))
     neuron = LIF(1 / (1 - beta), learn_tau=learned, **options)
     trained = ()
     if learned:
+        neuron.leak_logit.data = torch.logit(leaky.beta.detach().flatten()[:1].to(dtype)).reshape(
+            neuron.leak_logit.shape
+        )
         trained = (Trained("leak_logit", "beta", torch.sigmoid, "beta = sigmoid(leak_logit)"),)
-    return Mapping(theirs, neuron, threshold, strict, _states(leaky), trained)
+    return Mapping(theirs, neuron, threshold, strict, states=_states(leaky), trained=trained)
 
 
 def read_lapicque(cell: Any, dtype: torch.dtype) -> Mapping:
@@ -86,16 +89,14 @@ def read_lapicque(cell: Any, dtype: torch.dtype) -> Mapping:
     leak, gain = one_number(1 - step / (r * c), "leak"), one_number(r * (1 / (r * c)) * step, "input scale")
     threshold = _common(cell)
     surrogate, strict = _surrogate(cell, dtype)
-    fires_at = fired_at(threshold, strict, dtype)
+    fires = firing(threshold, strict, surrogate, dtype)
     theirs = f"Lapicque(R={one_number(r, 'R'):g}, C={one_number(c, 'C'):g}, time_step={one_number(step, 'step'):g})"
     if not 0 < leak < 1:
         raise Refused(
             f"its leak 1 - time_step/(R C) is {leak:g}, and its reset, a step late, is a soft reset of threshold/leak",
             "Choose R C above time_step",
         )
-    here: Neuron = LIF(
-        1 / (1 - leak), gain=gain, threshold=fires_at, rest=fires_at - threshold / leak, surrogate=surrogate
-    )
+    here: Neuron = LIF(1 / (1 - leak), gain=gain, rest=fires["threshold"] - threshold / leak, **fires)
     return Mapping(theirs, here, threshold, strict, states=_states(cell))
 
 

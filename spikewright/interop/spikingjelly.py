@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from spikewright.interop.frames import as_plain, over_time
-from spikewright.interop.mapping import Library, Mapping, Refused, Trained, fired_at, is_trained, positive
-from spikewright.interop.surrogates import Surrogate, read_surrogate
+from spikewright.interop.mapping import Library, Mapping, Refused, Trained, is_trained, positive
+from spikewright.interop.surrogates import Surrogate, firing, read_surrogate
 from spikewright.neurons import IF, LIF
 from spikewright.surrogate import ATan, Sigmoid, Triangle
 
@@ -50,7 +50,7 @@ def read_parametric(node: Any, dtype: torch.dtype) -> Mapping:
     with torch.no_grad():
         found.neuron.leak_logit.data = -node.w.detach().to(dtype).clone()  # type: ignore[union-attr]
     back = Trained("leak_logit", "w", torch.neg, "w = -leak_logit")
-    return Mapping(found.theirs, found.neuron, found.fires_at, found.strict, trained=(back,))
+    return Mapping(found.theirs, found.neuron, found.fires_at, found.strict, found.rests_at, trained=(back,))
 
 
 def _mapping(node: Any, dtype: torch.dtype, neuron: Callable[..., Any], shown: str) -> Mapping:
@@ -82,18 +82,17 @@ def _mapping(node: Any, dtype: torch.dtype, neuron: Callable[..., Any], shown: s
     surrogate, strict = read_surrogate(fire, None, candidates, repr(fire), dtype)
     fires_at = positive(node.v_threshold - rest, reset)
     here = neuron(
-        threshold=fired_at(fires_at, strict, dtype),
         reset="subtract" if node.v_reset is None else "zero",
         detach_reset=node.detach_reset,
-        surrogate=surrogate,
+        **firing(fires_at, strict, surrogate, dtype),
     )
-    return Mapping(theirs, here, fires_at, strict)
+    return Mapping(theirs, here, fires_at, strict, rest)
 
 
 _WRAPPED = frozenset(
     "BatchNorm1d BatchNorm2d BatchNorm3d Conv1d Conv2d Conv3d Upsample ConvTranspose1d ConvTranspose2d "
-    "ConvTranspose3d GroupNorm MaxPool1d MaxPool2d MaxPool3d AvgPool1d AvgPool2d AvgPool3d AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveAvgPool3d Linear "
-    "Flatten".split()
+    "ConvTranspose3d GroupNorm MaxPool1d MaxPool2d MaxPool3d AvgPool1d AvgPool2d AvgPool3d AdaptiveAvgPool1d "
+    "AdaptiveAvgPool2d AdaptiveAvgPool3d Linear Flatten".split()
 )
 """Layers that are torch's with a step mode."""
 _OVER_TIME = frozenset({"MultiStepContainer", "SeqToANNContainer", "StepModeContainer"})

@@ -1,13 +1,14 @@
 """Surrogates of other libraries: one of ours with the same slope, or theirs, called."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from spikewright.errors import ConfigError, ExtensionError
-from spikewright.interop.mapping import Refused
+from spikewright.interop.mapping import Refused, above
 from spikewright.surrogate import Surrogate
 
 Fire = Callable[[Tensor], Tensor]
@@ -21,13 +22,15 @@ class Called(Surrogate):
     Args:
         theirs: Function from potential minus threshold to the slope there.
         name: What to show for it.
+        shift: How far our threshold is above theirs, for slopes that jump there.
     """
 
     theirs: Fire
     name: str
+    shift: float = 0.0
 
     def slope(self, x: Tensor) -> Tensor:
-        return self.theirs(x).to(x.dtype)
+        return self.theirs(x + self.shift if self.shift else x).to(x.dtype)
 
     def __repr__(self) -> str:
         return f"Called({self.name})"
@@ -42,6 +45,23 @@ def slope_of(fire: Fire) -> Fire:
             return torch.autograd.grad(fire(leaf).sum(), leaf)[0]
 
     return slope
+
+
+def firing(threshold: float, strict: bool, surrogate: Surrogate, dtype: torch.dtype) -> dict[str, Any]:
+    """Return the arguments `threshold` and `surrogate` of a neuron that fires at equality, for one that may not.
+
+    Args:
+        threshold: Threshold of the other library's neuron.
+        strict: True if that neuron fires above its threshold only.
+        surrogate: The slope around that threshold.
+        dtype: Of the run, on which the next number above depends.
+    """
+    if not strict:
+        return {"threshold": threshold, "surrogate": surrogate}
+    moved = above(threshold, dtype)
+    if isinstance(surrogate, Called):
+        surrogate = replace(surrogate, shift=moved - threshold)
+    return {"threshold": moved, "surrogate": surrogate}
 
 
 def read_surrogate(

@@ -1,5 +1,7 @@
 """Odd models: the same axis length twice, several outputs, steps given by the user, hooks, NaN slopes."""
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -204,3 +206,53 @@ def test_one_step_and_one_sample_are_enough() -> None:
     model, _ = made("SpikingJelly s")
     assert convert(model, 3 * torch.rand(1, 1, 1, 8, 8)).rows
     assert convert(loud(Snn("time")), 3 * torch.rand(2, 1, 1, 8, 8)).rows
+
+
+def test_a_trained_surrogate_is_refused() -> None:
+    neuron, _ = jelly()
+
+    class Trained(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.alpha = nn.Parameter(torch.tensor(3.0))
+
+        def forward(self, x: Tensor) -> Tensor:
+            soft = torch.sigmoid(self.alpha * x)
+            return (x >= 0).to(x.dtype) + (soft - soft.detach())
+
+    with pytest.raises(ConversionError, match=r"its surrogate_function.alpha is trained"):
+        convert(nn.Sequential(nn.Linear(4, 3), neuron.IFNode(surrogate_function=Trained())), torch.rand(6, 3, 4))
+
+
+def test_slopes_that_jump_at_the_threshold_are_theirs_at_ties() -> None:
+    snn = pytest.importorskip("snntorch")
+    from snntorch import surrogate
+
+    cell = snn.Leaky(0.5, spike_grad=surrogate.triangular(), reset_mechanism="zero", init_hidden=True)
+    found = convert(nn.Sequential(nn.Identity(), cell), 2 * torch.rand(6, 3, 4))
+    x = torch.full((1, 1, 1), 1.0)  # the threshold
+    neuron = found.module[1]  # type: ignore[index]
+    slope = neuron.surrogate.slope(x - neuron.threshold)
+    assert slope.item() == -1
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_it_works_in_any_mode_of_autograd(mode: Any) -> None:
+    neuron, _ = jelly()
+    model = nn.Sequential(nn.Linear(4, 3), neuron.IFNode())
+    with mode():
+        found = convert(model, 2 * torch.rand(6, 3, 4))
+    assert found.rows[0].gradient < 1e-9
+
+
+def test_only_the_library_of_the_model_is_imported() -> None:
+    jelly()
+    program = (
+        "import sys, torch, spikewright as sw; before = set(sys.modules)\n"
+        "sw.interop.convert; print(sorted({m.partition('.')[0] for m in set(sys.modules) - before} & LIBRARIES))\n"
+        "from spikingjelly.activation_based import neuron\n"
+        "sw.interop.convert(torch.nn.Sequential(torch.nn.Linear(3, 3), neuron.IFNode()), torch.rand(4, 2, 3))\n"
+        "print(sorted({m.partition('.')[0] for m in sys.modules} & LIBRARIES))"
+    ).replace("LIBRARIES", "{'spikingjelly', 'snntorch', 'sinabs', 'norse'}")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-2:] == ["[]", "['spikingjelly']"], done.stderr
