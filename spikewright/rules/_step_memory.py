@@ -13,7 +13,8 @@ from torch import Tensor
 
 from spikewright._util.real_numbers import as_real
 from spikewright._util.trial import restored, without_gradients
-from spikewright.losses import Loss, standard_loss
+from spikewright.losses import Loss
+from spikewright.losses._standard import standard_loss
 from spikewright.metrics.allocation import AllocatedBytes
 from spikewright.metrics.memory import SavedBytes
 from spikewright.temporal import detach, is_static

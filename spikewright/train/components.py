@@ -24,6 +24,7 @@ from spikewright._util.arguments import shown
 from spikewright._util.ranges import as_float
 from spikewright._util.text import is_reference, kind_of
 from spikewright.errors import ConfigError, nearest
+from spikewright.losses._standard import standard_loss
 from spikewright.train.arguments import check_type, hints, is_plain, tuples
 from spikewright.train.arguments import options as options
 from spikewright.train.optimizers import MuonAdamW, check_step
@@ -167,7 +168,7 @@ def loss_of_rule(rule: Mapping[str, Any]) -> str:
     if builder is not None and "rule" in options(builder):  # a rule around another rule
         return loss_of_rule(_nested("rule.rule", builder, "rule", rule.get("rule", {})))
     traits = getattr(builder, "traits", None)
-    kind = spikewright.losses.standard_loss("any" if traits is None else traits.loss)
+    kind = standard_loss("any" if traits is None else traits.loss)
     return next(name for name, loss in LOSSES.items() if loss is kind)
 
 
