@@ -49,12 +49,20 @@ def _public(choices: Choices) -> Choices:
 RULES: Choices = _public(_concrete(spikewright.rules, spikewright.rules.Rule))
 NEURONS: Choices = _concrete(spikewright.neurons, spikewright.neurons.Neuron)
 SURROGATES: Choices = _concrete(spikewright.surrogate, spikewright.surrogate.Surrogate)
-LOSSES: Choices = {"per_step": spikewright.losses.PerStep, "on_rate": spikewright.losses.OnRate}
+LOSSES: Choices = {
+    "per_step": spikewright.losses.PerStep,
+    "on_rate": spikewright.losses.OnRate,
+    "last_step": spikewright.losses.LastStep,
+    "max_over_time": spikewright.losses.MaxOverTime,
+    "spike_count": spikewright.losses.SpikeCount,
+    "first_spike": spikewright.losses.FirstSpike,
+}
 SOLVERS: Choices = _concrete(spikewright.solvers, spikewright.solvers.Solver)
 SPATIAL: Choices = _concrete(spikewright.spatial, spikewright.spatial.Spatial)
 CRITERIA: Choices = {
     "cross_entropy": nn.CrossEntropyLoss,
     "cross_entropy_mse": spikewright.losses.CrossEntropyMSE,
+    "rate_mse": spikewright.losses.RateMSE,
 }
 MODELS: Choices = {name: spikewright.models.model_class(name) for name in spikewright.models.list_models()}
 
@@ -64,6 +72,7 @@ def none() -> None:
 
 
 LOCAL: Choices = {"none": none, "local": spikewright.spatial.Local}
+PENALTIES: Choices = {"none": none, "firing_rate": spikewright.losses.FiringRatePenalty}
 # L-BFGS needs a closure; SparseAdam takes no dense gradients.
 OPTIMIZERS: Choices = {
     **_concrete(torch.optim, torch.optim.Optimizer, frozenset(("lbfgs", "sparseadam"))),
@@ -76,6 +85,7 @@ NESTED: Mapping[str, Choices] = {
     "solver": SOLVERS,
     "spatial": SPATIAL,
     "local": LOCAL,
+    "penalty": PENALTIES,
     "rule": RULES,
 }
 """Arguments that are components themselves; `true` stands for the default component of an optional one."""
