@@ -209,9 +209,8 @@ def certify(
         difference, size = (a - b).norm().item(), b.norm().item()
         precision = seen.lowest(parameter.dtype)
         rounding = ROUNDING.get(precision, 1e-2) * largest
-        exact = (
-            reference is None and rule.exact(name, wiring, len(x)) and _keeps_claim(rule, loss, name, wiring, len(x))
-        )
+        claims = reference is None and rule.exact(name, wiring, len(x))
+        exact = claims and _keeps_claim(rule, loss, name, wiring, len(x))
         allowed = max(TOLERANCE.get(precision, 2e-1) * size, rounding)
         row = GradientRow(
             site=name,

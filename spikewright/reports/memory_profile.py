@@ -132,9 +132,9 @@ def plan(
         batch_first: True if the shape or the example is `[batch, time, *feature]`.  Default: False.
 
     Raises:
-        ConfigError: `net` is not a `Network`, `rule` not a `Rule`, or `loss` not a `Loss`; there are fewer than two lengths to measure; a
-            length is not a whole number of at least 1; `budget` is not a size; `shape` is not a shape; `batch_first` is
-            not a bool; or a profiler of torch is active.
+        ConfigError: `net` is not a `Network`, `rule` not a `Rule`, or `loss` not a `Loss`; there are fewer than two
+            lengths to measure; a length is not a whole number of at least 1; `budget` is not a size; `shape` is not a
+            shape; `batch_first` is not a bool; or a profiler of torch is active.
         ShapeError: The network does not take such an input.
         IncompatibleRule: The rule does not take a penalty, or it cannot be measured in the network.
 

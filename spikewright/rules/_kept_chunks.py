@@ -101,7 +101,8 @@ class KeptChunks:
                 "leaves on a module, or that a hook keeps, for a penalty on firing, for example. BPTT differentiates "
                 "the loss by the output, and then the chunks of the run, so that the gradient of the activation would "
                 "be lost, or come from the last chunk alone. Return it as part of the output "
-                "(torch.cat([output, penalty], 1)) and take it apart in the criterion."
+                "(torch.cat([output, penalty], 1)) and take it apart in the criterion; or, for firing rates, give the "
+                "loss penalty=FiringRatePenalty(...)."
             )
         return value + self._penalty() if self._counts is not None else value
 
