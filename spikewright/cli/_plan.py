@@ -10,7 +10,7 @@ from spikewright.cli._overrides import check_read
 from spikewright.cli.common import check_positive, check_writable, read_flags, write_json
 from spikewright.errors import ConfigError
 
-_READ = ("rule", "model", "neuron", "data", "loss", "train.steps", "train.batch_size")
+_READ = ("rule", "model", "neuron", "data", "loss.penalty", "train.steps", "train.batch_size")
 
 
 def plan(

@@ -150,7 +150,7 @@ def check_penalty(rule: str, penalty: FiringRatePenalty, wiring: Wiring) -> None
 
     Raises:
         ConfigError: It names a layer that is none.
-        IncompatibleRule: There are no neurons, or it is not known how many spikes their outputs are.
+        IncompatibleRule: It is not known how many spikes the outputs of a layer are.
     """
     for layer in penalty.layers:
         if layer not in wiring.neurons:
@@ -158,11 +158,6 @@ def check_penalty(rule: str, penalty: FiringRatePenalty, wiring: Wiring) -> None
                 f"{penalty} names '{layer}', which is no layer of neurons of this network. "
                 f"{nearest(layer, wiring.neurons)}"
             )
-    if not wiring.neurons:
-        raise IncompatibleRule(
-            f"{rule} was given a loss with {penalty}, but the network has no layer of neurons, so that there is no "
-            "firing rate. Put in neurons (sw.LIF), or leave the penalty out."
-        )
     for site, neuron in wiring.neurons.items():
         if penalty.covers(site) and not _counts_spikes(neuron):
             raise IncompatibleRule(
