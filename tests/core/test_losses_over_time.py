@@ -201,6 +201,13 @@ def test_a_sample_is_classified_by_what_the_loss_reads() -> None:
     assert [TaskLoss(MaxOverTime(CE), 3).correct(output, torch.tensor([c])) for c in range(3)] == [1, 0, 0]
 
 
+def test_padding_is_no_maximum() -> None:
+    output = torch.tensor([-3.0, -2.0, 0.0]).view(3, 1, 1).expand(3, 2, 1)
+    loss = MaxOverTime(lambda o, _: o.sum()).over(Lengths(torch.tensor([2, 1])))
+    assert loss.reduced(output).flatten().tolist() == [-2, -3]
+    assert float(loss(output, torch.tensor([0, 0]), 3)) == -5
+
+
 def test_the_maximum_of_equal_outputs_is_the_first() -> None:
     output = torch.tensor([0.0, 1.0, 1.0]).view(3, 1, 1).requires_grad_()
     MaxOverTime(lambda o, _: o.sum())(output, torch.tensor([0]), 3).backward()

@@ -77,11 +77,14 @@ def apart(output: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class OfRates:
-    """Criterion of mean outputs, which adds the penalty."""
+    """Criterion of mean outputs, which adds the penalty; spikes have a size."""
+
+    def __init__(self, size: float = 1.0) -> None:
+        self.size = size
 
     def __call__(self, output: Tensor, y: Tensor) -> Tensor:
         out, a, b = apart(output)
-        return CE(out, y) + by_hand(a, b).mean()
+        return CE(out, y) + by_hand(a / self.size, b / self.size).mean()
 
 
 class OfSteps:
@@ -130,11 +133,11 @@ NEURONS = {"lif": LIF, "if": IF, "amplitude": partial(IF, amplitude=1.5), "attac
 
 @pytest.mark.parametrize("loop", [False, True])
 @pytest.mark.parametrize("rule", BPTTS, ids=str)
-@pytest.mark.parametrize("neuron", ["lif", "if", "attached"])
+@pytest.mark.parametrize("neuron", NEURONS)
 def test_bptt_takes_the_exact_gradient(rule: BPTT, neuron: str, loop: bool) -> None:
     module = Net(NEURONS[neuron], loop)
     found = learned(module, rule, OnRate(CE, penalty=PENALTY))
-    agree(found, shown(module, rule, OnRate(OfRates())))
+    agree(found, shown(module, rule, OnRate(OfRates(1.5 if neuron == "amplitude" else 1.0))))
     plain = learned(module, rule, OnRate(CE))
     torch.testing.assert_close(total(found[1]) - total(plain[1]), total(found[1], "penalty"))
     assert plain[1][0].penalty is None
@@ -215,14 +218,8 @@ def test_a_rule_of_rates_takes_the_gradient_at_its_rates(make: Callable[[], Rule
     module = Net(NEURONS[neuron], loop)
     if loop:
         module.back.transform.weight.data *= 0.3  # type: ignore[union-attr]
-    size = 1.5 if neuron == "amplitude" else 1.0
-
-    def criterion(output: Tensor, y: Tensor) -> Tensor:
-        out, a, b = apart(output)
-        return CE(out, y) + by_hand(a / size, b / size).mean()
-
     found = learned(module, rule, OnRate(CE, penalty=PENALTY))
-    agree(found, shown(module, rule, OnRate(criterion)))
+    agree(found, shown(module, rule, OnRate(OfRates(1.5 if neuron == "amplitude" else 1.0))))
     assert (found[0]["one.weight"] - learned(module, rule, OnRate(CE))[0]["one.weight"]).abs().max() > 1e-4
 
 
