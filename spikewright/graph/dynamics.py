@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from spikewright.kernels import native
-from spikewright.kernels.alpha import constants
+from spikewright.neurons.alpha import alpha_constants
 from spikewright.kernels.delays import DelayGrad, kernel_slope, slope_shares
 from spikewright.kernels.operators import surrogate_number
 from spikewright.surrogate import Sigmoid, Surrogate, slope_at
@@ -37,12 +37,12 @@ class AlphaDynamics:
     @property
     def rho(self) -> float:
         """Fraction of a current or a membrane that is retained per step."""
-        return constants(self.tau)[0]
+        return alpha_constants(self.tau)[0]
 
     @property
     def gain(self) -> float:
         """Factor of the input in the current."""
-        return constants(self.tau)[1]
+        return alpha_constants(self.tau)[1]
 
     @property
     def shares(self) -> list[float]:

@@ -139,7 +139,10 @@ def register_fake(name: str, outputs: Callable[..., tuple[Tensor, ...]]) -> None
     torch.library.register_fake(f"spikewright::{name}", fake)
 
 
-for _device in ("CPU", "CUDA") if gpu.FOUND else ("CPU",):
+DEVICES = ("CPU", "CUDA") if gpu.FOUND else ("CPU",)
+"""Devices with kernels."""
+
+for _device in DEVICES:
     _LIBRARY.impl("lif", _lif, _device)
     _LIBRARY.impl("lif_backward", _lif_backward, _device)
     _LIBRARY.impl("trace", _trace, _device)
