@@ -23,8 +23,8 @@ namespace {
 enum Constant { GAIN, CURRENT_LEAK, CURRENT_GAIN, LEAK, THRESHOLD, RESET, LOW, RECOVERY, JUMP, CONSTANTS };
 enum Emits { NOTHING, BEFORE_RESET, AFTER_RESET, OVERDRIVE };
 
-template <bool C, bool A, bool M, bool S> struct Kind {
-    static constexpr bool current = C, adaptive = A, counts = M, subtract = S;
+template <bool CURRENT, bool ADAPTIVE, bool COUNTS, bool SUBTRACT> struct Kind {
+    static constexpr bool current = CURRENT, adaptive = ADAPTIVE, counts = COUNTS, subtract = SUBTRACT;
 };
 
 // What holds for all neurons of a scan.
@@ -37,25 +37,25 @@ template <class real> struct Shared {
 
 // The constants of a block of neurons.
 template <class real> struct Constants {
-    alignas(64) real of[CONSTANTS][BLOCK];
+    alignas(64) real of[CONSTANTS * BLOCK];
     Constants(const real *const *arrays, const double *numbers, int64_t first, int64_t count) {
         for (int k = 0; k < CONSTANTS; ++k)
-            for (int64_t i = 0; i < count; ++i) of[k][i] = arrays[k] ? arrays[k][first + i] : real(numbers[k]);
+            for (int64_t i = 0; i < count; ++i) of[k * BLOCK + i] = arrays[k] ? arrays[k][first + i] : real(numbers[k]);
     }
 };
 
-// Current, membrane and adaptation of a block, or the gradients of them.
+// Current, membrane and adaptation of a block, or the gradients of them, one row after the other.
+enum State { C, V, W, STATES };
+
 template <class real> struct Carry {
-    alignas(64) real c[BLOCK], v[BLOCK], w[BLOCK];
+    alignas(64) real of[STATES * BLOCK];
     Carry(const real *const *from, int64_t first, int64_t count) {
-        real *own[] = {c, v, w};
-        for (int k = 0; k < 3; ++k)
-            for (int64_t i = 0; i < count; ++i) own[k][i] = from[k] ? from[k][first + i] : real(0);
+        for (int k = 0; k < STATES; ++k)
+            for (int64_t i = 0; i < count; ++i) of[k * BLOCK + i] = from[k] ? from[k][first + i] : real(0);
     }
     void store(real *const *to, int64_t first, int64_t count) const {
-        const real *own[] = {c, v, w};
-        for (int k = 0; k < 3; ++k)
-            if (to[k]) std::memcpy(to[k] + first, own[k], count * sizeof(real));
+        for (int k = 0; k < STATES; ++k)
+            if (to[k]) std::memcpy(to[k] + first, of + k * BLOCK, count * sizeof(real));
     }
 };
 
@@ -64,46 +64,44 @@ template <class real> struct Trail {
     alignas(64) real u[SEGMENT * BLOCK], v[SEGMENT * BLOCK], c[SEGMENT * BLOCK], w[SEGMENT * BLOCK];
 };
 
-template <class real> INLINE real fired(real u, real h, bool strict) {
-    const real above = u > h ? real(1) : real(0), at = u == h ? real(1) : real(0);
-    return strict ? above : above + at;
+template <class real> INLINE real fired(real u, real h, real at_equality) {
+    return u > h ? real(1) : u == h ? at_equality : real(0);
 }
 template <class real> INLINE real count_of(real u, real h, real most) {
     real n = u > 0 ? std::floor(u / h) : real(0);
     return n > most ? most : n;
 }
-template <class K, class real> INLINE real spikes_of(real u, real h, bool strict, real most) {
-    return K::counts ? count_of(u, h, most) : fired(u, h, strict);
+template <class K, class real> INLINE real spikes_of(real u, real h, real at_equality, real most) {
+    return K::counts ? count_of(u, h, most) : fired(u, h, at_equality);
 }
 template <class K, class real> INLINE real after_reset(real u, real s, real r) {
     return K::subtract ? u - r * s : s > 0 ? real(0) : u;
 }
 
 // One step.  What is not wanted is written to rows that nobody reads.
-template <class real, class K>
-CLONED void step_forward(int64_t count, const real *__restrict x, const Constants<real> &constants,
-                         const Shared<real> &shared, Carry<real> &now, real *__restrict s_row, real *__restrict e_row) {
-    const auto &k = constants.of;
-    const bool strict = shared.strict, after = shared.emits == AFTER_RESET, over = shared.emits == OVERDRIVE;
-    const real most = shared.most, follows = shared.moving ? real(1) : real(0);
+template <class real, class K, int EMITS>
+CLONED void step_forward(int64_t count, const real *__restrict x, const real *__restrict k, const Shared<real> &shared,
+                         real *__restrict now, real *__restrict s_row, real *__restrict e_row) {
+    const real at_equality = shared.strict ? real(0) : real(1), most = shared.most;
+    const real follows = shared.moving ? real(1) : real(0);
     for (int64_t i = 0; i < count; ++i) {
-        real drive = k[GAIN][i] * x[i];
+        real drive = k[GAIN * BLOCK + i] * x[i];
         if (K::current) {
-            now.c[i] = k[CURRENT_LEAK][i] * now.c[i] + drive;
-            drive = k[CURRENT_GAIN][i] * now.c[i];
+            now[C * BLOCK + i] = k[CURRENT_LEAK * BLOCK + i] * now[C * BLOCK + i] + drive;
+            drive = k[CURRENT_GAIN * BLOCK + i] * now[C * BLOCK + i];
         }
-        const real u = k[LEAK][i] * now.v[i] + drive;
-        real h = k[THRESHOLD][i], r = k[RESET][i];
+        const real u = k[LEAK * BLOCK + i] * now[V * BLOCK + i] + drive;
+        real h = k[THRESHOLD * BLOCK + i], r = k[RESET * BLOCK + i];
         if (K::adaptive) {
-            h += now.w[i];
-            r += follows * now.w[i];
+            h += now[W * BLOCK + i];
+            r += follows * now[W * BLOCK + i];
         }
-        const real s = spikes_of<K>(u, h, strict, most);
-        const real v = after_reset<K>(u, s, r);
-        now.v[i] = v < k[LOW][i] ? k[LOW][i] : v;
-        if (K::adaptive) now.w[i] = k[RECOVERY][i] * now.w[i] + k[JUMP][i] * s;
+        const real s = spikes_of<K>(u, h, at_equality, most);
+        const real left = after_reset<K>(u, s, r);
+        now[V * BLOCK + i] = left < k[LOW * BLOCK + i] ? k[LOW * BLOCK + i] : left;
+        if (K::adaptive) now[W * BLOCK + i] = k[RECOVERY * BLOCK + i] * now[W * BLOCK + i] + k[JUMP * BLOCK + i] * s;
         s_row[i] = s;
-        e_row[i] = after ? now.v[i] : over ? u - h : u;
+        e_row[i] = EMITS == AFTER_RESET ? now[V * BLOCK + i] : EMITS == OVERDRIVE ? u - h : u;
     }
 }
 
@@ -117,52 +115,50 @@ CLONED void slopes_of(int64_t count, const real *__restrict over, const real *__
 template <class real, class K, bool WANTED>
 CLONED void step_back(int64_t count, const real *__restrict x, const real *__restrict us, const real *__restrict vs,
                       const real *__restrict cs, const real *__restrict ws, const real *__restrict slope,
-                      const real *__restrict grad_s, const real *__restrict grad_e, const Constants<real> &constants,
-                      const Shared<real> &shared, Carry<real> &g, real *__restrict leaving,
-                      real (*__restrict sums)[BLOCK]) {
-    const auto &k = constants.of;
-    const bool strict = shared.strict;
-    const real most = shared.most, follows = shared.moving ? real(1) : real(0);
+                      const real *__restrict grad_s, const real *__restrict grad_e, const real *__restrict k,
+                      const Shared<real> &shared, real *__restrict g, real *__restrict leaving,
+                      real *__restrict sums) {
+    const real at_equality = shared.strict ? real(0) : real(1), most = shared.most;
+    const real follows = shared.moving ? real(1) : real(0);
     const real attached = shared.attached ? real(1) : real(0);
     const real after = shared.emits == AFTER_RESET ? real(1) : real(0), before = 1 - after;
     for (int64_t i = 0; i < count; ++i) {
         const real u = us[i];
-        real h = k[THRESHOLD][i], r = k[RESET][i];
+        real h = k[THRESHOLD * BLOCK + i], r = k[RESET * BLOCK + i];
         if (K::adaptive) {
             h += ws[i];
             r += follows * ws[i];
         }
-        const real s = spikes_of<K>(u, h, strict, most);
-        const real v = after_reset<K>(u, s, r);
-        const real gv = v < k[LOW][i] ? real(0) : g.v[i] + after * grad_e[i];
-        real gs = grad_s[i];
-        if (K::adaptive) gs += k[JUMP][i] * g.w[i];
-        gs -= attached * ((K::subtract ? r : u) * gv);
-        const real passed = gs * slope[i];
-        const real gu = before * grad_e[i] + (K::subtract || s == 0 ? gv : real(0)) + passed;
-        real gd = gu;
+        const real s = spikes_of<K>(u, h, at_equality, most);
+        const real left = after_reset<K>(u, s, r);
+        const real at_left = left < k[LOW * BLOCK + i] ? real(0) : g[V * BLOCK + i] + after * grad_e[i];
+        real at_s = grad_s[i] - attached * ((K::subtract ? r : u) * at_left);
+        if (K::adaptive) at_s += k[JUMP * BLOCK + i] * g[W * BLOCK + i];
+        const real passed = at_s * slope[i];
+        const real at_u = before * grad_e[i] + (K::subtract || s == 0 ? at_left : real(0)) + passed;
+        const real at_r = K::subtract ? -s * at_left : real(0);
+        real at_drive = at_u;
         if (K::current) {
-            gd = g.c[i] + k[CURRENT_GAIN][i] * gu;
-            g.c[i] = k[CURRENT_LEAK][i] * gd;
+            at_drive = g[C * BLOCK + i] + k[CURRENT_GAIN * BLOCK + i] * at_u;
+            g[C * BLOCK + i] = k[CURRENT_LEAK * BLOCK + i] * at_drive;
         }
-        leaving[i] = k[GAIN][i] * gd;
-        g.v[i] = k[LEAK][i] * gu;
-        const real gr = K::subtract ? -s * gv : real(0);
+        leaving[i] = k[GAIN * BLOCK + i] * at_drive;
+        g[V * BLOCK + i] = k[LEAK * BLOCK + i] * at_u;
         if (WANTED) {
-            sums[GAIN][i] += x[i] * gd;
-            sums[LEAK][i] += vs[i] * gu;
-            sums[THRESHOLD][i] -= passed;
-            sums[RESET][i] += gr;
+            sums[GAIN * BLOCK + i] += x[i] * at_drive;
+            sums[LEAK * BLOCK + i] += vs[i] * at_u;
+            sums[THRESHOLD * BLOCK + i] -= passed;
+            sums[RESET * BLOCK + i] += at_r;
             if (K::current) {
-                sums[CURRENT_LEAK][i] += cs[i] * gd;
-                sums[CURRENT_GAIN][i] += (k[CURRENT_LEAK][i] * cs[i] + k[GAIN][i] * x[i]) * gu;
+                sums[CURRENT_LEAK * BLOCK + i] += cs[i] * at_drive;
+                sums[CURRENT_GAIN * BLOCK + i] += (k[CURRENT_LEAK * BLOCK + i] * cs[i] + k[GAIN * BLOCK + i] * x[i]) * at_u;
             }
             if (K::adaptive) {
-                sums[RECOVERY][i] += ws[i] * g.w[i];
-                sums[JUMP][i] += s * g.w[i];
+                sums[RECOVERY * BLOCK + i] += ws[i] * g[W * BLOCK + i];
+                sums[JUMP * BLOCK + i] += s * g[W * BLOCK + i];
             }
         }
-        if (K::adaptive) g.w[i] = k[RECOVERY][i] * g.w[i] - passed + follows * gr;
+        if (K::adaptive) g[W * BLOCK + i] = k[RECOVERY * BLOCK + i] * g[W * BLOCK + i] - passed + follows * at_r;
     }
 }
 
@@ -185,19 +181,26 @@ struct Arrays { // of one call; any may be null
 template <class real, class K>
 void run_steps(int64_t start, int64_t stop, int64_t width, int64_t first, int64_t count, const Arrays<real> &in,
                const Constants<real> &constants, const Shared<real> &shared, Carry<real> &now, real *spikes,
-               real *emitted, Trail<real> *trail) {
+               real *emitted, Trail<real> *trail, bool for_constants) {
     alignas(64) real nobody[2][BLOCK];
+    const auto step = shared.emits == AFTER_RESET ? step_forward<real, K, AFTER_RESET>
+                      : shared.emits == OVERDRIVE ? step_forward<real, K, OVERDRIVE>
+                                                  : step_forward<real, K, BEFORE_RESET>;
     for (int64_t t = start; t < stop; ++t) {
         const real *x = in.x + t * in.stride + first;
-        if (t + AHEAD < stop) fetch<false>(x + AHEAD * in.stride, count);
+        if (t + AHEAD < stop) {
+            fetch<false>(x + AHEAD * in.stride, count);
+            if (spikes) fetch<true>(spikes + (t + AHEAD) * width + first, count);
+            if (emitted) fetch<true>(emitted + (t + AHEAD) * width + first, count);
+        }
         const int64_t row = (t - start) * BLOCK;
         if (trail) {
-            std::memcpy(trail->v + row, now.v, count * sizeof(real));
-            if (K::current) std::memcpy(trail->c + row, now.c, count * sizeof(real));
-            if (K::adaptive) std::memcpy(trail->w + row, now.w, count * sizeof(real));
+            if (for_constants) std::memcpy(trail->v + row, now.of + V * BLOCK, count * sizeof(real));
+            if (for_constants && K::current) std::memcpy(trail->c + row, now.of + C * BLOCK, count * sizeof(real));
+            if (K::adaptive) std::memcpy(trail->w + row, now.of + W * BLOCK, count * sizeof(real));
         }
-        step_forward<real, K>(count, x, constants, shared, now, spikes ? spikes + t * width + first : nobody[0],
-                              trail ? trail->u + row : emitted ? emitted + t * width + first : nobody[1]);
+        step(count, x, constants.of, shared, now.of, spikes ? spikes + t * width + first : nobody[0],
+             trail ? trail->u + row : emitted ? emitted + t * width + first : nobody[1]);
     }
 }
 
@@ -207,7 +210,7 @@ void forward(int64_t steps, int64_t width, const Arrays<real> &in, const Shared<
     for_blocks(steps, width, threads, [&](int64_t first, int64_t count) {
         const Constants<real> constants(in.constants, in.numbers, first, count);
         Carry<real> now(in.before, first, count);
-        run_steps<real, K>(0, steps, width, first, count, in, constants, shared, now, spikes, emitted, nullptr);
+        run_steps<real, K>(0, steps, width, first, count, in, constants, shared, now, spikes, emitted, nullptr, false);
         now.store(after, first, count);
     });
 }
@@ -233,36 +236,40 @@ void backward(int64_t steps, int64_t width, const Arrays<real> &in, const Shared
         Carry<real> g(grads.after, first, count);
         std::vector<Carry<real>> starts{Carry<real>(in.before, first, count)};
         const std::unique_ptr<Trail<real>> trail(new Trail<real>); // not set to 0
-        alignas(64) real zeros[BLOCK] = {}, over[BLOCK], slope[BLOCK] = {}, sums[CONSTANTS][BLOCK] = {};
+        alignas(64) real zeros[BLOCK] = {}, over[BLOCK], slope[BLOCK] = {}, sums[CONSTANTS * BLOCK] = {};
         int64_t start = 0;
         for (; start + SEGMENT < steps; start += SEGMENT) {
             starts.push_back(starts.back());
             run_steps<real, K>(start, start + SEGMENT, width, first, count, in, constants, again, starts.back(),
-                               nullptr, nullptr, nullptr);
+                               nullptr, nullptr, nullptr, false);
         }
         for (int64_t stop = steps; start >= 0; stop = start, start -= SEGMENT, starts.pop_back()) {
             run_steps<real, K>(start, stop, width, first, count, in, constants, again, starts.back(), nullptr, nullptr,
-                               trail.get());
+                               trail.get(), WANTED);
             for (int64_t t = stop - 1; t >= start; --t) {
                 const int64_t row = (t - start) * BLOCK, out = t * width + first;
+                if (t >= AHEAD) {
+                    if (grads.spikes) fetch<false>(grads.spikes + out - AHEAD * width, count);
+                    fetch<true>(grads.x + out - AHEAD * width, count);
+                }
                 const real *u = trail->u + row, *w = trail->w + row;
                 if (!shared.through_time && t != steps - 1) g = Carry<real>(nothing.data(), 0, count);
                 if (shared.surrogate > 0) {
                     for (int64_t i = 0; i < count; ++i)
-                        over[i] = u[i] - (K::adaptive ? constants.of[THRESHOLD][i] + w[i] : constants.of[THRESHOLD][i]);
+                        over[i] = u[i] - (K::adaptive ? constants.of[THRESHOLD * BLOCK + i] + w[i] : constants.of[THRESHOLD * BLOCK + i]);
                     slope_row(count, over, nullptr, shared.parameter, factor, slope);
                 } else if (shared.surrogate == 0) {
                     std::memcpy(slope, grads.slopes + out, count * sizeof(real));
                 }
                 step_back<real, K, WANTED>(count, in.x + t * in.stride + first, u, trail->v + row, trail->c + row, w,
                                            slope, grads.spikes ? grads.spikes + out : zeros,
-                                           grads.emitted ? grads.emitted + out : zeros, constants, shared, g,
+                                           grads.emitted ? grads.emitted + out : zeros, constants.of, shared, g.of,
                                            grads.x + out, sums);
             }
         }
         g.store(grads.before, first, count);
         for (int k = 0; WANTED && k < CONSTANTS; ++k)
-            if (grads.constants[k]) std::memcpy(grads.constants[k] + first, sums[k], count * sizeof(real));
+            if (grads.constants[k]) std::memcpy(grads.constants[k] + first, sums + k * BLOCK, count * sizeof(real));
     });
 }
 
