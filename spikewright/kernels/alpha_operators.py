@@ -19,7 +19,7 @@ _LIBRARY.define(
 _LIBRARY.define(
     "alpha_backward(Tensor x, bool again, Tensor? current, Tensor? membrane, Tensor? grad_spikes,"
     " Tensor? grad_after_current, Tensor? grad_after_membrane, Tensor? slopes, float rho, float gain, float threshold,"
-    " bool subtract, bool detach_reset, bool through_time, int surrogate, float parameter)"
+    " bool subtract, bool detach_reset, bool through_time, int surrogate, float parameter, float factor)"
     " -> (Tensor grad_x, Tensor grad_current, Tensor grad_membrane)"
 )
 
@@ -57,10 +57,11 @@ def _alpha_backward(
     through_time: bool,
     surrogate: int,
     parameter: float,
+    factor: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     grads = _gradients(x)
     arriving = (grad_spikes, grad_after_current, grad_after_membrane, slopes)
-    neuron = (rho, gain, threshold, subtract, detach_reset, through_time, surrogate, parameter)
+    neuron = (rho, gain, threshold, subtract, detach_reset, through_time, surrogate, parameter, factor)
     native.call("alpha_backward", x, again, current, membrane, *arriving, *neuron, *grads)
     return grads
 

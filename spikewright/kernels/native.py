@@ -15,7 +15,7 @@ from torch import Tensor
 from spikewright.errors import ShapeError
 from spikewright.kernels.layout import check_device
 
-INTERFACE = 6
+INTERFACE = 7
 """The number in `cpp/lif.cpp`; a library built from other sources is not used."""
 RUNS_AGAIN = True
 """Whether the backward scan can make do with the current in place of the potential."""
@@ -31,13 +31,22 @@ _array, _size, _number, _flag = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
 _FIRST = [_size, _size, _array, _flag]  # steps, width, array, whether it is one step that is repeated
 _SIGNATURES = {
     "lif": [*_FIRST, _array, _array, *[_number] * 3, _flag, *[_array] * 3, _flag],
-    "lif_backward": [*_FIRST, _flag, *[_array] * 5, *[_number] * 3, *[_flag] * 4, _number, _array, _array, _flag],
+    "lif_backward": [*_FIRST, _flag, *[_array] * 5, *[_number] * 3, *[_flag] * 4, *[_number] * 2, *[_array] * 2, _flag],
     "trace": [*_FIRST, _array, _array, _number, _array, _array, _flag],
     "alpha": [*_FIRST, *[_array] * 2, *[_number] * 3, _flag, *[_array] * 4, _flag],
-    "alpha_backward": [*_FIRST, _flag, *[_array] * 6, *[_number] * 3, *[_flag] * 4, _number, *[_array] * 3, _flag],
+    "alpha_backward": [
+        *_FIRST,
+        _flag,
+        *[_array] * 6,
+        *[_number] * 3,
+        *[_flag] * 4,
+        *[_number] * 2,
+        *[_array] * 3,
+        _flag,
+    ],
     "alpha_step_charge": [_size, *[_array] * 3, _number, _number, _array, _array, _flag],
     "alpha_step_fire": [_size, *[_array] * 2, _number, _number, _array, _array, _flag],
-    "alpha_step_backward": [_size, *[_array] * 3, *[_number] * 4, _flag, _number, *[_array] * 4, _flag],
+    "alpha_step_backward": [_size, *[_array] * 3, *[_number] * 4, _flag, *[_number] * 2, *[_array] * 4, _flag],
     "gather": [_size, *[_array] * 4, _size, *[_array] * 5, _flag],
     "scatter": [
         *[_size, *[_array] * 5, _size, *[_array] * 6, *[_size] * 3],

@@ -50,7 +50,7 @@ CLONED void alpha_block(int64_t steps, int64_t width, int64_t stride, int64_t co
 template <class real, class Slope>
 CLONED void alpha_backward_block(int64_t steps, int64_t width, int64_t count, const real *__restrict grad_spikes,
                                  const real *__restrict potential, int64_t stride, const real *__restrict slopes,
-                                 Alpha<real> alpha, Neuron<real> neuron, real parameter, bool last,
+                                 Alpha<real> alpha, Neuron<real> neuron, real parameter, real factor, bool last,
                                  real *__restrict gc, real *__restrict gv, real *__restrict grad_x) {
     const auto scan = [&](auto soft, auto attached) INLINE_LAMBDA {
         for (int64_t t = steps - 1; t >= 0; --t) {
@@ -67,7 +67,7 @@ CLONED void alpha_backward_block(int64_t steps, int64_t width, int64_t count, co
             }
             const auto step = [&](auto arrives) INLINE_LAMBDA {
                 for (int64_t i = 0; i < count; ++i) {
-                    const real u = us[i], slope = Slope::at(u - alpha.threshold, parameter, given, i);
+                    const real u = us[i], slope = factor * Slope::at(u - alpha.threshold, parameter, given, i);
                     const real grad_s = arrives() ? arriving[i] : real(0);
                     const real grad_u = alpha.grad_potential(u, slope, grad_s, gv[i], soft(), attached());
                     const real grad_c = gc[i] + grad_u;
@@ -110,8 +110,8 @@ template <class real>
 void alpha_backward(int64_t steps, int64_t width, const real *x, int repeated, int again, const real *current,
                     const real *membrane, const real *grad_spikes, const real *grad_after_current,
                     const real *grad_after_membrane, const real *slopes, double rho, double gain, double threshold,
-                    int subtract, int detach_reset, int through_time, int surrogate, double parameter, real *grad_x,
-                    real *grad_current, real *grad_membrane, int threads) {
+                    int subtract, int detach_reset, int through_time, int surrogate, double parameter, double factor,
+                    real *grad_x, real *grad_current, real *grad_membrane, int threads) {
     const Alpha<real> dynamics{real(rho), real(gain), real(threshold)};
     const Neuron<real> neuron{real(threshold), real(threshold), subtract != 0, detach_reset != 0, through_time != 0};
     const auto block = with_slope<real>(
@@ -127,7 +127,7 @@ void alpha_backward(int64_t steps, int64_t width, const real *x, int repeated, i
         const auto back = [&](int64_t start, int64_t stop, const real *potential, int64_t apart) {
             const int64_t row = start * width + first;
             block(stop - start, width, count, at(grad_spikes, row), potential, apart, at(slopes, row), dynamics, neuron,
-                  real(parameter), stop == steps, g.current.values, g.membrane.values, grad_x + row);
+                  real(parameter), real(factor), stop == steps, g.current.values, g.membrane.values, grad_x + row);
         };
         if (again)
             back_by_segments<real>(steps, Carried<real>(current, membrane, first, count), run, back);
