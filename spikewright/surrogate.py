@@ -97,15 +97,18 @@ def slope_at(surrogate: Surrogate, x: Tensor) -> Tensor:
 class _BuiltIn(Surrogate):
     """A surrogate with a steepness `alpha` or a `width`, and a `factor`."""
 
+    factor: float
+
     def __post_init__(self) -> None:
         for name, value in self._numbers().items():
             object.__setattr__(self, name, _positive(type(self).__name__, name, value))
-        if not _SMALLEST <= self._peak() <= LARGEST:
-            raise ConfigError(
-                f"{self} was asked for, but its peak is {self._peak():.3g}, beyond the range of single precision, so "
-                f"that gradients would be 0 or infinite. Give numbers for a peak between {_SMALLEST:.0e} and "
-                f"{LARGEST:.0e}."
-            )
+        for peak, part in ((self._peak(), ""), (self._peak() / self.factor, " without the factor")):
+            if not _SMALLEST <= peak <= LARGEST:
+                raise ConfigError(
+                    f"{self} was asked for, but its peak{part} is {peak:.3g}, beyond the range of single precision, in "
+                    f"which gradients would be 0 or infinite. Give numbers for a peak between {_SMALLEST:.0e} and "
+                    f"{LARGEST:.0e}."
+                )
 
     def __repr__(self) -> str:
         shown = {name: value for name, value in self._numbers().items() if name != "factor" or value != 1}

@@ -11,7 +11,7 @@ from spikewright import LIF, AlphaLIF
 from spikewright.kernels import native
 from spikewright.kernels.alpha import Scanned, alpha_naive, alpha_scan
 from spikewright.metrics import SavedBytes
-from spikewright.surrogate import ATan, Rectangle, Sigmoid, Surrogate, Triangle
+from spikewright.surrogate import BUILT_IN, Sigmoid, Surrogate
 from tests.kernels.support import assert_close, assert_identical, draw, needs_kernels, threads
 from tests.kernels.test_lif import OPTIONS, every_option, every_precision
 from tests.kernels.test_lif_layouts import LAYOUTS, expansions
@@ -130,12 +130,15 @@ def test_gradients_may_arrive_anywhere_and_be_wanted_of_anything(options: dict[s
 
 
 @pytest.mark.parametrize(
-    "surrogate", [ATan(1.5), Triangle(), Rectangle(0.8), Bell(), Smooth()], ids=lambda s: type(s).__name__
+    "surrogate",
+    [*(kind(0.8, 1.3) for kind in BUILT_IN), Bell(), Smooth()],  # type: ignore[call-arg]
+    ids=lambda s: type(s).__name__,
 )
 @pytest.mark.parametrize("reset", ["subtract", "zero"])
-def test_every_surrogate(surrogate: Surrogate, reset: str) -> None:
+@every_precision
+def test_every_surrogate(surrogate: Surrogate, reset: str, dtype: torch.dtype) -> None:
     for size in ((4, 1, 1025), (9, 3, 5)):
-        x = draw(*size)
+        x = draw(*size, dtype=dtype)
         assert_twins(x, *state(x), surrogate=surrogate, reset=reset)
 
 
