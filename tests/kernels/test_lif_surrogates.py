@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from spikewright.kernels.lif import lif_scan
-from spikewright.surrogate import BUILT_IN, ATan, Rectangle, Sigmoid, Surrogate, Triangle
+from spikewright.surrogate import BUILT_IN, Rectangle, Sigmoid, Surrogate
 from tests.kernels.support import assert_identical, assert_twins, draw, needs_kernels, run
 
 pytestmark = needs_kernels
