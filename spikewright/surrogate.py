@@ -20,10 +20,6 @@ from spikewright.errors import ConfigError
 __all__ = ["ATan", "Erf", "Exponential", "FastSigmoid", "Rectangle", "Sigmoid", "Surrogate", "Triangle"]
 
 
-_SMALLEST = 2.0**-126
-"""Smallest normal number of single precision."""
-
-
 class _Spike(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, surrogate: "Surrogate") -> Tensor:
@@ -103,11 +99,10 @@ class _BuiltIn(Surrogate):
         for name, value in self._numbers().items():
             object.__setattr__(self, name, _positive(type(self).__name__, name, value))
         for peak, part in ((self._peak(), ""), (self._peak() / self.factor, " without the factor")):
-            if not _SMALLEST <= peak <= LARGEST:
+            if peak > LARGEST:
                 raise ConfigError(
-                    f"{self} was asked for, but its peak{part} is {peak:.3g}, beyond the range of single precision, in "
-                    f"which gradients would be 0 or infinite. Give numbers for a peak between {_SMALLEST:.0e} and "
-                    f"{LARGEST:.0e}."
+                    f"{self} was asked for, but its peak{part} is {peak:.3g}, too large for single precision, in which "
+                    f"gradients would be infinite. Give numbers for a peak up to {LARGEST:.0e}."
                 )
 
     def __repr__(self) -> str:
@@ -148,7 +143,7 @@ class Sigmoid(_BuiltIn):
         factor: Factor :math:`f` of the slope.  Finite number > 0.  Default: 1.0.
 
     Raises:
-        ConfigError: `alpha` or `factor` is not one finite number > 0, or the peak is beyond the range of float32.
+        ConfigError: `alpha` or `factor` is not one finite number > 0, or the peak overflows float32.
 
     >>> from spikewright.surrogate import Sigmoid
     >>> import torch
@@ -184,7 +179,7 @@ class ATan(_BuiltIn):
         factor: Factor :math:`f` of the slope.  Finite number > 0.  Default: 1.0.
 
     Raises:
-        ConfigError: `alpha` or `factor` is not one finite number > 0, or the peak is beyond the range of float32.
+        ConfigError: `alpha` or `factor` is not one finite number > 0, or the peak overflows float32.
 
     >>> from spikewright.surrogate import ATan
     >>> import torch
@@ -217,7 +212,7 @@ class Triangle(_BuiltIn):
         factor: Factor :math:`f` of the slope.  Finite number > 0.  Default: 1.0.
 
     Raises:
-        ConfigError: `alpha` or `factor` is not one finite number > 0, or the peak is beyond the range of float32.
+        ConfigError: `alpha` or `factor` is not one finite number > 0, or the peak overflows float32.
 
     >>> from spikewright.surrogate import Triangle
     >>> import torch
@@ -252,7 +247,7 @@ class Rectangle(_BuiltIn):
         factor: Factor :math:`f` of the slope.  Finite number > 0.  Default: 1.0.
 
     Raises:
-        ConfigError: `width` or `factor` is not one finite number > 0, or the peak is beyond the range of float32.
+        ConfigError: `width` or `factor` is not one finite number > 0, or the peak overflows float32.
 
     >>> from spikewright.surrogate import Rectangle
     >>> import torch
@@ -285,7 +280,7 @@ class FastSigmoid(_BuiltIn):
         factor: Factor :math:`f` of the slope.  Finite number > 0.  Default: 1.0.
 
     Raises:
-        ConfigError: `alpha` or `factor` is not one finite number > 0, or the peak is beyond the range of float32.
+        ConfigError: `alpha` or `factor` is not one finite number > 0, or the peak overflows float32.
 
     >>> from spikewright.surrogate import FastSigmoid
     >>> import torch
@@ -324,7 +319,7 @@ class Exponential(_BuiltIn):
         factor: Factor :math:`f` of the slope.  Finite number > 0.  Default: 1.0.
 
     Raises:
-        ConfigError: `width` or `factor` is not one finite number > 0, or the peak is beyond the range of float32.
+        ConfigError: `width` or `factor` is not one finite number > 0, or the peak overflows float32.
 
     >>> from spikewright.surrogate import Exponential
     >>> import torch
@@ -361,7 +356,7 @@ class Erf(_BuiltIn):
         factor: Factor :math:`f` of the slope.  Finite number > 0.  Default: 1.0.
 
     Raises:
-        ConfigError: `alpha` or `factor` is not one finite number > 0, or the peak is beyond the range of float32.
+        ConfigError: `alpha` or `factor` is not one finite number > 0, or the peak overflows float32.
 
     >>> from spikewright.surrogate import Erf
     >>> import torch

@@ -15,7 +15,7 @@ from torch import nn
 from spikewright.errors import ConfigError
 from spikewright.neurons import IF, LIF, AlphaLIF, Neuron
 from spikewright.neurons.dsr import DSRIF, DSRLIF
-from spikewright.surrogate import BUILT_IN, Sigmoid
+from spikewright.surrogate import BUILT_IN, Exponential, Rectangle, Sigmoid
 
 NUMBERS: dict[Callable[..., Neuron], list[str]] = {
     LIF: ["threshold", "rest", "gain", "amplitude", "noise"],
@@ -144,14 +144,23 @@ def test_surrogates_have_a_positive_number(surrogate: Callable[..., Any], value:
 
 
 @pytest.mark.parametrize("surrogate", BUILT_IN)
-@pytest.mark.parametrize("steepness, factor", [(1e-45, 1e37), (1e37, 1e30), (1e-30, 1e-30)])
+@pytest.mark.parametrize("steepness, factor", [(1e37, 1e30), (1e30, 1e37), (1e20, 1e20)])
 def test_surrogates_have_a_peak_in_single_precision(
     surrogate: Callable[..., Any], steepness: float, factor: float
 ) -> None:
-    wide = "width" in inspect.signature(surrogate).parameters
-    number = 1 / steepness if wide and steepness > 1e-38 else steepness
-    with pytest.raises(ConfigError, match=rf"{surrogate.__name__}\(.* its peak.* is .*Give numbers for a peak between"):
+    number = 1 / steepness if "width" in inspect.signature(surrogate).parameters else steepness
+    with pytest.raises(
+        ConfigError, match=rf"{surrogate.__name__}\(.* its peak is .*Give numbers for a peak up to 3e\+38"
+    ):
         surrogate(number, factor)
+    surrogate(number, 1 / steepness)
+
+
+@pytest.mark.parametrize("surrogate", [Exponential, Rectangle])
+def test_surrogates_have_a_peak_in_single_precision_before_the_factor(surrogate: Callable[..., Any]) -> None:
+    """A kernel multiplies by the factor last."""
+    with pytest.raises(ConfigError, match=r"its peak without the factor is .*e\+39, too large for single precision"):
+        surrogate(1e-39 / 2, 1e-10)
 
 
 @pytest.mark.parametrize(
