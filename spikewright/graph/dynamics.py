@@ -106,10 +106,10 @@ class AlphaDynamics:
             current: Gradient that later steps give the current of this step; becomes that of the step before.
         """
         if native.available(spikes):
-            number, parameter = surrogate_number(self.surrogate)
+            number, parameter, factor = surrogate_number(self.surrogate)
             slopes = None if number else slope_at(self.surrogate, potential - self.threshold).contiguous()
             x = torch.empty_like(potential)
-            constants = share, self.rho, self.gain, self.threshold, number, parameter
+            constants = share, self.rho, self.gain, self.threshold, number, parameter, factor
             arrays = slopes, membrane, current, x
             read = read.contiguous()
             native.invoke("alpha_step_backward", x.dtype, x.numel(), spikes, read, potential, *constants, *arrays)

@@ -31,7 +31,7 @@ _array, _size, _number, _flag = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
 _FIRST = [_size, _size, _array, _flag]  # steps, width, array, whether it is one step that is repeated
 _SIGNATURES = {
     "lif": [*_FIRST, _array, _array, *[_number] * 3, _flag, *[_array] * 3, _flag],
-    "lif_backward": [*_FIRST, _flag, *[_array] * 5, *[_number] * 3, *[_flag] * 4, _number, _array, _array, _flag],
+    "lif_backward": [*_FIRST, _flag, *[_array] * 5, *[_number] * 3, *[_flag] * 4, *[_number] * 2, *[_array] * 2, _flag],
     "trace": [*_FIRST, _array, _array, _number, _array, _array, _flag],
     "neuron": [*_FIRST, *[_array] * 5, _flag, _flag, _number, _flag, *[_array] * 5, _flag],
     "neuron_backward": [
@@ -40,7 +40,7 @@ _SIGNATURES = {
     ],
     "alpha_step_charge": [_size, *[_array] * 3, _number, _number, _array, _array, _flag],
     "alpha_step_fire": [_size, *[_array] * 2, _number, _number, _array, _array, _flag],
-    "alpha_step_backward": [_size, *[_array] * 3, *[_number] * 4, _flag, _number, *[_array] * 4, _flag],
+    "alpha_step_backward": [_size, *[_array] * 3, *[_number] * 4, _flag, *[_number] * 2, *[_array] * 4, _flag],
     "gather": [_size, *[_array] * 4, _size, *[_array] * 5, _flag],
     "scatter": [
         *[_size, *[_array] * 5, _size, *[_array] * 6, *[_size] * 3],

@@ -100,7 +100,7 @@ class _Scan(torch.autograd.Function):
         x, *saved = ctx.saved_tensors
         states, arrays, needed = saved[:3], saved[3:], ctx.needs_input_grad
         at_spikes, at_emitted, *at_after = (None if grad is None else grad.contiguous() for grad in grads)
-        number, parameter, factor = (*surrogate_number(ctx.equations.surrogate), 1.0)[:3]
+        number, parameter, factor = surrogate_number(ctx.equations.surrogate)
         slopes = None
         if ctx.equations.silent:
             number = -1

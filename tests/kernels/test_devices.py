@@ -41,7 +41,7 @@ CALLS: dict[str, Callable[[], object]] = {
     "operator trace": lambda: OPS.trace(X, HERE, ELSEWHERE, 0.5, True),
     "operator alpha": lambda: OPS.alpha(X, ELSEWHERE, None, 0.5, 1.0, 1.0, True, False),
     "operator lif, back": lambda: OPS.lif_backward(
-        *(X, False, None, ELSEWHERE, None, None, None, 0.5, 1.0, 1.0, True, True, True, 1, 4.0)
+        *(X, False, None, ELSEWHERE, None, None, None, 0.5, 1.0, 1.0, True, True, True, 1, 4.0, 1.0)
     ),
 }
 
