@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from spikewright.kernels import native
-from spikewright.neurons.alpha import alpha_constants
 from spikewright.kernels.delays import DelayGrad, kernel_slope, slope_shares
 from spikewright.kernels.operators import surrogate_number
+from spikewright.neurons.alpha import alpha_constants
 from spikewright.surrogate import Sigmoid, Surrogate, slope_at
 
 

@@ -119,9 +119,9 @@ def invoke(name: str, dtype: torch.dtype, *arguments: Arguments) -> None:
         ShapeError: A tensor has another precision or is on another device, so that its memory would be misread.
     """
     assert _KERNELS is not None  # the caller has asked `available`
+    check_device(name, _CPU, *arguments)
     for argument in arguments:
         for a in argument if isinstance(argument, list) else (argument,):
-            check_device(name, _CPU, a)
             if isinstance(a, Tensor) and a.is_floating_point() and a.dtype != dtype:
                 raise ShapeError(
                     f"The kernel '{name}' computes in {dtype}, but was given {a.dtype}, which it cannot read. Give all "

@@ -92,6 +92,8 @@ class _Scan(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         if not through_time:
             ctx.mark_non_differentiable(*outputs[2:])
+        elif not any(ctx.needs_input_grad[i] for i in (0, 1, 4, 5)):  # of input, current and their constants
+            ctx.mark_non_differentiable(outputs[2])
         return outputs
 
     @staticmethod
@@ -116,5 +118,3 @@ class _Scan(torch.autograd.Function):
         before = (grad if want and grad.numel() else None for grad, want in zip(grad_states, needed[1:4], strict=True))
         constants = (grad if want else None for grad, want in zip(grad_constants, needed[4:13], strict=True))
         return grad_x if needed[0] else None, *before, *constants, None, None, None, None
-
-

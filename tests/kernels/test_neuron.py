@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from spikewright.kernels.equations import CONSTANTS, Emits, Equations
-from spikewright.kernels.lif import lif_scan
 from spikewright.kernels.neuron import neuron_scan
-from spikewright.kernels.neuron_naive import Carried, Scanned, neuron_naive
+from spikewright.kernels.neuron_naive import neuron_naive
 from spikewright.surrogate import ATan, Rectangle, Sigmoid, Surrogate, Triangle
 from tests.kernels.support import needs_kernels
 
@@ -37,6 +36,8 @@ SWITCHES: list[dict[str, Any]] = [
     {"surrogate": Rectangle(0.7)},
 ]
 
+Outcome = tuple[list[Any], list[Any]]
+
 
 class Own(Surrogate):
     def slope(self, x: Tensor) -> Tensor:
@@ -48,7 +49,9 @@ def quarters(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> 
     return torch.randint(-4, 12, shape, generator=torch.Generator().manual_seed(seed)).to(dtype) / 4
 
 
-def outcome(scan: Any, x: Tensor, equations: Equations, through_time: bool, emits: Emits) -> tuple[list[Any], list[Any]]:
+def outcome(
+    scan: Any, x: Tensor, equations: Equations, through_time: bool, emits: Emits
+) -> tuple[list[Any], list[Any]]:
     """Return what a scan from a state returns, and the gradients of a weighting of all of it."""
     torch.manual_seed(1)
     x = x.clone().requires_grad_()
@@ -70,7 +73,9 @@ def assert_equal(found: list[Any], expected: list[Any], tolerance: float) -> Non
     for one, other in zip(found, expected, strict=True):
         zero = torch.zeros(())
         one, other = (zero if value is None else value.detach() for value in (one, other))
-        torch.testing.assert_close(*torch.broadcast_tensors(one.double(), other.double()), rtol=tolerance, atol=tolerance)
+        torch.testing.assert_close(
+            *torch.broadcast_tensors(one.double(), other.double()), rtol=tolerance, atol=tolerance
+        )
 
 
 @needs_kernels
@@ -81,7 +86,9 @@ def test_equals_the_program(kind: dict[str, Any], switches: dict[str, Any]) -> N
     if equations.counts and (equations.reset == "zero" or equations.strict):
         equations = replace(equations, detach_reset=True, strict=False)
     for through_time, emits in itertools.product((True, False), ("nothing", "before reset", "after reset")):
-        results = [outcome(scan, quarters(40, 2, 5), equations, through_time, emits) for scan in (neuron_scan, neuron_naive)]
+        results = [
+            outcome(scan, quarters(40, 2, 5), equations, through_time, emits) for scan in (neuron_scan, neuron_naive)
+        ]
         (outputs, grads), (expected, expected_grads) = results
         assert torch.equal(outputs[0], expected[0])
         assert outputs[0].max() > 0 and outputs[0].min() == 0
