@@ -13,7 +13,7 @@ from spikewright.neurons import Dynamics, Neuron
 from spikewright.rules._chunk_size import Chunk, check_chunk
 from spikewright.rules._cost import Cost, Done
 from spikewright.rules._online import OnlineRule
-from spikewright.rules._traces import Decay, Taps, one_entry, taps_of, traced, traced_ones
+from spikewright.rules._traces import Decay, Taps, number, one_entry, remembering, taps_of, traced, traced_ones
 from spikewright.spatial import BP, Local, Spatial
 from spikewright.synapses.synapse import SynapticInput
 from spikewright.temporal import SiteState
@@ -156,7 +156,7 @@ class OTTT(OnlineRule):
             shown = ", ".join(f"'{site}' (leak {' and '.join(map(_show, decays))})" for site, decays in taps.items())
             if any(isinstance(decay, Tensor) and decay.numel() > 1 for decays in taps.values() for decay in decays):
                 raise IncompatibleRule(f"{asked} {shown}: a leak per channel needs a trace per weight. {advice}")
-            if len({tuple(map(_number, decays)) for decays in taps.values()}) > 1:
+            if len({tuple(map(number, decays)) for decays in taps.values()}) > 1:
                 raise IncompatibleRule(f"{asked} neurons of different leaks: {shown}. {advice}")
 
     def exact(self, parameter: str, wiring: Wiring, steps: int) -> bool:
@@ -187,9 +187,9 @@ class OTTT(OnlineRule):
         if self._untraced(synapse):
             return ()
         if self.fixed_leak is not None:
-            return _remembering((one_entry(self.fixed_leak),))
+            return remembering((one_entry(self.fixed_leak),))
         for neuron in self._neurons(synapse).values():  # all of the same decays, as `check` has seen to
-            return _remembering(taps_of(neuron.dynamics))
+            return remembering(taps_of(neuron.dynamics))
         return ()
 
     def _neurons(self, synapse: Synapse) -> dict[str, Neuron]:
@@ -215,14 +215,5 @@ def traceable(dynamics: Dynamics) -> bool:
     return dynamics.linear and dynamics.decay is not None and spikes_aside
 
 
-def _remembering(taps: tuple[Decay | None, ...]) -> Taps:
-    """Return the decays of those traces that hold more than the last step."""
-    return tuple(tap for tap in taps if tap is not None and not (isinstance(tap, float) and tap == 0))
-
-
-def _number(leak: Decay | None) -> float | None:
-    return leak.detach().item() if isinstance(leak, Tensor) else leak
-
-
 def _show(leak: Decay | None) -> str:
-    return f"<{leak.numel()} values>" if isinstance(leak, Tensor) and leak.numel() > 1 else f"{_number(leak):.4g}"
+    return f"<{leak.numel()} values>" if isinstance(leak, Tensor) and leak.numel() > 1 else f"{number(leak):.4g}"
