@@ -12,11 +12,27 @@ from torch.nn import functional as F
 from spikewright import rules
 from spikewright.losses import Loss, OnRate, PerStep
 from spikewright.neurons import DSRIF, DSRLIF, IF, LIF, AlphaLIF, Neuron
-from spikewright.rules import BPTT, DSR, EWC, GPM, HLOP, IDE, OTTT, SLTT, SPIDE, LwF, Naive, OnlineRule, Replay, Rule
+from spikewright.rules import (
+    BPTT,
+    DSR,
+    EWC,
+    GPM,
+    HLOP,
+    IDE,
+    OTTT,
+    SLTT,
+    SPIDE,
+    EProp,
+    LwF,
+    Naive,
+    OnlineRule,
+    Replay,
+    Rule,
+)
 from spikewright.solvers import Anderson, FixedPoint
 from spikewright.spatial import DFA, DKP, FA, OPZO, ZO, SignSymmetric, Spatial
 from tests.nets import NETS
-from tests.oracles import bptt, direct, ottt, rate, sltt, spide
+from tests.oracles import bptt, direct, eprop, ottt, rate, sltt, spide
 from tests.oracles.draw import DELAYS, WEIGHTS
 from tests.oracles.machine import Criterion, Params
 
@@ -104,6 +120,11 @@ def last_layer(name: str) -> set[str]:
     return readout(name) | (_of(LAST[name]) if name in LAST else set())
 
 
+def own_states(name: str) -> set[str]:
+    """The same whatever the reset of the last neurons."""
+    return last_layer(name) | (_of("2") if name in ("hard_reset", "attached") else set())
+
+
 def where_the_reference_is_equal(name: str) -> set[str]:
     """The bias of the readout; the last spiking layer's weight where senders and receivers have one leak."""
     one_leak = name in ("mlp", "conv", "deep", "shared", "if_net")
@@ -176,6 +197,10 @@ def _direct(rule: OnlineRule, case: Case) -> Params:
     return direct.gradients(*case, signal, **options)
 
 
+def _to_layers(rule: OnlineRule, case: Case) -> Params:
+    return eprop.gradients(*case, feedback=_matrices(rule))
+
+
 def _credit(rule: Callable[..., OnlineRule], way: Callable[..., Spatial], **options: Any) -> Entry:
     """A rule of time with a way through layers."""
 
@@ -212,6 +237,7 @@ def _of_rates(make: Callable[..., Rule], oracle: Callable[[Rule, Case], Params],
 
 _BPTT = Entry(BPTT, _plain(bptt.gradients), everywhere, constant_memory=False, resumes=False)
 _OTTT = Entry(OTTT, _plain(ottt.gradients), last_layer, traces=True)
+_EPROP = Entry(EProp, _plain(eprop.gradients), own_states)
 
 RULES = [
     _BPTT,
@@ -228,6 +254,9 @@ RULES = [
         promised=nowhere,
         traces=True,
     ),
+    _EPROP,
+    Entry(partial(EProp, online=True), _plain(eprop.gradients), own_states),
+    Entry(partial(EProp, feedback="random"), _to_layers, readout),
     _of_rates(DSR, _plain(rate.gradients), "feedback"),
     _of_rates(IDE, _plain(rate.gradients)),
     _of_rates(partial(IDE, mask="output", solver=Anderson()), _plain(rate.gradients, mask="output")),
@@ -258,6 +287,7 @@ RULES = [
     _around(HLOP, _BPTT),
     _around(HLOP, _OTTT),
     _around(GPM, _of_rates(DSR, _plain(rate.gradients), "feedback")),
+    _around(HLOP, _EPROP),
     _around(EWC, _OTTT),
     _around(LwF, _BPTT),
     _around(Naive, _OTTT),
