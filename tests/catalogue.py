@@ -197,10 +197,6 @@ def _direct(rule: OnlineRule, case: Case) -> Params:
     return direct.gradients(*case, signal, **options)
 
 
-def _to_layers(rule: OnlineRule, case: Case) -> Params:
-    return eprop.gradients(*case, feedback=_matrices(rule))
-
-
 def _credit(rule: Callable[..., OnlineRule], way: Callable[..., Spatial], **options: Any) -> Entry:
     """A rule of time with a way through layers."""
 
@@ -220,6 +216,14 @@ def _credit(rule: Callable[..., OnlineRule], way: Callable[..., Spatial], **opti
     )
 
 
+def _own(rule: OnlineRule, case: Case) -> Params:
+    """Traces where all resets are soft and detached, and own states elsewhere."""
+    feedback = _matrices(rule) if isinstance(rule.spatial, DFA) else None
+    if eprop.resets_otherwise(*case[:3]):
+        return eprop.gradients(*case, feedback=feedback)
+    return ottt.gradients(*case) if feedback is None else direct.gradients(*case, direct.fixed(feedback))
+
+
 def _around(outer: Callable[..., Rule], entry: Entry) -> Entry:
     """A rule around another, in its first task: it learns as that does."""
 
@@ -237,7 +241,7 @@ def _of_rates(make: Callable[..., Rule], oracle: Callable[[Rule, Case], Params],
 
 _BPTT = Entry(BPTT, _plain(bptt.gradients), everywhere, constant_memory=False, resumes=False)
 _OTTT = Entry(OTTT, _plain(ottt.gradients), last_layer, traces=True)
-_EPROP = Entry(EProp, _plain(eprop.gradients), own_states)
+_EPROP = Entry(EProp, _own, own_states)
 
 RULES = [
     _BPTT,
@@ -255,8 +259,8 @@ RULES = [
         traces=True,
     ),
     _EPROP,
-    Entry(partial(EProp, online=True), _plain(eprop.gradients), own_states),
-    Entry(partial(EProp, feedback="random"), _to_layers, readout),
+    Entry(partial(EProp, online=True), _own, own_states),
+    Entry(partial(EProp, feedback="random"), _own, readout),
     _of_rates(DSR, _plain(rate.gradients), "feedback"),
     _of_rates(IDE, _plain(rate.gradients)),
     _of_rates(partial(IDE, mask="output", solver=Anderson()), _plain(rate.gradients, mask="output")),
@@ -287,7 +291,7 @@ RULES = [
     _around(HLOP, _BPTT),
     _around(HLOP, _OTTT),
     _around(GPM, _of_rates(DSR, _plain(rate.gradients), "feedback")),
-    _around(HLOP, _EPROP),
+    _around(GPM, _EPROP),
     _around(EWC, _OTTT),
     _around(LwF, _BPTT),
     _around(Naive, _OTTT),

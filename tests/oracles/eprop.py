@@ -19,7 +19,7 @@ class Own(Machine):
 
     def __init__(self, params: Params, feedback: dict[str, Tensor] | None = None) -> None:
         super().__init__(params, cut=True)
-        self.feedback, self.batch = feedback, 0
+        self.feedback, self.batch, self.resets_otherwise = feedback, 0, False
 
     def run(self, program: Callable, x: Tensor) -> Iterator[Tensor]:
         self.batch = x.shape[1]
@@ -33,6 +33,7 @@ class Own(Machine):
         return torch.cat([weighted(sent, weight, bias, **conv), weighted(own.detach(), weight, bias, **conv)])
 
     def lif(self, name: str, current: Tensor, tau: float, hard: bool = False, attached: bool = False) -> Tensor:
+        self.resets_otherwise |= hard or attached
         before = self.membranes.get(name, torch.zeros_like(current[: self.batch]))
         charged = current + (1 - 1 / tau) * torch.cat([before, before])
         sent, own = Spike.apply(charged - 1.0).chunk(2)
@@ -41,6 +42,13 @@ class Own(Machine):
         self.now[name] = torch.cat([sent, sent])
         behind = sent if self.feedback is None else sent.detach()
         return torch.cat([behind, sent.detach()])
+
+
+def resets_otherwise(program: Callable, params: Params, x: Tensor) -> bool:
+    """Whether a reset is hard or attached, so that no trace of inputs is the derivative of the potential."""
+    machine = Own(params)
+    next(machine.run(program, x))
+    return machine.resets_otherwise
 
 
 def gradients(
