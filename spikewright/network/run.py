@@ -90,8 +90,9 @@ class Run:
         self.outputs: Form | None = None
         self._first = True
         self._resumed = Resumed(self.state, sites) if state else None
-        self._on_current, self._on_spikes, self._on_output = (
-            _overridden(options.hooks, name) for name in ("on_current", "on_spikes", "on_output")
+        self._on_current, self._on_spikes, self._on_output, self._on_layer, self._on_scan = (
+            _overridden(options.hooks, name)
+            for name in ("on_current", "on_spikes", "on_output", "on_layer", "on_scan")
         )
         self._folded, self._batch = _NO_TIME, 1
         self._calls = CallCounter()
@@ -321,14 +322,15 @@ class Run:
         return intercept_dropout(self._interceptions.active, name, module, forward, x, drop)
 
     def _scan(self, site: str, module: Temporal, chunk: Tensor, state: SiteState) -> tuple[Tensor, SiteState]:
-        grads = torch.is_grad_enabled()
+        grads, scan = torch.is_grad_enabled(), module.scan
         if isinstance(module, Neuron):
+            scan = scan if self._on_scan is None else partial(self._on_scan, site, module)
             grads = grads and not self._options.cut
             if self._on_current is not None:
                 chunk = self._sent("on_current", self._on_current(site, chunk), chunk)
         try:
             with torch.set_grad_enabled(grads):
-                answer = self._going_on(site, chunk, module.scan, chunk, state, self._options.through_time)
+                answer = self._going_on(site, chunk, scan, chunk, state, self._options.through_time)
         except NotImplementedError as error:
             if not chunk.is_complex():
                 raise
@@ -366,7 +368,10 @@ class Run:
         operation.check(site, x, weight)
         arrival = SynapticInput(chunk) if self._options.hooks is None else self._at_hook(site, operation, chunk, weight)
         as_bytes = self._options.spikes_as_bytes and self._folded.holds_spikes(x)
-        current = self._folded.fold(transmit(operation, arrival, weight, bias, as_bytes))
+        sent = transmit(operation, arrival, weight, bias, as_bytes)
+        if self._on_layer is not None:
+            sent = self._sent("on_layer", self._on_layer(site, operation, weight, bias, sent), sent)
+        current = self._folded.fold(sent)
         for observer in self._options.observers:
             observer.synapse(site, operation, x, weight, current)
         return current

@@ -28,6 +28,8 @@ class Synapse:
         bends: Places where the input of its receivers is not linear in its current with constant factors.  Set of
             `Bend(op, module)`; factors that depend on data or are drawn count.
         direct: True if its current also reaches the output without crossing a neuron.
+        elementwise: True if every entry of what its receivers get depends on one entry of its current, the one at the
+            same place.  Default: False.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Synapse:
     reads_currents: bool
     bends: frozenset[Bend]
     direct: bool
+    elementwise: bool = False
 
     @property
     def linear(self) -> bool:
@@ -105,6 +108,7 @@ class Wiring:
         memory: What rules have measured of the memory of a training step, by what it depends on; it lasts as long as
             this wiring is up to date.
         outputs: Form of several outputs, which are packed as one, `[*number]`; `None` for one.
+        at_once: For every neuron, those of its `successors` that its spikes reach in the same step.
     """
 
     sites: Sites
@@ -134,6 +138,7 @@ class Wiring:
     notes: frozenset[tuple[str, str]] = frozenset()
     memory: dict[Any, Any] = field(default_factory=dict[Any, Any], compare=False, repr=False)
     outputs: Form | None = None
+    at_once: dict[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
 
     def is_last(self, neuron: str) -> bool:
         """True if the spikes of a neuron reach no neuron, itself included.

@@ -255,6 +255,15 @@ class Neuron(Temporal):
         decay = self.dynamics.decay
         return None if decay is None else self._per_channel(decay, current)
 
+    def current_decay_at(self, current: Tensor) -> float | Tensor | None:
+        """Return the current decay of `dynamics`, one per channel shaped to the channel axis of a current.
+
+        Args:
+            current: Current, `[time, batch, channel, *]`.
+        """
+        decay = self.dynamics.current_decay
+        return None if decay is None else self._per_channel(decay, current)
+
     def _per_channel(self, leak: float | Tensor, current: Tensor) -> float | Tensor:
         """Return a leak in the precision of a scan of this current, shaped to its channel axis."""
         if not isinstance(leak, Tensor):

@@ -36,8 +36,8 @@ class AlphaLIF(Neuron):
     :math:`\epsilon(k) = \frac{e}{\tau}(k+1)\rho^k`, which peaks near :math:`k = \tau - 1`.  Input and output are
     `[time, batch, *feature]`; the state in a run is `current` and `membrane`, `[batch, *feature]`, in float32 at least.
 
-    The neuron declares no single decay, so OTTT, which keeps one trace per input, needs `OTTT(leak=...)`; and no rate
-    map, so DSR, IDE and SPIDE refuse it.
+    The neuron declares :math:`\rho` as the decay of current and potential, so that the traces of `OTTT` have its
+    response, up to the factor; and no rate map, so DSR, IDE and SPIDE refuse it.
 
     Args:
         tau: Time constant of current and potential in steps.  Finite number > 0.  Default: 4.0.
@@ -92,7 +92,10 @@ class AlphaLIF(Neuron):
         ours = type(self).scan is AlphaLIF.scan
         if not ours:
             return UNKNOWN
+        rho = math.exp(-1 / self.tau)
         return Dynamics(
+            decay=rho,
+            current_decay=rho,
             linear=True,
             binary=type(self.surrogate).__call__ is Surrogate.__call__,
             soft_reset=self.reset == "subtract",

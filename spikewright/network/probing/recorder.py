@@ -35,7 +35,7 @@ class Seen:
 
     def __init__(self, site: str, step: int, entering: Tensor, leaving: Tensor, depends: Dependences) -> None:
         self.site, self.step, self.depends = site, step, depends
-        self.entering, self._leaving = entering, leaving
+        self.entering, self.leaving = entering, leaving
         self.before = entering.grad_fn
         whole = leaving if leaving._base is None else leaving._base  # a write to a view changes the node of its base
         self.after = {leaving.grad_fn, whole.grad_fn} - {None}
@@ -52,7 +52,7 @@ class Seen:
     @property
     def rewritten(self) -> bool:
         """True if the output has been written to since."""
-        return self._leaving._version > self._versions[1]
+        return self.leaving._version > self._versions[1]
 
 
 @dataclass(frozen=True)

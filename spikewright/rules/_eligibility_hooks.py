@@ -1,0 +1,177 @@
+"""The hooks of a rule with eligibilities: they advance with the neurons, and their gradients arrive at the weights."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from spikewright.network.wiring import Synapse, Wiring
+from spikewright.neurons import Neuron
+from spikewright.rules._eligibility import Eligibility, Layout, advanced, attach
+from spikewright.rules._kept_parts import LayerPlan
+from spikewright.rules._own_state import parts, slopes
+from spikewright.rules._traces import traced, traced_ones
+from spikewright.rules._weight_hooks import WeightHooks
+from spikewright.synapses.operations import Operation
+from spikewright.synapses.synapse import SynapticInput
+from spikewright.temporal import SiteState
+
+Kept = Mapping[str, Mapping[str, tuple[str, ...]]]
+"""Parts of the state that a layer keeps eligibilities for, by name of the layer and of the neurons it feeds."""
+STEPS = "eligibility_steps"
+"""Name of the number of steps that the eligibilities of a layer hold, in its state."""
+
+
+@dataclass
+class _Call:
+    """One call of a layer in a chunk.
+
+    Attributes:
+        arrival: What the layer transmits, and the factors of its gradients.
+        carried: State of the call, which its eligibilities are kept in.
+        operation: Linear operation of the layer.
+        weight: Weight of the layer.
+        bias: Bias of the layer, if it has one.
+        current: Output of the layer, `[time, batch, *feature]`.
+    """
+
+    arrival: SynapticInput
+    carried: SiteState
+    operation: Operation
+    weight: Tensor
+    bias: Tensor | None = None
+    current: Tensor | None = None
+
+    @property
+    def learns(self) -> bool:
+        return self.weight.requires_grad or (self.bias is not None and self.bias.requires_grad)
+
+    @property
+    def layout(self) -> Layout:
+        return Layout.of(self.operation, self.weight)
+
+    def inputs(self, step: int) -> Tensor | None:
+        """Return the presynaptic factor of a step at the inputs of the layer."""
+        if not self.weight.requires_grad:
+            return None
+        factor = self.arrival.value if self.arrival.presynaptic is None else self.arrival.presynaptic
+        return self.layout.at_inputs(self.operation, factor[step].detach(), self.weight)
+
+    def constant(self, step: int) -> Tensor | float | None:
+        """Return the presynaptic factor of the bias in a step."""
+        if self.bias is None or not self.bias.requires_grad:
+            return None
+        factor = self.arrival.presynaptic_bias
+        return 1.0 if factor is None else factor[min(step, len(factor) - 1)]
+
+    def eligibilities(self, neurons: str, kept: tuple[str, ...]) -> dict[str, Eligibility]:
+        """Return those for some parts of the state of neurons; empty at the start."""
+        found = {part: (self.carried.get(_key(neurons, part)), self.carried.get(_key(neurons, part, True))) for part in kept}
+        return {part: Eligibility(*each) for part, each in found.items() if each != (None, None)}
+
+    def keep(self, neurons: str, eligibilities: Mapping[str, Eligibility]) -> None:
+        """Keep eligibilities for the next step."""
+        for part, eligibility in eligibilities.items():
+            for value, of_bias in ((eligibility.weight, False), (eligibility.bias, True)):
+                if value is not None:
+                    self.carried[_key(neurons, part, of_bias)] = value
+
+
+class EligibilityHooks(WeightHooks):
+    """Scans neurons step by step, from states that carry the eligibilities of the layers in front of them.
+
+    Args:
+        wiring: Wiring of the network.
+        plans: What every layer that feeds neurons learns by.
+    """
+
+    def __init__(self, wiring: Wiring, plans: Mapping[str, LayerPlan]) -> None:
+        super().__init__(self._taken, wiring)
+        self._taps = {site: plan.remembering for site, plan in plans.items()}
+        self._kept = {site: plan.kept for site, plan in plans.items() if any(plan.kept.values())}
+        self._calls: dict[str, _Call] = {}
+
+    def on_weight(
+        self, site: str, operation: Operation, x: Tensor, weight: Tensor, carried: SiteState
+    ) -> tuple[SynapticInput, SiteState]:
+        arrival, after = super().on_weight(site, operation, x, weight, carried)
+        if site not in self._kept:
+            return arrival, after
+        # The eligibilities follow when the neurons have run; the count says from the first step on that there are some.
+        after = {**carried, **after, STEPS: carried.get(STEPS, x.new_zeros(())) + len(x)}
+        self._calls[site] = _Call(arrival, after, operation, weight)
+        return arrival, after
+
+    def _taken(self, layer: Synapse, x: Tensor, carried: SiteState) -> tuple[SynapticInput, SiteState]:
+        """Return what a layer transmits, and what the gradient of the instant is taken at: its input or a trace."""
+        taps = self._taps.get(layer.name)
+        if not taps:
+            return SynapticInput(x), {}
+        traces, after = traced(x, carried, taps)
+        factor, of_bias = traced_ones(len(x), carried, taps, traces)
+        return SynapticInput(x, presynaptic=traces, presynaptic_bias=factor), after | of_bias
+
+    def on_layer(self, site: str, operation: Operation, weight: Tensor, bias: Tensor | None, current: Tensor) -> Tensor:
+        if (call := self._calls.get(site)) is not None:
+            call.bias, call.current = bias, current
+        return current
+
+    def on_scan(
+        self, site: str, neuron: Neuron, current: Tensor, state: SiteState, through_time: bool
+    ) -> tuple[Tensor, SiteState]:
+        calls = {name: self._calls[name] for name, kept in self._kept.items() if site in kept and name in self._calls}
+        calls = {name: call for name, call in calls.items() if call.learns}
+        if not calls or not current.requires_grad or not torch.is_grad_enabled():
+            return neuron.scan(current, state, through_time)
+        factors, outputs = _factors(current, calls), []
+        needed = {part for name in calls for part in self._kept[name][site]}
+        for step, one in enumerate(current.split(1)):
+            begun = {name: value.detach() for name, value in state.items()}
+            own = {name: value.requires_grad_() for name, value in parts(begun, one[0]).items()}
+            for name, call in calls.items():
+                for part, eligibility in call.eligibilities(site, self._kept[name][site]).items():
+                    own[part] = attach(own[part], call.weight, call.bias, eligibility, call.layout)
+            output, state = neuron.scan(one, {**begun, **own}, True)
+            outputs.append(output)
+            rows = {part: value for part, value in state.items() if part in needed}
+            self._advance(site, calls, slopes(rows, own, one), factors, step)
+        state = {name: value.detach() for name, value in state.items()}
+        return torch.cat(outputs), state
+
+    def _advance(
+        self,
+        site: str,
+        calls: Mapping[str, _Call],
+        by: Mapping[str, dict[str, Tensor]],
+        factors: Mapping[str, Tensor | None],
+        step: int,
+    ) -> None:
+        for name, call in calls.items():
+            kept, factor = self._kept[name][site], factors[name]
+            before = call.eligibilities(site, kept)
+            rows = {part: by[part] for part in kept}
+            at = None if factor is None else factor[step]
+            call.keep(site, advanced(before, rows, call.layout, call.inputs(step), call.constant(step), at))
+
+
+def _factors(current: Tensor, calls: Mapping[str, _Call]) -> dict[str, Tensor | None]:
+    """Return the derivatives of neurons' input by the currents of layers, entry by entry; `None` where it is 1."""
+    sent = {name: call.current for name, call in calls.items() if call.current is not None}
+    found: dict[str, Tensor | None] = dict.fromkeys(calls)
+    between = {name: value for name, value in sent.items() if not _is_same(value, current)}
+    if between:
+        ones = torch.ones_like(current)
+        grads = torch.autograd.grad(current, list(between.values()), ones, retain_graph=True)
+        for name, grad in zip(between, grads):
+            found[name] = grad.reshape(current.shape)
+    return found
+
+
+def _is_same(a: Tensor, b: Tensor) -> bool:
+    """Return True if two tensors are the same numbers in memory in the same order."""
+    return a.data_ptr() == b.data_ptr() and a.numel() == b.numel() and a.is_contiguous() and b.is_contiguous()
+
+
+def _key(neurons: str, part: str, of_bias: bool = False) -> str:
+    return f"{part} of {neurons}" + (", by the bias" if of_bias else "")

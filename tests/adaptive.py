@@ -1,0 +1,60 @@
+"""Neurons with several parts of state, for tests of eligibilities."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spikewright.neurons import Dynamics, Neuron
+from spikewright.surrogate import Sigmoid
+from spikewright.temporal import SiteState
+
+
+class Adaptive(Neuron):
+    """Leaky neurons whose threshold rises by a jump at a spike, and falls back by a decay of its own.
+
+    `u[t] = b v[t-1] + c[t]`, `c[t] = a c[t-1] + I[t]`, `s[t] = [u[t] >= 1 + w[t-1]]`, `v[t] = u[t] - s[t]` with the
+    reset detached unless it is `attached`, or `v[t] = u[t] (1 - s[t])` if it is `hard`, `w[t] = rho w[t-1] + jump s[t]`.
+    """
+
+    def __init__(
+        self,
+        decay: float = 0.7,
+        current_decay: float = 0.0,
+        rho: float = 0.9,
+        jump: float = 0.4,
+        hard: bool = False,
+        attached: bool = False,
+    ) -> None:
+        reset: Any = "zero" if hard else "subtract"
+        super().__init__(
+            threshold=1.0, reset=reset, detach_reset=not attached, surrogate=Sigmoid(4.0), inplace=False
+        )
+        self.decay, self.current_decay, self.rho, self.jump = decay, current_decay, rho, jump
+
+    @property
+    def dynamics(self) -> Dynamics:
+        return Dynamics(
+            decay=self.decay,
+            current_decay=self.current_decay if self.current_decay else None,
+            linear=True,
+            binary=True,
+            soft_reset=self.reset == "subtract",
+            detached_reset=self.detach_reset,
+            adaptive=self.jump != 0,
+        )
+
+    def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
+        zero, sent = torch.zeros_like(x[0]), []
+        v, c, w = (state.get(name, zero) for name in ("membrane", "current", "adaptation"))
+        for step in x:
+            c = self.current_decay * c + step
+            u = self.decay * v + c
+            s = self.surrogate(u - 1 - w)
+            fired = s.detach() if self.detach_reset else s
+            v = u - fired if self.reset == "subtract" else u * (1 - fired)
+            w = self.rho * w + self.jump * s
+            if not through_time:
+                v, c, w = v.detach(), c.detach(), w.detach()
+            sent.append(s)
+        return torch.stack(sent), {"membrane": v, "current": c, "adaptation": w}
