@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from spikewright.layers import Feedback, SynapticDelay
     from spikewright.network import Network
     from spikewright.network.run import Run
-    from spikewright.neurons import IF, LIF, AlphaLIF, Dynamics, Neuron
+    from spikewright.neurons import ALIF, CUBALIF, IF, LI, LIF, AlphaLIF, Dynamics, Neuron
     from spikewright.reports import Certificate, Energy, Plan, certify, energy, plan
     from spikewright.synapses.synapse import SynapticInput
     from spikewright.temporal import detach
@@ -35,7 +35,10 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "ALIF",
+    "CUBALIF",
     "IF",
+    "LI",
     "LIF",
     "AlphaLIF",
     "Certificate",
@@ -77,7 +80,7 @@ _MODULES = {
     "layers": ("Feedback", "SynapticDelay"),
     "network": ("Network",),
     "network.run": ("Run",),
-    "neurons": ("IF", "LIF", "AlphaLIF", "Dynamics", "Neuron"),
+    "neurons": ("ALIF", "CUBALIF", "IF", "LI", "LIF", "AlphaLIF", "Dynamics", "Neuron"),
     "reports": ("Certificate", "Energy", "Plan", "certify", "energy", "plan"),
     "synapses.synapse": ("SynapticInput",),
     "temporal": ("detach",),

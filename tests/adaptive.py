@@ -27,9 +27,7 @@ class Adaptive(Neuron):
         attached: bool = False,
     ) -> None:
         reset: Any = "zero" if hard else "subtract"
-        super().__init__(
-            threshold=1.0, reset=reset, detach_reset=not attached, surrogate=Sigmoid(4.0), inplace=False
-        )
+        super().__init__(threshold=1.0, reset=reset, detach_reset=not attached, surrogate=Sigmoid(4.0), inplace=False)
         self.decay, self.current_decay, self.rho, self.jump = decay, current_decay, rho, jump
 
     @property

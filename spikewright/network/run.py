@@ -91,8 +91,7 @@ class Run:
         self._first = True
         self._resumed = Resumed(self.state, sites) if state else None
         self._on_current, self._on_spikes, self._on_output, self._on_layer, self._on_scan = (
-            _overridden(options.hooks, name)
-            for name in ("on_current", "on_spikes", "on_output", "on_layer", "on_scan")
+            _overridden(options.hooks, name) for name in ("on_current", "on_spikes", "on_output", "on_layer", "on_scan")
         )
         self._folded, self._batch = _NO_TIME, 1
         self._calls = CallCounter()
@@ -263,15 +262,21 @@ class Run:
             self.state[site] = state
         if not isinstance(module, Neuron):
             return self._folded.fold(y)
+        y, potential = y if isinstance(y, tuple) else (y, None)
         if self._options.record is not None:
             self._options.record.neuron(site, module, chunk, y)
-        if self._options.count:
+        if self._options.count and module.spiking:
             self._count_spikes(site, y if binary else module.spike_counts(y, state))
         sent = y if self._on_spikes is None else self._sent("on_spikes", self._on_spikes(site, y), y)
         folded = self._folded.fold(sent, spikes=binary and self._options.spikes_as_bytes)
         for observer in self._options.observers:
             observer.neuron(site, x, folded)
-        return folded
+        if potential is None:
+            return folded
+        read = self._folded.fold(potential)
+        for observer in self._options.observers:
+            observer.potential(site, read)
+        return folded, read  # type: ignore[return-value]
 
     def _processed(
         self, site: str, module: nn.Module, forward: Callable[[Tensor], Tensor], chunk: Tensor, state: SiteState

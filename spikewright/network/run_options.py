@@ -25,6 +25,14 @@ class Observer(Protocol):
             spikes: Output, `[time * batch, *feature]`.
         """
 
+    def potential(self, site: str, potential: Tensor) -> None:
+        """See the potential that neurons return beside their spikes, after `neuron`.
+
+        Args:
+            site: Name of the call.
+            potential: Potential, `[time * batch, *feature]`.
+        """
+
     def synapse(self, site: str, operation: Operation, x: Tensor, weight: Tensor, current: Tensor) -> None:
         """See a call of a layer.
 

@@ -67,7 +67,9 @@ class _Call:
 
     def eligibilities(self, neurons: str, kept: tuple[str, ...]) -> dict[str, Eligibility]:
         """Return those for some parts of the state of neurons; empty at the start."""
-        found = {part: (self.carried.get(_key(neurons, part)), self.carried.get(_key(neurons, part, True))) for part in kept}
+        found = {
+            part: (self.carried.get(_key(neurons, part)), self.carried.get(_key(neurons, part, True))) for part in kept
+        }
         return {part: Eligibility(*each) for part, each in found.items() if each != (None, None)}
 
     def keep(self, neurons: str, eligibilities: Mapping[str, Eligibility]) -> None:
