@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 from spikewright.dataflow import Bend
 from spikewright.network.form import Form
 from spikewright.network.sites import Sites
@@ -105,6 +107,8 @@ class Wiring:
         memory: What rules have measured of the memory of a training step, by what it depends on; it lasts as long as
             this wiring is up to date.
         outputs: Form of several outputs, which are packed as one, `[*number]`; `None` for one.
+        sent: Output of the source of every feedback connection: shape of one sample in one step, `[*feature]`, and
+            type.  By name of the connection; without those whose source is not called.
     """
 
     sites: Sites
@@ -134,6 +138,7 @@ class Wiring:
     notes: frozenset[tuple[str, str]] = frozenset()
     memory: dict[Any, Any] = field(default_factory=dict[Any, Any], compare=False, repr=False)
     outputs: Form | None = None
+    sent: dict[str, tuple[tuple[int, ...], torch.dtype]] = field(default_factory=dict[str, Any])
 
     def is_last(self, neuron: str) -> bool:
         """True if the spikes of a neuron reach no neuron, itself included.
