@@ -265,7 +265,9 @@ class Run:
         x = x if binary else _in_full(x)
         chunk = self._unfolded(name, module, x.clone() if site in self._options.overwritten else x)
         fed_back = isinstance(module, Feedback)  # the same at all of its places
-        state = self._carried(name, chunk) or self._at_rest(name, module, chunk) if fed_back else self._carried(site, chunk)
+        state = (
+            self._carried(name, chunk) or self._at_rest(name, module, chunk) if fed_back else self._carried(site, chunk)
+        )
         y, state = self._processed(site, module, forward, chunk, state)
         if self._resumed is not None:
             self._resumed.check(site, chunk, state)
