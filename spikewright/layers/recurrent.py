@@ -29,10 +29,12 @@ class Recurrent(Feedback):
     `neuron.*` and `transform.*`.  The state in a run is `last`, the spikes `[batch, *feature]` of the previous step,
     beside that of the neurons.
 
+    Other libraries differ in the first step; their neurons map as `help(spikewright.LIF)` says.
+
     | Elsewhere | here |
     |---|---|
-    | snnTorch `RLeaky`, `all_to_all=True` | `nn.Linear` or `nn.Conv2d` as transform, `first="bias"` |
-    | snnTorch `RLeaky`, `all_to_all=False` | a module that multiplies by `V` |
+    | snnTorch `RLeaky`, soft reset | `nn.Linear` or `nn.Conv2d` as transform, `first="bias"` |
+    | snnTorch `RLeaky(all_to_all=False)`, soft reset | a module that multiplies by `V` |
     | SpikingJelly `LinearRecurrentContainer(neuron, n, n)` | `nn.Linear` without bias in front, `first="bias"` |
     | sinabs `LIFRecurrent(rec_connect=f)` | `f` as transform, `first="nothing"` |
 

@@ -108,8 +108,8 @@ def called_twice(name: str, recurrent: nn.Module) -> NetworkError:
     """Return the error for a recurrent layer whose neurons are called several times in a step."""
     return NetworkError(
         f"{shown(name, recurrent)} sends back the spikes of the last step, but its neurons are called twice in a step, "
-        "so that there are two outputs to send back. Call it once in forward, and use its neurons nowhere else. Several "
-        "layers may share one transform: Recurrent(LIF(), transform) for each."
+        "so that there are two outputs to send back. Call it once in forward, and use its neurons nowhere else. "
+        "Several layers may share one transform: Recurrent(LIF(), transform) for each."
     )
 
 
