@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from spikewright import surrogate as surrogate
     from spikewright import testing as testing
     from spikewright import train as train
-    from spikewright.layers import Feedback, SynapticDelay
+    from spikewright.layers import Feedback, Recurrent, SynapticDelay
     from spikewright.network import Network
     from spikewright.network.run import Run
     from spikewright.neurons import ALIF, CUBALIF, IF, LI, LIF, AlphaLIF, Dynamics, Neuron
@@ -48,6 +48,7 @@ __all__ = [
     "Network",
     "Neuron",
     "Plan",
+    "Recurrent",
     "Run",
     "SynapticDelay",
     "SynapticInput",
@@ -77,7 +78,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "layers": ("Feedback", "SynapticDelay"),
+    "layers": ("Feedback", "Recurrent", "SynapticDelay"),
     "network": ("Network",),
     "network.run": ("Run",),
     "neurons": ("ALIF", "CUBALIF", "IF", "LI", "LIF", "AlphaLIF", "Dynamics", "Neuron"),

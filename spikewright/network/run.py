@@ -19,8 +19,10 @@ from spikewright.layers.batch_norm import default_norm
 from spikewright.layers.batch_statistics import sync_share
 from spikewright.layers.calls import DropoutCall, NormCall
 from spikewright.layers.dropout import scan_shared
+from spikewright.layers.feedback import Feedback
 from spikewright.layers.own_forward import has_own_forward, intercept_dropout, intercept_norm
-from spikewright.network.complaints import is_transformed, splits_rows, takes_one
+from spikewright.layers.recurrent import Recurrent
+from spikewright.network.complaints import called_twice, is_transformed, not_called, splits_rows, takes_one
 from spikewright.network.folded_time import FoldedTime
 from spikewright.network.form import Form
 from spikewright.network.hooks import Hooks
@@ -244,6 +246,15 @@ class Run:
                 )
         return carried
 
+    def _at_rest(self, name: str, feedback: Feedback, chunk: Tensor) -> SiteState:
+        """Return what a feedback connection sends back at the first step: zeros, or nothing at all."""
+        if feedback.first == "nothing" or self._options.sent is None:
+            return {}
+        if name not in self._options.sent:
+            raise not_called(name, feedback, self._sites.sources[name])
+        shape, kind = self._options.sent[name]
+        return {"last": torch.zeros(chunk.shape[1], *shape, dtype=kind, device=chunk.device)}
+
     def _at_temporal(
         self, name: str, module: nn.Module, forward: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any
     ) -> Tensor:
@@ -253,8 +264,10 @@ class Run:
         x, site, binary = _one(name, module, args, kwargs), self._calls.site(name), self._is_binary(name, module)
         x = x if binary else _in_full(x)
         chunk = self._unfolded(name, module, x.clone() if site in self._options.overwritten else x)
-        fed_back = name in self._sites.sources  # the same at all of its places
-        state = self._carried(name if fed_back else site, chunk)
+        fed_back = isinstance(module, Feedback)  # the same at all of its places
+        state = (
+            self._carried(name, chunk) or self._at_rest(name, module, chunk) if fed_back else self._carried(site, chunk)
+        )
         y, state = self._processed(site, module, forward, chunk, state)
         if self._resumed is not None:
             self._resumed.check(site, chunk, state)
@@ -396,6 +409,9 @@ class Run:
         return arrival
 
     def _at_source(self, name: str, forward: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+        feedback = self._sites.temporal[name]
+        if name in self._emitted and isinstance(feedback, Recurrent):
+            raise called_twice(name, feedback)
         self._emitted[name] = forward(*args, **kwargs)
         return self._emitted[name]
 

@@ -93,6 +93,8 @@ USUAL: dict[str, Callable[[], Any]] = {
 SMALL = {"width": 0.05}
 BASE: dict[str, Callable[[], dict[str, Any]]] = {
     "Neuron": lambda: {"threshold": 1.0, "reset": "subtract", "detach_reset": True},
+    "Feedback": lambda: {"source": "0"},
+    "Recurrent": lambda: {"neuron": sw.LIF()},
     "SynapticDelay": lambda: {"shape": 2, "delay_grad": "exact", "tau": 4.0},
     "certify": lambda: {**learned_from()},
     "energy": lambda: {**learned_from()},
