@@ -57,4 +57,5 @@ class Adaptive(Neuron):
             if not through_time:
                 v, c, w = v.detach(), c.detach(), w.detach()
             sent.append(s)
-        return torch.stack(sent), {"membrane": v, "current": c, "adaptation": w}
+        state = {"membrane": v} | ({"current": c} if self.current_decay else {})
+        return torch.stack(sent), state | ({"adaptation": w} if self.jump else {})

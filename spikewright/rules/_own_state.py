@@ -1,5 +1,6 @@
 """What of a neuron's state depends on its inputs, and whether each neuron depends on itself alone: measured."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from spikewright._util.trial import untouched
 from spikewright.neurons import Neuron
 from spikewright.temporal import SiteState
 
-STEPS, SAMPLES = 8, 2
+STEPS, DRAWN = 8, 64
 Slopes = dict[str, Tensor]
 """Derivatives of one part of the state, neuron by neuron, by the parts of the last state, and by the current ("")."""
 CURRENT = ""
@@ -75,11 +76,11 @@ def own_state(neuron: Neuron, shape: Sequence[int], like: Tensor) -> OwnState:
         like: Tensor that gives type and device.
     """
     seen: list[dict[str, Slopes]] = []
-    source = torch.Generator().manual_seed(13)
+    source, samples = torch.Generator().manual_seed(13), max(2, DRAWN // math.prod(shape))
     with untouched(neuron), torch.enable_grad():
         state: SiteState = {}
         for step in range(STEPS):
-            drawn = torch.randn(SAMPLES, *shape, generator=source, dtype=torch.float64)
+            drawn = torch.randn(samples, *shape, generator=source, dtype=torch.float64)
             current = (neuron.threshold * (0.3 + drawn) * 2.0 ** (step % 4 - 1)).to(like).requires_grad_()
             before = {name: value.detach().requires_grad_() for name, value in parts(state, current).items()}
             _, after = neuron.scan(current.unsqueeze(0), {**state, **before}, True)
@@ -121,7 +122,8 @@ def _dependent(seen: Sequence[dict[str, Slopes]]) -> tuple[str, ...]:
 def _traced(names: Sequence[str], seen: Sequence[dict[str, Slopes]]) -> frozenset[str]:
     """Return the parts with constant slopes, if all others depend on them in the ratio in which the potential does."""
     rows = {name: {by: _joined(name, by, seen[1:]) for by in (*names, CURRENT)} for name in names}
-    constant = {name for name, row in rows.items() if all(map(_is_constant, row.values()))}
+    silent = {name for name in names if CURRENT in seen[-1][name] and not rows[name][CURRENT].any()}  # no slope was met
+    constant = {name for name, row in rows.items() if all(map(_is_constant, row.values()))} - silent
     while outer := {n for n in constant if any(bool(rows[n][by].any()) for by in names if by not in constant)}:
         constant -= outer
     others = [rows[name] for name in names if name not in constant]
