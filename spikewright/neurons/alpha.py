@@ -7,12 +7,18 @@ from torch import Tensor
 from spikewright._util.arguments import check_number, shown
 from spikewright._util.ranges import as_float
 from spikewright.errors import ConfigError
-from spikewright.kernels.alpha import alpha_scan
+from spikewright.kernels.equations import Equations
 from spikewright.kernels.lif import Reset
+from spikewright.kernels.neuron import neuron_scan
 from spikewright.neurons._base import Neuron
 from spikewright.neurons._dynamics import UNKNOWN, Dynamics
 from spikewright.surrogate import Sigmoid, Surrogate
 from spikewright.temporal import SiteState
+
+
+def alpha_constants(tau: float) -> tuple[float, float]:
+    """Return the share that current and potential of an `AlphaLIF` keep per step, and its factor of the input."""
+    return math.exp(-1 / tau), math.e / tau
 
 
 class AlphaLIF(Neuron):
@@ -97,17 +103,21 @@ class AlphaLIF(Neuron):
         )
 
     def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
-        spikes, current, membrane = alpha_scan(
-            x,
-            state.get("current"),
-            state.get("membrane"),
-            tau=self.tau,
+        rho, gain = alpha_constants(self.tau)
+        equations = Equations(
+            leak=rho,
             threshold=self.threshold,
+            reset_amount=self.threshold,
             reset=self.reset,
             detach_reset=self.detach_reset,
             surrogate=self.surrogate,
-            through_time=through_time,
+            gain=gain,
+            has_current=True,
+            current_leak=rho,
         )
+        carried = state.get("current"), state.get("membrane"), None
+        spikes, _, current, membrane, _ = neuron_scan(x, carried, equations, through_time)
+        assert current is not None
         return spikes, {"current": current, "membrane": membrane}
 
     def extra_repr(self) -> str:

@@ -1,5 +1,6 @@
 """What neurons and surrogates are given: numbers, and a clear refusal of anything else."""
 
+import inspect
 import math
 from collections.abc import Callable
 from decimal import Decimal
@@ -14,7 +15,7 @@ from torch import nn
 from spikewright.errors import ConfigError
 from spikewright.neurons import IF, LIF, AlphaLIF, Neuron
 from spikewright.neurons.dsr import DSRIF, DSRLIF
-from spikewright.surrogate import ATan, Rectangle, Sigmoid
+from spikewright.surrogate import BUILT_IN, Exponential, Rectangle, Sigmoid
 
 NUMBERS: dict[Callable[..., Neuron], list[str]] = {
     LIF: ["threshold", "rest", "gain", "amplitude", "noise"],
@@ -132,13 +133,34 @@ def test_a_tensor_of_time_constants_is_copied() -> None:
     assert all(torch.as_tensor(n.leak).tolist() == pytest.approx([0.5, 0.75]) for n in neuron)
 
 
-@pytest.mark.parametrize("surrogate", [Sigmoid, ATan, Rectangle])
+@pytest.mark.parametrize("surrogate", BUILT_IN)
 @pytest.mark.parametrize("value", [0, 0.0, -1.0, math.nan, math.inf, None, "4", True, torch.tensor(4.0), [4.0]])
 def test_surrogates_have_a_positive_number(surrogate: Callable[..., Any], value: Any) -> None:
-    name = "width" if surrogate is Rectangle else "alpha"
-    with pytest.raises(ConfigError, match=rf"{surrogate.__name__}\({name}=.*(Give a|give a) .*(number|float)"):
-        surrogate(value)
-    assert getattr(surrogate(np.float32(0.5)), name) == 0.5
+    for name in inspect.signature(surrogate).parameters:
+        with pytest.raises(ConfigError, match=rf"{surrogate.__name__}\({name}=.*(Give a|give a) .*(number|float)"):
+            surrogate(**{name: value})
+        found = getattr(surrogate(**{name: np.float32(0.5)}), name)
+        assert type(found) is float and found == 0.5
+
+
+@pytest.mark.parametrize("surrogate", BUILT_IN)
+@pytest.mark.parametrize("steepness, factor", [(1e37, 1e30), (1e30, 1e37), (1e20, 1e20)])
+def test_surrogates_have_a_peak_in_single_precision(
+    surrogate: Callable[..., Any], steepness: float, factor: float
+) -> None:
+    number = 1 / steepness if "width" in inspect.signature(surrogate).parameters else steepness
+    with pytest.raises(
+        ConfigError, match=rf"{surrogate.__name__}\(.* its peak is .*Give numbers for a peak up to 3e\+38"
+    ):
+        surrogate(number, factor)
+    surrogate(number, 1 / steepness)
+
+
+@pytest.mark.parametrize("surrogate", [Exponential, Rectangle])
+def test_surrogates_have_a_peak_in_single_precision_before_the_factor(surrogate: Callable[..., Any]) -> None:
+    """A kernel multiplies by the factor last."""
+    with pytest.raises(ConfigError, match=r"its peak without the factor is .*e\+39, too large for single precision"):
+        surrogate(1e-39 / 2, 1e-10)
 
 
 @pytest.mark.parametrize(

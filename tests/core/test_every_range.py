@@ -169,6 +169,8 @@ FITTING: dict[tuple[str, str], list[Any]] = {
     ("models", "pool"): [1, 2],
     ("models", "back_scale"): [0.1, -1.0, 2],
     ("SynapticDelay", "delay_grad"): ["exact", "reference"],
+    ("surrogate", "width"): [1e-30, 0.3, 1e30],
+    ("surrogate.Erf", "factor"): [1e-30, 0.3, 1e30],
     ("continual.TwoPhaseProtocol", "seeds"): [1, 5],
     ("continual.split", "tasks"): [1, 2, 4],
     ("data.Batches", "world"): [1, 2],
