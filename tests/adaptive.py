@@ -59,3 +59,26 @@ class Adaptive(Neuron):
             sent.append(s)
         state = {"membrane": v} | ({"current": c} if self.current_decay else {})
         return torch.stack(sent), state | ({"adaptation": w} if self.jump else {})
+
+
+class Potential(Neuron):
+    """Leaky readouts, whose output is their potential: `u[t] = kappa u[t-1] + c[t]`, `c[t] = a c[t-1] + I[t]`."""
+
+    def __init__(self, kappa: float = 0.8, a: float = 0.0, told: float | None = None) -> None:
+        super().__init__(threshold=1.0, reset="subtract", detach_reset=True, surrogate=Sigmoid(4.0), inplace=False)
+        self.kappa, self.a, self.told = kappa, a, kappa if told is None else told
+
+    @property
+    def dynamics(self) -> Dynamics:
+        return Dynamics(decay=self.told, current_decay=self.a or None, linear=True)
+
+    def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
+        zero, sent = torch.zeros_like(x[0]), []
+        u, c = (state.get(name, zero) for name in ("membrane", "current"))
+        for step in x:
+            c = self.a * c + step
+            u = self.kappa * u + c
+            sent.append(u)
+            if not through_time:
+                u, c = u.detach(), c.detach()
+        return torch.stack(sent), {"membrane": u} | ({"current": c} if self.a else {})

@@ -109,6 +109,7 @@ class Wiring:
             this wiring is up to date.
         outputs: Form of several outputs, which are packed as one, `[*number]`; `None` for one.
         at_once: For every neuron, those of its `successors` that its spikes reach in the same step.
+        read_out: Neurons whose output reaches that of the network before any other neuron.
     """
 
     sites: Sites
@@ -139,6 +140,7 @@ class Wiring:
     memory: dict[Any, Any] = field(default_factory=dict[Any, Any], compare=False, repr=False)
     outputs: Form | None = None
     at_once: dict[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
+    read_out: frozenset[str] = frozenset()
 
     def is_last(self, neuron: str) -> bool:
         """True if the spikes of a neuron reach no neuron, itself included.

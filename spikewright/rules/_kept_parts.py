@@ -14,6 +14,10 @@ from spikewright.rules._own_state import OwnState, own_state
 from spikewright.rules._traces import Taps, number, remembering, taps_of
 
 
+Filters = Mapping[str, Taps]
+"""Decays of the readouts that neurons send to, by name of the neurons."""
+
+
 @dataclass(frozen=True)
 class LayerPlan:
     """What a layer learns by.
@@ -32,8 +36,22 @@ class LayerPlan:
         return remembering(self.taps or ())
 
 
-def layer_plans(rule: str, wiring: Wiring) -> dict[str, LayerPlan]:
-    """Return what every layer that feeds neurons learns by, found once per wiring.
+@dataclass(frozen=True)
+class Plans:
+    """What a network learns by.
+
+    Attributes:
+        layers: Plans of the layers that feed neurons, by name.
+        filters: Decays by which the derivatives of the output of neurons are filtered, by name of the neurons: those of
+            the leaky readouts that they send to and to nothing else.
+    """
+
+    layers: Mapping[str, LayerPlan]
+    filters: Filters
+
+
+def plans_for(rule: str, wiring: Wiring) -> Plans:
+    """Return what a network learns by, found once per wiring.
 
     Args:
         rule: Name of the rule.
@@ -42,32 +60,71 @@ def layer_plans(rule: str, wiring: Wiring) -> dict[str, LayerPlan]:
     Raises:
         IncompatibleRule: A layer would need eligibilities of pairs of neurons.
     """
-    plans: dict[str, LayerPlan] | None = wiring.memory.get("eligibilities")
+    plans: Plans | None = wiring.memory.get("eligibilities")
     if plans is None:
+        filters = {site: taps for site in wiring.neurons if (taps := _readout_taps(site, wiring))}
         synapses = wiring.synapses.items()
-        plans = {site: _planned(rule, synapse, wiring) for site, synapse in synapses if synapse.receivers}
-        wiring.memory["eligibilities"] = plans
+        layers = {site: _planned(rule, synapse, wiring, filters) for site, synapse in synapses if synapse.receivers}
+        plans = wiring.memory["eligibilities"] = Plans(layers, filters)
     return plans
 
 
-def _planned(rule: str, synapse: Synapse, wiring: Wiring) -> LayerPlan:
-    taps = _common_taps(synapse)
-    if taps is not None and not any(neuron.dynamics.adaptive for neuron in synapse.receivers.values()):
+def _planned(rule: str, synapse: Synapse, wiring: Wiring, filters: Filters) -> LayerPlan:
+    taps, receivers = _common_taps(synapse, wiring), synapse.receivers
+    constant = not any(neuron.dynamics.adaptive for neuron in receivers.values())
+    if taps is not None and constant and filters.keys().isdisjoint(receivers):
         return LayerPlan(taps, {})
-    states = {site: _measured(site, neuron, wiring) for site, neuron in synapse.receivers.items()}
+    states = {site: _measured(site, neuron, wiring) for site, neuron in receivers.items()}
     _check(rule, synapse, states, wiring)
-    if taps is not None and synapse.linear and all(state.traced for state in states.values()):
-        return LayerPlan(taps, {site: state.others for site, state in states.items()})
-    return LayerPlan(None, {site: state.names for site, state in states.items()})
+    behind = {site: filter_parts(filters.get(site, ())) for site in receivers}
+    if taps is not None and synapse.linear and not synapse.direct and (constant or all(s.traced for s in states.values())):
+        own = {site: () if constant else state.others for site, state in states.items()}
+        return LayerPlan(taps, {site: parts + behind[site] for site, parts in own.items()})
+    return LayerPlan(None, {site: state.names + behind[site] for site, state in states.items()})
 
 
-def _common_taps(synapse: Synapse) -> Taps | None:
+def filter_parts(taps: Taps) -> tuple[str, ...]:
+    """Return the names of what is kept of the derivatives of an output that readouts of some decays see."""
+    return ("current of readouts", "potential of readouts")[-len(taps) :] if taps else ()
+
+
+def _readout_taps(site: str, wiring: Wiring) -> Taps:
+    """Return the decays of the leaky readouts that neurons send to, if they send to nothing else in the same step."""
+    reached = wiring.at_once.get(site, frozenset())
+    bent = any(curve.source == site for curve in wiring.curves)
+    if not reached or bent or site in wiring.read_out or not all(map(wiring.is_last, reached)):
+        return ()
+    found = [_response_taps(name, wiring) for name in sorted(reached)]
+    return found[0] if len({tuple(map(number, taps)) for taps in found}) == 1 else ()
+
+
+def _response_taps(site: str, wiring: Wiring) -> Taps:
+    """Return the decays of neurons that do not spike, if these are what their output makes of an input."""
+    neuron = wiring.neurons[site]
+    if neuron.binary:  # spikes are no potential
+        return ()
+    taps = tuple(tap for tap in taps_of(neuron.dynamics) if number(tap) is not None)
+    response = _measured(site, neuron, wiring).response
+    if not response or not taps:
+        return ()
+    numbers = [0.0, *(float(number(tap) or 0.0) for tap in taps)][-2:]
+    worth, left = [1.0], 1.0
+    for _ in response[1:]:
+        left *= numbers[0]
+        worth.append(worth[-1] * numbers[1] + left)
+    near = all(abs(a - b) <= 1e-5 for a, b in zip(worth, response))
+    return remembering(taps) if near else ()
+
+
+def _common_taps(synapse: Synapse, wiring: Wiring) -> Taps | None:
     """Return the decays of a trace that is the derivative of every receiver's potential; `None` if there is none."""
     found: list[Taps] = []
-    for neuron in synapse.receivers.values():
+    for site, neuron in synapse.receivers.items():
         dynamics, taps = neuron.dynamics, taps_of(neuron.dynamics)
         known = tuple(tap for tap in taps if number(tap) is not None)
-        if len(known) < len(taps) or not (dynamics.linear and dynamics.soft_reset and dynamics.detached_reset):
+        if len(known) < len(taps) or not dynamics.linear:
+            return None
+        if not (dynamics.soft_reset and dynamics.detached_reset) and not _response_taps(site, wiring):
             return None
         found.append(known)
     return found[0] if len({tuple(map(number, taps)) for taps in found}) == 1 else None

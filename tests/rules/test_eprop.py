@@ -16,8 +16,8 @@ from spikewright.neurons import LIF, AlphaLIF, Neuron
 from spikewright.reports.gradient_check import certify
 from spikewright.reports.memory_profile import plan
 from spikewright.rules import BPTT, OTTT, EProp
-from spikewright.rules._kept_parts import layer_plans
-from tests.adaptive import Adaptive
+from spikewright.rules._kept_parts import plans_for
+from tests.adaptive import Adaptive, Potential
 from tests.catalogue import last_layer
 from tests.nets import NETS, sample
 from tests.oracles import eprop
@@ -57,9 +57,11 @@ class Detach(nn.Module):
 class Layer(nn.Module):
     """One layer of neurons, recurrent or not, and a readout, with parameters in the names of the program."""
 
-    def __init__(self, neuron: Neuron, recurrent: bool = False, detached: bool = False) -> None:
+    def __init__(
+        self, neuron: Neuron, recurrent: bool = False, detached: bool = False, readout: Neuron | None = None
+    ) -> None:
         super().__init__()
-        self.neuron = neuron
+        self.neuron, self.readout = neuron, readout or nn.Identity()
         self.add_module("in", nn.Linear(INPUTS, NEURONS))
         self.rec, self.out = nn.Linear(NEURONS, NEURONS, bias=False), nn.Linear(NEURONS, CLASSES)
         before = Detach() if detached else nn.Identity()
@@ -69,7 +71,7 @@ class Layer(nn.Module):
         self.double()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.out(self.neuron(self.back(self.get_submodule("in")(x))))
+        return self.readout(self.out(self.neuron(self.back(self.get_submodule("in")(x)))))
 
     def params(self) -> Params:
         return {name: p.detach().clone() for name, p in self.named_parameters() if "back" not in name}
@@ -88,7 +90,7 @@ def test_equals_the_recursions_of_the_textbook(name: str, recurrent: bool) -> No
     module, (x, y) = Layer(cell(**constants), recurrent), sample("mlp", 0, steps=12)
     found = found_in(EProp(), module, x, y)
     assert_agree(found, eprop.textbook(module.params(), x, y, recurrent=recurrent, **constants), 1e-11)
-    plans = layer_plans("EProp", Network(module).wiring(x))
+    plans = plans_for("EProp", Network(module).wiring(x)).layers
     assert set(plans["in"].kept.get("neuron", ())) == set(parts)
 
 
@@ -127,6 +129,42 @@ def test_is_bptt_where_neurons_send_to_none_and_says_so(name: str) -> None:
     rows = {row.site: row for row in check.rows}
     assert check.ok and rows["in.weight"].exact == (name == "cuba")
     assert (rows["in.weight"].relative_error > 1e-2) == (name != "cuba")
+
+
+@pytest.mark.parametrize("feedback", ["exact", "random"])
+@pytest.mark.parametrize("recurrent", [False, True])
+@pytest.mark.parametrize("name", ["soft reset", *CELLS])
+def test_leaky_readouts_filter_the_eligibilities(name: str, recurrent: bool, feedback: Any) -> None:
+    constants, _ = CELLS.get(name, ({}, ()))
+    module, (x, y) = Layer(cell(**constants), recurrent, readout=Potential(0.8)), sample("mlp", 0, steps=12)
+    rule = EProp(feedback)
+    found = found_in(rule, module, x, y)
+    matrix = rule.spatial.matrices["output neuron"] if feedback == "random" else None  # type: ignore[union-attr,index]
+    program = partial(eprop.textbook, module.params(), x, y, recurrent=recurrent, feedback=matrix, **constants)
+    assert_agree(found, program(kappa=0.8), 1e-11)
+    assert relative(found, {**program(kappa=0.8), "in.weight": program()["in.weight"]})["in.weight"] > 1e-2
+
+
+@pytest.mark.parametrize("a", [0.0, 0.6])
+@pytest.mark.parametrize("name", ["soft reset", *CELLS])
+def test_is_bptt_in_front_of_leaky_readouts_too(name: str, a: float) -> None:
+    constants, _ = CELLS.get(name, ({}, ()))
+    check = certify(Network(Layer(cell(**constants), readout=Potential(0.8, a))), EProp(), *sample("mlp", 0), CE)
+    rows = {row.site: row for row in check.rows if not row.site.startswith("rec")}
+    assert check.ok and all(row.exact and row.relative_error < 1e-12 for row in rows.values()), check.table()
+    check = certify(Network(Layer(cell(**constants), readout=Potential(0.8, a))), OTTT(), *sample("mlp", 0), CE)
+    rows = {row.site: row for row in check.rows}
+    assert check.ok and not rows["in.weight"].exact and rows["in.weight"].relative_error > 1e-2
+    assert rows["out.weight"].relative_error < 1e-12
+
+
+def test_a_readout_whose_decay_is_declared_otherwise_filters_nothing_and_nothing_is_claimed() -> None:
+    for readout in (Potential(0.8, told=0.5), LIF(5.0), None):
+        net, x = Network(Layer(cell(), readout=readout)), sample("mlp", 0)[0]
+        assert not plans_for("EProp", net.wiring(x)).filters
+    check = certify(Network(Layer(cell(), readout=Potential(0.8, told=0.5))), EProp(), *sample("mlp", 0), CE)
+    assert {row.site for row in check.rows if row.exact and row.site[:3] != "rec"} == {"out.weight", "out.bias"}
+    assert check.ok, check.table()
 
 
 @pytest.mark.parametrize("name", ["mlp", "two_leaks", "conv", "residual", "branching", "feedback", "shared", "if_net"])
