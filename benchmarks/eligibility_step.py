@@ -39,7 +39,8 @@ def main() -> None:
     print(json.dumps(versions()))
     size = f"{options.inputs} inputs, {options.neurons} neurons, T = {options.steps}, N = {options.batch}"
     print(f"{size}, {options.repeats} interleaved repeats; saved: most bytes kept for a backward pass")
-    print(f"{'neuron':22} {'rule':6} {'median ms':>10} {'ratio to sltt: median':>22} {'quartiles':>16} {'saved KiB':>10}")
+    columns = f"{'median ms':>10} {'ratio to sltt: median':>22} {'quartiles':>16} {'saved KiB':>10}"
+    print(f"{'neuron':22} {'rule':6} {columns}")
     for kind, make in NEURONS.items():
         layers = nn.Linear(options.inputs, options.neurons), make(), nn.Linear(options.neurons, 10)
         net = sw.Network(nn.Sequential(*layers))

@@ -13,8 +13,8 @@ from spikewright.temporal import SiteState
 class Adaptive(Neuron):
     """Leaky neurons whose threshold rises by a jump at a spike, and falls back by a decay of its own.
 
-    `u[t] = b v[t-1] + c[t]`, `c[t] = a c[t-1] + I[t]`, `s[t] = [u[t] >= 1 + w[t-1]]`, `v[t] = u[t] - s[t]` with the
-    reset detached unless it is `attached`, or `v[t] = u[t] (1 - s[t])` if it is `hard`, `w[t] = rho w[t-1] + jump s[t]`.
+    `u[t] = b v[t-1] + c[t]`, `c[t] = a c[t-1] + I[t]`, `s[t] = [u[t] >= 1 + w[t-1]]`, `w[t] = rho w[t-1] + jump s[t]`,
+    and `v[t] = u[t] - s[t]`, or `v[t] = u[t] (1 - s[t])` if it is `hard`, without gradient unless it is `attached`.
     """
 
     def __init__(
@@ -27,9 +27,7 @@ class Adaptive(Neuron):
         attached: bool = False,
     ) -> None:
         reset: Any = "zero" if hard else "subtract"
-        super().__init__(
-            threshold=1.0, reset=reset, detach_reset=not attached, surrogate=Sigmoid(4.0), inplace=False
-        )
+        super().__init__(threshold=1.0, reset=reset, detach_reset=not attached, surrogate=Sigmoid(4.0), inplace=False)
         self.decay, self.current_decay, self.rho, self.jump = decay, current_decay, rho, jump
 
     @property

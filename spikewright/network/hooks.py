@@ -35,9 +35,7 @@ class Hooks:
         """
         return SynapticInput(x), carried
 
-    def on_layer(
-        self, site: str, operation: Operation, weight: Tensor, bias: Tensor | None, current: Tensor
-    ) -> Tensor:
+    def on_layer(self, site: str, operation: Operation, weight: Tensor, bias: Tensor | None, current: Tensor) -> Tensor:
         """Return the current that a layer sends in place of `current`.
 
         Args:

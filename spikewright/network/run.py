@@ -91,8 +91,7 @@ class Run:
         self._first = True
         self._resumed = Resumed(self.state, sites) if state else None
         self._on_current, self._on_spikes, self._on_output, self._on_layer, self._on_scan = (
-            _overridden(options.hooks, name)
-            for name in ("on_current", "on_spikes", "on_output", "on_layer", "on_scan")
+            _overridden(options.hooks, name) for name in ("on_current", "on_spikes", "on_output", "on_layer", "on_scan")
         )
         self._folded, self._batch = _NO_TIME, 1
         self._calls = CallCounter()

@@ -27,10 +27,10 @@ class Dynamics:
         binary: True if all outputs are 0 or 1.  Default: False.
         soft_reset: True if a spike takes a constant off the potential and leaves the rest.  Default: False.
         detached_reset: True if no gradient passes through the reset.  Default: False.
-        current_decay: Share :math:`\alpha` of a synaptic current in front of the potential that is left after a step, so
-            that the potential is a sum of inputs weighted by :math:`\sum_{j \le \mathrm{age}} \alpha^j
-            \lambda^{\mathrm{age} - j}`, less the resets.  Number in [0, 1], or tensor `[channel]`; it says nothing without
-            a `decay`.  Default: None, the input enters the potential itself.
+        current_decay: Share :math:`\alpha` of a synaptic current in front of the potential that is left after a step,
+            so that the potential is a sum of inputs weighted by :math:`\sum_{j \le \mathrm{age}} \alpha^j
+            \lambda^{\mathrm{age} - j}`, less the resets.  Number in [0, 1], or tensor `[channel]`; it says nothing
+            without a `decay`.  Default: None, the input enters the potential itself.
         adaptive: True if the threshold depends on earlier spikes of the same neuron, and gradients pass through these.
             A trace of inputs alone is then not the derivative of the distance between potential and threshold.
             Default: False.

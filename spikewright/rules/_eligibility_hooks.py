@@ -9,8 +9,9 @@ from torch import Tensor
 from spikewright.network.wiring import Synapse, Wiring
 from spikewright.neurons import Neuron
 from spikewright.rules._eligibility import Eligibility, Layout, advanced, attach
-from spikewright.rules._kept_parts import Plans, filter_parts
+from spikewright.rules._eligibility_plans import Plans
 from spikewright.rules._own_state import OUTPUT, Slopes, parts, slopes
+from spikewright.rules._readout_filters import filter_parts
 from spikewright.rules._traces import traced, traced_ones
 from spikewright.rules._weight_hooks import WeightHooks
 from spikewright.synapses.operations import Operation
@@ -67,8 +68,12 @@ class _Call:
 
     def eligibilities(self, neurons: str, kept: tuple[str, ...]) -> dict[str, Eligibility]:
         """Return those for some parts of the state of neurons; empty at the start."""
-        found = {part: (self.carried.get(_key(neurons, part)), self.carried.get(_key(neurons, part, True))) for part in kept}
-        return {part: Eligibility(*each) for part, each in found.items() if each != (None, None)}
+        found: dict[str, Eligibility] = {}
+        for part in kept:
+            of_weight, of_bias = (self.carried.get(_key(neurons, part, bias)) for bias in (False, True))
+            if of_weight is not None or of_bias is not None:
+                found[part] = Eligibility(of_weight, of_bias)
+        return found
 
     def keep(self, neurons: str, eligibilities: Mapping[str, Eligibility]) -> None:
         """Keep eligibilities for the next step."""
@@ -145,9 +150,7 @@ class EligibilityHooks(WeightHooks):
                 call.keep(site, after)
         return torch.cat(outputs), {name: value.detach() for name, value in state.items()}
 
-    def _filtered(
-        self, site: str, output: Tensor, own: Mapping[str, Tensor], current: Tensor
-    ) -> dict[str, Slopes]:
+    def _filtered(self, site: str, output: Tensor, own: Mapping[str, Tensor], current: Tensor) -> dict[str, Slopes]:
         r"""Return the slopes of what later steps of readouts keep of an output o.
 
         With decays :math:`\alpha` and :math:`\kappa` of a readout, the derivative of its potential by weights in front
@@ -157,8 +160,9 @@ class EligibilityHooks(WeightHooks):
         taps = self._filters.get(site)
         if not taps:
             return {}
+        taps = tuple(tap.detach() if isinstance(tap, Tensor) else tap for tap in taps)
         by, names, rows = slopes({OUTPUT: output}, own, current)[OUTPUT], filter_parts(taps), dict[str, Slopes]()
-        for place, (name, tap) in enumerate(zip(names, taps)):
+        for place, name in enumerate(names):
             rows[name] = {source: slope * sum(taps[: place + 1]) for source, slope in by.items()}
             rows[name] |= {part: torch.ones_like(output) * at for part, at in zip(names[: place + 1], taps)}
         return rows

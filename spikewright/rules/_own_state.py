@@ -13,7 +13,7 @@ from spikewright.temporal import SiteState
 
 STEPS, DRAWN = 8, 64
 Slopes = dict[str, Tensor]
-"""Derivatives of a part of the state, neuron by neuron, by the parts of the last state, and by the current, `CURRENT`."""
+"""Derivatives of a part of the state, neuron by neuron, by the parts of the last state, and by `CURRENT`."""
 CURRENT, OUTPUT = "", "output"
 
 

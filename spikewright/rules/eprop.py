@@ -12,7 +12,7 @@ from spikewright.network.wiring import Synapse, Wiring
 from spikewright.rules._chunk_size import Chunk, check_chunk
 from spikewright.rules._cost import Cost, Done
 from spikewright.rules._eligibility_hooks import EligibilityHooks
-from spikewright.rules._kept_parts import Plans, plans_for
+from spikewright.rules._eligibility_plans import Plans, plans_for
 from spikewright.rules._online import OnlineRule
 from spikewright.rules._traits import Traits
 from spikewright.spatial import BP, DFA, Local
@@ -157,5 +157,5 @@ def _exact_at(synapse: Synapse, plans: Plans, wiring: Wiring) -> bool:
 
 
 def _has_all(site: str, plans: Plans, wiring: Wiring) -> bool:
-    """Return True if the output of neurons reaches the loss of its step only, or leaky readouts that it is filtered for."""
+    """Return True if the output of neurons reaches the loss of its step only, or readouts that it is filtered for."""
     return wiring.is_last(site) or (site in plans.filters and wiring.successors[site] == wiring.at_once[site])

@@ -16,9 +16,8 @@ from spikewright.neurons import LIF, AlphaLIF, Neuron
 from spikewright.reports.gradient_check import certify
 from spikewright.reports.memory_profile import plan
 from spikewright.rules import BPTT, OTTT, EProp
-from spikewright.rules._kept_parts import plans_for
+from spikewright.rules._eligibility_plans import plans_for
 from tests.adaptive import Adaptive, Potential
-from tests.catalogue import last_layer
 from tests.nets import NETS, sample
 from tests.oracles import eprop
 from tests.oracles.compare import assert_agree, relative
@@ -45,8 +44,8 @@ INPUTS, NEURONS, CLASSES = 8, 10, 4
 RECURRENT = {"in": (NEURONS, INPUTS), "rec": (NEURONS, NEURONS), "out": (CLASSES, NEURONS)}
 
 
-def cell(a: float = 0.0, b: float = 0.5, **constants: Any) -> Adaptive:
-    return Adaptive(decay=b, current_decay=a, **{"rho": 0.0, "jump": 0.0, **constants})
+def cell(a: float = 0.0, b: float = 0.5, rho: float = 0.0, jump: float = 0.0, **resets: bool) -> Adaptive:
+    return Adaptive(b, a, rho, jump, **resets)
 
 
 class Detach(nn.Module):
@@ -177,13 +176,9 @@ def test_is_ottt_where_a_trace_is_enough(name: str) -> None:
 def test_symmetric_feedback_is_exact_where_it_is_not_refused() -> None:
     module, (x, y) = Layer(cell(**CELLS["alif"][0]), True), sample("mlp", 0)
     assert_agree(gradients(EProp("symmetric"), module, x, y), gradients(EProp(), module, x, y), 1e-14)
-    for name in last_layer_refused():
+    for name in NETS:
         with pytest.raises(Exception, match=r"EProp\(feedback='symmetric'\) sends .* but '\w+' sends to '[\w#]+' in"):
             learn(EProp("symmetric"), NETS[name](0), *sample(name, 0))
-
-
-def last_layer_refused() -> list[str]:
-    return [name for name in NETS if name not in ("delayed",)]
 
 
 def conv(neuron: Callable[[], Neuron], between: nn.Module | None = None, groups: int = 2) -> nn.Module:

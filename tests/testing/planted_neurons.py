@@ -271,9 +271,7 @@ class Constant(Loop):
 
     @property
     def dynamics(self) -> Dynamics:
-        return Dynamics(
-            decay=self.told, linear=True, binary=True, soft_reset=True, detached_reset=True, adaptive=True
-        )
+        return Dynamics(decay=self.told, linear=True, binary=True, soft_reset=True, detached_reset=True, adaptive=True)
 
 
 class NoCurrent(Loop):
