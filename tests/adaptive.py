@@ -13,8 +13,8 @@ from spikewright.temporal import SiteState
 class Adaptive(Neuron):
     """Leaky neurons whose threshold rises by a jump at a spike, and falls back by a decay of its own.
 
-    `u[t] = b v[t-1] + c[t]`, `c[t] = a c[t-1] + I[t]`, `s[t] = [u[t] >= 1 + w[t-1]]`, `v[t] = u[t] - s[t]` with the
-    reset detached unless it is `attached`, or `v[t] = u[t] (1 - s[t])` if it is `hard`, `w[t] = rho w[t-1] + jump s[t]`.
+    `u[t] = b v[t-1] + c[t]`, `c[t] = a c[t-1] + I[t]`, `s[t] = [u[t] >= 1 + w[t-1]]`, `w[t] = rho w[t-1] + jump s[t]`,
+    and `v[t] = u[t] - s[t]`, or `v[t] = u[t] (1 - s[t])` if it is `hard`, without gradient unless it is `attached`.
     """
 
     def __init__(
@@ -55,4 +55,28 @@ class Adaptive(Neuron):
             if not through_time:
                 v, c, w = v.detach(), c.detach(), w.detach()
             sent.append(s)
-        return torch.stack(sent), {"membrane": v, "current": c, "adaptation": w}
+        state = {"membrane": v} | ({"current": c} if self.current_decay else {})
+        return torch.stack(sent), state | ({"adaptation": w} if self.jump else {})
+
+
+class Potential(Neuron):
+    """Leaky readouts, whose output is their potential: `u[t] = kappa u[t-1] + c[t]`, `c[t] = a c[t-1] + I[t]`."""
+
+    def __init__(self, kappa: float = 0.8, a: float = 0.0, told: float | None = None) -> None:
+        super().__init__(threshold=1.0, reset="subtract", detach_reset=True, surrogate=Sigmoid(4.0), inplace=False)
+        self.kappa, self.a, self.told = kappa, a, kappa if told is None else told
+
+    @property
+    def dynamics(self) -> Dynamics:
+        return Dynamics(decay=self.told, current_decay=self.a or None, linear=True)
+
+    def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
+        zero, sent = torch.zeros_like(x[0]), []
+        u, c = (state.get(name, zero) for name in ("membrane", "current"))
+        for step in x:
+            c = self.a * c + step
+            u = self.kappa * u + c
+            sent.append(u)
+            if not through_time:
+                u, c = u.detach(), c.detach()
+        return torch.stack(sent), {"membrane": u} | ({"current": c} if self.a else {})

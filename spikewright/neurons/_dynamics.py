@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from spikewright._util.ranges import check_flag, check_numbers
-from spikewright.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -28,17 +27,16 @@ class Dynamics:
         binary: True if all outputs are 0 or 1.  Default: False.
         soft_reset: True if a spike takes a constant off the potential and leaves the rest.  Default: False.
         detached_reset: True if no gradient passes through the reset.  Default: False.
-        current_decay: Share :math:`\alpha` of a synaptic current in front of the potential that is left after a step, so
-            that the potential is a sum of inputs weighted by :math:`\sum_{j \le \mathrm{age}} \alpha^j
-            \lambda^{\mathrm{age} - j}`, less the resets.  Number in [0, 1], or tensor `[channel]`; it needs a `decay`.
-            Default: None, the input enters the potential itself.
+        current_decay: Share :math:`\alpha` of a synaptic current in front of the potential that is left after a step,
+            so that the potential is a sum of inputs weighted by :math:`\sum_{j \le \mathrm{age}} \alpha^j
+            \lambda^{\mathrm{age} - j}`, less the resets.  Number in [0, 1], or tensor `[channel]`; it says nothing
+            without a `decay`.  Default: None, the input enters the potential itself.
         adaptive: True if the threshold depends on earlier spikes of the same neuron, and gradients pass through these.
             A trace of inputs alone is then not the derivative of the distance between potential and threshold.
             Default: False.
 
     Raises:
-        ConfigError: A decay is no number in [0, 1], there is a `current_decay` without `decay`, or a flag is neither
-            True nor False.
+        ConfigError: A decay is no number in [0, 1], or a flag is neither True nor False.
 
     >>> import spikewright as sw
     >>> sw.LIF(tau=4.0).dynamics.decay, sw.LIF(tau=4.0).dynamics.current_decay
@@ -60,11 +58,6 @@ class Dynamics:
         for name in ("decay", "current_decay"):
             if not isinstance(getattr(self, name), Tensor):
                 check_numbers("Dynamics", "[0, 1]", optional=True, **{name: getattr(self, name)})
-        if self.current_decay is not None and self.decay is None:
-            raise ConfigError(
-                f"Dynamics(current_decay={self.current_decay}) declares a synaptic current in front of the potential, "
-                "but no decay of the potential, so that nothing is known of what inputs leave in it. Declare decay= too."
-            )
 
 
 UNKNOWN = Dynamics()

@@ -110,15 +110,12 @@ def advanced(
 
 
 def _sum(terms: list[tuple[Tensor, Tensor | None]], own: Tensor | None, inputs: Tensor) -> Tensor | None:
-    """Return the sum of slopes times eligibilities, and of the own slope times the inputs."""
-    total: Tensor | None = None
+    """Return the own slope times the inputs, plus the sum of slopes times eligibilities."""
+    total = None if own is None else own[..., None] * inputs.to(own.dtype)[..., None, :]
     for slope, eligibility in terms:
-        if eligibility is not None:
+        if eligibility is not None:  # one pass over memory
             total = slope * eligibility if total is None else total.addcmul_(slope, eligibility)
-    if own is None:
-        return total
-    own, inputs = own[..., None], inputs.to(own.dtype)[..., None, :]
-    return own * inputs if total is None else total.addcmul_(own, inputs)
+    return total
 
 
 class _Attach(torch.autograd.Function):

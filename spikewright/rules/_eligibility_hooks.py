@@ -9,8 +9,9 @@ from torch import Tensor
 from spikewright.network.wiring import Synapse, Wiring
 from spikewright.neurons import Neuron
 from spikewright.rules._eligibility import Eligibility, Layout, advanced, attach
-from spikewright.rules._kept_parts import LayerPlan
-from spikewright.rules._own_state import parts, slopes
+from spikewright.rules._eligibility_plans import Plans
+from spikewright.rules._own_state import OUTPUT, Slopes, parts, slopes
+from spikewright.rules._readout_filters import filter_parts
 from spikewright.rules._traces import traced, traced_ones
 from spikewright.rules._weight_hooks import WeightHooks
 from spikewright.synapses.operations import Operation
@@ -67,10 +68,12 @@ class _Call:
 
     def eligibilities(self, neurons: str, kept: tuple[str, ...]) -> dict[str, Eligibility]:
         """Return those for some parts of the state of neurons; empty at the start."""
-        found = {
-            part: (self.carried.get(_key(neurons, part)), self.carried.get(_key(neurons, part, True))) for part in kept
-        }
-        return {part: Eligibility(*each) for part, each in found.items() if each != (None, None)}
+        found: dict[str, Eligibility] = {}
+        for part in kept:
+            of_weight, of_bias = (self.carried.get(_key(neurons, part, bias)) for bias in (False, True))
+            if of_weight is not None or of_bias is not None:
+                found[part] = Eligibility(of_weight, of_bias)
+        return found
 
     def keep(self, neurons: str, eligibilities: Mapping[str, Eligibility]) -> None:
         """Keep eligibilities for the next step."""
@@ -85,13 +88,14 @@ class EligibilityHooks(WeightHooks):
 
     Args:
         wiring: Wiring of the network.
-        plans: What every layer that feeds neurons learns by.
+        plans: What the layers learn by.
     """
 
-    def __init__(self, wiring: Wiring, plans: Mapping[str, LayerPlan]) -> None:
+    def __init__(self, wiring: Wiring, plans: Plans) -> None:
         super().__init__(self._taken, wiring)
-        self._taps = {site: plan.remembering for site, plan in plans.items()}
-        self._kept = {site: plan.kept for site, plan in plans.items() if any(plan.kept.values())}
+        self._taps = {site: plan.remembering for site, plan in plans.layers.items()}
+        self._kept = {site: plan.kept for site, plan in plans.layers.items() if any(plan.kept.values())}
+        self._filters = plans.filters
         self._calls: dict[str, _Call] = {}
 
     def on_weight(
@@ -131,30 +135,51 @@ class EligibilityHooks(WeightHooks):
         for step, one in enumerate(current.split(1)):
             begun = {name: value.detach() for name, value in state.items()}
             own = {name: value.requires_grad_() for name, value in parts(begun, one[0]).items()}
+            known = {name: call.eligibilities(site, self._kept[name][site]) for name, call in calls.items()}
             for name, call in calls.items():
-                for part, eligibility in call.eligibilities(site, self._kept[name][site]).items():
-                    own[part] = attach(own[part], call.weight, call.bias, eligibility, call.layout)
+                for part in own.keys() & known[name].keys():
+                    own[part] = attach(own[part], call.weight, call.bias, known[name][part], call.layout)
             output, state = neuron.scan(one, {**begun, **own}, True)
-            outputs.append(output)
-            rows = {part: value for part, value in state.items() if part in needed}
-            self._advance(site, calls, slopes(rows, own, one), factors, step)
-        state = {name: value.detach() for name, value in state.items()}
-        return torch.cat(outputs), state
+            rows = slopes({part: value for part, value in state.items() if part in needed}, own, one)
+            rows |= self._filtered(site, output[0], own, one)
+            outputs.append(self._sent(site, output, calls, known))
+            for name, call in calls.items():
+                kept, at = {part: rows[part] for part in self._kept[name][site]}, factors[name]
+                slope = None if at is None else at[step]
+                after = advanced(known[name], kept, call.layout, call.inputs(step), call.constant(step), slope)
+                call.keep(site, after)
+        return torch.cat(outputs), {name: value.detach() for name, value in state.items()}
 
-    def _advance(
+    def _filtered(self, site: str, output: Tensor, own: Mapping[str, Tensor], current: Tensor) -> dict[str, Slopes]:
+        r"""Return the slopes of what later steps of readouts keep of an output o.
+
+        With decays :math:`\alpha` and :math:`\kappa` of a readout, the derivative of its potential by weights in front
+        of o is a trace of that of o; what is left of it at the next step is
+        :math:`P[t] = \kappa (P[t-1] + do[t]) + G[t]` with :math:`G[t] = \alpha (G[t-1] + do[t])`.
+        """
+        taps = self._filters.get(site)
+        if not taps:
+            return {}
+        taps = tuple(tap.detach() if isinstance(tap, Tensor) else tap for tap in taps)
+        by, names, rows = slopes({OUTPUT: output}, own, current)[OUTPUT], filter_parts(taps), dict[str, Slopes]()
+        for place, name in enumerate(names):
+            rows[name] = {source: slope * sum(taps[: place + 1]) for source, slope in by.items()}
+            rows[name] |= {part: torch.ones_like(output) * at for part, at in zip(names[: place + 1], taps)}
+        return rows
+
+    def _sent(
         self,
         site: str,
-        calls: Mapping[str, _Call],
-        by: Mapping[str, dict[str, Tensor]],
-        factors: Mapping[str, Tensor | None],
-        step: int,
-    ) -> None:
-        for name, call in calls.items():
-            kept, factor = self._kept[name][site], factors[name]
-            before = call.eligibilities(site, kept)
-            rows = {part: by[part] for part in kept}
-            at = None if factor is None else factor[step]
-            call.keep(site, advanced(before, rows, call.layout, call.inputs(step), call.constant(step), at))
+        output: Tensor,
+        calls: Mapping[str, "_Call"],
+        known: Mapping[str, Mapping[str, Eligibility]],
+    ) -> Tensor:
+        """Return an output `[1, batch, *feature]` as a function of the weights by what readouts remember of it."""
+        for part in filter_parts(self._filters.get(site, ()))[-1:]:
+            for name, call in calls.items():
+                if part in known[name]:
+                    output = attach(output[0], call.weight, call.bias, known[name][part], call.layout).unsqueeze(0)
+        return output
 
 
 def _factors(current: Tensor, calls: Mapping[str, _Call]) -> dict[str, Tensor | None]:

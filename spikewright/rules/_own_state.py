@@ -1,5 +1,6 @@
 """What of a neuron's state depends on its inputs, and whether each neuron depends on itself alone: measured."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,10 +11,10 @@ from spikewright._util.trial import untouched
 from spikewright.neurons import Neuron
 from spikewright.temporal import SiteState
 
-STEPS, SAMPLES = 8, 2
+STEPS, DRAWN = 8, 64
 Slopes = dict[str, Tensor]
-"""Derivatives of one part of the state, neuron by neuron, by the parts of the last state, and by the current ("")."""
-CURRENT = ""
+"""Derivatives of a part of the state, neuron by neuron, by the parts of the last state, and by `CURRENT`."""
+CURRENT, OUTPUT = "", "output"
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,14 @@ class OwnState:
         names: Parts that depend on the current.
         traced: Those of them whose derivative is that of a trace of inputs: their slopes are constants, and all others
             depend on them as on the potential of the step.
+        response: What an input is worth in the output after 0, 1, ... steps, relative to what it is at once, if all
+            slopes are constants, as in neurons that do not spike; empty otherwise.
         coupled: Name of a part through which neurons depend on each other; `None` if there is none.
     """
 
     names: tuple[str, ...]
     traced: frozenset[str]
+    response: tuple[float, ...] = ()
     coupled: str | None = None
 
     @property
@@ -75,21 +79,23 @@ def own_state(neuron: Neuron, shape: Sequence[int], like: Tensor) -> OwnState:
         like: Tensor that gives type and device.
     """
     seen: list[dict[str, Slopes]] = []
-    source = torch.Generator().manual_seed(13)
+    sent: list[dict[str, Slopes]] = []
+    source, samples = torch.Generator().manual_seed(13), max(2, DRAWN // math.prod(shape))
     with untouched(neuron), torch.enable_grad():
         state: SiteState = {}
         for step in range(STEPS):
-            drawn = torch.randn(SAMPLES, *shape, generator=source, dtype=torch.float64)
+            drawn = torch.randn(samples, *shape, generator=source, dtype=torch.float64)
             current = (neuron.threshold * (0.3 + drawn) * 2.0 ** (step % 4 - 1)).to(like).requires_grad_()
             before = {name: value.detach().requires_grad_() for name, value in parts(state, current).items()}
-            _, after = neuron.scan(current.unsqueeze(0), {**state, **before}, True)
+            output, after = neuron.scan(current.unsqueeze(0), {**state, **before}, True)
             for name, value in after.items():
                 if _couples(name, value, before, current):
-                    return OwnState((), frozenset(), name)
+                    return OwnState((), frozenset(), coupled=name)
             seen.append(slopes(parts(after, current), before, current))
+            sent.append(slopes({OUTPUT: output[0]}, before, current))
             state = {name: value.detach() for name, value in after.items()}
     names = _dependent(seen)
-    return OwnState(names, _traced(names, seen))
+    return OwnState(names, _traced(names, seen), _response(names, seen, sent))
 
 
 def _couples(name: str, value: Tensor, before: Mapping[str, Tensor], current: Tensor) -> bool:
@@ -121,12 +127,30 @@ def _dependent(seen: Sequence[dict[str, Slopes]]) -> tuple[str, ...]:
 def _traced(names: Sequence[str], seen: Sequence[dict[str, Slopes]]) -> frozenset[str]:
     """Return the parts with constant slopes, if all others depend on them in the ratio in which the potential does."""
     rows = {name: {by: _joined(name, by, seen[1:]) for by in (*names, CURRENT)} for name in names}
-    constant = {name for name, row in rows.items() if all(map(_is_constant, row.values()))}
+    silent = {name for name in names if CURRENT in seen[-1][name] and not rows[name][CURRENT].any()}  # no slope was met
+    constant = {name for name, row in rows.items() if all(map(_is_constant, row.values()))} - silent
     while outer := {n for n in constant if any(bool(rows[n][by].any()) for by in names if by not in constant)}:
         constant -= outer
     others = [rows[name] for name in names if name not in constant]
     fits = all(_is_multiple(row[name], row[CURRENT]) for row in others for name in constant)
     return frozenset(constant) if fits else frozenset()
+
+
+def _response(
+    names: Sequence[str], seen: Sequence[dict[str, Slopes]], sent: Sequence[dict[str, Slopes]]
+) -> tuple[float, ...]:
+    """Return what an input is worth later, if all slopes are constants, that of the output by the current not 0."""
+    by = (*names, CURRENT)
+    rows = [[_joined(n, source, seen[1:]) for source in by] for n in names]
+    last = [_joined(OUTPUT, source, sent[1:]) for source in by]
+    if not all(map(_is_constant, [*last, *(slope for row in rows for slope in row)])) or not last[-1].all():
+        return ()
+    worth = [1.0]
+    held = [float(row[-1][0] / last[-1][0]) for row in rows]
+    for _ in range(STEPS):
+        worth.append(sum(float(slope[0]) * value for slope, value in zip(last, held)))
+        held = [sum(float(slope[0]) * value for slope, value in zip(row, held)) for row in rows]
+    return tuple(worth)
 
 
 def _joined(name: str, by: str, seen: Sequence[dict[str, Slopes]]) -> Tensor:

@@ -12,7 +12,7 @@ from spikewright.network.wiring import Synapse, Wiring
 from spikewright.rules._chunk_size import Chunk, check_chunk
 from spikewright.rules._cost import Cost, Done
 from spikewright.rules._eligibility_hooks import EligibilityHooks
-from spikewright.rules._kept_parts import LayerPlan, layer_plans
+from spikewright.rules._eligibility_plans import Plans, plans_for
 from spikewright.rules._online import OnlineRule
 from spikewright.rules._traits import Traits
 from spikewright.spatial import BP, DFA, Local
@@ -111,7 +111,7 @@ class EProp(OnlineRule):
 
     def check(self, wiring: Wiring, sites: Sites) -> None:
         super().check(wiring, sites)
-        layer_plans("EProp", wiring)
+        plans_for("EProp", wiring)
         for site, reached in wiring.at_once.items() if self.feedback == "symmetric" else ():
             if reached:
                 raise IncompatibleRule(
@@ -126,13 +126,13 @@ class EProp(OnlineRule):
             return False
         if steps == 1 or not wiring.receivers[parameter]:
             return True
-        plans = layer_plans("EProp", wiring)
+        plans = plans_for("EProp", wiring)
         known = bool(synapses) and parameter not in wiring.outside
-        return known and all(s.receivers and _exact_at(s, plans[s.name], wiring) for s in synapses)
+        return known and all(s.receivers and _exact_at(s, plans, wiring) for s in synapses)
 
     def cost(self, done: Done) -> Cost | None:
         cost, products = super().cost(done), 0.0
-        for site, plan in layer_plans("EProp", done.wiring).items():
+        for site, plan in plans_for("EProp", done.wiring).layers.items():
             if site not in done.work:
                 continue
             weights, biases = done.learns(site), done.learns_bias(site)
@@ -142,7 +142,7 @@ class EProp(OnlineRule):
         return None if cost is None else cost + Cost(Operations(0, done.steps * products), 0)
 
     def _weight_hooks(self, wiring: Wiring) -> Hooks:
-        return EligibilityHooks(wiring, layer_plans("EProp", wiring))
+        return EligibilityHooks(wiring, plans_for("EProp", wiring))
 
     def extra_repr(self) -> str:
         random = f", scale={self.scale}, seed={self.seed}" if self.feedback == "random" else ""
@@ -150,7 +150,12 @@ class EProp(OnlineRule):
         return f"feedback={self.feedback!r}, online={self.online}{random}{local}, chunk={self.chunk!r}"
 
 
-def _exact_at(synapse: Synapse, plan: LayerPlan, wiring: Wiring) -> bool:
+def _exact_at(synapse: Synapse, plans: Plans, wiring: Wiring) -> bool:
     """Return True if the derivatives at a layer are those of all that its weight does."""
-    own = plan.taps is None or (synapse.linear and not synapse.direct)
-    return own and all(map(wiring.is_last, synapse.receivers))
+    own = plans.layers[synapse.name].taps is None or (synapse.linear and not synapse.direct)
+    return own and all(_has_all(site, plans, wiring) for site in synapse.receivers)
+
+
+def _has_all(site: str, plans: Plans, wiring: Wiring) -> bool:
+    """Return True if the output of neurons reaches the loss of its step only, or readouts that it is filtered for."""
+    return wiring.is_last(site) or (site in plans.filters and wiring.successors[site] == wiring.at_once[site])

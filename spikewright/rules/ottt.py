@@ -52,8 +52,8 @@ class OTTT(OnlineRule):
             reference`.
         trace_readout: If True, trace layers that feed no neuron, with the decay of the neurons that send to them.
             Default: None, which is `reference`.
-        leak: Decay :math:`\lambda` of every trace, with :math:`\alpha = 0`.  In [0, 1].  Default: None, the decays of the
-            receiving neurons.
+        leak: Decay :math:`\lambda` of every trace, with :math:`\alpha = 0`.  In [0, 1].  Default: None, the decays of
+            the receiving neurons.
         reference: If True, do as the authors' code: no trace at the input of the network, at biases, or where
             real-valued currents arrive; a traced readout; the decay of the sending neurons.  Explicit `trace_*`
             arguments win over it.  Default: False.
@@ -150,8 +150,8 @@ class OTTT(OnlineRule):
             for site, decays in taps.items():
                 if None in decays:
                     raise IncompatibleRule(
-                        f"{asked} '{site}' ({type(wiring.neurons[site]).__name__}), which declares no decay, so that no "
-                        f"trace is known to be what it holds of its inputs. {advice}"
+                        f"{asked} '{site}' ({type(wiring.neurons[site]).__name__}), which declares no decay, so that "
+                        f"no trace is known to be what it holds of its inputs. {advice}"
                     )
             shown = ", ".join(f"'{site}' (leak {' and '.join(map(_show, decays))})" for site, decays in taps.items())
             if any(isinstance(decay, Tensor) and decay.numel() > 1 for decays in taps.values() for decay in decays):

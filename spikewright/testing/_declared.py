@@ -9,7 +9,7 @@ from spikewright.losses import OnRate, PerStep
 from spikewright.network import Network
 from spikewright.neurons import Dynamics
 from spikewright.reports.gradient_check import certify
-from spikewright.rules import DSR, OTTT, Rule
+from spikewright.rules import DSR, OTTT, EProp, Rule
 from spikewright.testing._cell import BATCH, STEPS, Cell, differentiated, response, run
 
 
@@ -112,6 +112,19 @@ def traceable(cell: Cell) -> None:
         contract.holds(rows[name].exact, f"OTTT does not claim the gradient of BPTT for '{name}' in front of it.")
         error = rows[name].relative_error
         contract.holds(rows[name].match or error < 1e-9, f"OTTT's gradient in front of it is {error:.3g} off BPTT's.")
+
+
+def eligible(cell: Cell) -> None:
+    """E-prop claims the gradient of BPTT in front of last neurons of any kind, unless channels depend on each other."""
+    rule, contract = EProp(), cell.contract("EProp")
+    net, x, y = _learns(cell)
+    if _refused(rule, net, x, y):
+        return
+    for row in certify(net, rule, x, y, PerStep(F.cross_entropy)).rows:
+        if row.site in ("0.weight", "0.bias"):
+            contract.holds(row.exact, f"EProp does not claim the gradient of BPTT for '{row.site}' in front of it.")
+            near = row.match or row.relative_error < 1e-9
+            contract.holds(near, f"EProp's gradient in front of it is {row.relative_error:.3g} off BPTT's.")
 
 
 def rated(cell: Cell) -> None:

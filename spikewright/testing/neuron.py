@@ -30,6 +30,7 @@ CONTRACTS: tuple[Callable[[Cell], None], ...] = (
     _declared.reset,
     _declared.adaptive,
     _declared.traceable,
+    _declared.eligible,
     _rates.rates,
     _rates.rate_gradient,
     _declared.rated,
@@ -52,7 +53,7 @@ def assert_neuron(make: Callable[[], Neuron], *, channels: int = 3) -> None:
       the neuron still needs to fire after weak and strong currents of both signs), the decays of potential and current,
       a soft and detached reset, an adaptive threshold, and the rate map with its gradient.  Maps use the same channels
       at every position.
-    - OTTT and DSR refuse a neuron that does not declare what they need.
+    - OTTT and DSR refuse a neuron that does not declare what they need, and EProp is exact for one of any kind.
 
     A declaration that cannot be observed from outside, such as a detached reset without a decay, is not checked.
 

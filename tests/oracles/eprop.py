@@ -59,7 +59,10 @@ def gradients(
     criterion: Criterion,
     feedback: dict[str, Tensor] | None = None,
 ) -> Params:
-    """Gradient of the mean over time of `criterion(output[t], y)`; `feedback` has a matrix `[neuron, output]` a layer."""
+    """Gradient of the mean over time of `criterion(output[t], y)`.
+
+    `feedback` holds a matrix `[neuron, output]` for every layer, which its error comes through.
+    """
     machine, total = Own(params, feedback), torch.zeros(())
     for output in machine.run(program, x):
         leaf = output.detach().requires_grad_()
@@ -108,7 +111,7 @@ def textbook(
     eps = [torch.zeros(n, *w.shape) for _ in range(4)]  # those of current, potential, adaptation; filtered spikes
     output, seen, units = torch.zeros(n, len(w_out)), torch.zeros(n, neurons), torch.zeros(n, 1)
     found = {"w": torch.zeros_like(w), "out.weight": torch.zeros_like(w_out), "out.bias": torch.zeros(len(w_out))}
-    for t, frame in enumerate(x):
+    for frame in x:
         before = torch.cat([frame, torch.ones(n, 1), *([state[3]] if recurrent else [])], 1)
         c = a * state[0] + before @ w.T
         u = b * state[1] + c

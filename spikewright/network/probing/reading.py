@@ -65,6 +65,7 @@ def read_wiring(
         receivers=_frozen(ways.receivers),
         successors=_frozen(ways.successors),
         at_once=_frozen(ways.at_once),
+        read_out=frozenset(name for kind, name, _ in graph.walk(output.grad_fn) if kind == "neuron"),
         carried=frozenset(name for name, reached in ways.receivers.items() if held & {name, *reached}),
         shapes={seen.site: seen.shape for seen in recorder.neurons},
         output=tuple(output.shape[2:]),
