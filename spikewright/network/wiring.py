@@ -113,6 +113,7 @@ class Wiring:
         at_once: For every neuron, those of its `successors` that its spikes reach in the same step.
         sent: Output of the source of every feedback connection: shape of one sample in one step, `[*feature]`, and
             type.  By name of the connection; without those whose source is not called.
+        read_out: Neurons whose output reaches that of the network before any other neuron.
     """
 
     sites: Sites
@@ -144,6 +145,7 @@ class Wiring:
     outputs: Form | None = None
     at_once: dict[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
     sent: dict[str, tuple[tuple[int, ...], torch.dtype]] = field(default_factory=dict[str, Any])
+    read_out: frozenset[str] = frozenset()
 
     def is_last(self, neuron: str) -> bool:
         """True if the spikes of a neuron reach no neuron, itself included.
