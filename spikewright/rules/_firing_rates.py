@@ -158,8 +158,16 @@ def check_penalty(rule: str, penalty: FiringRatePenalty, wiring: Wiring) -> None
                 f"{penalty} names '{layer}', which is no layer of neurons of this network. "
                 f"{nearest(layer, wiring.neurons)}"
             )
-    for site, neuron in wiring.neurons.items():
-        if penalty.covers(site) and not _counts_spikes(neuron):
+    penalised = {site: neuron for site, neuron in wiring.neurons.items() if penalty.covers(site)}
+    silent = [site for site, neuron in penalised.items() if not neuron.spiking]
+    if silent and (penalty.layers or len(silent) == len(penalised)):
+        raise IncompatibleRule(
+            f"{rule} was given a loss with {penalty}, but '{silent[0]}' ({type(wiring.neurons[silent[0]]).__name__}) "
+            "emits its potential and no spikes, so that it has no firing rate. Name layers that spike (layers=...), or "
+            "leave the penalty out."
+        )
+    for site, neuron in penalised.items():
+        if neuron.spiking and not _counts_spikes(neuron):
             raise IncompatibleRule(
                 f"{rule} was given a loss with {penalty}, but '{site}' ({type(neuron).__name__}) does not declare that "
                 "its outputs are 0 or 1, so that it is not known how many spikes they are. Declare "

@@ -441,3 +441,17 @@ def test_local_readouts_and_a_penalty() -> None:
     alone = learned(module, OTTT(), PerStep(lambda o, y: 0 * o.sum(), penalty=PENALTY))
     for name, grad in alone[0].items():
         torch.testing.assert_close(found[0][name] - without[0][name], grad, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("make", [BPTT, SLTT, OTTT])
+@pytest.mark.parametrize("neuron", [ALIF, CUBALIF])
+def test_a_readout_that_integrates_has_no_rate(make: Callable[[], Rule], neuron: Callable[[], Neuron]) -> None:
+    torch.manual_seed(0)
+    net = Network(nn.Sequential(nn.Linear(4, 8), neuron() if make is BPTT else LIF(), nn.Linear(8, 3), LI()).double())
+    for p in net.parameters():
+        p.data.mul_(3)
+    (update,) = make().updates(net, X, Y, PerStep(CE, penalty=PENALTY))
+    hidden = Network(net.module[:2]).run(X)[0]  # type: ignore[index]
+    torch.testing.assert_close(update.penalty, by_hand(hidden.mean(0)).mean().detach())
+    with pytest.raises(IncompatibleRule, match=r"'3' \(LI\) emits its potential and no spikes"):
+        make().updates(net, X, Y, PerStep(CE, penalty=FiringRatePenalty(upper=0.1, layers=("3",))))
