@@ -14,7 +14,7 @@ from spikewright.errors import ConfigError, IncompatibleRule
 from spikewright.losses import FiringRatePenalty, FirstSpike, LastStep, Loss, MaxOverTime, OnRate, PerStep, SpikeCount
 from spikewright.metrics.memory import SavedBytes
 from spikewright.network import Network
-from spikewright.neurons import DSRIF, IF, LIF, Neuron
+from spikewright.neurons import ALIF, CUBALIF, DSRIF, IF, LI, LIF, Neuron
 from spikewright.rules import (
     BPTT,
     DSR,
