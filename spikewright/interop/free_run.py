@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from spikewright.errors import ConversionError
+from spikewright.interop.forced import Forced
 from spikewright.interop.mapping import Mapping
 from spikewright.interop.reference import Trace
-from spikewright.interop.rounding import Forced
+from spikewright.interop.rounding import fault_at
 from spikewright.network import Network
 from spikewright.synapses.operations import Operation
 
@@ -81,7 +82,7 @@ def compare_runs(trace: Trace, seen: Seen, output: Any, mappings: ByName[str, Ma
                 "the model and the input of one step."
             )
         clean = _layer(name, mappings[name], trace.currents[name], seen.currents[name], spikes, ours, clean, mode)
-        differing[name] = int((ours != spikes).sum())
+        differing[name] = int((ours != spikes).sum()) if mappings[name].neuron.spiking else 0
     _compare_output(trace, output, clean, mode)
     return differing
 
@@ -113,16 +114,17 @@ def _layer(
                 "model, x: ..., a function of the model and the input of one step; or report the layer in front."
             )
         forced.charge(theirs_in[t], off)
-        different = (ours[t] != theirs[t]).flatten(1)
-        fired = theirs[t] != 0
-        unexplained = (ours[t] != theirs[t]) & ~forced.rounds() & clean[t].view(-1, *[1] * (fired.dim() - 1))
+        apart = forced.differs(ours[t], theirs[t])
+        rounds = torch.zeros_like(apart) if forced.analog else forced.rounds()
+        unexplained = apart & ~rounds & clean[t].view(-1, *[1] * (apart.dim() - 1))
         if bool(unexplained.any()):
             raise ConversionError(
                 f"convert: layer '{name}' ({mapping.theirs}) differs in the {mode} run, "
-                f"{forced.fault(t, unexplained, fired)}, which is not rounding."
+                f"{fault_at(forced, t, unexplained, theirs[t])}, which is not rounding."
             )
-        clean[t:] &= ~different.any(1)
-        forced.reset(fired)
+        if not forced.analog:
+            clean[t:] &= ~apart.flatten(1).any(1)
+        forced.reset(forced.sends(theirs[t]))
     return clean
 
 

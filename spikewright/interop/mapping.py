@@ -42,27 +42,65 @@ class Trained:
 
 
 @dataclass(frozen=True)
+class Loop:
+    """Layers that are part of a neuron of another library.
+
+    Attributes:
+        back: Layer from the spikes of the last step to the current.
+        front: Layer from the input to the current; `None` if the input is the current.
+        parameters: Names of the parameters of both in theirs, and the parameters.
+        silent: Function that takes both layers out of a copy of theirs, so that its input is its current.
+        size: Number of neurons, where theirs says it.
+    """
+
+    back: nn.Module
+    front: nn.Module | None
+    parameters: dict[str, nn.Parameter]
+    silent: Callable[[Any], None]
+    size: int | None = None
+
+    def current(self, x: Tensor, spikes: Tensor) -> Tensor:
+        """Return the current of every step from the input and the spikes, `[time, batch, *feature]`."""
+        found = x if self.front is None else self.front(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        back = self.back(spikes[:-1].flatten(0, 1).to(found.dtype)).unflatten(0, (len(x) - 1, x.shape[1]))
+        return torch.cat([found[:1], found[1:] + back.reshape(found[1:].shape)])
+
+
+@dataclass(frozen=True)
 class Mapping:
     """A neuron of another library, and the neuron of ours that sends the same spikes.
 
     Attributes:
         theirs: Their neuron with the arguments that matter, as code.
         neuron: Ours, for runs in the dtype that was asked for.
-        fires_at: Their threshold, measured from where the potential rests.  Number > 0.
+        fires_at: Their threshold, measured from where the potential rests.  Number > 0, or one per neuron.
         rests_at: Where theirs rests.
         strict: True if theirs fires above the threshold, and not at it.
         quantum: What a soft reset of ours takes off the potential.
         states: Number of states that theirs returns beside the spikes.
         trained: Constants of the neuron that are trained.
+        loop: Layers that belong to theirs: in front of it, and from its spikes back to it; `None` if there are none.
+        complete: Function that puts a way of the gradient into a copy of theirs that it leaves out; `None` if there is
+            none.
+        remark: What is not the same, in words.
     """
 
     theirs: str
     neuron: Neuron
-    fires_at: float
+    fires_at: float | Tensor
     strict: bool = False
     rests_at: float = 0.0
     states: int = 0
     trained: tuple[Trained, ...] = ()
+    loop: Loop | None = None
+    complete: Callable[[Any], None] | None = None
+    remark: str = ""
+
+    @property
+    def several(self) -> bool:
+        """True if a constant differs between the neurons of the layer."""
+        found = (*vars(self.neuron)["_buffers"].values(), *self.neuron.parameters(recurse=False), self.fires_at)
+        return any(isinstance(each, Tensor) and each.numel() > 1 for each in found)
 
     @property
     def quantum(self) -> float:
@@ -129,6 +167,18 @@ def one_number(value: object, name: str) -> float:
     return flat[0].item()
 
 
+def several_numbers(value: object, name: str) -> float | Tensor:
+    """Return a constant as a number, or one per neuron as a tensor that broadcasts to `[batch, *feature]`.
+
+    Raises:
+        Refused: There are none.
+    """
+    if isinstance(value, Tensor) and value.numel() > 1 and not bool((value == value.flatten()[0]).all()):
+        wide = value.detach().double()
+        return wide.unsqueeze(0) if wide.dim() == 1 else wide  # one axis would stand for channels here
+    return one_number(value, name)
+
+
 def is_trained(value: object) -> bool:
     """True for a parameter that an optimizer would change."""
     return isinstance(value, nn.Parameter) and value.requires_grad
@@ -147,3 +197,16 @@ def positive(threshold: float, theirs: str) -> float:
             "Set a threshold above the potential of rest",
         )
     return threshold
+
+
+def all_positive(threshold: float | Tensor, theirs: str) -> float | Tensor:
+    """Return thresholds that are above rest, as `positive` does for one."""
+    if not isinstance(threshold, Tensor):
+        return positive(threshold, theirs)
+    positive(threshold.min().item(), theirs)
+    return threshold
+
+
+def shown(value: float | Tensor) -> str:
+    """Return a constant as text: the number, or how many there are."""
+    return f"<{value.numel()} values>" if isinstance(value, Tensor) else f"{value:g}"

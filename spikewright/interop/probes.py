@@ -44,7 +44,21 @@ class Probe:
     without: int
 
 
-def currents(dtype: torch.dtype, scale: float, feature: torch.Size) -> dict[str, Tensor]:
+def unit_of(mapping: Mapping, feature: torch.Size) -> float | Tensor:
+    """Return the current that reaches the threshold at once, a number or one per neuron.
+
+    Args:
+        mapping: The neuron.
+        feature: Shape of one step of one sample.
+    """
+    eq = mapping.neuron.equations(torch.zeros(1, 1, *feature, dtype=torch.float64))
+    factor = torch.as_tensor(eq.gain * eq.current_gain if eq.has_current else eq.gain, dtype=torch.float64).detach().abs()
+    limit = torch.as_tensor(mapping.fires_at if mapping.neuron.spiking else 1.0, dtype=torch.float64)
+    unit = torch.where(factor > 0, limit / factor, 1.0)
+    return unit.item() if unit.numel() == 1 else unit
+
+
+def currents(dtype: torch.dtype, scale: float | Tensor, feature: torch.Size) -> dict[str, Tensor]:
     """Return the four currents, `[64, 4, *feature]`, in units of what reaches the threshold at once.
 
     Args:
@@ -77,15 +91,18 @@ def probed(found: Found, dtype: torch.dtype, feature: torch.Size) -> Probe:
     neuron = clone(found.module).to("cpu", dtype)
     mapping = found.read(neuron, dtype)
     ours = mapping.neuron.to("cpu", dtype)
-    unit = mapping.fires_at / abs(mapping.neuron.gain) if mapping.neuron.gain else 1.0
-    each = currents(dtype, unit, feature)
+    if mapping.loop is not None:
+        mapping.loop.silent(neuron)
+    if mapping.complete is not None:
+        mapping.complete(neuron)
+    each = currents(dtype, unit_of(mapping, feature), feature)
     x = torch.cat(list(each.values()), 1)  # side by side: neurons do not see each other
     weights = torch.randn(x.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(dtype)
     given, here = x.clone().requires_grad_(), x.clone().requires_grad_()
     with torch.enable_grad():
         theirs, sent = alone(found, neuron, given), ours.scan(here, {}, True)[0]
         compared = compare(mapping, x, theirs.detach(), sent.detach())
-        used = weights * compared.same
+        used = weights * (compared.same & compared.smooth)
         rounded = _rounded(ours, x, used, sent.detach(), 0.0 if found.library.double else _SINGLE)
         their_constants = [neuron.get_parameter(constant.theirs) for constant in mapping.trained]
         our_constants = [ours.get_parameter(constant.ours) for constant in mapping.trained]
