@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -42,31 +42,6 @@ class Trained:
 
 
 @dataclass(frozen=True)
-class Loop:
-    """Layers that are part of a neuron of another library.
-
-    Attributes:
-        back: Layer from the spikes of the last step to the current.
-        front: Layer from the input to the current; `None` if the input is the current.
-        parameters: Names of the parameters of both in theirs, and the parameters.
-        silent: Function that takes both layers out of a copy of theirs, so that its input is its current.
-        size: Number of neurons, where theirs says it.
-    """
-
-    back: nn.Module
-    front: nn.Module | None
-    parameters: dict[str, nn.Parameter]
-    silent: Callable[[Any], None]
-    size: int | None = None
-
-    def current(self, x: Tensor, spikes: Tensor) -> Tensor:
-        """Return the current of every step from the input and the spikes, `[time, batch, *feature]`."""
-        found = x if self.front is None else self.front(x.flatten(0, 1)).unflatten(0, x.shape[:2])
-        back = self.back(spikes[:-1].flatten(0, 1).to(found.dtype)).unflatten(0, (len(x) - 1, x.shape[1]))
-        return torch.cat([found[:1], found[1:] + back.reshape(found[1:].shape)])
-
-
-@dataclass(frozen=True)
 class Mapping:
     """A neuron of another library, and the neuron of ours that sends the same spikes.
 
@@ -79,7 +54,10 @@ class Mapping:
         quantum: What a soft reset of ours takes off the potential.
         states: Number of states that theirs returns beside the spikes.
         trained: Constants of the neuron that are trained.
-        loop: Layers that belong to theirs: in front of it, and from its spikes back to it; `None` if there are none.
+        layer: Module that takes the place of theirs, if it is more than the neuron: a recurrent layer.
+        joined: Current of the neurons of a recurrent layer, from its input and the spikes of theirs, both
+            `[time, batch, *feature]`.
+        alone: Function that takes its recurrence out of a copy of theirs, so that its input is its current.
         complete: Function that puts a way of the gradient into a copy of theirs that it leaves out; `None` if there is
             none.
         remark: What is not the same, in words.
@@ -92,15 +70,27 @@ class Mapping:
     rests_at: float = 0.0
     states: int = 0
     trained: tuple[Trained, ...] = ()
-    loop: Loop | None = None
-    complete: Callable[[Any], None] | None = None
+    layer: nn.Module | None = None
+    joined: Callable[[Tensor, Tensor], Tensor] | None = field(default=None, repr=False)
+    alone: Callable[[Any], None] | None = field(default=None, repr=False)
+    complete: Callable[[Any], None] | None = field(default=None, repr=False)
     remark: str = ""
 
     @property
-    def several(self) -> bool:
-        """True if a constant differs between the neurons of the layer."""
-        found = (*vars(self.neuron)["_buffers"].values(), *self.neuron.parameters(recurse=False), self.fires_at)
-        return any(isinstance(each, Tensor) and each.numel() > 1 for each in found)
+    def placed(self) -> nn.Module:
+        """What takes the place of theirs: the neuron, or the recurrent layer around it."""
+        return self.neuron if self.layer is None else self.layer
+
+    @property
+    def shaped(self) -> bool:
+        """True if it has constants for its own shape alone: one per neuron, or recurrent weights."""
+        found = (*self.neuron.buffers(recurse=False), *self.neuron.parameters(recurse=False), self.fires_at)
+        several = any(isinstance(each, Tensor) and each.numel() > 1 for each in found)
+        return several or self.layer is not None
+
+    def current(self, x: Tensor, spikes: Tensor) -> Tensor:
+        """Return the current of the neurons for an input and the spikes of theirs, `[time, batch, *feature]`."""
+        return x if self.joined is None else self.joined(x, spikes)
 
     @property
     def quantum(self) -> float:

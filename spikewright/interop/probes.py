@@ -17,7 +17,6 @@ TOLERANCE = 1e-5
 """Largest difference of gradients, relative to the largest gradient of the neuron."""
 
 
-_SINGLE = torch.finfo(torch.float32).eps
 SAMPLES = 4
 """Number of samples of each current."""
 
@@ -91,8 +90,8 @@ def probed(found: Found, dtype: torch.dtype, feature: torch.Size) -> Probe:
     neuron = clone(found.module).to("cpu", dtype)
     mapping = found.read(neuron, dtype)
     ours = mapping.neuron.to("cpu", dtype)
-    if mapping.loop is not None:
-        mapping.loop.silent(neuron)
+    if mapping.alone is not None:
+        mapping.alone(neuron)
     if mapping.complete is not None:
         mapping.complete(neuron)
     each = currents(dtype, unit_of(mapping, feature), feature)
@@ -103,7 +102,7 @@ def probed(found: Found, dtype: torch.dtype, feature: torch.Size) -> Probe:
         theirs, sent = alone(found, neuron, given), ours.scan(here, {}, True)[0]
         compared = compare(mapping, x, theirs.detach(), sent.detach())
         used = weights * (compared.same & compared.smooth)
-        rounded = _rounded(ours, x, used, sent.detach(), 0.0 if found.library.double else _SINGLE)
+        rounded = _rounded(ours, x, used, sent.detach(), not found.library.double)
         their_constants = [neuron.get_parameter(constant.theirs) for constant in mapping.trained]
         our_constants = [ours.get_parameter(constant.ours) for constant in mapping.trained]
         their_grads = torch.autograd.grad((used * theirs).sum(), [given, *their_constants])
@@ -112,14 +111,14 @@ def probed(found: Found, dtype: torch.dtype, feature: torch.Size) -> Probe:
     apart = (_apart(our_grads[0], their_grads[0]) - rounded).clamp_min(0).where(real & compared.same, 0)
     worst = int(apart.flatten(1).amax(1).argmax()) if compared.fault is None else compared.fault.place[0]
     trained = [
-        _chained(constant, ours, one, other)
+        chained(constant, ours, one, other)
         for constant, one, other in zip(mapping.trained, our_grads[1:], their_grads[1:])
     ]
     name = list(each)[worst // SAMPLES]
     return Probe(mapping, compared, float(apart.max()), max(trained, default=0.0), name, int((~real).sum()))
 
 
-def _rounded(ours: Neuron, x: Tensor, used: Tensor, sent: Tensor, weights: float) -> Tensor:
+def _rounded(ours: Neuron, x: Tensor, used: Tensor, sent: Tensor, single: bool) -> Tensor:
     """Return by how much rounding may change the gradient of each neuron: that of a current off in its last places.
 
     Gradients can grow from step to step, and slopes can jump; a neuron whose spikes change with the last places is left
@@ -130,18 +129,20 @@ def _rounded(ours: Neuron, x: Tensor, used: Tensor, sent: Tensor, weights: float
         x: Its current.
         used: Weights of its output.
         sent: Its output.
-        weights: Relative error of the weights, for libraries that send float32 whatever they are given.
+        single: True adds the rounding of float32, for libraries that send float32 whatever they are given.
     """
     unit, found = torch.finfo(x.dtype).eps, torch.zeros_like(x[0])
-    source = torch.Generator().manual_seed(2)
-    gradients: list[Tensor] = []
-    for size in (0.0, 4.0, -4.0):
-        off = torch.rand(x.shape, generator=source, dtype=torch.float64).to(x.dtype)
-        moved = (x * (1 + size * unit * off)).requires_grad_()
-        y, _ = ours.scan(moved, {}, True)
-        (gradient,) = torch.autograd.grad((used * (1 + size / 4 * weights * off) * y).sum(), moved)
-        gradients.append(gradient)
-        away = _apart(gradient, gradients[0]).masked_fill((y.detach() != sent).any(0), torch.inf)
+    off = torch.rand(x.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64).to(x.dtype)
+    moved = [x, x * (1 + 4 * unit * off), x * (1 - 4 * unit * off), *([x.float()] if single else [])]
+    exact: Tensor | None = None
+    for current in moved:
+        given = current.requires_grad_() if current is not x else x.clone().requires_grad_()
+        y, _ = ours.scan(given, {}, True)
+        (gradient,) = torch.autograd.grad((used.to(y.dtype) * y).sum(), given)
+        exact = gradient if exact is None else exact
+        away = _apart(gradient.to(x.dtype), exact)
+        if ours.spiking:
+            away = away.masked_fill((y.detach().to(sent.dtype) != sent).any(0), torch.inf)
         found = torch.maximum(found, away)
     return 16 * found
 
@@ -151,7 +152,7 @@ def _apart(ours: Tensor, theirs: Tensor) -> Tensor:
     return ((ours - theirs).abs().amax(0) / theirs.abs().amax(0).clamp_min(1.0)).nan_to_num(torch.inf)
 
 
-def _chained(constant: Trained, ours: Neuron, one: Tensor, other: Tensor) -> float:
+def chained(constant: Trained, ours: Neuron, one: Tensor, other: Tensor) -> float:
     """Return how far the gradient of a constant is from that of theirs, by the chain rule through `back`."""
     value = ours.get_parameter(constant.ours).detach().clone().requires_grad_()
     (factor,) = torch.autograd.grad(constant.back(value).sum(), value)

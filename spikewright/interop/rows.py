@@ -8,6 +8,7 @@ from torch import Tensor
 
 from spikewright.errors import ConversionError
 from spikewright.interop.conversion import FEW, ConversionRow
+from spikewright.interop.loops import probed_layer
 from spikewright.interop.mapping import Mapping
 from spikewright.interop.probes import TOLERANCE, Probe, probed
 from spikewright.interop.reading import Found
@@ -59,8 +60,10 @@ def row_of(each: Found, mapping: Mapping, own: Compared, free: int, trace: Trace
         ConversionError: A spike or a gradient differs, and not for rounding.
     """
     current = trace.currents[each.name]
-    shape = current.shape[2:] if mapping.several else torch.Size([64])
+    shape = current.shape[2:] if mapping.shaped else torch.Size([64])
     reasons: list[str] = []
+    reasons += [mapping.remark] if mapping.remark else []
+    loop = probed_layer(each, mapping, trace) if mapping.layer is not None else 0.0
     probes = {dtype: probed(each, dtype, shape) for dtype in {current.dtype: None, torch.float64: None}}
     for dtype, probe in probes.items():
         where = f"on the probe current '{probe.current}', in {name_of(dtype)}"
@@ -86,7 +89,7 @@ def row_of(each: Found, mapping: Mapping, own: Compared, free: int, trace: Trace
         own.differing,
         free,
         sum(probe.spikes.spikes for probe in probes.values()),
-        probes[torch.float64].gradient,
+        max(probes[torch.float64].gradient, loop),
         proven,
         "; ".join(reasons),
     )

@@ -1,6 +1,7 @@
 """Neurons of sinabs 3.1, one by one."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -8,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from spikewright.interop.mapping import (
-    Loop,
     Mapping,
     Refused,
     Trained,
@@ -20,6 +20,7 @@ from spikewright.interop.mapping import (
     shown,
 )
 from spikewright.interop.sinabs_spikes import read_reset, read_spikes, read_surrogate_of
+from spikewright.layers import Recurrent
 from spikewright.neurons import ALIF, CUBALIF, IF, LI, LIF
 
 _SYNAPTIC = "Use requires_grad_(False) on it, or tau_syn=None"
@@ -106,24 +107,26 @@ def read_alif(layer: Any, dtype: torch.dtype) -> Mapping:
     neuron = partial(ALIF, 1 / (1 - leak), 1 / (1 - rho), (1 - rho) * scale, moving_reset=moving, **options)
     found = _mapping(layer, dtype, neuron, f"{told}, norm_input={layer.norm_input}", (), layer.b0)
     remark = "theirs passes no gradient from its threshold to its spikes, ours does (compared with it put in)"
-    return Mapping(
-        found.theirs, found.neuron, found.fires_at, found.strict, complete=_with_threshold, remark=remark
-    )
+    return replace(found, complete=_with_threshold, remark=remark)
 
 
 def read_recurrent(read: Callable[[Any, torch.dtype], Mapping]) -> Callable[[Any, torch.dtype], Mapping]:
     """Return a reader of a neuron that feeds its spikes back through `rec_connect`."""
 
     def reader(layer: Any, dtype: torch.dtype) -> Mapping:
-        found = read(layer, dtype)
-        weights = {f"rec_connect.{name}": p for name, p in layer.rec_connect.named_parameters()}
-        loop = Loop(layer.rec_connect, None, weights, _cut)
-        return Mapping(**{**vars(found), "loop": loop})
+        found, back = read(layer, dtype), layer.rec_connect
+        recurrent = Recurrent(found.neuron, back, first="nothing")
+        return replace(found, layer=recurrent, joined=partial(_joined, back), alone=_alone)
 
     return reader
 
 
-def _cut(layer: Any) -> None:
+def _joined(back: nn.Module, x: Tensor, spikes: Tensor) -> Tensor:
+    """Return the input of every step with what comes back from the spikes of the step before; nothing at the first."""
+    return torch.stack([x[0], *(x[t] + back(spikes[t - 1]).reshape(x[t].shape) for t in range(1, len(x)))])
+
+
+def _alone(layer: Any) -> None:
     layer.rec_connect = _Nothing()
 
 
