@@ -80,10 +80,11 @@ def row_of(each: Found, mapping: Mapping, own: Compared, free: int, trace: Trace
     proven = own.fired > 0 and own.fired >= FEW * own.spikes
     if not proven:
         reasons.insert(0, f"not proven on x: it fires {own.fired} times")
+    ours = written(mapping.neuron)
     return ConversionRow(
         each.name,
         mapping.theirs,
-        written(mapping.neuron),
+        ours if mapping.layer is None else f"Recurrent({ours})" if mapping.neuron.spiking else f"Linear, {ours}",
         own.spikes,
         own.fired,
         own.differing,
