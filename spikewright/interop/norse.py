@@ -23,18 +23,30 @@ def plain(module: Any, axis: int | None) -> nn.Module | None:
     return None
 
 
-_LATE = (
-    "its threshold adapts, and its input reaches the potential a step late (v[t] takes i[t-1]), so that a rule that "
-    "learns from each step by itself would learn nothing in front of it",
-    "Use CUBALIF or ALIF of spikewright; the nearest exact one of Norse is LIFCell",
-)
-MISSING: dict[str, tuple[str, str]] = {
-    **dict.fromkeys(("LSNN", "LSNNCell", "LSNNRecurrent", "LSNNRecurrentCell"), _LATE),
-    "RecurrentSequential": (
-        "it feeds the output of a sequence of modules back one step later, and here that is a module beside them",
-        "Write it with spikewright.Feedback",
-    ),
-}
+MISSING: dict[str, tuple[str, str]] = {}
+"""Neurons that have no equal here, with the recurrence that is not there."""
+for _names, _why in {
+    "LSNN LSNNCell": "its input reaches the potential a step late (v[t] takes i[t-1]), so that a rule that learns from "
+    "each step by itself would learn nothing in front of it, and no neuron here does so",
+    "LSNNRecurrent LSNNRecurrentCell": "its input reaches the potential a step late (v[t] takes i[t-1]), and no "
+    "gradient passes through its adaptation (b takes z.detach()), and here one does",
+    "LIFAdEx LIFAdExCell LIFAdExRecurrent LIFAdExRecurrentCell LIFAdExRefracCell LIFAdExRefracRecurrent "
+    "LIFAdExRefracRecurrentCell": "its potential grows by an exponential of itself and has an adaptation current, "
+    "dv = g (v_leak - v + D exp((v - v_th)/D) + i - a), and here a potential is linear between spikes",
+    "LIFEx LIFExCell LIFExRecurrent LIFExRecurrentCell": "its potential grows by an exponential of itself, "
+    "dv = g (v_leak - v + D exp((v - v_th)/D) + i), and here a potential is linear between spikes",
+    "Izhikevich IzhikevichCell IzhikevichRecurrent IzhikevichRecurrentCell": "its potential is quadratic, "
+    "dv = 0.04 v^2 + 5 v + 140 - u + i, and here a potential is linear between spikes",
+    "CobaLIFCell": "its conductances multiply the distance of the potential to their reversal potentials, and here a "
+    "current is added to the potential",
+    "LIFRefracCell LIFRefracRecurrent LIFRefracRecurrentCell": "its potential and its spikes stand still for some "
+    "steps after a spike (rho), and no neuron here has such a time",
+    "LIFMCRecurrentCell LIFMCRefracRecurrentCell": "its potentials flow into each other within a step (g_coupling), "
+    "and here a neuron sees others through their spikes",
+    "RecurrentSequential": "it feeds the output of a sequence of modules back one step later, and here that is a "
+    "module beside them (spikewright.Feedback)",
+}.items():
+    MISSING |= dict.fromkeys(_names.split(), (_why, "The nearest exact ones are LIFCell and LIFRecurrentCell"))
 _OVER_TIME = frozenset({"IAF", "LIF", "LI", "LIFRecurrent"})
 
 LIBRARY = Library(

@@ -164,7 +164,7 @@ def _linear(cell: Any, name: str) -> nn.Linear:
     if not isinstance(weight, nn.Parameter):
         raise Refused(
             f"its {name} are a tensor and no parameter, so that they do not move with the model and are not saved",
-            f"Give {name}=nn.Parameter(...)",
+            f"Give {name} as an nn.Parameter",
         )
     layer = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
     layer.weight = weight

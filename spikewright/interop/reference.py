@@ -136,8 +136,7 @@ class Reference:
         return outputs
 
     def _outputs(self, y: Any) -> list[Tensor]:
-        states = {id(state) for recorder in self.recorders.values() for state in recorder.returned}
-        return [each for each in flat(y) if id(each) not in states]
+        return flat(y, frozenset(id(state) for recorder in self.recorders.values() for state in recorder.returned))
 
     def _in_order(self) -> list[tuple[str, Recorder]]:
         return [(name, self.recorders[name]) for name in self.order]

@@ -113,7 +113,9 @@ def written(neuron: Neuron) -> str:
     """Return a neuron as code, without what is the default."""
     kind = type(neuron)
     parts: list[str] = []
-    for name, parameter in signature(kind).parameters.items():
+    parameters = signature(kind).parameters
+    for name in sorted(parameters, key=lambda name: (name == "surrogate", name not in ("tau", "learn_tau"))):
+        parameter = parameters[name]
         value = _argument(neuron, name)
         if name in _ALWAYS or _text(value) != _text(parameter.default):
             parts.append(f"{name}={_text(value, exact=name == 'threshold')}")

@@ -88,7 +88,7 @@ def namespace(library: str) -> dict[str, Any]:
 def with_tensors(make: Callable[..., Any], slope: bool = True) -> Callable[..., Any]:
     def parameters(**given: Any) -> Any:
         tensors = {key: torch.tensor(v) if isinstance(v, float) else v for key, v in given.items()}
-        return make(**({"method": "tanh", "alpha": torch.tensor(2.0)} if slope else {}), **tensors)
+        return make(**(({"method": "tanh", "alpha": torch.tensor(2.0)} if slope else {}) | tensors))
 
     return parameters
 
