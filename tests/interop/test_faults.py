@@ -201,10 +201,6 @@ FAULTS: dict[str, tuple[Any, Fault]] = {
     "LIFCell reset detached": (CUBA, lambda m, d: again(m, detach_reset=True)),
     "v_leak of LIFCell ignored": (CUBA, lambda m, d: again(m, threshold=VALUES["any"].V)),
     "potential of the step before": (LEAKY, of_class(PotentialLater)),
-    "time constants of a readout swapped": (
-        LEAKY,
-        lambda m, d: again(m, tau=1 / (1 - m.neuron.current_leak), tau_syn=m.neuron.tau),
-    ),
     "gain of a readout dropped": (LEAKY_BOX, lambda m, d: again(m, gain=1.0)),
     "reset_subtract ignored": (BOX_SOFT, lambda m, d: again(m, rest=0.0, reset="zero")),
 }
