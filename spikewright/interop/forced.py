@@ -7,7 +7,8 @@ adds.  For a neuron without a synaptic current, with decay :math:`\lambda`, scal
     e[t] = \lambda e[t-1] + \varepsilon\,(|\lambda v[t-1]| + 2 |k I[t]| + |u[t]| + |R s[t]|).
 
 A current with a decay of its own, and a threshold that moves, have errors of the same kind.  Potentials that come to a
-threshold through binary fractions alone are exact, and have none.
+threshold through binary fractions alone are exact, and have none.  Where currents are scaled by a number that is no
+binary fraction, firing at the threshold and firing above it are the same but for rounding.
 """
 
 import math
@@ -32,7 +33,8 @@ class Forced:
         self.analog = not neuron.spiking
         self.epsilon = torch.finfo(current.dtype).eps
         zero = torch.zeros(current.shape[1:], dtype=torch.float64, device=current.device)
-        self.base = mapping.fires_at if isinstance(mapping.fires_at, float | int) else mapping.fires_at.double()
+        known = torch.as_tensor(mapping.fires_at, dtype=torch.float64)
+        self.base = known.to(current.device, current.dtype).double()  # as the run knows it
         self.v = self.u = self.c = self.w = self.error = self.current_error = self.shift_error = zero
         self.exact = self.exact_current = torch.ones_like(zero, dtype=torch.bool)
         self.tied = self.epsilon if getattr(neuron, "_tied", False) else 0.0

@@ -89,7 +89,9 @@ def compare_runs(trace: Trace, seen: Seen, output: Any, mappings: ByName[str, Ma
                 "so that the converted model computes something else. Give step=lambda model, x: ..., a function of "
                 "the model and the input of one step."
             )
-        clean = compare_layer(name, mappings[name], trace.currents[name], seen.currents[name], spikes, ours, clean, mode)
+        clean = compare_layer(
+            name, mappings[name], trace.currents[name], seen.currents[name], spikes, ours, clean, mode
+        )
         differing[name] = int((ours != spikes).sum()) if mappings[name].neuron.spiking else 0
     _compare_output(trace, output, clean, mode)
     return differing

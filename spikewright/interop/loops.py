@@ -46,7 +46,9 @@ def probed_layer(each: Found, mapping: Mapping, trace: Trace) -> float:
         theirs, ours = alone(each, layer, given), net.run(here, observers=[seen])[0]
         clean = _compared(each.name, found, x, theirs.detach(), seen.whole())
         used = weights.to(dtype) * clean.view(1, -1, *[1] * (theirs.dim() - 2))
-        shared = [p for p in layer.parameters() if p.requires_grad and id(p) in {id(q) for q in found.placed.parameters()}]
+        shared = [
+            p for p in layer.parameters() if p.requires_grad and id(p) in {id(q) for q in found.placed.parameters()}
+        ]
         own = [layer.get_parameter(constant.theirs) for constant in found.trained]
         kept = [found.neuron.get_parameter(constant.ours) for constant in found.trained]
         one = torch.autograd.grad((used * ours).sum(), [here, *shared, *kept])
@@ -86,9 +88,7 @@ def _compared(name: str, mapping: Mapping, x: Tensor, theirs: Tensor, seen: Seen
     with torch.no_grad():
         current = mapping.current(x, theirs).detach()
     clean = torch.ones(x.shape[:2], dtype=torch.bool)
-    clean = compare_layer(
-        name, mapping, current, seen.currents[name], theirs, seen.spikes[name], clean, "probe"
-    )
+    clean = compare_layer(name, mapping, current, seen.currents[name], theirs, seen.spikes[name], clean, "probe")
     if not bool((theirs[:-1, clean[-1]] != 0).any()):
         raise ConversionError(
             f"convert: layer '{name}', {mapping.theirs}, does not fire on the probe inputs, so that nothing comes back "

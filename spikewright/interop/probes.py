@@ -51,7 +51,9 @@ def unit_of(mapping: Mapping, feature: torch.Size) -> float | Tensor:
         feature: Shape of one step of one sample.
     """
     eq = mapping.neuron.equations(torch.zeros(1, 1, *feature, dtype=torch.float64))
-    factor = torch.as_tensor(eq.gain * eq.current_gain if eq.has_current else eq.gain, dtype=torch.float64).detach().abs()
+    factor = (
+        torch.as_tensor(eq.gain * eq.current_gain if eq.has_current else eq.gain, dtype=torch.float64).detach().abs()
+    )
     limit = torch.as_tensor(mapping.fires_at if mapping.neuron.spiking else 1.0, dtype=torch.float64)
     unit = torch.where(factor > 0, limit / factor, 1.0)
     return unit.item() if unit.numel() == 1 else unit
@@ -68,8 +70,8 @@ def currents(dtype: torch.dtype, scale: float | Tensor, feature: torch.Size) -> 
     source = torch.Generator().manual_seed(0)
     shape = (STEPS, SAMPLES, *feature)
     normal = torch.randn(shape, generator=source, dtype=torch.float64)
-    grid = torch.randint(-2, 9, shape, generator=source) / 4
-    bursts = (torch.rand(shape, generator=source) < 0.1) * (torch.randint(1, 5, shape, generator=source) / 2)
+    grid = torch.randint(-2, 9, shape, generator=source).double() / 4
+    bursts = (torch.rand(shape, generator=source) < 0.1) * torch.randint(1, 5, shape, generator=source).double() / 2
     found = {
         "grid of quarters": grid,
         "strong, of both signs": 2.0 * normal,
@@ -144,7 +146,7 @@ def _rounded(ours: Neuron, x: Tensor, used: Tensor, sent: Tensor, single: bool) 
         if ours.spiking:
             away = away.masked_fill((y.detach().to(sent.dtype) != sent).any(0), torch.inf)
         found = torch.maximum(found, away)
-    return 16 * found
+    return 64 * found
 
 
 def _apart(ours: Tensor, theirs: Tensor) -> Tensor:

@@ -15,7 +15,6 @@ from spikewright.interop.mapping import (
     all_positive,
     is_trained,
     one_number,
-    positive,
     several_numbers,
     shown,
 )

@@ -143,7 +143,9 @@ SURROGATES = (
     Line("Norse", 'method="tanh", alpha=4.0', "Sigmoid(8.0, factor=0.5)"),
     Line("Norse", 'method="triangle", alpha=0.25', "Triangle(factor=0.25)"),
     Line("Norse", 'method="heavi_erfc", alpha=4.0', "Erf(4.0, factor=0.5)"),
-    Line("sinabs", "SingleExponential(grad_width=0.25, grad_scale=3.0)", "Exponential(0.25, factor=6.0)", "width times V"),
+    Line(
+        "sinabs", "SingleExponential(grad_width=0.25, grad_scale=3.0)", "Exponential(0.25, factor=6.0)", "width times V"
+    ),
     Line("sinabs", "Gaussian(sigma=0.5, grad_scale=3.0)", "Erf(1/(2**0.5*0.5), factor=3.0)"),
 )
 """Surrogates with the same slope.  Slopes of all others are computed by the other library, called through `Called`."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from spikewright.errors import ConversionError
 from spikewright.interop import convert, reading
 from spikewright.interop.mapping import Mapping
-from spikewright.neurons import CUBALIF, IF, LI, LIF
+from spikewright.neurons import CUBALIF, IF, LI
 from spikewright.surrogate import ATan, Sigmoid
 from spikewright.temporal import SiteState
 from tests.interop.theirs import VALUES, line, their_neuron

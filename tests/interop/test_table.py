@@ -17,7 +17,17 @@ from tests.interop.theirs import VALUES, imported, our_neuron, spikes_of, their_
 STORED = Path(__file__).parent / "stored.json"
 every_line = pytest.mark.parametrize("line", LINES, ids=lambda line: f"{line.library} {line.theirs}")
 both = pytest.mark.parametrize("values", VALUES)
-CONSTANTS = ("threshold", "rest", "gain", "amplitude", "leak", "input_gain", "current_leak", "current_gain", "lower_bound")
+CONSTANTS = (
+    "threshold",
+    "rest",
+    "gain",
+    "amplitude",
+    "leak",
+    "input_gain",
+    "current_leak",
+    "current_gain",
+    "lower_bound",
+)
 SWITCHES = ("reset", "detach_reset", "strict", "max_spikes", "moving_reset", "has_current", "potential")
 
 
