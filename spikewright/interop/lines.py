@@ -1,4 +1,4 @@
-"""Lines of the mapping of neurons: what a line is, and those of sinabs and Norse beyond single spikes without a current.
+"""Lines of the mapping of neurons: what a line is, and those of sinabs and Norse beyond one spike without a current.
 
 `spikewright.interop.table` has all lines.
 """

@@ -1,9 +1,9 @@
 """Is a difference between two neurons rounding, or a fault?
 
 The potential is computed once more in double precision, with the spikes of the other library put in, so that one
-difference does not bring about others.  Where it is within its rounding error of a threshold, a difference is rounding.
-Anything else is a fault, and so is a difference at a tie to which potentials came without any rounding.  The output of a
-neuron that does not fire is its potential, and has to be within twice that error.
+difference does not bring about others.  Within its rounding error of a threshold, a difference is rounding.  Anything
+else is a fault, and so is a difference at a tie to which potentials came without any rounding.  The output of a neuron
+that does not fire is its potential, and has to be within twice that error.
 """
 
 from dataclasses import dataclass
