@@ -111,6 +111,9 @@ class _Calls:
     def neuron(self, site: str, current: Tensor, spikes: Tensor) -> None:
         self.sites.append(site)
 
+    def potential(self, site: str, potential: Tensor) -> None:
+        pass
+
     def synapse(self, site: str, operation: Operation, x: Tensor, weight: Tensor, current: Tensor) -> None:
         pass
 
