@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from spikewright._util.arguments import check_tensor, shown
 from spikewright._util.ranges import check_instance
-from spikewright.errors import ConfigError, ConversionError, ShapeError, SpikewrightError
+from spikewright.errors import ConfigError, ConversionError, ShapeError
 from spikewright.interop.building import build, frames, tried
 from spikewright.interop.conversion import Conversion
 from spikewright.interop.copies import clone
@@ -14,7 +14,7 @@ from spikewright.interop.frames import Step
 from spikewright.interop.free_run import compare_runs, run_here
 from spikewright.interop.mapping import Mapping
 from spikewright.interop.reading import Found, find_neurons
-from spikewright.interop.reference import Reference, Trace
+from spikewright.interop.reference import Reference, Trace, not_run
 from spikewright.interop.rows import name_of, own_currents, row_of
 from spikewright.interop.training_mode import training_remarks
 from spikewright.network import Network
@@ -142,13 +142,13 @@ def _check_seen(found: list[Found], trace: Trace) -> None:
 def _built(
     model: nn.Module, found: list[Found], mappings: dict[str, Mapping], trace: Trace, step: Step | None, x: Tensor
 ) -> tuple[nn.Module, Network]:
-    failures: list[SpikewrightError] = []
+    failures: list[Exception] = []
     for axis in frames(found, trace, step):
         module = build(model, found, mappings, trace, step, axis)
         modes = [(m, m.training) for m in module.modules()]
         try:
             return module, tried(module.eval(), x, {id(m.neuron): name for name, m in mappings.items()})
-        except SpikewrightError as error:
+        except Exception as error:
             failures.append(error)
         finally:
             for m, training in modes:
@@ -156,7 +156,5 @@ def _built(
     told = [error for error in failures if isinstance(error, ConversionError)]
     if told:
         raise told[0]
-    raise ConversionError(
-        f"convert: the converted {type(model).__name__} does not run step by step: {failures[-1]} Give step=lambda "
-        "model, x: ..., a function of the model and the input of one step."
-    ) from failures[-1]
+    here = f"converted: {type(failures[-1]).__name__}: {failures[-1]}"
+    raise not_run(model, x, [*trace.failures, here]) from failures[-1]

@@ -1,6 +1,7 @@
 """The converted model: a copy with neurons of this library, which shares the parameters."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +41,9 @@ def build(
         mapping = mappings[each.name]
         own_axis = axis if each.form() in _AXES else None
         bare = not mapping.states and own_axis is None
-        replaced[id(each.module)] = mapping.neuron if bare else Replaced(mapping.neuron, mapping.states, own_axis)
+        new = mapping.neuron if bare else Replaced(mapping.neuron, mapping.states, own_axis)
+        _keep_mode(each.module, new, axis)
+        replaced[id(each.module)] = new
     copy = copied(model, replaced, buffers=True)
     for name in trace.joint:
         norm = copy.get_submodule(name)
@@ -175,10 +178,18 @@ def _plain(name: str, module: nn.Module, axis: int | None) -> nn.Module | None:
         try:
             found = library.plain(module, axis)
             _check_hooks(module, found)
-            return found
         except Refused as error:
             raise refusal(name, type(module).__name__, library.name, error) from error
+        if found is not None:
+            _keep_mode(module, found, axis)
+        return found
     return None
+
+
+def _keep_mode(module: Any, new: Any, axis: int | None) -> None:
+    """Put the step mode of SpikingJelly on a module, for a forward that asks for it."""
+    if hasattr(module, "step_mode"):
+        new.step_mode = "s" if axis is None else module.step_mode
 
 
 def _check_hooks(module: nn.Module, plain: nn.Module | None) -> None:

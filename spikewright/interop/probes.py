@@ -17,7 +17,6 @@ TOLERANCE = 1e-5
 """Largest difference of gradients, relative to the largest gradient of the neuron."""
 
 
-_SINGLE = torch.finfo(torch.float32).eps
 SAMPLES = 4
 """Number of samples of each current."""
 
@@ -86,7 +85,7 @@ def probed(found: Found, dtype: torch.dtype, feature: torch.Size) -> Probe:
         theirs, sent = alone(found, neuron, given), ours.scan(here, {}, True)[0]
         compared = compare(mapping, x, theirs.detach(), sent.detach())
         used = weights * compared.same
-        rounded = _rounded(ours, x, used, sent.detach(), 0.0 if found.library.double else _SINGLE)
+        rounded = _rounded(ours, x, used, sent.detach(), not found.library.double)
         their_constants = [neuron.get_parameter(constant.theirs) for constant in mapping.trained]
         our_constants = [ours.get_parameter(constant.ours) for constant in mapping.trained]
         their_grads = torch.autograd.grad((used * theirs).sum(), [given, *their_constants])
@@ -102,7 +101,7 @@ def probed(found: Found, dtype: torch.dtype, feature: torch.Size) -> Probe:
     return Probe(mapping, compared, float(apart.max()), max(trained, default=0.0), name, int((~real).sum()))
 
 
-def _rounded(ours: Neuron, x: Tensor, used: Tensor, sent: Tensor, weights: float) -> Tensor:
+def _rounded(ours: Neuron, x: Tensor, used: Tensor, sent: Tensor, single: bool) -> Tensor:
     """Return by how much rounding may change the gradient of each neuron: that of a current off in its last places.
 
     Gradients can grow from step to step, and slopes can jump; a neuron whose spikes change with the last places is left
@@ -113,19 +112,19 @@ def _rounded(ours: Neuron, x: Tensor, used: Tensor, sent: Tensor, weights: float
         x: Its current.
         used: Weights of its output.
         sent: Its output.
-        weights: Relative error of the weights, for libraries that send float32 whatever they are given.
+        single: True adds the rounding of float32, for libraries that send float32 whatever they are given.
     """
     unit, found = torch.finfo(x.dtype).eps, torch.zeros_like(x[0])
-    source = torch.Generator().manual_seed(2)
-    gradients: list[Tensor] = []
-    for size in (0.0, 4.0, -4.0):
-        off = torch.rand(x.shape, generator=source, dtype=torch.float64).to(x.dtype)
-        moved = (x * (1 + size * unit * off)).requires_grad_()
-        y, _ = ours.scan(moved, {}, True)
-        (gradient,) = torch.autograd.grad((used * (1 + size / 4 * weights * off) * y).sum(), moved)
-        gradients.append(gradient)
-        away = _apart(gradient, gradients[0]).masked_fill((y.detach() != sent).any(0), torch.inf)
-        found = torch.maximum(found, away)
+    off = torch.rand(x.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64).to(x.dtype)
+    moved = [x, x * (1 + 4 * unit * off), x * (1 - 4 * unit * off), *([x.float()] if single else [])]
+    exact: Tensor | None = None
+    for current in moved:
+        given = current.requires_grad_() if current is not x else x.clone().requires_grad_()
+        y, _ = ours.scan(given, {}, True)
+        (gradient,) = torch.autograd.grad((used.to(y.dtype) * y).sum(), given)
+        exact = gradient if exact is None else exact
+        away = _apart(gradient.to(x.dtype), exact)
+        found = torch.maximum(found, away.masked_fill((y.detach().to(sent.dtype) != sent).any(0), torch.inf))
     return 16 * found
 
 

@@ -1,7 +1,7 @@
 """The run of the other library's model on the user's input, with what every neuron received and sent."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -27,6 +27,7 @@ class Trace:
         joint: Names of batch norms that saw all steps together.
         framed: Names of linear layers that saw two axes, time and batch, in front.
         buffers: Buffers of the model after the run.
+        failures: Why it did not run in other forms, which were tried before.
     """
 
     currents: dict[str, Tensor]
@@ -36,6 +37,7 @@ class Trace:
     joint: frozenset[str]
     framed: frozenset[str]
     buffers: dict[str, Tensor]
+    failures: tuple[str, ...]
 
 
 class Reference:
@@ -65,20 +67,14 @@ class Reference:
         failures: list[str] = []
         for form in self._forms():
             try:
-                return self._run(form, x)
+                return replace(self._run(form, x), failures=tuple(failures))
             except _Loop as loop:
                 failures.append(str(loop))
             except ConversionError:
                 raise
             except Exception as error:
                 failures.append(f"as {_SAID[form]}: {type(error).__name__}: {str(error).splitlines()[0][:200]}")
-        raise ConversionError(
-            f"convert could not run {type(self.model).__name__} on x {list(x.shape)} ([time, batch, *feature]):\n  "
-            + "\n  ".join(failures)
-            + "\nA model that loops over time inside its forward is converted as one step of it. Give step=lambda "
-            "model, x: ..., a function of the model and the input of one step; or set its number of steps to 1 "
-            "(such as model.num_steps = 1), so that its forward does one step."
-        )
+        raise not_run(self.model, x, failures)
 
     def _forms(self) -> list[str]:
         kinds = {each.form() for each in self.found}
@@ -113,7 +109,7 @@ class Reference:
         lead = self._lead(form, steps, batch)
         framed = frozenset(n for n in calls.keys() - norms if all(len(s) > 2 and s[:2] == lead for s in calls[n]))
         buffers = {name: b.clone() for name, b in self.model.named_buffers() if ".inner." not in f".{name}"}
-        return Trace(currents, spikes, output, form, joint, framed, buffers)
+        return Trace(currents, spikes, output, form, joint, framed, buffers, ())
 
     def _steps(self, x: Tensor) -> list[list[Tensor]]:
         outputs: list[list[Tensor]] = []
@@ -180,3 +176,14 @@ def _without_dropout(model: nn.Module) -> None:
     for module in model.modules():
         if "Dropout" in type(module).__name__:
             module.eval()
+
+
+def not_run(model: nn.Module, x: Tensor, failures: Sequence[str]) -> ConversionError:
+    """Return the error for a model that cannot be run on `x`, or not step by step."""
+    return ConversionError(
+        f"convert could not run {type(model).__name__} step by step on x {list(x.shape)} ([time, batch, *feature]):\n  "
+        + "\n  ".join(failures)
+        + "\nA model that loops over time inside its forward is converted as one step of it. Give step=lambda "
+        "model, x: ..., a function of the model and the input of one step; or set its number of steps to 1 "
+        "(such as model.num_steps = 1), so that its forward does one step."
+    )

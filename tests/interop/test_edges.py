@@ -256,3 +256,36 @@ def test_only_the_library_of_the_model_is_imported() -> None:
     ).replace("LIBRARIES", "{'spikingjelly', 'snntorch', 'sinabs', 'norse'}")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.splitlines()[-2:] == ["[]", "['spikingjelly']"], done.stderr
+
+
+class Asking(nn.Module):
+    """Asks its layers for their step mode, as the models of SpikingJelly do."""
+
+    def __init__(self, mode: str) -> None:
+        super().__init__()
+        neuron, layer = jelly()
+        self.conv, self.lif = layer.Conv2d(1, 4, 3, step_mode=mode), neuron.IFNode(step_mode=mode)
+        self.pool, self.fc = layer.AdaptiveAvgPool2d((2, 2), step_mode=mode), layer.Linear(16, 3, step_mode=mode)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.pool(self.lif(self.conv(x)))
+        y = torch.flatten(y, 2 if self.pool.step_mode == "m" and self.lif.step_mode == "m" else 1)
+        return self.fc(y)
+
+
+@pytest.mark.parametrize("mode", ["s", "m"])
+def test_a_forward_may_ask_for_the_step_mode(mode: str) -> None:
+    found = convert(loud(Asking(mode)), images())
+    assert found.proven and not any(row.differing or row.free for row in found.rows)
+
+
+def test_gradients_that_grow_are_no_fault() -> None:
+    pytest.importorskip("sinabs")
+    from sinabs.activation import MembraneSubtract, SingleExponential, SingleSpike
+    from sinabs.layers import IAF
+
+    neuron = IAF(
+        spike_threshold=torch.tensor(0.15666), spike_fn=SingleSpike, reset_fn=MembraneSubtract(0.8710629844427076),
+        surrogate_grad_fn=SingleExponential(0.5559804587451803),
+    )  # fmt: skip
+    assert convert(nn.Sequential(nn.Identity(), neuron), torch.randn(12, 3, 5)).rows[0].gradient < 1e-5
