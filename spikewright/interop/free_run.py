@@ -43,6 +43,9 @@ class Seen:
             rows = rows.detach().clone()
             kept[name] = torch.cat([kept[name], rows]) if name in kept else rows
 
+    def potential(self, site: str, potential: Tensor) -> None:
+        """Potentials are seen in the output, and in what they bring about."""
+
     def whole(self) -> "Seen":
         """Return the same with one axis for time and one for the batch."""
         for kept in (self.currents, self.spikes):
