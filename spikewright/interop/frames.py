@@ -129,6 +129,8 @@ class Replaced(nn.Module):
         y = _over(self.neuron, x, self.axis)
         if not self.returns:
             return (y, *(Absent(self.name) for _ in range(self.states))) if self.states else y
+        if self.returns == ("steps",):
+            return [y] if self.axis is None else list(y.unbind(self.axis))
         told = {"spikes": y[0], "potential": y[1]} if isinstance(y, tuple) else {self._sent: y}
         parts = tuple(told.get(kind, Absent(self.name, kind)) for kind in self.returns)
         return parts[0] if len(parts) == 1 else parts
@@ -221,6 +223,7 @@ class Converted(nn.Module):
         super().__init__()
         self.model, self.axis, self.step = model, axis, step
         self.dims: int | None = None  # of an output with rows first, once that is known
+        self.lists = any(isinstance(m, Replaced) and m.returns == ("steps",) for m in model.modules())
 
     def forward(self, x: Tensor) -> Any:
         if self.step is not None:
@@ -230,6 +233,8 @@ class Converted(nn.Module):
                     absent._used()
             return spikes_of(y)
         y = spikes_of(self.model(x if self.axis is None else x.unsqueeze(self.axis)))
+        if self.lists and isinstance(y, list) and len(y) == 1:
+            return y[0]
         if isinstance(y, tuple | list):
             return tuple(self._rows_first(part, len(x)) for part in y)
         return self._rows_first(y, len(x))

@@ -190,7 +190,10 @@ def _outputs(trace: Trace) -> list[Tensor]:
     if trace.form == "step":
         found = [torch.stack(parts) for parts in zip(*trace.outputs)]
         return [y.squeeze(1) if y.dim() > 3 and y.shape[1:3] == (1, batch) else y for y in found]
-    return [_time_first(y, trace.form, steps, batch) for y in trace.outputs[0]]
+    found = trace.outputs[0]
+    if trace.form == "time" and 1 < steps == len(found) and all(y.shape[:1] == (batch,) for y in found):
+        return [torch.stack(found)]  # a list of one output per step
+    return [_time_first(y, trace.form, steps, batch) for y in found]
 
 
 def _time_first(y: Tensor, form: str, steps: int, batch: int) -> Tensor:

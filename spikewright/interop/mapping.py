@@ -63,8 +63,8 @@ class Mapping:
         complete: Function that puts a way of the gradient into a copy of theirs that it leaves out; `None` if there is
             none.
         remark: What is not the same, in words.
-        returns: What theirs returns, in order: "spikes", "potential", "current".  Default: (), spikes and states of
-            which nothing more is known.
+        returns: What theirs returns, in order: "spikes", "potential", "current"; or "steps" for a list of one output
+            per step.  Default: (), spikes and states of which nothing more is known.
         potential: Which potential it is that theirs returns; `None` if there is none here.
     """
 

@@ -89,3 +89,21 @@ def with_potential(layer: nn.Module) -> nn.Module:
 def delayed(spikes: Tensor) -> Tensor:
     """Return the spikes of the step before, zeros at first, `[time, batch, *feature]`."""
     return torch.cat((torch.zeros_like(spikes[:1]), spikes[:-1]))
+
+
+def joined(back: nn.Module, x: Tensor, spikes: Tensor) -> Tensor:
+    """Return the current of neurons: their input, and what a layer makes of their spikes of the step before.
+
+    Args:
+        back: The layer.
+        x: Input, `[time, batch, *feature]`.
+        spikes: Spikes, in the same shape.
+    """
+    return x + back(delayed(spikes).flatten(0, 1)).unflatten(0, x.shape[:2])
+
+
+class Nothing(nn.Module):
+    """In place of a layer through which spikes come back: nothing does."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.zeros_like(x)
