@@ -51,12 +51,19 @@ def alone(found: Found, neuron: Any, x: Tensor) -> tuple[Tensor, Tensor | None]:
     return torch.stack(spikes), torch.stack(potentials) if potentials else None
 
 
-def flat(y: Any) -> list[Tensor]:
-    """Return the tensors of a value in their order."""
+def flat(y: Any, without: frozenset[int] = frozenset()) -> list[Tensor]:
+    """Return the tensors of a value in their order.
+
+    Args:
+        y: The value.
+        without: Identities of tensors and of containers that are left out.
+    """
+    if id(y) in without:
+        return []
     if isinstance(y, Tensor):
         return [y]
     parts = y.values() if isinstance(y, dict) else y if isinstance(y, tuple | list) else ()
-    return [tensor for each in parts for tensor in flat(each)]
+    return [tensor for each in parts for tensor in flat(each, without)]
 
 
 class Recorder(nn.Module):
@@ -75,7 +82,7 @@ class Recorder(nn.Module):
         self.found, self.inner = (found,), neuron  # in a tuple, so that the original is no part of this module
         self.order = order
         self.holds, self.state = False, None
-        self.returned: list[Tensor] = []
+        self.returned: list[Any] = []
         self.inputs: list[Tensor] = []
         self.outputs: list[Tensor] = []
         self.potentials: list[Tensor] = []
@@ -98,10 +105,9 @@ class Recorder(nn.Module):
         found = self.found[0]
         sent = found.library.sent(self.inner, x, y)
         self.outputs.append(sent.detach().clone())
-        self.returned = []
-        if isinstance(y, tuple):
-            kept = [sent, *(y[-1:] if found.potential else ())]
-            self.returned = [each for each in flat(y) if not any(each is own for own in kept)]
+        kept = [sent, *(y[-1:] if found.potential else ())]
+        parts = [*y, *flat(y)] if isinstance(y, tuple) else []  # states may hold what is sent, too
+        self.returned = [each for each in parts if not any(each is own for own in kept)]
         if found.potential:
             self.potentials.append(y[-1].detach().clone())
         return y

@@ -147,8 +147,7 @@ class Reference:
 
     def _outputs(self, y: Any) -> list[Tensor]:
         told = [r for r in self.recorders.values() if self.step is None or not r.mapping.returns]
-        states = {id(state) for recorder in told for state in recorder.returned}
-        return [each for each in flat(y) if id(each) not in states] or flat(y)
+        return flat(y, frozenset(id(state) for recorder in told for state in recorder.returned)) or flat(y)
 
     def _in_order(self) -> list[tuple[str, Recorder]]:
         return [(name, self.recorders[name]) for name in self.order]

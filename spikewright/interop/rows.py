@@ -83,10 +83,11 @@ def row_of(each: Found, mapping: Mapping, own: Compared, free: int, trace: Trace
     proven = own.fired > 0 and own.fired >= FEW * own.spikes
     if not proven:
         reasons.insert(0, f"not proven on x: it fires {own.fired} times")
+    ours = written(mapping.neuron)
     return ConversionRow(
         each.name,
         mapping.theirs,
-        written(mapping.neuron),
+        ours if mapping.layer is None else f"Recurrent({ours})" if mapping.neuron.spiking else f"Linear, {ours}",
         own.spikes,
         own.fired,
         own.differing,
@@ -115,7 +116,9 @@ def written(neuron: Neuron) -> str:
     """Return a neuron as code, without what is the default."""
     kind = type(neuron)
     parts: list[str] = []
-    for name, parameter in signature(kind).parameters.items():
+    parameters = signature(kind).parameters
+    for name in sorted(parameters, key=lambda name: (name == "surrogate", name not in ("tau", "learn_tau"))):
+        parameter = parameters[name]
         value = _argument(neuron, name)
         if name in _ALWAYS or _text(value) != _text(parameter.default):
             parts.append(f"{name}={_text(value, exact=name == 'threshold')}")

@@ -218,7 +218,7 @@ def _mapping(
     if is_trained(limit):
         raise Refused(
             "it trains its threshold, to which its spike function passes no gradient, and here it does",
-            "spike_threshold.requires_grad_(False)",
+            "Keep it as it is, spike_threshold.requires_grad_(False)",
         )
     threshold = all_positive(several_numbers(limit, "spike_threshold"), "spike_threshold")
     most = read_spikes(layer.spike_fn)
