@@ -61,8 +61,8 @@ def probed_layer(each: Found, mapping: Mapping, trace: Trace) -> float:
     if not apart <= (1e-5 if dtype == torch.float64 else 1e-3):
         raise ConversionError(
             f"convert: layer '{each.name}', {mapping.theirs}, was taken for a recurrent layer, but on probe inputs "
-            f"the gradients of its input, weights or constants differ by {apart:.2g} of the largest: this is not rounding. "
-            "Is the gradient of what comes back another one than the library makes?"
+            f"the gradients of its input, weights or constants differ by {apart:.2g} of the largest: this is not "
+            "rounding. Is the gradient of what comes back another one than the library makes?"
         )
     return apart
 
