@@ -226,13 +226,14 @@ class Converted(nn.Module):
         self.lists = any(isinstance(m, Replaced) and m.returns == ("steps",) for m in model.modules())
 
     def forward(self, x: Tensor) -> Any:
-        if self.step is not None:
+        if self.step is None:
+            y = spikes_of(self.model(x if self.axis is None else x.unsqueeze(self.axis)))
+        else:
             y = self.step(self.model, x)
             for absent in _absent(y):
                 if absent.kind != "state":  # which the user's function returns on purpose
                     absent._used()
-            return spikes_of(y)
-        y = spikes_of(self.model(x if self.axis is None else x.unsqueeze(self.axis)))
+            y = spikes_of(y)
         if self.lists and isinstance(y, list) and len(y) == 1:
             return y[0]
         if isinstance(y, tuple | list):

@@ -65,6 +65,8 @@ def find_neurons(model: nn.Module, x: Tensor) -> list[Found]:
     for name, module in model.named_modules():
         try:
             one = _found(name, module)
+            if any(not outer or name.startswith(f"{outer}.") for outer, *_ in refused):
+                continue
             around = [each for each in found if not each.name or name.startswith(f"{each.name}.")]
             if around:
                 if one is not None and around[-1].kind in around[-1].library.containers:

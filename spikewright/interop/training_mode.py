@@ -40,6 +40,7 @@ def training_remarks(
         )
     if not any(isinstance(m, _BatchNorm) for m in model.modules()):
         return remarks
+    mappings = {e.name: e.read(clone(e.module), x.dtype) for e in found}
     trace = Reference(model, found, step, mappings).run(x, training=True)
     twin = copied(model, {id(e.module): clone(e.module, share=True) for e in found}, buffers=False)
     twins = [replace(e, module=twin.get_submodule(e.name)) for e in found]

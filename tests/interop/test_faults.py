@@ -41,7 +41,8 @@ def renewed(neuron: Any, **changes: Any) -> Any:
         elif name in ("tau", "tau_syn"):
             has = name == "tau" or getattr(neuron, "has_current", True)
             leak = neuron.leak if name == "tau" else getattr(neuron, "current_leak", 0.0)
-            own[name] = 1 / (1 - torch.as_tensor(leak, dtype=torch.float64).item()) if has else None
+            leak = torch.as_tensor(leak, dtype=torch.float64).item()
+            own[name] = 1 / (1 - leak) if has and leak < 1 else None
         elif name != "inplace":
             value = getattr(neuron, name)
             own[name] = value.item() if isinstance(value, nn.Parameter) else value
@@ -192,7 +193,7 @@ FAULTS: dict[str, tuple[Any, Fault]] = {
     "potential of Lapicque not scaled": (LAPICQUE_MEM, lambda m, d: again(m, gain=1.0)),
     "potential leaks beta twice": (MEM, lambda m, d: again(m, tau=1 / (1 - VALUES["any"].beta ** 2))),
     "alpha and beta swapped": (SYNAPTIC, swapped),
-    "alpha and beta of a potential swapped": (SYNAPTIC_MEM, swapped),
+    "alpha of a potential ignored": (SYNAPTIC_MEM, lambda m, d: again(m, tau_syn=None)),
     "late reset of Synaptic taken for an early one": (SYNAPTIC, lambda m, d: again(m, reset="subtract")),
     "current of Synaptic a step late": (SYNAPTIC, of_class(CurrentLater)),
     "alpha ignored": (SYNAPTIC, lambda m, d: again(m, tau_syn=1.0)),
