@@ -27,11 +27,21 @@ from tests.interop.theirs import VALUES, imported, their_neuron
 class PerStep(nn.Sequential):
     """A network of one step, whose neurons may return states too."""
 
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__(*layers)
+        potentials = [getattr(m, "reset_mechanism", "") == "none" for m in layers]  # the last of what is returned
+        self.taken = [-1 if potential else 0 for potential in potentials]
+
     def forward(self, input: Tensor) -> Tensor:
-        for module in self:
+        for module, place in zip(self, self.taken):
             y = module(input)
-            input = y[0] if isinstance(y, tuple) else y
+            input = y[place] if isinstance(y, tuple) else y
         return input
+
+
+ONE_TO_ONE = Line("snnTorch", "RLeaky(beta, V=0.5, all_to_all=False, threshold=V)", "", "recurrent, of any shape")
+CASES = (*LINES, ONE_TO_ONE)
+"""Neurons that are compared."""
 
 
 def network(line: Line, values: str, gain: float) -> nn.Module:
@@ -46,7 +56,21 @@ def network(line: Line, values: str, gain: float) -> nn.Module:
         for layer in layers:
             if isinstance(layer, nn.Conv2d | nn.Linear):
                 layer.weight.mul_(gain)
+    if "NonSpiking" in line.theirs:
+        return over_sequences(layers)
     return folded(layers) if line.library == "sinabs" else PerStep(*layers)
+
+
+def over_sequences(layers: list[nn.Module]) -> nn.Module:
+    """The layout [time, batch] of SpikingJelly, with a readout that sends its potential behind neurons that fire."""
+    from spikingjelly.activation_based import functional, layer, neuron
+
+    plain = [layer.SeqToANNContainer(m) if type(m).__module__.startswith("torch.") else m for m in layers]
+    for place in (1, 4):
+        plain[place] = neuron.IFNode()
+    net = nn.Sequential(*plain)
+    functional.set_step_mode(net, "m")
+    return net
 
 
 def folded(layers: list[nn.Module]) -> nn.Module:
@@ -84,6 +108,7 @@ def lively(line: Line, values: str, x: Tensor) -> Conversion | None:
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--data-dir", help="folder with the files of MNIST; random images without it")
+    options.add_argument("--library", default="", help="of one library alone")
     options.add_argument("--steps", type=int, default=20)
     options.add_argument("--batch", type=int, default=64)
     options.add_argument("--values", choices=list(VALUES), default="any")
@@ -91,7 +116,9 @@ def main() -> None:
     print(f"{'library':<13}{'neuron':<88}{'input':<9}{'compared':>11}{'fired':>10}{'own':>5}{'free':>6}  remarks")
     compared = differing = cases = 0
     began = time.perf_counter()
-    for line in LINES:
+    for line in CASES:
+        if chosen.library not in ("", line.library):
+            continue
         try:
             imported(line.library)
         except pytest.skip.Exception:

@@ -115,7 +115,7 @@ RECURRENT = (
     Line(
         "snnTorch",
         "RLeaky(beta, threshold=V, V=0.5, all_to_all=False)",
-        'Recurrent(LIF(1/(1-beta), threshold=V, reset="late", strict=True), a module that multiplies by V, first="bias")',
+        'Recurrent(LIF(1/(1-beta), threshold=V, reset="late", strict=True), a factor of 0.5, first="bias")',
     ),
     Line(
         "SpikingJelly",

@@ -44,8 +44,8 @@ LIBRARY = Library(
     missing=MISSING,
     bases=frozenset({"MemoryModule", "MultiStepModule", "SpikingRNNBase", "SpikingRNNCellBase"}),
     known=frozenset(
-        "c_decay v_decay decode v sub_module_out_features element_wise_function _memories _memories_rv _step_mode v_threshold v_reset detach_reset _neuron_precision _store_v_seq v_seq "
-        "lava_s_cale tau decay_input w".split()
+        "c_decay v_decay decode v sub_module_out_features element_wise_function _memories _memories_rv _step_mode "
+        "v_threshold v_reset detach_reset _neuron_precision _store_v_seq v_seq lava_s_cale tau decay_input w".split()
     ),
     form=_form,
     rest=rest,

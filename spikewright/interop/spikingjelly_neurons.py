@@ -78,8 +78,8 @@ def read_integrator(node: Any, dtype: torch.dtype) -> Mapping:
     """Read `NonSpikingLIFNode` and `NonSpikingIFNode`, which send their potential."""
     if node.decode not in (None, "mean-mem", "last_mem"):
         raise Refused(
-            f"it sends the largest potential of the sequence (decode={node.decode!r}), and here potentials are sent step "
-            "by step",
+            f"it sends the largest potential of the sequence (decode={node.decode!r}), and here potentials are sent "
+            "step by step",
             "Use decode=None, and take the largest of what Network.run returns",
         )
     tau = getattr(node, "tau", None)

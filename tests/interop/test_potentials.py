@@ -138,7 +138,7 @@ def test_readouts_of_spikingjelly(decode: str | None, stacked: bool) -> None:
     )  # fmt: skip
     found = convert(net, sequence())
     assert found.rows[1].ours == "LI(tau=3, gain=0.333333)" and found.rows[1].proven
-    net[1].reset()
+    net.get_submodule("1").reset()  # type: ignore[operator]
     expected, y = net(sequence()), Network(found.module)(sequence())
     whole = {None: lambda y: y, "mean-mem": lambda y: y.mean(0), "last_mem": lambda y: y[-1]}[decode](y)
     torch.testing.assert_close(whole, torch.stack(expected) if isinstance(expected, list) else expected)

@@ -90,9 +90,10 @@ def test_weights_are_shared_and_gradients_are_theirs(name: str) -> None:
 
 def test_a_convolution_comes_back() -> None:
     cell = torches(linear_features=None, conv2d_channels=4, kernel_size=3)
-    model = nn.Sequential(nn.Conv2d(1, 4, 3), cell)
+    front = nn.Conv2d(1, 4, 3)
+    model = nn.Sequential(front, cell)
     with torch.no_grad():
-        model[0].weight.abs_().mul_(2)
+        front.weight.abs_().mul_(2)
     x = torch.rand(STEPS, BATCH, 1, 6, 6)
     found = convert(model, x)
     assert found.proven and not any(row.differing or row.free for row in found.rows)
