@@ -66,8 +66,8 @@ FOREIGN = (
         "snntorch._neurons",
         frozenset(),
         "keeps its state on itself, or returns it",
-        f"{_CONVERT}use spikewright.LIF for Leaky and Lapicque ({_NEURONS}; neurons with a synaptic current have no "
-        f"equal here, the closest is spikewright.AlphaLIF), and {_FEEDBACK}",
+        f"{_CONVERT}use spikewright.LIF for Leaky and Lapicque ({_NEURONS}), spikewright.CUBALIF for Synaptic, and "
+        f"{_FEEDBACK}",
     ),
     Foreign(
         "sinabs",
