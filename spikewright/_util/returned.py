@@ -46,13 +46,17 @@ def is_carried(state: Any, batch: int) -> bool:
 def check_scan(module: object, answer: Any, chunk: Tensor) -> tuple[Tensor, Any]:
     """Check the result of `scan` for a chunk `[time, batch, *feature]`, an output and a state, and return it.
 
+    The output of neurons with a `potential` may be a pair of spikes and potential.
+
     Raises:
         ExtensionError: It is something else.
     """
     steps, batch = chunk.shape[:2]
     if isinstance(answer, tuple) and len(answer) == 2:
         y, state = answer
-        if isinstance(y, Tensor) and y.shape[:2] == (steps, batch) and (state is None or is_carried(state, batch)):
+        pair = getattr(module, "potential", None) is not None and isinstance(y, tuple) and len(y) == 2
+        fits = all(isinstance(one, Tensor) and one.shape[:2] == (steps, batch) for one in (y if pair else (y,)))
+        if fits and (state is None or is_carried(state, batch)):
             return y, state
     raise wrong(
         module,

@@ -63,6 +63,7 @@ class LI(Decaying):
     [1.0, 1.5, 1.75, 1.875]
     """
 
+    scan_uses: ClassVar[frozenset[str]] = frozenset({"gain"})
     spiking: ClassVar[bool] = False
 
     def __init__(
@@ -74,12 +75,18 @@ class LI(Decaying):
         current_gain: Constants = 1.0,
         inplace: bool = False,
     ) -> None:
-        super().__init__(threshold=1.0, reset="subtract", detach_reset=True, surrogate=Sigmoid(4.0), inplace=inplace)
         name = type(self).__name__
         check_flag(name, learn_tau=learn_tau)
         check_tied(name, gain, learned=False)
+        super().__init__(
+            threshold=1.0,
+            reset="subtract",
+            detach_reset=True,
+            surrogate=Sigmoid(4.0),
+            inplace=inplace,
+            gain=1.0 if isinstance(gain, str) else gain,
+        )
         self._tied = isinstance(gain, str)
-        self.hold("gain", 1.0 if isinstance(gain, str) else constant(name, "gain", gain))
         self.hold("current_gain", constant(name, "current_gain", current_gain))
         self.has_current = tau_syn is not None
         if tau is None and learn_tau:
