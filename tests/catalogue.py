@@ -348,7 +348,9 @@ FURTHER_NEURONS: dict[str, Callable[[], Neuron]] = {
     "current, attached": partial(CUBALIF, tau=4.0, detach_reset=False),
     "current, hard and attached": partial(CUBALIF, reset="zero", detach_reset=False),
     "current, learned": partial(CUBALIF, tau=4.0, tau_syn=3.0, learn_tau=True, learn_tau_syn=True),
-    "current, per channel": partial(CUBALIF, tau=[1.0, 2.0, 4.0], tau_syn=[3.0, 1.0, 2.0], current_gain=[0.5, 1.0, 2.0]),
+    "current, per channel": partial(
+        CUBALIF, tau=[1.0, 2.0, 4.0], tau_syn=[3.0, 1.0, 2.0], current_gain=[0.5, 1.0, 2.0]
+    ),
     "current, scaled": partial(CUBALIF, threshold=0.7, rest=-0.3, gain=0.6, current_gain=0.5, amplitude=1.5),
     "current, late": partial(CUBALIF, tau=4.0, reset="late"),
     "current, several spikes": partial(CUBALIF, max_spikes=None),

@@ -132,6 +132,22 @@ def check_counting(name: str, max_spikes: int | None, lower_bound: float | None,
         )
 
 
+def check_late(name: str, leak: float | Tensor) -> None:
+    """Raise `ConfigError` if a late reset has no leak to take the threshold off behind.
+
+    Args:
+        name: Name of the neuron class, for messages.
+        leak: Share of the potential that is left after a step; of several only those that are no longer trained count.
+    """
+    if not (isinstance(leak, float) and leak == 0):
+        return
+    raise ConfigError(
+        f"{name}(reset='late') takes the threshold off a step after the spike, behind the leak, but with tau=1 nothing "
+        "of the potential is left there to take it off. Use reset='subtract' or 'zero', which then do the same, or "
+        "tau above 1."
+    )
+
+
 def _all(value: float | Tensor, above: float) -> bool:
     return bool((value > above).all()) if isinstance(value, Tensor) else value > above
 

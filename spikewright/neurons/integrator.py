@@ -40,8 +40,7 @@ class LI(Decaying):
             or tensor `[channel]`; a tensor of more axes must broadcast to `[batch, *feature]`; None for no leak.
             Default: 2.0.
         gain: Input scale :math:`k`.  Any finite number, or one per channel `[channel]`; or "1/tau", which follows a
-            trained `tau`.
-            Default: 1.0.
+            trained `tau`.  Default: 1.0.
         learn_tau: True trains the time constant, through the parameter `leak_logit`, with
             :math:`\lambda = \sigma(\text{leak\_logit})`; `tau` is its start value and must be > 1.  Default: False.
         tau_syn: Time constant of a synaptic current in steps.  Number >= 1, or one per channel `[channel]`.  Default:

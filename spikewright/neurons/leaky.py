@@ -72,18 +72,16 @@ class LIF(Decaying):
         rest: Reset shift :math:`V_{rest}`: a soft reset takes `threshold - rest` off the potential.  Any finite number
             below `threshold`, or one per channel `[channel]`; 0 with another reset.  Default: 0.0.
         gain: Input scale :math:`k`, the factor of the current.  Any finite number, or one per channel `[channel]`; or
-            "1/tau", which
-            follows a trained `tau`.  Default: 1.0.
+            "1/tau", which follows a trained `tau`.  Default: 1.0.
         amplitude: Output scale :math:`A`, the value that a spike is sent as.  Any finite number but 0.  Default: 1.0.
         noise: Standard deviation of normal noise that is added to every output, in training and in evaluation, drawn
             for each neuron and step.  Finite number, at least 0.  Default: 0.0.
         strict: True fires above the threshold only, and not at it.  Default: False.
         max_spikes: Largest number of spikes in a step.  Whole number of at least 1, or None for no limit.  With more
             than 1, :math:`s = \lfloor u / V_{th} \rfloor` where :math:`u > 0`, and each spike takes the reset amount
-            off.
-            Default: 1.
-        lower_bound: Least potential after a reset: lower ones are raised to it.  Number in (-inf, 0], or None for
-            no bound.  Default: None.
+            off.  Default: 1.
+        lower_bound: Least potential after a reset: lower ones are raised to it.  Number in (-inf, 0], or None for no
+            bound.  Default: None.
         learn_threshold: True trains the threshold, the parameter `threshold`.  Default: False.
         learn_gain: True trains the input scale, the parameter `gain`.  Default: False.
         potential: Potential that is returned beside the spikes, as `(spikes, potential)`: that of "before reset", u, or
@@ -91,12 +89,10 @@ class LIF(Decaying):
 
     Raises:
         ConfigError: `tau` is not a finite number or several, is below 1, or is 1 with `learn_tau`; a trained `gain` is
-            tied
-            to `tau`; a constant is not a finite number or one per channel `[channel]`, or is out of its range; `reset`
-            or
-            `potential` is unknown; a flag is not a bool; `rest` is not 0 with a hard or late reset; `max_spikes` is not
-            1 with a strict threshold, a reset shift, a late or an attached hard reset; or `surrogate` is not a
-            `Surrogate`.
+            tied to `tau`; a constant is not a finite number or one per channel `[channel]`, or is out of its range;
+            `reset` or `potential` is unknown; a flag is not a bool; `rest` is not 0 with a hard or late reset; a late
+            reset has a `tau` of 1; `max_spikes` is not 1 with a strict threshold, a reset shift, a late or an attached
+            hard reset, or a step function of the surrogate's own; or `surrogate` is not a `Surrogate`.
         ExtensionError: The slope of a custom surrogate at one number depends on other numbers, or is random.
         ShapeError: In a run, the current has another number of channels than a constant.
 

@@ -107,7 +107,9 @@ def differentiated(
     weighted = (torch.cat([weight.flatten(1) for weight in weights], 1) * sent).sum()
     grads = torch.autograd.grad(weighted, list(wanted.values()), allow_unused=True)
     found = {n: torch.zeros_like(v) if g is None else g for (n, v), g in zip(wanted.items(), grads)}
-    return {name: value.detach() for name, value in outputs.items()} | {f"gradient of {name}": value for name, value in found.items()}
+    return {name: value.detach() for name, value in outputs.items()} | {
+        f"gradient of {name}": value for name, value in found.items()
+    }
 
 
 def response(neuron: Neuron, current: Tensor) -> Tensor:
