@@ -108,6 +108,8 @@ class Neuron(ExactBuffers, Temporal):
     threshold_units: ClassVar[bool] = False
     scan_uses: ClassVar[frozenset[str]] = frozenset()
     spiking: ClassVar[bool] = True
+    _tied: bool = False
+    """True if the gain follows the decay."""
 
     def __init__(
         self,
@@ -304,7 +306,7 @@ class Neuron(ExactBuffers, Temporal):
             return True
         numbers = not any(isinstance(c, Tensor) for c in (self.threshold, self.rest, self.gain))
         one = self.max_spikes == 1 and not self.strict and self.lower_bound is None and self.potential is None
-        usual = type(self).extended is Neuron.extended
+        usual = type(self).extended is Neuron.extended and not self._tied
         return numbers and one and usual and self.gain == 1 and self.reset != "late"
 
     def _plain(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:

@@ -151,10 +151,6 @@ class LIF(Decaying):
         """Factor of the input: a number, or a tensor of one per channel."""
         return 1 - self.leak if self._tied else self.gain
 
-    @property
-    def _is_plain(self) -> bool:
-        return super()._is_plain and not self._tied
-
     def extra_repr(self) -> str:
         learned = ", learn_tau=True" if self.learns("") else ""
         tied = ", gain='1/tau'" if self._tied else ""

@@ -84,7 +84,7 @@ def test_spikes_and_potentials_are_those_of_plain_numbers(name: str, potential: 
 def gradients(outputs: tuple[Tensor, ...], leaves: dict[str, Tensor]) -> dict[str, Tensor]:
     source = torch.Generator().manual_seed(3)
     weighted = [(torch.randn(y.shape, generator=source, dtype=y.dtype) * y).sum() for y in outputs]
-    found = torch.autograd.grad(torch.stack(weighted).sum(), list(leaves.values()))
+    found = torch.autograd.grad(torch.stack(weighted).sum(), list(leaves.values()), materialize_grads=True)
     return dict(zip(leaves, found))
 
 
@@ -107,7 +107,7 @@ def test_gradients_are_those_of_a_loop(name: str, space: tuple[int, ...], throug
     expected = gradients((case.sends(spikes), *read) if name in CASES else (after,), leaves)
     assert found.keys() == expected.keys()
     for key, value in expected.items():
-        assert value.any(), key
+        assert value.any() or not through_time, key
         torch.testing.assert_close(found[key], value, rtol=1e-10, atol=1e-12)
 
 
@@ -251,9 +251,9 @@ def test_shapes_are_known_without_numbers(name: str) -> None:
 
 @every
 def test_low_precision_runs_are_finite_and_fire(name: str) -> None:
-    module = nn.Sequential(nn.Linear(4, C), ALL[name].make())
+    module = nn.Sequential(nn.Linear(4, C), ALL[name].make()).float()
     nn.init.constant_(module[0].weight, 0.5)
-    x = torch.rand(T, N, 4, generator=torch.Generator().manual_seed(0)) + 0.5
+    x = torch.rand(T, N, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float32) + 0.5
     with torch.autocast("cpu", dtype=torch.bfloat16):
         output, state = Network(module).run(x)
         output.float().square().sum().backward()
