@@ -5,6 +5,7 @@ The programs here evaluate layer after layer over all steps, by the loops of `te
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, cast
 
 import pytest
@@ -17,6 +18,7 @@ from spikewright.errors import IncompatibleRule
 from spikewright.losses import OnRate, PerStep
 from spikewright.network import Network
 from spikewright.neurons import ALIF, CUBALIF, IF, LI, LIF, Neuron
+from spikewright.reports._counted_run import count_run
 from spikewright.reports.energy_estimate import energy
 from spikewright.reports.gradient_check import certify
 from spikewright.reports.memory_profile import plan
@@ -70,7 +72,7 @@ def drawn(module: nn.Module, maps: bool) -> tuple[nn.Module, Tensor, Tensor]:
 
 def traced(x: Tensor, taps: Taps) -> Tensor:
     """Return the trace of an input by decays of the current and of the potential behind it."""
-    alpha, leak = (0.0, *taps)[-2:]
+    alpha, leak = (float(torch.as_tensor(tap).detach()) for tap in (0.0, *taps)[-2:])
     current = trace = torch.zeros_like(x[0])
     rows = []
     for step in x:
@@ -142,7 +144,8 @@ def agree(found: Params, expected: Params, *, skip: tuple[str, ...] = ()) -> Non
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         if not name.startswith(skip):
-            torch.testing.assert_close(found[name], value, rtol=1e-10, atol=1e-12, msg=lambda m: f"{name}: {m}")
+            message = partial("{}: {}".format, name)
+            torch.testing.assert_close(found[name], value, rtol=1e-10, atol=1e-12, msg=message)
 
 
 HIDDEN = [name for name in CASES if "per channel" not in name]
@@ -296,8 +299,13 @@ def test_every_rule_keeps_its_claims_on_potentials(rule: str, name: str) -> None
 @pytest.mark.parametrize("name", SOME)
 @pytest.mark.parametrize("rule", {**ALL_RULES, **CUTTING})
 def test_every_rule_keeps_its_claims_in_front_of_an_integrator(rule: str, name: str) -> None:
-    make = {**ALL_RULES, **CUTTING}[rule]
-    certified(make(), *drawn(ReadIntegrator(SOME[name](), LI(3.0), name == "late"), name == "late"))
+    make, maps = {**ALL_RULES, **CUTTING}[rule], name == "late"
+    data = drawn(ReadIntegrator(SOME[name](), LI(3.0), maps), maps)
+    if rule == "EProp(symmetric)":  # which has no readout whose weights say what a spike does
+        with pytest.raises(IncompatibleRule, match="no readout's weights"):
+            certified(make(), *data)
+        return
+    certified(make(), *data)
 
 
 @pytest.mark.parametrize("rule", CUTTING)
@@ -306,9 +314,7 @@ def test_rules_that_cut_the_graph_refuse_potentials_that_layers_read(rule: str, 
     neuron = SOME[name]()
     neuron.potential = "before reset"
     module, x, y = drawn(ReadPotential(neuron, False), False)
-    with pytest.raises(
-        IncompatibleRule, match=r"cuts the graph there, but 'n' returns its potential .* potential=None"
-    ):
+    with pytest.raises(IncompatibleRule, match=r"cuts the graph there, but 'n' returns its potential"):
         learned(CUTTING[rule](), module, x, y)
 
 
@@ -323,7 +329,7 @@ class Output(nn.Module):
         return self.n(self.b(self.m(self.a(x))))[1]
 
 
-@pytest.mark.parametrize("rule", {**ALL_RULES, **CUTTING})
+@pytest.mark.parametrize("rule", [name for name in (*ALL_RULES, *CUTTING) if name != "EProp(symmetric)"])
 def test_every_rule_keeps_its_claims_with_the_potential_as_output(rule: str) -> None:
     certified({**ALL_RULES, **CUTTING}[rule](), *drawn(Output(CUBALIF(4.0, 3.0, potential="after reset")), False))
 
@@ -349,7 +355,7 @@ def test_rules_of_rates_refuse_what_has_no_rate_map(name: str, rule: str) -> Non
 @pytest.mark.parametrize("rule", RATES)
 def test_rules_of_rates_refuse_potentials(rule: str) -> None:
     module, x, y = drawn(ReadPotential(LIF(potential="before reset"), False), False)
-    with pytest.raises(IncompatibleRule, match="'n' is LIF, which returns its potential.* Use potential=None"):
+    with pytest.raises(IncompatibleRule, match=r"'n' is LIF, which returns its potential.* Use potential=None"):
         learned(RATES[rule](), module, x[:1].expand(T, N, 8), y, OnRate)
 
 
@@ -385,7 +391,7 @@ def test_rules_of_rates_differentiate_the_rate_map(rule: str, name: str, behind:
         layer.weight.data = torch.randn(layer.weight.shape, generator=source, dtype=torch.float64) / 2
         layer.bias.data.fill_(0.6)
     x = x[:1].expand(40, N, 8)
-    made: dict[str, Rule] = {"DSR": DSR(), "IDE": IDE(FixedPoint(200)), "SPIDE": SPIDE(steps=4000, loss_scale=10.0)}
+    made: dict[str, Rule] = {"DSR": DSR(), "IDE": IDE(FixedPoint(200)), "SPIDE": SPIDE(steps=4000)}
     found = learned(made[rule], module, x, y, OnRate)
 
     p = {n: v.detach().clone().requires_grad_() for n, v in module.named_parameters()}
