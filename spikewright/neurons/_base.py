@@ -108,6 +108,9 @@ class Neuron(ExactBuffers, Temporal):
     threshold_units: ClassVar[bool] = False
     scan_uses: ClassVar[frozenset[str]] = frozenset()
     spiking: ClassVar[bool] = True
+    threshold: float | Tensor
+    rest: float | Tensor
+    gain: float | Tensor
     _tied: bool = False
     """True if the gain follows the decay."""
 
@@ -289,7 +292,7 @@ class Neuron(ExactBuffers, Temporal):
             strict=self.strict,
             max_spikes=self.most_spikes,
         )
-        return self.extended(equations).each(lambda value: self._per_channel(value, x))
+        return self.extended(equations).each(lambda value: torch.as_tensor(self._per_channel(value, x)))
 
     def extended(self, equations: Equations) -> Equations:
         """Return equations with what a subclass adds to them: a synaptic current, or a threshold that moves.
@@ -307,7 +310,7 @@ class Neuron(ExactBuffers, Temporal):
         numbers = not any(isinstance(c, Tensor) for c in (self.threshold, self.rest, self.gain))
         one = self.max_spikes == 1 and not self.strict and self.lower_bound is None and self.potential is None
         usual = type(self).extended is Neuron.extended and not self._tied
-        return numbers and one and usual and self.gain == 1 and self.reset != "late"
+        return numbers and one and usual and _is(self.gain, 1) and self.reset != "late"
 
     def _plain(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
         threshold, reset_amount, leak = self.threshold, self.reset_amount, self.leak
@@ -388,6 +391,14 @@ class Neuron(ExactBuffers, Temporal):
         """
         decay = self.dynamics.current_decay
         return None if decay is None else self._per_channel(decay, current)
+
+    def threshold_at(self, current: Tensor) -> float | Tensor:
+        """Return the threshold, one per channel shaped to the channel axis of a current.
+
+        Args:
+            current: Current, `[time, batch, channel, *]`.
+        """
+        return self._per_channel(self.threshold, current)
 
     def _per_channel(self, leak: float | Tensor, current: Tensor) -> float | Tensor:
         """Return a leak in the precision of a scan of this current, shaped to its channel axis."""

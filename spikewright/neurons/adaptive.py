@@ -102,6 +102,9 @@ class ALIF(Decaying):
     [1.0, 0.0, 1.0, 0.0, 1.0, 0.0]
     """
 
+    beta: float | Tensor
+    current_gain: float | Tensor
+
     def __init__(
         self,
         tau: Constants = 20.0,

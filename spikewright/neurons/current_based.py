@@ -86,6 +86,8 @@ class CUBALIF(Decaying):
     [0.0, 0.0, 1.0, 0.0]
     """
 
+    current_gain: float | Tensor
+
     def __init__(
         self,
         tau: Constants = 2.0,

@@ -64,6 +64,7 @@ class LI(Decaying):
 
     scan_uses: ClassVar[frozenset[str]] = frozenset({"gain"})
     spiking: ClassVar[bool] = False
+    current_gain: float | Tensor
 
     def __init__(
         self,

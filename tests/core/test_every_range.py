@@ -103,6 +103,7 @@ BASE: dict[str, Callable[[], dict[str, Any]]] = {
         "net": (net := USUAL["net"]()), "optimizer": torch.optim.SGD(net.parameters(), lr=0.1),
         "loader": [(learned_from()["x"], learned_from()["y"])], "out": tempfile.mkdtemp(), "progress": False,
     },
+    "losses.FiringRatePenalty": lambda: {"upper": 1.0},
     "rules.Share": lambda: {"total": 4},
     "plan": lambda: {"rule": rules.SLTT(), "shape": (4, 2, 4), "measure": (1, 2), "report": ()},
     "continual.ContinualMonitor": lambda: {"eval_sets": []},
