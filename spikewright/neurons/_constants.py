@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,9 +35,9 @@ def constant(owner: str, name: str, value: object, learned: bool = False) -> flo
     Raises:
         ConfigError: It is neither, or not finite.
     """
-    several = isinstance(value, Tensor) or (isinstance(value, Sequence) and not isinstance(value, str))
+    several = isinstance(value, Tensor | np.ndarray) or (isinstance(value, Sequence) and not isinstance(value, str))
     if not several:
-        check_number(owner, name, value)
+        check_number(owner, name, value, meaning="one number, or one per channel")
         return float(value)  # type: ignore[arg-type]
     asked = f"{owner}({name}={shown(value)})"
     if isinstance(value, Tensor) and value.requires_grad:
