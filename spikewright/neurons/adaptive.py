@@ -29,10 +29,11 @@ class ALIF(Decaying):
         \qquad o[t] = A s[t].
 
     With `moving_reset` a soft reset takes :math:`R + a[t-1]` off, the threshold of the moment.  With `tau_syn` the
-    input enters a synaptic current :math:`c[t] = \alpha c[t-1] + k I[t]` in front of the potential, and :math:`g\,c[t]`
-    takes the place of :math:`k I[t]`.  Input and output are `[time, batch, *feature]`; the state in a run is `membrane` and
-    `adaptation`, and `current` if there is one, `[batch, *feature]`, in float32 at least.  Gradients pass through the
-    adaptation, whatever `detach_reset` is.  Networks of these neurons with recurrent connections are called LSNN.
+    input enters a synaptic current :math:`c[t] = \alpha c[t-1] + k I[t]` in front of the potential, and
+    :math:`g\,c[t]` takes the place of :math:`k I[t]`.  Input and output are `[time, batch, *feature]`; the state in a
+    run is `membrane` and `adaptation`, and `current` if there is one, `[batch, *feature]`, in float32 at
+    least.  Gradients pass through the adaptation, whatever `detach_reset` is.  Networks of these neurons with recurrent
+    connections are called LSNN.
 
     The neuron declares that its threshold adapts: the exact online gradient needs an eligibility trace per weight
     (`rules.EProp`).  It declares no rate map, so DSR, IDE and SPIDE refuse it.

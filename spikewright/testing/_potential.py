@@ -1,7 +1,8 @@
 """Contracts of a neuron about its potential, measured by the current that it still needs to fire.
 
-One that sends its potential is measured by the current at which it sends 0.  Neither the state nor a gradient is read.  A change of earlier currents moves the firing point of the next step, and the
-distance is the effect of that change on the potential.
+One that sends its potential is measured by the current at which it sends 0.  Neither the state nor a gradient is read.
+A change of earlier currents moves the firing point of the next step, and the distance is the effect of that change on
+the potential.
 """
 
 from dataclasses import dataclass
