@@ -48,7 +48,8 @@ class Recurrent(Feedback):
             Default: "nothing".
 
     Raises:
-        ConfigError: `neuron` is no spiking neuron or has a `potential` output, `transform` is no `nn.Module`, or `first` is unknown.
+        ConfigError: `neuron` is no spiking neuron, or returns its potential too; `transform` is no `nn.Module`; or
+            `first` is unknown.
         ShapeError: In a run: the transform returns another shape than that of the current.
         NetworkError: In a run: the neurons are called twice in a step.
         OutsideRun: It is called outside a run.
