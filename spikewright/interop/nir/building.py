@@ -106,12 +106,13 @@ class Builder:
                 f"from_nir read a graph in which '{source}' joins spikes that '{', '.join(neurons)}' send back to "
                 f"'{target}', but a feedback connection here has one source. Give each of them a node of its own."
             )
-        chain = self._chain(neurons[0], source)
-        modules = self._transform(chain)
-        label, neuron = self._labels[neurons[0]], self.graph.nodes[neurons[0]]
+        way = _Way(neurons[0], target, self._chain(neurons[0], source))
+        label = self._labels[neurons[0]]
+        modules = self._transform(way)
         transform = nn.Sequential(*modules) if len(modules) != 1 else modules[0]
-        has_bias = any(isinstance(getattr(m, "bias", None), torch.Tensor) for m in modules)
-        kept = FeedbackFromStart(transform, label, _shape(neuron)) if has_bias else Feedback(transform, label)
+        kept = Feedback(transform, label)
+        if way.acts_at_start:
+            kept = FeedbackFromStart(transform, label, _shape(self.graph.nodes[neurons[0]]))
         name = f"{self._labels[target]}_from_{label}"
         while name in self._modules:
             name += "_"
@@ -133,18 +134,19 @@ class Builder:
             last = into[0]
         return chain
 
-    def _transform(self, chain: Sequence[str]) -> list[nn.Module]:
-        """Return the modules of a way back; one step is that of the connection itself."""
+    def _transform(self, way: "_Way") -> list[nn.Module]:
+        """Return the modules of a way back, whose first delay is a step shorter: the connection takes that step."""
         modules: list[nn.Module] = []
-        waited = False
-        for name in chain:
+        for name in way.chain:
             node = self.graph.nodes[name]
-            if node.kind != "Delay":
-                modules.extend(build(name, node, self.reading))
+            if node.kind == "Delay":
+                steps = delay_steps(name, node, self.reading)
+                modules.extend(delay_of(steps if way.waits else steps - 1))
+                way.waits = True
                 continue
-            steps = delay_steps(name, node, self.reading)
-            modules.extend(delay_of(steps if waited else steps - 1))
-            waited = True
+            built = build(name, node, self.reading)
+            modules.extend(built)
+            way.note(built)
         return modules
 
     def _is_late(self, name: str, late: frozenset[str]) -> bool:
@@ -178,6 +180,43 @@ class Builder:
         """Return the name of the first module of a node."""
         first = f"{self._labels[name]}_in0"
         return first if first in self._modules else self._labels[name]
+
+
+class _Way:
+    """A way back from a neuron.
+
+    Args:
+        neuron: The neuron.
+        target: The node at which it arrives.
+        chain: The nodes in between.
+
+    Attributes:
+        waits: True behind the first Delay node.
+    """
+
+    def __init__(self, neuron: str, target: str, chain: Sequence[str]) -> None:
+        self.neuron, self.target, self.chain = neuron, target, chain
+        self.waits = self._before = self._behind = False
+
+    def note(self, modules: Sequence[nn.Module]) -> None:
+        """Note whether layers have a bias."""
+        if any(isinstance(getattr(m, "bias", None), torch.Tensor) for m in modules):
+            self._behind, self._before = self._behind or self.waits, self._before or not self.waits
+
+    @property
+    def acts_at_start(self) -> bool:
+        """True if there is something to add at the first step: a bias that no Delay node holds back.
+
+        Raises:
+            NetworkError: One bias is held back and another is not.
+        """
+        if self.waits and self._before and self._behind:
+            raise NetworkError(
+                f"from_nir read a loop from '{self.neuron}' to '{self.target}' with a bias in front of a Delay node and one "
+                "behind it, but a feedback connection here starts with all of them or with none. Put the second bias into "
+                f"the layer in front of '{self.target}'."
+            )
+        return self._behind if self.waits else self._before
 
 
 def _shape(node: Any) -> Any:

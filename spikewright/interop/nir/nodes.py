@@ -156,9 +156,11 @@ def delay_of(steps: Array) -> list[nn.Module]:
     longest = int(steps.max()) if steps.size else 0
     if longest == 0:
         return []
-    start = torch.as_tensor(np.where(steps == 0, 0.25, steps), dtype=torch.get_default_dtype())
-    shape = int(steps.shape[0]) if steps.ndim == 1 else list(steps.shape)
-    return [SynapticDelay(shape, longest + 1, start)]
+    flat = steps.reshape(len(steps), -1)
+    by_channel = bool(np.all(flat == flat[:, :1]))
+    kept = flat[:, 0] if by_channel else steps
+    start = torch.as_tensor(np.where(kept == 0, 0.25, kept), dtype=torch.get_default_dtype())
+    return [SynapticDelay(len(kept) if by_channel else list(kept.shape), longest + 1, start)]
 
 
 def _nothing(name: str, node: Node, reading: Reading) -> list[nn.Module]:

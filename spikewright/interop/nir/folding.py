@@ -1,0 +1,71 @@
+"""Constants that go into the weights in front: batch norm in evaluation, and the gain of neurons."""
+
+from typing import Any
+
+import numpy as np
+
+from spikewright.errors import NetworkError
+from spikewright.interop.nir.graph import Graph, Node
+from spikewright.interop.nir.loops import remove
+
+WEIGHTED = ("Linear", "Affine", "Conv1d", "Conv2d")
+
+
+def fold_norms(graph: Graph) -> None:
+    """Put every batch norm into the layer in front of it.
+
+    Raises:
+        NetworkError: There is no layer in front that feeds the batch norm alone.
+    """
+    for name in [name for name, node in graph.nodes.items() if node.kind == "BatchNorm"]:
+        node = graph.nodes[name]
+        into = graph.into(name)
+        layer = graph.nodes[into[0]] if len(into) == 1 and graph.out_of(into[0]) == [name] else None
+        if layer is None or layer.kind not in WEIGHTED:
+            found = " and ".join(f"'{source}' ({graph.nodes[source].kind})" for source in into)
+            raise NetworkError(
+                f"to_nir found batch norm '{name}' behind {found}, but NIR has no node for it, so it has to go into the "
+                "weights of a linear layer or convolution that feeds nothing else. Put it directly behind such a layer."
+            )
+        _scale(layer, node.values["factor"])
+        _shift(layer, node.values["shift"])
+        remove(graph, name)
+
+
+def fold_gains(graph: Graph) -> None:
+    """Put the gain of neurons, in units of 1 - leak, into the weights in front, so that r is 1.
+
+    Where something else than a weight that feeds these neurons alone is in front, the gain stays.
+    """
+    for name, node in graph.nodes.items():
+        if node.kind not in ("IF", "LIF"):
+            continue
+        share = 1 - node.values["leak"] if node.kind == "LIF" else np.ones_like(node.values["leak"])
+        factor = _per_output(node.values["gain"] / share)
+        layers = [graph.nodes[source] for source in graph.into(name) if graph.out_of(source) == [name]]
+        weighted = len(layers) == len(graph.into(name)) and all(layer.kind in WEIGHTED for layer in layers)
+        if factor is None or not weighted:
+            node.values["r"] = node.values["gain"] / share
+            continue
+        if not bool(np.all(factor == 1)):
+            for layer in layers:
+                _scale(layer, factor)
+        node.values["r"] = np.ones_like(share)
+
+
+def _per_output(factors: Any) -> Any:
+    """Return factors `[*feature]` as one for each channel; None if they differ within a channel."""
+    flat = factors.reshape(len(factors), -1) if factors.ndim else factors.reshape(1, 1)
+    return flat[:, 0] if bool(np.all(flat == flat[:, :1])) else None
+
+
+def _scale(layer: Node, factor: Any) -> None:
+    weight = layer.values["weight"]
+    layer.values["weight"] = weight * factor.reshape(-1, *[1] * (weight.ndim - 1))
+    if "bias" in layer.values:
+        layer.values["bias"] = layer.values["bias"] * factor
+
+
+def _shift(layer: Node, shift: Any) -> None:
+    layer.values["bias"] = layer.values.get("bias", 0) + shift
+    layer.kind = "Affine" if layer.kind == "Linear" else layer.kind
