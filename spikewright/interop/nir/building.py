@@ -34,6 +34,7 @@ class Builder:
         self._labels = {name: name.replace(".", "_") for name in graph.nodes}
         if len(set(self._labels.values())) < len(self._labels):
             self._labels = {name: f"{label}_{k}" for k, (name, label) in enumerate(self._labels.items())}
+        self._neurons = {name: build(name, graph.nodes[name], reading) for name in self.order}
         self._modules: dict[str, nn.Module] = {}
         self._program: list[Step] = []
         self._made: dict[Key, int] = {}
@@ -52,8 +53,8 @@ class Builder:
         wrong = zeros_through(made, shape, self._declared())
         if wrong:
             raise NetworkError(
-                f"from_nir built the graph for input of shape {shape}, but {wrong[0]}. Sizes in the file contradict each "
-                "other, so one of its nodes is not what was meant. Correct the file where it was written."
+                f"from_nir built the graph for input of shape {shape}, but {wrong[0]}. Sizes in the file contradict "
+                "each other, so one of its nodes is not what was meant. Correct the file where it was written."
             )
         return made
 
@@ -85,7 +86,7 @@ class Builder:
         label = self._labels[name]
         names = [found for found in self._modules if found == label or found.startswith(f"{label}_in")]
         if not names:
-            built = build(name, self.graph.nodes[name], self.reading)
+            built = self._neurons.get(name) or build(name, self.graph.nodes[name], self.reading)
             names = [f"{label}_in{k}" for k in range(len(built) - 1)] + [label][: len(built)]
             self._modules.update(zip(names, built))
         for module in names:
@@ -98,21 +99,22 @@ class Builder:
         self._program.append(Step(module, inputs))
         return len(self._program)
 
-    def _fed_back(self, source: str, target: str, late: frozenset[str], inputs: tuple[int, ...]) -> int:
+    def _fed_back(self, last: str, target: str, late: frozenset[str], inputs: tuple[int, ...]) -> int:
         """Add the connection that brings spikes of the last step."""
-        neurons = sorted(self._leaves_of(source) & late)
+        neurons = sorted(self._leaves_of(last) & late)
         if len(neurons) != 1:
             raise NetworkError(
-                f"from_nir read a graph in which '{source}' joins spikes that '{', '.join(neurons)}' send back to "
+                f"from_nir read a graph in which '{last}' joins spikes that '{', '.join(neurons)}' send back to "
                 f"'{target}', but a feedback connection here has one source. Give each of them a node of its own."
             )
-        way = _Way(neurons[0], target, self._chain(neurons[0], source))
+        way = _Way(neurons[0], target, self._chain(neurons[0], last))
         label = self._labels[neurons[0]]
         modules = self._transform(way)
         transform = nn.Sequential(*modules) if len(modules) != 1 else modules[0]
-        kept = Feedback(transform, label)
+        source = self._neurons[neurons[0]][-1]
+        kept = Feedback(transform, source)
         if way.acts_at_start:
-            kept = FeedbackFromStart(transform, label, _shape(self.graph.nodes[neurons[0]]))
+            kept = FeedbackFromStart(transform, source, _shape(self.graph.nodes[neurons[0]]))
         name = f"{self._labels[target]}_from_{label}"
         while name in self._modules:
             name += "_"
@@ -127,9 +129,9 @@ class Builder:
             into = self.graph.into(last)
             if len(into) != 1:
                 raise NetworkError(
-                    f"from_nir read a loop in which '{last}' adds up several ways back from '{neuron}', but a feedback "
-                    "connection here is one chain of layers. Give each way an edge of its own into the node in front of "
-                    "the neuron."
+                    f"from_nir read a loop in which '{last}' adds up several ways back from '{neuron}', but a "
+                    "feedback connection here is one chain of layers. Give each way an edge of its own into the "
+                    "node in front of the neuron."
                 )
             last = into[0]
         return chain
@@ -212,9 +214,9 @@ class _Way:
         """
         if self.waits and self._before and self._behind:
             raise NetworkError(
-                f"from_nir read a loop from '{self.neuron}' to '{self.target}' with a bias in front of a Delay node and one "
-                "behind it, but a feedback connection here starts with all of them or with none. Put the second bias into "
-                f"the layer in front of '{self.target}'."
+                f"from_nir read a loop from '{self.neuron}' to '{self.target}' with a bias in front of a Delay node "
+                "and one behind it, but a feedback connection here starts with all of them or with none. Put the "
+                f"second bias into the layer in front of '{self.target}'."
             )
         return self._behind if self.waits else self._before
 
@@ -235,9 +237,9 @@ def check_connected(graph: Graph) -> None:
         for reached, found in ((ahead, f"is not reached from '{start}'"), (back, f"does not lead to '{end}'")):
             if name not in reached:
                 raise NetworkError(
-                    f"from_nir read '{name}' ({node.kind}), which {found}. It would be left out, and exporters are known "
-                    "to lose edges where a model adds or reshapes tensors outside of layers. Add the edge, or remove the "
-                    "node from the file."
+                    f"from_nir read '{name}' ({node.kind}), which {found}. It would be left out, and exporters are "
+                    "known to lose edges where a model adds or reshapes tensors outside of layers. Add the edge, or "
+                    "remove the node from the file."
                 )
 
 

@@ -34,6 +34,8 @@ class Reading:
         reset: "zero" sets the potential to `v_reset`, "subtract" takes `v_threshold - v_reset` off it.
         comparison: ">" fires above the threshold, ">=" at it too.
         dtype: Type of the numbers of the network; the next number above a threshold depends on it.
+        written_for: The dt that the file was written for by `to_nir`, which then says time constants in steps in double
+            precision.
     """
 
     dt: float
@@ -41,6 +43,7 @@ class Reading:
     reset: Reset = "zero"
     comparison: Comparison = ">"
     dtype: torch.dtype = torch.float32
+    written_for: float | None = None
 
 
 @dataclass(frozen=True)
@@ -71,9 +74,9 @@ def constants_of(name: str, node: Node, reading: Reading) -> Constants:
     v_leak = node.array("v_leak").astype(np.float64)
     if not np.array_equal(v_leak, reset):
         raise NetworkError(
-            f"from_nir read '{name}' (LIF) with v_leak {_range(v_leak)} and v_reset {_range(reset)}: a potential decays "
-            "towards one value and is reset to another, and neurons here have one such value, from which they are "
-            "measured. Give v_leak = v_reset; a difference can be put into the bias of the layer in front."
+            f"from_nir read '{name}' (LIF) with v_leak {_range(v_leak)} and v_reset {_range(reset)}: a potential "
+            "decays towards one value and is reset to another, and neurons here have one such value, from which "
+            "they are measured. Give v_leak = v_reset; a difference can be put into the bias of the layer in front."
         )
     return Constants(leak, gain, *_thresholds(name, node, threshold, reset, reading))
 
@@ -83,17 +86,21 @@ def _decayed(name: str, node: Node, r: Array, reading: Reading) -> tuple[Array, 
     share = reading.dt / tau
     if not bool(np.all(tau > 0)):
         raise NetworkError(
-            f"from_nir read '{name}' (LIF) with tau {_range(tau)}, but a time constant is a positive number of seconds. A "
-            "file that was exported from a neuron without leak should have an IF node there."
+            f"from_nir read '{name}' (LIF) with tau {_range(tau)}, but a time constant is a positive number of "
+            "seconds. A file that was exported from a neuron without leak should have an IF node there."
         )
+    steps = node.metadata.get("steps")
+    if reading.decay == "euler" and reading.dt == reading.written_for and np.shape(steps) == tau.shape:
+        exact = 1 / np.asarray(steps, np.float64)
+        share = exact if np.allclose(exact, share, rtol=1e-5, atol=0) else share
     if reading.decay == "exact":
         leak = np.exp(-share)
         return leak, r * (1 - leak)
     if bool(np.any(share > 1 + 1e-6)):
         raise NetworkError(
-            f"from_nir(dt={reading.dt:g}) read '{name}' (LIF) with tau {_range(tau)}: tau/dt is {_range(1 / share)} steps, "
-            "below 1, so a step of Euler's method would overshoot, and the potential would change its sign. dt is too "
-            "long for this file. Norse 1.1 writes tau * dt in place of tau: a file that it made with dt = "
+            f"from_nir(dt={reading.dt:g}) read '{name}' (LIF) with tau {_range(tau)}: tau/dt is {_range(1 / share)} "
+            "steps, below 1, so a step of Euler's method would overshoot, and the potential would change its sign. "
+            "dt is too long for this file. Norse 1.1 writes tau * dt in place of tau: a file that it made with dt = "
             f"{reading.dt:g} is read with dt = {reading.dt**2:g}. Files of sinabs have tau in steps: dt = 1, "
             "decay='exact'. For a short tau, decay='exact'."
         )
@@ -105,14 +112,14 @@ def _thresholds(name: str, node: Node, threshold: Array, reset: Array, reading: 
     value = float(above.flat[0])
     if not bool(np.all(above == value)):
         raise NetworkError(
-            f"from_nir read '{name}' ({node.kind}) with thresholds {_range(above)} above the reset, one for each neuron, "
-            "but neurons here have one threshold for all. Divide the weights in front (and r) by the thresholds, which "
-            "makes them 1."
+            f"from_nir read '{name}' ({node.kind}) with thresholds {_range(above)} above the reset, one for each "
+            "neuron, but neurons here have one threshold for all. Divide the weights in front (and r) by the "
+            "thresholds, which makes them 1."
         )
     if not value > 0:
         raise NetworkError(
-            f"from_nir read '{name}' ({node.kind}) with a threshold of {_range(threshold)} and a reset to {_range(reset)}: a "
-            "neuron whose threshold is not above the reset fires without input. Correct the file."
+            f"from_nir read '{name}' ({node.kind}) with a threshold of {_range(threshold)} and a reset to "
+            f"{_range(reset)}: a neuron whose threshold is not above the reset fires without input. Correct the file."
         )
     if reading.comparison == ">":
         number = torch.tensor(value, dtype=reading.dtype)

@@ -24,8 +24,9 @@ def fold_norms(graph: Graph) -> None:
         if layer is None or layer.kind not in WEIGHTED:
             found = " and ".join(f"'{source}' ({graph.nodes[source].kind})" for source in into)
             raise NetworkError(
-                f"to_nir found batch norm '{name}' behind {found}, but NIR has no node for it, so it has to go into the "
-                "weights of a linear layer or convolution that feeds nothing else. Put it directly behind such a layer."
+                f"to_nir found batch norm '{name}' behind {found}, but NIR has no node for it, so it has to go into "
+                "the weights of a linear layer or convolution that feeds nothing else. Put it directly behind such "
+                "a layer."
             )
         _scale(layer, node.values["factor"])
         _shift(layer, node.values["shift"])
@@ -46,11 +47,13 @@ def fold_gains(graph: Graph) -> None:
         weighted = len(layers) == len(graph.into(name)) and all(layer.kind in WEIGHTED for layer in layers)
         if factor is None or not weighted:
             node.values["r"] = node.values["gain"] / share
+            node.values["factor"] = np.ones_like(share)
             continue
         if not bool(np.all(factor == 1)):
             for layer in layers:
                 _scale(layer, factor)
         node.values["r"] = np.ones_like(share)
+        node.values["factor"] = node.values["gain"] / share
 
 
 def _per_output(factors: Any) -> Any:

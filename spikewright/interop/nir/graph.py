@@ -59,9 +59,9 @@ class Graph:
         names = [name for name, node in self.nodes.items() if node.kind == kind]
         if len(names) != 1:
             raise NetworkError(
-                f"from_nir read a graph with {len(names)} {kind} nodes{_listed(names)}, but a network here has one input "
-                "and one output tensor. Split the graph, or join what it takes and returns, such as with a Linear node "
-                "that selects."
+                f"from_nir read a graph with {len(names)} {kind} nodes{_listed(names)}, but a network here has one "
+                "input and one output tensor. Split the graph, or join what it takes and returns, such as with a "
+                "Linear node that selects."
             )
         return names[0]
 
@@ -70,13 +70,16 @@ def read_graph(source: Any) -> Graph:
     """Return a NIR file, or a `nir.NIRGraph` in memory, as a graph without nested graphs.
 
     Args:
-        source: Path of an HDF5 file that `nir.write` made, or an instance of `nir.NIRGraph`.
+        source: Path of an HDF5 file that `nir.write` made, an instance of `nir.NIRGraph`, or what its `to_dict`
+            returns.
 
     Raises:
         NetworkError: An edge names a node that is not there, or a nested graph has several inputs or outputs.
     """
     if isinstance(source, str | Path):
         content = _read_file(Path(source))
+    elif isinstance(source, Mapping):
+        content = dict(source)
     elif callable(getattr(source, "to_dict", None)):
         content = source.to_dict()
     else:
@@ -113,10 +116,12 @@ def _laid_open(content: Mapping[str, Any], where: str) -> Graph:
         for name in (source, target):
             if name not in known:
                 raise NetworkError(
-                    f"from_nir read an edge {edge[0]} -> {edge[1]}, but there is no node '{name}'{_listed(known)}, so what "
-                    "it connects is not known. Correct the edges of the file."
+                    f"from_nir read an edge {edge[0]} -> {edge[1]}, but there is no node '{name}'{_listed(known)}, "
+                    "so what it connects is not known. Correct the edges of the file."
                 )
-        graph.edges.append((ends[source][1] if source in ends else source, ends[target][0] if target in ends else target))
+        graph.edges.append(
+            (ends[source][1] if source in ends else source, ends[target][0] if target in ends else target)
+        )
     return graph
 
 
@@ -134,7 +139,8 @@ def _read_file(path: Path) -> dict[str, Any]:
 
     def content(group: Any) -> dict[str, Any]:
         return {
-            _text(key): content(item) if isinstance(item, h5py.Group) else _text(item[()]) for key, item in group.items()
+            _text(key): content(item) if isinstance(item, h5py.Group) else _text(item[()])
+            for key, item in group.items()
         }
 
     with h5py.File(path, "r") as file:

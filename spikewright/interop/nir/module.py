@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from spikewright.layers import Feedback
-from spikewright.temporal import SiteState
+from spikewright.temporal import SiteState, Temporal
 
 
 @dataclass(frozen=True)
@@ -125,8 +125,6 @@ def zeros_through(module: NIRModule, shape: Sequence[int], expected: Mapping[str
         shape: Shape of its input, `[*feature]`.
         expected: Shapes `[*feature]` that nodes declare for their input, by name.
     """
-    from spikewright.temporal import Temporal
-
     values = [torch.zeros(1, *shape, dtype=_dtype_of(module))]
     for step in module.program:
         summands = [values[place] for place in step.inputs]

@@ -33,8 +33,8 @@ def build(name: str, node: Node, reading: Reading) -> list[nn.Module]:
     if builder is None:
         why = REFUSED.get(node.kind, "which is no type of NIR 1.0 that is known here")
         raise NetworkError(
-            f"from_nir read '{name}' of type {node.kind}, {why}. Leaving it out would change what the network computes. "
-            f"Types that are read: {', '.join(sorted(BUILDERS))}."
+            f"from_nir read '{name}' of type {node.kind}, {why}. Leaving it out would change what the network "
+            f"computes. Types that are read: {', '.join(sorted(BUILDERS))}."
         )
     return builder(name, node, reading)
 
@@ -47,8 +47,8 @@ def _linear(name: str, node: Node, reading: Reading) -> list[nn.Module]:
     weight = node.array("weight")
     if weight.ndim != 2:
         raise NetworkError(
-            f"from_nir read '{name}' ({node.kind}) with a weight of shape {list(weight.shape)}, but a linear layer here is "
-            "one matrix, [out, in]. Split it into a node for each matrix."
+            f"from_nir read '{name}' ({node.kind}) with a weight of shape {list(weight.shape)}, but a linear layer "
+            "here is one matrix, [out, in]. Split it into a node for each matrix."
         )
     layer = nn.Linear(weight.shape[1], weight.shape[0], bias=node.kind == "Affine", dtype=reading.dtype)
     with torch.no_grad():
@@ -145,8 +145,8 @@ def delay_steps(name: str, node: Node, reading: Reading) -> Array:
     if not bool(np.all((np.abs(steps - whole) <= 1e-5 * np.maximum(1, whole)) & (whole >= 0))):
         raise NetworkError(
             f"from_nir(dt={reading.dt:g}) read '{name}' (Delay) with delays of {float(steps.min()):g} to "
-            f"{float(steps.max()):g} steps, but what is delayed here arrives a whole number of steps later, at least 0. "
-            "Choose dt so that all delays are multiples of it."
+            f"{float(steps.max()):g} steps, but what is delayed here arrives a whole number of steps later, at least "
+            "0. Choose dt so that all delays are multiples of it."
         )
     return whole
 

@@ -55,8 +55,9 @@ def _next(left: list[str], at_once: Successors, distance: dict[str, int]) -> str
     equal = [name for name in free[1:] if name in below[first] and distance.get(name) == distance.get(first)]
     if equal:
         raise NetworkError(
-            f"The neurons '{first}' and '{equal[0]}' of the graph are in one loop and equally near to the input, so the "
-            "graph does not say whose spikes arrive a step later. Put a Delay node of one step on the edges that go back."
+            f"The neurons '{first}' and '{equal[0]}' of the graph are in one loop and equally near to the input, so "
+            "the graph does not say whose spikes arrive a step later. Put a Delay node of one step on the edges "
+            "that go back."
         )
     return first
 
@@ -96,8 +97,8 @@ def _check_stateless(graph: Graph, holds: Callable[[str], bool], waits: Callable
             for following in graph.out_of(front.pop()):
                 if following == name:
                     raise NetworkError(
-                        f"'{name}' ({graph.nodes[name].kind}) is in a loop without a neuron, so its value at a step would "
-                        "depend on itself. Take an edge out of the loop, or put a neuron into it."
+                        f"'{name}' ({graph.nodes[name].kind}) is in a loop without a neuron, so its value at a step "
+                        "would depend on itself. Take an edge out of the loop, or put a neuron into it."
                     )
                 if not holds(following) and following not in seen:
                     seen.add(following)

@@ -54,7 +54,7 @@ def _metadata(node: Node) -> Any:
 
 
 def nir_graph(graph: Graph) -> Any:
-    """Return a graph as a `nir.NIRGraph`; its own check of shapes is left out, which refuses some valid convolutions."""
+    """Return a graph as a `nir.NIRGraph`; without its check of shapes, which refuses some valid convolutions."""
     nir = optional("nir", "to_nir")
     nodes = {name: _nir_node(nir, node) for name, node in graph.nodes.items()}
     return nir.NIRGraph(nodes, list(graph.edges), metadata=graph.metadata, type_check=False)
