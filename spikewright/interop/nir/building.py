@@ -1,5 +1,6 @@
 """From a NIR graph to a module: the program of a step, with feedback where a loop closes."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,8 @@ from spikewright.interop.nir.nodes import SPIKING, build, delay_of, delay_steps
 from spikewright.interop.nir.order import order_of_neurons
 from spikewright.layers import Feedback
 
+_EMPTY = NIRModule({}, ())
+"""It has the attributes that no layer can be called by."""
 Key = tuple[str, frozenset[str]]
 """A node, and the neurons whose spikes of the last step it is computed from."""
 
@@ -31,11 +34,12 @@ class Builder:
         self.graph, self.reading = graph, reading
         check_connected(graph)
         self.order = order_of_neurons(graph, self._spikes, self._waits)
-        self._labels = {name: name.replace(".", "_") for name in graph.nodes}
+        self._labels = {name: re.sub(r"[.#]", "_", name) or "_" for name in graph.nodes}
         if len(set(self._labels.values())) < len(self._labels):
             self._labels = {name: f"{label}_{k}" for k, (name, label) in enumerate(self._labels.items())}
         self._neurons = {name: build(name, graph.nodes[name], reading) for name in self.order}
         self._modules: dict[str, nn.Module] = {}
+        self._names: dict[str, list[str]] = {}
         self._program: list[Step] = []
         self._made: dict[Key, int] = {}
 
@@ -83,17 +87,25 @@ class Builder:
 
     def _through(self, name: str, inputs: tuple[int, ...]) -> int:
         """Add the modules of a node to the program."""
-        label = self._labels[name]
-        names = [found for found in self._modules if found == label or found.startswith(f"{label}_in")]
-        if not names:
+        if name not in self._names:
             built = self._neurons.get(name) or build(name, self.graph.nodes[name], self.reading)
-            names = [f"{label}_in{k}" for k in range(len(built) - 1)] + [label][: len(built)]
-            self._modules.update(zip(names, built))
+            for module in built:
+                label = self._labels[name] if module is built[-1] else f"{self._labels[name]}_in"
+                self._names.setdefault(name, []).append(self._registered(label, module))
+        names = self._names.get(name, [])
         for module in names:
             inputs = (self._add(module, inputs),)
         if len(inputs) == 1:
             return inputs[0]
         return self._add(None, inputs)
+
+    def _registered(self, label: str, module: nn.Module) -> str:
+        """Add a module under a name of its own; those of the nodes are kept for them."""
+        taken = self._modules.keys() | (set(self._labels.values()) - {label})
+        while label in taken or hasattr(_EMPTY, label):
+            label += "_"
+        self._modules[label] = module
+        return label
 
     def _add(self, module: str | None, inputs: tuple[int, ...]) -> int:
         self._program.append(Step(module, inputs))
@@ -115,11 +127,7 @@ class Builder:
         kept = Feedback(transform, source)
         if way.acts_at_start:
             kept = FeedbackFromStart(transform, source, _shape(self.graph.nodes[neurons[0]]))
-        name = f"{self._labels[target]}_from_{label}"
-        while name in self._modules:
-            name += "_"
-        self._modules[name] = kept
-        return self._add(name, inputs)
+        return self._add(self._registered(f"{self._labels[target]}_from_{label}", kept), inputs)
 
     def _chain(self, neuron: str, last: str) -> list[str]:
         """Return the nodes between a neuron and the place where its spikes arrive, which are a chain."""
@@ -175,13 +183,8 @@ class Builder:
         return node.kind == "Delay" and bool((delay_steps(name, node, self.reading) >= 1).all())
 
     def _declared(self) -> dict[str, Sequence[int]]:
-        named = ((self._modules_in(name), node) for name, node in self.graph.nodes.items())
+        named = ((names[0], self.graph.nodes[name]) for name, names in self._names.items())
         return {label: shape for label, node in named if (shape := _shape(node)) is not None}
-
-    def _modules_in(self, name: str) -> str:
-        """Return the name of the first module of a node."""
-        first = f"{self._labels[name]}_in0"
-        return first if first in self._modules else self._labels[name]
 
 
 class _Way:

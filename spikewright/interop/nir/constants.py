@@ -89,10 +89,9 @@ def _decayed(name: str, node: Node, r: Array, reading: Reading) -> tuple[Array, 
             f"from_nir read '{name}' (LIF) with tau {_range(tau)}, but a time constant is a positive number of "
             "seconds. A file that was exported from a neuron without leak should have an IF node there."
         )
-    steps = node.metadata.get("steps")
-    if reading.decay == "euler" and reading.dt == reading.written_for and np.shape(steps) == tau.shape:
-        exact = 1 / np.asarray(steps, np.float64)
-        share = exact if np.allclose(exact, share, rtol=1e-5, atol=0) else share
+    if "steps" in node.metadata and reading.dt == reading.written_for:
+        exact = 1 / np.asarray(node.metadata["steps"], np.float64)
+        share = exact if exact.shape == tau.shape and np.allclose(exact, share, rtol=1e-5, atol=0) else share
     if reading.decay == "exact":
         leak = np.exp(-share)
         return leak, r * (1 - leak)

@@ -89,10 +89,11 @@ class _Run:
                 self.sent[name] = np.zeros((len(x), *_shape(self.graph.nodes[name])))
         for name in self.order:
             self._neuron(t, name)
-        for name, node in self.graph.nodes.items():
-            if node.kind == "Delay":
-                self.past[name].append(self._input(name))
-        return self._input(next(name for name, node in self.graph.nodes.items() if node.kind == "Output"))
+        output = self._input(next(name for name, node in self.graph.nodes.items() if node.kind == "Output"))
+        delayed = {name: self._input(name) for name, node in self.graph.nodes.items() if node.kind == "Delay"}
+        for name, value in delayed.items():
+            self.past[name].append(value)
+        return output
 
     def _neuron(self, t: int, name: str) -> None:
         node, current = self.graph.nodes[name], self._input(name)

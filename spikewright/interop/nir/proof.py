@@ -8,7 +8,7 @@ from torch import Tensor
 
 from spikewright.errors import NetworkError
 from spikewright.interop.nir.graph import Graph, Node
-from spikewright.interop.nir.interpreter import Simulation, simulate
+from spikewright.interop.nir.interpreter import simulate
 from spikewright.network import Network
 from spikewright.neurons import Neuron
 
@@ -75,7 +75,7 @@ def check_run(graph: Graph, x: Tensor, dt: float, output: Array, spikes: dict[st
         differs = found.spikes[name] != (given[name] != 0)
         far = differs & (np.abs(found.margins[name]) > tolerance(x.dtype))
         if far.any():
-            raise _mismatch(site, name, found, far)
+            raise _mismatch(site, found.margins[name], far)
         rounding += int(differs.sum())
     largest = float(np.abs(found.output).max(initial=0))
     if not np.allclose(found.output, output, rtol=0, atol=tolerance(x.dtype) * (1 + largest)):
@@ -87,14 +87,14 @@ def check_run(graph: Graph, x: Tensor, dt: float, output: Array, spikes: dict[st
     return rounding
 
 
-def _mismatch(site: str, name: str, found: Simulation, far: Array) -> NetworkError:
+def _mismatch(site: str, margins: Array, far: Array) -> NetworkError:
     place = tuple(int(index) for index in np.argwhere(far)[0])
     return NetworkError(
-        f"to_nir wrote '{site}' as node '{name}', which does not fire as the network does: {int(far.sum())} of "
-        f"{far.size} spikes differ, first at step {place[0]}, sample {place[1]}, neuron {list(place[2:])}, with a "
-        f"potential {100 * float(found.margins[name][place]):.3g} % above the threshold. Something in the forward, "
-        "such as a branch that depends on values or the state of a module, is not in the recorded graph, so the "
-        "file was removed. Leave it out of the exported module."
+        f"to_nir wrote the neurons of '{site}' as a node that does not fire as they do: {int(far.sum())} of {far.size} "
+        f"spikes differ, first at step {place[0]}, sample {place[1]}, neuron {list(place[2:])}, with a potential "
+        f"{100 * float(margins[place]):.3g} % above the threshold of the file. Something in the forward, such as a "
+        "branch that depends on values or the state of a module, is not in the recorded graph, so the file was "
+        "removed. Leave it out of the exported module."
     )
 
 
@@ -120,11 +120,18 @@ def check_neuron(site: str, neuron: Neuron, node: Node, scale: Array, dt: float)
     first = tuple(slice(0, size) for size in shape)
     values = {key: node.array(key)[first].astype(float) for key in node.values}
     nodes = {"in": Node("Input", {}), "n": Node(node.kind, values), "out": Node("Output", {})}
-    found = simulate(Graph(nodes, [("in", "n"), ("n", "out")]), current * scale[first], dt)
-    near = 1e-12 if node.array("v_threshold").dtype == np.float64 else 0.0
-    far = (found.output != spikes) & (np.abs(found.margins["n"]) >= near)
+    found = simulate(Graph(nodes, [("in", "n"), ("n", "out")]), current * scale[first], dt, given={"n": spikes})
+    threshold = node.array("v_threshold")
+    next_above = np.nextafter(threshold, np.asarray(np.inf, threshold.dtype))
+    far = (found.spikes["n"] != (spikes != 0)) & (np.abs(found.margins["n"]) > 16 * np.finfo(threshold.dtype).eps)
     if far.any():
-        raise _mismatch(site, "n", found, far)
+        raise _mismatch(site, found.margins["n"], far)
+    if not bool(np.all(next_above == np.asarray(neuron.threshold, threshold.dtype))):
+        raise NetworkError(
+            f"to_nir wrote '{site}' with the threshold {float(threshold.flat[0])!r}, which is not the next number below "
+            f"{neuron.threshold!r}, so that the neurons would not fire at their threshold. The file was removed. Report "
+            "this as a fault of to_nir."
+        )
 
 
 def probes(shape: tuple[int, ...], steps: int = 64) -> Array:
