@@ -116,7 +116,7 @@ def _written(
         if node.site:
             neuron = modules[node.site.partition("#")[0]]
             assert isinstance(neuron, Neuron)
-            check_neuron(node.site, neuron, read.nodes[name], node.values["factor"], dt)
+            check_neuron(neuron, node, read.nodes[name], dt)
     return read, rounding
 
 

@@ -98,32 +98,31 @@ def _mismatch(site: str, margins: Array, far: Array) -> NetworkError:
     )
 
 
-def check_neuron(site: str, neuron: Neuron, node: Node, scale: Array, dt: float) -> None:
+def check_neuron(neuron: Neuron, traced: Node, node: Node, dt: float) -> None:
     """Compare a neuron with its node on currents that show every constant: ties, strong, weak and sparse ones.
 
     Args:
-        site: Name of the layer.
         neuron: The neuron.
-        node: Its node.
-        scale: What the weights in front of the node were multiplied by, `[*feature]`.
+        traced: What was recorded of it, with its leak, and with what the weights in front were multiplied by.
+        node: Its node in the file.
         dt: Duration of a step.
 
     Raises:
         NetworkError: A spike differs.
     """
-    leak = neuron.leak
+    site, leak, scale = traced.site, neuron.leak, traced.values["factor"]
     differing = 0 if not isinstance(leak, Tensor) or leak.numel() == 1 else 1 if leak.dim() == 1 else scale.ndim
     shape = scale.shape[:differing] + (1,) * (scale.ndim - differing)
-    current = probes(shape)
+    first = tuple(slice(0, size) for size in shape)
+    current = probes(shape, traced.values["leak"][first]) * (neuron.threshold / neuron.gain if neuron.gain else 1.0)
     with torch.no_grad():
         spikes = neuron.scan(torch.from_numpy(current), {}, False)[0].numpy()
-    first = tuple(slice(0, size) for size in shape)
     values = {key: node.array(key)[first].astype(float) for key in node.values}
     nodes = {"in": Node("Input", {}), "n": Node(node.kind, values), "out": Node("Output", {})}
     found = simulate(Graph(nodes, [("in", "n"), ("n", "out")]), current * scale[first], dt, given={"n": spikes})
     threshold = node.array("v_threshold")
     next_above = np.nextafter(threshold, np.asarray(np.inf, threshold.dtype))
-    far = (found.spikes["n"] != (spikes != 0)) & (np.abs(found.margins["n"]) > 16 * np.finfo(threshold.dtype).eps)
+    far = (found.spikes["n"] != (spikes != 0)) & (np.abs(found.margins["n"]) > 64 * np.finfo(threshold.dtype).eps)
     if far.any():
         raise _mismatch(site, found.margins["n"], far)
     if not bool(np.all(next_above == np.asarray(neuron.threshold, threshold.dtype))):
@@ -134,10 +133,19 @@ def check_neuron(site: str, neuron: Neuron, node: Node, scale: Array, dt: float)
         )
 
 
-def probes(shape: tuple[int, ...], steps: int = 64) -> Array:
-    """Return currents `[time, probe, *shape]`: quarters, which meet thresholds exactly; strong; weak; sparse."""
-    generator = np.random.default_rng(0)
-    draws = generator.random((4, steps, *shape))
+def probes(shape: tuple[int, ...], leak: Array, steps: int = 64, rows: int = 16) -> Array:
+    """Return currents `[time, probe, *shape]` for a threshold and a gain of 1, several rows of each kind.
+
+    Quarters, which meet the threshold exactly; strong ones of both signs; weak ones, which hold the potential near the
+    threshold; and sparse ones.
+
+    Args:
+        shape: Of the neurons.
+        leak: Of each neuron; broadcasts to the shape.
+        steps: Number of steps.
+        rows: Number of rows of each kind.
+    """
+    draws = np.random.default_rng(0).random((4, steps, rows, *shape))
     quarters = np.floor(draws[0] * 11) / 4 - 0.5
-    kinds = [quarters, 8 * draws[1] - 4, 0.3 * draws[2], np.where(draws[3] < 0.1, 2.0, 0.0)]
-    return np.stack(kinds, 1)
+    weak = (0.6 + draws[2]) * np.maximum(1 - leak, 0.05)
+    return np.concatenate([quarters, 8 * draws[1] - 4, weak, np.where(draws[3] < 0.1, 1.3 * draws[1], 0.0)], 1)

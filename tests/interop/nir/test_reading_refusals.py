@@ -101,7 +101,9 @@ def test_a_graph_that_contradicts_itself_is_refused(name: str) -> None:
 def test_a_loop_that_says_nothing_of_who_comes_first_is_refused() -> None:
     nodes = {"a": lif(4), "b": lif(4), "v": affine(4, 4, 1), "w": affine(4, 4, 2)}
     content = graph(4, 4, nodes, "input a,input b,a v,v b,b w,w a,a output,b output")
-    with pytest.raises(NetworkError, match=r"'a' and 'b' .* equally near to the input, .* Put a Delay node of one step"):
+    with pytest.raises(
+        NetworkError, match=r"'a' and 'b' .* equally near to the input, .* Put a Delay node of one step"
+    ):
         from_nir(content, dt=DT)
     nodes["d"] = node("Delay", delay=np.full(4, DT))
     from_nir(graph(4, 4, nodes, "input a,input b,a v,v b,b d,d w,w a,a output,b output"), dt=DT)
