@@ -36,7 +36,20 @@ def build(name: str, node: Node, reading: Reading) -> list[nn.Module]:
             f"from_nir read '{name}' of type {node.kind}, {why}. Leaving it out would change what the network "
             f"computes. Types that are read: {', '.join(sorted(BUILDERS))}."
         )
+    _check_finite(name, node)
     return builder(name, node, reading)
+
+
+def _check_finite(name: str, node: Node) -> None:
+    for key in node.values:
+        value = node.array(key) if key != "padding" else np.zeros(())
+        if value.dtype.kind == "f" and not bool(np.all(np.isfinite(value))):
+            wrong = float(value[~np.isfinite(value)].flat[0])
+            leak = " A neuron without leak is an IF node, with r in place of r / tau." if key == "tau" else ""
+            raise NetworkError(
+                f"from_nir read '{name}' ({node.kind}) with {key} {wrong:g}, which no step can be computed with. "
+                f"Correct the file where it was written.{leak}"
+            )
 
 
 def _tensor(values: Array, reading: Reading) -> torch.Tensor:

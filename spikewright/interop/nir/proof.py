@@ -127,9 +127,9 @@ def check_neuron(neuron: Neuron, traced: Node, node: Node, dt: float) -> None:
         raise _mismatch(site, found.margins["n"], far)
     if not bool(np.all(next_above == np.asarray(neuron.threshold, threshold.dtype))):
         raise NetworkError(
-            f"to_nir wrote '{site}' with the threshold {float(threshold.flat[0])!r}, which is not the next number below "
-            f"{neuron.threshold!r}, so that the neurons would not fire at their threshold. The file was removed. Report "
-            "this as a fault of to_nir."
+            f"to_nir wrote '{site}' with the threshold {float(threshold.flat[0])!r}, which is not the next number "
+            f"below {neuron.threshold!r}, so that the neurons would not fire at their threshold. The file was "
+            "removed. Report this as a fault of to_nir."
         )
 
 

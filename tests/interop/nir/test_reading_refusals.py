@@ -37,6 +37,8 @@ NODES: dict[str, tuple[Content, str]] = {
     "resets": (of(4, v_reset=np.full(4, -0.5)), "v_leak 0 and v_reset -0.5: a potential decays towards one value"),
     "low": (of(4, v_threshold=np.zeros(4)), "a threshold of 0 and a reset to 0: .* fires without input"),
     "negative_tau": (of(4, tau=-np.ones(4)), "tau -1, but a time constant is a positive number"),
+    "endless_tau": (of(4, tau=np.full(4, np.inf)), "with tau inf, which no step .* without leak is an IF node"),
+    "no_weight": (node("Linear", weight=np.full((4, 4), np.nan)), "'n' .Linear. with weight nan"),
     "short_tau": (
         of(4, tau=np.full(4, 5e-6)),
         "tau/dt is 0.005 steps, below 1, .* Norse 1.1 .* is read with dt = 1e-06",
