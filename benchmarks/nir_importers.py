@@ -4,9 +4,9 @@
 
 Every library that is installed writes three networks with hard reset (LIF with a time constant of five steps; IF; a
 convolution with LIF), and every library reads every file, each in a process of its own and told the dt that fits the
-file: 1e-4, but 1 for files of sinabs and 1e-8 for LIF of Norse 1.1, which writes tau * dt in place of tau.  A cell
-has the number of output spikes that differ, of those compared, or why there are none.  The table is printed in the
-form in which docs/interop-nir.md holds it.
+file: 1e-4, but 1 for files of sinabs and for IF of Norse 1.1, and 1e-8 for its LIF, which it writes with tau * dt.
+A cell has the number of output spikes that differ, or why there are none.  The table is printed in the form in which
+docs/interop-nir.md holds it.
 """
 
 import argparse
@@ -115,7 +115,7 @@ def norse(kind: str, path: Path) -> Tensor:
         return library.LIFBoxCell(parameters, dt=DT)
 
     net, x = library.SequentialState(*layers(kind, neuron, SCALE[kind])), drawn(kind)
-    written(library.to_nir(net, x[0], dt=DT), path)
+    written(library.to_nir(net, x[0, 0], dt=DT), path)
     outputs, state = [], None
     with torch.no_grad():
         for step in x:
@@ -130,13 +130,16 @@ def sinabs(kind: str, path: Path) -> Tensor:
 
     def neuron(shape: tuple[int, ...]) -> nn.Module:
         options.update(batch_size=BATCH, spike_threshold=torch.ones(shape))
-        return layer.IAFSqueeze(**options) if kind == "if" else layer.LIFSqueeze(torch.full(shape, 5.0), **options)
+        if kind == "if":
+            return layer.IAFSqueeze(**options)
+        return layer.LIFSqueeze(tau_mem=torch.full(shape, 5.0), **options)
 
     net, x = layers(kind, neuron, SCALE[kind]), drawn(kind)
     folded = x.transpose(0, 1).flatten(0, 1)
     with torch.no_grad():
         output = net(folded).unflatten(0, (BATCH, STEPS)).transpose(0, 1)
-    written(import_module("sinabs.nir").to_nir(net, folded), path)
+    with torch.no_grad():
+        written(import_module("sinabs.nir").to_nir(net, folded), path)
     return output
 
 
@@ -166,7 +169,7 @@ def write(writer: str, kind: str, folder: Path) -> str:
 
 def dt_of(writer: str, kind: str) -> float:
     """Return the dt that fits a file."""
-    return {"sinabs": 1.0, "norse": DT if kind == "if" else DT * DT}.get(writer, DT)
+    return {"sinabs": 1.0, "norse": 1.0 if kind == "if" else DT * DT}.get(writer, DT)
 
 
 def read(reader: str, writer: str, kind: str, folder: Path) -> NIRRow:
@@ -195,6 +198,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", nargs=3, metavar=("LIBRARY", "KIND", "FOLDER"))
     parser.add_argument("--reasons", action="store_true", help="also print why a reader refuses")
+    parser.add_argument("--writer", action="append", choices=list(WRITERS), help="only what these write")
     chosen = parser.parse_args()
     if chosen.write:
         writer, kind, folder = chosen.write
@@ -205,7 +209,7 @@ def main() -> None:
     print(f"{datetime.date.today()}, {found}; spikes that differ, LIF / IF / convolution\n")
     print(f"| written by | spikes | {' | '.join(readers)} |\n|{'---|' * (len(readers) + 2)}")
     reasons: list[str] = []
-    for writer in readers:
+    for writer in chosen.writer or readers:
         rows: dict[str, list[str]] = {reader: [] for reader in readers}
         fired: list[str] = []
         for kind in KINDS:

@@ -58,7 +58,8 @@ class Builder:
         if wrong:
             raise NetworkError(
                 f"from_nir built the graph for input of shape {shape}, but {wrong[0]}. Sizes in the file contradict "
-                "each other, so one of its nodes is not what was meant. Correct the file where it was written."
+                "each other, so one of its nodes is not what was meant. Correct the file where it was written; some "
+                "exporters count the batch of their sample as an axis of the input."
             )
         return made
 

@@ -121,15 +121,16 @@ def check_neuron(neuron: Neuron, traced: Node, node: Node, dt: float) -> None:
     nodes = {"in": Node("Input", {}), "n": Node(node.kind, values), "out": Node("Output", {})}
     found = simulate(Graph(nodes, [("in", "n"), ("n", "out")]), current * scale[first], dt, given={"n": spikes})
     threshold = node.array("v_threshold")
-    next_above = np.nextafter(threshold, np.asarray(np.inf, threshold.dtype))
     far = (found.spikes["n"] != (spikes != 0)) & (np.abs(found.margins["n"]) > 64 * np.finfo(threshold.dtype).eps)
     if far.any():
         raise _mismatch(site, found.margins["n"], far)
-    if not bool(np.all(next_above == np.asarray(neuron.threshold, threshold.dtype))):
+    own = np.asarray(neuron.threshold, threshold.dtype)
+    at = threshold if traced.values["strict"] else np.nextafter(threshold, np.asarray(np.inf, threshold.dtype))
+    if not bool(np.all(at == own)):
         raise NetworkError(
-            f"to_nir wrote '{site}' with the threshold {float(threshold.flat[0])!r}, which is not the next number "
-            f"below {neuron.threshold!r}, so that the neurons would not fire at their threshold. The file was "
-            "removed. Report this as a fault of to_nir."
+            f"to_nir wrote '{site}' with the threshold {float(threshold.flat[0])!r} for {float(own)!r}, so that the "
+            "neurons would fire differently at the threshold itself. The file was removed. Report this as a fault of "
+            "to_nir."
         )
 
 

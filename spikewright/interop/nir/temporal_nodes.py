@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -43,12 +44,36 @@ def neuron_node(trace: Trace, site: str, neuron: Neuron, x: Tensor) -> Tensor:
             "a spike of NIR is 1, and there is no noise",
             "Put the amplitude into the weights behind it, and set noise=0.",
         )
+    if any(isinstance(value, Tensor) and value.numel() != 1 for value in (neuron.threshold, neuron.gain)):
+        raise trace.refuse(
+            f"the neuron {shown} with a threshold or a gain for each channel",
+            "most readers of NIR take one for all neurons of a layer",
+            "Put them into the weights in front, which makes them 1.",
+        )
     with trace.paused(), torch.no_grad():
         leak = neuron._per_channel(neuron.leak, x.unsqueeze(0))
         leaks = torch.as_tensor(_exact(neuron, leak), dtype=torch.float64).expand(x.shape[1:]).clone().numpy()
         values: dict[str, Any] = {"leak": leaks, "gain": float(neuron.gain), "threshold": float(neuron.threshold)}
+        values["strict"] = not fires_at_threshold(neuron, x)
         kind = "IF" if bool((leaks == 1).all()) else "LIF"
         return trace.output(kind, values, x, torch.zeros_like(x), site=site)
+
+
+def fires_at_threshold(neuron: Neuron, like: Tensor) -> bool:
+    """Whether a neuron fires at its threshold, measured by a first current that brings it there exactly.
+
+    Args:
+        neuron: The neuron.
+        like: A current, `[batch, *feature]`.
+    """
+    gain, threshold = float(neuron.gain), float(neuron.threshold)
+    near = np.asarray(threshold / gain if gain else np.inf)
+    candidates = [near, np.nextafter(near, np.inf), np.nextafter(near, -np.inf)]
+    exact = [float(current) for current in candidates if gain * float(current) == threshold]
+    if not exact:  # no number does: its product is rounded to the one or the other side
+        return True
+    current = torch.full((1, 1, *like.shape[1:]), exact[0], dtype=torch.float64)
+    return bool(neuron.scan(current, {}, False)[0].all())
 
 
 def _exact(neuron: Neuron, leak: float | Tensor) -> float | Tensor:

@@ -40,8 +40,10 @@ def _spelled(node: Node, dt: float, dtype: Any) -> Node:
 def _neuron(node: Node, dt: float, dtype: Any) -> dict[str, Any]:
     """Return r = 1 where the gain is in the weights; for IF the equation has no dt of its own, so that r is 1/dt."""
     leak, threshold = node.values["leak"], node.values["threshold"]
-    below = np.nextafter(np.asarray(threshold, dtype), np.asarray(-np.inf, dtype))
-    values = {"v_threshold": np.full_like(leak, below), "v_reset": np.zeros_like(leak)}
+    firing = np.asarray(threshold, dtype)
+    if not node.values["strict"]:
+        firing = np.nextafter(firing, np.asarray(-np.inf, dtype))
+    values = {"v_threshold": np.full_like(leak, firing), "v_reset": np.zeros_like(leak)}
     if node.kind == "IF":
         return {**values, "r": node.values["r"] / dt}
     return {**values, "r": node.values["r"], "v_leak": np.zeros_like(leak), "tau": dt / (1 - leak)}

@@ -1,7 +1,9 @@
 """What is written equals the network by the equations of NIR, and is read back as the same network."""
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -75,3 +77,24 @@ def test_the_metadata_say_how_the_file_is_meant(tmp_path: Path) -> None:
 def test_weights_may_be_on_a_network_in_double_precision(tmp_path: Path, float64: None) -> None:
     _, _, report = exported("residual", tmp_path / "net.nir")
     assert all(row.agrees for row in report.rows)
+
+
+class Above(sw.LIF):
+    """Fires above its threshold, and not at it."""
+
+    def scan(self, x: torch.Tensor, state: dict[str, torch.Tensor], through_time: bool) -> Any:
+        threshold, self.threshold = self.threshold, float(np.nextafter(self.threshold, np.inf))
+        try:
+            return super().scan(x, state, through_time)
+        finally:
+            self.threshold = threshold
+
+    _plain_scan = True
+
+
+def test_a_neuron_that_does_not_fire_at_its_threshold_does_not_in_the_file(tmp_path: Path, float64: None) -> None:
+    net = nn.Sequential(nn.Linear(1, 1), Above(2.0, reset="zero"))
+    nn.init.ones_(net[0].weight)
+    nn.init.zeros_(net[0].bias)
+    to_nir(net, torch.ones(3, 1, 1) + 0.5, tmp_path / "net.nir", dt=1e-4, readers=())
+    assert from_nir(tmp_path / "net.nir").get_submodule("1").threshold == np.nextafter(1.0, 2.0)
