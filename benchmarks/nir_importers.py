@@ -41,17 +41,14 @@ def layers(kind: str, neuron: Neuron, scale: float) -> nn.Sequential:
     """Return a network of torch with neurons of a library."""
     torch.manual_seed(1)
     if kind == "conv":
-        parts = [
-            nn.Conv2d(2, 4, 3, padding=1),
-            neuron((4, 6, 6)),
-            nn.Conv2d(4, 4, 3, stride=2, padding=1),
-            neuron((4, 3, 3)),
-        ]
+        weights = [nn.Conv2d(2, 4, 3, padding=1), nn.Conv2d(4, 4, 3, stride=2, padding=1)]
+        shapes: list[tuple[int, ...]] = [(4, 6, 6), (4, 3, 3)]
     else:
-        parts = [nn.Linear(8, 32), neuron((32,)), nn.Linear(32, 8), neuron((8,))]
-    net = nn.Sequential(*parts)
+        weights, shapes = [nn.Linear(8, 32), nn.Linear(32, 8)], [(32,), (8,)]
+    neurons = [neuron(shape) for shape in shapes]  # some draw random numbers
+    net = nn.Sequential(*(layer for pair in zip(weights, neurons) for layer in pair))
     with torch.no_grad():
-        for parameter in net.parameters():
+        for parameter in nn.ModuleList(weights).parameters():
             parameter.mul_(scale)
     return net
 

@@ -12,25 +12,33 @@ WEIGHTED = ("Linear", "Affine", "Conv1d", "Conv2d")
 
 
 def fold_norms(graph: Graph) -> None:
-    """Put every batch norm into the layer in front of it.
-
-    Raises:
-        NetworkError: There is no layer in front that feeds the batch norm alone.
-    """
+    """Put every batch norm into the layer in front of it if that feeds nothing else, or make it a layer of its own."""
     for name in [name for name, node in graph.nodes.items() if node.kind == "BatchNorm"]:
         node = graph.nodes[name]
         into = graph.into(name)
         layer = graph.nodes[into[0]] if len(into) == 1 and graph.out_of(into[0]) == [name] else None
         if layer is None or layer.kind not in WEIGHTED:
-            found = " and ".join(f"'{source}' ({graph.nodes[source].kind})" for source in into)
-            raise NetworkError(
-                f"to_nir found batch norm '{name}' behind {found}, but NIR has no node for it, so it has to go into "
-                "the weights of a linear layer or convolution that feeds nothing else. Put it directly behind such "
-                "a layer."
-            )
+            graph.nodes[name] = _by_channel(node)
+            continue
         _scale(layer, node.values["factor"])
         _shift(layer, node.values["shift"])
         remove(graph, name)
+
+
+def _by_channel(node: Node) -> Node:
+    """Return a batch norm as a diagonal matrix, or as a convolution of each channel with one number."""
+    factor, shift, shape = node.values["factor"], node.values["shift"], node.metadata["shape"]
+    axes = len(shape) - 1
+    if axes == 0:
+        return Node("Affine", {"weight": np.diag(factor), "bias": shift}, node.metadata)
+    if axes > 2:
+        raise NetworkError(
+            f"to_nir found batch norm over {axes} axes of places, but convolutions of NIR have one or two, and there "
+            "is no other node for it. Put it directly behind a layer that feeds nothing else."
+        )
+    values = {"weight": factor.reshape(-1, 1, *[1] * axes), "bias": shift, "groups": len(factor)}
+    same = {"stride": (1,) * axes, "padding": (0,) * axes, "dilation": (1,) * axes, "input_shape": tuple(shape[1:])}
+    return Node(f"Conv{axes}d", {**values, **same}, node.metadata)
 
 
 def fold_gains(graph: Graph) -> None:

@@ -112,6 +112,39 @@ def delayed_loop() -> Made:
     return loud(nn.Sequential(nn.Linear(5, 6), sw.Feedback(back, neuron), neuron), 1), 4 * torch.randn(30, 4, 5)
 
 
+def drawn_norms(net: nn.Module) -> nn.Module:
+    """Draw the constants of batch norm."""
+    for norm in net.modules():
+        if isinstance(norm, nn.modules.batchnorm._BatchNorm):
+            norm.running_mean, norm.running_var = (
+                torch.randn(norm.num_features) / 4,
+                0.1 + torch.rand(norm.num_features),
+            )
+            with torch.no_grad():
+                norm.bias.copy_(torch.randn(norm.num_features) / 4)
+    return net.eval()
+
+
+class Preactivation(nn.Module):
+    """Batch norm behind a sum, behind neurons and behind the input: no weight is in front of it alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = sw.layers.JointBatchNorm2d(2), nn.BatchNorm2d(4)
+        self.third, self.last = nn.BatchNorm1d(36), nn.Linear(36, 5)
+        self.enter, self.layer = nn.Conv2d(2, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.a, self.b, self.c = lif(), lif(), count_if()
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.enter(self.a(self.first(x)))
+        h = h + self.layer(self.b(self.second(h)))
+        return self.c(self.last(self.third(F.avg_pool2d(h, 2).flatten(1))))
+
+
+def preactivation() -> Made:
+    return drawn_norms(loud(Preactivation())), 4 * torch.randn(20, 3, 2, 6, 6)
+
+
 class Twice(nn.Module):
     """One layer and one neuron module, called twice: two groups of neurons."""
 
@@ -139,6 +172,7 @@ NETS: dict[str, Callable[[], Made]] = {
     "by_channel": by_channel,
     "convolutions": convolutions,
     "residual": residual,
+    "preactivation": preactivation,
     "recurrent": recurrent,
     "recurrent_over_both": lambda: recurrent("b"),
     "recurrent_with_bias": lambda: recurrent("a", bias=True),

@@ -85,10 +85,6 @@ MODULES: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "norm_in_training": (lambda: nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), lif()), r"Call net.eval\(\) first"),
     "dropout": (lambda: nn.Sequential(nn.Linear(6, 8), nn.Dropout(0.5), lif()), r"dropout in training.*net.eval\(\)"),
     "step_dropout": (lambda: nn.Sequential(nn.Linear(6, 8), sw.layers.StepDropout(), lif()), r"StepDropout.*net.eval"),
-    "norm_alone": (
-        lambda: nn.Sequential(nn.Linear(6, 8), lif(), nn.BatchNorm1d(8), lif()).eval(),
-        "batch norm '2' behind '1' .LIF.",
-    ),
     "layer_norm": (lambda: nn.Sequential(nn.LayerNorm(6), lif()), "the operation .*layer_norm"),
     "shared_delay": (
         lambda: nn.Sequential(nn.Linear(6, 8), sw.SynapticDelay(8, 4, 1.5, rounding=False), lif()),
