@@ -5,15 +5,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from spikewright.errors import NetworkError
+from spikewright.interop.nir.connected import check_connected
 from spikewright.interop.nir.constants import Reading
 from spikewright.interop.nir.graph import Graph
 from spikewright.interop.nir.module import FeedbackFromStart, NIRModule, Step, zeros_through
 from spikewright.interop.nir.nodes import SPIKING, build, delay_of, delay_steps
 from spikewright.interop.nir.order import order_of_neurons
+from spikewright.interop.nir.ways import Way
 from spikewright.layers import Feedback
 
 _EMPTY = NIRModule({}, ())
@@ -120,7 +121,7 @@ class Builder:
                 f"from_nir read a graph in which '{last}' joins spikes that '{', '.join(neurons)}' send back to "
                 f"'{target}', but a feedback connection here has one source. Give each of them a node of its own."
             )
-        way = _Way(neurons[0], target, self._chain(neurons[0], last))
+        way = Way(neurons[0], target, self._chain(neurons[0], last))
         label = self._labels[neurons[0]]
         modules = self._transform(way)
         transform = nn.Sequential(*modules) if len(modules) != 1 else modules[0]
@@ -145,7 +146,7 @@ class Builder:
             last = into[0]
         return chain
 
-    def _transform(self, way: "_Way") -> list[nn.Module]:
+    def _transform(self, way: Way) -> list[nn.Module]:
         """Return the modules of a way back, whose first delay is a step shorter: the connection takes that step."""
         modules: list[nn.Module] = []
         for name in way.chain:
@@ -188,69 +189,9 @@ class Builder:
         return {label: shape for label, node in named if (shape := _shape(node)) is not None}
 
 
-class _Way:
-    """A way back from a neuron.
-
-    Args:
-        neuron: The neuron.
-        target: The node at which it arrives.
-        chain: The nodes in between.
-
-    Attributes:
-        waits: True behind the first Delay node.
-    """
-
-    def __init__(self, neuron: str, target: str, chain: Sequence[str]) -> None:
-        self.neuron, self.target, self.chain = neuron, target, chain
-        self.waits = self._before = self._behind = False
-
-    def note(self, modules: Sequence[nn.Module]) -> None:
-        """Note whether layers have a bias."""
-        if any(isinstance(getattr(m, "bias", None), torch.Tensor) for m in modules):
-            self._behind, self._before = self._behind or self.waits, self._before or not self.waits
-
-    @property
-    def acts_at_start(self) -> bool:
-        """True if there is something to add at the first step: a bias that no Delay node holds back.
-
-        Raises:
-            NetworkError: One bias is held back and another is not.
-        """
-        if self.waits and self._before and self._behind:
-            raise NetworkError(
-                f"from_nir read a loop from '{self.neuron}' to '{self.target}' with a bias in front of a Delay node "
-                "and one behind it, but a feedback connection here starts with all of them or with none. Put the "
-                f"second bias into the layer in front of '{self.target}'."
-            )
-        return self._behind if self.waits else self._before
-
-
 def _shape(node: Any) -> Any:
     """Return the shape that a node declares by that of its parameters."""
     for key in ("v_threshold", "threshold", "scale", "delay"):
         if key in node.values:
             return list(node.array(key).shape)
     return None
-
-
-def check_connected(graph: Graph) -> None:
-    """Raise `NetworkError` if a node is not on a way from the input to the output."""
-    start, end = graph.only("Input"), graph.only("Output")
-    ahead, back = _reach(graph.out_of, start), _reach(graph.into, end)
-    for name, node in graph.nodes.items():
-        for reached, found in ((ahead, f"is not reached from '{start}'"), (back, f"does not lead to '{end}'")):
-            if name not in reached:
-                raise NetworkError(
-                    f"from_nir read '{name}' ({node.kind}), which {found}. It would be left out, and exporters are "
-                    "known to lose edges where a model adds or reshapes tensors outside of layers. Add the edge, or "
-                    "remove the node from the file."
-                )
-
-
-def _reach(following: Any, start: str) -> set[str]:
-    found, front = {start}, [start]
-    while front:
-        new = set(following(front.pop())) - found
-        found |= new
-        front.extend(new)
-    return found

@@ -32,9 +32,9 @@ def to_nir(
     r"""Write a network as a file in the Neuromorphic Intermediate Representation (NIR), and compare its readers.
 
     The graph comes from the operations of the forward on `x`: layers, sums (edges that meet), products with constants
-    (Scale), flattening, average pooling, batch norm in evaluation (in the weights in front, or a layer), neurons, delays and
-    feedback.  An operation that NIR cannot say is refused by its name; nothing is left out.  A neuron
-    :math:`u = \lambda v + k I` with hard reset becomes
+    (Scale), flattening, average pooling, batch norm in evaluation (in the weights in front, or a layer of its own),
+    neurons, delays and feedback.  An operation that NIR cannot say is refused by its name; nothing is left out.  A
+    neuron :math:`u = \lambda v + k I` with hard reset becomes
 
     .. math::
         \tau \dot v = (v_{leak} - v) + r I, \qquad
