@@ -45,8 +45,8 @@ def from_nir(
         source: Path of a NIR file, an instance of `nir.NIRGraph`, or the dictionary that its `to_dict` returns.
         dt: Duration of a step in the unit of the time constants, usually seconds.  Finite number > 0.  Files of
             SpikingJelly: the dt that they were exported with; of snnTorch: 1e-4; of sinabs: 1, with decay="exact"; of
-            Norse 1.1: the square of the dt of its LIF cells, and 1 for IF.  Default: None, what the metadata of the file say, as those of
-            `to_nir` do.
+            Norse 1.1: the square of the dt of its LIF cells, and 1 for IF.  Default: None, what the metadata of the
+            file say, as those of `to_nir` do.
         decay: "euler" for a step of Euler's method, as SpikingJelly, snnTorch and Norse compute; "exact" for the
             solution over a step of constant input, as sinabs does.  Default: "euler".
         reset: What a spike does to the potential: "zero" sets it to `v_reset`, which is the equation of NIR, "subtract"

@@ -1,11 +1,13 @@
 """Other libraries read what is written, each in a process of its own, and the report says what they make of it."""
 
+import runpy
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from docs._tools.pages import ROOT
 from spikewright.interop.nir import NIRReport, to_nir
 from spikewright.interop.nir.importers import compared, installed, read_by
 from tests.interop.nir.nets import mlp, recurrent
@@ -20,6 +22,21 @@ def test_a_library_fires_as_the_network_does(library: str, tmp_path: Path) -> No
     row = to_nir(net[:4], x, tmp_path / "net.nir", dt=1e-4, readers=[library]).rows[-1]
     assert row.reader == library and row.version and row.compared == 30 * 4 * 8
     assert row.agrees, row
+
+
+@pytest.mark.parametrize("kind", ["lif", "if"])
+@pytest.mark.parametrize("library", ["spikingjelly", "snntorch", "norse", "sinabs"])
+def test_files_of_other_libraries_are_read_exactly(library: str, kind: str, tmp_path: Path) -> None:
+    """With the arguments that docs/interop-nir.md gives; the network runs in its own library."""
+    if library not in installed():
+        pytest.skip(f"{library} is not installed")
+    benchmark = runpy.run_path(str(ROOT / "benchmarks" / "nir_importers.py"))
+    assert benchmark["write"](library, kind, tmp_path) == ""
+    row = benchmark["read"]("spikewright", library, kind, tmp_path)
+    if (library, kind) == ("snntorch", "if"):
+        assert "(LIF) with r inf" in row.refused
+    else:
+        assert row.agrees and np.load(tmp_path / "output.npy").sum() > 50
 
 
 def test_a_library_with_a_dt_of_its_own_says_so(tmp_path: Path) -> None:
