@@ -27,7 +27,7 @@ LAYERS = [
     ["rules"],
     ["reports"],
     ["testing"],
-    ["bench", "train"],
+    ["bench", "interop", "train"],
     ["continual", "graph"],
     ["plots"],
     ["cli"],
