@@ -1,8 +1,8 @@
 # pyright: reportMissingImports=false, reportGeneralTypeIssues=false
 """The scan of neurons in general; `spikewright.kernels.equations` has the equations.
 
-Arrays are `[steps, width]`, or `[width]`; one that is not wanted, or not there, is `None`.  A constant of the neurons is
-an array, or the bits of a number.
+Arrays are `[steps, width]`, or `[width]`; one that is not wanted, or not there, is `None`.  A constant of the neurons
+is an array, or the bits of a number.
 """
 
 import triton

@@ -164,6 +164,7 @@ def _neuron_backward(
         u = tl.load(potential + row, inside, other=0)
         h = threshold
         r = reset_amount
+        w = nothing
         if ADAPTIVE:
             w = tl.load(adaptations + row, inside, other=0)
             h = threshold + w
@@ -210,6 +211,7 @@ def _neuron_backward(
             to_c = current_leak * at_drive
         tl.store(grad_x + row, gain * at_drive, inside)
         to_v = leak * at_u
+        step = nothing
         if (grad_gain is not None) or (grad_current_gain is not None):
             if REPEATED:
                 step = tl.load(x + neurons, inside, other=0).to(REAL)
