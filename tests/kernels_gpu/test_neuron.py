@@ -141,7 +141,7 @@ def test_a_gradient_that_arrives_at_one_output_alone(at: tuple[int, ...]) -> Non
     assert_twins(found, expected, 1e-12)
 
 
-@pytest.mark.parametrize("surrogate", [*(kind(0.8, 1.3) for kind in BUILT_IN), Own()], ids=str)  # type: ignore[call-arg]
+@pytest.mark.parametrize("surrogate", [*(kind(0.8, 1.3) for kind in BUILT_IN), Own()], ids=lambda s: type(s).__name__)  # type: ignore[call-arg]
 def test_every_surrogate(surrogate: Surrogate) -> None:
     x = draw(4, 2, 5, dtype=torch.float64)
     given = replace(FULL, surrogate=surrogate)
