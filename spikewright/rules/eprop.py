@@ -56,8 +56,9 @@ class EProp(OnlineRule):
     steps, but E and P have a number per sample, weight and part of the state: N x out x in x S, and times the positions
     of the output for a convolution.  Where a trace is enough it is N x in.  `plan` measures it.
 
-    **Carried / Checkpointed**: E and P, `[batch, group, position, output, input]` per part of the state, the same without the
-    last axis for the bias, and traces, `[batch, *input_feature]` / feedback matrices if `feedback` is "random".
+    **Carried / Checkpointed**: E and P, `[batch, group, position, output, input]` per part of the state, the same
+    without the last axis for the bias, and traces, `[batch, *input_feature]` / feedback matrices if `feedback` is
+    "random".
 
     Args:
         feedback: How errors reach the layers within a step: "exact" is backpropagation through the layers, "random"
