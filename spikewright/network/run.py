@@ -19,8 +19,10 @@ from spikewright.layers.batch_norm import default_norm
 from spikewright.layers.batch_statistics import sync_share
 from spikewright.layers.calls import DropoutCall, NormCall
 from spikewright.layers.dropout import scan_shared
+from spikewright.layers.feedback import Feedback
 from spikewright.layers.own_forward import has_own_forward, intercept_dropout, intercept_norm
-from spikewright.network.complaints import is_transformed, splits_rows, takes_one
+from spikewright.layers.recurrent import Recurrent
+from spikewright.network.complaints import called_twice, is_transformed, not_called, splits_rows, takes_one
 from spikewright.network.folded_time import FoldedTime
 from spikewright.network.form import Form
 from spikewright.network.hooks import Hooks
@@ -244,6 +246,15 @@ class Run:
                 )
         return carried
 
+    def _at_rest(self, name: str, feedback: Feedback, chunk: Tensor) -> SiteState:
+        """Return what a feedback connection sends back at the first step: zeros, or nothing at all."""
+        if feedback.first == "nothing" or self._options.sent is None:
+            return {}
+        if name not in self._options.sent:
+            raise not_called(name, feedback, self._sites.sources[name])
+        shape, kind = self._options.sent[name]
+        return {"last": torch.zeros(chunk.shape[1], *shape, dtype=kind, device=chunk.device)}
+
     def _at_temporal(
         self, name: str, module: nn.Module, forward: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any
     ) -> Tensor:
@@ -253,8 +264,10 @@ class Run:
         x, site, binary = _one(name, module, args, kwargs), self._calls.site(name), self._is_binary(name, module)
         x = x if binary else _in_full(x)
         chunk = self._unfolded(name, module, x.clone() if site in self._options.overwritten else x)
-        fed_back = name in self._sites.sources  # the same at all of its places
-        state = self._carried(name if fed_back else site, chunk)
+        fed_back = isinstance(module, Feedback)  # the same at all of its places
+        state = (
+            self._carried(name, chunk) or self._at_rest(name, module, chunk) if fed_back else self._carried(site, chunk)
+        )
         y, state = self._processed(site, module, forward, chunk, state)
         if self._resumed is not None:
             self._resumed.check(site, chunk, state)
@@ -262,15 +275,25 @@ class Run:
             self.state[site] = state
         if not isinstance(module, Neuron):
             return self._folded.fold(y)
+        y, potential = y if isinstance(y, tuple) else (y, None)
         if self._options.record is not None:
             self._options.record.neuron(site, module, chunk, y)
-        if self._options.count:
-            self._count_spikes(site, y if binary else module.spike_counts(y, state))
+        if module.spiking and (self._options.count or self._options.spikes is not None):
+            counts = y if binary else module.spike_counts(y, state)
+            if self._options.count:
+                self._count_spikes(site, counts)
+            if self._options.spikes is not None:
+                self._options.spikes(site, module, y, counts)
         sent = y if self._on_spikes is None else self._sent("on_spikes", self._on_spikes(site, y), y)
         folded = self._folded.fold(sent, spikes=binary and self._options.spikes_as_bytes)
         for observer in self._options.observers:
             observer.neuron(site, x, folded)
-        return folded
+        if potential is None:
+            return folded
+        read = self._folded.fold(potential)
+        for observer in self._options.observers:
+            observer.potential(site, read)
+        return folded, read  # type: ignore[return-value]
 
     def _processed(
         self, site: str, module: nn.Module, forward: Callable[[Tensor], Tensor], chunk: Tensor, state: SiteState
@@ -390,6 +413,9 @@ class Run:
         return arrival
 
     def _at_source(self, name: str, forward: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+        feedback = self._sites.temporal[name]
+        if name in self._emitted and isinstance(feedback, Recurrent):
+            raise called_twice(name, feedback)
         self._emitted[name] = forward(*args, **kwargs)
         return self._emitted[name]
 

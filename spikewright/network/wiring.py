@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 from spikewright.dataflow import Bend
 from spikewright.network.form import Form
 from spikewright.network.sites import Sites
@@ -110,6 +112,8 @@ class Wiring:
             this wiring is up to date.
         outputs: Form of several outputs, which are packed as one, `[*number]`; `None` for one.
         at_once: For every neuron, those of its `successors` that its spikes reach in the same step.
+        sent: Output of the source of every feedback connection: shape of one sample in one step, `[*feature]`, and
+            type.  By name of the connection; without those whose source is not called.
         read_out: Neurons whose output reaches that of the network before any other neuron.
     """
 
@@ -141,6 +145,7 @@ class Wiring:
     memory: dict[Any, Any] = field(default_factory=dict[Any, Any], compare=False, repr=False)
     outputs: Form | None = None
     at_once: dict[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
+    sent: dict[str, tuple[tuple[int, ...], torch.dtype]] = field(default_factory=dict[str, Any])
     read_out: frozenset[str] = frozenset()
 
     def is_last(self, neuron: str) -> bool:

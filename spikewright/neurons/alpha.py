@@ -2,18 +2,12 @@
 
 import math
 
-from torch import Tensor
-
 from spikewright._util.arguments import check_number, shown
 from spikewright._util.ranges import as_float
 from spikewright.errors import ConfigError
-from spikewright.kernels.equations import Equations
 from spikewright.kernels.lif import Reset
-from spikewright.kernels.neuron import neuron_scan
-from spikewright.neurons._base import Neuron
-from spikewright.neurons._dynamics import UNKNOWN, Dynamics
+from spikewright.neurons.current_based import CUBALIF
 from spikewright.surrogate import Sigmoid, Surrogate
-from spikewright.temporal import SiteState
 
 
 def alpha_constants(tau: float) -> tuple[float, float]:
@@ -21,7 +15,7 @@ def alpha_constants(tau: float) -> tuple[float, float]:
     return math.exp(-1 / tau), math.e / tau
 
 
-class AlphaLIF(Neuron):
+class AlphaLIF(CUBALIF):
     r"""Current-based leaky integrate-and-fire neuron with an alpha-shaped response.
 
     A leaky synaptic current c feeds a leaky potential u, both of the retained fraction :math:`\rho = e^{-1/\tau}`:
@@ -76,49 +70,28 @@ class AlphaLIF(Neuron):
         surrogate: Surrogate = Sigmoid(4.0),  # noqa: B008  (a frozen value)
         inplace: bool = False,
     ) -> None:
-        super().__init__(
-            threshold=threshold, reset=reset, detach_reset=detach_reset, surrogate=surrogate, inplace=inplace
-        )
         check_number("AlphaLIF", "tau", tau, finite=False)
+        check_number("AlphaLIF", "threshold", threshold)
         if not 0 < as_float(tau) < math.inf:
             raise ConfigError(
                 f"AlphaLIF(tau={shown(tau)}): current and potential retain exp(-1/tau) per step, with tau a "
                 "positive number of steps."
             )
-        self.tau = float(tau)
+        rho, gain = alpha_constants(float(tau))
+        super().__init__(
+            threshold=threshold,
+            reset=reset,
+            detach_reset=detach_reset,
+            surrogate=surrogate,
+            inplace=inplace,
+        )
+        self._tau, self.gain = float(tau), gain
+        self._leak = self._current_leak = rho
 
     @property
-    def dynamics(self) -> Dynamics:
-        ours = type(self).scan is AlphaLIF.scan
-        if not ours:
-            return UNKNOWN
-        rho = math.exp(-1 / self.tau)
-        return Dynamics(
-            decay=rho,
-            current_decay=rho,
-            linear=True,
-            binary=type(self.surrogate).__call__ is Surrogate.__call__,
-            soft_reset=self.reset == "subtract",
-            detached_reset=self.detach_reset,
-        )
-
-    def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
-        rho, gain = alpha_constants(self.tau)
-        equations = Equations(
-            leak=rho,
-            threshold=self.threshold,
-            reset_amount=self.threshold,
-            reset=self.reset,
-            detach_reset=self.detach_reset,
-            surrogate=self.surrogate,
-            gain=gain,
-            has_current=True,
-            current_leak=rho,
-        )
-        carried = state.get("current"), state.get("membrane"), None
-        spikes, _, current, membrane, _ = neuron_scan(x, carried, equations, through_time)
-        assert current is not None
-        return spikes, {"current": current, "membrane": membrane}
+    def tau(self) -> float:
+        """Time constant of current and potential in steps."""
+        return self._tau
 
     def extra_repr(self) -> str:
-        return f"tau={self.tau:g}, {super().extra_repr()}"
+        return f"tau={self.tau:g}, threshold={self.threshold:g}, reset={self.reset!r}, surrogate={self.surrogate}"
