@@ -15,6 +15,13 @@ from spikewright.graph import GraphData
 
 CONTINUES = "# continues the block above\n"
 Scope = dict[str, Any]
+NEEDS = {
+    "docs/coming-from-spikingjelly.md": ("spikingjelly",),
+    "docs/coming-from-snntorch.md": ("snntorch",),
+    "docs/coming-from-sinabs.md": ("sinabs",),
+    "docs/coming-from-norse.md": ("norse",),
+}
+"""Optional packages, without which the blocks of a page are skipped."""
 
 
 def blocks(page: Path) -> list[str]:
@@ -92,6 +99,8 @@ def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.filterwarnings("ignore:.*(torch.jit|should not be instantiated):DeprecationWarning")  # from within torch
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_the_blocks_of_a_page_run(page: Path) -> None:
+    for package in NEEDS.get(page.relative_to(ROOT).as_posix(), ()):
+        pytest.importorskip(package)
     scopes = run(page)
     claim = CLAIMS.get(page.relative_to(ROOT).as_posix())
     if claim:
