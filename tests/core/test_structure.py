@@ -23,7 +23,7 @@ LAYERS = [
     ["kernels"],
     ["layers", "neurons"],
     ["network"],
-    ["solvers", "spatial"],
+    ["interop", "solvers", "spatial"],
     ["rules"],
     ["reports"],
     ["testing"],

@@ -16,7 +16,13 @@ from spikewright.graph import GraphData
 
 CONTINUES = "# continues the block above\n"
 Scope = dict[str, Any]
-NEEDS = {"docs/interop-nir.md": ("nir", "h5py")}
+NEEDS = {
+    "docs/interop-nir.md": ("nir", "h5py"),
+    "docs/coming-from-spikingjelly.md": ("spikingjelly",),
+    "docs/coming-from-snntorch.md": ("snntorch",),
+    "docs/coming-from-sinabs.md": ("sinabs",),
+    "docs/coming-from-norse.md": ("norse",),
+}
 """Optional packages, without which the blocks of a page are skipped."""
 
 
