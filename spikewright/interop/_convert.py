@@ -98,7 +98,7 @@ def _converted(model: nn.Module, found: list[Found], x: Tensor, step: Step | Non
     finally:
         for m, training in modes:
             m.training = training
-    remarks += training_remarks(model, found, x, step, module, mappings)
+    remarks += training_remarks(model, found, x, step)
     rows = [row_of(each, mappings[each.name], own[each.name], free[each.name], trace) for each in found]
     trained = [(e.name, e.module, mappings[e.name].neuron, mappings[e.name].trained) for e in found]
     remarks += [

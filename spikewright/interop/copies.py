@@ -58,9 +58,3 @@ def clone(module: nn.Module, share: bool = False) -> nn.Module:
         warnings.simplefilter("ignore")
         fresh.__dict__.update(deepcopy(vars(module), memo))
     return fresh
-
-
-def put(root: nn.Module, name: str, module: nn.Module) -> None:
-    """Put a module in the place of another one, by name."""
-    owner, _, last = name.rpartition(".")
-    root.get_submodule(owner)._modules[last] = module

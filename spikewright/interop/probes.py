@@ -54,8 +54,8 @@ def currents(dtype: torch.dtype, scale: float, feature: torch.Size) -> dict[str,
     source = torch.Generator().manual_seed(0)
     shape = (STEPS, SAMPLES, *feature)
     normal = torch.randn(shape, generator=source, dtype=torch.float64)
-    grid = torch.randint(-2, 9, shape, generator=source) / 4
-    bursts = (torch.rand(shape, generator=source) < 0.1) * (torch.randint(1, 5, shape, generator=source) / 2)
+    grid = torch.randint(-2, 9, shape, generator=source).double() / 4
+    bursts = (torch.rand(shape, generator=source) < 0.1) * torch.randint(1, 5, shape, generator=source).double() / 2
     found = {
         "grid of quarters": grid,
         "strong, of both signs": 2.0 * normal,
@@ -125,7 +125,7 @@ def _rounded(ours: Neuron, x: Tensor, used: Tensor, sent: Tensor, single: bool) 
         exact = gradient if exact is None else exact
         away = _apart(gradient.to(x.dtype), exact)
         found = torch.maximum(found, away.masked_fill((y.detach().to(sent.dtype) != sent).any(0), torch.inf))
-    return 16 * found
+    return 64 * found
 
 
 def _apart(ours: Tensor, theirs: Tensor) -> Tensor:

@@ -8,7 +8,9 @@ neurons know :math:`u` to within an error :math:`e`, which each operation adds t
     e[t] = \lambda e[t-1] + \varepsilon\,(|\lambda v[t-1]| + 2 |k I[t]| + |u[t]| + |R s[t]|).
 
 A difference with :math:`|u - V| \le e` is rounding.  Anything else is a fault, and so is a difference at a tie to which
-potentials came without any rounding: whose whole history since the last reset is on a coarse grid of binary fractions.
+potentials came without any rounding: from rest by one current with gain 1, or with a whole history on a coarse grid of
+binary fractions.  Where currents are scaled by a number that is no binary fraction, firing at the threshold and firing
+above it are the same but for rounding.
 """
 
 from dataclasses import dataclass
@@ -79,6 +81,7 @@ class Forced:
         leak = neuron._per_channel(neuron.leak, current) if isinstance(neuron.leak, Tensor) else neuron.leak
         self.leak = leak.detach().double() if isinstance(leak, Tensor) else leak
         self.epsilon = torch.finfo(current.dtype).eps
+        self.limit = torch.tensor(mapping.fires_at, dtype=current.dtype).item()  # as the run knows it
         self.v = self.error = torch.zeros(current.shape[1:], dtype=torch.float64, device=current.device)
         self.u = self.v
         self.exact = torch.ones_like(self.v, dtype=torch.bool)
@@ -97,14 +100,12 @@ class Forced:
 
     def decide(self) -> Tensor:
         """Return whether it fires, as theirs compares."""
-        limit = self.mapping.fires_at
-        return self.u > limit if self.mapping.strict else self.u >= limit
+        return self.u > self.limit if self.mapping.strict else self.u >= self.limit
 
     def rounds(self) -> Tensor:
         """Return where either decision is within the rounding error, and not at an exact tie."""
-        limit = self.mapping.fires_at
-        tie = (self.u == limit) & self.exact
-        return ((self.u - limit).abs() <= self.error + self.epsilon * abs(limit)) & ~tie
+        tie = (self.u == self.limit) & self.exact
+        return ((self.u - self.limit).abs() <= self.error + self.epsilon * self.limit) & ~tie
 
     def reset(self, fired: Tensor) -> None:
         """Reset where `fired`."""
@@ -120,7 +121,7 @@ class Forced:
     def fault(self, step: int, wrong: Tensor, fired: Tensor) -> Fault:
         """Return the first place of `wrong` as a fault."""
         place = tuple(torch.nonzero(wrong)[0].tolist())
-        return Fault(step, place, bool(fired[place]), self.u[place].item(), self.mapping.fires_at)
+        return Fault(step, place, bool(fired[place]), self.u[place].item(), self.limit)
 
 
 def _on_grid(x: Tensor) -> Tensor:

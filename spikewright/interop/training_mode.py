@@ -9,7 +9,6 @@ from spikewright.interop.building import build, frames, tried
 from spikewright.interop.copies import clone, copied
 from spikewright.interop.frames import Step
 from spikewright.interop.free_run import compare_runs, run_here
-from spikewright.interop.mapping import Mapping
 from spikewright.interop.reading import Found
 from spikewright.interop.reference import Reference
 
@@ -19,10 +18,14 @@ def training_remarks(
     found: list[Found],
     x: Tensor,
     step: Step | None,
-    module: nn.Module,
-    mappings: dict[str, Mapping],
 ) -> list[str]:
     """Compare the free runs in training mode, with running statistics, and return remarks about it.
+
+    Args:
+        model: The model.
+        found: Its neurons.
+        x: Input `[time, batch, *feature]`.
+        step: The user's function for one step, if there is one.
 
     Raises:
         ConversionError: They differ, and not for rounding.

@@ -94,8 +94,8 @@ FOREIGN = (
         ),
         "takes its state from whoever calls it and returns it, or runs over axis 0 as time",
         f"{_CONVERT}use spikewright.LIF for LIFBoxCell and spikewright.IF for IAF in an nn.Sequential ({_NEURONS}; "
-        f"LIF and LIFCell, whose current has a leak of its own, have no equal here, the closest is spikewright.AlphaLIF), and "
-        f"{_FEEDBACK}",
+        f"LIF and LIFCell, whose current has a leak of its own, have no equal here, the closest is "
+        f"spikewright.AlphaLIF), and {_FEEDBACK}",
     ),
     Foreign(
         "Norse",

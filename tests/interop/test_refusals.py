@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from spikewright.errors import ConfigError, ConversionError, ShapeError
 from spikewright.interop import convert
-from tests.interop.theirs import imported, line, namespace, their_neuron, VALUES
+from tests.interop.theirs import VALUES, imported, line, namespace, their_neuron
 
 
 def jelly(name: str = "LIFNode", *given: Any, change: Callable[[Any], Any] = lambda node: node, **options: Any) -> Any:
@@ -90,14 +90,40 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     # SpikingJelly
     "gain tied to a trained tau": (lambda: jelly("ParametricLIFNode"), r"divides its input by the time constant"),
     "potentials stored": (lambda: jelly(store_v_seq=True), r"stores its potentials \(store_v_seq=True\)"),
-    "start elsewhere": (lambda: jelly(change=lambda n: n.set_reset_value("v", 0.3)), r"starts at 0.3 and is reset to 0.0"),
-    "smooth mode": (lambda: jelly(change=lambda n: n.surrogate_function.set_spiking_mode(False), surrogate_function=surrogate("Sigmoid")), r"without spikes \(spiking=False\)"),
-    "random spikes": (lambda: jelly(surrogate_function=surrogate("PoissonPass")), r"spike function PoissonPass.* fails"),
-    "method replaced": (lambda: jelly(change=lambda n: setattr(n, "single_step_functional_forward", lambda *a: a)), r"single_step_functional_forward was replaced on the object"),
-    "unknown attribute": (lambda: jelly(change=setting(refractory=3)), r"attribute refractory=3, of which nothing is known"),
-    "charge overridden": (lambda: subclass_of(lambda: jelly("SimpleLIFNode", 2.0, True), neuronal_charge=lambda self, x: None), r"subclass of SimpleLIFNode that defines neuronal_charge"),
-    "forward overridden": (lambda: subclass_of(jelly, forward=lambda self, x: x), r"subclass of LIFNode that defines forward"),
-    "threshold below rest": (lambda: jelly(v_threshold=0.5, v_reset=0.75), r"threshold is -0.25 above where the potential rests"),
+    "start elsewhere": (
+        lambda: jelly(change=lambda n: n.set_reset_value("v", 0.3)),
+        r"starts at 0.3 and is reset to 0.0",
+    ),
+    "smooth mode": (
+        lambda: jelly(
+            change=lambda n: n.surrogate_function.set_spiking_mode(False), surrogate_function=surrogate("Sigmoid")
+        ),
+        r"without spikes \(spiking=False\)",
+    ),
+    "random spikes": (
+        lambda: jelly(surrogate_function=surrogate("PoissonPass")),
+        r"spike function PoissonPass.* fails",
+    ),
+    "method replaced": (
+        lambda: jelly(change=lambda n: setattr(n, "single_step_functional_forward", lambda *a: a)),
+        r"single_step_functional_forward was replaced on the object",
+    ),
+    "unknown attribute": (
+        lambda: jelly(change=setting(refractory=3)),
+        r"attribute refractory=3, of which nothing is known",
+    ),
+    "charge overridden": (
+        lambda: subclass_of(lambda: jelly("SimpleLIFNode", 2.0, True), neuronal_charge=lambda self, x: None),
+        r"subclass of SimpleLIFNode that defines neuronal_charge",
+    ),
+    "forward overridden": (
+        lambda: subclass_of(jelly, forward=lambda self, x: x),
+        r"subclass of LIFNode that defines forward",
+    ),
+    "threshold below rest": (
+        lambda: jelly(v_threshold=0.5, v_reset=0.75),
+        r"threshold is -0.25 above where the potential rests",
+    ),
     "CUBA": (lambda: jelly("CUBALIFNode", 2.0, 2.0), r"current has a leak of its own"),
     "unknown neuron": (lambda: jelly("QIFNode"), r"what it does from step to step is not known here"),
     "half start": (lambda: jelly("HalfThresholdIFNode"), r"starts at half the threshold"),
@@ -109,11 +135,17 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "no reset": (lambda: snn(reset_mechanism="none"), r"never resets its potential \(reset_mechanism='none'\)"),
     "beta 0": (lambda: snn(beta=0.0), r"with beta=0 there is no such number"),
     "several betas": (lambda: snn(beta=torch.tensor([0.5, 0.6, 0.7])), r"one beta per neuron"),
-    "several thresholds": (lambda: snn(threshold=torch.tensor([0.5, 0.6, 0.7])), r"threshold differs between the neurons of the layer"),
+    "several thresholds": (
+        lambda: snn(threshold=torch.tensor([0.5, 0.6, 0.7])),
+        r"threshold differs between the neurons of the layer",
+    ),
     "inhibition": (lambda: snn(change=setting(inhibition=True)), r"only the neuron with the highest potential"),
     "quantised": (lambda: snn(state_quant=torch.round), r"quantises its potential \(state_quant\)"),
     "trained beta": (lambda: snn(learn_beta=True), r"trains beta \(learn_beta=True\) and resets by subtraction"),
-    "trained beta of 1": (lambda: snn(beta=1.0, learn_beta=True, reset_mechanism="zero"), r"trains beta and starts at 1"),
+    "trained beta of 1": (
+        lambda: snn(beta=1.0, learn_beta=True, reset_mechanism="zero"),
+        r"trains beta and starts at 1",
+    ),
     "trained threshold": (lambda: snn(learn_threshold=True), r"trains its threshold \(learn_threshold=True\)"),
     "trained factor": (lambda: snn(learn_graded_spikes_factor=True), r"trains its graded_spikes_factor"),
     "factor 0": (lambda: snn(graded_spikes_factor=0.0), r"sent as 0"),
@@ -121,19 +153,31 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "random": (lambda: snn(spike_grad=escaping), r"no step from 0 to 1"),
     "no gradient": (lambda: snn(spike_grad=silent), r"no backward pass"),
     "state function": (lambda: snn(change=setting(state_function=lambda x: x)), r"state_function was replaced"),
-    "reset changed later": (lambda: snn(change=setting(reset_mechanism="subtract"), reset_mechanism="zero", reset_delay=False), r"changed to 'subtract' after it was made with 'zero'"),
+    "reset changed later": (
+        lambda: snn(change=setting(reset_mechanism="subtract"), reset_mechanism="zero", reset_delay=False),
+        r"changed to 'subtract' after it was made with 'zero'",
+    ),
     "Lapicque zero": (lambda: snn("Lapicque", reset_mechanism="zero"), r"loses the input of the step after a spike"),
     "Lapicque leak": (lambda: snn("Lapicque", beta=False, R=1.0, C=0.5), r"leak 1 - time_step/\(R C\) is -1"),
     "synaptic": (lambda: snn("Synaptic", alpha=0.5), r"current has a leak of its own"),
     "recurrent": (lambda: snn("RLeaky", all_to_all=False), r"feeds its own spikes back"),
     "parametrized": (lambda: parametrized(snn()), r"subclass of Leaky|parametrized"),
     # sinabs
-    "several spikes": (lambda: nabs(spike_fn="MultiSpike"), r"several spikes in a step \(spike_fn=MultiSpike, the default"),
+    "several spikes": (
+        lambda: nabs(spike_fn="MultiSpike"),
+        r"several spikes in a step \(spike_fn=MultiSpike, the default",
+    ),
     "at most some spikes": (lambda: nabs(spike_fn="MaxSpike(3)"), r"several spikes in a step \(spike_fn=MaxSpike"),
     "no spike function": (lambda: nabs(spike_fn=None), r"never fires \(spike_fn=None\)"),
     "lower bound": (lambda: nabs(min_v_mem=-1.0), r"lower bound \(min_v_mem=-1\)"),
-    "reset to a value": (lambda: nabs(reset_fn="MembraneReset(-0.25)"), r"adds the value to the potential of every neuron"),
-    "reset of the user": (lambda: nabs(reset_fn=lambda spikes, state, threshold: state), r"reset_fn .*lambda.* is not one of the library's"),
+    "reset to a value": (
+        lambda: nabs(reset_fn="MembraneReset(-0.25)"),
+        r"adds the value to the potential of every neuron",
+    ),
+    "reset of the user": (
+        lambda: nabs(reset_fn=lambda spikes, state, threshold: state),
+        r"reset_fn .*lambda.* is not one of the library's",
+    ),
     "tau trained": (lambda: nabs(free=False), r"trains tau_mem, as the library does unless told otherwise"),
     "tau_syn": (lambda: nabs(tau_syn=3.0), r"current has a leak of its own \(tau_syn\)"),
     "states recorded": (lambda: nabs(record_states=True), r"records its states"),
@@ -142,7 +186,10 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "readout of sinabs": (lambda: nabs_readout(), r"sends its potential and never fires"),
     # Norse
     "two rests": (lambda: norse(v_leak=0.25, v_reset=0.0), r"resets to 0 and leaks to 0.25"),
-    "reset method": (lambda: norse(reset_method=lambda z, v, reset, th: v), r"reset_method <lambda> is not one of the library's"),
+    "reset method": (
+        lambda: norse(reset_method=lambda z, v, reset, th: v),
+        r"reset_method <lambda> is not one of the library's",
+    ),
     "no slope": (lambda: norse(method="heaviside"), r"no backward pass"),
     "trained threshold of Norse": (lambda: norse(v_th=nn.Parameter(torch.tensor(1.0))), r"v_th is trained"),
     "step longer than tau": (lambda: norse(tau_mem_inv=2000.0), r"no number from 0 to 1"),
@@ -152,7 +199,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "LSNN": (lambda: of_norse("LSNNCell"), r"threshold adapts"),
     "LIFRecurrent": (lambda: of_norse("LIFRecurrentCell", 3, 3), r"feeds its own spikes back"),
     "exponential": (lambda: of_norse("LIFExCell"), r"what it does from step to step is not known here"),
-}  # fmt: skip
+}
 
 
 def surrogate(name: str) -> Any:
