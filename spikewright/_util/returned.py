@@ -55,9 +55,10 @@ def check_scan(module: object, answer: Any, chunk: Tensor) -> tuple[Tensor, Any]
     if isinstance(answer, tuple) and len(answer) == 2:
         y, state = answer
         pair = getattr(module, "potential", None) is not None and isinstance(y, tuple) and len(y) == 2
-        fits = all(isinstance(one, Tensor) and one.shape[:2] == (steps, batch) for one in (y if pair else (y,)))
+        parts: tuple[Any, ...] = y if pair else (y,)
+        fits = all(isinstance(part, Tensor) and part.shape[:2] == (steps, batch) for part in parts)
         if fits and (state is None or is_carried(state, batch)):
-            return y, state
+            return answer
     raise wrong(
         module,
         "scan",

@@ -29,22 +29,24 @@ class LIF(Decaying):
 
     | Elsewhere | Here |
     |---|---|
-    | SpikingJelly `LIFNode(tau, v_reset=0.0)` | `LIF(tau, gain=1/tau, reset="zero", detach_reset=False)` |
-    | SpikingJelly `decay_input=False` | the same with `gain=1` |
-    | SpikingJelly `v_reset=None` | the same with `reset="subtract"` |
-    | SpikingJelly `v_reset=c` | the same with `threshold=V - c`; potentials are measured from c |
-    | SpikingJelly `detach_reset=True` | the same with `detach_reset=True` |
-    | SpikingJelly `ParametricLIFNode(tau, decay_input=False)` | the same with `gain=1, learn_tau=True` |
-    | snnTorch `Leaky(beta)`, soft reset, `reset_delay=True` | `LIF(1/(1-beta), threshold=S(V), rest=S(V)-V/beta)` |
-    | snnTorch `Leaky(beta, reset_mechanism="zero")` | `LIF(1/(1-beta), threshold=S(V), reset="zero")` |
-    | snnTorch hard reset, `reset_delay=False` | the same with `detach_reset=False` |
-    | snnTorch `graded_spikes_factor=a` | the same with `amplitude=a` |
-    | snnTorch `Lapicque(beta)`, soft reset | `LIF(1/k, gain=time_step/C, threshold=S(V), rest=S(V)-V/(1-k))` |
-    | sinabs `LIF(tau_mem, spike_fn=SingleSpike)`, a = exp(-1/tau_mem) | `LIF(1/(1-a), gain=1-a, detach_reset=False)` |
-    | sinabs `norm_input=False` | the same with `gain=1` |
-    | sinabs `reset_fn=MembraneReset()` | the same with `reset="zero", detach_reset=True` |
-    | Norse `LIFBoxCell`, g = dt tau_mem_inv | `LIF(1/g, gain=g, threshold=S(V), reset="zero", detach_reset=False)` |
-    | Norse `reset_method=reset_subtract` | the same with `reset="subtract", rest=S(V)-V` |
+    | SpikingJelly `LIFNode(tau)` | `LIF(tau, gain=1/tau, reset="zero", detach_reset=False)` |
+    | SpikingJelly `LIFNode(tau, decay_input=False)` | `LIF(tau, reset="zero", detach_reset=False)` |
+    | SpikingJelly `LIFNode(tau, v_reset=None)` | `LIF(tau, gain=1/tau, detach_reset=False)` |
+    | SpikingJelly `LIFNode(tau, v_threshold=V, v_reset=c)`; potentials are measured from c, where they start, too | `LIF(tau, gain=1/tau, threshold=V-c, reset="zero", detach_reset=False)` |
+    | SpikingJelly `LIFNode(tau, detach_reset=True)` | `LIF(tau, gain=1/tau, reset="zero")` |
+    | SpikingJelly `ParametricLIFNode(tau, decay_input=False)`; their w is -leak_logit | `LIF(tau, learn_tau=True, reset="zero", detach_reset=False)` |
+    | snnTorch `Leaky(beta, threshold=V)`; beta above 0: a reset that comes a step late is a soft reset of V/beta | `LIF(1/(1-beta), threshold=S(V), rest=S(V)-V/beta)` |
+    | snnTorch `Leaky(beta, threshold=V, reset_mechanism="zero")` | `LIF(1/(1-beta), threshold=S(V), reset="zero")` |
+    | snnTorch `Leaky(beta, threshold=V, reset_mechanism="zero", reset_delay=False)` | `LIF(1/(1-beta), threshold=S(V), reset="zero", detach_reset=False)` |
+    | snnTorch `Leaky(beta, threshold=V, graded_spikes_factor=a)` | `LIF(1/(1-beta), threshold=S(V), rest=S(V)-V/beta, amplitude=a)` |
+    | snnTorch `Leaky(beta, threshold=V, reset_mechanism="zero", learn_beta=True)`; their beta is sigmoid(leak_logit), so that steps of an optimizer are other ones | `LIF(1/(1-beta), learn_tau=True, threshold=S(V), reset="zero")` |
+    | snnTorch `Lapicque(R=tau/2, C=2.0, time_step=1.0, threshold=V)`; leak 1 - time_step/(R C), which is not its beta; gain time_step/C | `LIF(tau, gain=1/2.0, threshold=S(V), rest=S(V)-V/(1-1/tau))` |
+    | sinabs `LIF(tau_mem=tau, spike_threshold=V, spike_fn=SingleSpike)`; k = exp(-1/tau); with tau_mem.requires_grad_(False) | `LIF(1/(1-k), gain=1-k, threshold=V, detach_reset=False)` |
+    | sinabs `LIF(tau_mem=tau, spike_threshold=V, spike_fn=SingleSpike, norm_input=False)`; k = exp(-1/tau); with tau_mem.requires_grad_(False) | `LIF(1/(1-k), threshold=V, detach_reset=False)` |
+    | sinabs `LIF(tau_mem=tau, spike_threshold=V, spike_fn=SingleSpike, reset_fn=MembraneReset())`; k = exp(-1/tau); with tau_mem.requires_grad_(False) | `LIF(1/(1-k), gain=1-k, threshold=V, reset="zero")` |
+    | sinabs `LIF(tau_mem=tau, spike_threshold=V, spike_fn=SingleSpike, reset_fn=MembraneSubtract(a))`; k = exp(-1/tau); with tau_mem.requires_grad_(False) | `LIF(1/(1-k), gain=1-k, threshold=V, rest=V-a, detach_reset=False)` |
+    | Norse `LIFBoxCell(LIFBoxParameters(tau_mem_inv=1000*g, v_th=V, v_leak=c, v_reset=c))`; dt = 0.001; potentials are measured from c | `LIF(1/g, gain=g, threshold=S(V-c), reset="zero", detach_reset=False)` |
+    | Norse `LIFBoxCell(LIFBoxParameters(tau_mem_inv=1000*g, v_th=V, reset_method=reset_subtract))`; dt = 0.001 | `LIF(1/g, gain=g, threshold=S(V), rest=S(V)-V, detach_reset=False)` |
     | NIR `LIF(tau=tau*dt, r=gain*tau)`, Euler steps of dt | `LIF(tau, gain=gain, reset="zero")` |
 
     The k of `Lapicque` is ln(1/beta), and the w of `ParametricLIFNode` is `-leak_logit`.  Norse needs `v_leak =
