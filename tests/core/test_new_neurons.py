@@ -362,3 +362,36 @@ def test_feedback_sends_the_spikes_of_a_pair() -> None:
         sent = spikes[0]
         rows.append(torch.cat([sent, potential[0]], 1))
     assert torch.equal(output, torch.stack(rows)) and torch.equal(state["back"]["last"], sent)
+
+
+ODD: dict[str, tuple[Any, dict[str, Any]]] = {
+    "threshold": (LIF, {"threshold": [0.3, 0.7, 1.1]}),
+    "gain and rest": (IF, {"gain": [0.3, 0.7, 1.1], "rest": [0.1, 0.3, 0.7]}),
+    "current": (CUBALIF, {"tau": [3.0, 7.0, 11.0], "tau_syn": [3.0, 7.0, 11.0], "current_gain": [0.3, 0.7, 1.1]}),
+    "adaptive": (ALIF, {"tau": [3.0, 7.0, 11.0], "tau_adaptation": [13.0, 7.0, 11.0], "beta": [0.3, 0.7, 1.1]}),
+    "integrator": (LI, {"tau": [3.0, 7.0, 11.0], "gain": [0.3, 0.7, 1.1]}),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_constants_that_half_precision_cannot_hold_stay_exact(name: str) -> None:
+    kind, given = ODD[name]
+    x = currents()
+    expected, _ = kind(**given).double().scan(x, {}, True)
+    loaded = kind(**given).double()
+    loaded.load_state_dict({key: value.half() for key, value in kind(**given).state_dict().items()})
+    for other in (kind(**given).half().double(), kind(**given).bfloat16().float().double(), loaded):
+        assert torch.equal(other.scan(x, {}, True)[0], expected)
+    assert loaded.state_dict().keys() >= {"threshold"} or "threshold" not in given
+    assert all(value.dtype == torch.float64 for value in loaded.state_dict().values())
+
+
+@torch.no_grad()
+def test_trained_constants_start_where_they_are_told_to() -> None:
+    neuron = CUBALIF([3.0, 7.0], 5.0, learn_tau=True, learn_tau_syn=True, learn_gain=True, gain=0.3).double()
+    torch.testing.assert_close(torch.as_tensor(neuron.tau), torch.tensor([3.0, 7.0]).double())
+    assert float(neuron.tau_syn) == pytest.approx(5.0) and float(neuron.gain) == pytest.approx(0.3)
+    adaptive = ALIF(4.0, beta=0.3, threshold=0.7, learn_tau=True, learn_beta=True, learn_threshold=True)
+    assert float(adaptive.tau) == pytest.approx(4.0) and float(torch.as_tensor(adaptive.beta)) == pytest.approx(0.3)
+    assert float(adaptive.threshold) == pytest.approx(0.7)
+    assert float(LI(9.0, learn_tau=True).tau) == pytest.approx(9.0)
