@@ -17,14 +17,15 @@ class IF(Neuron):
     The limit of `LIF` as tau grows.  Input and output are `[time, batch, *feature]`; the state in a run is `membrane`,
     `[batch, *feature]`.
 
-    | Elsewhere | Here |
-    |---|---|
-    | SpikingJelly `IFNode()` | `IF(reset="zero", detach_reset=False)` |
-    | SpikingJelly `IFNode(v_reset=None)` | `IF(detach_reset=False)` |
-    | SpikingJelly `IFNode(v_threshold=V, v_reset=c)`; potentials are measured from c | `IF(threshold=V-c, reset="zero", detach_reset=False)` |
-    | snnTorch `Leaky(1.0, threshold=V)` | `IF(threshold=S(V), rest=S(V)-V)` |
-    | sinabs `IAF(spike_threshold=V, spike_fn=SingleSpike)`; IAFSqueeze too | `IF(threshold=V, detach_reset=False)` |
-    | Norse `IAFCell(IAFParameters(v_th=V))`; IAF too | `IF(threshold=S(V), reset="zero", detach_reset=False)` |
+    **Elsewhere**
+
+    - SpikingJelly `IFNode()`: `IF(reset="zero", detach_reset=False)`.
+    - SpikingJelly `IFNode(v_reset=None)`: `IF(detach_reset=False)`.
+    - SpikingJelly `IFNode(v_threshold=V, v_reset=c)` (potentials are measured from c): `IF(threshold=V-c, reset="zero",
+      detach_reset=False)`.
+    - snnTorch `Leaky(1.0, threshold=V)`: `IF(threshold=S(V), rest=S(V)-V)`.
+    - sinabs `IAF(spike_threshold=V, spike_fn=SingleSpike)` (IAFSqueeze too): `IF(threshold=V, detach_reset=False)`.
+    - Norse `IAFCell(IAFParameters(v_th=V))` (IAF too): `IF(threshold=S(V), reset="zero", detach_reset=False)`.
 
     `S(V)` is the next number above their threshold V (`torch.nextafter`, in the dtype of the run), because Norse fires
     above the threshold and not at it.

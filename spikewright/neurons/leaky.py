@@ -27,33 +27,44 @@ class LIF(Decaying):
     Neurons of other libraries that send the same spikes, with `V` their threshold and `S(V)` the next number above it
     (`torch.nextafter`, in the dtype of the run), because those that fire above the threshold do not fire at it:
 
-    | Elsewhere | Here |
-    |---|---|
-    | SpikingJelly `LIFNode(tau)` | `LIF(tau, gain=1/tau, reset="zero", detach_reset=False)` |
-    | SpikingJelly `LIFNode(tau, decay_input=False)` | `LIF(tau, reset="zero", detach_reset=False)` |
-    | SpikingJelly `LIFNode(tau, v_reset=None)` | `LIF(tau, gain=1/tau, detach_reset=False)` |
-    | SpikingJelly `LIFNode(tau, v_threshold=V, v_reset=c)`; potentials are measured from c, where they start, too | `LIF(tau, gain=1/tau, threshold=V-c, reset="zero", detach_reset=False)` |
-    | SpikingJelly `LIFNode(tau, detach_reset=True)` | `LIF(tau, gain=1/tau, reset="zero")` |
-    | SpikingJelly `ParametricLIFNode(tau, decay_input=False)`; their w is -leak_logit | `LIF(tau, learn_tau=True, reset="zero", detach_reset=False)` |
-    | snnTorch `Leaky(beta, threshold=V)`; beta above 0: a reset that comes a step late is a soft reset of V/beta | `LIF(1/(1-beta), threshold=S(V), rest=S(V)-V/beta)` |
-    | snnTorch `Leaky(beta, threshold=V, reset_mechanism="zero")` | `LIF(1/(1-beta), threshold=S(V), reset="zero")` |
-    | snnTorch `Leaky(beta, threshold=V, reset_mechanism="zero", reset_delay=False)` | `LIF(1/(1-beta), threshold=S(V), reset="zero", detach_reset=False)` |
-    | snnTorch `Leaky(beta, threshold=V, graded_spikes_factor=a)` | `LIF(1/(1-beta), threshold=S(V), rest=S(V)-V/beta, amplitude=a)` |
-    | snnTorch `Leaky(beta, threshold=V, reset_mechanism="zero", learn_beta=True)`; their beta is sigmoid(leak_logit), so that steps of an optimizer are other ones | `LIF(1/(1-beta), learn_tau=True, threshold=S(V), reset="zero")` |
-    | snnTorch `Lapicque(R=tau/2, C=2.0, time_step=1.0, threshold=V)`; leak 1 - time_step/(R C), which is not its beta; gain time_step/C | `LIF(tau, gain=1/2.0, threshold=S(V), rest=S(V)-V/(1-1/tau))` |
-    | sinabs `LIF(tau_mem=tau, spike_threshold=V, spike_fn=SingleSpike)`; k = exp(-1/tau); with tau_mem.requires_grad_(False) | `LIF(1/(1-k), gain=1-k, threshold=V, detach_reset=False)` |
-    | sinabs `LIF(tau_mem=tau, spike_threshold=V, spike_fn=SingleSpike, norm_input=False)`; k = exp(-1/tau); with tau_mem.requires_grad_(False) | `LIF(1/(1-k), threshold=V, detach_reset=False)` |
-    | sinabs `LIF(tau_mem=tau, spike_threshold=V, spike_fn=SingleSpike, reset_fn=MembraneReset())`; k = exp(-1/tau); with tau_mem.requires_grad_(False) | `LIF(1/(1-k), gain=1-k, threshold=V, reset="zero")` |
-    | sinabs `LIF(tau_mem=tau, spike_threshold=V, spike_fn=SingleSpike, reset_fn=MembraneSubtract(a))`; k = exp(-1/tau); with tau_mem.requires_grad_(False) | `LIF(1/(1-k), gain=1-k, threshold=V, rest=V-a, detach_reset=False)` |
-    | Norse `LIFBoxCell(LIFBoxParameters(tau_mem_inv=1000*g, v_th=V, v_leak=c, v_reset=c))`; dt = 0.001; potentials are measured from c | `LIF(1/g, gain=g, threshold=S(V-c), reset="zero", detach_reset=False)` |
-    | Norse `LIFBoxCell(LIFBoxParameters(tau_mem_inv=1000*g, v_th=V, reset_method=reset_subtract))`; dt = 0.001 | `LIF(1/g, gain=g, threshold=S(V), rest=S(V)-V, detach_reset=False)` |
-    | NIR `LIF(tau=tau*dt, r=gain*tau)`, Euler steps of dt | `LIF(tau, gain=gain, reset="zero")` |
+    **Elsewhere**
 
-    The k of `Lapicque` is ln(1/beta), and the w of `ParametricLIFNode` is `-leak_logit`.  Norse needs `v_leak =
-    v_reset`, from which `V` is measured.  The first lines of SpikingJelly, snnTorch and Norse are their defaults; that
-    of sinabs is not, because its default is `MultiSpike`.  There is no equal of `MultiSpike`, of Norse `LIFCell`, whose
-    current has a leak of its own, or of snnTorch `Leaky` with a soft reset and `reset_delay=False`, which sends a spike
-    late after a potential above twice the threshold.
+    - SpikingJelly `LIFNode(tau)`: `LIF(tau, gain=1/tau, reset="zero", detach_reset=False)`.
+    - SpikingJelly `LIFNode(tau, decay_input=False)`: `LIF(tau, reset="zero", detach_reset=False)`.
+    - SpikingJelly `LIFNode(tau, v_reset=None)`: `LIF(tau, gain=1/tau, detach_reset=False)`.
+    - SpikingJelly `LIFNode(tau, v_threshold=V, v_reset=c)` (potentials are measured from c, where they start, too):
+      `LIF(tau, gain=1/tau, threshold=V-c, reset="zero", detach_reset=False)`.
+    - SpikingJelly `LIFNode(tau, detach_reset=True)`: `LIF(tau, gain=1/tau, reset="zero")`.
+    - SpikingJelly `ParametricLIFNode(tau, decay_input=False)` (their w is -leak_logit): `LIF(tau, learn_tau=True,
+      reset="zero", detach_reset=False)`.
+    - snnTorch `Leaky(beta, threshold=V)` (beta above 0: a reset that comes a step late is a soft reset of V/beta):
+      `LIF(1/(1-beta), threshold=S(V), rest=S(V)-V/beta)`.
+    - snnTorch `Leaky(beta, threshold=V, reset_mechanism="zero")`: `LIF(1/(1-beta), threshold=S(V), reset="zero")`.
+    - snnTorch `Leaky(beta, threshold=V, reset_mechanism="zero", reset_delay=False)`: `LIF(1/(1-beta), threshold=S(V),
+      reset="zero", detach_reset=False)`.
+    - snnTorch `Leaky(beta, threshold=V, graded_spikes_factor=a)`: `LIF(1/(1-beta), threshold=S(V), rest=S(V)-V/beta,
+      amplitude=a)`.
+    - snnTorch `Leaky(beta, threshold=V, reset_mechanism="zero", learn_beta=True)` (their beta is sigmoid(leak_logit),
+      so that steps of an optimizer are other ones): `LIF(1/(1-beta), learn_tau=True, threshold=S(V), reset="zero")`.
+    - snnTorch `Lapicque(R=tau/2, C=2.0, time_step=1.0, threshold=V)` (leak 1 - time_step/(R C), which is not its beta;
+      gain time_step/C): `LIF(tau, gain=1/2.0, threshold=S(V), rest=S(V)-V/(1-1/tau))`.
+    - sinabs `LIF(tau_mem=tau, spike_threshold=V, spike_fn=SingleSpike)` (k = exp(-1/tau); with
+      tau_mem.requires_grad_(False)): `LIF(1/(1-k), gain=1-k, threshold=V, detach_reset=False)`.
+    - sinabs `LIF(tau_mem=tau, spike_threshold=V, spike_fn=SingleSpike, norm_input=False)` (k = exp(-1/tau); with
+      tau_mem.requires_grad_(False)): `LIF(1/(1-k), threshold=V, detach_reset=False)`.
+    - sinabs `LIF(tau_mem=tau, spike_threshold=V, spike_fn=SingleSpike, reset_fn=MembraneReset())` (k = exp(-1/tau);
+      with tau_mem.requires_grad_(False)): `LIF(1/(1-k), gain=1-k, threshold=V, reset="zero")`.
+    - sinabs `LIF(tau_mem=tau, spike_threshold=V, spike_fn=SingleSpike, reset_fn=MembraneSubtract(a))` (k = exp(-1/tau);
+      with tau_mem.requires_grad_(False)): `LIF(1/(1-k), gain=1-k, threshold=V, rest=V-a, detach_reset=False)`.
+    - Norse `LIFBoxCell(LIFBoxParameters(tau_mem_inv=1000*g, v_th=V, v_leak=c, v_reset=c))` (dt = 0.001; potentials are
+      measured from c): `LIF(1/g, gain=g, threshold=S(V-c), reset="zero", detach_reset=False)`.
+    - Norse `LIFBoxCell(LIFBoxParameters(tau_mem_inv=1000*g, v_th=V, reset_method=reset_subtract))` (dt = 0.001):
+      `LIF(1/g, gain=g, threshold=S(V), rest=S(V)-V, detach_reset=False)`.
+    - NIR `LIF(tau=tau*dt, r=gain*tau)`, with Euler steps of dt: `LIF(tau, gain=gain, reset="zero")`.
+
+    `spikewright.interop.convert` proves this for a model, and says of what has no equal here why.  An equal of snnTorch
+    `Leaky` with a soft reset and `reset_delay=False` there is not: it sends a spike late after a potential above twice
+    the threshold.
 
     Args:
         tau: Time constant in steps.  Number >= 1, or one per channel (axis 1 of `[batch, channel, ...]`) as a sequence

@@ -7,6 +7,7 @@ Both are made of `spikewright.interop.table`.  Run as a module, this file writes
 
 import re
 from pathlib import Path
+from textwrap import fill, indent
 
 from spikewright.interop.table import LINES, SURROGATES, SYMBOLS, Line
 
@@ -22,9 +23,11 @@ NEURONS = {
     "LI": "integrator",
 }
 """Files of the neurons whose help has a table, by name of the class."""
-HEAD = "| Elsewhere | Here |\n|---|---|\n"
-OF_NIR = {"LIF": [("NIR `LIF(tau=tau*dt, r=gain*tau)`, Euler steps of dt", '`LIF(tau, gain=gain, reset="zero")`')]}
-"""Lines about a format, which `spikewright.interop.from_nir` reads."""
+WHOLE = {"break_long_words": False, "break_on_hyphens": False}
+BEGIN = "    **Elsewhere**\n\n"
+"""What stands in front of the list in the help of a neuron; an empty line ends it."""
+OF_NIR = {"LIF": ('NIR `LIF(tau=tau*dt, r=gain*tau)`, with Euler steps of dt: `LIF(tau, gain=gain, reset="zero")`.',)}
+"""Items about a format, which `spikewright.interop.from_nir` reads."""
 
 
 def code(text: str) -> str:
@@ -42,15 +45,17 @@ def page_table(lines: tuple[Line, ...], library: str) -> str:
     return table + (f"\nSymbols: {legend}.\n" if legend else "")
 
 
-def help_table(neuron: str) -> str:
-    """Return the table of the help of a neuron; empty if no other library has it."""
-    own = [line for line in LINES if line.ours.startswith(f"{neuron}(")]
-    rows = [
-        (f"{line.library} {code(line.theirs)}" + (f"; {line.note}" if line.note else ""), code(line.ours))
-        for line in own
+def help_list(neuron: str) -> str:
+    """Return the list in the help of a neuron; empty if no other library has it."""
+    items = [
+        f"{line.library} {code(line.theirs)}{f' ({line.note})' if line.note else ''}: {code(line.ours)}."
+        for line in LINES
+        if line.ours.startswith(f"{neuron}(")
     ]
-    rows += OF_NIR.get(neuron, [])
-    return HEAD + "".join(f"| {theirs} | {ours} |\n" for theirs, ours in rows) if rows else ""
+    wrapped = (
+        fill(i, 116, initial_indent="- ", subsequent_indent="  ", **WHOLE) for i in (*items, *OF_NIR.get(neuron, ()))
+    )
+    return indent("\n".join(wrapped), "    ") + "\n"
 
 
 def with_tables(library: str, text: str) -> str:
@@ -63,9 +68,8 @@ def with_tables(library: str, text: str) -> str:
 
 
 def with_help(neuron: str, source: str) -> str:
-    """Return the source of a neuron with the table of its help made anew."""
-    table = "".join(f"    {line}\n" for line in help_table(neuron).splitlines())
-    return re.sub(r"    \| Elsewhere \| Here \|\n(?:    \|.*\n)+", lambda _: table, source)
+    """Return the source of a neuron with the list of its help made anew."""
+    return re.sub(re.escape(BEGIN) + r"(?:    .+\n)+", lambda _: BEGIN + help_list(neuron), source)
 
 
 def files() -> dict[Path, str]:

@@ -22,7 +22,8 @@ def test_every_neuron_with_a_line_shows_it_in_its_help() -> None:
     for line in LINES:
         name = line.ours.partition("(")[0]
         if name in pages.NEURONS:
-            assert pages.code(line.ours) in (getattr(sw, name).__doc__ or "")
+            said = " ".join((getattr(sw, name).__doc__ or "").split())
+            assert " ".join(f"{pages.code(line.theirs)}".split()) in said and pages.code(line.ours) in said
 
 
 def test_a_changed_line_changes_page_and_help() -> None:
