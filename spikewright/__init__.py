@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from spikewright import data as data
     from spikewright import errors as errors
     from spikewright import graph as graph
+    from spikewright import interop as interop
     from spikewright import layers as layers
     from spikewright import losses as losses
     from spikewright import metrics as metrics
@@ -61,6 +62,7 @@ __all__ = [
     "errors",
     "fit",
     "graph",
+    "interop",
     "layers",
     "losses",
     "metrics",
