@@ -1,20 +1,21 @@
 """A learning rule in the training loop of Lightning, which is not imported here."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from spikewright.errors import ConfigError, IncompatibleRule
+from spikewright.errors import ConfigError
+from spikewright.interop.stepping import samples_of, stepped
 from spikewright.losses import Loss
 from spikewright.network import Network
 from spikewright.network.form import Input
 from spikewright.rules import Rule, Update
 from spikewright.rules._check import check_loss, check_network
-from spikewright.train.distributed import sum_gradients
-from spikewright.train.group import batch_share, present_ranks
+from spikewright.train.group import present_ranks
 
 
 class LightningMixin:
@@ -81,22 +82,17 @@ class LightningMixin:
             batch_idx: Its number in the epoch, at least 0.
         """
         optimizer = self._checked()
-        (x, y), total = self.sequences(batch), torch.zeros(())
-        samples = _samples(x, self.batch_first)
-        share = batch_share(samples, self.trainer.fit_loop.epoch_loop.total_batch_idx)
-        parameters = [p for part in (self.net, self.rule) for p in part.parameters() if p.requires_grad]
-        for update in self.rule.updates(
-            self.net, x, y, self.loss, backward=_in_full, share=share, batch_first=self.batch_first
+        pair, total = self.sequences(batch), torch.zeros(())
+        clip = None
+        if (norm := self.clip_norm) is not None:
+            clip = partial(self.clip_gradients, optimizer, gradient_clip_val=norm, gradient_clip_algorithm="norm")
+        index, first = self.trainer.fit_loop.epoch_loop.total_batch_idx, self.batch_first
+        for update in stepped(
+            self.net, self.rule, pair, self.loss, optimizer, index=index, clip=clip, batch_first=first
         ):
-            if share is not None:
-                sum_gradients(parameters, share)
-            if self.clip_norm is not None:
-                self.clip_gradients(optimizer, gradient_clip_val=self.clip_norm, gradient_clip_algorithm="norm")
-            optimizer.step()
-            optimizer.zero_grad()
             self.updated(update)
             total = total.to(update.loss) + update.loss
-        self.log("train_loss", total, batch_size=samples, prog_bar=True)
+        self.log("train_loss", total, batch_size=samples_of(pair[0], first), prog_bar=True)
         self._schedule("step", batch_idx + 1)
         return total
 
@@ -157,15 +153,3 @@ class LightningMixin:
                     )
             self.lr_scheduler_step(each.scheduler, metric)
 
-
-def _samples(x: Input, batch_first: bool) -> int:
-    """Return the number of samples of an input, or of the first of several."""
-    while not isinstance(x, Tensor):
-        x = next(iter(x.values() if isinstance(x, dict) else x))
-    return x.shape[0 if batch_first else 1]
-
-
-def _in_full(value: Tensor) -> None:
-    """Differentiate outside of autocast."""
-    with torch.autocast(value.device.type, enabled=False):
-        value.backward()
