@@ -4,9 +4,21 @@ from spikewright.interop.exporting import Exported as Exported
 from spikewright.interop.exporting import export as export
 from spikewright.interop.lightning import LightningMixin as LightningMixin
 from spikewright.interop.onnx import to_onnx as to_onnx
+from spikewright.interop.state_dicts import Loaded as Loaded
+from spikewright.interop.state_dicts import LoadedRow as LoadedRow
+from spikewright.interop.state_dicts import load_state_dict as load_state_dict
 from spikewright.interop.transformers import TransformersMixin as TransformersMixin
 
-__all__ = ["Exported", "LightningMixin", "TransformersMixin", "export", "to_onnx"]
+__all__ = [
+    "Exported",
+    "LightningMixin",
+    "Loaded",
+    "LoadedRow",
+    "TransformersMixin",
+    "export",
+    "load_state_dict",
+    "to_onnx",
+]
 
 
 def __dir__() -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from spikewright._util.ranges import check_choice
 from spikewright._util.text import aligned
@@ -145,14 +146,14 @@ def _traced(module: nn.Module, given: tuple[Any, ...]) -> torch.export.ExportedP
     """Trace a module for any number of samples where that can be, from an input `[time, batch, ...]` or states."""
     axis = 1 if isinstance(module, _Run) else 0
     automatic = cast(Any, torch.export.Dim).AUTO
-    shapes = torch.utils._pytree.tree_map(lambda tensor: {axis: automatic}, given)
+    shapes = tree_map(lambda tensor: {axis: automatic}, given)
     return torch.export.export(module.eval(), given, dynamic_shapes=shapes, strict=False)
 
 
 def _batch(program: torch.export.ExportedProgram, axis: int) -> int | None:
     """Return the number of samples that a program takes; `None` for any."""
-    name = program.graph_signature.user_inputs[0]
-    value = next(node.meta["val"] for node in program.graph.nodes if node.name == name)
+    signature: Any = program.graph_signature
+    value: Any = next(node.meta["val"] for node in program.graph.nodes if node.name == signature.user_inputs[0])
     size = value.shape[axis]
     return size if isinstance(size, int) else None
 
