@@ -100,10 +100,10 @@ def test_sinabs_of_a_used_model() -> None:
         nn.Linear(20, 16),
         layers.LIF(tau_mem=10.0, norm_input=False, spike_fn=single),
         nn.Linear(16, 6),
-        layers.IAF(spike_threshold=0.5, spike_fn=single),
+        layers.IAF(spike_threshold=4.0, spike_fn=single),
     )
     blurred(model)
-    x = grid(20) / 8
+    x = grid(20) / 8 - 0.1
     with torch.no_grad():
         theirs = model(x.transpose(0, 1)).transpose(0, 1)
     ours = nn.Sequential(nn.Linear(20, 16), sw.LIF(), nn.Linear(16, 6), sw.IF())
