@@ -3,6 +3,8 @@
 from spikewright.interop.exporting import Exported as Exported
 from spikewright.interop.exporting import export as export
 from spikewright.interop.lightning import LightningMixin as LightningMixin
+from spikewright.interop.neurobench import CountedLayer as CountedLayer
+from spikewright.interop.neurobench import neurobench_model as neurobench_model
 from spikewright.interop.onnx import to_onnx as to_onnx
 from spikewright.interop.state_dicts import Loaded as Loaded
 from spikewright.interop.state_dicts import LoadedRow as LoadedRow
@@ -10,6 +12,7 @@ from spikewright.interop.state_dicts import load_state_dict as load_state_dict
 from spikewright.interop.transformers import TransformersMixin as TransformersMixin
 
 __all__ = [
+    "CountedLayer",
     "Exported",
     "LightningMixin",
     "Loaded",
@@ -17,6 +20,7 @@ __all__ = [
     "TransformersMixin",
     "export",
     "load_state_dict",
+    "neurobench_model",
     "to_onnx",
 ]
 
