@@ -1,4 +1,4 @@
-"""A rule in the Trainer of transformers, to the weights of a plain loop; evaluation and checkpoints are the trainer's."""
+"""A rule in the Trainer of transformers, to the weights of a plain loop; checkpoints are the trainer's."""
 
 import tempfile
 from typing import Any

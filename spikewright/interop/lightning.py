@@ -113,8 +113,8 @@ class LightningMixin:
         missing = [each for each in ("net", "rule", "loss") if not hasattr(self, each)]
         if missing:
             raise ConfigError(
-                f"{name} trains by a rule, but has no attribute {' and no '.join(missing)}. Set self.net, self.rule and "
-                "self.loss in __init__, after super().__init__()."
+                f"{name} trains by a rule, but has no attribute {' and no '.join(missing)}. Set self.net, self.rule, "
+                "and self.loss in __init__, after super().__init__()."
             )
         check_network(name, self.net)
         check_loss(name, self.loss)
@@ -152,4 +152,3 @@ class LightningMixin:
                         f"{sorted(self.trainer.callback_metrics)}. Give lr_scheduler a 'monitor' among them."
                     )
             self.lr_scheduler_step(each.scheduler, metric)
-

@@ -157,10 +157,13 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "batch norm": (
         lambda: sw.Network(nn.Sequential(L(6, 3), nn.BatchNorm1d(3), sw.LIF())), "'1' is a BatchNorm1d, .* net.eval",
     ),
-    "random": (lambda: sw.Network(nn.Sequential(L(6, 3), Random(), sw.LIF()), known=["1"]).eval(), "random numbers.*'1'"),
+    "random": (
+        lambda: sw.Network(nn.Sequential(L(6, 3), Random(), sw.LIF()), known=["1"]).eval(), "random numbers.*'1'",
+    ),
     "several outputs": (lambda: sw.Network(Pair()).eval(), "several outputs"),
     "feedback with bias": (
-        lambda: sw.Network(nn.Sequential(L(6, 3), sw.Recurrent(sw.LIF(), L(3, 3)))).eval(), "'1' sends nothing .*unrolled",
+        lambda: sw.Network(nn.Sequential(L(6, 3), sw.Recurrent(sw.LIF(), L(3, 3)))).eval(),
+        "'1' sends nothing .*unrolled",
     ),
 }  # fmt: skip
 

@@ -65,7 +65,9 @@ def test_a_step_trains_and_logs_the_loss() -> None:
 
 
 def test_schedulers_step_at_their_interval() -> None:
-    module = Module([schedule("a", "step"), schedule("b", "step", 2), schedule("c", "epoch"), schedule("d", "epoch", 2)])
+    module = Module(
+        [schedule("a", "step"), schedule("b", "step", 2), schedule("c", "epoch"), schedule("d", "epoch", 2)]
+    )
     for index in range(4):
         module.training_step(BATCH, index)
     module.on_train_epoch_end()
@@ -116,7 +118,7 @@ def test_a_lightning_module_that_cannot_be_trained_so(name: str) -> None:
 
 def test_a_strategy_that_divides_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lightning_file, "present_ranks", lambda: Ranks(0, 2))
-    with pytest.raises(ConfigError, match="by 2 processes with SimpleNamespace, .*'ddp'"):
+    with pytest.raises(ConfigError, match=r"by 2 processes with SimpleNamespace, .*'ddp'"):
         Module().training_step(BATCH, 0)
 
 

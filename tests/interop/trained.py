@@ -1,6 +1,6 @@
 """Trains a network by a rule with a trainer of another library; run alone or by torchrun.
 
-    python -m tests.interop.trained LIBRARY RULES FOLDER [drift]
+python -m tests.interop.trained LIBRARY RULES FOLDER [drift]
 """
 
 import os
