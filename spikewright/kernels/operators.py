@@ -52,7 +52,7 @@ def kernels(x: Tensor) -> ModuleType:
 
 
 def fused(x: Tensor) -> bool:
-    """Whether there are fused scans for `x`; none while `torch.export` traces, for programs of torch's own operators."""
+    """Whether there are fused scans for `x`; none while `torch.export` traces, whose programs hold those of torch."""
     return not torch.compiler.is_exporting() and kernels(x).available(x)
 
 
