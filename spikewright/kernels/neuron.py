@@ -33,12 +33,14 @@ def neuron_scan(
         the neurons do not have.
     """
     wide = x.to(precision(x))
-    before = tuple(None if value is None else value.to(wide.dtype) for value in carried)
+    current, membrane, adaptation = (None if value is None else value.to(wide.dtype) for value in carried)
+    before = current, membrane, adaptation
     equations = equations.each(lambda constant: constant.to(wide.dtype))
     usual = type(equations.surrogate).__call__ is Surrogate.__call__
     scan = _fused if usual and fused(wide) else neuron_naive
-    spikes, emitted, *after = scan(wide, before, equations, through_time, emits)  # type: ignore[arg-type]
-    return spikes.to(x.dtype), None if emitted is None else emitted.to(x.dtype), *after
+    spikes, emitted, current, membrane, adaptation = scan(wide, before, equations, through_time, emits)
+    sent = None if emitted is None else emitted.to(x.dtype)
+    return spikes.to(x.dtype), sent, current, membrane, adaptation
 
 
 def _fused(x: Tensor, carried: Carried, equations: Equations, through_time: bool, emits: Emits) -> Scanned:

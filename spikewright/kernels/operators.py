@@ -129,7 +129,7 @@ def _gradients(x: Tensor, grad_spikes: Tensor | None) -> tuple[Tensor, Tensor]:
     return x.new_empty(x.shape, dtype=arriving.dtype), torch.empty_like(x[0])
 
 
-def register_fake(name: str, outputs: Callable[..., tuple[Tensor, ...]]) -> None:
+def register_fake(name: str, outputs: Callable[..., tuple[Any, ...]]) -> None:
     """Register what an operator returns for tensors without values, which are on one device too.
 
     Args:
@@ -137,7 +137,7 @@ def register_fake(name: str, outputs: Callable[..., tuple[Tensor, ...]]) -> None
         outputs: Allocates what it returns, given its arguments.
     """
 
-    def fake(x: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
+    def fake(x: Tensor, *arguments: Any) -> tuple[Any, ...]:
         check_device(name, x.device, *arguments)
         return outputs(x, *arguments)
 

@@ -278,8 +278,12 @@ class Run:
         y, potential = y if isinstance(y, tuple) else (y, None)
         if self._options.record is not None:
             self._options.record.neuron(site, module, chunk, y)
-        if self._options.count and module.spiking:
-            self._count_spikes(site, y if binary else module.spike_counts(y, state))
+        if module.spiking and (self._options.count or self._options.spikes is not None):
+            counts = y if binary else module.spike_counts(y, state)
+            if self._options.count:
+                self._count_spikes(site, counts)
+            if self._options.spikes is not None:
+                self._options.spikes(site, module, y, counts)
         sent = y if self._on_spikes is None else self._sent("on_spikes", self._on_spikes(site, y), y)
         folded = self._folded.fold(sent, spikes=binary and self._options.spikes_as_bytes)
         for observer in self._options.observers:
@@ -412,8 +416,9 @@ class Run:
         feedback = self._sites.temporal[name]
         if name in self._emitted and isinstance(feedback, Recurrent):
             raise called_twice(name, feedback)
-        self._emitted[name] = forward(*args, **kwargs)
-        return self._emitted[name]
+        sent = forward(*args, **kwargs)
+        self._emitted[name] = sent[0] if isinstance(sent, tuple) else sent  # spikes, without the potential beside them
+        return sent
 
 
 def _reads_real(site: str, module: Temporal, error: Exception) -> NetworkError:

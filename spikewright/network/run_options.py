@@ -11,6 +11,7 @@ from spikewright._util.lengths import Lengths
 from spikewright.layers.batch_norm import Normalise, default_norm
 from spikewright.network.hooks import Hooks
 from spikewright.network.rates import Record
+from spikewright.neurons import Neuron
 from spikewright.synapses.operations import Operation
 
 
@@ -46,6 +47,10 @@ class Observer(Protocol):
         """
 
 
+SpikeObserver = Callable[[str, Neuron, Tensor, Tensor], None]
+"""(name of a call, neuron, what it emits with its graph, the spikes in that), both `[time, batch, *feature]`."""
+
+
 @dataclass(frozen=True)
 class RunOptions:
     """What takes part in a run, and what it leaves out.
@@ -62,6 +67,7 @@ class RunOptions:
             Default: none.
         observers: Objects that see every layer and neuron as it runs.  Default: ().
         count: True counts spikes, for `rates`.  Default: True.
+        spikes: Function that sees what every layer of neurons emits, before hooks change it.  Default: None.
         record: Collects mean inputs and outputs of neurons.  Instance of `spikewright.network.rates.Record`.
             Default: None, nothing is collected.
         cut: True keeps neurons out of the graph.  Default: False.
@@ -83,6 +89,7 @@ class RunOptions:
     recomputed: Collection[str] = ()
     observers: Sequence[Observer] = ()
     count: bool = True
+    spikes: SpikeObserver | None = None
     record: Record | None = None
     cut: bool = False
     normalise: Normalise = default_norm

@@ -85,14 +85,16 @@ def own_state(neuron: Neuron, shape: Sequence[int], like: Tensor) -> OwnState:
         state: SiteState = {}
         for step in range(STEPS):
             drawn = torch.randn(samples, *shape, generator=source, dtype=torch.float64)
-            current = (neuron.threshold * (0.3 + drawn) * 2.0 ** (step % 4 - 1)).to(like).requires_grad_()
+            size = neuron.threshold_at(drawn.unsqueeze(0)) * 2.0 ** (step % 4 - 1)
+            current = (size * (0.3 + drawn)).detach().to(like).requires_grad_()
             before = {name: value.detach().requires_grad_() for name, value in parts(state, current).items()}
             output, after = neuron.scan(current.unsqueeze(0), {**state, **before}, True)
             for name, value in after.items():
                 if _couples(name, value, before, current):
                     return OwnState((), frozenset(), coupled=name)
             seen.append(slopes(parts(after, current), before, current))
-            sent.append(slopes({OUTPUT: output[0]}, before, current))
+            spikes = output[0] if isinstance(output, tuple) else output
+            sent.append(slopes({OUTPUT: spikes[0]}, before, current))
             state = {name: value.detach() for name, value in after.items()}
     names = _dependent(seen)
     return OwnState(names, _traced(names, seen), _response(names, seen, sent))

@@ -1,0 +1,152 @@
+"""Comparison of a network with the file that was written of it, neuron layer by neuron layer."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spikewright.errors import NetworkError
+from spikewright.interop.nir.graph import Graph, Node
+from spikewright.interop.nir.interpreter import simulate
+from spikewright.network import Network
+from spikewright.neurons import Neuron
+
+Array = np.ndarray[Any, Any]
+
+
+class Recorder:
+    """Observer of a run that keeps the spikes of every neuron layer.
+
+    Attributes:
+        spikes: Of each layer, `[rows, *feature]`, step after step.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[str, list[Tensor]] = {}
+
+    def neuron(self, site: str, current: Tensor, spikes: Tensor) -> None:
+        """Keep the spikes of a chunk."""
+        self._kept.setdefault(site, []).append(spikes.detach())
+
+    def synapse(self, site: str, operation: Any, x: Tensor, weight: Tensor, current: Tensor) -> None:
+        """Keep nothing of layers."""
+
+    def spikes(self, steps: int) -> dict[str, Array]:
+        """Return spikes `[time, batch, *feature]` by layer."""
+        joined = {site: torch.cat(kept) for site, kept in self._kept.items()}
+        return {site: rows.unflatten(0, (steps, -1)).cpu().double().numpy() for site, rows in joined.items()}
+
+
+def recorded(net: Network, x: Tensor) -> tuple[Array, dict[str, Array]]:
+    """Return the output of a run, and the spikes of every neuron layer."""
+    recorder = Recorder()
+    with torch.no_grad():
+        output, _ = net.run(x, observers=[recorder])
+    return output.cpu().double().numpy(), recorder.spikes(len(x))
+
+
+def tolerance(dtype: torch.dtype) -> float:
+    """Return how far a result may be from its value in double precision, in units of the largest part of it."""
+    return 1000 * torch.finfo(dtype).eps
+
+
+def check_run(graph: Graph, x: Tensor, dt: float, output: Array, spikes: dict[str, Array]) -> int:
+    """Compare a run with the equations of a graph; each neuron gets the spikes that the network sent before.
+
+    Args:
+        graph: What the file says.
+        x: Input, `[time, batch, *feature]`.
+        dt: Duration of a step.
+        output: Of the network.
+        spikes: Of the network, by layer.
+
+    Returns:
+        Number of spikes that differ by rounding.
+
+    Raises:
+        NetworkError: Something differs by more than rounding.
+    """
+    sites = {name: node.metadata["site"] for name, node in graph.nodes.items() if "site" in node.metadata}
+    given = {name: spikes[site] for name, site in sites.items()}
+    found = simulate(graph, x.detach().cpu().double().numpy(), dt, given=given)
+    rounding = 0
+    for name, site in sites.items():
+        differs = found.spikes[name] != (given[name] != 0)
+        far = differs & (np.abs(found.margins[name]) > tolerance(x.dtype))
+        if far.any():
+            raise _mismatch(site, found.margins[name], far)
+        rounding += int(differs.sum())
+    largest = float(np.abs(found.output).max(initial=0))
+    if not np.allclose(found.output, output, rtol=0, atol=tolerance(x.dtype) * (1 + largest)):
+        raise NetworkError(
+            f"to_nir wrote a graph whose output differs from that of the network by up to "
+            f"{float(np.abs(found.output - output).max()):.3g}, with equal spikes of all neurons. Something behind the "
+            "neurons is not what was recorded, so the file was removed. Give the network to certify and report it."
+        )
+    return rounding
+
+
+def _mismatch(site: str, margins: Array, far: Array) -> NetworkError:
+    place = tuple(int(index) for index in np.argwhere(far)[0])
+    return NetworkError(
+        f"to_nir wrote the neurons of '{site}' as a node that does not fire as they do: {int(far.sum())} of {far.size} "
+        f"spikes differ, first at step {place[0]}, sample {place[1]}, neuron {list(place[2:])}, with a potential "
+        f"{100 * float(margins[place]):.3g} % above the threshold of the file. Something in the forward, such as a "
+        "branch that depends on values or the state of a module, is not in the recorded graph, so the file was "
+        "removed. Leave it out of the exported module."
+    )
+
+
+def check_neuron(neuron: Neuron, traced: Node, node: Node, dt: float) -> None:
+    """Compare a neuron with its node on currents that show every constant: ties, strong, weak and sparse ones.
+
+    Args:
+        neuron: The neuron.
+        traced: What was recorded of it, with its leak, and with what the weights in front were multiplied by.
+        node: Its node in the file.
+        dt: Duration of a step.
+
+    Raises:
+        NetworkError: A spike differs.
+    """
+    site, leak, scale = traced.site, neuron.leak, traced.values["factor"]
+    differing = 0 if not isinstance(leak, Tensor) or leak.numel() == 1 else 1 if leak.dim() == 1 else scale.ndim
+    shape = scale.shape[:differing] + (1,) * (scale.ndim - differing)
+    first = tuple(slice(0, size) for size in shape)
+    current = probes(shape, traced.values["leak"][first]) * (neuron.threshold / neuron.gain if neuron.gain else 1.0)
+    with torch.no_grad():
+        spikes = neuron.scan(torch.from_numpy(current), {}, False)[0].numpy()
+    values = {key: node.array(key)[first].astype(float) for key in node.values}
+    nodes = {"in": Node("Input", {}), "n": Node(node.kind, values), "out": Node("Output", {})}
+    found = simulate(Graph(nodes, [("in", "n"), ("n", "out")]), current * scale[first], dt, given={"n": spikes})
+    threshold = node.array("v_threshold")
+    far = (found.spikes["n"] != (spikes != 0)) & (np.abs(found.margins["n"]) > 64 * np.finfo(threshold.dtype).eps)
+    if far.any():
+        raise _mismatch(site, found.margins["n"], far)
+    own = np.asarray(neuron.threshold, threshold.dtype)
+    at = threshold if traced.values["strict"] else np.nextafter(threshold, np.asarray(np.inf, threshold.dtype))
+    if not bool(np.all(at == own)):
+        raise NetworkError(
+            f"to_nir wrote '{site}' with the threshold {float(threshold.flat[0])!r} for {float(own)!r}, so that the "
+            "neurons would fire differently at the threshold itself. The file was removed. Report this as a fault of "
+            "to_nir."
+        )
+
+
+def probes(shape: tuple[int, ...], leak: Array, steps: int = 64, rows: int = 16) -> Array:
+    """Return currents `[time, probe, *shape]` for a threshold and a gain of 1, several rows of each kind.
+
+    Quarters, which meet the threshold exactly; strong ones of both signs; weak ones, which hold the potential near the
+    threshold; and sparse ones.
+
+    Args:
+        shape: Of the neurons.
+        leak: Of each neuron; broadcasts to the shape.
+        steps: Number of steps.
+        rows: Number of rows of each kind.
+    """
+    draws = np.random.default_rng(0).random((4, steps, rows, *shape))
+    quarters = np.floor(draws[0] * 11) / 4 - 0.5
+    weak = (0.6 + draws[2]) * np.maximum(1 - leak, 0.05)
+    return np.concatenate([quarters, 8 * draws[1] - 4, weak, np.where(draws[3] < 0.1, 1.3 * draws[1], 0.0)], 1)

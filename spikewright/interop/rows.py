@@ -1,0 +1,134 @@
+"""What is compared neuron by neuron: on the model's own currents, and on the probe currents."""
+
+import torch
+from torch import Tensor
+
+from spikewright.errors import ConversionError
+from spikewright.interop.conversion import FEW, ConversionRow
+from spikewright.interop.mapping import Mapping
+from spikewright.interop.probes import TOLERANCE, Probe, probed
+from spikewright.interop.reading import Found
+from spikewright.interop.reference import Trace
+from spikewright.interop.rounding import Compared, compare
+from spikewright.neurons import Neuron
+
+
+def own_currents(mappings: dict[str, Mapping], trace: Trace) -> dict[str, Compared]:
+    """Compare every neuron on the current that the model gave its own, by the name of the layer.
+
+    Args:
+        mappings: What each neuron is here.
+        trace: Run of the other library's model.
+
+    Raises:
+        ConversionError: A spike differs, and not for rounding.
+    """
+    found: dict[str, Compared] = {}
+    for name, mapping in mappings.items():
+        current, theirs = trace.currents[name], trace.spikes[name]
+        with torch.no_grad():
+            ours, _ = mapping.neuron.scan(current, {}, True)
+        found[name] = compare(mapping, current, theirs, ours)
+        _raise_fault(name, mapping, found[name], f"on x, given the model's own current, in {name_of(current.dtype)}")
+    return found
+
+
+def _raise_fault(name: str, mapping: Mapping, compared: Compared, where: str) -> None:
+    if compared.fault is not None:
+        raise ConversionError(
+            f"convert: layer '{name}', {mapping.theirs}, was taken for {written(mapping.neuron)}, but {where}, "
+            f"{compared.fault}, and ours does otherwise: this is not rounding. The versions that are known are "
+            "SpikingJelly 2.0, snnTorch 1.0, sinabs 3.1 and Norse 1.1; use the layer as one of them makes it."
+        )
+
+
+def row_of(each: Found, mapping: Mapping, own: Compared, free: int, trace: Trace) -> ConversionRow:
+    """Compare a neuron on the probe currents, and return all that was found about it.
+
+    Args:
+        each: The neuron.
+        mapping: What it is here.
+        own: Comparison on the model's own current.
+        free: Number of spikes that differ in the free run.
+        trace: Run of the other library's model.
+
+    Raises:
+        ConversionError: A spike or a gradient differs, and not for rounding.
+    """
+    current = trace.currents[each.name]
+    shape = current.shape[2:] if _several(mapping.neuron.leak) else torch.Size([64])
+    reasons: list[str] = []
+    probes = {dtype: probed(each, dtype, shape) for dtype in {current.dtype: None, torch.float64: None}}
+    for dtype, probe in probes.items():
+        where = f"on the probe current '{probe.current}', in {name_of(dtype)}"
+        _raise_fault(each.name, probe.mapping, probe.spikes, where)
+        _check_gradient(each.name, probe, where, dtype)
+        if probe.spikes.differing:
+            reasons.append(f"{probe.spikes.differing} probe spikes differ by rounding ({name_of(dtype)})")
+        if probe.without:
+            reasons.append(f"its own gradient is NaN or infinite for {probe.without} probed neurons ({name_of(dtype)})")
+    if own.differing:
+        reasons.insert(0, f"rounding: u is {own.farthest:.1f} units in the last place from thr")
+    elif free:
+        reasons.insert(0, "free run: rounding of a current, or a difference in front")
+    proven = own.fired > 0 and own.fired >= FEW * own.spikes
+    if not proven:
+        reasons.insert(0, f"not proven on x: it fires {own.fired} times")
+    return ConversionRow(
+        each.name,
+        mapping.theirs,
+        written(mapping.neuron),
+        own.spikes,
+        own.fired,
+        own.differing,
+        free,
+        sum(probe.spikes.spikes for probe in probes.values()),
+        probes[torch.float64].gradient,
+        proven,
+        "; ".join(reasons),
+    )
+
+
+def _check_gradient(name: str, probe: Probe, where: str, dtype: torch.dtype) -> None:
+    mapping = probe.mapping
+    allowed = TOLERANCE if dtype == torch.float64 else 1e-3
+    worst = max(probe.gradient, probe.trained)
+    if not worst <= allowed:
+        of = "input" if probe.gradient >= probe.trained else ", ".join(each.theirs for each in mapping.trained)
+        raise ConversionError(
+            f"convert: layer '{name}', {mapping.theirs}, was taken for {written(mapping.neuron)}, but {where}, the "
+            f"gradient of its {of} differs by {worst:.2g} of the largest (allowed {allowed:g}): this is not rounding. "
+            "Is the surrogate, or the gradient of its reset, another one than the library makes?"
+        )
+
+
+def written(neuron: Neuron) -> str:
+    """Return a neuron as code, without what is the default."""
+    kind = type(neuron)
+    usual: dict[str, object] = {"rest": 0.0, "gain": 1.0, "amplitude": 1.0, "reset": "subtract", "detach_reset": True}
+    leak = neuron.leak
+    parts = [] if kind.__name__ == "IF" else [f"tau={'tensor' if _several(leak) else f'{1 / (1 - _number(leak)):.6g}'}"]
+    parts += ["learn_tau=True"] if isinstance(leak, Tensor) and leak.requires_grad else []
+    parts += [f"threshold={_threshold(neuron.threshold)}"]
+    for key, value in usual.items():
+        own = getattr(neuron, key)
+        if own != value:
+            parts.append(f"{key}={own:.6g}" if isinstance(own, float) else f"{key}={own!r}")
+    return f"{kind.__name__}({', '.join(parts)}, surrogate={neuron.surrogate})"
+
+
+def _threshold(value: float) -> str:
+    return f"{value:.6g}" if float(f"{value:.6g}") == value else repr(value)
+
+
+def _several(leak: object) -> bool:
+    return isinstance(leak, Tensor) and leak.numel() > 1
+
+
+def _number(leak: float | Tensor) -> float:
+    return leak.item() if isinstance(leak, Tensor) else leak
+
+
+def name_of(dtype: torch.dtype) -> str:
+    """Return the name of a dtype, without the package."""
+    return str(dtype).removeprefix("torch.")

@@ -1,0 +1,183 @@
+"""Networks that can be written to NIR, each with an input on which all of their neurons fire."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils import parametrizations
+
+import spikewright as sw
+
+Made = tuple[nn.Module, Tensor]
+
+
+def loud(net: nn.Module, factor: float = 3.0) -> nn.Module:
+    """Multiply weights, so that all neurons fire."""
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.mul_(factor)
+    return net
+
+
+def lif(tau: float | list[float] = 4.0, **more: float) -> sw.LIF:
+    return sw.LIF(tau, reset="zero", **more)
+
+
+def count_if(**more: float) -> sw.IF:
+    return sw.IF(reset="zero", **more)
+
+
+def mlp() -> Made:
+    net = nn.Sequential(nn.Linear(6, 16), lif(5.0), nn.Linear(16, 8, bias=False), lif(3.0, gain=1 / 3), nn.Linear(8, 3))
+    return loud(net), 4 * torch.randn(30, 4, 6)
+
+
+def integrators() -> Made:
+    net = nn.Sequential(nn.Linear(6, 16), count_if(threshold=1.5), nn.Linear(16, 9), count_if(gain=0.5))
+    return loud(net, 9), 2 * torch.randn(30, 4, 6)
+
+
+def by_channel() -> Made:
+    net = nn.Sequential(nn.Conv1d(2, 3, 3, padding=1), lif([2.0, 5.0, 9.0]), nn.Flatten(), nn.Linear(24, 4), lif())
+    return loud(net), 3 * torch.randn(30, 4, 2, 8)
+
+
+def convolutions() -> Made:
+    net = nn.Sequential(
+        nn.Conv2d(2, 4, (3, 5), stride=(1, 2), padding=(1, 2), groups=2, bias=False),
+        nn.BatchNorm2d(4),
+        lif(5.0),
+        nn.Conv2d(4, 6, (2, 3), padding="same", dilation=(2, 1)),
+        count_if(),
+        nn.AvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(6 * 4 * 2, 5),
+        lif(2.0),
+    )
+    net[1].running_mean, net[1].running_var = torch.randn(4), 0.1 + torch.rand(4)
+    return loud(net).eval(), 3 * torch.randn(20, 3, 2, 9, 10)
+
+
+class Residual(nn.Module):
+    """Sums, products, reshaping and pooling written in forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(2, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.third, self.last = nn.Linear(16, 6), nn.Linear(6, 6)
+        self.a, self.b, self.c = lif(3.0), lif(3.0), count_if()
+        self.register_buffer("factors", torch.tensor([0.5, 1.0, 1.5, 2.0]).view(4, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.a(self.first(x))
+        k = self.b(self.second(h) - 0.5 * h + h) * self.factors
+        k = F.adaptive_avg_pool2d(k + k, 2).view(len(x), -1)
+        h = self.third(k)
+        h += self.last(h)
+        return self.c(h) / 2
+
+
+def residual() -> Made:
+    return loud(Residual(), 2), 3 * torch.randn(20, 3, 2, 4, 4)
+
+
+class Recurrent(nn.Module):
+    """A loop over one layer, or over both; `where` names the neurons that send back."""
+
+    def __init__(self, where: str, bias: bool = False) -> None:
+        super().__init__()
+        self.a, self.b = lif(4.0), lif(3.0)
+        self.first, self.second = nn.Linear(5, 8), nn.Linear(8, 6)
+        size = {"a": 8, "b": 6}[where]
+        self.back = sw.Feedback(nn.Linear(size, 8, bias=bias), source=getattr(self, where))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(self.second(self.a(self.back(self.first(x)))))
+
+
+def recurrent(where: str = "a", bias: bool = False) -> Made:
+    return loud(Recurrent(where, bias), 2), 3 * torch.randn(30, 4, 5)
+
+
+def delayed() -> Made:
+    start = torch.tensor([0.2, 1.0, 2.0, 3.0, 3.9, 1.0])
+    net = nn.Sequential(nn.Linear(5, 6), lif(), sw.SynapticDelay(6, 4, start), nn.Linear(6, 6), lif())
+    return loud(net, 1.5), 4 * torch.randn(30, 4, 5)
+
+
+def delayed_loop() -> Made:
+    neuron = lif()
+    back = nn.Sequential(sw.SynapticDelay(6, 4, 2.0), nn.Linear(6, 6, bias=False))
+    return loud(nn.Sequential(nn.Linear(5, 6), sw.Feedback(back, neuron), neuron), 1), 4 * torch.randn(30, 4, 5)
+
+
+def drawn_norms(net: nn.Module) -> nn.Module:
+    """Draw the constants of batch norm."""
+    for norm in net.modules():
+        if isinstance(norm, nn.modules.batchnorm._BatchNorm):
+            norm.running_mean, norm.running_var = (
+                torch.randn(norm.num_features) / 4,
+                0.1 + torch.rand(norm.num_features),
+            )
+            with torch.no_grad():
+                norm.bias.copy_(torch.randn(norm.num_features) / 4)
+    return net.eval()
+
+
+class Preactivation(nn.Module):
+    """Batch norm behind a sum, behind neurons and behind the input: no weight is in front of it alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = sw.layers.JointBatchNorm2d(2), nn.BatchNorm2d(4)
+        self.third, self.last = nn.BatchNorm1d(36), nn.Linear(36, 5)
+        self.enter, self.layer = nn.Conv2d(2, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.a, self.b, self.c = lif(), lif(), count_if()
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.enter(self.a(self.first(x)))
+        h = h + self.layer(self.b(self.second(h)))
+        return self.c(self.last(self.third(F.avg_pool2d(h, 2).flatten(1))))
+
+
+def preactivation() -> Made:
+    return drawn_norms(loud(Preactivation())), 4 * torch.randn(20, 3, 2, 6, 6)
+
+
+class Twice(nn.Module):
+    """One layer and one neuron module, called twice: two groups of neurons."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.neuron = nn.Linear(6, 6), lif()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.neuron(self.layer(self.neuron(self.layer(x))))
+
+
+def twice() -> Made:
+    return loud(Twice(), 2), 4 * torch.randn(30, 4, 6)
+
+
+def parametrized() -> Made:
+    layer = parametrizations.weight_norm(nn.Linear(6, 8))
+    net = nn.Sequential(layer, lif(), nn.Dropout(0.5), sw.layers.Scale(3.0), sw.layers.ScaledWSLinear(8, 5), lif())
+    return net.eval(), 4 * torch.randn(30, 4, 6)
+
+
+NETS: dict[str, Callable[[], Made]] = {
+    "mlp": mlp,
+    "integrators": integrators,
+    "by_channel": by_channel,
+    "convolutions": convolutions,
+    "residual": residual,
+    "preactivation": preactivation,
+    "recurrent": recurrent,
+    "recurrent_over_both": lambda: recurrent("b"),
+    "recurrent_with_bias": lambda: recurrent("a", bias=True),
+    "delayed": delayed,
+    "delayed_loop": delayed_loop,
+    "twice": twice,
+    "parametrized": parametrized,
+}
