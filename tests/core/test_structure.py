@@ -27,8 +27,8 @@ LAYERS = [
     ["rules"],
     ["reports"],
     ["testing"],
-    ["bench", "interop", "train"],
-    ["continual", "graph"],
+    ["bench", "train"],
+    ["continual", "graph", "interop"],
     ["plots"],
     ["cli"],
 ]

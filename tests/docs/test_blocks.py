@@ -15,6 +15,8 @@ from docs._tools.pages import ROOT, sources
 from spikewright.graph import GraphData
 
 CONTINUES = "# continues the block above\n"
+NEEDED = re.compile(r"# needs (\w+)\n")
+"""First line of a block that runs where a package is installed."""
 Scope = dict[str, Any]
 NEEDS = {
     "docs/interop-nir.md": ("nir", "h5py"),
@@ -30,13 +32,23 @@ def blocks(page: Path) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
 
 
-PAGES = [page for page in sources() if page.suffix == ".md" and blocks(page)]
+def needed(block: str) -> str | None:
+    """Return the package that a block needs beside those of the tests."""
+    found = NEEDED.match(block)
+    return found[1] if found else None
 
 
-def run(page: Path) -> list[Scope]:
-    """Run the blocks; return the names of each."""
+FOUND = {page: [*dict.fromkeys(map(needed, blocks(page)))] for page in sources() if page.suffix == ".md"}
+PAGES = [page for page, packages in FOUND.items() if None in packages]
+OPTIONAL = [(page, package) for page, packages in FOUND.items() for package in packages if package]
+
+
+def run(page: Path, package: str | None = None) -> list[Scope]:
+    """Run the blocks that need a package, or those that need none; return the names of each."""
     scopes: list[Scope] = []
     for number, block in enumerate(blocks(page)):
+        if needed(block) != package:
+            continue
         if not block.startswith(CONTINUES):
             scopes.append({"__name__": "__main__"})
         exec(compile(block, f"{page.relative_to(ROOT)}, block {number + 1}", "exec"), scopes[-1])
@@ -134,3 +146,10 @@ def test_the_blocks_of_a_page_run(page: Path) -> None:
     claim = CLAIMS.get(page.relative_to(ROOT).as_posix())
     if claim:
         claim(scopes[0])
+
+
+@pytest.mark.filterwarnings("ignore")  # of packages that are not this library's
+@pytest.mark.parametrize(("page", "package"), OPTIONAL, ids=[f"{page.stem}-{package}" for page, package in OPTIONAL])
+def test_the_blocks_that_need_a_package_run(page: Path, package: str) -> None:
+    pytest.importorskip(package)
+    assert run(page, package)
