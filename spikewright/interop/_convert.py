@@ -14,7 +14,7 @@ from spikewright.interop.frames import Step
 from spikewright.interop.free_run import compare_runs, run_here
 from spikewright.interop.mapping import Mapping
 from spikewright.interop.reading import Found, find_neurons
-from spikewright.interop.reference import Reference, Trace, not_run
+from spikewright.interop.reference import Reference, Trace, not_run, with_recurrence
 from spikewright.interop.rows import name_of, own_currents, row_of
 from spikewright.interop.training_mode import training_remarks
 from spikewright.network import Network
@@ -85,7 +85,8 @@ def _telling(x: Tensor) -> Tensor:
 def _converted(model: nn.Module, found: list[Found], x: Tensor, step: Step | None, double: bool | None) -> Conversion:
     trace = Reference(model, found, step).run(x)
     _check_seen(found, trace)
-    mappings = {each.name: each.read(clone(each.module), x.dtype) for each in found}
+    mappings = {each.name: each.read(clone(each.module, share=True), x.dtype) for each in found}
+    trace = with_recurrence(trace, mappings)
     module, net = _built(model, found, mappings, trace, step, x)
     names = {id(mapping.neuron): name for name, mapping in mappings.items()}
     modes = [(m, m.training) for m in module.modules()]

@@ -13,7 +13,7 @@ from spikewright.interop.mapping import Mapping as NeuronMapping
 from spikewright.interop.mapping import Refused
 from spikewright.interop.reading import Found, has_hooks, library_of, refusal
 from spikewright.interop.reference import Trace
-from spikewright.layers import StepDropout
+from spikewright.layers import Feedback, StepDropout
 from spikewright.network import Network
 from spikewright.synapses.operations import Operation
 
@@ -41,7 +41,7 @@ def build(
         mapping = mappings[each.name]
         own_axis = axis if each.form() in _AXES else None
         bare = not mapping.states and own_axis is None
-        new = mapping.neuron if bare else Replaced(mapping.neuron, mapping.states, own_axis)
+        new = mapping.placed if bare else Replaced(mapping.placed, mapping.states, own_axis)
         _keep_mode(each.module, new, axis)
         replaced[id(each.module)] = new
     copy = copied(model, replaced, buffers=True)
@@ -93,8 +93,9 @@ def tried(module: nn.Module, x: Tensor, neurons: Mapping[int, str]) -> Network:
     if isinstance(module, Converted) and isinstance(output, Tensor):
         module.dims = output.dim() - 1
     called = [neurons.get(id(net.sites.temporal.get(site.partition("#")[0]))) for site in seen.sites]
+    steps = 2 if any(isinstance(m, Feedback) for m in module.modules()) else 1  # which run one by one then
     for name in neurons.values():
-        if called.count(name) != 1:
+        if called.count(name) != (steps if len(x) > 1 else 1):
             raise ConversionError(
                 f"convert: in the converted model '{name}' is called {called.count(name)} times in a step, and has to "
                 "be called once, with its state from step to step. Give step=lambda model, x: ..., a function of the "

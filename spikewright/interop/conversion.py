@@ -94,18 +94,19 @@ class Conversion:
             [f"{self.library}: {counted(len(self.rows), 'neuron layer')}", aligned([head, *body]), *self.remarks]
         )
 
-    def write_back(self) -> dict[str, float]:
+    def write_back(self) -> dict[str, float | list[float]]:
         """Write trained constants of neurons into the model of the other library, and read them back.
 
         Weights need nothing of the kind, because the model has the same ones.
 
         Returns:
-            The constants as the model has them now, by their names there; empty if none is trained.
+            The constants as the model has them now, by their names there, a list for one per neuron; empty if none is
+            trained.
 
         Raises:
             ConversionError: The model does not hold what was written.
         """
-        written: dict[str, float] = {}
+        written: dict[str, float | list[float]] = {}
         for name, theirs, ours, trained in self._trained:
             for each in trained:
                 place = theirs.get_parameter(each.theirs)
@@ -117,5 +118,6 @@ class Conversion:
                         f"write_back put {value.tolist()} into {each.theirs} of layer '{name}', and it reads "
                         f"{theirs.get_parameter(each.theirs).tolist()}. Is it parametrized? Remove the parametrization."
                     )
-                written[f"{name}.{each.theirs}".lstrip(".")] = value.item()
+                found = value.flatten().tolist()
+                written[f"{name}.{each.theirs}".lstrip(".")] = found if len(found) > 1 else found[0]
         return written

@@ -11,7 +11,7 @@ from spikewright.interop.copies import clone
 from spikewright.interop.frames import Step
 from spikewright.interop.free_run import compare_runs, run_here
 from spikewright.interop.reading import Found, find_neurons
-from spikewright.interop.reference import Reference, Trace
+from spikewright.interop.reference import Reference, Trace, with_recurrence
 
 
 def double_run(
@@ -45,6 +45,7 @@ def double_run(
     twins = find_neurons(twin, x.double())
     wide = Reference(twin, twins, step).run(x.double())
     mappings = {each.name: each.read(clone(each.module), torch.float64) for each in twins}
+    wide = with_recurrence(wide, mappings)
     last: Exception | None = None
     for axis in frames(found, trace, step):
         try:

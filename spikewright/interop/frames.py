@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from spikewright.errors import ConversionError
 from spikewright.interop.mapping import Refused
 from spikewright.layers import JointBatchNorm1d, JointBatchNorm2d
-from spikewright.neurons import Neuron
 
 Step = Callable[[nn.Module, Tensor], Any]
 """Function (model, input of one step `[batch, *feature]`) -> output of that step."""
@@ -56,12 +55,12 @@ class Replaced(nn.Module):
     """A neuron of ours that is called as theirs was, and answers in the form theirs did.
 
     Args:
-        neuron: The neuron.
+        neuron: The neuron, or a recurrent layer.
         states: Number of states that theirs returned beside the spikes.
         axis: Axis of length 1 that stands for time in what it is given; `None` if there is none.
     """
 
-    def __init__(self, neuron: Neuron, states: int, axis: int | None) -> None:
+    def __init__(self, neuron: nn.Module, states: int, axis: int | None) -> None:
         super().__init__()
         self.neuron, self.states, self.axis = neuron, states, axis
 

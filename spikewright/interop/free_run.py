@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from spikewright.errors import ConversionError
+from spikewright.interop.forced import Forced
 from spikewright.interop.mapping import Mapping
 from spikewright.interop.reference import Trace
-from spikewright.interop.rounding import Forced
+from spikewright.interop.rounding import fault_at
 from spikewright.network import Network
 from spikewright.synapses.operations import Operation
 
@@ -36,10 +37,18 @@ class Seen:
     spikes: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
 
     def neuron(self, site: str, current: Tensor, spikes: Tensor) -> None:
-        """Keep what a neuron received and sent."""
+        """Keep what a neuron received and sent, of all steps or, in a network with recurrence, of the next one."""
         name = self.names[id(self.net.sites.temporal[site])]
-        self.currents[name] = current.detach().unflatten(0, (self.steps, -1)).clone()
-        self.spikes[name] = spikes.detach().unflatten(0, (self.steps, -1)).clone()
+        for kept, rows in ((self.currents, current), (self.spikes, spikes)):
+            rows = rows.detach().clone()
+            kept[name] = torch.cat([kept[name], rows]) if name in kept else rows
+
+    def whole(self) -> "Seen":
+        """Return the same with one axis for time and one for the batch."""
+        for kept in (self.currents, self.spikes):
+            for name, rows in kept.items():
+                kept[name] = rows.unflatten(0, (self.steps, -1))
+        return self
 
     def synapse(self, site: str, operation: Operation, x: Tensor, weight: Tensor, current: Tensor) -> None:
         """Layers are seen through what they send to neurons."""
@@ -50,7 +59,7 @@ def run_here(net: Network, names: ByName[int, str], x: Tensor) -> tuple[Seen, Te
     seen = Seen(names, net, len(x))
     with torch.no_grad():
         output, _ = net.run(x, observers=[seen])
-    return seen, output
+    return seen.whole(), output
 
 
 def compare_runs(trace: Trace, seen: Seen, output: Any, mappings: ByName[str, Mapping], mode: str) -> dict[str, int]:
@@ -80,13 +89,15 @@ def compare_runs(trace: Trace, seen: Seen, output: Any, mappings: ByName[str, Ma
                 "so that the converted model computes something else. Give step=lambda model, x: ..., a function of "
                 "the model and the input of one step."
             )
-        clean = _layer(name, mappings[name], trace.currents[name], seen.currents[name], spikes, ours, clean, mode)
-        differing[name] = int((ours != spikes).sum())
+        clean = compare_layer(
+            name, mappings[name], trace.currents[name], seen.currents[name], spikes, ours, clean, mode
+        )
+        differing[name] = int((ours != spikes).sum()) if mappings[name].neuron.spiking else 0
     _compare_output(trace, output, clean, mode)
     return differing
 
 
-def _layer(
+def compare_layer(
     name: str,
     mapping: Mapping,
     theirs_in: Tensor,
@@ -96,6 +107,21 @@ def _layer(
     clean: Tensor,
     mode: str,
 ) -> Tensor:
+    """Return in which samples and steps no spike has differed so far, bool `[time, batch]`, after one layer more.
+
+    Args:
+        name: Name of the layer.
+        mapping: What it is here.
+        theirs_in: Current of theirs, `[time, batch, *feature]`.
+        ours_in: That of ours.
+        theirs: Output of theirs.
+        ours: Output of ours.
+        clean: The same for the layers in front.
+        mode: Of the run, for messages.
+
+    Raises:
+        ConversionError: They differ, and not for rounding.
+    """
     clean = clean.clone()
     size = float(theirs_in.abs().max())
     allowed = CURRENT * size if theirs_in.dtype == torch.float32 else 1e-12 * size
@@ -113,16 +139,17 @@ def _layer(
                 "model, x: ..., a function of the model and the input of one step; or report the layer in front."
             )
         forced.charge(theirs_in[t], off)
-        different = (ours[t] != theirs[t]).flatten(1)
-        fired = theirs[t] != 0
-        unexplained = (ours[t] != theirs[t]) & ~forced.rounds() & clean[t].view(-1, *[1] * (fired.dim() - 1))
+        apart = forced.differs(ours[t], theirs[t])
+        rounds = torch.zeros_like(apart) if forced.analog else forced.rounds()
+        unexplained = apart & ~rounds & clean[t].view(-1, *[1] * (apart.dim() - 1))
         if bool(unexplained.any()):
             raise ConversionError(
                 f"convert: layer '{name}' ({mapping.theirs}) differs in the {mode} run, "
-                f"{forced.fault(t, unexplained, fired)}, which is not rounding."
+                f"{fault_at(forced, t, unexplained, theirs[t])}, which is not rounding."
             )
-        clean[t:] &= ~different.any(1)
-        forced.reset(fired)
+        if not forced.analog:
+            clean[t:] &= ~apart.flatten(1).any(1)
+        forced.reset(forced.sends(theirs[t]))
     return clean
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -48,21 +48,49 @@ class Mapping:
     Attributes:
         theirs: Their neuron with the arguments that matter, as code.
         neuron: Ours, for runs in the dtype that was asked for.
-        fires_at: Their threshold, measured from where the potential rests.  Number > 0.
+        fires_at: Their threshold, measured from where the potential rests.  Number > 0, or one per neuron.
         rests_at: Where theirs rests.
         strict: True if theirs fires above the threshold, and not at it.
         quantum: What a soft reset of ours takes off the potential.
         states: Number of states that theirs returns beside the spikes.
         trained: Constants of the neuron that are trained.
+        layer: Module that takes the place of theirs, if it is more than the neuron: a recurrent layer.
+        joined: Current of the neurons of a recurrent layer, from its input and the spikes of theirs, both
+            `[time, batch, *feature]`.
+        alone: Function that takes its recurrence out of a copy of theirs, so that its input is its current.
+        complete: Function that puts a way of the gradient into a copy of theirs that it leaves out; `None` if there is
+            none.
+        remark: What is not the same, in words.
     """
 
     theirs: str
     neuron: Neuron
-    fires_at: float
+    fires_at: float | Tensor
     strict: bool = False
     rests_at: float = 0.0
     states: int = 0
     trained: tuple[Trained, ...] = ()
+    layer: nn.Module | None = None
+    joined: Callable[[Tensor, Tensor], Tensor] | None = field(default=None, repr=False)
+    alone: Callable[[Any], None] | None = field(default=None, repr=False)
+    complete: Callable[[Any], None] | None = field(default=None, repr=False)
+    remark: str = ""
+
+    @property
+    def placed(self) -> nn.Module:
+        """What takes the place of theirs: the neuron, or the recurrent layer around it."""
+        return self.neuron if self.layer is None else self.layer
+
+    @property
+    def shaped(self) -> bool:
+        """True if it has constants for its own shape alone: one per neuron, or recurrent weights."""
+        found = (*self.neuron.buffers(recurse=False), *self.neuron.parameters(recurse=False), self.fires_at)
+        several = any(isinstance(each, Tensor) and each.numel() > 1 for each in found)
+        return several or self.layer is not None
+
+    def current(self, x: Tensor, spikes: Tensor) -> Tensor:
+        """Return the current of the neurons for an input and the spikes of theirs, `[time, batch, *feature]`."""
+        return x if self.joined is None else self.joined(x, spikes)
 
     @property
     def quantum(self) -> float:
@@ -129,6 +157,18 @@ def one_number(value: object, name: str) -> float:
     return flat[0].item()
 
 
+def several_numbers(value: object, name: str) -> float | Tensor:
+    """Return a constant as a number, or one per neuron as a tensor that broadcasts to `[batch, *feature]`.
+
+    Raises:
+        Refused: There are none.
+    """
+    if isinstance(value, Tensor) and value.numel() > 1 and not bool((value == value.flatten()[0]).all()):
+        wide = value.detach().double()
+        return wide.unsqueeze(0) if wide.dim() == 1 else wide  # one axis would stand for channels here
+    return one_number(value, name)
+
+
 def is_trained(value: object) -> bool:
     """True for a parameter that an optimizer would change."""
     return isinstance(value, nn.Parameter) and value.requires_grad
@@ -147,3 +187,16 @@ def positive(threshold: float, theirs: str) -> float:
             "Set a threshold above the potential of rest",
         )
     return threshold
+
+
+def all_positive(threshold: float | Tensor, theirs: str) -> float | Tensor:
+    """Return thresholds that are above rest, as `positive` does for one."""
+    if not isinstance(threshold, Tensor):
+        return positive(threshold, theirs)
+    positive(threshold.min().item(), theirs)
+    return threshold
+
+
+def shown(value: float | Tensor) -> str:
+    """Return a constant as text: the number, or how many there are."""
+    return f"<{value.numel()} values>" if isinstance(value, Tensor) else f"{value:g}"

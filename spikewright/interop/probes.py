@@ -43,7 +43,23 @@ class Probe:
     without: int
 
 
-def currents(dtype: torch.dtype, scale: float, feature: torch.Size) -> dict[str, Tensor]:
+def unit_of(mapping: Mapping, feature: torch.Size) -> float | Tensor:
+    """Return the current that reaches the threshold at once, a number or one per neuron.
+
+    Args:
+        mapping: The neuron.
+        feature: Shape of one step of one sample.
+    """
+    eq = mapping.neuron.equations(torch.zeros(1, 1, *feature, dtype=torch.float64))
+    factor = (
+        torch.as_tensor(eq.gain * eq.current_gain if eq.has_current else eq.gain, dtype=torch.float64).detach().abs()
+    )
+    limit = torch.as_tensor(mapping.fires_at if mapping.neuron.spiking else 1.0, dtype=torch.float64)
+    unit = torch.where(factor > 0, limit / factor, 1.0)
+    return unit.item() if unit.numel() == 1 else unit
+
+
+def currents(dtype: torch.dtype, scale: float | Tensor, feature: torch.Size) -> dict[str, Tensor]:
     """Return the four currents, `[64, 4, *feature]`, in units of what reaches the threshold at once.
 
     Args:
@@ -76,15 +92,18 @@ def probed(found: Found, dtype: torch.dtype, feature: torch.Size) -> Probe:
     neuron = clone(found.module).to("cpu", dtype)
     mapping = found.read(neuron, dtype)
     ours = mapping.neuron.to("cpu", dtype)
-    unit = mapping.fires_at / abs(mapping.neuron.gain) if mapping.neuron.gain else 1.0
-    each = currents(dtype, unit, feature)
+    if mapping.alone is not None:
+        mapping.alone(neuron)
+    if mapping.complete is not None:
+        mapping.complete(neuron)
+    each = currents(dtype, unit_of(mapping, feature), feature)
     x = torch.cat(list(each.values()), 1)  # side by side: neurons do not see each other
     weights = torch.randn(x.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(dtype)
     given, here = x.clone().requires_grad_(), x.clone().requires_grad_()
     with torch.enable_grad():
         theirs, sent = alone(found, neuron, given), ours.scan(here, {}, True)[0]
         compared = compare(mapping, x, theirs.detach(), sent.detach())
-        used = weights * compared.same
+        used = weights * (compared.same & compared.smooth)
         rounded = _rounded(ours, x, used, sent.detach(), not found.library.double)
         their_constants = [neuron.get_parameter(constant.theirs) for constant in mapping.trained]
         our_constants = [ours.get_parameter(constant.ours) for constant in mapping.trained]
@@ -94,7 +113,7 @@ def probed(found: Found, dtype: torch.dtype, feature: torch.Size) -> Probe:
     apart = (_apart(our_grads[0], their_grads[0]) - rounded).clamp_min(0).where(real & compared.same, 0)
     worst = int(apart.flatten(1).amax(1).argmax()) if compared.fault is None else compared.fault.place[0]
     trained = [
-        _chained(constant, ours, one, other)
+        chained(constant, ours, one, other)
         for constant, one, other in zip(mapping.trained, our_grads[1:], their_grads[1:])
     ]
     name = list(each)[worst // SAMPLES]
@@ -124,7 +143,9 @@ def _rounded(ours: Neuron, x: Tensor, used: Tensor, sent: Tensor, single: bool) 
         (gradient,) = torch.autograd.grad((used.to(y.dtype) * y).sum(), given)
         exact = gradient if exact is None else exact
         away = _apart(gradient.to(x.dtype), exact)
-        found = torch.maximum(found, away.masked_fill((y.detach().to(sent.dtype) != sent).any(0), torch.inf))
+        if ours.spiking:
+            away = away.masked_fill((y.detach().to(sent.dtype) != sent).any(0), torch.inf)
+        found = torch.maximum(found, away)
     return 64 * found
 
 
@@ -133,7 +154,7 @@ def _apart(ours: Tensor, theirs: Tensor) -> Tensor:
     return ((ours - theirs).abs().amax(0) / theirs.abs().amax(0).clamp_min(1.0)).nan_to_num(torch.inf)
 
 
-def _chained(constant: Trained, ours: Neuron, one: Tensor, other: Tensor) -> float:
+def chained(constant: Trained, ours: Neuron, one: Tensor, other: Tensor) -> float:
     """Return how far the gradient of a constant is from that of theirs, by the chain rule through `back`."""
     value = ours.get_parameter(constant.ours).detach().clone().requires_grad_()
     (factor,) = torch.autograd.grad(constant.back(value).sum(), value)

@@ -62,6 +62,14 @@ def find_neurons(model: nn.Module, x: Tensor) -> list[Found]:
     for name, module in model.named_modules():
         try:
             one = _found(name, module)
+            if any(not each.name or name.startswith(f"{each.name}.") for each in found):
+                if one is not None:
+                    raise Refused(
+                        "it is inside a recurrent neuron, and here what comes back from the spikes of neurons passes "
+                        "through layers without neurons",
+                        "Use nn.Linear or a convolution",
+                    )
+                continue
             if one is not None:
                 _check(one)
                 _check_trained(one, one.read(module, x.dtype))
@@ -148,8 +156,9 @@ def _check(found: Found) -> None:
 def _check_trained(found: Found, mapping: Mapping) -> None:
     """Raise `Refused` if something of a neuron is trained that is a constant here."""
     known = {each.theirs for each in mapping.trained}
+    shared = {id(p) for p in mapping.placed.parameters()}
     for name, parameter in found.module.named_parameters():
-        if parameter.requires_grad and name not in known:
+        if parameter.requires_grad and name not in known and id(parameter) not in shared:
             raise Refused(
                 f"its {name} is trained, and there is nothing of the kind here",
                 f"Keep it, {name}.requires_grad_(False)",

@@ -45,12 +45,19 @@ def alone(found: Found, neuron: Any, x: Tensor) -> Tensor:
     return torch.stack(spikes)
 
 
-def flat(y: Any) -> list[Tensor]:
-    """Return the tensors of a value in their order."""
+def flat(y: Any, without: frozenset[int] = frozenset()) -> list[Tensor]:
+    """Return the tensors of a value in their order.
+
+    Args:
+        y: The value.
+        without: Identities of tensors and of containers that are left out.
+    """
+    if id(y) in without:
+        return []
     if isinstance(y, Tensor):
         return [y]
     parts = y.values() if isinstance(y, dict) else y if isinstance(y, tuple | list) else ()
-    return [tensor for each in parts for tensor in flat(each)]
+    return [tensor for each in parts for tensor in flat(each, without)]
 
 
 class Recorder(nn.Module):
@@ -67,7 +74,7 @@ class Recorder(nn.Module):
         self.found, self.inner = (found,), neuron  # in a tuple, so that the original is no part of this module
         self.order = order
         self.holds, self.state = False, None
-        self.returned: list[Tensor] = []
+        self.returned: list[Any] = []
         self.inputs: list[Tensor] = []
         self.outputs: list[Tensor] = []
 
@@ -86,7 +93,7 @@ class Recorder(nn.Module):
         if not self.inputs:
             self.order.append(self.found[0].name)
         self.inputs.append(x.detach().clone())
-        self.returned = flat(y[1:]) if isinstance(y, tuple) else []
+        self.returned = [*y[1:], *(t for t in flat(y[1:]) if t is not y[0])] if isinstance(y, tuple) else []
         self.outputs.append((y[0] if isinstance(y, tuple) else y).detach().clone())
         return y
 

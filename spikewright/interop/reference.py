@@ -1,6 +1,6 @@
 """The run of the other library's model on the user's input, with what every neuron received and sent."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from spikewright.errors import ConversionError
 from spikewright.interop.copies import clone, copied
 from spikewright.interop.frames import Step
+from spikewright.interop.mapping import Mapping as Neuron
 from spikewright.interop.reading import Found
 from spikewright.interop.recorder import LAYOUTS, TIME_FIRST, Recorder, flat
 
@@ -22,6 +23,7 @@ class Trace:
     Attributes:
         currents: Input of every neuron layer, `[time, batch, *feature]`, by name, in the order of their calls.
         spikes: Output of every neuron layer, likewise.
+        inputs: Input of every layer as the model gave it; of a recurrent layer it is a part of the current.
         outputs: Tensors that the model returned, without states of neurons: for every step, or for the sequence.
         form: How it was run: "step", "time", "batch" or "folded".
         joint: Names of batch norms that saw all steps together.
@@ -32,12 +34,25 @@ class Trace:
 
     currents: dict[str, Tensor]
     spikes: dict[str, Tensor]
+    inputs: dict[str, Tensor]
     outputs: list[list[Tensor]]
     form: str
     joint: frozenset[str]
     framed: frozenset[str]
     buffers: dict[str, Tensor]
     failures: tuple[str, ...]
+
+
+def with_recurrence(trace: Trace, mappings: Mapping[str, Neuron]) -> Trace:
+    """Return a run with the whole currents of recurrent layers, which add what comes back from their own spikes.
+
+    Args:
+        trace: The run.
+        mappings: What each neuron is here, by name.
+    """
+    with torch.no_grad():
+        currents = {n: mappings[n].current(x, trace.spikes[n]).detach() for n, x in trace.inputs.items()}
+    return replace(trace, currents=currents)
 
 
 class Reference:
@@ -109,7 +124,7 @@ class Reference:
         lead = self._lead(form, steps, batch)
         framed = frozenset(n for n in calls.keys() - norms if all(len(s) > 2 and s[:2] == lead for s in calls[n]))
         buffers = {name: b.clone() for name, b in self.model.named_buffers() if ".inner." not in f".{name}"}
-        return Trace(currents, spikes, output, form, joint, framed, buffers, ())
+        return Trace(currents, spikes, currents, output, form, joint, framed, buffers, ())
 
     def _steps(self, x: Tensor) -> list[list[Tensor]]:
         outputs: list[list[Tensor]] = []
@@ -121,8 +136,7 @@ class Reference:
         return outputs
 
     def _outputs(self, y: Any) -> list[Tensor]:
-        states = {id(state) for recorder in self.recorders.values() for state in recorder.returned}
-        return [each for each in flat(y) if id(each) not in states]
+        return flat(y, frozenset(id(state) for recorder in self.recorders.values() for state in recorder.returned))
 
     def _in_order(self) -> list[tuple[str, Recorder]]:
         return [(name, self.recorders[name]) for name in self.order]

@@ -1,10 +1,14 @@
 """What is compared neuron by neuron: on the model's own currents, and on the probe currents."""
 
+from inspect import signature
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from spikewright.errors import ConversionError
 from spikewright.interop.conversion import FEW, ConversionRow
+from spikewright.interop.loops import probed_layer
 from spikewright.interop.mapping import Mapping
 from spikewright.interop.probes import TOLERANCE, Probe, probed
 from spikewright.interop.reading import Found
@@ -56,8 +60,10 @@ def row_of(each: Found, mapping: Mapping, own: Compared, free: int, trace: Trace
         ConversionError: A spike or a gradient differs, and not for rounding.
     """
     current = trace.currents[each.name]
-    shape = current.shape[2:] if _several(mapping.neuron.leak) else torch.Size([64])
+    shape = current.shape[2:] if mapping.shaped else torch.Size([64])
     reasons: list[str] = []
+    reasons += [mapping.remark] if mapping.remark else []
+    loop = probed_layer(each, mapping, trace) if mapping.layer is not None else 0.0
     probes = {dtype: probed(each, dtype, shape) for dtype in {current.dtype: None, torch.float64: None}}
     for dtype, probe in probes.items():
         where = f"on the probe current '{probe.current}', in {name_of(dtype)}"
@@ -74,16 +80,17 @@ def row_of(each: Found, mapping: Mapping, own: Compared, free: int, trace: Trace
     proven = own.fired > 0 and own.fired >= FEW * own.spikes
     if not proven:
         reasons.insert(0, f"not proven on x: it fires {own.fired} times")
+    ours = written(mapping.neuron)
     return ConversionRow(
         each.name,
         mapping.theirs,
-        written(mapping.neuron),
+        ours if mapping.layer is None else f"Recurrent({ours})" if mapping.neuron.spiking else f"Linear, {ours}",
         own.spikes,
         own.fired,
         own.differing,
         free,
         sum(probe.spikes.spikes for probe in probes.values()),
-        probes[torch.float64].gradient,
+        max(probes[torch.float64].gradient, loop),
         proven,
         "; ".join(reasons),
     )
@@ -105,28 +112,42 @@ def _check_gradient(name: str, probe: Probe, where: str, dtype: torch.dtype) -> 
 def written(neuron: Neuron) -> str:
     """Return a neuron as code, without what is the default."""
     kind = type(neuron)
-    usual: dict[str, object] = {"rest": 0.0, "gain": 1.0, "amplitude": 1.0, "reset": "subtract", "detach_reset": True}
-    leak = neuron.leak
-    parts = [] if kind.__name__ == "IF" else [f"tau={'tensor' if _several(leak) else f'{1 / (1 - _number(leak)):.6g}'}"]
-    parts += ["learn_tau=True"] if isinstance(leak, Tensor) and leak.requires_grad else []
-    parts += [f"threshold={_threshold(neuron.threshold)}"]
-    for key, value in usual.items():
-        own = getattr(neuron, key)
-        if own != value:
-            parts.append(f"{key}={own:.6g}" if isinstance(own, float) else f"{key}={own!r}")
-    return f"{kind.__name__}({', '.join(parts)}, surrogate={neuron.surrogate})"
+    parts: list[str] = []
+    parameters = signature(kind).parameters
+    for name in sorted(parameters, key=lambda name: (name == "surrogate", name not in ("tau", "learn_tau"))):
+        parameter = parameters[name]
+        value = _argument(neuron, name)
+        if name in _ALWAYS or _text(value) != _text(parameter.default):
+            parts.append(f"{name}={_text(value, exact=name == 'threshold')}")
+    return f"{kind.__name__}({', '.join(parts)})"
 
 
-def _threshold(value: float) -> str:
-    return f"{value:.6g}" if float(f"{value:.6g}") == value else repr(value)
+_ALWAYS = frozenset({"tau", "threshold", "surrogate"})
 
 
-def _several(leak: object) -> bool:
-    return isinstance(leak, Tensor) and leak.numel() > 1
+def _argument(neuron: Any, name: str) -> object:
+    """Return the value of an argument from which a neuron was made."""
+    if name.startswith("learn_"):
+        kind = {"tau": "leak_logit", "tau_syn": "current_leak_logit"}.get(name.removeprefix("learn_"), name[6:])
+        return kind in neuron._parameters
+    if name == "gain" and getattr(neuron, "_tied", False):
+        return "1/tau"
+    if name in ("tau", "tau_syn", "tau_adaptation"):
+        if name == "tau_syn" and not getattr(neuron, "has_current", True):
+            return None
+        leak = {"tau": "leak", "tau_syn": "current_leak", "tau_adaptation": "adaptation_leak"}[name]
+        leak = getattr(neuron, leak)
+        return None if not isinstance(leak, Tensor) and leak == 1 else 1 / (1 - leak)
+    return getattr(neuron, name, False)
 
 
-def _number(leak: float | Tensor) -> float:
-    return leak.item() if isinstance(leak, Tensor) else leak
+def _text(value: object, exact: bool = False) -> str:
+    if isinstance(value, Tensor):
+        return _text(value.item(), exact) if value.numel() == 1 else "tensor"
+    if not isinstance(value, float):
+        return repr(value)
+    short = f"{value:.6g}"
+    return repr(value) if exact and float(short) != value else short
 
 
 def name_of(dtype: torch.dtype) -> str:

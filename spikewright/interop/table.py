@@ -4,7 +4,7 @@ A line is code on both sides, with the symbols of `SYMBOLS`.  Surrogates are lef
 own, because any neuron takes any surrogate.
 """
 
-from dataclasses import dataclass
+from spikewright.interop.lines import NORSE, SINABS, Line
 
 SYMBOLS = {
     "tau": "time constant in steps",
@@ -15,25 +15,13 @@ SYMBOLS = {
     "a": "value of a spike",
     "g": "dt tau_mem_inv",
     "k": "decay per step, exp(-1/tau)",
+    "n": "time constant of a synaptic current in steps",
+    "j": "decay of that current per step, exp(-1/n)",
+    "q": "time constant of a threshold in steps",
+    "r": "decay of its shift per step, exp(-1/q)",
+    "d": "dt tau_syn_inv",
 }
 """What the symbols of the lines stand for."""
-
-
-@dataclass(frozen=True)
-class Line:
-    """One neuron of another library, and the same here.
-
-    Attributes:
-        library: Name of the library.
-        theirs: Their neuron with arguments, as code.
-        ours: Ours, as code.
-        note: Condition or remark; may be empty.
-    """
-
-    library: str
-    theirs: str
-    ours: str
-    note: str = ""
 
 
 LINES = (
@@ -138,6 +126,8 @@ LINES = (
         "dt = 0.001",
     ),
     Line("Norse", "IAFCell(IAFParameters(v_th=V))", 'IF(threshold=S(V), reset="zero", detach_reset=False)', "IAF too"),
+    *SINABS,
+    *NORSE,
 )
 """Neurons that send the same spikes and the same gradients."""
 
@@ -149,5 +139,13 @@ SURROGATES = (
     Line("snnTorch", "atan(alpha=3.0)", "ATan(3.0)"),
     Line("Norse", 'method="tanh", alpha=2.0', "Sigmoid(4.0)"),
     Line("Norse", 'method="triangle", alpha=1.0', "Triangle()"),
+    Line("Norse", 'method="super"', "FastSigmoid(1.0, factor=2.0)", "whatever its alpha"),
+    Line("Norse", 'method="tanh", alpha=4.0', "Sigmoid(8.0, factor=0.5)"),
+    Line("Norse", 'method="triangle", alpha=0.25', "Triangle(factor=0.25)"),
+    Line("Norse", 'method="heavi_erfc", alpha=4.0', "Erf(4.0, factor=0.5)"),
+    Line(
+        "sinabs", "SingleExponential(grad_width=0.25, grad_scale=3.0)", "Exponential(0.25, factor=6.0)", "width times V"
+    ),
+    Line("sinabs", "Gaussian(sigma=0.5, grad_scale=3.0)", "Erf(1/(2**0.5*0.5), factor=3.0)"),
 )
 """Surrogates with the same slope.  Slopes of all others are computed by the other library, called through `Called`."""

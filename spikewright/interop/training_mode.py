@@ -10,7 +10,7 @@ from spikewright.interop.copies import clone, copied
 from spikewright.interop.frames import Step
 from spikewright.interop.free_run import compare_runs, run_here
 from spikewright.interop.reading import Found
-from spikewright.interop.reference import Reference
+from spikewright.interop.reference import Reference, with_recurrence
 
 
 def training_remarks(
@@ -42,6 +42,7 @@ def training_remarks(
     twin = copied(model, {id(e.module): clone(e.module, share=True) for e in found}, buffers=False)
     twins = [Found(e.name, twin.get_submodule(e.name), e.library, e.kind) for e in found]
     neurons = {e.name: e.read(clone(e.module), x.dtype) for e in twins}
+    trace = with_recurrence(trace, neurons)
     names = {id(m.neuron): name for name, m in neurons.items()}
     last: Exception | None = None
     for axis in frames(found, trace, step):

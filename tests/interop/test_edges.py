@@ -169,7 +169,8 @@ def test_the_default_surrogates_of_sinabs_and_norse_are_kept() -> None:
 
     for neuron in (IAF(spike_fn=SingleSpike), norse.IAF(), norse.IAFCell()):
         found = convert(nn.Sequential(nn.Identity(), neuron), 2 * torch.rand(STEPS, BATCH, 4))
-        assert "Called(" in found.rows[0].ours and found.rows[0].gradient < 1e-6
+        kind = "FastSigmoid(alpha=1.0" if "Norse" in found.library else "Exponential(width=0.5"
+        assert f"surrogate={kind}, factor=2.0)" in found.rows[0].ours and found.rows[0].gradient < 1e-6
 
 
 def test_an_unknown_layer_over_time_is_refused_by_name() -> None:

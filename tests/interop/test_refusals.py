@@ -37,21 +37,28 @@ def nabs(name: str = "LIF", **options: Any) -> Any:
     if isinstance(options["spike_fn"], str):
         options["spike_fn"] = eval(options["spike_fn"], vars(activation).copy())
     kind = getattr(import_module("sinabs.layers"), name)
-    free = options.pop("free", True)
-    layer = kind(**({} if name.startswith(("IAF", "ExpLeak")) else {"tau_mem": 5.0}), **options)
-    return layer.requires_grad_(False) if free else layer
+    free, change = options.pop("free", True), options.pop("change", lambda layer: None)
+    if options["spike_fn"] is ...:
+        options.pop("spike_fn")
+    layer = kind(**(({} if name.startswith("IAF") else {"tau_mem": 5.0}) | options))
+    layer.requires_grad_(not free)
+    change(layer)
+    return layer
 
 
 def norse(name: str = "LIFBoxCell", **given: Any) -> Any:
     names = namespace("Norse")
-    return names[name](names["LIFBoxParameters" if name == "LIFBoxCell" else "IAFParameters"](**given))
+    return names[name](names[f"{name.removesuffix('Cell')}Parameters"](**given))
 
 
-def of_norse(name: str, *given: Any) -> Any:
+def of_norse(name: str, *given: Any, **options: Any) -> Any:
     imported("Norse")
     import norse.torch as library
 
-    return getattr(library, name)(*given)
+    return getattr(library, name)(*given, **options)
+
+
+ADAPTIVE = {"tau_mem": torch.tensor(5.0), "tau_adapt": torch.tensor(5.0)}
 
 
 def setting(**values: Any) -> Callable[[Any], None]:
@@ -163,13 +170,58 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "recurrent": (lambda: snn("RLeaky", all_to_all=False), r"feeds its own spikes back"),
     "parametrized": (lambda: parametrized(snn()), r"subclass of Leaky|parametrized"),
     # sinabs
-    "several spikes": (
-        lambda: nabs(spike_fn="MultiSpike"),
-        r"several spikes in a step \(spike_fn=MultiSpike, the default",
+    "another amount for several spikes": (
+        lambda: nabs(spike_fn="MultiSpike", reset_fn="MembraneSubtract(0.5)"),
+        r"each takes 0.5 off the potential instead of the threshold",
     ),
-    "at most some spikes": (lambda: nabs(spike_fn="MaxSpike(3)"), r"several spikes in a step \(spike_fn=MaxSpike"),
-    "no spike function": (lambda: nabs(spike_fn=None), r"never fires \(spike_fn=None\)"),
-    "lower bound": (lambda: nabs(min_v_mem=-1.0), r"lower bound \(min_v_mem=-1\)"),
+    "spike function of the user": (lambda: nabs(spike_fn=silent), r"spike_fn function is not one of the library's"),
+    "bounded readout": (
+        lambda: nabs("ExpLeak", spike_fn=..., min_v_mem=-1.0),
+        r"lower bound \(min_v_mem=-1\), and here a neuron that sends its potential has none",
+    ),
+    "bound above rest": (lambda: nabs(min_v_mem=0.5), r"at least 0.5, above where it starts"),
+    "trained threshold of sinabs": (
+        lambda: nabs(
+            spike_threshold=nn.Parameter(torch.tensor(1.0)), change=lambda n: n.spike_threshold.requires_grad_(True)
+        ),
+        r"trains its threshold, to which its spike function passes no gradient",
+    ),
+    "tau_syn trained": (
+        lambda: nabs(free=False, tau_syn=3.0, norm_input=False),
+        r"trains tau_syn, .*which scales its input too",
+    ),
+    "alpha_syn trained": (
+        lambda: nabs(free=False, tau_syn=3.0, norm_input=False, train_alphas=True),
+        r"trains alpha_syn, .*which scales its input too",
+    ),
+    "tau_mem trained, with a current": (
+        lambda: nabs(free=False, tau_syn=3.0),
+        r"trains tau_mem, .*scales its synaptic current too",
+    ),
+    "no leak, with a current": (
+        lambda: nabs("IAF", tau_syn=torch.tensor(3.0)),
+        r"\(tau_syn\) and its potential has none",
+    ),
+    "slope of several thresholds": (
+        lambda: nabs(spike_threshold=torch.tensor([0.5, 1.0, 1.5])),
+        r"SingleExponential.* depends on the threshold, which differs between its neurons",
+    ),
+    "slope of a threshold that moves": (
+        lambda: nabs("ALIF", **ADAPTIVE),
+        r"SingleExponential.* depends on the threshold, which moves with its spikes",
+    ),
+    "periodic slope of a threshold that moves": (
+        lambda: nabs("ALIF", surrogate_grad_fn=slope_of("PeriodicExponential"), **ADAPTIVE),
+        r"PeriodicExponential.* depends on the threshold, which moves",
+    ),
+    "ALIF trained": (
+        lambda: nabs("ALIF", free=False, **ADAPTIVE),
+        r"trains tau_mem, .*time constants of a neuron whose threshold adapts",
+    ),
+    "neurons in a recurrence": (
+        lambda: nabs("LIFRecurrent", rec_connect=nn.Sequential(nn.Linear(3, 3), nabs())),
+        r"inside a recurrent neuron",
+    ),
     "reset to a value": (
         lambda: nabs(reset_fn="MembraneReset(-0.25)"),
         r"adds the value to the potential of every neuron",
@@ -178,12 +230,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: nabs(reset_fn=lambda spikes, state, threshold: state),
         r"reset_fn .*lambda.* is not one of the library's",
     ),
-    "tau trained": (lambda: nabs(free=False), r"trains tau_mem, as the library does unless told otherwise"),
-    "tau_syn": (lambda: nabs(tau_syn=3.0), r"current has a leak of its own \(tau_syn\)"),
     "states recorded": (lambda: nabs(record_states=True), r"records its states"),
-    "several taus": (lambda: several_taus(), r"tau_mem differs between the neurons"),
-    "adaptive": (lambda: nabs("ALIF", spike_fn="SingleSpike", tau_adapt=torch.tensor(5.0)), r"threshold adapts"),
-    "readout of sinabs": (lambda: nabs_readout(), r"sends its potential and never fires"),
     # Norse
     "two rests": (lambda: norse(v_leak=0.25, v_reset=0.0), r"resets to 0 and leaks to 0.25"),
     "reset method": (
@@ -193,12 +240,37 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "no slope": (lambda: norse(method="heaviside"), r"no backward pass"),
     "trained threshold of Norse": (lambda: norse(v_th=nn.Parameter(torch.tensor(1.0))), r"v_th is trained"),
     "step longer than tau": (lambda: norse(tau_mem_inv=2000.0), r"no number from 0 to 1"),
-    "LIFCell": (lambda: of_norse("LIFCell"), r"current has a leak of its own, as that of most Norse neurons"),
-    "LIF": (lambda: of_norse("LIF"), r"current has a leak of its own"),
-    "LI": (lambda: of_norse("LICell"), r"never fires"),
-    "LSNN": (lambda: of_norse("LSNNCell"), r"threshold adapts"),
-    "LIFRecurrent": (lambda: of_norse("LIFRecurrentCell", 3, 3), r"feeds its own spikes back"),
-    "exponential": (lambda: of_norse("LIFExCell"), r"what it does from step to step is not known here"),
+    "two rests of LIFCell": (lambda: norse("LIFCell", v_leak=0.25, v_reset=0.0), r"resets to 0 and leaks to 0.25"),
+    "two rests of LIFRecurrentCell": (
+        lambda: of_norse("LIFRecurrentCell", 3, 3, namespace("Norse")["LIFParameters"](v_leak=0.25)),
+        r"resets to 0 and leaks to 0.25",
+    ),
+    "current that does not decay": (
+        lambda: norse("LIFCell", tau_syn_inv=0.0),
+        r"dt tau_syn_inv is 0, so that its leak",
+    ),
+    "trained leak of Norse": (
+        lambda: norse("LIFCell", tau_mem_inv=nn.Parameter(torch.tensor(100.0))),
+        r"tau_mem_inv is trained",
+    ),
+    "adjoint": (
+        lambda: norse("LIFCell", method="adjoint"),
+        r"activation, or the state it starts from, is another function",
+    ),
+    "states of all steps": (lambda: of_norse("LIF", record_states=True), r"record_states=True"),
+    "weights that are tensors": (
+        lambda: of_norse("LIFRecurrentCell", 3, 3, recurrent_weights=torch.eye(3)),
+        r"recurrent_weights are a tensor and no parameter",
+    ),
+    "potential with a rest": (lambda: norse("LICell", v_leak=0.5), r"sends its potential, which rests at v_leak=0.5"),
+    "box with a rest": (lambda: norse("LIBoxCell", v_leak=0.5), r"sends its potential, which rests at v_leak=0.5"),
+    "LSNN": (lambda: of_norse("LSNNCell"), r"input reaches the potential a step late"),
+    "LSNN recurrent": (lambda: of_norse("LSNNRecurrentCell", 3, 3), r"no gradient passes through its adaptation"),
+    "Izhikevich": (lambda: izhikevich(), r"0.04 v\^2 \+ 5 v"),
+    "exponential": (lambda: of_norse("LIFExCell"), r"grows by an exponential of itself"),
+    "adaptive exponential": (lambda: of_norse("LIFAdExCell"), r"has an adaptation current"),
+    "refractory": (lambda: of_norse("LIFRefracCell"), r"stand still for some steps"),
+    "conductances": (lambda: of_norse("CobaLIFCell", 3, 3), r"conductances multiply"),
 }
 
 
@@ -209,24 +281,26 @@ def surrogate(name: str) -> Any:
     return getattr(library, name)()
 
 
-def several_taus() -> Any:
-    layer = nabs()
-    layer.tau_mem = nn.Parameter(torch.tensor([2.0, 3.0, 4.0]), requires_grad=False)
-    return layer
-
-
-def nabs_readout() -> Any:
+def slope_of(name: str) -> Any:
     imported("sinabs")
-    from sinabs.layers import ExpLeak
+    import sinabs.activation as library
 
-    return ExpLeak(tau_mem=5.0)
+    return getattr(library, name)()
+
+
+def izhikevich() -> Any:
+    imported("Norse")
+    from norse.torch.functional.izhikevich import tonic_spiking
+    from norse.torch.module.izhikevich import IzhikevichCell
+
+    return IzhikevichCell(tonic_spiking)
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_it_is_refused_by_its_true_reason(name: str) -> None:
     make, reason = REFUSED[name]
     neuron = make()
-    with pytest.raises(ConversionError, match=rf"(?s)layer '1' is \w+ of \w+: .*{reason}") as refused:
+    with pytest.raises(ConversionError, match=rf"(?s)layer '1[.\w]*' is \w+ of \w+: .*{reason}") as refused:
         convert(nn.Sequential(nn.Linear(3, 3), neuron), torch.rand(4, 2, 3))
     text = str(refused.value)
     assert len(text) < 500 and re.search(r"\. [A-Z][^.]", text) and text.endswith(".") and ".." not in text, text

@@ -10,13 +10,25 @@ from torch import Tensor
 
 from spikewright.interop.copies import clone
 from spikewright.interop.reading import find_neurons
+from spikewright.interop.rounding import compare
 from spikewright.interop.table import LINES, SURROGATES, Line
 from tests.interop.theirs import VALUES, imported, our_neuron, spikes_of, their_neuron
 
 STORED = Path(__file__).parent / "stored.json"
 every_line = pytest.mark.parametrize("line", LINES, ids=lambda line: f"{line.library} {line.theirs}")
 both = pytest.mark.parametrize("values", VALUES)
-CONSTANTS = ("threshold", "rest", "gain", "amplitude")
+CONSTANTS = (
+    "threshold",
+    "rest",
+    "gain",
+    "amplitude",
+    "leak",
+    "input_gain",
+    "current_leak",
+    "current_gain",
+    "lower_bound",
+)
+SWITCHES = ("reset", "detach_reset", "strict", "max_spikes", "moving_reset", "has_current", "potential")
 
 
 def current(steps: int, width: int, scale: float = 1.0) -> Tensor:
@@ -40,7 +52,27 @@ def run(neuron: Any, x: Tensor, ours: bool) -> tuple[Tensor, Tensor]:
 def scale_of(ours: Any, values: str) -> float:
     """What reaches the threshold at once; with halves, without a remainder."""
     threshold = round(2 * ours.threshold) / 2 if values == "halves" else ours.threshold
-    return threshold / ours.gain
+    found = threshold / (ours.input_gain * getattr(ours, "current_gain", 1.0))
+    return found.item() if isinstance(found, Tensor) else found
+
+
+def number(value: Any) -> Tensor:
+    return torch.tensor(torch.nan) if value is None else torch.as_tensor(value).detach().double()
+
+
+def clear_of_bound(ours: Any, x: Tensor) -> Tensor:
+    """Neurons whose potential never comes to its lower bound, where theirs has another slope, `[batch, *feature]`."""
+    if ours.lower_bound is None:
+        return torch.ones_like(x[0], dtype=torch.bool)
+    ours.potential = "before reset"
+    (spikes, u), _ = ours.scan(x, {}, True)
+    ours.potential = None
+    return ((u - ours.reset_amount * spikes - ours.lower_bound).abs() > 1e-5).all(0)
+
+
+def same(ours: Any, one: Tensor, other: Tensor) -> bool:
+    """Spikes are equal, potentials up to rounding."""
+    return torch.equal(one, other) if ours.spiking else torch.allclose(one, other, rtol=1e-5, atol=1e-5)
 
 
 @both
@@ -50,10 +82,11 @@ def test_the_reader_finds_what_the_line_says(line: Line, values: str) -> None:
     found = find_neurons(theirs, torch.rand(2, 2))[0].read(theirs, torch.float32).neuron
     said = our_neuron(line, VALUES[values])
     assert type(found) is type(said)
-    assert (found.reset, found.detach_reset) == (said.reset, said.detach_reset)
-    for name in (*CONSTANTS, "leak"):
-        one, other = (torch.as_tensor(getattr(each, name)).detach().double() for each in (found, said))
-        torch.testing.assert_close(one, other, rtol=3e-7, atol=1e-7)
+    for name in SWITCHES:
+        assert getattr(found, name, None) == getattr(said, name, None), name
+    for name in (*CONSTANTS, "beta", "adaptation_leak"):
+        one, other = (number(getattr(each, name, None)) for each in (found, said))
+        torch.testing.assert_close(one, other, rtol=3e-7, atol=1e-7, equal_nan=True)
     assert [n for n, _ in found.named_parameters()] == [n for n, _ in said.named_parameters()]
 
 
@@ -65,10 +98,25 @@ def test_spikes_and_gradients_are_those_of_the_library(line: Line, values: str, 
     x = current(60, 64, scale_of(our_neuron(line, VALUES[values]), values)).to(dtype)
     if dtype == torch.float64:
         theirs = clone(theirs).double()
-    ours = find_neurons(theirs, x)[0].read(theirs, dtype).neuron
+    mapping = find_neurons(theirs, x)[0].read(theirs, dtype)
+    ours = mapping.neuron
+    if mapping.complete is not None:
+        mapping.complete(theirs)
     one, other = run(theirs, x, ours=False), run(ours, x, ours=True)
-    assert one[0].any() and torch.equal(one[0].to(dtype), other[0]), int((one[0] != other[0]).sum())
-    torch.testing.assert_close(other[1], one[1], rtol=1e-4, atol=1e-5)
+    assert one[0].any()
+    clear = clear_of_bound(ours, x)
+    if "tau_adapt=q, tau_syn=n" in line.theirs:  # scaled in another order, so that float32 decides ties
+        compared = compare(mapping, x, one[0], other[0])
+        assert compared.fault is None
+        clear &= compared.same
+    else:
+        assert same(ours, one[0].to(dtype), other[0]), int((one[0] != other[0]).sum())
+    assert clear.any()
+    torch.testing.assert_close(other[1][:, clear], one[1][:, clear], rtol=1e-4, atol=1e-5)
+
+
+def as_text(spikes: Tensor) -> list[str]:
+    return ["".join(str(int(s)) for s in step) for step in spikes[:, 0].tolist()]
 
 
 def stored() -> dict[str, Any]:
@@ -81,9 +129,14 @@ def test_spikes_and_gradients_are_those_that_were_stored(line: Line, values: str
     kept = stored()[f"{line.library} {line.theirs} {values}"]
     ours = our_neuron(line, VALUES[values])
     spikes, gradient = run(ours, current(16, 4, kept["scale"]), ours=True)
-    shown = ["".join("1" if s else "0" for s in step) for step in spikes[:, 0].tolist()]
-    assert shown == kept["spikes"] and set("".join(shown)) == {"0", "1"}
-    torch.testing.assert_close(gradient[:, 0], torch.tensor(kept["gradient"]), rtol=1e-4, atol=2e-5)
+    if ours.spiking:
+        assert as_text(spikes) == kept["spikes"] and len(set("".join(kept["spikes"]))) > 1
+    else:
+        torch.testing.assert_close(spikes[:, 0], torch.tensor(kept["spikes"]), rtol=1e-4, atol=2e-5)
+    clear = clear_of_bound(ours, current(16, 4, kept["scale"]))[0]
+    found, expected = gradient[:, 0], torch.tensor(kept["gradient"])
+    assert clear.any()
+    torch.testing.assert_close(found[:, clear], expected[:, clear], rtol=1e-4, atol=2e-5)
 
 
 def test_every_line_is_stored_once() -> None:
@@ -105,6 +158,11 @@ def test_surrogates_have_the_slope_that_the_line_says(line: Line) -> None:
         from snntorch import Leaky
 
         neuron = Leaky(0.5, spike_grad=eval(line.theirs, vars(there).copy()))
+    elif line.library == "sinabs":
+        import sinabs.activation as there
+        from sinabs.layers import IAF
+
+        neuron = IAF(surrogate_grad_fn=eval(line.theirs, vars(there).copy()))
     else:
         from norse.torch.functional.iaf import IAFParameters
         from norse.torch.module.iaf import IAFCell
@@ -119,10 +177,15 @@ if __name__ == "__main__":  # writes what the installed libraries do
     for each in LINES:
         for name, chosen in VALUES.items():
             scale = scale_of(our_neuron(each, chosen), name)
-            spikes, gradient = run(their_neuron(each, chosen), current(16, 4, scale), ours=False)
+            theirs, ours = their_neuron(each, chosen), our_neuron(each, chosen)
+            complete = find_neurons(theirs, torch.rand(2, 2))[0].read(theirs, torch.float32).complete
+            if complete is not None:
+                complete(theirs)
+            spikes, gradient = run(theirs, current(16, 4, scale), ours=False)
+            sent = [[round(v, 5) for v in step] for step in spikes[:, 0].tolist()]
             numbers[f"{each.library} {each.theirs} {name}"] = {
                 "scale": scale,
-                "spikes": ["".join("1" if s else "0" for s in step) for step in spikes[:, 0].tolist()],
+                "spikes": as_text(spikes) if ours.spiking else sent,
                 "gradient": [[round(g, 5) for g in step] for step in gradient[:, 0].tolist()],
             }
     STORED.write_text(json.dumps(numbers, indent=None, separators=(",", ":")) + "\n")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from spikewright.interop.table import LINES, Line
-from spikewright.neurons import IF, LIF
+from spikewright.neurons import ALIF, CUBALIF, IF, LI, LIF
 from spikewright.surrogate import ATan, Sigmoid
 
 MODULES = {
@@ -22,6 +22,12 @@ MODULES = {
         "norse.torch.functional.reset",
         "norse.torch.functional.lif_box",
         "norse.torch.functional.iaf",
+        "norse.torch.functional.lif",
+        "norse.torch.functional.leaky_integrator",
+        "norse.torch.functional.leaky_integrator_box",
+        "norse.torch.module.lif",
+        "norse.torch.module.leaky_integrator",
+        "norse.torch.module.leaky_integrator_box",
         "norse.torch.module.lif_box",
         "norse.torch.module.iaf",
     ),
@@ -40,15 +46,21 @@ class Values:
     g: float
     V: float
     a: float = 1.5
+    n: float = 3.5
+    q: float = 6.0
+    d: float = 0.4
 
     def names(self, dtype: torch.dtype) -> dict[str, Any]:
         def above(value: float) -> float:
             return torch.nextafter(torch.tensor(value, dtype=dtype), torch.tensor(math.inf, dtype=dtype)).item()
 
-        return {**vars(self), "S": above, "k": math.exp(-1 / self.tau)}
+        return {**vars(self), "S": above, "k": math.exp(-1 / self.tau)} | self._decays()
+
+    def _decays(self) -> dict[str, float]:
+        return {"j": math.exp(-1 / self.n), "r": math.exp(-1 / self.q)}
 
 
-VALUES = {"any": Values(2.7, 0.6, -0.5, 0.3, 1.25), "halves": Values(2.0, 0.5, -0.5, 0.25, 1.0)}
+VALUES = {"any": Values(2.7, 0.6, -0.5, 0.3, 1.25), "halves": Values(2.0, 0.5, -0.5, 0.25, 1.0, d=0.5)}
 """With halves potentials reach the threshold exactly."""
 
 
@@ -64,17 +76,19 @@ def namespace(library: str) -> dict[str, Any]:
     for module in imported(library):
         names |= {key: value for key, value in vars(module).items() if not key.startswith("_")}
     if library == "Norse":
-        names["LIFBoxParameters"] = with_tensors(names["LIFBoxParameters"])
-        names["IAFParameters"] = with_tensors(names["IAFParameters"])
+        for kind in ("LIFBoxParameters", "IAFParameters", "LIFParameters"):
+            names[kind] = with_tensors(names[kind])
+        for kind in ("LIParameters", "LIBoxParameters"):
+            names[kind] = with_tensors(names[kind], slope=False)
     if library == "sinabs":
-        names |= {"LIF": sinabs_layer(names["LIF"]), "IAF": sinabs_layer(names["IAF"])}
+        names |= {kind: sinabs_layer(names[kind]) for kind in ("LIF", "IAF", "ALIF")}
     return names
 
 
-def with_tensors(make: Callable[..., Any]) -> Callable[..., Any]:
+def with_tensors(make: Callable[..., Any], slope: bool = True) -> Callable[..., Any]:
     def parameters(**given: Any) -> Any:
         tensors = {key: torch.tensor(v) if isinstance(v, float) else v for key, v in given.items()}
-        return make(**{"method": "tanh", "alpha": torch.tensor(2.0), **tensors})
+        return make(**(({"method": "tanh", "alpha": torch.tensor(2.0)} if slope else {}) | tensors))
 
     return parameters
 
@@ -82,8 +96,8 @@ def with_tensors(make: Callable[..., Any]) -> Callable[..., Any]:
 def sinabs_layer(make: Callable[..., Any]) -> Callable[..., Any]:
     def layer(**given: Any) -> Any:
         threshold = torch.tensor(given.pop("spike_threshold", 1.0))
-        found = make(spike_threshold=threshold, **{"surrogate_grad_fn": sigmoid_slope, **given})
-        return found.requires_grad_(False)
+        given = {key: torch.tensor(v) if key.startswith("tau_") else v for key, v in given.items()}
+        return make(spike_threshold=threshold, **{"surrogate_grad_fn": sigmoid_slope, **given})
 
     return layer
 
@@ -95,14 +109,16 @@ def sigmoid_slope(membrane: Tensor, threshold: Tensor) -> Tensor:
 
 def their_neuron(line: Line, values: Values) -> nn.Module:
     names = namespace(line.library) | values.names(torch.float32)
-    return eval(line.theirs, names)
+    neuron = eval(line.theirs, names)
+    return neuron.requires_grad_(False) if "requires_grad_(False)" in line.note else neuron
 
 
 def our_neuron(line: Line, values: Values, dtype: torch.dtype = torch.float32) -> Any:
     def made(kind: type) -> Callable[..., Any]:
         return lambda *given, **options: kind(*given, surrogate=OURS[line.library], **options)
 
-    return eval(line.ours, values.names(dtype) | {"LIF": made(LIF), "IF": made(IF)})
+    spiking = {kind.__name__: made(kind) for kind in (LIF, IF, CUBALIF, ALIF)}
+    return eval(line.ours, values.names(dtype) | spiking | {"LI": LI})
 
 
 def spikes_of(neuron: Any, x: Tensor) -> Tensor:
