@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from spikewright.bench.measure import reason
 from spikewright.bench.peers import Peer
 from spikewright.bench.task import Forward, Spikes, Task, folded, teach, with_neurons
-from spikewright.losses import standard_loss
+from spikewright.losses._standard import standard_loss
 from spikewright.network import Network
 from spikewright.neurons import LIF
 from spikewright.rules import Rule

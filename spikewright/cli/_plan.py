@@ -10,7 +10,7 @@ from spikewright.cli._overrides import check_read
 from spikewright.cli.common import check_positive, check_writable, read_flags, write_json
 from spikewright.errors import ConfigError
 
-_READ = ("rule", "model", "neuron", "data", "train.steps", "train.batch_size")
+_READ = ("rule", "model", "neuron", "data", "loss.penalty", "train.steps", "train.batch_size")
 
 
 def plan(
@@ -54,6 +54,7 @@ def plan(
     """
     from spikewright.reports import plan as plan_memory
     from spikewright.train._build import build_network, build_rule, data_shape
+    from spikewright.train.components import LOSSES, construct
     from spikewright.train.settings import Presentation
 
     check_writable(json)
@@ -74,7 +75,8 @@ def plan(
     size = (config.train.steps, config.train.batch_size, *sample)
     limit = None if budget is None else _bytes(budget)
     lengths = None if measure is None else _lengths(measure)
-    found = plan_memory(net, build_rule(config), size, budget=limit, measure=lengths)
+    loss = construct("loss", LOSSES, config.loss)
+    found = plan_memory(net, build_rule(config), size, budget=limit, measure=lengths, loss=loss)
     result = asdict(found)
     write_json(json, result)
     if not quiet:

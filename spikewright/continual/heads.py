@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor
 
+from spikewright._util.criterion import Criterion
 from spikewright._util.lengths import Lengths
 from spikewright.errors import InputError
-from spikewright.losses import Criterion, Loss
+from spikewright.losses import Loss
 
 
 class TaskLoss(Loss):
@@ -22,7 +23,8 @@ class TaskLoss(Loss):
         super().__init__(loss.criterion)
         self.loss = loss
         self.head, self._size = head, head
-        self.per_step, self.timed = loss.per_step, loss.timed
+        self.per_step, self.of_mean, self.timed = loss.per_step, loss.of_mean, loss.timed
+        self.penalty = loss.penalty
 
     @property
     def batch_axis(self) -> int:
@@ -34,8 +36,20 @@ class TaskLoss(Loss):
     def terms(self, output: Tensor, y: Tensor, steps: int, start: int = 0) -> Tensor:
         return self.loss.terms(self.of_task(output, y), y % self._size, steps, start)
 
+    def at_mean(self, output: Tensor, y: Tensor, steps: int) -> Tensor:
+        return self.loss.at_mean(self.of_task(output.unsqueeze(0), y)[0], y % self._size, steps)
+
     def mean(self, output: Tensor) -> Tensor:
         return self.loss.mean(output)
+
+    def reduced(self, output: Tensor) -> Tensor:
+        return self.loss.reduced(output)
+
+    def scores(self, output: Tensor) -> Tensor:
+        return self.loss.scores(output)
+
+    def without_penalty(self) -> "TaskLoss":
+        return TaskLoss(self.loss.without_penalty(), self._size)
 
     def correct(self, output: Tensor, y: Tensor) -> int:
         return self.loss.correct(self.of_task(output, y), y % self._size)

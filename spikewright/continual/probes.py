@@ -39,7 +39,7 @@ def _samples(experiment: ContinualExperiment, index: int) -> Samples:
 
 
 def _predict(experiment: ContinualExperiment, net: Network, x: Tensor, task: int) -> Tensor:
-    logits, head = experiment.loss.mean(net(x)), experiment.loss.head
+    logits, head = experiment.loss.scores(net(x)), experiment.loss.head
     if head is None:
         return logits
     own = torch.full_like(logits, float("-inf"))

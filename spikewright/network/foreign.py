@@ -11,7 +11,7 @@ from torch import nn
 from spikewright.errors import NetworkError
 
 _NEURONS = "help(spikewright.LIF) says how parameters map"
-_FEEDBACK = "for recurrent connections spikewright.layers.Feedback"
+_FEEDBACK = "for recurrent connections spikewright.Recurrent or spikewright.layers.Feedback"
 
 
 @dataclass(frozen=True)

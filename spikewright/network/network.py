@@ -24,7 +24,7 @@ from spikewright.network.probing import Parts, Reading, explained, probe
 from spikewright.network.rates import Record
 from spikewright.network.resuming import check_finite, check_state
 from spikewright.network.run import Run
-from spikewright.network.run_options import Observer, RunOptions
+from spikewright.network.run_options import Observer, RunOptions, SpikeObserver
 from spikewright.network.sites import Sites, check_dynamics, find_sites
 from spikewright.network.wiring import Wiring
 from spikewright.temporal import State
@@ -217,6 +217,7 @@ class Network(nn.Module):
         spikes_as_bytes: bool = False,
         observers: Sequence[Observer] = (),
         count: bool = True,
+        spikes: SpikeObserver | None = None,
         record: Record | None = None,
         cut: bool = False,
         normalise: Normalise = default_norm,
@@ -237,6 +238,8 @@ class Network(nn.Module):
             observers: Objects that see every layer and neuron as it runs, with the methods `neuron(site, current,
                 spikes)` and `synapse(site, operation, x, weight, current)`.  Default: ().
             count: True counts spikes, for `Run.rates`.  Default: True.
+            spikes: Function `(site, neuron, emitted, counts)` that sees what every layer of neurons emits, with its
+                graph, before hooks change it, and the spikes in that.  Default: None.
             record: Collects mean inputs and outputs of neurons, for rules that learn from rates.  Instance of
                 `spikewright.network.rates.Record`.  Default: None, nothing is collected.
             cut: True keeps neurons out of the graph.  Default: False.
@@ -269,10 +272,12 @@ class Network(nn.Module):
             recomputed=wiring.recomputed,
             observers=observers,
             count=count,
+            spikes=spikes,
             record=record,
             cut=cut,
             normalise=normalise,
             lengths=lengths,
+            sent=wiring.sent,
         )
         return Run(wiring.sites, state, options)
 

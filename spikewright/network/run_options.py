@@ -1,15 +1,17 @@
 """What takes part in a run."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from spikewright._util.lengths import Lengths
 from spikewright.layers.batch_norm import Normalise, default_norm
 from spikewright.network.hooks import Hooks
 from spikewright.network.rates import Record
+from spikewright.neurons import Neuron
 from spikewright.synapses.operations import Operation
 
 
@@ -25,6 +27,14 @@ class Observer(Protocol):
             spikes: Output, `[time * batch, *feature]`.
         """
 
+    def potential(self, site: str, potential: Tensor) -> None:
+        """See the potential that neurons return beside their spikes, after `neuron`.
+
+        Args:
+            site: Name of the call.
+            potential: Potential, `[time * batch, *feature]`.
+        """
+
     def synapse(self, site: str, operation: Operation, x: Tensor, weight: Tensor, current: Tensor) -> None:
         """See a call of a layer.
 
@@ -35,6 +45,10 @@ class Observer(Protocol):
             weight: Weight of the layer.
             current: Output, `[time * batch, *feature]`.
         """
+
+
+SpikeObserver = Callable[[str, Neuron, Tensor, Tensor], None]
+"""(name of a call, neuron, what it emits with its graph, the spikes in that), both `[time, batch, *feature]`."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +67,7 @@ class RunOptions:
             Default: none.
         observers: Objects that see every layer and neuron as it runs.  Default: ().
         count: True counts spikes, for `rates`.  Default: True.
+        spikes: Function that sees what every layer of neurons emits, before hooks change it.  Default: None.
         record: Collects mean inputs and outputs of neurons.  Instance of `spikewright.network.rates.Record`.
             Default: None, nothing is collected.
         cut: True keeps neurons out of the graph.  Default: False.
@@ -62,6 +77,8 @@ class RunOptions:
             not count.  Default: None, all steps belong to the sequences.
         tracer: Called in place of the forward of every module, `(name, module, forward, *arguments) -> result`.
             Default: None, forwards are called directly.
+        sent: Shape of a sample and type of the output of the source of every feedback connection, by its name.
+            Default: None, not known yet; then feedback adds nothing at the first step.
     """
 
     hooks: Hooks | None = None
@@ -72,8 +89,10 @@ class RunOptions:
     recomputed: Collection[str] = ()
     observers: Sequence[Observer] = ()
     count: bool = True
+    spikes: SpikeObserver | None = None
     record: Record | None = None
     cut: bool = False
     normalise: Normalise = default_norm
     lengths: Lengths | None = None
     tracer: Callable[..., Any] | None = None
+    sent: Mapping[str, tuple[tuple[int, ...], torch.dtype]] | None = None

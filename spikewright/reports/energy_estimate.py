@@ -94,7 +94,7 @@ def energy(net: Network, rule: Rule, x: Input, y: Input, loss: Loss, *, batch_fi
         rule: Learning rule.  Instance of `spikewright.rules.Rule`.
         x: Input.  Tensor `[time, batch, *feature]`, or several in a tuple, list or dictionary.
         y: Targets.  Tensor `[batch, ...]`, as the criterion of `loss` takes them, or several.
-        loss: Loss.  Instance of `spikewright.losses.PerStep` or `spikewright.losses.OnRate`.
+        loss: Loss.  Instance of `spikewright.losses.Loss`, such as `spikewright.losses.PerStep`.
         batch_first: True if `x` and a timed `y` are `[batch, time, ...]`.  Default: False.
 
     Returns:

@@ -18,6 +18,7 @@ from spikewright.losses import Loss
 from spikewright.metrics.precision import Precisions
 from spikewright.network import Network
 from spikewright.network.form import Input
+from spikewright.network.wiring import Wiring
 from spikewright.reports._drawing import DrawingModules
 from spikewright.rules import BPTT, Rule
 from spikewright.rules._base import fresh_copy, random_parts
@@ -162,7 +163,8 @@ def certify(
         rule: Learning rule to check.  Instance of `spikewright.rules.Rule`.
         x: Input.  Tensor `[time, batch, *feature]`, or several in a tuple, list or dictionary.
         y: Targets.  Tensor `[batch, ...]`, as the criterion of `loss` takes them, or several.
-        loss: Loss of both rules.  Instance of `spikewright.losses.PerStep` or `spikewright.losses.OnRate`.
+        loss: Loss of both rules, with its penalty on firing rates if it has one.  Instance of
+            `spikewright.losses.Loss`, such as `spikewright.losses.PerStep`.
         reference: Rule to compare with instead of BPTT; no claims are checked then.  Default: None, BPTT.
         lengths: Own number of steps of every sample of a padded batch, int64 `[batch]`, from 1 to the number of steps.
             Default: None, all steps belong to the sequences.
@@ -207,7 +209,8 @@ def certify(
         difference, size = (a - b).norm().item(), b.norm().item()
         precision = seen.lowest(parameter.dtype)
         rounding = ROUNDING.get(precision, 1e-2) * largest
-        exact = reference is None and rule.exact(name, wiring, len(x))
+        claims = reference is None and rule.exact(name, wiring, len(x))
+        exact = claims and _keeps_claim(rule, loss, name, wiring, len(x))
         allowed = max(TOLERANCE.get(precision, 2e-1) * size, rounding)
         row = GradientRow(
             site=name,
@@ -223,6 +226,16 @@ def certify(
     parts = dict.fromkeys(part for r in (rule, reference or BPTT()) for part in random_parts(r, len(x)))
     random = _named(net, drawing.places | wiring.random) + [f"for {part}" for part in parts]
     return Certificate(repr(rule), len(x), rows, "BPTT" if reference is None else repr(reference), random)
+
+
+def _keeps_claim(rule: Rule, loss: Loss, parameter: str, wiring: Wiring, steps: int) -> bool:
+    """Return True if a penalty on firing rates leaves a claim of equality with BPTT as it is.
+
+    A rule that differentiates step by step takes the gradient of the penalty at running means, which are the rates
+    themselves only in sequences of one step.
+    """
+    whole = loss.penalty is None or rule.traits.credit_through_time or steps == 1
+    return whole or not wiring.receivers[parameter]
 
 
 def _one_step(net: Network, x: Tensor) -> tuple[Precisions, DrawingModules]:

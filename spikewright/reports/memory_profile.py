@@ -12,6 +12,7 @@ from spikewright._util.ranges import MOST, check_count, check_flag, check_instan
 from spikewright._util.text import aligned, readable, size_in_bytes
 from spikewright._util.trial import untouched
 from spikewright.errors import ConfigError
+from spikewright.losses import FiringRatePenalty, Loss
 from spikewright.network import Network
 from spikewright.network.form import Input, is_several
 from spikewright.reports._memory_curve import MemoryCurve
@@ -19,7 +20,7 @@ from spikewright.reports._profile_inputs import Inputs
 from spikewright.rules import Rule
 from spikewright.rules._base import fresh_copy
 from spikewright.rules._batch import Batch
-from spikewright.rules._check import check, check_network
+from spikewright.rules._check import check, check_loss, check_network
 from spikewright.rules._chunk_memory import LONGEST
 from spikewright.rules._step_memory import own_bytes, small_loss
 
@@ -97,6 +98,7 @@ def plan(
     measure: Sequence[int] | None = None,
     report: Sequence[int] = (16, 64, 256, 1024),
     *,
+    loss: Loss | None = None,
     batch_first: bool = False,
 ) -> Plan:
     """Measure the memory of a training step, by number of steps: the memory profile.
@@ -125,13 +127,16 @@ def plan(
             None, three short lengths.
         report: Numbers of steps that are extrapolated; they are run as well for a rule that does not declare how its
             memory grows.  Whole numbers, each from 1 to 10**15.  Default: (16, 64, 256, 1024).
+        loss: Loss whose penalty on firing rates is measured too; its criterion is not.  Instance of
+            `spikewright.losses.Loss`.  Default: None, no penalty.
         batch_first: True if the shape or the example is `[batch, time, *feature]`.  Default: False.
 
     Raises:
-        ConfigError: `net` is not a `Network`, or `rule` is not a `Rule`; there are fewer than two lengths to measure; a
-            length is not a whole number of at least 1; `budget` is not a size; `shape` is not a shape; `batch_first` is
-            not a bool; or a profiler of torch is active.
+        ConfigError: `net` is not a `Network`, `rule` not a `Rule`, or `loss` not a `Loss`; there are fewer than two
+            lengths to measure; a length is not a whole number of at least 1; `budget` is not a size; `shape` is not a
+            shape; `batch_first` is not a bool; or a profiler of torch is active.
         ShapeError: The network does not take such an input.
+        IncompatibleRule: The rule does not take a penalty, or it cannot be measured in the network.
 
     >>> import torch, spikewright as sw
     >>> net = sw.Network(torch.nn.Sequential(torch.nn.Linear(4, 8), sw.LIF(), torch.nn.Linear(8, 2)))
@@ -143,6 +148,8 @@ def plan(
     """
     check_network("plan", net)
     check_instance("plan", "rule", rule, Rule, "sw.rules.OTTT()")
+    if loss is not None:
+        check_loss("plan", loss)
     check_flag("plan", batch_first=batch_first)
     if isinstance(shape, Tensor) or is_several(shape):
         net, shape = net.given(cast(Input, shape), batch_first)
@@ -159,7 +166,7 @@ def plan(
         reported = {inputs.sizes[0], *report}
         learner = fresh_copy(rule, net, inputs.x)
         kept = own_bytes(learner)
-        curve = _curve(net, learner, inputs)
+        curve = _curve(net, learner, inputs, None if loss is None else loss.penalty)
         grows = rule.traits.memory != "unknown"
         for steps in sorted({*lengths} if grows else {*lengths, *reported}):
             curve.measure(steps)
@@ -171,8 +178,8 @@ def plan(
     return Plan(repr(rule), inputs.sizes, rows, kept, curve.slope, limit, largest)
 
 
-def _curve(net: Network, learner: Rule, inputs: Inputs) -> MemoryCurve:
-    x, loss = inputs.x, small_loss(learner)
+def _curve(net: Network, learner: Rule, inputs: Inputs, penalty: FiringRatePenalty | None) -> MemoryCurve:
+    x, loss = inputs.x, small_loss(learner, penalty)
     y = torch.zeros(x.shape[1], dtype=torch.int64, device=x.device)
     return MemoryCurve(learner, Batch(net, x, y, loss, known=check(learner, net, loss, x, y)))
 

@@ -37,13 +37,16 @@ class Update:
     """A moment at which `.grad` is ready.
 
     Attributes:
-        loss: What the steps since the last update added to the loss, a scalar without graph.
+        loss: What the steps since the last update added to the loss, its penalty on firing rates included, a scalar
+            without graph.
         output: Output of the network at those steps, `[time, batch, *output]`, without graph; several in the form in
             which `forward` returns them.  With `lengths` it is 0 after the end of a sequence.
         state: State of the run after these steps, tensors by layer and name; pass it to `updates` to continue the same
             sequences.  With `lengths` it is NaN for samples that have ended.
         report: How the adjoint equation was solved, a `spikewright.solvers.Report`.  Default: None, for rules that
             solve none.
+        penalty: What a penalty on firing rates has added to `loss`, a scalar without graph.  Default: None, for a
+            loss without one.
     """
 
     loss: Tensor
@@ -51,6 +54,7 @@ class Update:
     state: State
     _run: Run
     report: Report | None = None
+    penalty: Tensor | None = None
 
     @property
     def rates(self) -> dict[str, float]:

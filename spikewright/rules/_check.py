@@ -20,6 +20,7 @@ from spikewright.network.resuming import check_finite, check_state
 from spikewright.network.sites import Sites
 from spikewright.network.wiring import Wiring
 from spikewright.rules._chunk_size import steps_at_once
+from spikewright.rules._firing_rates import check_penalty
 from spikewright.temporal import State, is_static
 
 if TYPE_CHECKING:
@@ -75,14 +76,23 @@ def check(
     criterion, name = repr(loss).partition("(")[2], type(rule).__name__
     if rule.traits.loss == "steps" and not loss.per_step:
         raise IncompatibleRule(
-            f"{name} learns at every step, but the loss is {loss}, which reads the output averaged over all {steps} "
-            f"steps. Use PerStep({criterion}, or a rule that waits for the end of the sequence (BPTT)."
+            f"{name} learns at every step, but the loss is {loss}, which reads {loss.reads}, known only "
+            f"after all {steps} steps. Use PerStep({criterion}, LastStep, or a rule that waits for the end of the "
+            "sequence (BPTT)."
         )
-    if rule.traits.loss == "rate" and loss.per_step:
+    if rule.traits.loss == "rate" and not loss.of_mean:
         raise IncompatibleRule(
-            f"{name} learns from rates, the means over a sequence, but the loss is {loss}, which needs the output of "
-            f"each step. Use OnRate({criterion}."
+            f"{name} learns from rates, the means over a sequence, but the loss is {loss}, which needs {loss.reads}. "
+            f"Use OnRate({criterion}. A class of your own that reads the mean output alone declares of_mean = True."
         )
+    if loss.penalty is not None:
+        if not rule.traits.penalty:
+            raise IncompatibleRule(
+                f"{name} was given {loss}, but it does not declare (traits.penalty) that it differentiates a penalty "
+                "on firing rates, which would be left out. Use a rule that does (BPTT, SLTT, OTTT, DSR), or leave the "
+                "penalty out."
+            )
+        check_penalty(name, loss.penalty, wiring)
     if rule.traits.loss == "rate" and x.requires_grad and not x.is_leaf:
         raise IncompatibleRule(
             f"{name} learns from rates and has no gradient for its input, but x is computed with a graph, which would "

@@ -137,6 +137,7 @@ def _whole(batch: "Batch") -> bool:
 
 def _described(rule: "Rule", batch: "Batch") -> tuple[object, ...]:
     """Return what the memory of a training step depends on, apart from the network and the number of steps."""
-    x, own = batch.x, (*rule.named_parameters(), *rule.named_buffers())
+    x, own, penalty = batch.x, (*rule.named_parameters(), *rule.named_buffers()), repr(batch.loss.penalty)
     sizes = tuple((name, tuple(tensor.shape)) for name, tensor in own)
-    return repr(rule), sizes, tuple(x.shape[1:]), x.dtype, x.device, x.requires_grad, is_static(x), batch.state is None
+    kind = tuple(x.shape[1:]), x.dtype, x.device, x.requires_grad, is_static(x)
+    return repr(rule), penalty, sizes, *kind, batch.state is None

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from spikewright._util.trial import own_weights
 from spikewright.errors import IncompatibleRule
 from spikewright.network.run import Run
 from spikewright.rules._batch import Batch, nothing_moves
+from spikewright.rules._firing_rates import WholeCounts
 from spikewright.temporal import State
 
 
@@ -30,14 +31,17 @@ class _Start:
 class _KeptChunk:
     """Steps of a chunk, the state before them (leaves of its graph), output and state after, and its start.
 
-    Output and the state after are without graph if the chunk is recomputed; `start` is `None` otherwise.
+    Output and the state after are without graph if the chunk is recomputed; `start` is `None` otherwise.  `counts` are
+    the spikes of penalised neurons, `[batch, neuron]` by layer, if it is not; `begin` is the index of the first step.
     """
 
     x: Tensor
     before: State
     output: Tensor
     after: State
+    counts: dict[str, Tensor]
     start: _Start | None
+    begin: int
 
 
 class KeptChunks:
@@ -56,24 +60,34 @@ class KeptChunks:
     def __init__(self, batch: Batch, size: int, keep: bool) -> None:
         self._batch, x = batch, batch.x
         self._begun = _count()
-        self.run = batch.start(spikes_as_bytes=True)
+        self._counts = WholeCounts.of(batch)
+        self.run = batch.start(spikes_as_bytes=True, spikes=self._counts)
         self._kept: list[_KeptChunk] = []
+        self._totals: dict[str, Tensor] = {}
+        self.penalty: Tensor | None = None
+        """Penalty on firing rates, a scalar without graph; `None` without one."""
         for steps in x.split(size):
             if self._kept:
                 self.run.state = _leaves(self.run.state)
             before, start = self.run.state, None if keep else _Start(self._snapshot(), random_state())
+            begin = self.run.steps
             with torch.enable_grad(), own_weights():
                 output = self.run.advance(steps)
+            counts = {} if self._counts is None else self._counts.take()
+            for site, count in counts.items():
+                self._totals[site] = self._totals.get(site, 0) + count.detach()
             if start is not None:
                 start.network.forget_unchanged()
-                output = output.detach()
+                output, counts = output.detach(), {}
                 self.run.detach()
-            self._kept.append(_KeptChunk(steps, before, output, self.run.state, start))
+            self._kept.append(_KeptChunk(steps, before, output, self.run.state, counts, start, begin))
         self.output = torch.cat([piece.output.detach() for piece in self._kept]).requires_grad_()
         """Output of the whole sequence, `[time, batch, *output]`, a leaf."""
 
     def loss(self) -> Tensor:
-        """Return the loss of the batch, which may depend on the output of the network and on nothing else of the run.
+        """Return the loss of the batch with its penalty.
+
+        It may depend on the output of the network and on the counts of spikes, and on nothing else of the run.
 
         Raises:
             IncompatibleRule: The criterion reads something that the network computed beside its output.
@@ -87,9 +101,20 @@ class KeptChunks:
                 "leaves on a module, or that a hook keeps, for a penalty on firing, for example. BPTT differentiates "
                 "the loss by the output, and then the chunks of the run, so that the gradient of the activation would "
                 "be lost, or come from the last chunk alone. Return it as part of the output "
-                "(torch.cat([output, penalty], 1)) and take it apart in the criterion."
+                "(torch.cat([output, penalty], 1)) and take it apart in the criterion; or, for firing rates, give the "
+                "loss penalty=FiringRatePenalty(...)."
             )
-        return value
+        return value + self._penalty() if self._counts is not None else value
+
+    @torch.enable_grad()
+    def _penalty(self) -> Tensor:
+        """Return the penalty on firing rates, with the counts of the whole sequence as leaves."""
+        assert self._counts is not None
+        for total in self._totals.values():
+            total.requires_grad_()
+        penalty = self._counts.penalty(self._totals)
+        self.penalty = penalty.detach()
+        return penalty
 
     def backward(self) -> None:
         """Propagate the gradient at `output` to the parameters; callable once."""
@@ -99,12 +124,18 @@ class KeptChunks:
         with self._put_back():
             while self._kept:
                 piece = self._kept.pop()
-                output, after = (piece.output, piece.after) if piece.start is None else self._again(piece, piece.start)
+                made = piece if piece.start is None else self._again(piece, piece.start)
+                output, after = made.output, made.after
                 carried = [
                     (value, following[site][name].grad)
                     for site, values in after.items()
                     for name, value in values.items()
                     if following and value.requires_grad and following[site][name].grad is not None
+                ]
+                carried += [
+                    (count, grad)
+                    for site, count in made.counts.items()
+                    if count.requires_grad and (grad := self._totals[site].grad) is not None
                 ]
                 if not output.requires_grad and not carried:
                     raise nothing_moves()
@@ -114,13 +145,16 @@ class KeptChunks:
                     piece.start.network.put_back()  # where the piece before it ended
                 following = piece.before
 
-    def _again(self, piece: _KeptChunk, start: _Start) -> tuple[Tensor, State]:
+    def _again(self, piece: _KeptChunk, start: _Start) -> _KeptChunk:
         start.network.put_back()
         start.random()
         # Without lengths, since the loss has no gradient behind the end of a sequence.
-        run: Run = self._batch.start(state=piece.before, spikes_as_bytes=True, lengths=None)
+        counts = WholeCounts.of(self._batch, piece.begin)
+        run: Run = self._batch.start(state=piece.before, spikes_as_bytes=True, lengths=None, spikes=counts)
         with torch.enable_grad(), own_weights():
-            return run.advance(piece.x), run.state
+            output = run.advance(piece.x)
+        counted = {} if counts is None else counts.take()
+        return replace(piece, output=output, after=run.state, counts=counted)
 
     def _snapshot(self) -> Snapshot:
         return Snapshot(self._batch.net.module, parameters=False)

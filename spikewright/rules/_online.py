@@ -21,6 +21,7 @@ from spikewright.rules._base import Rule, Update
 from spikewright.rules._batch import Batch
 from spikewright.rules._chunk_size import Chunk
 from spikewright.rules._cost import Cost, Done
+from spikewright.rules._firing_rates import RunningCounts
 from spikewright.rules._traits import Traits
 from spikewright.rules._weight_hooks import WeightHooks
 from spikewright.spatial import BP, Local, Spatial
@@ -62,7 +63,12 @@ class OnlineRule(Rule):
     """
 
     traits: Traits = Traits(
-        loss="steps", credit_through_time=False, gradients="layer hook", memory="constant", ragged=True
+        loss="steps",
+        credit_through_time=False,
+        gradients="layer hook",
+        memory="constant",
+        ragged=True,
+        penalty=True,
     )
 
     def __init__(
@@ -188,24 +194,29 @@ class OnlineRule(Rule):
         x, loss, wiring = batch.x, batch.loss, batch.wiring
         hooks = self._hooks(wiring)
         credit = hooks if isinstance(hooks, SpatialHooks) else None
-        run = batch.start(hooks, through_time=False)
-        total = outputs = None
+        counts = RunningCounts.of(batch)
+        penalty_of = None if counts is None else counts.term
+        run = batch.start(hooks, through_time=False, spikes=counts)
+        total = outputs = penalty = None
         for chunk in self.chunks(len(x), batch.steps_at_once(self)):
             start, steps = chunk.start, x[chunk.start : chunk.stop]
             value_of = partial(loss, y=batch.y, steps=len(x), start=start)
             if credit is not None and chunk.learn:
                 terms_of = partial(loss.terms, y=batch.y, steps=len(x), start=start)
-                value, output = credit.learn(run, steps, start, value_of, terms_of, batch.backward)
+                value, output, added = credit.learn(run, steps, start, value_of, terms_of, batch.backward, penalty_of)
             else:
                 with torch.set_grad_enabled(chunk.learn):
                     output = run.advance(steps)
-                    value = value_of(output)
+                    value, added = value_of(output), None if penalty_of is None else penalty_of()
+                    value = value if added is None else value + added
                 if chunk.learn:
                     batch.backward(value)
             run.detach()
             value, output = value.detach(), output.detach()
+            added = None if added is None else added.detach()
+            penalty = added if penalty is None or added is None else penalty + added
             if self.traits.updates == "every step":
-                yield Update(value, output, run.state, run)
+                yield Update(value, output, run.state, run, penalty=added)
                 continue
             if total is None or outputs is None:
                 # All of them at once: many small blocks that stay would keep the freed ones between them from use.
@@ -213,14 +224,18 @@ class OnlineRule(Rule):
             total += value
             outputs[chunk.start : chunk.stop] = output
         if total is not None and outputs is not None:
-            yield Update(total, outputs, run.state, run)
+            yield Update(total, outputs, run.state, run, penalty=penalty)
 
     def _hooks(self, wiring: Wiring) -> Hooks | None:
-        own = None if type(self).on_weight is OnlineRule.on_weight else WeightHooks(self.on_weight, wiring)
+        own = self._weight_hooks(wiring)
         if self._plain:
             return own
         targets = target_specs(wiring, self.local, self.spatial.route)
         return SpatialHooks(self.spatial, self.local, targets, own or Hooks(), wiring, wiring.sites.recurrent)
+
+    def _weight_hooks(self, wiring: Wiring) -> Hooks | None:
+        """Return the hooks of the rule without those of `spatial` and `local`; `None` if there are none."""
+        return None if type(self).on_weight is OnlineRule.on_weight else WeightHooks(self.on_weight, wiring)
 
     def extra_repr(self) -> str:
         shown = "" if isinstance(self.spatial, BP) else f"spatial={self.spatial}, "

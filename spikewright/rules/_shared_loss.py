@@ -21,7 +21,8 @@ class SharedLoss(Loss):
 
     def __init__(self, loss: Loss) -> None:
         super().__init__(loss.criterion)
-        self.loss, self.per_step, self.head = loss, loss.per_step, loss.head
+        self.loss, self.per_step, self.of_mean, self.head = loss, loss.per_step, loss.of_mean, loss.head
+        self.penalty = loss.penalty
         self._targets: tuple[Tensor, Tensor] | None = None
 
     @property
@@ -37,8 +38,21 @@ class SharedLoss(Loss):
         share = _share()
         return share.own(self.loss.terms(share.gather(output, 1), self._whole(share, y), steps, start), 1)
 
+    def at_mean(self, output: Tensor, y: Tensor, steps: int) -> Tensor:
+        share = _share()
+        return self.loss.at_mean(share.gather(output), self._whole(share, y), steps)
+
     def mean(self, output: Tensor) -> Tensor:
         return self.loss.mean(output)
+
+    def reduced(self, output: Tensor) -> Tensor:
+        return self.loss.reduced(output)
+
+    def scores(self, output: Tensor) -> Tensor:
+        return self.loss.scores(output)
+
+    def without_penalty(self) -> Loss:
+        return SharedLoss(self.loss.without_penalty())
 
     def correct(self, output: Tensor, y: Tensor) -> int:
         return self.loss.correct(output, y)

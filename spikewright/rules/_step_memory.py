@@ -13,7 +13,8 @@ from torch import Tensor
 
 from spikewright._util.real_numbers import as_real
 from spikewright._util.trial import restored, without_gradients
-from spikewright.losses import Loss, standard_loss
+from spikewright.losses import FiringRatePenalty, Loss
+from spikewright.losses._standard import standard_loss
 from spikewright.metrics.allocation import AllocatedBytes
 from spikewright.metrics.memory import SavedBytes
 from spikewright.temporal import detach, is_static
@@ -56,18 +57,18 @@ class StepMemory:
 def step_memory(rule: "Rule", batch: "Batch", steps: int) -> StepMemory:
     """Return the memory of a training step, which is then undone.
 
-    It is measured without gradients of earlier steps, and with a loss that costs next to nothing.
+    It is measured without gradients of earlier steps, and with a loss that costs next to nothing but for its penalty.
 
     Args:
         rule: The rule, prepared for the network, without a memory budget.  A copy, since it learns.
-        batch: Network and input; target, loss and hooks do not matter.
+        batch: Network, input, and the penalty of the loss; target, criterion and hooks do not matter.
         steps: Length of the sequence, to which the input is cut or repeated.  At least 1.
     """
     x, state = repeated(batch.x, steps), None if batch.state is None else detach(batch.state)
     x = x.detach().requires_grad_(batch.x.requires_grad)
     y = torch.zeros(x.shape[1], dtype=torch.int64, device=x.device)
     plain = replace(batch, backward=_backward, around=None, at_once=None, lengths=None, share=None)
-    short = replace(plain, x=x, y=y, loss=small_loss(rule), state=state)
+    short = replace(plain, x=x, y=y, loss=small_loss(rule, batch.loss.penalty), state=state)
     with restored(batch.net.module), without_gradients(batch.net, rule), _no_garbage_collection():
         with AllocatedBytes() as allocated, SavedBytes() as saved:
             for _ in rule.learn(short):
@@ -96,13 +97,14 @@ def own_bytes(rule: "Rule") -> int:
     return sum(tensor.nbytes for tensor in (*rule.parameters(), *rule.buffers()))
 
 
-def small_loss(rule: "Rule") -> Loss:
+def small_loss(rule: "Rule", penalty: FiringRatePenalty | None = None) -> Loss:
     """Return a loss that a rule can learn from, whatever the output of the network.
 
     Args:
         rule: The rule.
+        penalty: Penalty of the loss on firing rates.  Default: None.
     """
-    return standard_loss(rule.traits.loss)(lambda output, _: as_real(output).square().mean())
+    return standard_loss(rule.traits.loss)(lambda output, _: as_real(output).square().mean(), penalty=penalty)
 
 
 def repeated(x: Tensor, steps: int) -> Tensor:

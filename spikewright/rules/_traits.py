@@ -27,6 +27,7 @@ class Traits:
         whole_sequence: True if all steps run together, whatever the chunk is.  Default: False.
         ragged: True if steps after the end of a sequence, where outputs and losses are 0, change no gradient, so that
             sequences of several lengths can be padded.  Default: False.
+        penalty: True if the penalty of a loss on firing rates is added to it and differentiated.  Default: False.
         least_steps: Length of the shortest sequence that can be learned from.  At least 1.  Default: 1.
 
     Raises:
@@ -42,6 +43,7 @@ class Traits:
     by_layer: bool = False
     whole_sequence: bool = False
     ragged: bool = False
+    penalty: bool = False
     least_steps: int = 1
 
     def __post_init__(self) -> None:
@@ -49,7 +51,7 @@ class Traits:
         check_choice("Traits", "gradients", self.gradients, ("layer hook", "own"))
         check_choice("Traits", "memory", self.memory, ("constant", "root", "linear", "unknown"))
         check_choice("Traits", "updates", self.updates, ("once", "every step"))
-        flags = ("credit_through_time", "by_layer", "whole_sequence", "ragged")
+        flags = ("credit_through_time", "by_layer", "whole_sequence", "ragged", "penalty")
         check_flag("Traits", **{name: getattr(self, name) for name in flags})
         check_counts("Traits", optional=True, gradient_rows=self.gradient_rows)
         check_counts("Traits", least_steps=self.least_steps)

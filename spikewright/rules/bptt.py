@@ -58,7 +58,9 @@ class BPTT(Rule):
         ([5, 2, 3], True)
     """
 
-    traits: Traits = Traits(loss="any", credit_through_time=True, gradients="layer hook", memory="linear", ragged=True)
+    traits: Traits = Traits(
+        loss="any", credit_through_time=True, gradients="layer hook", memory="linear", ragged=True, penalty=True
+    )
 
     def __init__(self, chunk: Chunk = None, checkpoint: bool = False) -> None:
         check_flag("BPTT", checkpoint=checkpoint)
@@ -82,7 +84,7 @@ class BPTT(Rule):
         batch.backward(value)
         chunks.backward()
         chunks.run.detach()
-        yield Update(value.detach(), chunks.output.detach(), chunks.run.state, chunks.run)
+        yield Update(value.detach(), chunks.output.detach(), chunks.run.state, chunks.run, penalty=chunks.penalty)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, checkpoint={self.checkpoint}"

@@ -53,6 +53,7 @@ class SpatialHooks(Hooks):
         recurrent: bool,
     ) -> None:
         self._spatial, self._local, self._targets, self._rule_hooks = spatial, local, targets, rule_hooks
+        self.on_layer, self.on_scan = rule_hooks.on_layer, rule_hooks.on_scan
         self._wiring = wiring
         self._draws = None if spatial.noise is None else Draws(spatial.noise)
         self._cut = frozenset().union(*(r.sites for r in targets.values())) if spatial.cuts else frozenset[str]()
@@ -70,7 +71,8 @@ class SpatialHooks(Hooks):
         value_of: Callable[[Tensor], Tensor],
         terms_of: Callable[[Tensor], Tensor],
         backward: Callable[[Tensor], None],
-    ) -> tuple[Tensor, Tensor]:
+        penalty_of: Callable[[], Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Run a chunk and accumulate its gradients.
 
         Args:
@@ -80,9 +82,11 @@ class SpatialHooks(Hooks):
             value_of: Function that returns what the chunk adds to the loss, given outputs.
             terms_of: The same for every step and sample, `[time, batch]`.
             backward: Differentiates a scalar.
+            penalty_of: Function that returns what the chunk has added to a penalty on firing rates, whose gradient
+                goes to the spikes it depends on.  Default: None, no penalty.
 
         Returns:
-            What the chunk adds to the loss, and the output.
+            What the chunk adds to the loss, with the penalty; the output; and the penalty, or `None`.
         """
         output = self._run(run, x, start)
         spikes = {site: joined(parts) for site, parts in self._spikes.items()}
@@ -90,6 +94,9 @@ class SpatialHooks(Hooks):
         # From all of these at once: a current that reaches the output past its neurons has one graph with theirs.
         roots = [(output, _grad(errors.output))]
         roots += [(spikes[site], error) for site, error in errors.local.items() if site not in self._cut]
+        penalty = None if penalty_of is None else penalty_of()
+        if penalty is not None:
+            roots.append((penalty, errors.scale))
         if self._penultimate:
             _backward(roots, retain_graph=True)  # which finds the errors that signals are made of
             roots = []
@@ -97,7 +104,7 @@ class SpatialHooks(Hooks):
             roots += self._signals(spikes, errors, terms_of)
         _backward(roots)
         self._spikes, self._penultimate = {}, []
-        return errors.loss, output.detach()
+        return errors.loss if penalty is None else errors.loss + penalty.detach(), output.detach(), penalty
 
     def _run(self, run: Run, x: Tensor, start: int) -> Tensor:
         """Run a chunk, and keep what neurons emit and what arrives at the readout."""

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from spikewright.losses import Loss, PerStep, standard_loss
+from spikewright.losses import Loss, PerStep
+from spikewright.losses._standard import standard_loss
 from spikewright.network import Network
 from spikewright.rules import ContinualRule, Rule, Update
 from spikewright.rules._batch import Backward, plain_backward

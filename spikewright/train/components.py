@@ -24,6 +24,7 @@ from spikewright._util.arguments import shown
 from spikewright._util.ranges import as_float
 from spikewright._util.text import is_reference, kind_of
 from spikewright.errors import ConfigError, nearest
+from spikewright.losses._standard import standard_loss
 from spikewright.train.arguments import check_type, hints, is_plain, tuples
 from spikewright.train.arguments import options as options
 from spikewright.train.optimizers import MuonAdamW, check_step
@@ -48,12 +49,20 @@ def _public(choices: Choices) -> Choices:
 RULES: Choices = _public(_concrete(spikewright.rules, spikewright.rules.Rule))
 NEURONS: Choices = _concrete(spikewright.neurons, spikewright.neurons.Neuron)
 SURROGATES: Choices = _concrete(spikewright.surrogate, spikewright.surrogate.Surrogate)
-LOSSES: Choices = {"per_step": spikewright.losses.PerStep, "on_rate": spikewright.losses.OnRate}
+LOSSES: Choices = {
+    "per_step": spikewright.losses.PerStep,
+    "on_rate": spikewright.losses.OnRate,
+    "last_step": spikewright.losses.LastStep,
+    "max_over_time": spikewright.losses.MaxOverTime,
+    "spike_count": spikewright.losses.SpikeCount,
+    "first_spike": spikewright.losses.FirstSpike,
+}
 SOLVERS: Choices = _concrete(spikewright.solvers, spikewright.solvers.Solver)
 SPATIAL: Choices = _concrete(spikewright.spatial, spikewright.spatial.Spatial)
 CRITERIA: Choices = {
     "cross_entropy": nn.CrossEntropyLoss,
     "cross_entropy_mse": spikewright.losses.CrossEntropyMSE,
+    "rate_mse": spikewright.losses.RateMSE,
 }
 MODELS: Choices = {name: spikewright.models.model_class(name) for name in spikewright.models.list_models()}
 
@@ -63,6 +72,7 @@ def none() -> None:
 
 
 LOCAL: Choices = {"none": none, "local": spikewright.spatial.Local}
+PENALTIES: Choices = {"none": none, "firing_rate": spikewright.losses.FiringRatePenalty}
 # L-BFGS needs a closure; SparseAdam takes no dense gradients.
 OPTIMIZERS: Choices = {
     **_concrete(torch.optim, torch.optim.Optimizer, frozenset(("lbfgs", "sparseadam"))),
@@ -75,6 +85,7 @@ NESTED: Mapping[str, Choices] = {
     "solver": SOLVERS,
     "spatial": SPATIAL,
     "local": LOCAL,
+    "penalty": PENALTIES,
     "rule": RULES,
 }
 """Arguments that are components themselves; `true` stands for the default component of an optional one."""
@@ -167,7 +178,7 @@ def loss_of_rule(rule: Mapping[str, Any]) -> str:
     if builder is not None and "rule" in options(builder):  # a rule around another rule
         return loss_of_rule(_nested("rule.rule", builder, "rule", rule.get("rule", {})))
     traits = getattr(builder, "traits", None)
-    kind = spikewright.losses.standard_loss("any" if traits is None else traits.loss)
+    kind = standard_loss("any" if traits is None else traits.loss)
     return next(name for name, loss in LOSSES.items() if loss is kind)
 
 

@@ -42,7 +42,8 @@ class Config:
         data: `name` of the data set, keys of `Presentation`, and arguments of the loader.
         model: `name` and arguments of the model.
         neuron: `name` and arguments of the neuron class.
-        loss: `name` ("per_step" or "on_rate") and arguments of the loss.
+        loss: `name` ("per_step", "on_rate", "last_step", "max_over_time", "spike_count" or "first_spike") and arguments
+            of the loss.
         optimizer: `name` of a class of `torch.optim` and its arguments.
         schedule: `name` of a learning-rate schedule and its arguments.
         train: `TrainSettings`.

@@ -19,7 +19,7 @@ import spikewright as sw
 ROOT = Path(sw.__file__).parent
 INTERNAL = {"_util", "cli", "dataflow"}
 ROOMS = sorted({p.parent.name for p in ROOT.glob("*/__init__.py")} - INTERNAL)
-FILES = ["errors", "losses", "surrogate"]
+FILES = ["errors", "surrogate"]
 PUBLIC = ["spikewright", "spikewright.cli", *(f"spikewright.{name}" for name in ROOMS + FILES)]
 
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from spikewright import layers
 from spikewright._util.randomness import keyed_generator
 from spikewright.errors import ShapeError
-from spikewright.losses import Loss, OnRate, PerStep
+from spikewright.losses import FiringRatePenalty, Loss, OnRate, PerStep
 from spikewright.network import Network
 from spikewright.neurons import IF, LIF
 from spikewright.rules import DSR, GPM, HLOP, IDE, OTTT, SLTT, SPIDE, ContinualRule, Replay, Rule, Share
@@ -100,9 +100,13 @@ def loss_for(rule: Rule, kind: str) -> Loss:
         "mean": nn.CrossEntropyLoss(weight, ignore_index=2),
         "plain": nn.CrossEntropyLoss(),
         "timed": nn.CrossEntropyLoss(weight),
+        "penalty": nn.CrossEntropyLoss(),
         "coupled": lambda output, y: F.cross_entropy(output, y) + (output - output.mean(0)).square().sum(),
     }["plain" if isinstance(spatial, ZO) else kind]
-    return OnRate(criterion) if rule.traits.loss == "rate" else PerStep(criterion, timed=kind == "timed")
+    penalty = FiringRatePenalty(0.2, 0.3, 3.0, 5.0) if kind == "penalty" else None
+    if rule.traits.loss == "rate":
+        return OnRate(criterion, penalty=penalty)
+    return PerStep(criterion, timed=kind == "timed", penalty=penalty)
 
 
 def learned(rank: int, world: int, name: str, net: str, kind: str, sync_batch_norm: bool) -> dict[str, Tensor]:
@@ -155,6 +159,17 @@ def assert_same(*args: Any) -> None:
 @pytest.mark.parametrize("entry", RULES, ids=str)
 def test_two_processes_are_one(entry: Any) -> None:
     assert_same(str(entry), "mlp", "sum", False)
+
+
+OF_PENALTY = [
+    "BPTT()", "BPTT(checkpoint=True)", "SLTT()", "OTTT(online=True)", "OTTT+DFA()()", "DSR()", "IDE()",
+    "LwF of BPTT()()",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OF_PENALTY)
+def test_two_processes_share_a_penalty_on_firing_rates(name: str) -> None:
+    assert_same(name, "mlp", "penalty", False)
 
 
 FEW = ["BPTT()", "SLTT(k=2)", "OTTT(online=True)", "OPZO(alpha=0.5, momentum=0.8)", "OPZO centred", "HLOP of OTTT()()"]

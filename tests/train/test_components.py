@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from spikewright.errors import ConfigError
+from spikewright.losses import FiringRatePenalty
 from spikewright.surrogate import ATan, Surrogate
 from spikewright.train import components as c
 from spikewright.train.components import as_table, choose, construct, defaults, options
@@ -57,10 +58,10 @@ def test_what_a_constructor_refuses_is_told() -> None:
 
 
 def test_defaults_are_filled_in_as_plain_values() -> None:
-    filled = {"name": "part", "size": 4, "rate": 0.5, "surrogate": {"name": "atan", "alpha": 2.0}}
+    filled = {"name": "part", "size": 4, "rate": 0.5, "surrogate": {"name": "atan", "alpha": 2.0, "factor": 1.0}}
     assert defaults("part", PARTS, {"name": "part", "size": 4}) == filled
     found = defaults("part", PARTS, {"name": "part", "surrogate": {"name": "sigmoid", "alpha": 1.0}})
-    assert found["surrogate"] == {"name": "sigmoid", "alpha": 1.0}
+    assert found["surrogate"] == {"name": "sigmoid", "alpha": 1.0, "factor": 1.0}
     assert defaults("model", c.MODELS, {"name": "mlp"}) == {
         "name": "mlp",
         "hidden": [256],
@@ -137,3 +138,18 @@ def test_unfinished_classes_cannot_be_named(kind: str) -> None:
         if any(getattr(getattr(builder, key), "__isabstractmethod__", False) for key in dir(builder))
     ]
     assert not unfinished
+
+
+@pytest.mark.parametrize("name", ["per_step", "on_rate", "last_step", "max_over_time", "spike_count", "first_spike"])
+def test_every_loss_with_a_penalty_is_built_from_a_table(name: str) -> None:
+    table = {"name": name, "criterion": "rate_mse", "penalty": {"upper": 0.2, "layers": ["a"]}}
+    loss = c.construct("loss", c.LOSSES, table)
+    assert type(loss).__name__.lower() == name.replace("_", "")
+    assert repr(loss.penalty) == repr(FiringRatePenalty(upper=0.2, layers=("a",))) and loss.criterion.correct_rate == 1
+    filled = c.defaults("loss", c.LOSSES, table)
+    assert filled["penalty"]["lower_strength"] == 1.0 and filled["penalty"]["name"] == "firing_rate"
+    plain = c.construct("loss", c.LOSSES, {"name": name})
+    assert plain.penalty is None
+    assert c.defaults("loss", c.LOSSES, {"name": name})["penalty"] == {"name": "none"}
+    with pytest.raises(ConfigError, match=r"loss\.penalty\.uper is not an argument of FiringRatePenalty.*upper"):
+        c.construct("loss", c.LOSSES, {"name": name, "penalty": {"uper": 0.2}})

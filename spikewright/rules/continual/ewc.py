@@ -95,6 +95,7 @@ class EWC(ContinualRule):
         return self.samples_per_class
 
     def end_task(self, net: Network, x: Tensor, y: Tensor, loss: Loss) -> None:
+        loss = loss.without_penalty()  # the information is that of the likelihood
         squares = {name: torch.zeros_like(p, dtype=real_type(p.dtype)) for name, p in self._sprung(net)}
         with untouched(net.module), evaluating(net), torch.enable_grad():
             rule = fresh_copy(self.rule, net, x[:, :1])

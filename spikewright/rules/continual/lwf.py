@@ -106,9 +106,9 @@ class LwF(ContinualRule):
     def learn(self, batch: Batch) -> Iterator[Update]:
         if not len(self.left):
             return self.rule.learn(batch)
-        loss = batch.loss
+        loss = batch.loss.without_penalty()  # which counts once, with the task
         with torch.no_grad(), self._as_left(batch.net):
-            outputs = loss.mean(batch.net.run(batch.x, batch.state)[0])
+            outputs = loss.reduced(batch.net.run(batch.x, batch.state)[0])
         why, advice = "distils outputs by their softmax", "Have the network return real numbers, such as z.abs()."
         check_real(self, "the output of the network", outputs, why, advice)
         heads = None if loss.head is None else (int(self.task) - 1, loss.head)

@@ -22,6 +22,7 @@ from spikewright.rules._base import Rule, Update
 from spikewright.rules._batch import Batch
 from spikewright.rules._chunk_size import Chunk
 from spikewright.rules._cost import Cost, Done
+from spikewright.rules._firing_rates import penalty_at
 from spikewright.rules._rate_checks import check_curves, check_neurons, check_parts, clips_rate, leak_at_input
 from spikewright.rules._traits import Traits
 from spikewright.rules.rates.graph import RateGraph
@@ -72,6 +73,7 @@ class RateRule(Rule):
         memory="constant",
         gradient_rows=1,
         ragged=True,
+        penalty=True,
     )
 
     def __init__(self, batch_norm: NormName, mask: Mask, chunk: Chunk) -> None:
@@ -114,10 +116,11 @@ class RateRule(Rule):
         """
         rate_map = neuron.dynamics.rate_map
         assert rate_map is not None  # see `check`
-        if self.mask == "input":
+        if self.mask == "input" or not neuron.spiking:
             return rate_map(rate)
         share = (recorded.output / neuron.spike_amplitude).detach()
-        some = (share > 0) & (share < 1 - 8 * torch.finfo(share.dtype).eps)  # a weighted mean of ones is rounded
+        most = neuron.most_spikes * (1 - 8 * torch.finfo(share.dtype).eps)  # a weighted mean of ones is rounded
+        some = (share > 0) & (share < most)
         inside = neuron.spike_amplitude * neuron.normalised_rate(rate) if clips_rate(neuron) else rate_map(rate)
         return torch.where(some, inside, neuron.spike_amplitude * share)
 
@@ -168,7 +171,10 @@ class RateRule(Rule):
                 check_real(self, f"what '{edge.site}' sends back", edge.leaf, why, advice)
             if isinstance(norm, Joint) and norm.stacked.in_front:
                 self._once_more(batch, rates, norm.stacked.between.simulate)
-            value = batch.loss(output.unsqueeze(0), batch.y, 1)
+            value, penalty = batch.loss.at_mean(output, batch.y, len(x)), None
+            if batch.loss.penalty is not None:
+                penalty = penalty_at(batch.loss.penalty, _firing_rates(batch, adjoint))
+                value = value + penalty
             answer: Any = self.adjoint_loss(value, adjoint)
             if not (isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[1], Report | None)):
                 asked = "what is to be differentiated and a Report, or None in its place"
@@ -182,7 +188,7 @@ class RateRule(Rule):
         ends = [site for site, all_end in stopped.items() if all_end]
         if ends and not any(p.grad.any() for p in batch.net.parameters() if p.grad is not None):
             batch.net.tell(ends, _STOPPED.format(type(self).__name__))
-        yield Update(value.detach(), outputs, run.state, run, report)
+        yield Update(value.detach(), outputs, run.state, run, report, None if penalty is None else penalty.detach())
 
     @torch.enable_grad()
     def _once_more(self, batch: Batch, rates: Rates, normalise: Normalise) -> None:
@@ -222,3 +228,14 @@ class RateRule(Rule):
 
     def extra_repr(self) -> str:
         return f"batch_norm={self.batch_norm!r}, mask={self.mask!r}, {super().extra_repr()}"
+
+
+def _firing_rates(batch: Batch, adjoint: Adjoint) -> dict[str, Tensor]:
+    """Return the firing rates of penalised layers at the rates of the network, `[batch, neuron]` by layer."""
+    penalty, neurons, samples = batch.loss.penalty, batch.wiring.neurons, batch.x.shape[1]
+    assert penalty is not None
+    return {
+        cell.site: cell.leaf.reshape(samples, -1) / torch.as_tensor(neurons[cell.site].spike_amplitude).detach()
+        for cell in adjoint.cells
+        if penalty.covers(cell.site) and neurons[cell.site].spiking
+    }
