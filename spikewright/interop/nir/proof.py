@@ -127,7 +127,7 @@ def check_neuron(neuron: Neuron, traced: Node, node: Node, dt: float) -> None:
     found = simulate(Graph(nodes, [("in", "n"), ("n", "out")]), current * own["factor"], dt, given=given)
     dtype = node.array("r").dtype
     if node.kind in POTENTIALS:
-        check_potential(traced.site, sent, found.potentials["n"], tolerance(dtype))
+        check_potential(traced.site, sent, found.potentials["n"], 1000 * float(np.finfo(dtype).eps))
         return
     far = (found.spikes["n"] != (sent != 0)) & (np.abs(found.margins["n"]) > 64 * np.finfo(dtype).eps)
     if far.any():
