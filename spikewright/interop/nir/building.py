@@ -10,9 +10,9 @@ from torch import nn
 from spikewright.errors import NetworkError
 from spikewright.interop.nir.connected import check_connected
 from spikewright.interop.nir.constants import Reading
-from spikewright.interop.nir.graph import Graph
+from spikewright.interop.nir.graph import NEURONS, Graph
 from spikewright.interop.nir.module import FeedbackFromStart, NIRModule, Step, zeros_through
-from spikewright.interop.nir.nodes import SPIKING, build, delay_of, delay_steps
+from spikewright.interop.nir.nodes import build, delay_of, delay_steps
 from spikewright.interop.nir.order import order_of_neurons
 from spikewright.interop.nir.ways import Way
 from spikewright.layers import Feedback
@@ -92,8 +92,7 @@ class Builder:
         if name not in self._names:
             built = self._neurons.get(name) or build(name, self.graph.nodes[name], self.reading)
             for module in built:
-                label = self._labels[name] if module is built[-1] else f"{self._labels[name]}_in"
-                self._names.setdefault(name, []).append(self._registered(label, module))
+                self._names.setdefault(name, []).append(self._registered(self._labels[name], module))
         names = self._names.get(name, [])
         for module in names:
             inputs = (self._add(module, inputs),)
@@ -178,7 +177,7 @@ class Builder:
         return frozenset(found)
 
     def _spikes(self, name: str) -> bool:
-        return self.graph.nodes[name].kind in SPIKING
+        return self.graph.nodes[name].kind in NEURONS
 
     def _waits(self, name: str) -> bool:
         node = self.graph.nodes[name]
@@ -191,7 +190,7 @@ class Builder:
 
 def _shape(node: Any) -> Any:
     """Return the shape that a node declares by that of its parameters."""
-    for key in ("v_threshold", "threshold", "scale", "delay"):
+    for key in ("r", "threshold", "scale", "delay"):
         if key in node.values:
             return list(node.array(key).shape)
     return None

@@ -12,10 +12,10 @@ from spikewright._util.arguments import check_tensor
 from spikewright._util.ranges import check_choice, check_numbers
 from spikewright.errors import ShapeError
 from spikewright.interop.nir.folding import fold_gains, fold_norms
-from spikewright.interop.nir.graph import Graph, read_graph
+from spikewright.interop.nir.graph import SPIKING, Graph, read_graph
 from spikewright.interop.nir.importers import compared, installed, read_by
 from spikewright.interop.nir.importing import from_nir
-from spikewright.interop.nir.interpreter import NEURONS, simulate
+from spikewright.interop.nir.interpreter import simulate
 from spikewright.interop.nir.proof import check_neuron, check_run, recorded
 from spikewright.interop.nir.report import NIRReport, NIRRow
 from spikewright.interop.nir.running import traced
@@ -89,14 +89,15 @@ def to_nir(
     try:
         graph, rounding = _written(network, x, path, float(dt), output, spikes)
         ends = graph.nodes[graph.into(graph.only("Output"))[0]]
-        spiking = ends.kind in NEURONS and len(graph.into(graph.only("Output"))) == 1
+        spiking = ends.kind in SPIKING and len(graph.into(graph.only("Output"))) == 1
         rows = [*_own_rows(graph, path, x, output, spiking, float(dt))]
     except BaseException:
         path.unlink(missing_ok=True)
         raise
     named = installed() if readers is None else tuple(readers)
     rows += [read_by(name, path, x, output, spiking, float(dt)) for name in named]
-    counts = {site: int(np.count_nonzero(fired)) for site, fired in spikes.items()}
+    firing = {node.metadata.get("site") for node in graph.nodes.values() if node.kind in SPIKING}
+    counts = {site: int(np.count_nonzero(fired)) for site, fired in spikes.items() if site in firing}
     return NIRReport(str(path), float(dt), tuple(rows), counts, rounding)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from spikewright.errors import NetworkError
-from spikewright.interop.nir.graph import Graph, Node
+from spikewright.interop.nir.graph import NEURONS, Graph, Node
 from spikewright.interop.nir.loops import remove
 
 WEIGHTED = ("Linear", "Affine", "Conv1d", "Conv2d")
@@ -42,26 +42,27 @@ def _by_channel(node: Node) -> Node:
 
 
 def fold_gains(graph: Graph) -> None:
-    """Put the gain of neurons, in units of 1 - leak, into the weights in front, so that r is 1.
+    """Put the gain of neurons into the weights in front, so that r has its usual value.
 
-    Where something else than a weight that feeds these neurons alone is in front, the gain stays.
+    That is 1 for LIF and LI, 1/dt for IF and I; with a current, r is tau_mem/dt and w_in is tau_syn/dt.  Where something else than a weight that feeds these neurons alone is in front, the gain stays.
     """
     for name, node in graph.nodes.items():
-        if node.kind not in ("IF", "LIF"):
+        if node.kind not in NEURONS:
             continue
-        share = 1 - node.values["leak"] if node.kind == "LIF" else np.ones_like(node.values["leak"])
-        factor = _per_output(node.values["gain"] / share)
+        share = 1 - node.values["leak"] if node.kind in ("LIF", "LI") else np.ones_like(node.values["leak"])
+        gain = node.values["gain"] * node.values.get("current_gain", 1.0)
+        factor = _per_output(gain / share)
         layers = [graph.nodes[source] for source in graph.into(name) if graph.out_of(source) == [name]]
         weighted = len(layers) == len(graph.into(name)) and all(layer.kind in WEIGHTED for layer in layers)
         if factor is None or not weighted:
-            node.values["r"] = node.values["gain"] / share
+            node.values["r"] = gain / share
             node.values["factor"] = np.ones_like(share)
             continue
         if not bool(np.all(factor == 1)):
             for layer in layers:
                 _scale(layer, factor)
         node.values["r"] = np.ones_like(share)
-        node.values["factor"] = node.values["gain"] / share
+        node.values["factor"] = gain / share
 
 
 def _per_output(factors: Any) -> Any:

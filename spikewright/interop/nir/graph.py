@@ -11,6 +11,11 @@ from spikewright.errors import NetworkError
 from spikewright.interop.nir.library import optional
 
 Edge = tuple[str, str]
+SPIKING = ("CubaLIF", "IF", "LIF", "Threshold")
+"""Types of nodes whose output is spikes."""
+POTENTIALS = ("CubaLI", "I", "LI")
+"""Types of nodes whose output is a potential."""
+NEURONS = (*SPIKING, *POTENTIALS)
 
 
 @dataclass

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from spikewright.interop.nir.convolution import convolved, pooled
-from spikewright.interop.nir.graph import Graph, Node
+from spikewright.interop.nir.graph import NEURONS, POTENTIALS, SPIKING, Graph, Node
 
 Array = np.ndarray[Any, Any]
-NEURONS = ("IF", "LIF", "Threshold")
 
 
 @dataclass
@@ -22,13 +21,15 @@ class Simulation:
 
     Attributes:
         output: `[time, batch, *output]`.
-        spikes: Spikes of every neuron node by its own equation, `[time, batch, *feature]`.
-        margins: Potential less threshold, in units of the largest of both, of every neuron node, of the same shape.
+        spikes: Spikes of every node that fires by its own equation, `[time, batch, *feature]`.
+        margins: Potential less threshold, in units of the largest of both, of every node that fires, of the same shape.
+        potentials: Of every node whose output is its potential, of the same shape.
     """
 
     output: Array
     spikes: dict[str, Array] = field(default_factory=dict)
     margins: dict[str, Array] = field(default_factory=dict)
+    potentials: dict[str, Array] = field(default_factory=dict)
 
 
 def simulate(
@@ -47,15 +48,18 @@ def simulate(
         v \leftarrow v + \tfrac{dt}{\tau} (v_{leak} - v + r I), \qquad z = \Theta(v - v_{th}), \qquad
         v \leftarrow v_{reset}\ \text{where}\ z = 1.
 
+    The current of CubaLIF and CubaLI, :math:`\tau_{syn} \dot c = -c + w_{in} I`, starts at 0 and takes its step first;
+    the potential takes its own with the new current for I.  LI, CubaLI and I send their potential.
+
     Within a step, neurons are computed in an order in which every one comes behind those it receives spikes from; where
     there is none, in a loop, the one that is fewest neurons away from the input comes first, and the spikes that go
-    back arrive at the next step.  An LIF starts at `v_leak`, an IF at `v_reset`.
+    back arrive at the next step.  An IF starts at `v_reset`, an I at 0, the others at `v_leak`.
 
     Args:
         graph: The graph, laid open.
         x: Input, `[time, batch, *feature]`.
         dt: Duration of a step, in the unit of the time constants.
-        exact: True solves the equation over a step of constant input, in place of one step of Euler's method.
+        exact: True solves each equation over a step of constant input, in place of one step of Euler's method.
         soft: True takes `v_threshold - v_reset` off the potential after a spike.
         equality: True lets a neuron fire at the threshold, too; NIR says above.
         given: Spikes that neurons send on, and are reset by, in place of those of their own equation, by node,
@@ -63,8 +67,8 @@ def simulate(
     """
     run = _Run(graph, dt, exact, soft, equality, given or {})
     outputs = [run.step(t, np.asarray(step, np.float64)) for t, step in enumerate(x)]
-    stacked = {name: np.stack(steps) for name, steps in run.fired.items()}
-    return Simulation(np.stack(outputs), stacked, {name: np.stack(steps) for name, steps in run.margins.items()})
+    kept = ({name: np.stack(steps) for name, steps in of.items()} for of in (run.fired, run.margins, run.potentials))
+    return Simulation(np.stack(outputs), *kept)
 
 
 class _Run:
@@ -77,10 +81,13 @@ class _Run:
             self.into[target].append(source)
         self.order = self._ordered()
         self.v: dict[str, Any] = {}
+        self.c: dict[str, Any] = {}
         self.sent: dict[str, Array] = {}
         self.past: dict[str, list[Array]] = {name: [] for name in graph.nodes}
-        self.fired: dict[str, list[Array]] = {name: [] for name in self.order}
-        self.margins: dict[str, list[Array]] = {name: [] for name in self.order}
+        spiking = [name for name in self.order if graph.nodes[name].kind in SPIKING]
+        self.fired: dict[str, list[Array]] = {name: [] for name in spiking}
+        self.margins: dict[str, list[Array]] = {name: [] for name in spiking}
+        self.potentials: dict[str, list[Array]] = {name: [] for name in self.order if name not in spiking}
 
     def step(self, t: int, x: Array) -> Array:
         self.x = x
@@ -97,13 +104,16 @@ class _Run:
 
     def _neuron(self, t: int, name: str) -> None:
         node, current = self.graph.nodes[name], self._input(name)
+        if node.kind in POTENTIALS:
+            self.v[name] = self.sent[name] = self._moved(name, node, current, np.zeros(()))
+            self.potentials[name].append(self.sent[name])
+            return
         if node.kind == "Threshold":
             v, threshold, low = current, node.array("threshold"), np.zeros(())
         else:
             threshold = node.array("v_threshold").astype(float)
             low = node.array("v_reset").astype(float) if "v_reset" in node.values else np.zeros_like(threshold)
-            start = node.array("v_leak").astype(float) if node.kind == "LIF" else low
-            v = self._moved(node, self.v.get(name, np.zeros_like(current) + start), current)
+            v = self._moved(name, node, current, low)
         z = v >= threshold if self.equality else v > threshold
         self.fired[name].append(z)
         self.margins[name].append((v - threshold) / np.maximum(np.abs(v), np.abs(threshold)))
@@ -111,13 +121,22 @@ class _Run:
         self.v[name] = v - sent * (threshold - low) if self.soft else np.where(sent != 0, low, v)
         self.sent[name] = sent
 
-    def _moved(self, node: Node, v: Array, current: Array) -> Array:
-        drive = node.array("r") * current
-        if node.kind == "IF":
-            return v + self.dt * drive
-        rest = node.array("v_leak") + drive
-        share = self.dt / node.array("tau").astype(float)
-        return rest + (v - rest) * np.exp(-share) if self.exact else v + share * (rest - v)
+    def _moved(self, name: str, node: Node, x: Array, low: Array) -> Array:
+        """Return the potential after a step; `low` is where a neuron without leak starts."""
+        start = node.array("v_leak").astype(float) if "v_leak" in node.values else low
+        v = self.v.get(name, np.zeros_like(x) + start)
+        if node.kind in ("IF", "I"):
+            return v + self.dt * (node.array("r") * x)
+        tau = node.array("tau" if node.kind in ("LIF", "LI") else "tau_mem").astype(float)
+        if node.kind in ("CubaLIF", "CubaLI"):
+            goal = node.array("w_in") * x if "w_in" in node.values else x
+            x = self.c[name] = self._relaxed(self.c.get(name, np.zeros_like(x)), goal, node.array("tau_syn"))
+        return self._relaxed(v, node.array("v_leak") + node.array("r") * x, tau)
+
+    def _relaxed(self, v: Array, goal: Array, tau: Array) -> Array:
+        """Return the solution of tau dv/dt = goal - v after a step, or one step of Euler's method."""
+        share = self.dt / tau.astype(float)
+        return goal + (v - goal) * np.exp(-share) if self.exact else v + share * (goal - v)
 
     def _input(self, name: str) -> Array:
         return sum((self._value(source) for source in self.into[name]), np.zeros(()))
@@ -183,7 +202,7 @@ class _Run:
 
 
 def _shape(node: Node) -> tuple[int, ...]:
-    return node.array("threshold" if node.kind == "Threshold" else "v_threshold").shape
+    return node.array("threshold" if node.kind == "Threshold" else "r").shape
 
 
 def applied(name: str, node: Node, x: Array) -> Array:

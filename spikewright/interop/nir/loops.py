@@ -6,14 +6,12 @@ import torch
 from torch import Tensor
 
 from spikewright.errors import NetworkError
-from spikewright.interop.nir.graph import Edge, Graph
+from spikewright.interop.nir.graph import NEURONS, Edge, Graph
 from spikewright.interop.nir.module import FeedbackFromStart
 from spikewright.interop.nir.order import order_of_neurons
 from spikewright.interop.nir.tracing import Sources, Trace
 from spikewright.layers import Feedback, SynapticDelay
 from spikewright.network.sites import Sites
-
-NEURONS = ("IF", "LIF")
 
 
 class Feedbacks:

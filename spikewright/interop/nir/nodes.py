@@ -1,4 +1,4 @@
-"""What each type of NIR node becomes: a table from type to builder, and the types that are refused with the reason."""
+"""What each type of NIR node becomes: a table from type to builder."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from spikewright.errors import NetworkError
-from spikewright.interop.nir.constants import Array, Constants, Reading, constants_of
+from spikewright.interop.nir.constants import Array, Reading, constants_of
 from spikewright.interop.nir.graph import Node
 from spikewright.interop.nir.module import Elementwise, SumPool2d
 from spikewright.layers import Scale, SynapticDelay
-from spikewright.neurons import IF, LIF
+from spikewright.neurons import CUBALIF, IF, LI, LIF
 
 Builder = Callable[[str, Node, Reading], list[nn.Module]]
 """Returns the modules of a node, in the order in which its input passes them."""
@@ -31,10 +31,9 @@ def build(name: str, node: Node, reading: Reading) -> list[nn.Module]:
     """
     builder = BUILDERS.get(node.kind)
     if builder is None:
-        why = REFUSED.get(node.kind, "which is no type of NIR 1.0 that is known here")
         raise NetworkError(
-            f"from_nir read '{name}' of type {node.kind}, {why}. Leaving it out would change what the network "
-            f"computes. Types that are read: {', '.join(sorted(BUILDERS))}."
+            f"from_nir read '{name}' of type {node.kind}, which is no type of NIR 1.0 that is known here. Leaving it "
+            f"out would change what the network computes. Types that are read: {', '.join(sorted(BUILDERS))}."
         )
     _check_finite(name, node)
     return builder(name, node, reading)
@@ -45,7 +44,7 @@ def _check_finite(name: str, node: Node) -> None:
         value = node.array(key) if key != "padding" else np.zeros(())
         if value.dtype.kind == "f" and not bool(np.all(np.isfinite(value))):
             wrong = float(value[~np.isfinite(value)].flat[0])
-            leak = " A neuron without leak is an IF node, with r in place of r / tau." if key == "tau" else ""
+            leak = " A neuron without leak is an IF node, with r in place of r / tau." if key in ("tau", "tau_mem") else ""
             raise NetworkError(
                 f"from_nir read '{name}' ({node.kind}) with {key} {wrong:g}, which no step can be computed with. "
                 f"Correct the file where it was written.{leak}"
@@ -115,32 +114,30 @@ def _flatten(name: str, node: Node, reading: Reading) -> list[nn.Module]:
 
 
 def _scale(name: str, node: Node, reading: Reading) -> list[nn.Module]:
-    return [_times(node.array("scale"), reading)]
-
-
-def _times(factors: Array, reading: Reading) -> nn.Module:
+    factors = node.array("scale")
     if factors.size and bool(np.all(factors == factors.flat[0])):
-        return Scale(float(factors.flat[0]))
-    return Elementwise(_tensor(factors, reading))
+        return [Scale(float(factors.flat[0]))]
+    return [Elementwise(_tensor(factors, reading))]
 
 
-def _spiking(name: str, node: Node, reading: Reading) -> list[nn.Module]:
+def _neuron(name: str, node: Node, reading: Reading) -> list[nn.Module]:
     found = constants_of(name, node, reading)
-    uniform = bool(np.all(found.gain == found.gain.flat[0]))
-    scale = [] if uniform else [_times(found.gain, reading)]
-    return [*scale, _neuron(found, float(found.gain.flat[0]) if uniform else 1.0, reading)]
+    lossless = bool(np.all(found.leak == 1))
+    kept: dict[str, Any] = {} if lossless else {"tau": _constant(1 / (1 - found.leak))}
+    kept["gain"] = _constant(found.gain)
+    if found.current is not None:
+        leak, gain = found.current
+        kept |= {"tau_syn": _constant(1 / (1 - leak)), "gain": _constant(gain), "current_gain": kept["gain"]}
+    if found.threshold is None:
+        return [LI(**({"tau": None} | kept))]
+    kept |= {"threshold": _constant(found.threshold), "strict": found.strict, "reset": reading.reset}
+    return [(CUBALIF if found.current is not None else IF if lossless else LIF)(**kept)]
 
 
-def _neuron(found: Constants, gain: float, reading: Reading) -> nn.Module:
-    soft = reading.reset == "subtract"
-    rest = found.threshold - found.reset_amount if soft else 0.0
-    kept: dict[str, Any] = {"threshold": found.threshold, "reset": reading.reset, "rest": rest, "gain": gain}
-    if bool(np.all(found.leak == 1)):
-        return IF(**kept)
-    tau = 1 / (1 - found.leak)
-    if bool(np.all(found.leak == found.leak.flat[0])):
-        return LIF(float(tau.flat[0]), **kept)
-    return LIF(torch.as_tensor(np.array(tau)), **kept)
+def _constant(values: Array) -> float | torch.Tensor:
+    """Return a number if all neurons share it, else a tensor `[*feature]`."""
+    same = bool(np.all(values == values.flat[0]))
+    return float(values.flat[0]) if same else torch.as_tensor(np.array(values))
 
 
 def _delay(name: str, node: Node, reading: Reading) -> list[nn.Module]:
@@ -185,24 +182,20 @@ BUILDERS: dict[str, Builder] = {
     "AvgPool2d": _pool,
     "Conv1d": _convolution(nn.Conv1d, 1),
     "Conv2d": _convolution(nn.Conv2d, 2),
+    "CubaLI": _neuron,
+    "CubaLIF": _neuron,
     "Delay": _delay,
     "Flatten": _flatten,
-    "IF": _spiking,
+    "I": _neuron,
+    "IF": _neuron,
     "Identity": _nothing,
     "Input": _nothing,
-    "LIF": _spiking,
+    "LI": _neuron,
+    "LIF": _neuron,
     "Linear": _linear,
     "Output": _nothing,
     "Scale": _scale,
     "SumPool2d": _pool,
-    "Threshold": _spiking,
+    "Threshold": _neuron,
 }
-SPIKING = frozenset({"IF", "LIF", "Threshold"})
-"""Types that become a neuron."""
-REFUSED = {
-    "CubaLI": "a non-spiking integrator of a current with its own decay; no module here emits its potential",
-    "CubaLIF": "a neuron whose current has a decay of its own; no neuron here has one that is free of the membrane's",
-    "I": "a non-spiking integrator; no module here emits its potential",
-    "LI": "a non-spiking leaky integrator; no module here emits its potential",
-}
-"""Types of NIR without an equal here, with the reason."""
+"""What each type of NIR becomes; every other one is refused."""

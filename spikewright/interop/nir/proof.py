@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from spikewright.errors import NetworkError
-from spikewright.interop.nir.graph import Graph, Node
+from spikewright.interop.nir.graph import POTENTIALS, SPIKING, Graph, Node
 from spikewright.interop.nir.interpreter import simulate
 from spikewright.network import Network
 from spikewright.neurons import Neuron
@@ -68,10 +68,13 @@ def check_run(graph: Graph, x: Tensor, dt: float, output: Array, spikes: dict[st
         NetworkError: Something differs by more than rounding.
     """
     sites = {name: node.metadata["site"] for name, node in graph.nodes.items() if "site" in node.metadata}
-    given = {name: spikes[site] for name, site in sites.items()}
+    given = {name: spikes[site] for name, site in sites.items() if graph.nodes[name].kind in SPIKING}
     found = simulate(graph, x.detach().cpu().double().numpy(), dt, given=given)
     rounding = 0
-    for name, site in sites.items():
+    for name, potential in found.potentials.items():
+        check_potential(sites[name], spikes[sites[name]], potential, tolerance(x.dtype))
+    for name in given:
+        site = sites[name]
         differs = found.spikes[name] != (given[name] != 0)
         far = differs & (np.abs(found.margins[name]) > tolerance(x.dtype))
         if far.any():
@@ -110,31 +113,64 @@ def check_neuron(neuron: Neuron, traced: Node, node: Node, dt: float) -> None:
     Raises:
         NetworkError: A spike differs.
     """
-    site, leak, scale = traced.site, neuron.leak, traced.values["factor"]
-    differing = 0 if not isinstance(leak, Tensor) or leak.numel() == 1 else 1 if leak.dim() == 1 else scale.ndim
-    shape = scale.shape[:differing] + (1,) * (scale.ndim - differing)
+    constants = [key for key in (*CONSTANTS, "factor", "threshold") if key in traced.values]
+    shape = traced.values["varying"]
     first = tuple(slice(0, size) for size in shape)
-    current = probes(shape, traced.values["leak"][first]) * (neuron.threshold / neuron.gain if neuron.gain else 1.0)
+    own = {key: traced.values[key][first] for key in constants}
+    gain, left = own["gain"] * own.get("current_gain", 1.0), (1 - own["leak"]) * (1 - own.get("current_leak", 0.0))
+    current = probes(shape, left) * own.get("threshold", 1.0) / np.where(gain == 0, 1, gain)
     with torch.no_grad():
-        spikes = neuron.scan(torch.from_numpy(current), {}, False)[0].numpy()
+        sent = neuron.scan(torch.from_numpy(current), {}, False)[0].numpy()
     values = {key: node.array(key)[first].astype(float) for key in node.values}
     nodes = {"in": Node("Input", {}), "n": Node(node.kind, values), "out": Node("Output", {})}
-    found = simulate(Graph(nodes, [("in", "n"), ("n", "out")]), current * scale[first], dt, given={"n": spikes})
-    threshold = node.array("v_threshold")
-    far = (found.spikes["n"] != (spikes != 0)) & (np.abs(found.margins["n"]) > 64 * np.finfo(threshold.dtype).eps)
+    given = {"n": sent} if node.kind in SPIKING else {}
+    found = simulate(Graph(nodes, [("in", "n"), ("n", "out")]), current * own["factor"], dt, given=given)
+    dtype = node.array("r").dtype
+    if node.kind in POTENTIALS:
+        check_potential(traced.site, sent, found.potentials["n"], 1000 * float(np.finfo(dtype).eps))
+        return
+    far = (found.spikes["n"] != (sent != 0)) & (np.abs(found.margins["n"]) > 64 * np.finfo(dtype).eps)
     if far.any():
-        raise _mismatch(site, found.margins["n"], far)
-    own = np.asarray(neuron.threshold, threshold.dtype)
-    at = threshold if traced.values["strict"] else np.nextafter(threshold, np.asarray(np.inf, threshold.dtype))
-    if not bool(np.all(at == own)):
+        raise _mismatch(traced.site, found.margins["n"], far)
+    _check_threshold(traced, node.array("v_threshold"))
+
+
+CONSTANTS = ("leak", "gain", "current_leak", "current_gain")
+
+
+def check_potential(site: str, own: Array, found: Array, allowed: float) -> None:
+    """Raise `NetworkError` unless potentials are equal but for rounding.
+
+    Args:
+        site: Name of the layer.
+        own: Potentials of the network.
+        found: Those of the file.
+        allowed: Largest difference, in units of the largest potential.
+    """
+    largest = max(float(np.abs(own).max(initial=0)), float(np.abs(found).max(initial=0)))
+    far = ~(np.abs(own - found) <= allowed * largest)
+    if far.any():
+        place = tuple(int(index) for index in np.argwhere(far)[0])
         raise NetworkError(
-            f"to_nir wrote '{site}' with the threshold {float(threshold.flat[0])!r} for {float(own)!r}, so that the "
-            "neurons would fire differently at the threshold itself. The file was removed. Report this as a fault of "
-            "to_nir."
+            f"to_nir wrote the potentials of '{site}' as a node with others: {int(far.sum())} of {far.size} differ, "
+            f"first at step {place[0]}, sample {place[1]}, neuron {list(place[2:])}, with {float(found[place]):.6g} for "
+            f"{float(own[place]):.6g}. Something in the forward, such as a branch that depends on values or the state "
+            "of a module, is not in the recorded graph, so the file was removed. Leave it out of the exported module."
         )
 
 
-def probes(shape: tuple[int, ...], leak: Array, steps: int = 64, rows: int = 16) -> Array:
+def _check_threshold(traced: Node, threshold: Array) -> None:
+    own = traced.values["threshold"].astype(threshold.dtype)
+    at = threshold if traced.values["strict"] else np.nextafter(threshold, np.asarray(np.inf, threshold.dtype))
+    if not bool(np.all(at == own)):
+        raise NetworkError(
+            f"to_nir wrote '{traced.site}' with the threshold {float(threshold.flat[0])!r} for "
+            f"{float(own.flat[0])!r}, so that the neurons would fire differently at the threshold itself. The file was "
+            "removed. Report this as a fault of to_nir."
+        )
+
+
+def probes(shape: tuple[int, ...], left: Array, steps: int = 64, rows: int = 16) -> Array:
     """Return currents `[time, probe, *shape]` for a threshold and a gain of 1, several rows of each kind.
 
     Quarters, which meet the threshold exactly; strong ones of both signs; weak ones, which hold the potential near the
@@ -142,11 +178,11 @@ def probes(shape: tuple[int, ...], leak: Array, steps: int = 64, rows: int = 16)
 
     Args:
         shape: Of the neurons.
-        leak: Of each neuron; broadcasts to the shape.
+        left: Share of a constant current that is lost in a step at equilibrium; broadcasts to the shape.
         steps: Number of steps.
         rows: Number of rows of each kind.
     """
     draws = np.random.default_rng(0).random((4, steps, rows, *shape))
     quarters = np.floor(draws[0] * 11) / 4 - 0.5
-    weak = (0.6 + draws[2]) * np.maximum(1 - leak, 0.05)
+    weak = (0.6 + draws[2]) * np.maximum(left, 0.01)
     return np.concatenate([quarters, 8 * draws[1] - 4, weak, np.where(draws[3] < 0.1, 1.3 * draws[1], 0.0)], 1)

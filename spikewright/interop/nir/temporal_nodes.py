@@ -2,17 +2,18 @@
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from spikewright.interop.nir.tracing import Trace
+from spikewright.interop.nir.unwritten import reason
+from spikewright.kernels.equations import Equations
 from spikewright.layers import SynapticDelay
-from spikewright.neurons import Neuron
+from spikewright.neurons import LI, Neuron
 
 
 def neuron_node(trace: Trace, site: str, neuron: Neuron, x: Tensor) -> Tensor:
-    """Record an LIF or IF node with the leak, gain and threshold of a neuron.
+    """Record a node with the constants of the equations of a neuron.
 
     Args:
         trace: What is recorded.
@@ -23,65 +24,49 @@ def neuron_node(trace: Trace, site: str, neuron: Neuron, x: Tensor) -> Tensor:
     Raises:
         NetworkError: NIR has no equal of this neuron.
     """
-    shown = f"'{site}' ({type(neuron).__name__})"
-    if not neuron._plain_scan:
-        raise trace.refuse(
-            f"the neuron {shown}",
-            "it has a scan of its own, and the nodes LIF and IF of NIR have one potential with one decay",
-            "Use spikewright.LIF or spikewright.IF.",
-        )
-    if neuron.reset != "zero":
-        raise trace.refuse(
-            f"the neuron {shown} with reset='subtract'",
-            "a spike of NIR sets the potential to v_reset and forgets what was above the threshold; readers would take "
-            "a soft reset for a hard one without a word",
-            "Train with reset='zero'.",
-        )
-    if not neuron.binary:
-        why = f"amplitude={neuron.spike_amplitude}, noise={neuron.noise}"
-        raise trace.refuse(
-            f"the neuron {shown} that sends other values than 0 and 1 ({why})",
-            "a spike of NIR is 1, and there is no noise",
-            "Put the amplitude into the weights behind it, and set noise=0.",
-        )
-    if any(isinstance(value, Tensor) and value.numel() != 1 for value in (neuron.threshold, neuron.gain)):
-        raise trace.refuse(
-            f"the neuron {shown} with a threshold or a gain for each channel",
-            "most readers of NIR take one for all neurons of a layer",
-            "Put them into the weights in front, which makes them 1.",
-        )
     with trace.paused(), torch.no_grad():
-        leak = neuron._per_channel(neuron.leak, x.unsqueeze(0))
-        leaks = torch.as_tensor(_exact(neuron, leak), dtype=torch.float64).expand(x.shape[1:]).clone().numpy()
-        values: dict[str, Any] = {"leak": leaks, "gain": float(neuron.gain), "threshold": float(neuron.threshold)}
-        values["strict"] = not fires_at_threshold(neuron, x)
-        kind = "IF" if bool((leaks == 1).all()) else "LIF"
-        return trace.output(kind, values, x, torch.zeros_like(x), site=site)
+        shown = f"the neuron '{site}' ({type(neuron).__name__})"
+        if not (neuron._plain_scan or integrates(neuron)):
+            raise trace.refuse(
+                f"{shown}",
+                "it has a scan of its own, and nothing says which equation of NIR that computes",
+                "Use IF, LIF, CUBALIF or LI of spikewright.",
+            )
+        equations = neuron.equations(x.double().unsqueeze(0))
+        found = reason(neuron, equations)
+        if found is not None:
+            raise trace.refuse(f"{shown} {found.what}", found.why, found.way)
+        values = constants(equations, x.shape[1:])
+        return trace.output(_kind(equations, values), values, x, torch.zeros_like(x), site=site)
 
 
-def fires_at_threshold(neuron: Neuron, like: Tensor) -> bool:
-    """Whether a neuron fires at its threshold, measured by a first current that brings it there exactly.
+def integrates(neuron: Neuron) -> bool:
+    """True for a leaky integrator with the scan of its class."""
+    return isinstance(neuron, LI) and type(neuron).scan is LI.scan and "scan" not in neuron.__dict__
+
+
+def constants(equations: Equations, shape: Any) -> dict[str, Any]:
+    """Return the constants of equations in double precision, `[*feature]`, under the names that they have there.
+
+    Under `varying` is the smallest shape that all of them broadcast from.
 
     Args:
-        neuron: The neuron.
-        like: A current, `[batch, *feature]`.
+        equations: With constants in the layout of a current.
+        shape: Of a sample, `[*feature]`.
     """
-    gain, threshold = float(neuron.gain), float(neuron.threshold)
-    near = np.asarray(threshold / gain if gain else np.inf)
-    candidates = [near, np.nextafter(near, np.inf), np.nextafter(near, -np.inf)]
-    exact = [float(current) for current in candidates if gain * float(current) == threshold]
-    if not exact:  # no number does: its product is rounded to the one or the other side
-        return True
-    current = torch.full((1, 1, *like.shape[1:]), exact[0], dtype=torch.float64)
-    return bool(neuron.scan(current, {}, False)[0].all())
+    names = ["leak", "gain", *(["current_leak", "current_gain"] if equations.has_current else [])]
+    names += [] if equations.silent else ["threshold"]
+    found = {name: torch.as_tensor(getattr(equations, name), dtype=torch.float64).cpu() for name in names}
+    varying = torch.broadcast_shapes(*(value.shape for value in found.values()), (1,) * len(shape))[-len(shape) :]
+    wide = {name: value.expand(1, *shape)[0].clone().numpy() for name, value in found.items()}
+    return {**wide, "varying": tuple(varying), "strict": equations.strict}
 
 
-def _exact(neuron: Neuron, leak: float | Tensor) -> float | Tensor:
-    """Return a leak in double precision, where the neuron keeps it so, in the shape that it has for its current."""
-    own = neuron.leak
-    if isinstance(own, Tensor) and isinstance(leak, Tensor) and own.dtype == torch.float64:
-        return own.reshape(leak.shape)
-    return leak
+def _kind(equations: Equations, values: dict[str, Any]) -> str:
+    if equations.has_current:
+        return "CubaLI" if equations.silent else "CubaLIF"
+    lossless = bool((values["leak"] == 1).all())
+    return ("I" if lossless else "LI") if equations.silent else "IF" if lossless else "LIF"
 
 
 def delay_node(trace: Trace, site: str, delay: SynapticDelay, x: Tensor) -> Tensor:

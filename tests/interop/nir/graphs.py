@@ -25,6 +25,17 @@ def integrate(size: int | tuple[int, ...], r: float = 1e3, threshold: float = 1.
     return node("IF", **{key: np.full(size, value) for key, value in values.items()})
 
 
+def cuba(kind: str, size: int | tuple[int, ...], **more: Any) -> Content:
+    """Return a CubaLIF or CubaLI with w_in, r and both time constants away from 1 and from each other."""
+    values = {"tau_syn": 2e-3, "tau_mem": 7e-3, "r": 1.7, "w_in": 2.3, "v_leak": 0.0}
+    values |= {"v_threshold": 0.6, "v_reset": 0.0} if kind == "CubaLIF" else {}
+    return node(kind, **{key: np.zeros(size) + value for key, value in {**values, **more}.items()})
+
+
+def leaky(size: int | tuple[int, ...], tau: float = 6e-3, r: float = 1.3, **more: Any) -> Content:
+    return node("LI", **{key: np.zeros(size) + v for key, v in {"tau": tau, "r": r, "v_leak": 0.0, **more}.items()})
+
+
 def affine(out: int, size: int, seed: int = 0, bias: bool = True, scale: float = 1.0) -> Content:
     draws = np.random.default_rng(seed)
     weight = scale * draws.standard_normal((out, size))

@@ -1,6 +1,7 @@
 """Networks that can be written to NIR, each with an input on which all of their neurons fire."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,11 +21,11 @@ def loud(net: nn.Module, factor: float = 3.0) -> nn.Module:
     return net
 
 
-def lif(tau: float | list[float] = 4.0, **more: float) -> sw.LIF:
+def lif(tau: float | list[float] = 4.0, **more: Any) -> sw.LIF:
     return sw.LIF(tau, reset="zero", **more)
 
 
-def count_if(**more: float) -> sw.IF:
+def count_if(**more: Any) -> sw.IF:
     return sw.IF(reset="zero", **more)
 
 
@@ -166,7 +167,58 @@ def parametrized() -> Made:
     return net.eval(), 4 * torch.randn(30, 4, 6)
 
 
+def cuba(tau: float | list[float] = 5.0, tau_syn: float | list[float] = 3.0, **more: Any) -> sw.CUBALIF:
+    return sw.CUBALIF(tau, tau_syn, reset="zero", **more)
+
+
+def currents() -> Made:
+    """Constants away from their defaults, one for each channel; the last neurons are behind spikes."""
+    each = {"threshold": [0.5, 1.0, 2.0], "gain": [0.5, 0.7, 1.5], "current_gain": [2.0, 1.0, 0.3]}
+    first = cuba([2.0, 5.0, 9.0], [4.0, 1.5, 3.0], **each)
+    net = nn.Sequential(nn.Conv1d(2, 3, 3, padding=1), first, cuba(3.0, 6.0, gain=0.7, current_gain=1.2))
+    return loud(net, 1), 3 * torch.randn(30, 4, 2, 8)
+
+
+def constants_of_their_own() -> Made:
+    """A threshold and a factor for each neuron, in layers with more axes than channels and with fewer."""
+    each = torch.linspace(0.5, 2, 24)
+    first = lif(4.0, threshold=each.view(3, 8), gain=1 / each.view(3, 8))
+    second = count_if(threshold=each[:6].tolist(), gain=[1.0, 0.5, 0.25, 2.0, 1.0, 0.3])
+    net = nn.Sequential(nn.Conv1d(2, 3, 3, padding=1), first, nn.Flatten(), nn.Linear(24, 6), second)
+    return loud(net), 3 * torch.randn(30, 4, 2, 8)
+
+
+def strict() -> Made:
+    """Potentials of quarters, which meet the thresholds."""
+    net = nn.Sequential(nn.Linear(4, 16), lif(2.0, strict=True), nn.Linear(16, 8), count_if(strict=True))
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.copy_((8 * parameter).round() / 4)
+    return net, torch.randint(-2, 6, (60, 20, 4)) / 4
+
+
+def trained() -> Made:
+    """Constants that are parameters."""
+    first = sw.LIF(4.0, reset="zero", gain="1/tau", learn_tau=True, learn_threshold=True)
+    second = cuba(4.0, 2.0, learn_tau=True, learn_tau_syn=True, learn_gain=True)
+    return loud(nn.Sequential(nn.Linear(6, 16), first, nn.Linear(16, 8), second)), 6 * torch.randn(30, 4, 6)
+
+
+def readout(last: Callable[[], nn.Module]) -> Callable[[], Made]:
+    return lambda: (loud(nn.Sequential(nn.Linear(6, 16), cuba(), nn.Linear(16, 3), last())), 4 * torch.randn(30, 4, 6))
+
+
 NETS: dict[str, Callable[[], Made]] = {
+    "currents": currents,
+    "constants_of_their_own": constants_of_their_own,
+    "strict": strict,
+    "trained": trained,
+    "LI": readout(lambda: sw.LI(5.0, gain=[0.5, 1.0, 2.0])),
+    "LI_by_channel": readout(lambda: sw.LI([2.0, 5.0, 9.0], gain="1/tau")),
+    "I": readout(lambda: sw.LI(None, gain=0.3)),
+    "CubaLI": readout(lambda: sw.LI([2.0, 5.0, 9.0], tau_syn=3.0, gain=0.7, current_gain=1.2)),
+    "potentials": lambda: (loud(nn.Sequential(nn.Linear(6, 8), sw.LI(3.0), lif(4.0))), 4 * torch.randn(30, 4, 6)),
+    "AlphaLIF": lambda: (loud(nn.Sequential(nn.Linear(6, 8), sw.AlphaLIF())), 4 * torch.randn(30, 4, 6)),
     "mlp": mlp,
     "integrators": integrators,
     "by_channel": by_channel,

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from spikewright.interop.nir.graph import Node, read_graph
 from spikewright.interop.nir.interpreter import applied, simulate
-from tests.interop.nir.graphs import affine, conv2d, graph, integrate, lif, node
+from tests.interop.nir.graphs import affine, conv2d, cuba, graph, integrate, leaky, lif, node
 
 DT = 1e-3
 
@@ -29,6 +29,36 @@ def test_an_lif_is_its_equation(exact: bool) -> None:
         v = -0.3 if v > 0.9 else v
     found = simulate(read_graph(content), x, DT, exact=exact).output.ravel()
     assert 5 < sum(expected) < 55 and found.tolist() == expected
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("kind", ["CubaLIF", "CubaLI"])
+def test_a_current_is_its_equation_and_takes_its_step_first(kind: str, exact: bool) -> None:
+    low = {"v_reset": -0.3, "v_threshold": 0.9} if kind == "CubaLIF" else {}
+    content = graph(1, 1, {"n": cuba(kind, 1, v_leak=0.2, **low)})
+    x, c, v, expected = drawn(60, 1, 1) + 0.3, 0.0, 0.2, []
+    for current in x.ravel():
+        c = 2.3 * current + (c - 2.3 * current) * np.exp(-1 / 2) if exact else c + (2.3 * current - c) / 2
+        goal = 0.2 + 1.7 * c
+        v = goal + (v - goal) * np.exp(-1 / 7) if exact else v + (goal - v) / 7
+        expected.append(v > 0.9 if kind == "CubaLIF" else v)
+        v = -0.3 if kind == "CubaLIF" and v > 0.9 else v
+    found = simulate(read_graph(content), x, DT, exact=exact).output.ravel()
+    assert kind == "CubaLI" or 5 < sum(expected) < 55
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_integrators_send_their_potential() -> None:
+    x = drawn(20, 1, 1)
+    found = simulate(read_graph(graph(1, 1, {"n": node("I", r=np.array([250.0]))})), x, DT)
+    np.testing.assert_allclose(found.output, 0.25 * np.cumsum(x, 0), rtol=1e-12)
+    assert not found.spikes and found.potentials["n"].shape == x.shape
+    v, expected = 0.4, []
+    for current in x.ravel():
+        v += (0.4 - v + 1.3 * current) / 6
+        expected.append(v)
+    leaked = simulate(read_graph(graph(1, 1, {"n": leaky(1, v_leak=0.4)})), x, DT).output.ravel()
+    np.testing.assert_allclose(leaked, expected, rtol=1e-12)
 
 
 def test_an_if_starts_at_its_reset_and_a_soft_reset_keeps_the_rest() -> None:

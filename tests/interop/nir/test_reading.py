@@ -12,7 +12,7 @@ import spikewright as sw
 from spikewright.interop.nir import from_nir
 from spikewright.interop.nir.graph import read_graph
 from spikewright.interop.nir.interpreter import simulate
-from tests.interop.nir.graphs import Content, affine, conv2d, graph, integrate, lif, node, written
+from tests.interop.nir.graphs import Content, affine, conv2d, cuba, graph, integrate, leaky, lif, node, written
 
 DT = 1e-3
 
@@ -128,7 +128,45 @@ def nested() -> Content:
     return graph(5, 6, {"first": inner, "second": outer, "m": lif(6)})
 
 
+def currents() -> Content:
+    """Every constant of a current differs between neurons."""
+    each = {"tau_syn": np.linspace(1e-3, 4e-3, 8), "w_in": np.linspace(1, 3, 8), "r": np.linspace(0.5, 2, 8)}
+    first = cuba("CubaLIF", 8, v_threshold=np.linspace(0.3, 1, 8), v_leak=-0.5, v_reset=-0.5, **each)
+    second = cuba("CubaLIF", 3, tau_syn=5e-3, tau_mem=1.5e-3, v_threshold=1.5)
+    return graph(5, 3, {"a": affine(8, 5, 1), "b": first, "c": affine(3, 8, 2), "d": second})
+
+
+def thresholds_of_their_own() -> Content:
+    first = {**lif((4, 6), r=2.0), "v_threshold": np.linspace(0.2, 1.5, 24).reshape(4, 6)}
+    second = integrate(24, r=300.0) | {"v_threshold": np.linspace(0.5, 2, 24), "r": np.linspace(200, 900, 24)}
+    flat = node("Flatten", start_dim=0, end_dim=-1, input_type=np.array([4, 6]))
+    third = node("Threshold", threshold=np.linspace(0.2, 1.2, 3))
+    nodes = {"a": conv2d(4, 2, (3,), 1, padding=1), "b": first, "f": flat, "c": affine(24, 24, 2), "d": second}
+    return graph((2, 6), 3, {**nodes, "e": affine(3, 24, 3, scale=0.3), "g": third})
+
+
+def readout(last: Content) -> Callable[[], Content]:
+    def content() -> Content:
+        nodes = {"a": affine(8, 5, 1), "b": cuba("CubaLIF", 8), "c": affine(3, 8, 2), "d": last}
+        return graph(5, 3, nodes)
+
+    return content
+
+
+def potentials_between() -> Content:
+    """A potential feeds neurons, and goes back to the layer in front of itself a step later."""
+    nodes = {"a": affine(6, 5, 1), "n": leaky(6), "w": affine(6, 6, 2, scale=0.3), "m": lif(6)}
+    return graph(5, 6, nodes, "input a,a n,n w,w n,n m,m output")
+
+
+EACH = np.linspace(0.5, 2, 3)
 GRAPHS: dict[str, Callable[[], Content]] = {
+    "currents": currents,
+    "thresholds_of_their_own": thresholds_of_their_own,
+    "LI": readout(leaky(3, tau=3e-3 * EACH, r=EACH)),
+    "I": readout(node("I", r=300 * EACH)),
+    "CubaLI": readout(cuba("CubaLI", 3, tau_syn=3e-3 * EACH, w_in=EACH)),
+    "potentials_between": potentials_between,
     "chain": chain,
     "away_from_defaults": away_from_defaults,
     "integrators_away_from_defaults": integrators_away_from_defaults,
@@ -210,10 +248,10 @@ def test_what_the_metadata_say_is_used_unless_an_argument_says_else() -> None:
     content["metadata"] = {"dt": DT, "reset": "subtract", "comparison": ">="}
     module = from_nir(content)
     neuron = module.get_submodule("b")
-    assert isinstance(neuron, sw.LIF) and neuron.reset == "subtract" and neuron.threshold == 0.5
+    assert isinstance(neuron, sw.LIF) and neuron.reset == "subtract" and neuron.threshold == 0.5 and not neuron.strict
     assert neuron.tau == pytest.approx(5.0)
     other = from_nir(content, dt=2 * DT, reset="zero").get_submodule("b")
-    assert isinstance(other, sw.LIF) and other.reset == "zero" and other.tau == pytest.approx(2.5)
+    assert isinstance(other, sw.LIF) and other.reset == "zero" and not other.strict and other.tau == pytest.approx(2.5)
 
 
 def test_layers_have_the_names_of_the_nodes() -> None:

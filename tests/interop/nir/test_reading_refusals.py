@@ -9,7 +9,7 @@ import pytest
 
 from spikewright.errors import ConfigError, NetworkError
 from spikewright.interop.nir import from_nir
-from tests.interop.nir.graphs import Content, affine, graph, integrate, lif, node, written
+from tests.interop.nir.graphs import Content, affine, cuba, graph, integrate, leaky, lif, node, written
 
 DT = 1e-3
 
@@ -18,22 +18,19 @@ def with_node(content: Content) -> Content:
     return graph(4, 4, {"n": content})
 
 
-def cuba(kind: str) -> Content:
-    names = "tau_syn tau_mem r v_leak w_in" + (" v_threshold v_reset" if kind == "CubaLIF" else "")
-    return node(kind, **{name: np.ones(4) for name in names.split()})
-
-
 def of(size: int, **changes: Any) -> Content:
     return {**lif(size), **changes}
 
 
 NODES: dict[str, tuple[Content, str]] = {
-    "LI": (node("LI", tau=np.ones(4), r=np.ones(4), v_leak=np.zeros(4)), "'n' of type LI, a non-spiking leaky"),
-    "I": (node("I", r=np.ones(4)), "'n' of type I, a non-spiking integrator"),
-    "CubaLI": (cuba("CubaLI"), "'n' of type CubaLI, a non-spiking integrator of a current"),
-    "CubaLIF": (cuba("CubaLIF"), "'n' of type CubaLIF, a neuron whose current has a decay of its own"),
+    "LI": (leaky(4, v_leak=0.5), "'n' .LI. with v_leak 0.5: its potential is its output"),
+    "CubaLI": (cuba("CubaLI", 4, v_leak=-0.5), "'n' .CubaLI. with v_leak -0.5: its potential is its output"),
+    "CubaLIF": (cuba("CubaLIF", 4, v_reset=-0.5), "'n' .CubaLIF. with v_leak 0 and v_reset -0.5"),
+    "tau_syn": (cuba("CubaLIF", 4, tau_syn=1e-4), "'n' .CubaLIF. with tau_syn 0.0001: tau_syn/dt is 0.1 steps"),
+    "tau_mem": (cuba("CubaLI", 4, tau_mem=-1.0), "'n' .CubaLI. with tau_mem -1, but a time constant is a positive"),
+    "w_in": (cuba("CubaLIF", 4, w_in=np.nan), "'n' .CubaLIF. with w_in nan"),
     "unknown": (node("Sigmoid"), "'n' of type Sigmoid, which is no type .* Leaving it out would change"),
-    "thresholds": (of(4, v_threshold=np.arange(1.0, 5)), "thresholds from 1 to 4 above the reset, one for each neuron"),
+    "thresholds": (of(4, v_threshold=np.arange(4.0)), "a threshold of from 0 to 3 and a reset to 0: .* fires without"),
     "resets": (of(4, v_reset=np.full(4, -0.5)), "v_leak 0 and v_reset -0.5: a potential decays towards one value"),
     "low": (of(4, v_threshold=np.zeros(4)), "a threshold of 0 and a reset to 0: .* fires without input"),
     "negative_tau": (of(4, tau=-np.ones(4)), "tau -1, but a time constant is a positive number"),

@@ -1,7 +1,6 @@
 """What is written equals the network by the equations of NIR, and is read back as the same network."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -79,22 +78,33 @@ def test_weights_may_be_on_a_network_in_double_precision(tmp_path: Path, float64
     assert all(row.agrees for row in report.rows)
 
 
-class Above(sw.LIF):
-    """Fires above its threshold, and not at it."""
+@pytest.mark.parametrize("strict", [False, True])
+def test_thresholds_come_back_as_they_are(strict: bool, tmp_path: Path) -> None:
+    """Also those that are no numbers of the type of the file, which rounds them."""
+    neuron = sw.CUBALIF(2.0, 3.0, threshold=[1.0, 0.7, 2.0], reset="zero", strict=strict)
+    to_nir(nn.Sequential(nn.Linear(4, 3), neuron), torch.randn(5, 2, 4), tmp_path / "net.nir", dt=1e-4, readers=())
+    import nir
 
-    def scan(self, x: torch.Tensor, state: dict[str, torch.Tensor], through_time: bool) -> Any:
-        threshold, self.threshold = self.threshold, float(np.nextafter(self.threshold, np.inf))
-        try:
-            return super().scan(x, state, through_time)
-        finally:
-            self.threshold = threshold
+    content = nir.read(tmp_path / "net.nir").to_dict()
+    for source in (tmp_path / "net.nir", content):
+        found = from_nir(source, dt=1e-4).get_submodule("1")
+        assert isinstance(found, sw.CUBALIF) and found.strict is strict
+        assert torch.equal(torch.as_tensor(found.threshold).float(), torch.tensor([1.0, 0.7, 2.0]))
+    nodes = content["nodes"]["1"]
+    exact = np.float32([1.0, 0.7, 2.0])
+    np.testing.assert_array_equal(nodes["v_threshold"], exact if strict else np.nextafter(exact, np.float32(-1)))
 
-    _plain_scan = True
+
+def test_a_neuron_that_fires_above_its_threshold_does_so_in_the_file(tmp_path: Path) -> None:
+    """Potentials meet the threshold, where readers that fire at it would differ."""
+    net, x, report = exported("strict", tmp_path / "net.nir")
+    assert all(row.agrees for row in report.rows)
+    with torch.no_grad():
+        expected = sw.Network(net).run(x)[0]
+        at = sw.Network(from_nir(tmp_path / "net.nir", comparison=">=")).run(x)[0]
+    assert not torch.equal(at, expected)
 
 
-def test_a_neuron_that_does_not_fire_at_its_threshold_does_not_in_the_file(tmp_path: Path, float64: None) -> None:
-    net = nn.Sequential(nn.Linear(1, 1), Above(2.0, reset="zero"))
-    nn.init.ones_(net[0].weight)
-    nn.init.zeros_(net[0].bias)
-    to_nir(net, torch.ones(3, 1, 1) + 0.5, tmp_path / "net.nir", dt=1e-4, readers=())
-    assert from_nir(tmp_path / "net.nir").get_submodule("1").threshold == np.nextafter(1.0, 2.0)
+def test_a_potential_is_no_layer_that_never_fires(tmp_path: Path) -> None:
+    _, _, report = exported("LI", tmp_path / "net.nir")
+    assert report.neurons.keys() == {"1"} and report.rows[0].compared == 30 * 4 * 3

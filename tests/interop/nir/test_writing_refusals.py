@@ -77,11 +77,41 @@ def refused(net: nn.Module, folder: Path, x: Tensor | None = None) -> None:
         assert not (folder / "net.nir").exists()
 
 
+class Doubled(sw.LIF):
+    """Sends each spike twice as strong."""
+
+    def scan(self, x: Tensor, state: Any, through_time: bool) -> Any:
+        spikes, state = super().scan(x, state, through_time)
+        return 2 * spikes, state
+
+
+class Sum(sw.LI):
+    """Sends a sum of its potential and its input."""
+
+    def scan(self, x: Tensor, state: Any, through_time: bool) -> Any:
+        potentials, state = super().scan(x, state, through_time)
+        return potentials + x, state
+
+
+def potential(net: Any, x: Tensor) -> Tensor:
+    if not hasattr(net, "other"):
+        net.other = lif(potential="before reset")
+    return net.other(x)[1]
+
+
 MODULES: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "soft": (lambda: mlp(sw.LIF()), "'1' .LIF. with reset='subtract'.*forgets what was above the threshold"),
     "amplitude": (lambda: mlp(lif(amplitude=2.0)), "other values than 0 and 1 .amplitude=2.0, noise=0.0."),
     "noise": (lambda: mlp(lif(noise=0.1)), "amplitude=1.0, noise=0.1"),
-    "alpha": (lambda: mlp(sw.AlphaLIF()), "'1' .AlphaLIF..*it has a scan of its own"),
+    "late": (lambda: mlp(sw.LIF(reset="late")), "with reset='late'.*takes the threshold off a step later"),
+    "soft_current": (lambda: mlp(sw.CUBALIF()), "'1' .CUBALIF. with reset='subtract'"),
+    "adaptive": (lambda: mlp(sw.ALIF(reset="zero")), "'1' .ALIF. with a threshold that moves with its spikes"),
+    "counts": (lambda: mlp(sw.LIF(max_spikes=3)), "with max_spikes=3.*at most one spike in a step"),
+    "bound": (lambda: mlp(lif(lower_bound=-1.0)), "with lower_bound=-1.0.*no lower bound"),
+    "tuple": (lambda: Net(potential), "with potential='before reset'.*a node of NIR has one output"),
+    "lossless": (lambda: mlp(sw.LI(None, tau_syn=2.0)), "'1' .LI. with a synaptic current and a potential without leak"),
+    "own_scan": (lambda: mlp(Doubled()), "'1' .Doubled..*it has a scan of its own, and nothing says which equation"),
+    "own_integrator": (lambda: mlp(Sum()), "'1' .Sum..*it has a scan of its own"),
     "norm_in_training": (lambda: nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), lif()), r"Call net.eval\(\) first"),
     "dropout": (lambda: nn.Sequential(nn.Linear(6, 8), nn.Dropout(0.5), lif()), r"dropout in training.*net.eval\(\)"),
     "step_dropout": (lambda: nn.Sequential(nn.Linear(6, 8), sw.layers.StepDropout(), lif()), r"StepDropout.*net.eval"),
