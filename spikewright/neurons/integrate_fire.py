@@ -26,6 +26,9 @@ class IF(Neuron):
     - snnTorch `Leaky(1.0, threshold=V)`: `IF(threshold=S(V), rest=S(V)-V)`.
     - sinabs `IAF(spike_threshold=V, spike_fn=SingleSpike)` (IAFSqueeze too): `IF(threshold=V, detach_reset=False)`.
     - Norse `IAFCell(IAFParameters(v_th=V))` (IAF too): `IF(threshold=S(V), reset="zero", detach_reset=False)`.
+    - sinabs `IAF(spike_threshold=V)` (IAFSqueeze too): `IF(threshold=V, max_spikes=None, detach_reset=False)`.
+    - sinabs `IAF(spike_threshold=V, min_v_mem=-0.9*V)` (the neurons of sinabs.from_torch.from_model; at the bound
+      itself theirs has no slope): `IF(threshold=V, max_spikes=None, lower_bound=-0.9*V, detach_reset=False)`.
 
     `S(V)` is the next number above their threshold V (`torch.nextafter`, in the dtype of the run), because Norse fires
     above the threshold and not at it.

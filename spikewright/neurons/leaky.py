@@ -60,6 +60,17 @@ class LIF(Decaying):
       measured from c): `LIF(1/g, gain=g, threshold=S(V-c), reset="zero", detach_reset=False)`.
     - Norse `LIFBoxCell(LIFBoxParameters(tau_mem_inv=1000*g, v_th=V, reset_method=reset_subtract))` (dt = 0.001):
       `LIF(1/g, gain=g, threshold=S(V), rest=S(V)-V, detach_reset=False)`.
+    - sinabs `LIF(tau_mem=tau, spike_threshold=V)` (as it is made: tau_mem is trained, -1/ln(sigmoid(leak_logit))):
+      `LIF(1/(1-k), gain="1/tau", learn_tau=True, threshold=V, max_spikes=None, detach_reset=False)`.
+    - sinabs `LIF(tau_mem=tau, spike_threshold=V, train_alphas=True, norm_input=False)` (alpha_mem is trained,
+      sigmoid(leak_logit)): `LIF(1/(1-k), learn_tau=True, threshold=V, max_spikes=None, detach_reset=False)`.
+    - sinabs `LIF(tau_mem=tau, spike_threshold=V, spike_fn=MaxSpike(3))` (with requires_grad_(False)): `LIF(1/(1-k),
+      gain=1-k, threshold=V, max_spikes=3, detach_reset=False)`.
+    - sinabs `LIF(tau_mem=tau, spike_threshold=V, reset_fn=MembraneReset())` (with requires_grad_(False)): `LIF(1/(1-k),
+      gain=1-k, threshold=V, max_spikes=None, reset="zero")`.
+    - sinabs `LIF(tau_mem=tau, spike_threshold=V, spike_fn=SingleSpike, min_v_mem=-0.4*V)` (with requires_grad_(False);
+      at the bound itself theirs has no slope): `LIF(1/(1-k), gain=1-k, threshold=V, lower_bound=-0.4*V,
+      detach_reset=False)`.
     - NIR `LIF(tau=tau*dt, r=gain*tau)`, with Euler steps of dt: `LIF(tau, gain=gain, reset="zero")`.
 
     `spikewright.interop.convert` proves this for a model, and says of what has no equal here why.  An equal of snnTorch
