@@ -65,8 +65,8 @@ def load_state_dict(
     Weights, biases and statistics of norms are copied by name. Constants of neurons are converted: trained ones into
     the parameter here, others into the neuron. Where the names of modules differ, layers and neurons are matched in
     their order, if their shapes fit one to one. Either all is loaded, or an error is raised and nothing is changed.
-    What a state dict does not say, see `Loaded.unstored`, the neurons have to be made with; the help of
-    `spikewright.LIF` says how.
+    What a state dict does not say, such as the kind of reset, the neurons have to be made with; `Loaded.unstored`
+    names it.
 
     Args:
         net: The network, or its plain module. It is changed in place.
