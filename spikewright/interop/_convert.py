@@ -1,5 +1,7 @@
 """`convert`: a model of another library, with neurons of this one, and the proof that they are the same."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
@@ -10,7 +12,7 @@ from spikewright.interop.building import build, frames, tried
 from spikewright.interop.conversion import Conversion
 from spikewright.interop.copies import clone
 from spikewright.interop.doubles import double_run
-from spikewright.interop.frames import Step
+from spikewright.interop.frames import StateUsed, Step
 from spikewright.interop.free_run import compare_runs, run_here
 from spikewright.interop.mapping import Mapping
 from spikewright.interop.reading import Found, find_neurons
@@ -61,7 +63,12 @@ def convert(model: nn.Module, x: Tensor, *, step: Step | None = None, double: bo
     """
     _check(model, x, step, double)
     with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
-        return _converted(model, _found(model, x), _telling(x.clone()), step, double)
+        found = _found(model, x)
+        while True:
+            try:
+                return _converted(model, found, _telling(x.clone()), step, double)
+            except StateUsed as used:
+                found = _with_potential(found, used, x)
 
 
 def _found(model: nn.Module, x: Tensor) -> list[Found]:
@@ -75,6 +82,19 @@ def _found(model: nn.Module, x: Tensor) -> list[Found]:
     return found
 
 
+def _with_potential(found: list[Found], used: StateUsed, x: Tensor) -> list[Found]:
+    """Return the neurons with the potential of one more, which the model uses.
+
+    Raises:
+        StateUsed: It has none that could be returned here.
+    """
+    for each in found:
+        if each.name == used.name and used.kind == "potential" and not each.potential:
+            if each.read(clone(each.module), x.dtype).potential is not None:
+                return [replace(one, potential=True) if one is each else one for one in found]
+    raise used
+
+
 def _telling(x: Tensor) -> Tensor:
     """Return an input that shows how a model uses time: of several steps, and not of as many samples."""
     if len(x) == 1:
@@ -83,9 +103,9 @@ def _telling(x: Tensor) -> Tensor:
 
 
 def _converted(model: nn.Module, found: list[Found], x: Tensor, step: Step | None, double: bool | None) -> Conversion:
-    trace = Reference(model, found, step).run(x)
-    _check_seen(found, trace)
     mappings = {each.name: each.read(clone(each.module, share=True), x.dtype) for each in found}
+    trace = Reference(model, found, step, mappings).run(x)
+    _check_seen(found, trace)
     trace = with_recurrence(trace, mappings)
     module, net = _built(model, found, mappings, trace, step, x)
     names = {id(mapping.neuron): name for name, mapping in mappings.items()}
@@ -156,6 +176,6 @@ def _built(
                 m.training = training
     told = [error for error in failures if isinstance(error, ConversionError)]
     if told:
-        raise told[0]
+        raise next((error for error in told if isinstance(error, StateUsed)), told[0])
     here = f"converted: {type(failures[-1]).__name__}: {failures[-1]}"
     raise not_run(model, x, [*trace.failures, here]) from failures[-1]

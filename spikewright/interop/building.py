@@ -40,8 +40,9 @@ def build(
     for each in found:
         mapping = mappings[each.name]
         own_axis = axis if each.form() in _AXES else None
-        bare = not mapping.states and own_axis is None
-        new = mapping.placed if bare else Replaced(mapping.placed, mapping.states, own_axis)
+        bare = not mapping.states and not mapping.returns and own_axis is None
+        told = mapping.returns, each.name, each.library.resting.get(each.kind, 1)
+        new = mapping.placed if bare else Replaced(mapping.placed, mapping.states, own_axis, *told)
         _keep_mode(each.module, new, axis)
         replaced[id(each.module)] = new
     copy = copied(model, replaced, buffers=True)
@@ -110,6 +111,9 @@ class _Calls:
 
     def neuron(self, site: str, current: Tensor, spikes: Tensor) -> None:
         self.sites.append(site)
+
+    def potential(self, site: str, potential: Tensor) -> None:
+        pass
 
     def synapse(self, site: str, operation: Operation, x: Tensor, weight: Tensor, current: Tensor) -> None:
         pass

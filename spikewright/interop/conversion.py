@@ -100,8 +100,8 @@ class Conversion:
         Weights need nothing of the kind, because the model has the same ones.
 
         Returns:
-            The constants as the model has them now, by their names there, a list for one per neuron; empty if none is
-            trained.
+            The constants as the model has them now, by their names there, a list where there is one per neuron; empty
+            if none is trained.
 
         Raises:
             ConversionError: The model does not hold what was written.
@@ -118,6 +118,6 @@ class Conversion:
                         f"write_back put {value.tolist()} into {each.theirs} of layer '{name}', and it reads "
                         f"{theirs.get_parameter(each.theirs).tolist()}. Is it parametrized? Remove the parametrization."
                     )
-                found = value.flatten().tolist()
-                written[f"{name}.{each.theirs}".lstrip(".")] = found if len(found) > 1 else found[0]
+                several = value.numel() > 1
+                written[f"{name}.{each.theirs}".lstrip(".")] = value.flatten().tolist() if several else value.item()
         return written

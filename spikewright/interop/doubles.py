@@ -1,6 +1,7 @@
 """The proof of whole networks in float64."""
 
 from copy import deepcopy
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -42,9 +43,10 @@ def double_run(
             )
         return [f"whole network not proven in float64: neurons of {library.name} send float32 (neuron by neuron it is)"]
     twin = deepcopy(model_at_rest(model, found)).double()
-    twins = find_neurons(twin, x.double())
-    wide = Reference(twin, twins, step).run(x.double())
+    told = {each.name for each in found if each.potential}
+    twins = [replace(each, potential=each.name in told) for each in find_neurons(twin, x.double())]
     mappings = {each.name: each.read(clone(each.module), torch.float64) for each in twins}
+    wide = Reference(twin, twins, step, mappings).run(x.double())
     wide = with_recurrence(wide, mappings)
     last: Exception | None = None
     for axis in frames(found, trace, step):

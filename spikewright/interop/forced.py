@@ -33,8 +33,8 @@ class Forced:
         self.analog = not neuron.spiking
         self.epsilon = torch.finfo(current.dtype).eps
         zero = torch.zeros(current.shape[1:], dtype=torch.float64, device=current.device)
-        known = torch.as_tensor(mapping.fires_at, dtype=torch.float64)
-        self.base = known.to(current.device, current.dtype).double()  # as the run knows it
+        known = torch.as_tensor(mapping.fires_at, dtype=current.dtype, device=current.device)
+        self.base = known.detach().double()  # as the run knows it
         self.v = self.u = self.c = self.w = self.error = self.current_error = self.shift_error = zero
         self.exact = self.exact_current = torch.ones_like(zero, dtype=torch.bool)
         self.tied = self.epsilon if getattr(neuron, "_tied", False) else 0.0

@@ -1,6 +1,6 @@
 """Modules that stand where neurons and containers of another library stood."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, NoReturn
 
 from torch import Tensor, nn
@@ -13,20 +13,50 @@ Step = Callable[[nn.Module, Tensor], Any]
 """Function (model, input of one step `[batch, *feature]`) -> output of that step."""
 
 
-class Absent:
-    """Stands for a state that a converted neuron does not return: the run holds it."""
+class StateUsed(ConversionError):
+    """A model uses what a converted neuron does not return.
 
-    def _used(self, *args: object, **kwargs: object) -> NoReturn:
-        raise ConversionError(
-            "convert: the forward of the model uses a state of a neuron (a potential, such as mem of snnTorch or the "
-            "state of a Norse cell), but the converted neurons return their spikes alone, because a run holds states. "
-            "There is no neuron here yet that sends its potential. Give step=lambda model, x: ..., a function of the "
-            "model and the input of one step that returns the output made of spikes."
+    Args:
+        name: Name of the layer; empty if it is not known.
+        kind: "potential", "current", "spikes", or "state" of which nothing more is known.
+    """
+
+    def __init__(self, name: str, kind: str) -> None:
+        self.name, self.kind = name, kind
+        of = f"'{name}'" if name else "a neuron"
+        why = {
+            "spikes": f"the spikes of {of}, which never resets its potential. No neuron here fires without a reset; "
+            "use another reset_mechanism, or the potential alone",
+            "current": f"the synaptic current of {of}, but a run holds states, and the converted neuron returns its "
+            "spikes and its potential alone. Use one of them",
+        }.get(
+            kind,
+            f"a state of {of} (a potential, such as mem of snnTorch or the state of a Norse cell), but a run holds "
+            "states, and the converted neuron does not return this one. Use its spikes",
+        )
+        super().__init__(
+            f"convert: the forward of the model uses {why}: give step=lambda model, x: ..., a function of the model "
+            "and the input of one step that returns the output without it."
         )
 
+
+class Absent:
+    """Stands for what a converted neuron does not return, such as a state: the run holds it.
+
+    Args:
+        name: Name of the layer.
+        kind: What it is: "potential", "current", "spikes" or "state".
+    """
+
+    def __init__(self, name: str = "", kind: str = "state") -> None:
+        self.name, self.kind = name, kind
+
+    def _used(self, *args: object, **kwargs: object) -> NoReturn:
+        raise StateUsed(self.name, self.kind)
+
     @classmethod
-    def __torch_function__(cls, func: object, types: object, args: object = (), kwargs: object = None) -> NoReturn:
-        cls()._used()
+    def __torch_function__(cls, func: object, types: object, args: Any = (), kwargs: Any = None) -> NoReturn:
+        raise next((StateUsed(each.name, each.kind) for each in _absent((args, kwargs or {}))), StateUsed("", "state"))
 
     def __getattr__(self, name: str) -> object:
         if name.startswith("__"):  # what copies, pickles and hasattr ask for
@@ -40,6 +70,19 @@ class Absent:
     __bool__ = __len__ = __iter__ = __getitem__ = __float__ = __int__ = _used  # type: ignore[assignment]
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _used
     __lt__ = __le__ = __gt__ = __ge__ = __neg__ = __matmul__ = __rmatmul__ = __pow__ = _used  # type: ignore[assignment]
+
+
+def _absent(y: Any) -> Iterator[Absent]:
+    """Yield the placeholders in a value."""
+    if isinstance(y, Absent):
+        yield y
+    for part in y.values() if isinstance(y, dict) else y if isinstance(y, tuple | list) else ():
+        yield from _absent(part)
+
+
+def at_rest(number: int) -> Any:
+    """Return placeholders for as many states at rest; one by itself."""
+    return Absent() if number == 1 else tuple(Absent() for _ in range(number))
 
 
 def is_rest(state: object) -> bool:
@@ -58,11 +101,23 @@ class Replaced(nn.Module):
         neuron: The neuron, or a recurrent layer.
         states: Number of states that theirs returned beside the spikes.
         axis: Axis of length 1 that stands for time in what it is given; `None` if there is none.
+        returns: What theirs returned, in order; empty for spikes and states.
+        name: Name of the layer.
+        resting: Number of states that theirs was put to rest with.
     """
 
-    def __init__(self, neuron: nn.Module, states: int, axis: int | None) -> None:
+    def __init__(
+        self,
+        neuron: nn.Module,
+        states: int,
+        axis: int | None,
+        returns: tuple[str, ...] = (),
+        name: str = "",
+        resting: int = 1,
+    ) -> None:
         super().__init__()
         self.neuron, self.states, self.axis = neuron, states, axis
+        self.returns, self.name, self.resting = returns, name, resting
 
     def forward(self, x: Tensor, *states: object, **named: object) -> Any:
         if not is_rest([*states, *named.values()]):
@@ -72,13 +127,23 @@ class Replaced(nn.Module):
                 "their input alone."
             )
         y = _over(self.neuron, x, self.axis)
-        return (y, *(Absent() for _ in range(self.states))) if self.states else y
+        if not self.returns:
+            return (y, *(Absent(self.name) for _ in range(self.states))) if self.states else y
+        if self.returns == ("steps",):
+            return [y] if self.axis is None else list(y.unbind(self.axis))
+        told = {"spikes": y[0], "potential": y[1]} if isinstance(y, tuple) else {self._sent: y}
+        parts = tuple(told.get(kind, Absent(self.name, kind)) for kind in self.returns)
+        return parts[0] if len(parts) == 1 else parts
 
-    def reset_mem(self) -> Absent:
-        """Return a placeholder, as for the state at rest."""
-        return Absent()
+    @property
+    def _sent(self) -> str:
+        return "spikes" if getattr(self.neuron, "spiking", True) else "potential"
 
-    init_leaky = init_lapicque = reset_mem
+    def reset_mem(self) -> Any:
+        """Return placeholders, as for states at rest."""
+        return at_rest(self.resting)
+
+    init_leaky = init_lapicque = init_rleaky = init_synaptic = reset_mem
 
 
 def over_time(inner: nn.Module, axis: int | None) -> nn.Module:
@@ -141,7 +206,7 @@ def _over(module: nn.Module, x: Tensor, axis: int | None, *states: object) -> An
         )
     y = module(x.squeeze(axis), *states)
     if isinstance(y, tuple):
-        return (y[0].unsqueeze(axis), *y[1:])
+        return tuple(part.unsqueeze(axis) if isinstance(part, Tensor) else part for part in y)
     return y.unsqueeze(axis)
 
 
@@ -158,11 +223,19 @@ class Converted(nn.Module):
         super().__init__()
         self.model, self.axis, self.step = model, axis, step
         self.dims: int | None = None  # of an output with rows first, once that is known
+        self.lists = any(isinstance(m, Replaced) and m.returns == ("steps",) for m in model.modules())
 
     def forward(self, x: Tensor) -> Any:
-        if self.step is not None:
-            return spikes_of(self.step(self.model, x))
-        y = spikes_of(self.model(x if self.axis is None else x.unsqueeze(self.axis)))
+        if self.step is None:
+            y = spikes_of(self.model(x if self.axis is None else x.unsqueeze(self.axis)))
+        else:
+            y = self.step(self.model, x)
+            for absent in _absent(y):
+                if absent.kind != "state":  # which the user's function returns on purpose
+                    absent._used()
+            y = spikes_of(y)
+        if self.lists and isinstance(y, list) and len(y) == 1:
+            return y[0]
         if isinstance(y, tuple | list):
             return tuple(self._rows_first(part, len(x)) for part in y)
         return self._rows_first(y, len(x))
@@ -176,10 +249,18 @@ class Converted(nn.Module):
 
 
 def spikes_of(y: Any) -> Any:
-    """Return an output without the placeholders in it; the only tensor that is left, by itself."""
+    """Return an output without the placeholders in it; the only tensor that is left, by itself.
+
+    Raises:
+        StateUsed: There are placeholders alone in it.
+    """
+    if isinstance(y, Absent):
+        y._used()
     if not isinstance(y, tuple | list):
         return y
     kept = [part for part in y if not _is_absent(part)]
+    for absent in () if kept else _absent(y):
+        absent._used()
     return kept[0] if len(kept) == 1 and len(y) > 1 else y
 
 

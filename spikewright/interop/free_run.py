@@ -43,6 +43,9 @@ class Seen:
             rows = rows.detach().clone()
             kept[name] = torch.cat([kept[name], rows]) if name in kept else rows
 
+    def potential(self, site: str, potential: Tensor) -> None:
+        """Potentials are seen in the output, and in what they bring about."""
+
     def whole(self) -> "Seen":
         """Return the same with one axis for time and one for the batch."""
         for kept in (self.currents, self.spikes):
@@ -189,7 +192,10 @@ def _outputs(trace: Trace) -> list[Tensor]:
     if trace.form == "step":
         found = [torch.stack(parts) for parts in zip(*trace.outputs)]
         return [y.squeeze(1) if y.dim() > 3 and y.shape[1:3] == (1, batch) else y for y in found]
-    return [_time_first(y, trace.form, steps, batch) for y in trace.outputs[0]]
+    found = trace.outputs[0]
+    if trace.form == "time" and 1 < steps == len(found) and all(y.shape[:1] == (batch,) for y in found):
+        return [torch.stack(found)]  # a list of one output per step
+    return [_time_first(y, trace.form, steps, batch) for y in found]
 
 
 def _time_first(y: Tensor, form: str, steps: int, batch: int) -> Tensor:

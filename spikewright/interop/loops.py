@@ -7,6 +7,7 @@ from spikewright.errors import ConversionError
 from spikewright.interop.copies import clone
 from spikewright.interop.free_run import Seen, compare_layer
 from spikewright.interop.mapping import Mapping
+from spikewright.interop.potentials import pair, weighted
 from spikewright.interop.probes import SAMPLES, chained, unit_of
 from spikewright.interop.reading import Found
 from spikewright.interop.recorder import alone
@@ -43,7 +44,7 @@ def probed_layer(each: Found, mapping: Mapping, trace: Trace) -> float:
         net = Network(torch.nn.Sequential(found.placed))
         net.run(x[:2])  # which finds the wiring, before anyone looks
         seen = Seen({id(found.neuron): each.name}, net, STEPS)
-        theirs, ours = alone(each, layer, given), net.run(here, observers=[seen])[0]
+        (theirs, told), (ours, emitted) = alone(each, layer, given), pair(net.run(here, observers=[seen])[0])
         clean = _compared(each.name, found, x, theirs.detach(), seen.whole())
         used = weights.to(dtype) * clean.view(1, -1, *[1] * (theirs.dim() - 2))
         shared = [
@@ -51,8 +52,8 @@ def probed_layer(each: Found, mapping: Mapping, trace: Trace) -> float:
         ]
         own = [layer.get_parameter(constant.theirs) for constant in found.trained]
         kept = [found.neuron.get_parameter(constant.ours) for constant in found.trained]
-        one = torch.autograd.grad((used * ours).sum(), [here, *shared, *kept])
-        other = torch.autograd.grad((used * theirs).sum(), [given, *shared, *own])
+        one = torch.autograd.grad(weighted(used, ours, emitted), [here, *shared, *kept])
+        other = torch.autograd.grad(weighted(used, theirs, told), [given, *shared, *own])
     many = len(shared) + 1
     apart = max(_apart(a, b) for a, b in zip(one[:many], other[:many]))
     constants = zip(found.trained, one[many:], other[many:])
@@ -60,8 +61,8 @@ def probed_layer(each: Found, mapping: Mapping, trace: Trace) -> float:
     if not apart <= (1e-5 if dtype == torch.float64 else 1e-3):
         raise ConversionError(
             f"convert: layer '{each.name}', {mapping.theirs}, was taken for a recurrent layer, but on probe inputs "
-            f"the gradients of its input, of its weights or of its constants differ by {apart:.2g} of the largest: this is "
-            "not rounding. Is the gradient of what comes back another one than the library makes?"
+            f"the gradients of its input, weights or constants differ by {apart:.2g} of the largest: this is not "
+            "rounding. Is the gradient of what comes back another one than the library makes?"
         )
     return apart
 

@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from spikewright.interop.recurrence import with_potential
 from spikewright.neurons import Neuron
+from spikewright.neurons._constants import Potential
 
 
 class Refused(Exception):
@@ -61,6 +63,9 @@ class Mapping:
         complete: Function that puts a way of the gradient into a copy of theirs that it leaves out; `None` if there is
             none.
         remark: What is not the same, in words.
+        returns: What theirs returns, in order: "spikes", "potential", "current"; or "steps" for a list of one output
+            per step.  Default: (), spikes and states of which nothing more is known.
+        potential: Which potential it is that theirs returns; `None` if there is none here.
     """
 
     theirs: str
@@ -75,6 +80,8 @@ class Mapping:
     alone: Callable[[Any], None] | None = field(default=None, repr=False)
     complete: Callable[[Any], None] | None = field(default=None, repr=False)
     remark: str = ""
+    returns: tuple[str, ...] = ()
+    potential: Potential | None = None
 
     @property
     def placed(self) -> nn.Module:
@@ -87,6 +94,13 @@ class Mapping:
         found = (*self.neuron.buffers(recurse=False), *self.neuron.parameters(recurse=False), self.fires_at)
         several = any(isinstance(each, Tensor) and each.numel() > 1 for each in found)
         return several or self.layer is not None
+
+    def emitting(self) -> "Mapping":
+        """Return the same with a neuron that returns its potential beside its spikes."""
+        if not self.neuron.spiking:
+            return self
+        self.neuron.potential = self.potential
+        return self if self.layer is None else replace(self, layer=with_potential(self.layer))
 
     def current(self, x: Tensor, spikes: Tensor) -> Tensor:
         """Return the current of the neurons for an input and the spikes of theirs, `[time, batch, *feature]`."""
@@ -115,6 +129,10 @@ class Library:
         plain: Function that returns the plain module in place of one with a time axis; None to leave it.
         double: True if whole networks run in float64.
         given_state: True if neurons of one step take their state from the caller, and rest without one.
+        resting: Number of states that a neuron is put to rest with, by the name of its class, if it is not 1.
+        sent: Function (neuron, input, what it returned) -> spikes, or potentials of one that never fires, in the layout
+            of its input.
+        containers: Names of classes that hold a neuron of the library and feed its spikes back.
     """
 
     name: str
@@ -128,6 +146,9 @@ class Library:
     plain: Callable[[nn.Module, int | None], nn.Module | None]
     double: bool = True
     given_state: bool = False
+    resting: dict[str, int] = field(default_factory=dict[str, int])
+    sent: Callable[[Any, Tensor, Any], Tensor] = lambda neuron, x, y: y[0] if isinstance(y, tuple) else y
+    containers: frozenset[str] = frozenset()
 
 
 def above(threshold: float, dtype: torch.dtype) -> float:

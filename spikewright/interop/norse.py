@@ -23,9 +23,7 @@ def plain(module: Any, axis: int | None) -> nn.Module | None:
     return None
 
 
-MISSING: dict[str, tuple[str, str]] = {}
-"""Neurons that have no equal here, with the recurrence that is not there."""
-for _names, _why in {
+_NOT_HERE = {
     "LSNN LSNNCell": "its input reaches the potential a step late (v[t] takes i[t-1]), so that a rule that learns from "
     "each step by itself would learn nothing in front of it, and no neuron here does so",
     "LSNNRecurrent LSNNRecurrentCell": "its input reaches the potential a step late (v[t] takes i[t-1]), and no "
@@ -45,8 +43,13 @@ for _names, _why in {
     "and here a neuron sees others through their spikes",
     "RecurrentSequential": "it feeds the output of a sequence of modules back one step later, and here that is a "
     "module beside them (spikewright.Feedback)",
-}.items():
-    MISSING |= dict.fromkeys(_names.split(), (_why, "The nearest exact ones are LIFCell and LIFRecurrentCell"))
+}
+"""Why neurons have no equal here: the recurrence that is not there."""
+MISSING: dict[str, tuple[str, str]] = {
+    name: (why, "The nearest exact ones are LIFCell and LIFRecurrentCell")
+    for names, why in _NOT_HERE.items()
+    for name in names.split()
+}
 _OVER_TIME = frozenset({"IAF", "LIF", "LI", "LIFRecurrent"})
 
 LIBRARY = Library(

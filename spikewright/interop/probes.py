@@ -7,6 +7,7 @@ from torch import Tensor
 
 from spikewright.interop.copies import clone
 from spikewright.interop.mapping import Mapping, Trained
+from spikewright.interop.potentials import scanned, weighted, with_potentials
 from spikewright.interop.reading import Found
 from spikewright.interop.recorder import alone
 from spikewright.interop.rounding import Compared, compare
@@ -101,14 +102,16 @@ def probed(found: Found, dtype: torch.dtype, feature: torch.Size) -> Probe:
     weights = torch.randn(x.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(dtype)
     given, here = x.clone().requires_grad_(), x.clone().requires_grad_()
     with torch.enable_grad():
-        theirs, sent = alone(found, neuron, given), ours.scan(here, {}, True)[0]
+        (theirs, told), (sent, emitted) = alone(found, neuron, given), scanned(ours, here)
         compared = compare(mapping, x, theirs.detach(), sent.detach())
+        if told is not None and emitted is not None:
+            compared = with_potentials(compared, mapping, x, theirs.detach(), told.detach(), emitted.detach())
         used = weights * (compared.same & compared.smooth)
         rounded = _rounded(ours, x, used, sent.detach(), not found.library.double)
         their_constants = [neuron.get_parameter(constant.theirs) for constant in mapping.trained]
         our_constants = [ours.get_parameter(constant.ours) for constant in mapping.trained]
-        their_grads = torch.autograd.grad((used * theirs).sum(), [given, *their_constants])
-        our_grads = torch.autograd.grad((used * sent).sum(), [here, *our_constants])
+        their_grads = torch.autograd.grad(weighted(used, theirs, told), [given, *their_constants])
+        our_grads = torch.autograd.grad(weighted(used, sent, emitted), [here, *our_constants])
     real = their_grads[0].isfinite().all(0)
     apart = (_apart(our_grads[0], their_grads[0]) - rounded).clamp_min(0).where(real & compared.same, 0)
     worst = int(apart.flatten(1).amax(1).argmax()) if compared.fault is None else compared.fault.place[0]
@@ -139,8 +142,8 @@ def _rounded(ours: Neuron, x: Tensor, used: Tensor, sent: Tensor, single: bool) 
     exact: Tensor | None = None
     for current in moved:
         given = current.requires_grad_() if current is not x else x.clone().requires_grad_()
-        y, _ = ours.scan(given, {}, True)
-        (gradient,) = torch.autograd.grad((used.to(y.dtype) * y).sum(), given)
+        y, emitted = scanned(ours, given)
+        (gradient,) = torch.autograd.grad(weighted(used, y, emitted), given)
         exact = gradient if exact is None else exact
         away = _apart(gradient.to(x.dtype), exact)
         if ours.spiking:
@@ -158,5 +161,5 @@ def chained(constant: Trained, ours: Neuron, one: Tensor, other: Tensor) -> floa
     """Return how far the gradient of a constant is from that of theirs, by the chain rule through `back`."""
     value = ours.get_parameter(constant.ours).detach().clone().requires_grad_()
     (factor,) = torch.autograd.grad(constant.back(value).sum(), value)
-    expected = other * factor.to(other.dtype)
+    expected = other.reshape(one.shape) * factor.to(other.dtype)
     return ((one - expected).abs() / expected.abs().clamp_min(1.0)).max().item()

@@ -27,16 +27,19 @@ class Found:
         module: The neuron.
         library: Of which library.
         kind: Name of its class in the library.
+        potential: True if the model uses the potential that it returns beside its spikes.
     """
 
     name: str
     module: nn.Module
     library: Library
     kind: str
+    potential: bool = False
 
     def read(self, module: nn.Module, dtype: torch.dtype) -> Mapping:
         """Return what it is here, from the neuron or a copy of it in another dtype."""
-        return self.library.neurons[self.kind](module, dtype)
+        mapping = self.library.neurons[self.kind](module, dtype)
+        return mapping.emitting() if self.potential else mapping
 
     def form(self) -> str:
         """Return the form of its input: "step", "time", "batch" or "folded"."""
@@ -62,8 +65,13 @@ def find_neurons(model: nn.Module, x: Tensor) -> list[Found]:
     for name, module in model.named_modules():
         try:
             one = _found(name, module)
-            if any(not each.name or name.startswith(f"{each.name}.") for each in found):
-                if one is not None:
+            if any(not outer or name.startswith(f"{outer}.") for outer, *_ in refused):
+                continue
+            around = [each for each in found if not each.name or name.startswith(f"{each.name}.")]
+            if around:
+                if one is not None and around[-1].kind in around[-1].library.containers:
+                    _check(one)
+                elif one is not None:
                     raise Refused(
                         "it is inside a recurrent neuron, and here what comes back from the spikes of neurons passes "
                         "through layers without neurons",

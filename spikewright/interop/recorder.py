@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from spikewright.errors import ConversionError
-from spikewright.interop.frames import Absent, is_rest
+from spikewright.interop.frames import at_rest, is_rest
+from spikewright.interop.mapping import Mapping
 from spikewright.interop.reading import Found
 
 LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -22,27 +23,32 @@ TIME_FIRST: dict[str, Callable[[Tensor, int], Tensor]] = {
 }
 
 
-def alone(found: Found, neuron: Any, x: Tensor) -> Tensor:
-    """Return the spikes of a neuron of another library for a current `[time, batch, *feature]`, from rest.
+def alone(found: Found, neuron: Any, x: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Return what a neuron of another library sends for a current `[time, batch, *feature]`, from rest.
 
     Args:
         found: The neuron.
         neuron: A copy of it.
         x: Current.
+
+    Returns:
+        Spikes, or potentials of one that never fires; and potentials beside spikes, `None` if the model uses none.
     """
+    sent = found.library.sent
     found.library.rest(neuron)
     form: str = found.library.form(neuron)
     if form != "step":
         if form == "folded":
             neuron.batch_size, neuron.num_timesteps = x.shape[1], -1
-        y = neuron(LAYOUTS[form](x))
-        return TIME_FIRST[form](y[0] if isinstance(y, tuple) else y, x.shape[1])
-    spikes, state = [], None
+        given = LAYOUTS[form](x)
+        return TIME_FIRST[form](sent(neuron, given, neuron(given)), x.shape[1]), None
+    spikes, potentials, state = list[Tensor](), list[Tensor](), None
     for step in x:
         y = neuron(step, state) if found.library.given_state else neuron(step)
         state = y[1] if isinstance(y, tuple) else None
-        spikes.append(y[0] if isinstance(y, tuple) else y)
-    return torch.stack(spikes)
+        spikes.append(sent(neuron, step, y))
+        potentials += [y[-1]] if found.potential else []
+    return torch.stack(spikes), torch.stack(potentials) if potentials else None
 
 
 def flat(y: Any, without: frozenset[int] = frozenset()) -> list[Tensor]:
@@ -67,16 +73,19 @@ class Recorder(nn.Module):
         found: The neuron.
         neuron: A copy of it.
         order: List to which its name is added at its first call.
+        mapping: What it is here.
     """
 
-    def __init__(self, found: Found, neuron: nn.Module, order: list[str]) -> None:
+    def __init__(self, found: Found, neuron: nn.Module, order: list[str], mapping: Mapping) -> None:
         super().__init__()
+        self.mapping = mapping
         self.found, self.inner = (found,), neuron  # in a tuple, so that the original is no part of this module
         self.order = order
         self.holds, self.state = False, None
         self.returned: list[Any] = []
         self.inputs: list[Tensor] = []
         self.outputs: list[Tensor] = []
+        self.potentials: list[Tensor] = []
 
     def forward(self, x: Tensor, *states: Any, **named: Any) -> Any:
         if not self.holds:
@@ -93,14 +102,21 @@ class Recorder(nn.Module):
         if not self.inputs:
             self.order.append(self.found[0].name)
         self.inputs.append(x.detach().clone())
-        self.returned = [*y[1:], *(t for t in flat(y[1:]) if t is not y[0])] if isinstance(y, tuple) else []
-        self.outputs.append((y[0] if isinstance(y, tuple) else y).detach().clone())
+        found = self.found[0]
+        sent = found.library.sent(self.inner, x, y)
+        self.outputs.append(sent.detach().clone())
+        kept = [sent, *(y[-1:] if found.potential else ())]
+        parts = [*y, *flat(y)] if isinstance(y, tuple) else []  # states may hold what is sent, too
+        self.returned = [each for each in parts if not any(each is own for own in kept)]
+        if found.potential:
+            self.potentials.append(y[-1].detach().clone())
         return y
 
     def reset_mem(self) -> Any:
-        return Absent() if self.holds else self.inner.reset_mem()  # type: ignore[operator]
+        library, kind = self.found[0].library, self.found[0].kind
+        return at_rest(library.resting.get(kind, 1)) if self.holds else self.inner.reset_mem()  # type: ignore[operator]
 
-    init_leaky = init_lapicque = reset_mem
+    init_leaky = init_lapicque = init_rleaky = init_synaptic = reset_mem
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -110,5 +126,5 @@ class Recorder(nn.Module):
 
     def clear(self) -> None:
         """Forget what was seen, and put the neuron back to rest."""
-        self.inputs, self.outputs, self.state = [], [], None
+        self.inputs, self.outputs, self.potentials, self.state = [], [], [], None
         self.found[0].library.rest(self.inner)

@@ -23,6 +23,7 @@ class Trace:
     Attributes:
         currents: Input of every neuron layer, `[time, batch, *feature]`, by name, in the order of their calls.
         spikes: Output of every neuron layer, likewise.
+        potentials: Potentials beside spikes of the layers of which the model uses them, likewise.
         inputs: Input of every layer as the model gave it; of a recurrent layer it is a part of the current.
         outputs: Tensors that the model returned, without states of neurons: for every step, or for the sequence.
         form: How it was run: "step", "time", "batch" or "folded".
@@ -34,6 +35,7 @@ class Trace:
 
     currents: dict[str, Tensor]
     spikes: dict[str, Tensor]
+    potentials: dict[str, Tensor]
     inputs: dict[str, Tensor]
     outputs: list[list[Tensor]]
     form: str
@@ -62,11 +64,14 @@ class Reference:
         model: The model; neither its states nor its buffers change.
         found: Its neurons.
         step: The user's function for one step, if there is one.
+        mappings: What each is here, by name.
     """
 
-    def __init__(self, model: nn.Module, found: list[Found], step: Step | None) -> None:
+    def __init__(self, model: nn.Module, found: list[Found], step: Step | None, mappings: Mapping[str, Neuron]) -> None:
         self.order: list[str] = []
-        self.recorders = {each.name: Recorder(each, clone(each.module, share=True), self.order) for each in found}
+        self.recorders = {
+            each.name: Recorder(each, clone(each.module, share=True), self.order, mappings[each.name]) for each in found
+        }
         self.model = copied(model, {id(each.module): self.recorders[each.name] for each in found}, buffers=False)
         self.step, self.found = step, found
 
@@ -124,7 +129,9 @@ class Reference:
         lead = self._lead(form, steps, batch)
         framed = frozenset(n for n in calls.keys() - norms if all(len(s) > 2 and s[:2] == lead for s in calls[n]))
         buffers = {name: b.clone() for name, b in self.model.named_buffers() if ".inner." not in f".{name}"}
-        return Trace(currents, spikes, currents, output, form, joint, framed, buffers, ())
+        own = {name: r.potentials for name, r in self._in_order() if r.potentials}
+        potentials = {name: self._whole(self.recorders[name], parts, form, x) for name, parts in own.items()}
+        return Trace(currents, spikes, potentials, currents, output, form, joint, framed, buffers, ())
 
     def _steps(self, x: Tensor) -> list[list[Tensor]]:
         outputs: list[list[Tensor]] = []
@@ -136,7 +143,8 @@ class Reference:
         return outputs
 
     def _outputs(self, y: Any) -> list[Tensor]:
-        return flat(y, frozenset(id(state) for recorder in self.recorders.values() for state in recorder.returned))
+        told = [r for r in self.recorders.values() if self.step is None or not r.mapping.returns]
+        return flat(y, frozenset(id(state) for recorder in told for state in recorder.returned)) or flat(y)
 
     def _in_order(self) -> list[tuple[str, Recorder]]:
         return [(name, self.recorders[name]) for name in self.order]

@@ -10,6 +10,7 @@ from spikewright.errors import ConversionError
 from spikewright.interop.conversion import FEW, ConversionRow
 from spikewright.interop.loops import probed_layer
 from spikewright.interop.mapping import Mapping
+from spikewright.interop.potentials import scanned, with_potentials
 from spikewright.interop.probes import TOLERANCE, Probe, probed
 from spikewright.interop.reading import Found
 from spikewright.interop.reference import Trace
@@ -31,8 +32,10 @@ def own_currents(mappings: dict[str, Mapping], trace: Trace) -> dict[str, Compar
     for name, mapping in mappings.items():
         current, theirs = trace.currents[name], trace.spikes[name]
         with torch.no_grad():
-            ours, _ = mapping.neuron.scan(current, {}, True)
+            ours, emitted = scanned(mapping.neuron, current)
         found[name] = compare(mapping, current, theirs, ours)
+        if emitted is not None:
+            found[name] = with_potentials(found[name], mapping, current, theirs, trace.potentials[name], emitted)
         _raise_fault(name, mapping, found[name], f"on x, given the model's own current, in {name_of(current.dtype)}")
     return found
 

@@ -5,6 +5,9 @@ own, because any neuron takes any surrogate.
 """
 
 from spikewright.interop.lines import NORSE, SINABS, Line
+from spikewright.interop.lines_further import JELLY, RECURRENT, SNNTORCH
+
+__all__ = ["LINES", "RECURRENT", "SURROGATES", "SYMBOLS", "Line"]
 
 SYMBOLS = {
     "tau": "time constant in steps",
@@ -20,6 +23,7 @@ SYMBOLS = {
     "q": "time constant of a threshold in steps",
     "r": "decay of its shift per step, exp(-1/q)",
     "d": "dt tau_syn_inv",
+    "e": "decay of a current per step",
 }
 """What the symbols of the lines stand for."""
 
@@ -49,40 +53,8 @@ LINES = (
         'LIF(tau, learn_tau=True, reset="zero", detach_reset=False)',
         "their w is -leak_logit",
     ),
-    Line(
-        "snnTorch",
-        "Leaky(beta, threshold=V)",
-        "LIF(1/(1-beta), threshold=S(V), rest=S(V)-V/beta)",
-        "beta above 0: a reset that comes a step late is a soft reset of V/beta",
-    ),
-    Line("snnTorch", "Leaky(1.0, threshold=V)", "IF(threshold=S(V), rest=S(V)-V)"),
-    Line(
-        "snnTorch",
-        'Leaky(beta, threshold=V, reset_mechanism="zero")',
-        'LIF(1/(1-beta), threshold=S(V), reset="zero")',
-    ),
-    Line(
-        "snnTorch",
-        'Leaky(beta, threshold=V, reset_mechanism="zero", reset_delay=False)',
-        'LIF(1/(1-beta), threshold=S(V), reset="zero", detach_reset=False)',
-    ),
-    Line(
-        "snnTorch",
-        "Leaky(beta, threshold=V, graded_spikes_factor=a)",
-        "LIF(1/(1-beta), threshold=S(V), rest=S(V)-V/beta, amplitude=a)",
-    ),
-    Line(
-        "snnTorch",
-        'Leaky(beta, threshold=V, reset_mechanism="zero", learn_beta=True)',
-        'LIF(1/(1-beta), learn_tau=True, threshold=S(V), reset="zero")',
-        "their beta is sigmoid(leak_logit), so that steps of an optimizer are other ones",
-    ),
-    Line(
-        "snnTorch",
-        "Lapicque(R=tau/2, C=2.0, time_step=1.0, threshold=V)",
-        "LIF(tau, gain=1/2.0, threshold=S(V), rest=S(V)-V/(1-1/tau))",
-        "leak 1 - time_step/(R C), which is not its beta; gain time_step/C",
-    ),
+    *JELLY,
+    *SNNTORCH,
     Line(
         "sinabs",
         "LIF(tau_mem=tau, spike_threshold=V, spike_fn=SingleSpike)",
@@ -134,9 +106,19 @@ LINES = (
 SURROGATES = (
     Line("SpikingJelly", "Sigmoid(alpha=3.0)", "Sigmoid(3.0)"),
     Line("SpikingJelly", "ATan(alpha=3.0)", "ATan(3.0)"),
+    Line("SpikingJelly", "SoftSign(alpha=3.0)", "FastSigmoid(3.0)"),
+    Line("SpikingJelly", "SuperSpike(alpha=3.0)", "FastSigmoid(1.0, factor=2 * 3.0)"),
+    Line("SpikingJelly", "QPseudoSpike(alpha=2.0)", "FastSigmoid(2.0)"),
     Line("SpikingJelly", "PiecewiseQuadratic(alpha=1.0)", "Triangle()"),
+    Line("SpikingJelly", "PiecewiseQuadratic(alpha=3.0)", "Triangle(3.0)"),
+    Line("SpikingJelly", "PiecewiseExp(alpha=4.0)", "Exponential(1 / 4.0)"),
+    Line("SpikingJelly", "Erf(alpha=3.0)", "Erf(3.0)"),
+    Line("SpikingJelly", "LeakyKReLU(leak=3.0, k=3.0)", "Rectangle(2.0**20, factor=3.0 * 2.0**20)"),
+    Line("SpikingJelly", "DeterministicPass()", "Rectangle(2.0**20, factor=2.0**20)"),
     Line("snnTorch", "sigmoid(slope=3)", "Sigmoid(3.0)", "theirs is NaN far below the threshold"),
     Line("snnTorch", "atan(alpha=3.0)", "ATan(3.0)"),
+    Line("snnTorch", "fast_sigmoid(slope=25)", "FastSigmoid(25.0, factor=2 / 25)"),
+    Line("snnTorch", "straight_through_estimator()", "Rectangle(2.0**20, factor=2.0**20)"),
     Line("Norse", 'method="tanh", alpha=2.0', "Sigmoid(4.0)"),
     Line("Norse", 'method="triangle", alpha=1.0', "Triangle()"),
     Line("Norse", 'method="super"', "FastSigmoid(1.0, factor=2.0)", "whatever its alpha"),

@@ -1,5 +1,7 @@
 """What can be said about the training mode: batch norm is compared, dropout is not."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -38,10 +40,11 @@ def training_remarks(
         )
     if not any(isinstance(m, _BatchNorm) for m in model.modules()):
         return remarks
-    trace = Reference(model, found, step).run(x, training=True)
+    mappings = {e.name: e.read(clone(e.module), x.dtype) for e in found}
+    trace = Reference(model, found, step, mappings).run(x, training=True)
     twin = copied(model, {id(e.module): clone(e.module, share=True) for e in found}, buffers=False)
-    twins = [Found(e.name, twin.get_submodule(e.name), e.library, e.kind) for e in found]
-    neurons = {e.name: e.read(clone(e.module), x.dtype) for e in twins}
+    twins = [replace(e, module=twin.get_submodule(e.name)) for e in found]
+    neurons = {e.name: e.read(clone(e.module, share=True), x.dtype) for e in twins}
     trace = with_recurrence(trace, neurons)
     names = {id(m.neuron): name for name, m in neurons.items()}
     last: Exception | None = None

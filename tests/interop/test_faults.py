@@ -34,15 +34,18 @@ def renewed(neuron: Any, **changes: Any) -> Any:
     own: dict[str, Any] = {}
     for name in signature(kind).parameters:
         if name.startswith("learn_"):
-            own[name] = name == "learn_tau" and neuron.learns("")
+            parameter = {"learn_tau": "leak_logit", "learn_tau_syn": "current_leak_logit"}.get(name, name[6:])
+            own[name] = parameter in neuron._parameters
         elif name == "tau_adaptation":
             own[name] = 1 / (1 - neuron.adaptation_leak)
         elif name in ("tau", "tau_syn"):
             has = name == "tau" or getattr(neuron, "has_current", True)
             leak = neuron.leak if name == "tau" else getattr(neuron, "current_leak", 0.0)
-            own[name] = 1 / (1 - torch.as_tensor(leak, dtype=torch.float64).item()) if has else None
+            leak = torch.as_tensor(leak, dtype=torch.float64).item()
+            own[name] = 1 / (1 - leak) if has and leak < 1 else None
         elif name != "inplace":
-            own[name] = getattr(neuron, name)
+            value = getattr(neuron, name)
+            own[name] = value.item() if isinstance(value, nn.Parameter) else value
     if getattr(neuron, "_tied", False):
         own["gain"] = "1/tau"
     return kind(**own | changes)
@@ -117,8 +120,26 @@ def without_sign(mapping: Mapping, dtype: torch.dtype) -> Mapping:
     return replace(mapping, trained=tuple(replace(each, back=lambda value: value + 0) for each in mapping.trained))
 
 
+def early(mapping: Mapping, amount: Any) -> Mapping:
+    """The same with a reset at once that takes so much off."""
+    threshold, taken = (torch.as_tensor(each).item() for each in (mapping.neuron.threshold, amount))
+    return again(mapping, reset="subtract", rest=threshold - taken)
+
+
+def back_threshold(function: Callable[[Tensor], Tensor]) -> Fault:
+    def fault(mapping: Mapping, dtype: torch.dtype) -> Mapping:
+        trained = [replace(t, back=function) if t.theirs == "threshold" else t for t in mapping.trained]
+        return replace(mapping, trained=tuple(trained))
+
+    return fault
+
+
 JELLY, SOFT, FROM, FIRE, PARAMETRIC = (line("SpikingJelly", i) for i in (0, 2, 3, 5, 8))
+TIED, JELLY_CUBA, JELLY_CUBA_SOFT, INTEGRATOR, SUM = (line("SpikingJelly", i) for i in range(9, 14))
 LATE, ZERO, KEPT, GRADED, LAPICQUE = (line("snnTorch", i) for i in (0, 2, 3, 4, 6))
+BOTH, MEM, LAPICQUE_MEM, SYNAPTIC, SYNAPTIC_KEPT, SYNAPTIC_TRAINED, SYNAPTIC_MEM = (
+    line("snnTorch", i) for i in (7, 8, 10, 11, 12, 13, 14)
+)
 NABS, PLAIN, MEMBRANE, AMOUNT, IAF = (line("sinabs", i) for i in range(5))
 SEVERAL, ALPHA, MOST, MULTI_HARD, BOUND, SYN, SYN_PLAIN, MULTI, LOWEST, EXP, EXP_NORM, ADAPT, ADAPT_SYN = (
     line("sinabs", i) for i in range(5, 18)
@@ -147,18 +168,37 @@ FAULTS: dict[str, tuple[Any, Fault]] = {
     "leak left out": (SOFT, lambda m, d: replace(again(m), neuron=IF(1.0, detach_reset=False, gain=m.neuron.gain))),
     "w with the other sign": (PARAMETRIC, logit),
     "w goes back with the other sign": (PARAMETRIC, without_sign),
-    "fires at the threshold": (ZERO, lambda m, d: again(m, threshold=m.fires_at)),
-    "late reset taken for an early one": (LATE, lambda m, d: again(m, rest=m.neuron.threshold - m.fires_at)),
-    "late reset of beta times the threshold": (
-        LATE,
-        lambda m, d: again(m, rest=m.neuron.threshold - m.fires_at * VALUES["any"].beta),
-    ),
+    "fires at the threshold": (ZERO, lambda m, d: again(m, strict=False)),
+    "late reset taken for an early one": (LATE, lambda m, d: again(m, reset="subtract")),
+    "late reset of beta times the threshold": (LATE, lambda m, d: early(m, m.fires_at * VALUES["any"].beta)),
+    "late reset made hard": (LATE, lambda m, d: again(m, reset="zero")),
     "late reset kept": (LATE, lambda m, d: again(m, detach_reset=False)),
     "reset_delay ignored": (KEPT, lambda m, d: again(m, detach_reset=True)),
     "graded factor dropped": (GRADED, lambda m, d: again(m, amplitude=1.0)),
-    "graded factor in the reset": (GRADED, lambda m, d: again(m, rest=m.neuron.threshold - 1.5 * m.quantum)),
+    "graded factor in the reset": (GRADED, lambda m, d: early(m, 1.5 * m.quantum)),
     "leak of its beta": (LAPICQUE, lambda m, d: again(m, tau=1 / (1 - math.exp(-1 / m.neuron.tau)))),
     "input scale of 1/tau": (LAPICQUE, lambda m, d: again(m, gain=1 / m.neuron.tau)),
+    "gain of ParametricLIFNode not tied to tau": (TIED, lambda m, d: again(m, gain=1 - m.neuron.leak.item())),
+    "tau of ParametricLIFNode goes back as tau": (TIED, back_as(lambda logit: 1 + logit.exp())),
+    "decays of CUBALIFNode swapped": (JELLY_CUBA, swapped),
+    "hard reset of CUBALIFNode made soft": (JELLY_CUBA, lambda m, d: again(m, reset="subtract")),
+    "soft reset of CUBALIFNode detached": (JELLY_CUBA_SOFT, lambda m, d: again(m, detach_reset=True)),
+    "current of CUBALIFNode scaled": (JELLY_CUBA, lambda m, d: again(m, gain=1 - m.neuron.current_leak)),
+    "input of NonSpikingLIFNode not divided": (INTEGRATOR, lambda m, d: again(m, gain=1.0)),
+    "NonSpikingIFNode leaks": (SUM, lambda m, d: again(m, tau=1000.0)),
+    "reset of a trained beta does not follow it": (BOTH, lambda m, d: early(m, m.quantum)),
+    "threshold goes back with the other sign": (BOTH, back_threshold(torch.neg)),
+    "threshold goes back twice": (BOTH, back_threshold(lambda value: 2 * value)),
+    "trained threshold fires at it": (BOTH, lambda m, d: again(m, strict=False)),
+    "potential of Lapicque not scaled": (LAPICQUE_MEM, lambda m, d: again(m, gain=1.0)),
+    "potential leaks beta twice": (MEM, lambda m, d: again(m, tau=1 / (1 - VALUES["any"].beta ** 2))),
+    "alpha and beta swapped": (SYNAPTIC, swapped),
+    "alpha of a potential ignored": (SYNAPTIC_MEM, lambda m, d: again(m, tau_syn=None)),
+    "late reset of Synaptic taken for an early one": (SYNAPTIC, lambda m, d: again(m, reset="subtract")),
+    "current of Synaptic a step late": (SYNAPTIC, of_class(CurrentLater)),
+    "alpha ignored": (SYNAPTIC, lambda m, d: again(m, tau_syn=1.0)),
+    "hard reset of Synaptic detached": (SYNAPTIC_KEPT, lambda m, d: again(m, detach_reset=True)),
+    "alpha of Synaptic goes back as the logit": (SYNAPTIC_TRAINED, back_as(lambda logit: logit + 0)),
     "norm_input ignored": (NABS, lambda m, d: again(m, gain=1.0)),
     "norm_input taken on": (PLAIN, lambda m, d: again(m, gain=1 / m.neuron.tau)),
     "MembraneReset ignored": (MEMBRANE, lambda m, d: again(m, reset="subtract", detach_reset=False)),

@@ -93,9 +93,30 @@ def escaping(x: Tensor) -> Tensor:
     return (torch.rand_like(x) < torch.sigmoid(x)).to(x.dtype) + 0 * x
 
 
+def elementwise(function: Callable[..., Any], inside: Any = None) -> Any:
+    inside = jelly() if inside is None else inside
+    return namespace("SpikingJelly")["ElementWiseRecurrentContainer"](inside, function)
+
+
+def with_layer(layer: nn.Module) -> Any:
+    container = namespace("SpikingJelly")["LinearRecurrentContainer"](jelly(), 3, 3)
+    container.rc = layer
+    return container
+
+
+def recurrent(**options: Any) -> Any:
+    return snn("RLeaky", all_to_all=False, **options)
+
+
+def of_torch(module: str, name: str, *given: Any, **options: Any) -> Any:
+    from importlib import import_module
+
+    imported("snnTorch")
+    return getattr(import_module(f"snntorch._neurons.{module}"), name)(*given, **options)
+
+
 REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     # SpikingJelly
-    "gain tied to a trained tau": (lambda: jelly("ParametricLIFNode"), r"divides its input by the time constant"),
     "potentials stored": (lambda: jelly(store_v_seq=True), r"stores its potentials \(store_v_seq=True\)"),
     "start elsewhere": (
         lambda: jelly(change=lambda n: n.set_reset_value("v", 0.3)),
@@ -131,29 +152,45 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: jelly(v_threshold=0.5, v_reset=0.75),
         r"threshold is -0.25 above where the potential rests",
     ),
-    "CUBA": (lambda: jelly("CUBALIFNode", 2.0, 2.0), r"current has a leak of its own"),
-    "unknown neuron": (lambda: jelly("QIFNode"), r"what it does from step to step is not known here"),
     "half start": (lambda: jelly("HalfThresholdIFNode"), r"starts at half the threshold"),
-    "PSN": (lambda: jelly("PSN", 4), r"what it does from step to step is not known here"),
-    "no spikes": (lambda: jelly("NonSpikingLIFNode"), r"sends its potential and never fires"),
     "hooks": (lambda: hooked(jelly()), r"hooks are registered on it"),
+    "PSN": (lambda: jelly("PSN", 4), r"weighted sum of the whole sequence.* without a reset"),
+    "MaskedPSN": (lambda: jelly("MaskedPSN", 2, 4), r"weighted sum of the whole sequence"),
+    "SlidingPSN": (lambda: jelly("SlidingPSN", 2), r"weighted sum of the last k inputs"),
+    "KLIF": (lambda: jelly("KLIFNode"), r"fires at relu\(k u\) with a k that it trains"),
+    "QIF": (lambda: jelly("QIFNode"), r"a0 \(v - v_rest\)\(v - v_c\).*quadratic"),
+    "EIF": (lambda: jelly("EIFNode"), r"delta_T exp\(\(v - theta_rh\)/delta_T\)"),
+    "Izhikevich of SpikingJelly": (lambda: jelly("IzhikevichNode"), r"\(v - v_c\) - w\)/tau with a second variable w"),
+    "GLIF": (lambda: jelly("GatedLIFNode", 4), r"mixes two leaks, two resets .* by gates"),
+    "CLIF": (lambda: jelly("ComplementaryLIFNode"), r"lowers its potential by sigmoid\(m\)"),
+    "LIAF": (lambda: jelly("LIAFNode", torch.relu, True), r"sends act\(u\) and not its spikes"),
+    "ILIF": (lambda: jelly("ILIFNode"), r"rounded to the nearest number"),
+    "ternary IF": (lambda: jelly("TernaryIFNode"), r"sends 1, 0 or -1"),
+    "ternary LIF": (lambda: jelly("TernaryLIFNode"), r"sends 1, 0 or -1"),
+    "RAF": (lambda: jelly("RAFNode"), r"oscillates with a second variable"),
+    "MPBN": (lambda: jelly("MPBNLIFNode", out_features=3), r"batch norm at every step before it fires"),
+    "DSR": (lambda: jelly("DSRIFNode"), r"gradient is that of a firing rate"),
+    "DSR leaky": (lambda: jelly("DSRLIFNode"), r"gradient is that of a weighted firing rate"),
+    "OTTT": (lambda: jelly("OTTTLIFNode"), r"cuts the gradient at every step by itself, and returns a trace"),
+    "SLTT": (lambda: jelly("SLTTLIFNode"), r"cuts the gradient at every step by itself"),
+    "activation aware": (lambda: jelly("ActivationAwareIFNode"), r"threshold=v_threshold - v_offset"),
+    "ILC": (lambda: jelly("ILCIFNode", 1, 3), r"come back through a convolution inside it"),
+    "largest potential": (lambda: jelly("NonSpikingLIFNode", decode="max-mem"), r"largest potential of the sequence"),
+    "CUBA with a reset": (lambda: jelly("CUBALIFNode", v_reset=-0.5), r"reset to -0.5 and decays towards 0"),
+    "CUBA without decay": (lambda: jelly("CUBALIFNode", v_decay=1.0), r"v_decay is 1, and here a decay is"),
+    "product of spikes": (lambda: elementwise(lambda y, x: x * (1 - y)), r"is not the sum of the last spikes"),
+    "container of layers": (lambda: elementwise(torch.add, nn.Tanh()), r"it holds a Tanh"),
+    "container of an unknown neuron": (lambda: elementwise(torch.add, jelly("QIFNode")), r"it holds a QIFNode"),
+    "other layer in a container": (lambda: with_layer(nn.Bilinear(3, 3, 3)), r"rc was replaced by Bilinear"),
     # snnTorch
     "late spikes": (lambda: snn(reset_delay=False), r"sends the next spike a step late"),
-    "no reset": (lambda: snn(reset_mechanism="none"), r"never resets its potential \(reset_mechanism='none'\)"),
     "beta 0": (lambda: snn(beta=0.0), r"with beta=0 there is no such number"),
-    "several betas": (lambda: snn(beta=torch.tensor([0.5, 0.6, 0.7])), r"one beta per neuron"),
-    "several thresholds": (
-        lambda: snn(threshold=torch.tensor([0.5, 0.6, 0.7])),
-        r"threshold differs between the neurons of the layer",
-    ),
     "inhibition": (lambda: snn(change=setting(inhibition=True)), r"only the neuron with the highest potential"),
     "quantised": (lambda: snn(state_quant=torch.round), r"quantises its potential \(state_quant\)"),
-    "trained beta": (lambda: snn(learn_beta=True), r"trains beta \(learn_beta=True\) and resets by subtraction"),
     "trained beta of 1": (
         lambda: snn(beta=1.0, learn_beta=True, reset_mechanism="zero"),
         r"trains beta and starts at 1",
     ),
-    "trained threshold": (lambda: snn(learn_threshold=True), r"trains its threshold \(learn_threshold=True\)"),
     "trained factor": (lambda: snn(learn_graded_spikes_factor=True), r"trains its graded_spikes_factor"),
     "factor 0": (lambda: snn(graded_spikes_factor=0.0), r"sent as 0"),
     "no surrogate": (lambda: snn(surrogate_disable=True), r"no backward pass"),
@@ -166,8 +203,54 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "Lapicque zero": (lambda: snn("Lapicque", reset_mechanism="zero"), r"loses the input of the step after a spike"),
     "Lapicque leak": (lambda: snn("Lapicque", beta=False, R=1.0, C=0.5), r"leak 1 - time_step/\(R C\) is -1"),
-    "synaptic": (lambda: snn("Synaptic", alpha=0.5), r"current has a leak of its own"),
-    "recurrent": (lambda: snn("RLeaky", all_to_all=False), r"feeds its own spikes back"),
+    "spikes without a reset": (
+        lambda: snn(reset_mechanism="none", init_hidden=True),
+        r"never resets .* and returns its spikes alone",
+    ),
+    "recurrence without a reset": (lambda: recurrent(reset_mechanism="none"), r"spikes come back, and it never resets"),
+    "recurrent zero": (lambda: recurrent(reset_mechanism="zero"), r"loses the input of the step after a spike"),
+    "recurrent late": (lambda: recurrent(reset_delay=False), r"sends the next spike a step late"),
+    "recurrent replaced": (
+        lambda: recurrent(change=setting(recurrent=nn.Tanh())),
+        r"recurrent was replaced by Tanh",
+    ),
+    "Synaptic zero": (
+        lambda: snn("Synaptic", alpha=0.6, reset_mechanism="zero"),
+        r"loses the input of the step after a spike.*reset_delay=False",
+    ),
+    "Synaptic late": (lambda: snn("Synaptic", alpha=0.6, reset_delay=False), r"sends the next spike a step late"),
+    "alpha 1": (lambda: snn("Synaptic", alpha=1.0), r"alpha is 1, which is no finite time constant"),
+    "Synaptic beta 1": (lambda: snn("Synaptic", alpha=0.5, beta=1.0), r"beta is 1, which is no finite time constant"),
+    "trained alpha of a potential": (
+        lambda: snn("Synaptic", alpha=0.5, learn_alpha=True, reset_mechanism="none"),
+        r"trains alpha, and here the current",
+    ),
+    "one beta of several is 0": (
+        lambda: snn(beta=torch.tensor([0.5, 0.0, 0.7])),
+        r"with beta=0 there is no such number",
+    ),
+    "one beta of several is 1": (lambda: snn(beta=torch.tensor([0.5, 1.0, 0.7])), r"one beta of several is 1"),
+    "several factors": (
+        lambda: snn(graded_spikes_factor=torch.tensor([0.5, 1.0, 0.7])),
+        r"graded_spikes_factor differs between the neurons",
+    ),
+    "threshold 0 of several": (lambda: snn(threshold=torch.tensor([0.5, 0.0, 0.7])), r"threshold is 0 above where"),
+    "trained beta of Lapicque": (lambda: snn("Lapicque", learn_beta=True), r"computes with R and C"),
+    "Alpha": (lambda: snn("Alpha", alpha=0.9), r"tau_alpha \(i_exc \+ i_inh\)"),
+    "RSynaptic": (lambda: snn("RSynaptic", alpha=0.9, all_to_all=False), r"written into tensors in place"),
+    "DeltaLeaky": (lambda: of_torch("deltaleaky", "DeltaLeaky", beta=0.5), r"change of its potential"),
+    "StateLeaky": (lambda: of_torch("stateleaky", "StateLeaky", beta=0.5, channels=3), r"never resets its potential"),
+    "LinearLeaky": (
+        lambda: of_torch("linearleaky", "LinearLeaky", beta=0.5, in_features=3, out_features=3),
+        r"holds a linear layer and runs a whole sequence",
+    ),
+    "LeakyParallel": (lambda: of_torch("leakyparallel", "LeakyParallel", 3, 3), r"nn.RNN with relu"),
+    "AssociativeLeaky": (
+        lambda: of_torch("associative", "AssociativeLeaky", 3, 3, 3, 9),
+        r"state is a matrix",
+    ),
+    "SLSTM": (lambda: of_torch("slstm", "SLSTM", 3, 3), r"hidden state of an LSTM cell"),
+    "SConv2dLSTM": (lambda: of_torch("sconv2dlstm", "SConv2dLSTM", 1, 3, 3), r"convolutional LSTM cell"),
     "parametrized": (lambda: parametrized(snn()), r"subclass of Leaky|parametrized"),
     # sinabs
     "another amount for several spikes": (

@@ -51,7 +51,8 @@ def run(neuron: Any, x: Tensor, ours: bool) -> tuple[Tensor, Tensor]:
 
 def scale_of(ours: Any, values: str) -> float:
     """What reaches the threshold at once; with halves, without a remainder."""
-    threshold = round(2 * ours.threshold) / 2 if values == "halves" else ours.threshold
+    threshold = number(ours.threshold).item()
+    threshold = round(2 * threshold) / 2 if values == "halves" else threshold
     found = threshold / (ours.input_gain * getattr(ours, "current_gain", 1.0))
     return found.item() if isinstance(found, Tensor) else found
 

@@ -15,7 +15,11 @@ from spikewright.neurons import ALIF, CUBALIF, IF, LI, LIF
 from spikewright.surrogate import ATan, Sigmoid
 
 MODULES = {
-    "SpikingJelly": ("spikingjelly.activation_based.neuron",),
+    "SpikingJelly": (
+        "spikingjelly.activation_based.surrogate",
+        "spikingjelly.activation_based.layer",
+        "spikingjelly.activation_based.neuron",
+    ),
     "snnTorch": ("snntorch",),
     "sinabs": ("sinabs.layers", "sinabs.activation"),
     "Norse": (
@@ -49,6 +53,7 @@ class Values:
     n: float = 3.5
     q: float = 6.0
     d: float = 0.4
+    e: float = 0.7
 
     def names(self, dtype: torch.dtype) -> dict[str, Any]:
         def above(value: float) -> float:
@@ -60,7 +65,7 @@ class Values:
         return {"j": math.exp(-1 / self.n), "r": math.exp(-1 / self.q)}
 
 
-VALUES = {"any": Values(2.7, 0.6, -0.5, 0.3, 1.25), "halves": Values(2.0, 0.5, -0.5, 0.25, 1.0, d=0.5)}
+VALUES = {"any": Values(2.7, 0.6, -0.5, 0.3, 1.25), "halves": Values(2.0, 0.5, -0.5, 0.25, 1.0, d=0.5, e=0.25)}
 """With halves potentials reach the threshold exactly."""
 
 
@@ -125,6 +130,8 @@ def spikes_of(neuron: Any, x: Tensor) -> Tensor:
     """Run a neuron of another library over a current `[time, batch, *feature]`, as its documentation says."""
     kind = type(neuron).__module__
     if kind.startswith("spikingjelly"):
+        if type(neuron).__name__.startswith("NonSpiking"):
+            return torch.stack(neuron(x))
         neuron.step_mode = "s"
         neuron.reset()
         return torch.stack([neuron(step) for step in x])
@@ -132,7 +139,13 @@ def spikes_of(neuron: Any, x: Tensor) -> Tensor:
         for name in list(neuron._buffers):
             neuron._buffers[name] = torch.zeros(0)
         return neuron(x.transpose(0, 1)).transpose(0, 1)
-    state, spikes = (torch.zeros_like(x[0]) if kind.startswith("snntorch") else None), []
+    if kind.startswith("snntorch"):
+        for name in ("mem", "syn", "spk"):
+            if name in neuron._buffers:
+                neuron._buffers[name] = torch.zeros(0)
+        told = [neuron(step) for step in x]  # spikes, and the potential last
+        return torch.stack([y[-1] if neuron.reset_mechanism == "none" else y[0] for y in told])
+    state, spikes = None, []
     for step in x:
         spike, state = neuron(step, state)
         spikes.append(spike)
