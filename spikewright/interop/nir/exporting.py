@@ -41,8 +41,10 @@ def to_nir(
         \tau = \frac{dt}{1-\lambda}, \quad r = 1, \quad v_{leak} = v_{reset} = 0,
 
     with :math:`k / (1 - \lambda)` in the weights in front, or in r where something else is in front, and IF becomes
-    :math:`\dot v = r I` with r = 1/dt.  The threshold is the next number below that of the neuron: a neuron here fires
-    at its threshold, one of NIR above it.  NIR has no field for dt; it is in the metadata, with the time constants in
+    :math:`\dot v = r I` with r = 1/dt.  CUBALIF becomes CubaLIF with :math:`w_{in} = \tau_{syn}/dt, r = \tau_{mem}/dt`
+    and both gains in the weights, or in :math:`w_{in}`; an LI becomes LI, CubaLI or I in the same ways.  The threshold
+    is the next number below that of a neuron that fires at it, because one of NIR fires above it; that of a strict
+    neuron is its own.  NIR has no field for dt; it is in the metadata, with the time constants in
     steps.
 
     The file is read back and simulated by an interpreter of the equations of NIR; each spike of each neuron layer is

@@ -34,11 +34,14 @@ def from_nir(
         \lambda = 1 - \tfrac{dt}{\tau},\ k = r \tfrac{dt}{\tau} \ \text{("euler")}, \qquad
         \lambda = e^{-dt/\tau},\ k = r (1 - \lambda) \ \text{("exact")},
 
-    and starts at :math:`v_{leak}`; IF is :math:`\lambda = 1, k = r\,dt` and starts at :math:`v_{reset}`.  Edges that
-    meet are a sum.  Along a loop without a Delay node, spikes take one step: back to the neuron of the loop that is
+    and starts at :math:`v_{leak}`; IF is :math:`\lambda = 1, k = r\,dt` and starts at :math:`v_{reset}`.  The current of
+    CubaLIF and CubaLI, :math:`\tau_{syn} \dot c = -c + w_{in} I`, takes the same step first, from 0, and the potential
+    its own with the new current.  LI, CubaLI and I send their potential, with :math:`v_{leak} = 0`.  Edges that meet are
+    a sum.  Along a loop without a Delay node, spikes take one step: back to the neuron of the loop that is
     fewest neurons away from the input.  Nested graphs are laid open.
 
-    Read are Affine, Linear, Scale, Conv1d, Conv2d, AvgPool2d, SumPool2d, Flatten, IF, LIF, Threshold and Delay.
+    Read are Affine, Linear, Scale, Conv1d, Conv2d, AvgPool2d, SumPool2d, Flatten, IF, LIF, CubaLIF, I, LI, CubaLI,
+    Threshold and Delay.
     Everything else is refused by its name: nothing is left out.
 
     Args:
@@ -48,12 +51,13 @@ def from_nir(
             Norse 1.1: the square of the dt of its LIF cells, and 1 for IF.  Default: None, what the metadata of the
             file say, as those of `to_nir` do.
         decay: "euler" for a step of Euler's method, as SpikingJelly, snnTorch and Norse compute; "exact" for the
-            solution over a step of constant input, as sinabs does.  Default: "euler".
+            solution of each equation over a step of constant input, as sinabs does.  Default: "euler".
         reset: What a spike does to the potential: "zero" sets it to `v_reset`, which is the equation of NIR, "subtract"
             takes `v_threshold - v_reset` off it.  Default: None, what the metadata say, else "zero".
-        comparison: When a neuron fires: ">" above the threshold, which is the equation of NIR, ">=" at it too.
-            Default: None, what the metadata say, else ">".
-        dtype: Type of the parameters and of the runs; for ">", the threshold is the next number of this type.
+        comparison: When a neuron fires: ">" above the threshold, which is the equation of NIR, ">=" at it too.  Nodes
+            that `to_nir` wrote for neurons that fire at their threshold do so with ">" as well.  Default: None, what
+            the metadata say, else ">".
+        dtype: Type of the parameters and of the runs.
             Default: None, the default type of torch.
 
     Returns:

@@ -16,30 +16,29 @@ Array = np.ndarray[Any, Any]
 
 
 class Recorder:
-    """Observer of a run that keeps the spikes of every neuron layer.
-
-    Attributes:
-        spikes: Of each layer, `[rows, *feature]`, step after step.
-    """
+    """Observer of a run that keeps the output of every neuron layer: spikes, or potentials of those that do not fire."""
 
     def __init__(self) -> None:
         self._kept: dict[str, list[Tensor]] = {}
 
     def neuron(self, site: str, current: Tensor, spikes: Tensor) -> None:
-        """Keep the spikes of a chunk."""
+        """Keep the output of a chunk."""
         self._kept.setdefault(site, []).append(spikes.detach())
 
     def synapse(self, site: str, operation: Any, x: Tensor, weight: Tensor, current: Tensor) -> None:
         """Keep nothing of layers."""
 
+    def potential(self, site: str, potential: Tensor) -> None:
+        """Keep nothing of potentials beside spikes, which are refused later."""
+
     def spikes(self, steps: int) -> dict[str, Array]:
-        """Return spikes `[time, batch, *feature]` by layer."""
+        """Return outputs `[time, batch, *feature]` by layer."""
         joined = {site: torch.cat(kept) for site, kept in self._kept.items()}
         return {site: rows.unflatten(0, (steps, -1)).cpu().double().numpy() for site, rows in joined.items()}
 
 
 def recorded(net: Network, x: Tensor) -> tuple[Array, dict[str, Array]]:
-    """Return the output of a run, and the spikes of every neuron layer."""
+    """Return the output of a run, and that of every neuron layer."""
     recorder = Recorder()
     with torch.no_grad():
         output, _ = net.run(x, observers=[recorder])
@@ -59,7 +58,7 @@ def check_run(graph: Graph, x: Tensor, dt: float, output: Array, spikes: dict[st
         x: Input, `[time, batch, *feature]`.
         dt: Duration of a step.
         output: Of the network.
-        spikes: Of the network, by layer.
+        spikes: Of the network, by layer; potentials of layers that do not fire.
 
     Returns:
         Number of spikes that differ by rounding.

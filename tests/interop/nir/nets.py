@@ -201,7 +201,7 @@ def trained() -> Made:
     """Constants that are parameters."""
     first = sw.LIF(4.0, reset="zero", gain="1/tau", learn_tau=True, learn_threshold=True)
     second = cuba(4.0, 2.0, learn_tau=True, learn_tau_syn=True, learn_gain=True)
-    return loud(nn.Sequential(nn.Linear(6, 16), first, nn.Linear(16, 8), second)), 6 * torch.randn(30, 4, 6)
+    return nn.Sequential(loud(nn.Linear(6, 16)), first, loud(nn.Linear(16, 8)), second), 6 * torch.randn(30, 4, 6)
 
 
 def readout(last: Callable[[], nn.Module]) -> Callable[[], Made]:

@@ -71,8 +71,11 @@ def changed(found: Constants, name: str) -> Constants:
     }[name]
 
 
-@pytest.mark.parametrize("fault", ["taus", "w_in", "r", "unscaled", "no_current"])
-@pytest.mark.parametrize("kind", ["CubaLIF", "CubaLI"])
+READ = [(kind, fault) for kind in ("CubaLIF", "CubaLI") for fault in ("taus", "w_in", "r", "unscaled", "no_current")]
+READ.remove(("CubaLI", "taus"))  # without spikes, two filters in a row may be exchanged
+
+
+@pytest.mark.parametrize(("kind", "fault"), READ)
 def test_a_fault_in_what_is_read_is_found(
     kind: str, fault: str, monkeypatch: pytest.MonkeyPatch, float64: None
 ) -> None:
@@ -121,8 +124,10 @@ def written(kind: str, folder: Path) -> None:
         assert not (folder / "n.nir").exists()
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("kind", NEURONS)
+WRITTEN = [(kind, fault) for kind in NEURONS for fault in FAULTS if (kind, fault) != ("CubaLI", "taus_swapped")]
+
+
+@pytest.mark.parametrize(("kind", "fault"), WRITTEN)
 def test_a_constant_that_is_written_wrongly_is_found(
     kind: str, fault: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -145,10 +150,8 @@ def test_a_potential_that_moves_before_the_current_is_found(
     def early(run: Any, name: str, node: Node, x: Any, low: Any) -> Any:
         """Move the potential with the current of the last step."""
         before = run.c.get(name, np.zeros_like(x))
-        values = {**node.values, "tau_mem": node.values["tau_mem"], "v_leak": node.values["v_leak"]}
         after = right(run, name, node, x, low)
-        late = node.array("r") * (run.c[name] - before)
-        return after - run.dt / np.asarray(values["tau_mem"]) * late
+        return after - run.dt / node.array("tau_mem") * node.array("r") * (run.c[name] - before)
 
     monkeypatch.setattr(interpreter._Run, "_moved", early)
     with pytest.raises(NetworkError, match="to_nir wrote"):

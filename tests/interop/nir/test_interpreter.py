@@ -36,7 +36,7 @@ def test_an_lif_is_its_equation(exact: bool) -> None:
 def test_a_current_is_its_equation_and_takes_its_step_first(kind: str, exact: bool) -> None:
     low = {"v_reset": -0.3, "v_threshold": 0.9} if kind == "CubaLIF" else {}
     content = graph(1, 1, {"n": cuba(kind, 1, v_leak=0.2, **low)})
-    x, c, v, expected = drawn(60, 1, 1) + 0.3, 0.0, 0.2, []
+    x, c, v, expected = drawn(60, 1, 1) + 0.8, 0.0, 0.2, []
     for current in x.ravel():
         c = 2.3 * current + (c - 2.3 * current) * np.exp(-1 / 2) if exact else c + (2.3 * current - c) / 2
         goal = 0.2 + 1.7 * c

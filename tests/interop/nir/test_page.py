@@ -15,7 +15,7 @@ from spikewright.interop.nir import from_nir, importer_child, to_nir
 from spikewright.interop.nir.graph import read_graph
 from spikewright.interop.nir.nodes import BUILDERS
 from tests.interop.nir.graphs import graph, lif
-from tests.interop.nir.nets import count_if, recurrent
+from tests.interop.nir.nets import count_if, cuba, recurrent
 from tests.interop.nir.nets import lif as neuron
 
 PAGE = (DOCS / "interop-nir.md").read_text()
@@ -25,17 +25,16 @@ def words(text: str) -> set[str]:
     return set(re.findall(r"\w+", text))
 
 
-def test_the_types_that_are_read_and_refused_are_those_of_the_table() -> None:
-    said = words(PAGE.partition("## What is read")[2].partition(", and graphs within")[0])
+def test_the_types_that_are_read_are_those_of_the_table() -> None:
+    said = words(PAGE.partition("## What is read")[2].partition(",\nand graphs within")[0])
     assert said == BUILDERS.keys() - {"Input", "Output", "Identity"}
-    assert REFUSED.keys() == words(PAGE.partition("with the reason, are")[2].partition(",\nevery")[0]) - {"and"}
 
 
 def test_the_defaults_are_those_of_the_equations() -> None:
     one = np.ones(1)
     read = from_nir(graph(1, 1, {"n": {**lif(1), "tau": 4e-3 * one, "v_threshold": one}}), dt=1e-3).get_submodule("n")
     assert isinstance(read, sw.LIF) and read.reset == "zero" and read.tau == 4
-    assert read.threshold == np.nextafter(np.float32(1), np.float32(2))
+    assert read.threshold == 1 and read.strict
     exact = from_nir(graph(1, 1, {"n": lif(1, tau=4e-3)}), dt=1e-3, decay="exact").get_submodule("n")
     assert isinstance(exact, sw.LIF) and exact.leak == pytest.approx(np.exp(-0.25))
 
@@ -57,6 +56,17 @@ def test_neurons_are_written_as_the_page_says(tmp_path: Path) -> None:
     assert first.metadata["steps"] == pytest.approx([5.0] * 3, rel=1e-15) and first.metadata["site"] == "1"
 
 
+def test_currents_are_written_as_the_page_says(tmp_path: Path) -> None:
+    last = sw.LI(5.0, tau_syn=2.0, gain=0.5)
+    net = nn.Sequential(nn.Linear(4, 3), cuba(5.0, 3.0, gain=0.4, current_gain=2.0), cuba(gain=0.3), nn.Linear(3, 2), last)
+    found = values(net, 5 * torch.randn(10, 2, 4), tmp_path).nodes
+    assert [found[name].kind for name in "124"] == ["CubaLIF", "CubaLIF", "CubaLI"]
+    assert np.allclose(found["1"].array("w_in"), 3) and np.allclose(found["1"].array("r"), 5)
+    assert np.allclose(found["0"].array("weight"), 0.8 * net[0].weight.detach().numpy())
+    assert np.allclose(found["2"].array("w_in"), 0.9) and np.allclose(found["4"].array("w_in"), 2)
+    assert found["1"].metadata["steps_syn"] == pytest.approx([3.0] * 3, rel=1e-15) and "fires" not in found["4"].metadata
+
+
 def test_the_factor_is_in_r_behind_spikes(tmp_path: Path) -> None:
     found = values(nn.Sequential(count_if(), neuron(5.0)), 2 * torch.rand(10, 2, 4), tmp_path)
     assert np.allclose(found.nodes["1"].array("r"), 5)
@@ -76,4 +86,4 @@ def test_the_table_is_one_of_the_benchmark() -> None:
     assert re.search(
         r"^20\d\d-\d\d-\d\d, nir \S+, spikingjelly \S+, snntorch \S+, norse \S+, sinabs ", PAGE, re.MULTILINE
     )
-    assert rows[0][2].split(" / ") == ["0", "0", "0"]
+    assert rows[0][2].split(" / ") == ["0", "0", "0", "0", "0"]

@@ -24,7 +24,7 @@ def test_a_library_fires_as_the_network_does(library: str, tmp_path: Path) -> No
     assert row.agrees, row
 
 
-@pytest.mark.parametrize("kind", ["lif", "if"])
+@pytest.mark.parametrize("kind", ["lif", "if", "cuba", "li"])
 @pytest.mark.parametrize("library", ["spikingjelly", "snntorch", "norse", "sinabs"])
 def test_files_of_other_libraries_are_read_exactly(library: str, kind: str, tmp_path: Path) -> None:
     """With the arguments that docs/interop-nir.md gives; the network runs in its own library."""

@@ -93,10 +93,15 @@ class Sum(sw.LI):
         return potentials + x, state
 
 
-def potential(net: Any, x: Tensor) -> Tensor:
-    if not hasattr(net, "other"):
-        net.other = lif(potential="before reset")
-    return net.other(x)[1]
+class Potential(nn.Module):
+    """Returns a potential beside spikes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.neuron = nn.Linear(6, 8), lif(potential="before reset")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.neuron(self.layer(x))[1]
 
 
 MODULES: dict[str, tuple[Callable[[], nn.Module], str]] = {
@@ -108,7 +113,7 @@ MODULES: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "adaptive": (lambda: mlp(sw.ALIF(reset="zero")), "'1' .ALIF. with a threshold that moves with its spikes"),
     "counts": (lambda: mlp(sw.LIF(max_spikes=3)), "with max_spikes=3.*at most one spike in a step"),
     "bound": (lambda: mlp(lif(lower_bound=-1.0)), "with lower_bound=-1.0.*no lower bound"),
-    "tuple": (lambda: Net(potential), "with potential='before reset'.*a node of NIR has one output"),
+    "tuple": (Potential, "with potential='before reset'.*a node of NIR has one output"),
     "lossless": (lambda: mlp(sw.LI(None, tau_syn=2.0)), "'1' .LI. with a synaptic current and a potential without leak"),
     "own_scan": (lambda: mlp(Doubled()), "'1' .Doubled..*it has a scan of its own, and nothing says which equation"),
     "own_integrator": (lambda: mlp(Sum()), "'1' .Sum..*it has a scan of its own"),
