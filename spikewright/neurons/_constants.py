@@ -85,6 +85,13 @@ def check_constants(
         )
     check_choice(name, "reset", reset, get_args(ResetKind))
     zero = isinstance(rest, float) and rest == 0
+    shapes = [value.shape for value in (threshold, rest) if isinstance(value, Tensor) and value.numel() > 1]
+    if len(shapes) == 2 and shapes[0] != shapes[1]:
+        raise ConfigError(
+            f"{name}(threshold={shown(threshold)}, rest={shown(rest)}): a soft reset takes threshold - rest off the "
+            "potential, channel by channel, but there are not as many of one as of the other. Give both for the same "
+            "channels, or one number."
+        )
     if not _all(threshold - rest, above=0.0) or (not zero and reset != "subtract"):
         raise ConfigError(
             f"{name}(threshold={shown(threshold)}, rest={shown(rest)}, reset={reset!r}): a soft reset "

@@ -134,7 +134,7 @@ def leak_at_input(rule: str, wiring: Wiring, x: torch.Tensor) -> float:
 def _common_leak(neurons: Iterable[Neuron]) -> float | None:
     """Return the decay that some neurons have in common; `None` if they have several."""
     decays = (neuron.dynamics.decay for neuron in neurons)
-    leaks = (torch.as_tensor(1.0 if decay is None else decay).detach().double() for decay in decays)
+    leaks = (torch.as_tensor(1.0 if decay is None else decay, dtype=torch.float64).detach() for decay in decays)
     numbers = {leak.item() if leak.numel() == 1 else None for leak in leaks}
     return numbers.pop() if len(numbers) == 1 else None
 

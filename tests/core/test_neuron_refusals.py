@@ -54,6 +54,10 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "rest at the threshold": ({"rest": 1.0}, r"rest must be below the threshold"),
     "rest above one of the thresholds": ({"threshold": [1.0, 2.0], "rest": 1.5}, r"rest must be below the threshold"),
     "rest per channel": ({"threshold": 1.0, "rest": [0.0, 1.0]}, r"rest must be below the threshold"),
+    "rest for other channels": (
+        {"threshold": [1.0, 1.5], "rest": [0.5, 0.5, 0.1]},
+        r"not as many of one as of the other",
+    ),
     "rest with a hard reset": ({"rest": -0.5, "reset": "zero"}, r"a hard reset sets the potential to 0"),
     "rest with a late reset": ({"rest": -0.5, "reset": "late"}, r"a late one takes the threshold off a step later"),
     "rest per channel with a late reset": ({"rest": [0.0, 0.5], "reset": "late"}, r"both ignore rest"),
