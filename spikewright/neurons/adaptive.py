@@ -38,6 +38,15 @@ class ALIF(Decaying):
     The neuron declares that its threshold adapts: the exact online gradient needs an eligibility trace per weight
     (`rules.EProp`).  It declares no rate map, so DSR, IDE and SPIDE refuse it.
 
+    **Elsewhere**
+
+    - sinabs `ALIF(tau_mem=tau, tau_adapt=q, adapt_scale=a, spike_threshold=V)` (with requires_grad_(False) and a slope
+      that does not depend on the threshold; theirs passes no gradient from it to its spikes): `ALIF(1/(1-k), 1/(1-r),
+      (1-r)*a, gain=1-k, threshold=V, moving_reset=True, detach_reset=False)`.
+    - sinabs `ALIF(tau_mem=tau, tau_adapt=q, tau_syn=n, adapt_scale=a, spike_threshold=V)` (with requires_grad_(False);
+      its current keeps what is scaled, so that it leaks j (1-k)): `ALIF(1/(1-k), 1/(1-r), (1-r)*a, gain=j*(1-k),
+      tau_syn=1/(1-j*(1-k)), threshold=V, moving_reset=True, detach_reset=False)`.
+
     Args:
         tau: Time constant of the potential in steps.  Number >= 1, or one per channel (axis 1 of `[batch, channel,
             ...]`) as a sequence or tensor `[channel]`; a tensor of more axes must broadcast to `[batch, *feature]`.

@@ -31,6 +31,28 @@ class CUBALIF(Decaying):
     OTTT follows current and potential by two traces in a row.  The neuron declares no rate map, so DSR, IDE and SPIDE
     refuse it.
 
+    **Elsewhere**
+
+    - SpikingJelly `CUBALIFNode(c_decay=e, v_decay=beta, v_threshold=V, surrogate_function=Sigmoid())` (its own
+      surrogate, Rect, is called): `CUBALIF(1/(1-beta), 1/(1-e), threshold=V, reset="zero", detach_reset=False)`.
+    - SpikingJelly `CUBALIFNode(c_decay=e, v_decay=beta, v_threshold=V, v_reset=None, surrogate_function=Sigmoid())`:
+      `CUBALIF(1/(1-beta), 1/(1-e), threshold=V, detach_reset=False)`.
+    - snnTorch `Synaptic(alpha=e, beta=beta, threshold=V)`: `CUBALIF(1/(1-beta), 1/(1-e), threshold=V, reset="late",
+      strict=True)`.
+    - snnTorch `Synaptic(alpha=e, beta=beta, threshold=V, reset_mechanism="zero", reset_delay=False)` (with reset_delay
+      it loses the input of the next step, and is refused): `CUBALIF(1/(1-beta), 1/(1-e), threshold=V, reset="zero",
+      strict=True, detach_reset=False)`.
+    - snnTorch `Synaptic(alpha=e, beta=beta, threshold=V, learn_alpha=True, learn_beta=True)` (alpha is
+      sigmoid(current_leak_logit)): `CUBALIF(1/(1-beta), 1/(1-e), learn_tau=True, learn_tau_syn=True, threshold=V,
+      reset="late", strict=True)`.
+    - sinabs `LIF(tau_mem=tau, tau_syn=n, spike_threshold=V)` (with requires_grad_(False)): `CUBALIF(1/(1-k), 1/(1-j),
+      gain=j, current_gain=1-k, threshold=V, max_spikes=None, detach_reset=False)`.
+    - sinabs `LIF(tau_mem=tau, tau_syn=n, spike_threshold=V, spike_fn=SingleSpike, norm_input=False)` (with
+      requires_grad_(False)): `CUBALIF(1/(1-k), 1/(1-j), gain=j, threshold=V, detach_reset=False)`.
+    - Norse `LIFCell(LIFParameters(tau_mem_inv=1000*g, tau_syn_inv=1000*d, v_th=V, v_leak=c, v_reset=c))` (dt = 0.001;
+      LIF too; potentials are measured from c): `CUBALIF(1/g, 1/d, current_gain=g, threshold=V-c, reset="zero",
+      detach_reset=False, strict=True)`.
+
     Args:
         tau: Time constant of the potential in steps.  Number >= 1, or one per channel (axis 1 of `[batch, channel,
             ...]`) as a sequence or tensor `[channel]`; a tensor of more axes must broadcast to `[batch, *feature]`.

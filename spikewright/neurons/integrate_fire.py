@@ -23,7 +23,7 @@ class IF(Neuron):
     - SpikingJelly `IFNode(v_reset=None)`: `IF(detach_reset=False)`.
     - SpikingJelly `IFNode(v_threshold=V, v_reset=c)` (potentials are measured from c): `IF(threshold=V-c, reset="zero",
       detach_reset=False)`.
-    - snnTorch `Leaky(1.0, threshold=V)`: `IF(threshold=S(V), rest=S(V)-V)`.
+    - snnTorch `Leaky(1.0, threshold=V)`: `IF(threshold=V, reset="late", strict=True)`.
     - sinabs `IAF(spike_threshold=V, spike_fn=SingleSpike)` (IAFSqueeze too): `IF(threshold=V, detach_reset=False)`.
     - Norse `IAFCell(IAFParameters(v_th=V))` (IAF too): `IF(threshold=S(V), reset="zero", detach_reset=False)`.
     - sinabs `IAF(spike_threshold=V)` (IAFSqueeze too): `IF(threshold=V, max_spikes=None, detach_reset=False)`.

@@ -35,6 +35,23 @@ class LI(Decaying):
     :math:`r` the output approaches :math:`k r / (1 - \lambda)`, the rate map without a synaptic current and with
     :math:`\lambda < 1`.  It has no firing rate.
 
+    **Elsewhere**
+
+    - SpikingJelly `NonSpikingLIFNode(tau)` (decode="mean-mem" and "last_mem", too): `LI(tau, gain=1/tau)`.
+    - SpikingJelly `NonSpikingIFNode()` (decode="mean-mem" and "last_mem", too): `LI(None)`.
+    - snnTorch `Leaky(beta, reset_mechanism="none")` (its potential; a neuron that uses its spikes, too, is refused):
+      `LI(1/(1-beta))`.
+    - snnTorch `Leaky(1.0, reset_mechanism="none")` (its potential): `LI(None)`.
+    - snnTorch `Lapicque(R=tau/2, C=2.0, time_step=1.0, reset_mechanism="none")` (its potential): `LI(tau, gain=1/2.0)`.
+    - snnTorch `Synaptic(alpha=e, beta=beta, reset_mechanism="none")` (its potential): `LI(1/(1-beta),
+      tau_syn=1/(1-e))`.
+    - sinabs `ExpLeak(tau_mem=tau)` (as it is made: tau_mem is trained, -1/ln(sigmoid(leak_logit))): `LI(1/(1-k),
+      learn_tau=True)`.
+    - sinabs `ExpLeak(tau_mem=tau, norm_input=True)` (with requires_grad_(False)): `LI(1/(1-k), gain=1-k)`.
+    - Norse `LICell(LIParameters(tau_mem_inv=1000*g, tau_syn_inv=1000*d))` (dt = 0.001; LI too): `LI(1/g, tau_syn=1/d,
+      current_gain=g)`.
+    - Norse `LIBoxCell(LIBoxParameters(tau_mem_inv=1000*g))` (dt = 0.001): `LI(1/g, gain=g)`.
+
     Args:
         tau: Time constant in steps.  Number >= 1, or one per channel (axis 1 of `[batch, channel, ...]`) as a sequence
             or tensor `[channel]`; a tensor of more axes must broadcast to `[batch, *feature]`; None for no leak.

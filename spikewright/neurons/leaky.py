@@ -37,17 +37,23 @@ class LIF(Decaying):
     - SpikingJelly `LIFNode(tau, detach_reset=True)`: `LIF(tau, gain=1/tau, reset="zero")`.
     - SpikingJelly `ParametricLIFNode(tau, decay_input=False)` (their w is -leak_logit): `LIF(tau, learn_tau=True,
       reset="zero", detach_reset=False)`.
-    - snnTorch `Leaky(beta, threshold=V)` (beta above 0: a reset that comes a step late is a soft reset of V/beta):
-      `LIF(1/(1-beta), threshold=S(V), rest=S(V)-V/beta)`.
-    - snnTorch `Leaky(beta, threshold=V, reset_mechanism="zero")`: `LIF(1/(1-beta), threshold=S(V), reset="zero")`.
-    - snnTorch `Leaky(beta, threshold=V, reset_mechanism="zero", reset_delay=False)`: `LIF(1/(1-beta), threshold=S(V),
-      reset="zero", detach_reset=False)`.
-    - snnTorch `Leaky(beta, threshold=V, graded_spikes_factor=a)`: `LIF(1/(1-beta), threshold=S(V), rest=S(V)-V/beta,
-      amplitude=a)`.
+    - SpikingJelly `ParametricLIFNode(tau, v_threshold=V)` (as it is made: the input is divided by the trained tau;
+      their w is -leak_logit): `LIF(tau, gain="1/tau", learn_tau=True, threshold=V, reset="zero", detach_reset=False)`.
+    - snnTorch `Leaky(beta, threshold=V)` (beta above 0): `LIF(1/(1-beta), threshold=V, reset="late", strict=True)`.
+    - snnTorch `Leaky(beta, threshold=V, reset_mechanism="zero")`: `LIF(1/(1-beta), threshold=V, reset="zero",
+      strict=True)`.
+    - snnTorch `Leaky(beta, threshold=V, reset_mechanism="zero", reset_delay=False)`: `LIF(1/(1-beta), threshold=V,
+      reset="zero", strict=True, detach_reset=False)`.
+    - snnTorch `Leaky(beta, threshold=V, graded_spikes_factor=a)`: `LIF(1/(1-beta), threshold=V, reset="late",
+      strict=True, amplitude=a)`.
     - snnTorch `Leaky(beta, threshold=V, reset_mechanism="zero", learn_beta=True)` (their beta is sigmoid(leak_logit),
-      so that steps of an optimizer are other ones): `LIF(1/(1-beta), learn_tau=True, threshold=S(V), reset="zero")`.
+      so that steps of an optimizer are other ones): `LIF(1/(1-beta), learn_tau=True, threshold=V, reset="zero",
+      strict=True)`.
     - snnTorch `Lapicque(R=tau/2, C=2.0, time_step=1.0, threshold=V)` (leak 1 - time_step/(R C), which is not its beta;
-      gain time_step/C): `LIF(tau, gain=1/2.0, threshold=S(V), rest=S(V)-V/(1-1/tau))`.
+      gain time_step/C): `LIF(tau, gain=1/2.0, threshold=V, reset="late", strict=True)`.
+    - snnTorch `Leaky(beta, threshold=V, learn_beta=True, learn_threshold=True)` (their beta is sigmoid(leak_logit), so
+      that steps of an optimizer are other ones): `LIF(1/(1-beta), learn_tau=True, threshold=V, learn_threshold=True,
+      reset="late", strict=True)`.
     - sinabs `LIF(tau_mem=tau, spike_threshold=V, spike_fn=SingleSpike)` (k = exp(-1/tau); with
       tau_mem.requires_grad_(False)): `LIF(1/(1-k), gain=1-k, threshold=V, detach_reset=False)`.
     - sinabs `LIF(tau_mem=tau, spike_threshold=V, spike_fn=SingleSpike, norm_input=False)` (k = exp(-1/tau); with

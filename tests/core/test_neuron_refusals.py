@@ -22,6 +22,9 @@ kinds = pytest.mark.parametrize("kind", KINDS)
 class Stepped(Surrogate):
     """Has a step function of its own."""
 
+    def __repr__(self) -> str:
+        return "Stepped()"
+
     def __call__(self, x: Tensor) -> Tensor:
         return torch.where(x >= 0, torch.ones_like(x), 0.1 * torch.ones_like(x))
 
