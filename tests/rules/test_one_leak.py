@@ -120,6 +120,15 @@ def test_what_is_promised_is_kept(form: str) -> None:
 
 @pytest.mark.parametrize("tau", [3.0, [3.0]], ids=["number", "list"])
 def test_a_leak_is_known_in_double_precision(tau: Any) -> None:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)  # in which torch reads a number
+    try:
+        check_leak(tau)
+    finally:
+        torch.set_default_dtype(before)
+
+
+def check_leak(tau: Any) -> None:
     x = torch.rand(6, 2, 4, dtype=torch.float64)
     net = Network(nn.Sequential(nn.Linear(4, 6), LIF(tau), nn.Linear(6, 3)).double())
     assert leak_at_input("DSR", net.wiring(x), x) == 1 - 1 / 3
