@@ -69,7 +69,7 @@ class Recurrent(Feedback):
 
     def __init__(self, neuron: "Neuron", transform: nn.Module, first: First = "nothing") -> None:
         check_instance("Recurrent", "transform", transform, nn.Module, "nn.Linear(8, 8)")
-        if not isinstance(neuron, Temporal) or not hasattr(type(neuron), "dynamics"):
+        if not isinstance(neuron, Temporal) or not getattr(type(neuron), "spiking", False):
             found = f"the class {neuron.__name__}" if isinstance(neuron, type) else kind_of(neuron)
             raise ConfigError(
                 f"Recurrent(neuron={shown(neuron)}): neuron has to be a spiking neuron, whose spikes come back to its "

@@ -25,6 +25,7 @@ from spikewright.neurons._constants import (
     check_potential,
     check_surrogate,
     constant,
+    least_threshold,
     number_shown,
 )
 from spikewright.neurons._dynamics import UNKNOWN, Dynamics
@@ -76,7 +77,8 @@ class Neuron(ExactBuffers, Temporal):
             reset takes each of them off.  Default: 1.
         lower_bound: Least potential after a reset: lower ones are raised to it.  Number in (-inf, 0], or None for no
             bound.  Default: None.
-        learn_threshold: True trains the threshold, the parameter `threshold`.  Default: False.
+        learn_threshold: True trains the threshold, the parameter `threshold`.  What neurons fire at is kept at or above
+            a hundredth of the start value, or of its height above a `rest` that is above 0.  Default: False.
         learn_gain: True trains the input scale, the parameter `gain`.  Default: False.
         potential: Potential that is returned beside the spikes, as `(spikes, potential)`: that of "before reset", u, or
             "after reset", v.  Default: None, a call returns the spikes alone.
@@ -157,6 +159,7 @@ class Neuron(ExactBuffers, Temporal):
         given |= {"max_spikes": max_spikes, "lower_bound": lower_bound, "learn_threshold": learn_threshold}
         self._check_subclass(given | {"learn_gain": learn_gain, "potential": potential})
         self.hold("threshold", fires_at, learn_threshold)
+        self._least = least_threshold(fires_at, shift) if learn_threshold else 0.0
         self.hold("rest", shift)
         self.hold("gain", scale, learn_gain)
         self.amplitude, self.noise = float(amplitude), float(noise)
@@ -188,12 +191,24 @@ class Neuron(ExactBuffers, Temporal):
         )
 
     @property
+    def effective_threshold(self) -> float | Tensor:
+        """The threshold that neurons fire at: a number, or a tensor of one per channel.
+
+        One that is trained is kept at or above a hundredth of what it had above `rest` and 0 at the start; gradients
+        pass as if it were not.
+        """
+        threshold = self.threshold
+        if not self._least or not isinstance(threshold, Tensor):
+            return threshold
+        return threshold.detach().clamp(min=self._least) + (threshold - threshold.detach())
+
+    @property
     def reset_amount(self) -> float | Tensor:
         """Amount :math:`R` that a soft reset takes off the potential: a number, or a tensor of one per channel."""
         if self.reset != "late":
-            return self.threshold - self.rest
+            return self.effective_threshold - self.rest
         check_late(type(self).__name__, leak := self.leak)
-        return self.threshold / leak
+        return self.effective_threshold / leak
 
     @property
     def input_gain(self) -> float | Tensor:
@@ -203,7 +218,7 @@ class Neuron(ExactBuffers, Temporal):
     @property
     def firing_fraction(self) -> float | Tensor:
         """Threshold over reset amount: the potential at which a neuron fires, in units of the reset amount."""
-        return self.threshold / self.reset_amount
+        return self.effective_threshold / self.reset_amount
 
     @property
     def most_spikes(self) -> float:
@@ -283,7 +298,7 @@ class Neuron(ExactBuffers, Temporal):
         """
         equations = Equations(
             leak=self.leak,
-            threshold=self.threshold,
+            threshold=self.effective_threshold,
             reset_amount=0.0 if self.reset == "zero" else self.reset_amount,
             reset="zero" if self.reset == "zero" else "subtract",
             detach_reset=self.detach_reset,
@@ -399,7 +414,7 @@ class Neuron(ExactBuffers, Temporal):
         Args:
             current: Current, `[time, batch, channel, *]`.
         """
-        return self._per_channel(self.threshold, current)
+        return self._per_channel(self.effective_threshold, current)
 
     def _per_channel(self, leak: float | Tensor, current: Tensor) -> float | Tensor:
         """Return a leak in the precision of a scan of this current, shaped to its channel axis."""
@@ -409,6 +424,7 @@ class Neuron(ExactBuffers, Temporal):
         if leak.numel() == 1:
             return leak.reshape(())
         if leak.dim() != 1:
+            self._check_broadcasts(leak, current)
             return leak
         if leak.numel() != current.shape[2]:
             raise ShapeError(
@@ -417,6 +433,16 @@ class Neuron(ExactBuffers, Temporal):
                 "Give one tau, threshold or gain, or one per channel `[channel]`."
             )
         return leak.view(-1, *[1] * (current.dim() - 3))
+
+    def _check_broadcasts(self, constant: Tensor, current: Tensor) -> None:
+        """Raise `ShapeError` unless a constant broadcasts to a step of a current."""
+        step = list(current.shape[1:])
+        sizes = zip(reversed(constant.shape), reversed(step))
+        if constant.dim() > len(step) or any(own not in (1, size) for own, size in sizes):
+            raise ShapeError(
+                f"{type(self).__name__} has a constant of shape {list(constant.shape)}, which does not broadcast to its "
+                f"current {step} ([batch, channel, ...]). Give one number, one per channel, or a tensor that does."
+            )
 
     def forward(self, current: Tensor) -> Tensor:
         """Raise `OutsideRun`: a neuron runs inside `Network.run`, which replaces this forward."""

@@ -160,6 +160,17 @@ def _all(value: float | Tensor, above: float) -> bool:
     return bool((value > above).all()) if isinstance(value, Tensor) else value > above
 
 
+def least_threshold(start: float | Tensor, rest: float | Tensor) -> float:
+    """Return the least that a trained threshold may become: a hundredth of what it has above `rest` and above 0.
+
+    Args:
+        start: Start value of the threshold.
+        rest: Reset shift.
+    """
+    high, low = torch.as_tensor(start), torch.as_tensor(rest).clamp(min=0.0)
+    return float((low + (high - low) / 100).max())
+
+
 def check_potential(name: str, potential: object) -> None:
     """Raise `ConfigError` unless it is known which potential is returned, if any."""
     if potential is not None:

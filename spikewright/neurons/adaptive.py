@@ -65,7 +65,8 @@ class ALIF(Decaying):
             `spikewright.surrogate.Surrogate`.  Default: `Sigmoid(4.0)`.
         learn_tau: True trains the time constant of the potential, through the parameter `leak_logit`, with
             :math:`\lambda = \sigma(\text{leak\_logit})`; `tau` is its start value and must be > 1.  Default: False.
-        learn_beta: True trains the adaptation strength, the parameter `beta`.  Default: False.
+        learn_beta: True trains the adaptation strength, the parameter `beta`.  It acts a step later, so that only rules
+            that carry errors through time (BPTT) do.  Default: False.
         moving_reset: True has a soft reset take off the threshold of the moment.  Default: False.
         tau_syn: Time constant of a synaptic current in steps.  Number >= 1, or one per channel `[channel]`.  Default:
             None, there is no such current.
@@ -86,7 +87,8 @@ class ALIF(Decaying):
             off.  Default: 1.
         lower_bound: Least potential after a reset: lower ones are raised to it.  Number in (-inf, 0], or None for no
             bound.  Default: None.
-        learn_threshold: True trains the threshold, the parameter `threshold`.  Default: False.
+        learn_threshold: True trains the threshold, the parameter `threshold`.  What neurons fire at is kept at or above
+            a hundredth of the start value, or of its height above a `rest` that is above 0.  Default: False.
         learn_gain: True trains the input scale, the parameter `gain`.  Default: False.
         potential: Potential that is returned beside the spikes, as `(spikes, potential)`: that of "before reset", u, or
             "after reset", v.  Default: None, a call returns the spikes alone.
@@ -167,11 +169,12 @@ class ALIF(Decaying):
                 "off, or do it later. Use reset='subtract', or moving_reset=False."
             )
         jump = constant(name, "beta", beta, learn_beta)
-        if max_spikes != 1 and bool((torch.as_tensor(jump) < 0).any()):
+        if max_spikes != 1 and (learn_beta or bool((torch.as_tensor(jump) < 0).any())):
+            trained = ", learn_beta=True" if learn_beta else ""
             raise ConfigError(
-                f"{name}(beta={shown(beta)}, max_spikes={max_spikes}) counts how often the threshold fits into the "
+                f"{name}(beta={shown(beta)}{trained}, max_spikes={max_spikes}) counts how often the threshold fits into the "
                 "potential, which is not defined where spikes lower the threshold to 0 and below. Use beta of at least "
-                "0, or one spike per step (max_spikes=1)."
+                "0 that is not trained, or one spike per step (max_spikes=1)."
             )
         self.hold("beta", jump, learn_beta)
         self.hold("current_gain", constant(name, "current_gain", current_gain))

@@ -106,6 +106,11 @@ class LI(Decaying):
         self._tied = isinstance(gain, str)
         self.hold("current_gain", constant(name, "current_gain", current_gain))
         self.has_current = tau_syn is not None
+        if tau is None and self._tied:
+            raise ConfigError(
+                f"{name}(tau=None, gain='1/tau'): without a leak 1/tau is 0, and nothing would enter. Give a time "
+                "constant, such as tau=20.0, or a gain, such as gain=1.0."
+            )
         if tau is None and learn_tau:
             raise ConfigError(
                 f"{name}(tau=None, learn_tau=True): without a leak there is no time constant to train. Give a start "

@@ -39,8 +39,8 @@ class EProp(OnlineRule):
     detached reset, E is an outer product of a constant and a trace of inputs, which is kept instead; then the rule is
     `OTTT`.  A bias is a weight from a constant input of 1.
 
-    Neurons that send to leaky readouts and to nothing else in the same step (neurons of one decay :math:`\kappa` whose
-    output is their potential) are still seen there later.  With :math:`o_j` their output, what is left of its
+    Neurons that send to leaky readouts and to nothing else in the same step (neurons of one decay :math:`\kappa` and
+    one input scale whose output is their potential) are still seen there later.  With :math:`o_j` their output, what is left of its
     derivative is carried too, and meets the error that arrives there:
 
     .. math::

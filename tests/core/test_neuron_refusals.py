@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import spikewright as sw
-from spikewright.errors import ConfigError
+from spikewright.errors import ConfigError, ShapeError
 from spikewright.layers import Recurrent
 from spikewright.neurons import ALIF, CUBALIF, IF, LI, LIF, Neuron
 from spikewright.surrogate import Sigmoid, Surrogate
@@ -247,3 +247,34 @@ def test_recurrent_layers_return_one_tensor(kind: str) -> None:
 
 def test_everything_is_exported() -> None:
     assert {"ALIF", "CUBALIF", "LI"} <= set(dir(sw.neurons)) and sw.CUBALIF is CUBALIF
+
+
+def test_a_trained_threshold_stays_above_what_it_is_measured_from() -> None:
+    for options in ({}, {"max_spikes": None}, {"rest": 0.5}, {"reset": "late"}, {"reset": "zero"}):
+        neuron = LIF(learn_threshold=True, **options)  # type: ignore[arg-type]
+        with torch.no_grad():
+            neuron.threshold.fill_(-0.5)  # type: ignore[union-attr]
+        x = torch.full((6, 1, 1), 1.2, requires_grad=True)
+        spikes, _ = neuron.scan(x, {}, True)
+        assert spikes.isfinite().all() and (spikes >= 0).all()
+        spikes.sum().backward()
+        assert isinstance(neuron.threshold, torch.Tensor) and neuron.threshold.grad is not None
+        assert torch.as_tensor(neuron.effective_threshold).item() == pytest.approx(0.505 if "rest" in options else 0.01)
+
+
+def test_integrators_neither_lose_their_input_nor_come_back_as_spikes() -> None:
+    with pytest.raises(ConfigError, match=r"LI\(tau=None, gain='1/tau'\): without a leak 1/tau is 0"):
+        LI(tau=None, gain="1/tau")
+    with pytest.raises(ConfigError, match="neuron has to be a spiking neuron"):
+        Recurrent(LI(), nn.Linear(2, 2))
+
+
+def test_constants_of_several_axes_have_to_broadcast() -> None:
+    for shape in ((2, 2), (3, 1, 4), (2, 1, 1, 1, 1)):
+        with pytest.raises(ShapeError, match=r"has a constant of shape .* which does not broadcast to its current"):
+            LIF(threshold=torch.ones(shape)).scan(torch.zeros(2, 1, 4, 1), {}, True)
+
+
+def test_a_trained_strength_of_adaptation_has_single_spikes() -> None:
+    with pytest.raises(ConfigError, match=r"learn_beta=True, max_spikes=None\) counts how often"):
+        ALIF(learn_beta=True, max_spikes=None)

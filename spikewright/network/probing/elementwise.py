@@ -65,4 +65,4 @@ def _proportional(a: Tensor | None, b: Tensor | None, one: Tensor, other: Tensor
     if a is None or b is None:
         return False
     left, right = a.flatten() * other, b.flatten() * one
-    return torch.allclose(left, right, rtol=1e-3 if a.dtype.itemsize < 4 else 1e-5, atol=0.0)
+    return torch.allclose(left, right, rtol=max(1e-5, 8 * torch.finfo(a.dtype).eps), atol=0.0)
