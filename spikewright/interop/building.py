@@ -40,7 +40,7 @@ def build(
     for each in found:
         mapping = mappings[each.name]
         own_axis = axis if each.form() in _AXES else None
-        bare = not mapping.states and not mapping.returns and own_axis is None
+        bare = not mapping.states and mapping.returns in ((), ("spikes",)) and own_axis is None
         told = mapping.returns, each.name, each.library.resting.get(each.kind, 1)
         new = mapping.placed if bare else Replaced(mapping.placed, mapping.states, own_axis, *told)
         _keep_mode(each.module, new, axis)

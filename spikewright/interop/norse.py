@@ -41,6 +41,8 @@ _NOT_HERE = {
     "steps after a spike (rho), and no neuron here has such a time",
     "LIFMCRecurrentCell LIFMCRefracRecurrentCell": "its potentials flow into each other within a step (g_coupling), "
     "and here a neuron sees others through their spikes",
+    "LILinearCell": "it is a layer and an integrator in one, which holds the weights of the layer (use nn.Linear and "
+    "LICell)",
     "RecurrentSequential": "it feeds the output of a sequence of modules back one step later, and here that is a "
     "module beside them (spikewright.Feedback)",
 }

@@ -3,6 +3,7 @@
 import inspect
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -88,8 +89,7 @@ def read_recurrent(cell: Any, dtype: torch.dtype) -> Mapping:
             "Use the layer that the library makes",
         )
     layer = Recurrent(found.neuron, back, first="bias")
-    parts = vars(found) | {"layer": layer, "joined": partial(joined, back), "alone": _alone}
-    return Mapping(**parts)
+    return replace(found, layer=layer, joined=partial(joined, back), alone=_alone)
 
 
 def _alone(cell: Any) -> None:

@@ -333,10 +333,12 @@ def test_a_function_for_one_step_is_taken() -> None:
     assert torch.equal(Network(found.module)(x), output)
 
 
-def test_potentials_that_are_used_are_refused() -> None:
-    model = loud(Snn("both"))
-    with pytest.raises(ConversionError, match=r"uses a state of a neuron.*step=lambda model, x"):
-        convert(model, images())
+def test_potentials_that_are_used_are_returned() -> None:
+    model, x = loud(Snn("both")), images()
+    found = convert(model, x)
+    assert ["potential=" in row.ours for row in found.rows] == [False, True]
+    for one, other in zip(Network(found.module)(x), model(x), strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_a_state_of_ones_own_is_refused() -> None:

@@ -353,6 +353,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "exponential": (lambda: of_norse("LIFExCell"), r"grows by an exponential of itself"),
     "adaptive exponential": (lambda: of_norse("LIFAdExCell"), r"has an adaptation current"),
     "refractory": (lambda: of_norse("LIFRefracCell"), r"stand still for some steps"),
+    "layer in an integrator": (lambda: of_norse("LILinearCell", 3, 3), r"a layer and an integrator in one"),
     "conductances": (lambda: of_norse("CobaLIFCell", 3, 3), r"conductances multiply"),
 }
 

@@ -1,4 +1,4 @@
-"""The net of the tutorials of snnTorch: a loop over time that stacks spikes and potentials, and a loss on potentials."""
+"""The net of the tutorials of snnTorch: a loop that stacks spikes and potentials, and a loss on potentials."""
 
 from typing import Any
 
