@@ -236,7 +236,8 @@ class Neuron(ExactBuffers, Temporal):
             if not _is(value, _USUAL[argument]) and argument not in self.scan_uses:
                 raise ConfigError(
                     f"{name}({argument}={shown(value)}): {name} has a scan of its own, which is not known to make use "
-                    f"of {argument}. Leave it out; or, if the scan does, declare scan_uses = frozenset({{'{argument}'}})."
+                    f"of {argument}. Leave it out; or, if the scan does, declare "
+                    f"scan_uses = frozenset({{'{argument}'}})."
                 )
 
     def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:

@@ -44,7 +44,9 @@ def _check_finite(name: str, node: Node) -> None:
         value = node.array(key) if key != "padding" else np.zeros(())
         if value.dtype.kind == "f" and not bool(np.all(np.isfinite(value))):
             wrong = float(value[~np.isfinite(value)].flat[0])
-            leak = " A neuron without leak is an IF node, with r in place of r / tau." if key in ("tau", "tau_mem") else ""
+            leak = (
+                " A neuron without leak is an IF node, with r in place of r / tau." if key in ("tau", "tau_mem") else ""
+            )
             raise NetworkError(
                 f"from_nir read '{name}' ({node.kind}) with {key} {wrong:g}, which no step can be computed with. "
                 f"Correct the file where it was written.{leak}"
@@ -129,7 +131,7 @@ def _neuron(name: str, node: Node, reading: Reading) -> list[nn.Module]:
         leak, gain = found.current
         kept |= {"tau_syn": _constant(1 / (1 - leak)), "gain": _constant(gain), "current_gain": kept["gain"]}
     if found.threshold is None:
-        return [LI(**({"tau": None} | kept))]
+        return [LI(kept.pop("tau", None), **kept)]
     kept |= {"threshold": _constant(found.threshold), "strict": found.strict, "reset": reading.reset}
     return [(CUBALIF if found.current is not None else IF if lossless else LIF)(**kept)]
 

@@ -23,7 +23,9 @@ FIRING = {"v_threshold": 0.5, "v_reset": -0.4}
 
 
 def content(kind: str) -> Content:
-    return graph(1, 1, {"n": cuba(kind, 1, **({**CONSTANTS, **FIRING} if kind == "CubaLIF" else {**CONSTANTS, "v_leak": 0}))})
+    return graph(
+        1, 1, {"n": cuba(kind, 1, **({**CONSTANTS, **FIRING} if kind == "CubaLIF" else {**CONSTANTS, "v_leak": 0}))}
+    )
 
 
 def drawn() -> torch.Tensor:
@@ -119,7 +121,9 @@ NEURONS: dict[str, Callable[[], nn.Module]] = {
 
 def written(kind: str, folder: Path) -> None:
     try:
-        to_nir(nn.Sequential(nn.Linear(6, 8), NEURONS[kind]()), torch.zeros(5, 1, 6), folder / "n.nir", dt=1e-4, readers=())
+        to_nir(
+            nn.Sequential(nn.Linear(6, 8), NEURONS[kind]()), torch.zeros(5, 1, 6), folder / "n.nir", dt=1e-4, readers=()
+        )
     finally:
         assert not (folder / "n.nir").exists()
 

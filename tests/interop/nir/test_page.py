@@ -58,13 +58,17 @@ def test_neurons_are_written_as_the_page_says(tmp_path: Path) -> None:
 
 def test_currents_are_written_as_the_page_says(tmp_path: Path) -> None:
     last = sw.LI(5.0, tau_syn=2.0, gain=0.5)
-    net = nn.Sequential(nn.Linear(4, 3), cuba(5.0, 3.0, gain=0.4, current_gain=2.0), cuba(gain=0.3), nn.Linear(3, 2), last)
+    net = nn.Sequential(
+        nn.Linear(4, 3), cuba(5.0, 3.0, gain=0.4, current_gain=2.0), cuba(gain=0.3), nn.Linear(3, 2), last
+    )
     found = values(net, 5 * torch.randn(10, 2, 4), tmp_path).nodes
     assert [found[name].kind for name in "124"] == ["CubaLIF", "CubaLIF", "CubaLI"]
     assert np.allclose(found["1"].array("w_in"), 3) and np.allclose(found["1"].array("r"), 5)
     assert np.allclose(found["0"].array("weight"), 0.8 * net[0].weight.detach().numpy())
     assert np.allclose(found["2"].array("w_in"), 0.9) and np.allclose(found["4"].array("w_in"), 2)
-    assert found["1"].metadata["steps_syn"] == pytest.approx([3.0] * 3, rel=1e-15) and "fires" not in found["4"].metadata
+    assert (
+        found["1"].metadata["steps_syn"] == pytest.approx([3.0] * 3, rel=1e-15) and "fires" not in found["4"].metadata
+    )
 
 
 def test_the_factor_is_in_r_behind_spikes(tmp_path: Path) -> None:

@@ -141,7 +141,13 @@ def thresholds_of_their_own() -> Content:
     second = integrate(24, r=300.0) | {"v_threshold": np.linspace(0.5, 2, 24), "r": np.linspace(200, 900, 24)}
     flat = node("Flatten", start_dim=0, end_dim=-1, input_type=np.array([4, 6]))
     third = node("Threshold", threshold=np.linspace(0.2, 1.2, 3))
-    nodes = {"a": conv2d(4, 2, (3,), 1, stride=1, padding=1, dilation=1), "b": first, "f": flat, "c": affine(24, 24, 2), "d": second}
+    nodes = {
+        "a": conv2d(4, 2, (3,), 1, stride=1, padding=1, dilation=1),
+        "b": first,
+        "f": flat,
+        "c": affine(24, 24, 2),
+        "d": second,
+    }
     return graph((2, 6), 3, {**nodes, "e": affine(3, 24, 3, scale=0.3), "g": third})
 
 

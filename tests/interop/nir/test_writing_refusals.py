@@ -114,7 +114,10 @@ MODULES: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "counts": (lambda: mlp(sw.LIF(max_spikes=3)), "with max_spikes=3.*at most one spike in a step"),
     "bound": (lambda: mlp(lif(lower_bound=-1.0)), "with lower_bound=-1.0.*no lower bound"),
     "tuple": (Potential, "with potential='before reset'.*a node of NIR has one output"),
-    "lossless": (lambda: mlp(sw.LI(None, tau_syn=2.0)), "'1' .LI. with a synaptic current and a potential without leak"),
+    "lossless": (
+        lambda: mlp(sw.LI(None, tau_syn=2.0)),
+        "'1' .LI. with a synaptic current and a potential without leak",
+    ),
     "own_scan": (lambda: mlp(Doubled()), "'1' .Doubled..*it has a scan of its own, and nothing says which equation"),
     "own_integrator": (lambda: mlp(Sum()), "'1' .Sum..*it has a scan of its own"),
     "norm_in_training": (lambda: nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), lif()), r"Call net.eval\(\) first"),
