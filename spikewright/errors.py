@@ -8,6 +8,7 @@ from collections.abc import Iterable
 __all__ = [
     "CheckpointError",
     "ConfigError",
+    "ConversionError",
     "DatasetCorrupt",
     "DatasetMissing",
     "ExtensionError",
@@ -41,6 +42,10 @@ class NetworkError(SpikewrightError, ValueError):
 
 class IncompatibleRule(SpikewrightError, ValueError):
     """The rule cannot work with this network or this loss; also a `ValueError`."""
+
+
+class ConversionError(SpikewrightError, ValueError):
+    """A model of another library has no exact equal here, or was not shown to be equal; also a `ValueError`."""
 
 
 class ExtensionError(SpikewrightError, TypeError):

@@ -10,6 +10,7 @@ from torch import nn
 
 from spikewright.errors import NetworkError
 
+_CONVERT = "spikewright.interop.convert(model, x) converts the whole model, with proof. By hand: "
 _NEURONS = "help(spikewright.LIF) says how parameters map"
 _FEEDBACK = "for recurrent connections spikewright.Recurrent or spikewright.layers.Feedback"
 
@@ -49,30 +50,31 @@ FOREIGN = (
         "spikingjelly.activation_based",
         frozenset({"MemoryModule", "SpikingRNNBase", "SpikingRNNCellBase"}),
         _STATE,
-        f"Use spikewright.LIF for LIFNode and ParametricLIFNode, spikewright.IF for IFNode ({_NEURONS}), nn.Dropout "
-        f"for its dropout, spikewright.SynapticDelay for delays, and {_FEEDBACK}",
+        f"{_CONVERT}use spikewright.LIF for LIFNode and ParametricLIFNode, spikewright.IF for IFNode ({_NEURONS}), "
+        f"nn.Dropout for its dropout, spikewright.SynapticDelay for delays, and {_FEEDBACK}",
     ),
     Foreign(
         "SpikingJelly",
         "spikingjelly.activation_based",
         frozenset({"MultiStepModule"}),
         _TIME,
-        "Use the plain torch layers that it holds or extends, nn.BatchNorm* or spikewright.layers.JointBatchNorm*",
+        f"{_CONVERT}use the plain torch layers that it holds or extends, nn.BatchNorm* or "
+        "spikewright.layers.JointBatchNorm*",
     ),
     Foreign(
         "snnTorch",
         "snntorch._neurons",
         frozenset(),
         "keeps its state on itself, or returns it",
-        f"Use spikewright.LIF for Leaky and Lapicque ({_NEURONS}; neurons with a synaptic current have no equal here, "
-        f"the closest is spikewright.AlphaLIF), and {_FEEDBACK}",
+        f"{_CONVERT}use spikewright.LIF for Leaky and Lapicque ({_NEURONS}; neurons with a synaptic current have no "
+        f"equal here, the closest is spikewright.AlphaLIF), and {_FEEDBACK}",
     ),
     Foreign(
         "sinabs",
         "sinabs.layers",
         frozenset({"StatefulLayer"}),
         _STATE,
-        f"Use spikewright.LIF for LIF, spikewright.IF for IAF ({_NEURONS}), and {_FEEDBACK}",
+        f"{_CONVERT}use spikewright.LIF for LIF, spikewright.IF for IAF ({_NEURONS}), and {_FEEDBACK}",
     ),
     Foreign(
         "sinabs",
@@ -81,7 +83,7 @@ FOREIGN = (
             {"SpikingMaxPooling2dLayer", "FlattenTime", "UnflattenTime", "Repeat", "Img2SpikeLayer", "Sig2SpikeLayer"}
         ),
         _TIME,
-        "Leave the time axis to the network, and use pooling layers of torch",
+        f"{_CONVERT}leave the time axis to the network, and use pooling layers of torch",
     ),
     Foreign(
         "Norse",
@@ -91,9 +93,9 @@ FOREIGN = (
             "LILinearCell LIFCorrelation RegularizationCell".split()
         ),
         "takes its state from whoever calls it and returns it, or runs over axis 0 as time",
-        f"Use spikewright.LIF for LIFBoxCell and spikewright.IF for IAF in an nn.Sequential ({_NEURONS}; LIF and "
-        f"LIFCell, whose current has a leak of its own, have no equal here, the closest is spikewright.AlphaLIF), and "
-        f"{_FEEDBACK}",
+        f"{_CONVERT}use spikewright.LIF for LIFBoxCell and spikewright.IF for IAF in an nn.Sequential ({_NEURONS}; "
+        f"LIF and LIFCell, whose current has a leak of its own, have no equal here, the closest is "
+        f"spikewright.AlphaLIF), and {_FEEDBACK}",
     ),
     Foreign(
         "Norse",

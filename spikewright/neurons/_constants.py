@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,9 +35,9 @@ def constant(owner: str, name: str, value: object, learned: bool = False) -> flo
     Raises:
         ConfigError: It is neither, or not finite.
     """
-    several = isinstance(value, Tensor) or (isinstance(value, Sequence) and not isinstance(value, str))
+    several = isinstance(value, Tensor | np.ndarray) or (isinstance(value, Sequence) and not isinstance(value, str))
     if not several:
-        check_number(owner, name, value)
+        check_number(owner, name, value, meaning="one number, or one per channel")
         return float(value)  # type: ignore[arg-type]
     asked = f"{owner}({name}={shown(value)})"
     if isinstance(value, Tensor) and value.requires_grad:
@@ -130,6 +131,22 @@ def check_counting(name: str, max_spikes: int | None, lower_bound: float | None,
             f"{name}(max_spikes={max_spikes}) counts how often the threshold fits into the potential, which is not "
             f"defined with {' and '.join(asked)}. Use one spike per step (max_spikes=1), or leave that out."
         )
+
+
+def check_late(name: str, leak: float | Tensor) -> None:
+    """Raise `ConfigError` if a late reset has no leak to take the threshold off behind.
+
+    Args:
+        name: Name of the neuron class, for messages.
+        leak: Share of the potential that is left after a step; of several only those that are no longer trained count.
+    """
+    if not (isinstance(leak, float) and leak == 0):
+        return
+    raise ConfigError(
+        f"{name}(reset='late') takes the threshold off a step after the spike, behind the leak, but with tau=1 nothing "
+        "of the potential is left there to take it off. Use reset='subtract' or 'zero', which then do the same, or "
+        "tau above 1."
+    )
 
 
 def _all(value: float | Tensor, above: float) -> bool:

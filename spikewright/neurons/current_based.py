@@ -35,8 +35,8 @@ class CUBALIF(Decaying):
         tau: Time constant of the potential in steps.  Number >= 1, or one per channel (axis 1 of `[batch, channel,
             ...]`) as a sequence or tensor `[channel]`; a tensor of more axes must broadcast to `[batch, *feature]`.
             Default: 2.0.
-        tau_syn: Time constant of the synaptic current in steps.  Number >= 1, or one per channel `[channel]`.
-            Default: 2.0.
+        tau_syn: Time constant of the synaptic current in steps.  Number >= 1, or one per channel `[channel]`.  Default:
+            2.0.
         threshold: Potential at which a neuron fires, at equality too.  Finite number > 0, or one per channel
             `[channel]`.  Default: 1.0.
         reset: What a spike does to the potential: "subtract" takes `threshold - rest` off it (soft), "zero" sets it to
@@ -60,24 +60,22 @@ class CUBALIF(Decaying):
         strict: True fires above the threshold only, and not at it.  Default: False.
         max_spikes: Largest number of spikes in a step.  Whole number of at least 1, or None for no limit.  With more
             than 1, :math:`s = \lfloor u / V_{th} \rfloor` where :math:`u > 0`, and each spike takes the reset amount
-            off.
-            Default: 1.
-        lower_bound: Least potential after a reset: lower ones are raised to it.  Number in (-inf, 0], or None for
-            no bound.  Default: None.
+            off.  Default: 1.
+        lower_bound: Least potential after a reset: lower ones are raised to it.  Number in (-inf, 0], or None for no
+            bound.  Default: None.
         learn_threshold: True trains the threshold, the parameter `threshold`.  Default: False.
         learn_gain: True trains the input scale, the parameter `gain`.  Default: False.
         potential: Potential that is returned beside the spikes, as `(spikes, potential)`: that of "before reset", u, or
             "after reset", v.  Default: None, a call returns the spikes alone.
         current_gain: Current scale :math:`g`, the factor of the current at the potential.  Any finite number, or one
-            per
-            channel.  Default: 1.0.
+            per channel `[channel]`.  Default: 1.0.
 
     Raises:
         ConfigError: A time constant is not a finite number or several, is below 1, or is 1 and trained; a constant is
-            not a finite number or one per channel `[channel]`, or is out of its range; `reset` or
-            `potential` is unknown; a flag is not a bool; `rest` is not 0 with a hard or late reset; `max_spikes` is not
-            1 with a strict threshold, a reset shift, a late or an attached hard reset; or `surrogate` is not a
-            `Surrogate`.
+            not a finite number or one per channel `[channel]`, or is out of its range; `reset` or `potential` is
+            unknown; a flag is not a bool; `rest` is not 0 with a hard or late reset; a late reset has a `tau` of 1;
+            `max_spikes` is not 1 with a strict threshold, a reset shift, a late or an attached hard reset, or a step
+            function of the surrogate's own; or `surrogate` is not a `Surrogate`.
         ExtensionError: The slope of a custom surrogate at one number depends on other numbers, or is random.
         ShapeError: In a run, the current has another number of channels than a constant.
 

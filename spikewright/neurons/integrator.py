@@ -40,8 +40,7 @@ class LI(Decaying):
             or tensor `[channel]`; a tensor of more axes must broadcast to `[batch, *feature]`; None for no leak.
             Default: 2.0.
         gain: Input scale :math:`k`.  Any finite number, or one per channel `[channel]`; or "1/tau", which follows a
-            trained `tau`.
-            Default: 1.0.
+            trained `tau`.  Default: 1.0.
         learn_tau: True trains the time constant, through the parameter `leak_logit`, with
             :math:`\lambda = \sigma(\text{leak\_logit})`; `tau` is its start value and must be > 1.  Default: False.
         tau_syn: Time constant of a synaptic current in steps.  Number >= 1, or one per channel `[channel]`.  Default:
@@ -63,6 +62,7 @@ class LI(Decaying):
     [1.0, 1.5, 1.75, 1.875]
     """
 
+    scan_uses: ClassVar[frozenset[str]] = frozenset({"gain"})
     spiking: ClassVar[bool] = False
     current_gain: float | Tensor
 
@@ -75,12 +75,18 @@ class LI(Decaying):
         current_gain: Constants = 1.0,
         inplace: bool = False,
     ) -> None:
-        super().__init__(threshold=1.0, reset="subtract", detach_reset=True, surrogate=Sigmoid(4.0), inplace=inplace)
         name = type(self).__name__
         check_flag(name, learn_tau=learn_tau)
         check_tied(name, gain, learned=False)
+        super().__init__(
+            threshold=1.0,
+            reset="subtract",
+            detach_reset=True,
+            surrogate=Sigmoid(4.0),
+            inplace=inplace,
+            gain=1.0 if isinstance(gain, str) else gain,
+        )
         self._tied = isinstance(gain, str)
-        self.hold("gain", 1.0 if isinstance(gain, str) else constant(name, "gain", gain))
         self.hold("current_gain", constant(name, "current_gain", current_gain))
         self.has_current = tau_syn is not None
         if tau is None and learn_tau:
