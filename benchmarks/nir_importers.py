@@ -6,8 +6,8 @@ Every library that is installed writes five networks with hard reset (LIF with a
 convolution with LIF; CubaLIF with a current of three steps; LIF and an LI as the readout), and every library reads
 every file, each in a process of its own and told the dt that fits the file: 1e-4, but 1 for files of sinabs and for IF
 of Norse 1.1, and 1e-8 for its other neurons, which it writes with tau * dt.  A cell has the number of outputs that
-differ, spikes at all and potentials by more than rounding, or why there are none.  The table is printed in the form in which
-docs/interop-nir.md holds it.
+differ, spikes at all and potentials by more than rounding, or why there are none.  The table is printed in the form in
+which docs/interop-nir.md holds it.
 """
 
 import argparse

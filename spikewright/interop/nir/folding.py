@@ -44,7 +44,8 @@ def _by_channel(node: Node) -> Node:
 def fold_gains(graph: Graph) -> None:
     """Put the gain of neurons into the weights in front, so that r has its usual value.
 
-    That is 1 for LIF and LI, 1/dt for IF and I; with a current, r is tau_mem/dt and w_in is tau_syn/dt.  Where something else than a weight that feeds these neurons alone is in front, the gain stays.
+    That is 1 for LIF and LI, 1/dt for IF and I; with a current, r is tau_mem/dt and w_in is tau_syn/dt.  Where
+    something else than a weight that feeds these neurons alone is in front, the gain stays.
     """
     for name, node in graph.nodes.items():
         if node.kind not in NEURONS:

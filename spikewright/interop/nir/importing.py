@@ -34,11 +34,11 @@ def from_nir(
         \lambda = 1 - \tfrac{dt}{\tau},\ k = r \tfrac{dt}{\tau} \ \text{("euler")}, \qquad
         \lambda = e^{-dt/\tau},\ k = r (1 - \lambda) \ \text{("exact")},
 
-    and starts at :math:`v_{leak}`; IF is :math:`\lambda = 1, k = r\,dt` and starts at :math:`v_{reset}`.  The current of
-    CubaLIF and CubaLI, :math:`\tau_{syn} \dot c = -c + w_{in} I`, takes the same step first, from 0, and the potential
-    its own with the new current.  LI, CubaLI and I send their potential, with :math:`v_{leak} = 0`.  Edges that meet are
-    a sum.  Along a loop without a Delay node, spikes take one step: back to the neuron of the loop that is
-    fewest neurons away from the input.  Nested graphs are laid open.
+    and starts at :math:`v_{leak}`; IF is :math:`\lambda = 1, k = r\,dt` and starts at :math:`v_{reset}`.  The current
+    of CubaLIF and CubaLI, :math:`\tau_{syn} \dot c = -c + w_{in} I`, takes the same step first, from 0, and the
+    potential its own with the new current.  LI, CubaLI and I send their potential, with :math:`v_{leak} = 0`.  Edges
+    that meet are a sum.  Along a loop without a Delay node, spikes take one step: back to the neuron of the loop that
+    is fewest neurons away from the input.  Nested graphs are laid open.
 
     Read are Affine, Linear, Scale, Conv1d, Conv2d, AvgPool2d, SumPool2d, Flatten, IF, LIF, CubaLIF, I, LI, CubaLI,
     Threshold and Delay.

@@ -131,7 +131,7 @@ def _neuron(name: str, node: Node, reading: Reading) -> list[nn.Module]:
         leak, gain = found.current
         kept |= {"tau_syn": _constant(1 / (1 - leak)), "gain": _constant(gain), "current_gain": kept["gain"]}
     if found.threshold is None:
-        return [LI(**({"tau": None} | kept))]
+        return [LI(kept.pop("tau", None), **kept)]
     kept |= {"threshold": _constant(found.threshold), "strict": found.strict, "reset": reading.reset}
     return [(CUBALIF if found.current is not None else IF if lossless else LIF)(**kept)]
 

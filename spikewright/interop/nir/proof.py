@@ -16,7 +16,7 @@ Array = np.ndarray[Any, Any]
 
 
 class Recorder:
-    """Observer of a run that keeps the output of every neuron layer: spikes, or potentials of those that do not fire."""
+    """Observer of a run that keeps the output of every neuron layer: spikes, or the potentials of integrators."""
 
     def __init__(self) -> None:
         self._kept: dict[str, list[Tensor]] = {}
@@ -152,9 +152,10 @@ def check_potential(site: str, own: Array, found: Array, allowed: float) -> None
         place = tuple(int(index) for index in np.argwhere(far)[0])
         raise NetworkError(
             f"to_nir wrote the potentials of '{site}' as a node with others: {int(far.sum())} of {far.size} differ, "
-            f"first at step {place[0]}, sample {place[1]}, neuron {list(place[2:])}, with {float(found[place]):.6g} for "
-            f"{float(own[place]):.6g}. Something in the forward, such as a branch that depends on values or the state "
-            "of a module, is not in the recorded graph, so the file was removed. Leave it out of the exported module."
+            f"first at step {place[0]}, sample {place[1]}, neuron {list(place[2:])}, with {float(found[place]):.6g} "
+            f"for {float(own[place]):.6g}. Something in the forward, such as a branch that depends on values or the "
+            "state of a module, is not in the recorded graph, so the file was removed. Leave it out of the exported "
+            "module."
         )
 
 

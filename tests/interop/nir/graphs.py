@@ -32,7 +32,7 @@ def cuba(kind: str, size: int | tuple[int, ...], **more: Any) -> Content:
     return node(kind, **{key: np.zeros(size) + value for key, value in {**values, **more}.items()})
 
 
-def leaky(size: int | tuple[int, ...], tau: float = 6e-3, r: float = 1.3, **more: Any) -> Content:
+def leaky(size: int | tuple[int, ...], tau: Any = 6e-3, r: Any = 1.3, **more: Any) -> Content:
     return node("LI", **{key: np.zeros(size) + v for key, v in {"tau": tau, "r": r, "v_leak": 0.0, **more}.items()})
 
 

@@ -92,7 +92,7 @@ def test_thresholds_come_back_as_they_are(strict: bool, tmp_path: Path) -> None:
         assert isinstance(found, sw.CUBALIF) and found.strict is strict
         assert torch.equal(torch.as_tensor(found.threshold).float(), torch.tensor([1.0, 0.7, 2.0]))
     nodes = content["nodes"]["1"]
-    exact = np.float32([1.0, 0.7, 2.0])
+    exact = np.array([1.0, 0.7, 2.0], np.float32)
     np.testing.assert_array_equal(nodes["v_threshold"], exact if strict else np.nextafter(exact, np.float32(-1)))
 
 
