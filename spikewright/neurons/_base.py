@@ -440,8 +440,8 @@ class Neuron(ExactBuffers, Temporal):
         sizes = zip(reversed(constant.shape), reversed(step))
         if constant.dim() > len(step) or any(own not in (1, size) for own, size in sizes):
             raise ShapeError(
-                f"{type(self).__name__} has a constant of shape {list(constant.shape)}, which does not broadcast to its "
-                f"current {step} ([batch, channel, ...]). Give one number, one per channel, or a tensor that does."
+                f"{type(self).__name__} has a constant of shape {list(constant.shape)}, which does not broadcast to "
+                f"its current {step} ([batch, channel, ...]). Give one number, one per channel, or a tensor that does."
             )
 
     def forward(self, current: Tensor) -> Tensor:

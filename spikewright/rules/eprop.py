@@ -40,8 +40,8 @@ class EProp(OnlineRule):
     `OTTT`.  A bias is a weight from a constant input of 1.
 
     Neurons that send to leaky readouts and to nothing else in the same step (neurons of one decay :math:`\kappa` and
-    one input scale whose output is their potential) are still seen there later.  With :math:`o_j` their output, what is left of its
-    derivative is carried too, and meets the error that arrives there:
+    one input scale, whose output is their potential) are still seen there later.  With :math:`o_j` their output, what
+    is left of its derivative is carried too, and meets the error that arrives there:
 
     .. math::
         P_{ji}[t] &= \kappa \left(P_{ji}[t-1] + \frac{d o_j[t]}{d W_{ji}}\right), \qquad
