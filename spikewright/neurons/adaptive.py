@@ -172,9 +172,9 @@ class ALIF(Decaying):
         if max_spikes != 1 and (learn_beta or bool((torch.as_tensor(jump) < 0).any())):
             trained = ", learn_beta=True" if learn_beta else ""
             raise ConfigError(
-                f"{name}(beta={shown(beta)}{trained}, max_spikes={max_spikes}) counts how often the threshold fits into "
-                "the potential, which is not defined where spikes lower the threshold to 0 and below. Use beta of at least "
-                "0 that is not trained, or one spike per step (max_spikes=1)."
+                f"{name}(beta={shown(beta)}{trained}, max_spikes={max_spikes}) counts how often the threshold fits "
+                "into the potential, which is not defined where spikes lower the threshold to 0 and below. Use beta of "
+                "at least 0 that is not trained, or one spike per step (max_spikes=1)."
             )
         self.hold("beta", jump, learn_beta)
         self.hold("current_gain", constant(name, "current_gain", current_gain))
