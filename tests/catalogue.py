@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from spikewright import rules
 from spikewright.losses import Loss, OnRate, PerStep
-from spikewright.neurons import DSRIF, DSRLIF, IF, LIF, AlphaLIF, Neuron
+from spikewright.neurons import ALIF, CUBALIF, DSRIF, DSRLIF, IF, LI, LIF, AlphaLIF, Neuron
 from spikewright.rules import (
     BPTT,
     DSR,
@@ -343,5 +343,53 @@ FURTHER_NEURONS: dict[str, Callable[[], Neuron]] = {
     "dsr if": DSRIF,
     "dsr if, fixed": partial(DSRIF, learn_threshold=False),
     "dsr lif": DSRLIF,
+    "current": CUBALIF,
+    "current, hard reset": partial(CUBALIF, tau=4.0, tau_syn=3.0, reset="zero"),
+    "current, attached": partial(CUBALIF, tau=4.0, detach_reset=False),
+    "current, hard and attached": partial(CUBALIF, reset="zero", detach_reset=False),
+    "current, learned": partial(CUBALIF, tau=4.0, tau_syn=3.0, learn_tau=True, learn_tau_syn=True),
+    "current, per channel": partial(
+        CUBALIF, tau=[1.0, 2.0, 4.0], tau_syn=[3.0, 1.0, 2.0], current_gain=[0.5, 1.0, 2.0]
+    ),
+    "current, scaled": partial(CUBALIF, threshold=0.7, rest=-0.3, gain=0.6, current_gain=0.5, amplitude=1.5),
+    "current, late": partial(CUBALIF, tau=4.0, reset="late"),
+    "current, several spikes": partial(CUBALIF, max_spikes=None),
+    "current, noisy": partial(CUBALIF, noise=0.1),
+    "adaptive": partial(ALIF, tau=4.0, tau_adaptation=10.0),
+    "adaptive, moving reset": partial(ALIF, tau=4.0, tau_adaptation=10.0, beta=0.5, moving_reset=True),
+    "adaptive, hard reset": partial(ALIF, tau=4.0, tau_adaptation=10.0, reset="zero"),
+    "adaptive, attached": partial(ALIF, tau=4.0, tau_adaptation=10.0, detach_reset=False, moving_reset=True),
+    "adaptive, with a current": partial(ALIF, tau=4.0, tau_adaptation=10.0, tau_syn=3.0, current_gain=0.5),
+    "adaptive, learned": partial(ALIF, tau=4.0, learn_tau=True, learn_beta=True, learn_threshold=True),
+    "adaptive, per channel": partial(ALIF, tau=[2.0, 4.0, 8.0], tau_adaptation=[5.0, 9.0, 20.0], beta=[0.1, 0.2, 0.5]),
+    "adaptive, several spikes": partial(ALIF, tau=4.0, tau_adaptation=10.0, max_spikes=3),
+    "integrator": LI,
+    "integrator, with a current": partial(LI, tau=4.0, tau_syn=3.0, current_gain=0.5),
+    "integrator, lossless": partial(LI, tau=None),
+    "integrator, learned": partial(LI, tau=4.0, learn_tau=True, gain="1/tau"),
+    "integrator, per channel": partial(LI, tau=[1.0, 2.0, 4.0], gain=[0.5, 1.0, 2.0]),
+    "several spikes": partial(LIF, max_spikes=None),
+    "several spikes, if": partial(IF, threshold=0.5, max_spikes=None, amplitude=0.5),
+    "several spikes, at most": partial(LIF, tau=4.0, max_spikes=3),
+    "several spikes, hard reset": partial(LIF, tau=4.0, max_spikes=None, reset="zero"),
+    "several spikes, attached": partial(LIF, tau=4.0, max_spikes=None, detach_reset=False),
+    "several spikes, noisy": partial(IF, max_spikes=4, noise=0.1),
+    "bounded": partial(LIF, tau=4.0, lower_bound=-0.1),
+    "bounded at rest": partial(IF, lower_bound=0.0, max_spikes=None),
+    "strict": partial(LIF, tau=4.0, strict=True),
+    "late": partial(LIF, tau=4.0, reset="late"),
+    "late, per channel": partial(LIF, tau=[2.0, 3.0, 4.0], reset="late"),
+    "threshold per channel": partial(LIF, threshold=[0.5, 1.0, 1.5], rest=[0.0, 0.1, -0.2], gain=[0.5, 1.0, 2.0]),
+    "learned threshold": partial(LIF, tau=4.0, learn_threshold=True, learn_gain=True, gain=0.5),
+    "learned threshold per channel": partial(IF, threshold=[0.5, 1.0, 1.5], learn_threshold=True),
+    "learned threshold, attached": partial(LIF, tau=4.0, learn_threshold=True, detach_reset=False),
+    "learned threshold, late": partial(LIF, tau=4.0, learn_tau=True, learn_threshold=True, reset="late"),
+    "learned threshold, several spikes": partial(IF, learn_threshold=True, learn_gain=True, max_spikes=None),
+    "tied gain": partial(LIF, tau=4.0, gain="1/tau"),
+    "tied gain, learned": partial(LIF, tau=[2.0, 4.0, 5.0], gain="1/tau", learn_tau=True),
+    "potential before reset": partial(LIF, tau=4.0, potential="before reset"),
+    "potential after reset": partial(CUBALIF, potential="after reset"),
+    "adaptive, potential": partial(ALIF, tau=4.0, tau_adaptation=10.0, beta=0.5, potential="before reset"),
+    "potential of several spikes": partial(IF, potential="after reset", max_spikes=None, amplitude=2.0),
 }
 """Neurons that have no cell: other dynamics, or constants other than a threshold of 1 and spikes of 1."""

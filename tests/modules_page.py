@@ -201,7 +201,10 @@ GROUPS: dict[str, dict[str, tuple[Make, tuple[int, ...]]]] = {
     "Of this library: neurons": flat(
         LIF=neurons.LIF,
         IF=neurons.IF,
+        CUBALIF=neurons.CUBALIF,
         AlphaLIF=neurons.AlphaLIF,
+        ALIF=neurons.ALIF,
+        LI=neurons.LI,
         DSRIF=neurons.DSRIF,
         DSRLIF=neurons.DSRLIF,
     ),

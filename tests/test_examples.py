@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from tests.interop import vision
+
 FOLDER = Path(__file__).parent.parent / "examples"
 
 
@@ -24,7 +26,35 @@ def test_every_example_is_tested_and_short() -> None:
     files = sorted(FOLDER.glob("*.py"))
     tests = {name.removeprefix("test_") for name in globals() if name.startswith("test_")}
     assert {file.stem for file in files} == tests - {"every_example_is_tested_and_short"}
-    assert max(len(file.read_text().splitlines()) for file in files) <= 60
+    assert max(len(file.read_text().splitlines()) for file in files) <= 62
+
+
+IGNORED = pytest.mark.filterwarnings("ignore")  # of packages that are not this library's
+
+
+@IGNORED
+def test_with_lightning(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("lightning")
+    assert run("with_lightning", capsys) == {"once": 0.0, "online": 0.0}
+
+
+@IGNORED
+def test_with_transformers(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("transformers")
+    assert run("with_transformers", capsys) == {"SGD": 0.0, "AdamW": 0.0}
+
+
+@IGNORED
+def test_with_accelerate(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("accelerate")
+    assert run("with_accelerate", capsys) == 0.0
+
+
+@IGNORED
+def test_with_timm(capsys: pytest.CaptureFixture[str]) -> None:
+    vision.timm()
+    found = run("with_timm", capsys)
+    assert len(found) == 6 and all(layers > 5 and changed > 20 for layers, changed, _ in found.values())
 
 
 def test_rule_swap(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,12 @@ LARGEST = (2 - 2.0**-23) * 2.0**127
 """Largest number of single precision."""
 
 
-def check_number(owner: str, name: str, value: object, trained: str = "", finite: bool = True) -> None:
+_ONE = "one number for all neurons of the layer"
+
+
+def check_number(
+    owner: str, name: str, value: object, trained: str = "", finite: bool = True, meaning: str = _ONE
+) -> None:
     """Raise `ConfigError` unless an argument is one plain number.
 
     Args:
@@ -25,6 +30,7 @@ def check_number(owner: str, name: str, value: object, trained: str = "", finite
         value: Value of the argument.
         trained: Advice for a value that is to be trained, or one per channel; may be empty.
         finite: True refuses infinities and NaN too.
+        meaning: What the argument is.
     """
     if isinstance(value, Real) and not isinstance(value, bool):
         if finite and not _is_finite(value):
@@ -44,13 +50,13 @@ def check_number(owner: str, name: str, value: object, trained: str = "", finite
     if isinstance(value, bool):
         raise ConfigError(
             f"{owner}({name}={value}): {name} is a number, and it was given a value of type bool, which would "
-            f"stand for {float(value)}, but {name} is one number for all neurons. Give a float, such as {name}=1.0. "
+            f"stand for {float(value)}, but {name} is {meaning}. Give a float, such as {name}=1.0. "
             f"A library that calls act_layer({value}) means inplace, which neurons ignore: give it "
             f"act_layer=lambda *_: {owner}()."
         )
     raise ConfigError(
-        f"{owner}({name}={shown(value)}) was given {_kind(value)}, but {name} is one number for all neurons of the "
-        f"layer. Give a float, such as {name}=1.0{'; None does not stand for a default' if value is None else ''}."
+        f"{owner}({name}={shown(value)}) was given {_kind(value)}, but {name} is {meaning}. "
+        f"Give a float, such as {name}=1.0{'; None does not stand for a default' if value is None else ''}."
     )
 
 

@@ -46,14 +46,19 @@ def is_carried(state: Any, batch: int) -> bool:
 def check_scan(module: object, answer: Any, chunk: Tensor) -> tuple[Tensor, Any]:
     """Check the result of `scan` for a chunk `[time, batch, *feature]`, an output and a state, and return it.
 
+    The output of neurons with a `potential` may be a pair of spikes and potential.
+
     Raises:
         ExtensionError: It is something else.
     """
     steps, batch = chunk.shape[:2]
     if isinstance(answer, tuple) and len(answer) == 2:
         y, state = answer
-        if isinstance(y, Tensor) and y.shape[:2] == (steps, batch) and (state is None or is_carried(state, batch)):
-            return y, state
+        pair = getattr(module, "potential", None) is not None and isinstance(y, tuple) and len(y) == 2
+        parts: tuple[Any, ...] = y if pair else (y,)
+        fits = all(isinstance(part, Tensor) and part.shape[:2] == (steps, batch) for part in parts)
+        if fits and (state is None or is_carried(state, batch)):
+            return answer
     raise wrong(
         module,
         "scan",

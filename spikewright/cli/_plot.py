@@ -66,11 +66,16 @@ def plot(
     with torch.no_grad():
         passed = experiment.net.start(x, observers=(observer,))
         passed.advance(x)
-    titles = {site: f"{site}: {rate:.0%} fire per step" for site, rate in passed.rates().items()}
+    rates = passed.rates()  # of neurons that fire
+    titles = {
+        site: f"{site}: {rate:.0%} fire per step" if rate <= 1 else f"{site}: {rate:.1f} spikes per neuron and step"
+        for site, rate in rates.items()
+    }
+    sent = {site: spikes[:, 0] for site, spikes in observer.by_site.items() if site in rates}
     folder = out or run
     folder.mkdir(parents=True, exist_ok=True)
     figures = {
-        "raster.png": raster({site: spikes[:, 0] for site, spikes in observer.by_site.items()}, neurons, titles),
+        "raster.png": raster(sent, neurons, titles),
         "curves.png": curves(saved["progress"]["rows"]),
     }
     if saved["progress"]["alignment"]:

@@ -52,8 +52,8 @@ def kernels(x: Tensor) -> ModuleType:
 
 
 def fused(x: Tensor) -> bool:
-    """Whether there are fused scans for `x`."""
-    return kernels(x).available(x)
+    """Whether there are fused scans for `x`; none while `torch.export` traces, whose programs hold those of torch."""
+    return not torch.compiler.is_exporting() and kernels(x).available(x)
 
 
 def surrogate_number(surrogate: Surrogate) -> tuple[int, float, float]:

@@ -48,7 +48,8 @@ class Recurrent(Feedback):
             Default: "nothing".
 
     Raises:
-        ConfigError: `neuron` is no spiking neuron, `transform` is no `nn.Module`, or `first` is unknown.
+        ConfigError: `neuron` is no spiking neuron, or returns its potential too; `transform` is no `nn.Module`; or
+            `first` is unknown.
         ShapeError: In a run: the transform returns another shape than that of the current.
         NetworkError: In a run: the neurons are called twice in a step.
         OutsideRun: It is called outside a run.
@@ -68,13 +69,19 @@ class Recurrent(Feedback):
 
     def __init__(self, neuron: "Neuron", transform: nn.Module, first: First = "nothing") -> None:
         check_instance("Recurrent", "transform", transform, nn.Module, "nn.Linear(8, 8)")
-        if not isinstance(neuron, Temporal) or not hasattr(type(neuron), "dynamics"):
+        if not isinstance(neuron, Temporal) or not getattr(type(neuron), "spiking", False):
             found = f"the class {neuron.__name__}" if isinstance(neuron, type) else kind_of(neuron)
             raise ConfigError(
                 f"Recurrent(neuron={shown(neuron)}): neuron has to be a spiking neuron, whose spikes come back to its "
                 f"current, but this is {found}. Give an instance of spikewright.Neuron, such as "
                 "spikewright.LIF(); what is to stand in front of it goes in front of Recurrent, and the output of "
                 "other modules is sent back by spikewright.Feedback(transform, source)."
+            )
+        if neuron.potential is not None:
+            raise ConfigError(
+                f"Recurrent(neuron={shown(neuron)}): neuron returns its potential beside the spikes, and the layer "
+                "returns one tensor. Use potential=None; or for both, nn.Sequential(Feedback(transform, neuron), "
+                "neuron), which sends the spikes back."
             )
         super().__init__(transform, "neuron", first)
         self.neuron = neuron

@@ -66,7 +66,7 @@ FOREIGN = (
         "snntorch._neurons",
         frozenset(),
         "keeps its state on itself, or returns it",
-        f"{_CONVERT}use spikewright.LIF for Leaky and Lapicque ({_NEURONS}), spikewright.CUBALIF for Synaptic, and "
+        f"{_CONVERT}use spikewright.LIF for Leaky and Lapicque, spikewright.CUBALIF for Synaptic ({_NEURONS}), and "
         f"{_FEEDBACK}",
     ),
     Foreign(
@@ -93,9 +93,8 @@ FOREIGN = (
             "LILinearCell LIFCorrelation RegularizationCell".split()
         ),
         "takes its state from whoever calls it and returns it, or runs over axis 0 as time",
-        f"{_CONVERT}use spikewright.LIF for LIFBoxCell and spikewright.IF for IAF in an nn.Sequential ({_NEURONS}; "
-        f"LIF and LIFCell, whose current has a leak of its own, have no equal here, the closest is "
-        f"spikewright.AlphaLIF), and {_FEEDBACK}",
+        f"{_CONVERT}use spikewright.LIF for LIFBoxCell, spikewright.CUBALIF for LIF and LIFCell, spikewright.LI for LI "
+        f"and LICell, and spikewright.IF for IAF in an nn.Sequential ({_NEURONS}), and {_FEEDBACK}",
     ),
     Foreign(
         "Norse",

@@ -184,7 +184,7 @@ def _check_alike(site: str, name: str, given: Tensor, after: Tensor, chunk: Tens
 
     A state of many steps may grow, and a state may go on in another precision.
     """
-    found, alike = list(given.shape), after.dim() == given.dim() and len(after) == len(given)
+    found, alike = list(given.shape), after.dim() == given.dim() and after.shape[0] == given.shape[0]
     if not alike or after.shape == chunk.shape[1:] != given.shape or any(a < b for a, b in zip(after.shape, found)):
         raise ShapeError(
             f"'{site}' was given a state of another shape than it carries on: {name} {found} and not "

@@ -416,8 +416,9 @@ class Run:
         feedback = self._sites.temporal[name]
         if name in self._emitted and isinstance(feedback, Recurrent):
             raise called_twice(name, feedback)
-        self._emitted[name] = forward(*args, **kwargs)
-        return self._emitted[name]
+        sent = forward(*args, **kwargs)
+        self._emitted[name] = sent[0] if isinstance(sent, tuple) else sent  # spikes, without the potential beside them
+        return sent
 
 
 def _reads_real(site: str, module: Temporal, error: Exception) -> NetworkError:

@@ -62,7 +62,9 @@ class Sites:
                 output, form = packed("the output", output, 1, "[rows]")
             except ShapeError as error:
                 raise NetworkError(f"{type(module).__name__}.forward returned several tensors, but {error}") from error
-        if isinstance(output, Tensor) and output.dim() and len(output) == len(x):
+        if (
+            isinstance(output, Tensor) and output.dim() and output.shape[0] == x.shape[0]
+        ):  # a number that may be a symbol
             return output, form
         found = list(output.shape) if isinstance(output, Tensor) else described(output)
         raise NetworkError(

@@ -31,7 +31,8 @@ class Synapse:
             `Bend(op, module)`; factors that depend on data or are drawn count.
         direct: True if its current also reaches the output without crossing a neuron.
         elementwise: True if every entry of what its receivers get depends on one entry of its current, the one at the
-            same place.  Default: False.
+            same place.  False also if that was not measured, because traces of inputs tell all that the receivers hold
+            of them.  Default: False.
     """
 
     name: str

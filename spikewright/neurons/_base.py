@@ -21,9 +21,11 @@ from spikewright.neurons._constants import (
     ResetKind,
     check_constants,
     check_counting,
+    check_late,
     check_potential,
     check_surrogate,
     constant,
+    least_threshold,
     number_shown,
 )
 from spikewright.neurons._dynamics import UNKNOWN, Dynamics
@@ -61,8 +63,8 @@ class Neuron(ExactBuffers, Temporal):
         inplace: Accepted and ignored, so that `act_layer=LIF` works in libraries that build activations with it.
         rest: Reset shift :math:`V_{rest}`: the potential that a soft reset lowers the threshold to.  Any finite number
             below `threshold`, or one per channel `[channel]`; 0 with another reset.  With `rest=-threshold` the
-            remaining potential
-            has mean 0, and firing rates are unbiased (Xiao et al., SPIDE, arXiv 2302.00232).  Default: 0.0.
+            remaining potential has mean 0, and firing rates are unbiased (Xiao et al., SPIDE, arXiv 2302.00232).
+            Default: 0.0.
         gain: Input scale :math:`k`, the factor of the current.  Any finite number, or one per channel `[channel]`.
             Default: 1.0.
         amplitude: Output scale :math:`A`, the value that a spike is sent as.  Any finite number but 0.  Default: 1.0.
@@ -71,28 +73,26 @@ class Neuron(ExactBuffers, Temporal):
             number, at least 0.  Default: 0.0.
         strict: True fires above the threshold only, and not at it.  Default: False.
         max_spikes: Largest number of spikes in a step.  Whole number of at least 1, or None for no limit.  A neuron
-            that
-            may send several sends :math:`s = \lfloor u / V_{th} \rfloor` of them where :math:`u > 0`, and its soft
-            reset
-            takes each of them off.  Default: 1.
-        lower_bound: Least potential after a reset: lower ones are raised to it.  Number in (-inf, 0], or None for
-            no bound.  Default: None.
-        learn_threshold: True trains the threshold, the parameter `threshold`.  Default: False.
+            that may send several sends :math:`s = \lfloor u / V_{th} \rfloor` of them where :math:`u > 0`, and its soft
+            reset takes each of them off.  Default: 1.
+        lower_bound: Least potential after a reset: lower ones are raised to it.  Number in (-inf, 0], or None for no
+            bound.  Default: None.
+        learn_threshold: True trains the threshold, the parameter `threshold`.  What neurons fire at is kept at or above
+            a hundredth of the start value, or of its height above a `rest` that is above 0.  Default: False.
         learn_gain: True trains the input scale, the parameter `gain`.  Default: False.
         potential: Potential that is returned beside the spikes, as `(spikes, potential)`: that of "before reset", u, or
             "after reset", v.  Default: None, a call returns the spikes alone.
 
     Raises:
         ConfigError: A constant is not a finite number or one per channel `[channel]`, or is out of its range; `reset`
-            or
-            `potential` is unknown; a flag is not a bool; `rest` is not 0 with a hard or late reset; `max_spikes` is not
-            1 with what needs single spikes; `surrogate` is not a `Surrogate`; a subclass with a scan of its own is
+            or `potential` is unknown; a flag is not a bool; `rest` is not 0 with a hard or late reset; `max_spikes` is
+            not 1 with what needs single spikes; `surrogate` is not a `Surrogate`; a subclass with a scan of its own is
             given an argument that it does not name in `scan_uses`; or a subclass has neither a `leak` nor a `scan`.
         ExtensionError: The slope of a custom surrogate at one number depends on other numbers, or is random.
 
     Attributes:
-        threshold_units: True if the scan computes potentials in units of the reset amount.  A threshold that is
-            trained is trained through the scale of the current, and the scan sees constants only.
+        threshold_units: True if the scan computes potentials in units of the reset amount.  A threshold that is trained
+            is trained through the scale of the current, and the scan sees constants only.
         scan_uses: Names of those arguments from `rest` on that a custom `scan` uses.  The others are refused.
         spiking: True if the output is spikes.
 
@@ -113,6 +113,8 @@ class Neuron(ExactBuffers, Temporal):
     threshold: float | Tensor
     rest: float | Tensor
     gain: float | Tensor
+    _tied: bool = False
+    """True if the gain follows the decay."""
 
     def __init__(
         self,
@@ -157,6 +159,7 @@ class Neuron(ExactBuffers, Temporal):
         given |= {"max_spikes": max_spikes, "lower_bound": lower_bound, "learn_threshold": learn_threshold}
         self._check_subclass(given | {"learn_gain": learn_gain, "potential": potential})
         self.hold("threshold", fires_at, learn_threshold)
+        self._least = least_threshold(fires_at, shift) if learn_threshold else 0.0
         self.hold("rest", shift)
         self.hold("gain", scale, learn_gain)
         self.amplitude, self.noise = float(amplitude), float(noise)
@@ -177,9 +180,10 @@ class Neuron(ExactBuffers, Temporal):
         if not self._plain_scan:
             return UNKNOWN
         soft, unbounded = self.reset != "zero", self.lower_bound is None
+        rated = soft and unbounded and self.potential is None
         return Dynamics(
             linear=unbounded,
-            rate_map=self.transfer if soft and unbounded else None,
+            rate_map=self.transfer if rated else None,
             binary=self.binary,
             soft_reset=soft,
             detached_reset=self.detach_reset,
@@ -187,9 +191,24 @@ class Neuron(ExactBuffers, Temporal):
         )
 
     @property
+    def effective_threshold(self) -> float | Tensor:
+        """The threshold that neurons fire at: a number, or a tensor of one per channel.
+
+        One that is trained is kept at or above a hundredth of what it had above `rest` and 0 at the start; gradients
+        pass as if it were not.
+        """
+        threshold = self.threshold
+        if not self._least or not isinstance(threshold, Tensor):
+            return threshold
+        return threshold.detach().clamp(min=self._least) + (threshold - threshold.detach())
+
+    @property
     def reset_amount(self) -> float | Tensor:
         """Amount :math:`R` that a soft reset takes off the potential: a number, or a tensor of one per channel."""
-        return self.threshold / self.leak if self.reset == "late" else self.threshold - self.rest
+        if self.reset != "late":
+            return self.effective_threshold - self.rest
+        check_late(type(self).__name__, leak := self.leak)
+        return self.effective_threshold / leak
 
     @property
     def input_gain(self) -> float | Tensor:
@@ -199,7 +218,7 @@ class Neuron(ExactBuffers, Temporal):
     @property
     def firing_fraction(self) -> float | Tensor:
         """Threshold over reset amount: the potential at which a neuron fires, in units of the reset amount."""
-        return self.threshold / self.reset_amount
+        return self.effective_threshold / self.reset_amount
 
     @property
     def most_spikes(self) -> float:
@@ -236,7 +255,8 @@ class Neuron(ExactBuffers, Temporal):
             if not _is(value, _USUAL[argument]) and argument not in self.scan_uses:
                 raise ConfigError(
                     f"{name}({argument}={shown(value)}): {name} has a scan of its own, which is not known to make use "
-                    f"of {argument}. Leave it out; or, if the scan does, declare scan_uses = frozenset({{'{argument}'}})."
+                    f"of {argument}. Leave it out; or, if the scan does, declare scan_uses = "
+                    f"frozenset({{'{argument}'}})."
                 )
 
     def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
@@ -278,7 +298,7 @@ class Neuron(ExactBuffers, Temporal):
         """
         equations = Equations(
             leak=self.leak,
-            threshold=self.threshold,
+            threshold=self.effective_threshold,
             reset_amount=0.0 if self.reset == "zero" else self.reset_amount,
             reset="zero" if self.reset == "zero" else "subtract",
             detach_reset=self.detach_reset,
@@ -305,7 +325,7 @@ class Neuron(ExactBuffers, Temporal):
             return True
         numbers = not any(isinstance(c, Tensor) for c in (self.threshold, self.rest, self.gain))
         one = self.max_spikes == 1 and not self.strict and self.lower_bound is None and self.potential is None
-        usual = type(self).extended is Neuron.extended
+        usual = type(self).extended is Neuron.extended and not self._tied
         return numbers and one and usual and _is(self.gain, 1) and self.reset != "late"
 
     def _plain(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
@@ -394,7 +414,7 @@ class Neuron(ExactBuffers, Temporal):
         Args:
             current: Current, `[time, batch, channel, *]`.
         """
-        return self._per_channel(self.threshold, current)
+        return self._per_channel(self.effective_threshold, current)
 
     def _per_channel(self, leak: float | Tensor, current: Tensor) -> float | Tensor:
         """Return a leak in the precision of a scan of this current, shaped to its channel axis."""
@@ -404,6 +424,7 @@ class Neuron(ExactBuffers, Temporal):
         if leak.numel() == 1:
             return leak.reshape(())
         if leak.dim() != 1:
+            self._check_broadcasts(leak, current)
             return leak
         if leak.numel() != current.shape[2]:
             raise ShapeError(
@@ -412,6 +433,16 @@ class Neuron(ExactBuffers, Temporal):
                 "Give one tau, threshold or gain, or one per channel `[channel]`."
             )
         return leak.view(-1, *[1] * (current.dim() - 3))
+
+    def _check_broadcasts(self, constant: Tensor, current: Tensor) -> None:
+        """Raise `ShapeError` unless a constant broadcasts to a step of a current."""
+        step = list(current.shape[1:])
+        sizes = zip(reversed(constant.shape), reversed(step))
+        if constant.dim() > len(step) or any(own not in (1, size) for own, size in sizes):
+            raise ShapeError(
+                f"{type(self).__name__} has a constant of shape {list(constant.shape)}, which does not broadcast to "
+                f"its current {step} ([batch, channel, ...]). Give one number, one per channel, or a tensor that does."
+            )
 
     def forward(self, current: Tensor) -> Tensor:
         """Raise `OutsideRun`: a neuron runs inside `Network.run`, which replaces this forward."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,9 +35,9 @@ def constant(owner: str, name: str, value: object, learned: bool = False) -> flo
     Raises:
         ConfigError: It is neither, or not finite.
     """
-    several = isinstance(value, Tensor) or (isinstance(value, Sequence) and not isinstance(value, str))
+    several = isinstance(value, Tensor | np.ndarray) or (isinstance(value, Sequence) and not isinstance(value, str))
     if not several:
-        check_number(owner, name, value)
+        check_number(owner, name, value, meaning="one number, or one per channel")
         return float(value)  # type: ignore[arg-type]
     asked = f"{owner}({name}={shown(value)})"
     if isinstance(value, Tensor) and value.requires_grad:
@@ -84,6 +85,13 @@ def check_constants(
         )
     check_choice(name, "reset", reset, get_args(ResetKind))
     zero = isinstance(rest, float) and rest == 0
+    shapes = [value.shape for value in (threshold, rest) if isinstance(value, Tensor) and value.numel() > 1]
+    if len(shapes) == 2 and shapes[0] != shapes[1]:
+        raise ConfigError(
+            f"{name}(threshold={shown(threshold)}, rest={shown(rest)}): a soft reset takes threshold - rest off the "
+            "potential, channel by channel, but there are not as many of one as of the other. Give both for the same "
+            "channels, or one number."
+        )
     if not _all(threshold - rest, above=0.0) or (not zero and reset != "subtract"):
         raise ConfigError(
             f"{name}(threshold={shown(threshold)}, rest={shown(rest)}, reset={reset!r}): a soft reset "
@@ -132,8 +140,35 @@ def check_counting(name: str, max_spikes: int | None, lower_bound: float | None,
         )
 
 
+def check_late(name: str, leak: float | Tensor) -> None:
+    """Raise `ConfigError` if a late reset has no leak to take the threshold off behind.
+
+    Args:
+        name: Name of the neuron class, for messages.
+        leak: Share of the potential that is left after a step; of several only those that are no longer trained count.
+    """
+    if not (isinstance(leak, float) and leak == 0):
+        return
+    raise ConfigError(
+        f"{name}(reset='late') takes the threshold off a step after the spike, behind the leak, but with tau=1 nothing "
+        "of the potential is left there to take it off. Use reset='subtract' or 'zero', which then do the same, or "
+        "tau above 1."
+    )
+
+
 def _all(value: float | Tensor, above: float) -> bool:
     return bool((value > above).all()) if isinstance(value, Tensor) else value > above
+
+
+def least_threshold(start: float | Tensor, rest: float | Tensor) -> float:
+    """Return the least that a trained threshold may become: a hundredth of what it has above `rest` and above 0.
+
+    Args:
+        start: Start value of the threshold.
+        rest: Reset shift.
+    """
+    high, low = torch.as_tensor(start), torch.as_tensor(rest).clamp(min=0.0)
+    return float((low + (high - low) / 100).max())
 
 
 def check_potential(name: str, potential: object) -> None:

@@ -10,7 +10,7 @@ from spikewright._util.arguments import is_numeric, shown
 from spikewright.errors import ConfigError
 from spikewright.kernels.layout import precision
 from spikewright.neurons._base import Neuron
-from spikewright.neurons._constants import Constants
+from spikewright.neurons._constants import Constants, check_late
 
 
 class Decaying(Neuron):
@@ -34,6 +34,8 @@ class Decaying(Neuron):
         else:
             self.hold(f"{kind}leaks", 1 - 1 / value)
         setattr(self, f"_{kind}leak", number)
+        if not kind and self.reset == "late":
+            check_late(type(self).__name__, float((1 - 1 / value).min()))
 
     def decay_of(self, kind: str) -> float | Tensor:
         """Return a decay: a number, or a tensor `[channel]`; computed anew from what is trained."""

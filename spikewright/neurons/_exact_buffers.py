@@ -22,6 +22,7 @@ class ExactBuffers(nn.Module):
             value: A number, or a tensor in double precision.
             learned: True makes a parameter of it, in the default precision.
         """
+        self.__dict__.pop(name, None)  # a number of before
         if learned:
             start = torch.as_tensor(value, dtype=torch.float64)
             setattr(self, name, nn.Parameter(start.to(torch.get_default_dtype()).clone()))

@@ -2,9 +2,12 @@
 
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
+from spikewright._util.arguments import shown
 from spikewright._util.ranges import check_flag
+from spikewright.errors import ConfigError
 from spikewright.kernels.equations import Equations
 from spikewright.neurons._base import Neuron
 from spikewright.neurons._constants import Constants, Potential, ResetKind, constant, number_shown
@@ -26,14 +29,23 @@ class ALIF(Decaying):
         \qquad o[t] = A s[t].
 
     With `moving_reset` a soft reset takes :math:`R + a[t-1]` off, the threshold of the moment.  With `tau_syn` the
-            input
-    enters a synaptic current :math:`c[t] = \alpha c[t-1] + k I[t]` in front of the potential, and :math:`g\,c[t]` takes
-    the place of :math:`k I[t]`.  Input and output are `[time, batch, *feature]`; the state in a run is `membrane` and
-    `adaptation`, and `current` if there is one, `[batch, *feature]`, in float32 at least.  Gradients pass through the
-    adaptation, whatever `detach_reset` is.  Networks of these neurons with recurrent connections are called LSNN.
+    input enters a synaptic current :math:`c[t] = \alpha c[t-1] + k I[t]` in front of the potential, and
+    :math:`g\,c[t]` takes the place of :math:`k I[t]`.  Input and output are `[time, batch, *feature]`; the state in a
+    run is `membrane` and `adaptation`, and `current` if there is one, `[batch, *feature]`, in float32 at
+    least.  Gradients pass through the adaptation, whatever `detach_reset` is.  Networks of these neurons with recurrent
+    connections are called LSNN.
 
     The neuron declares that its threshold adapts: the exact online gradient needs an eligibility trace per weight
     (`rules.EProp`).  It declares no rate map, so DSR, IDE and SPIDE refuse it.
+
+    **Elsewhere**
+
+    - sinabs `ALIF(tau_mem=tau, tau_adapt=q, adapt_scale=a, spike_threshold=V)` (with requires_grad_(False) and a slope
+      that does not depend on the threshold; theirs passes no gradient from it to its spikes): `ALIF(1/(1-k), 1/(1-r),
+      (1-r)*a, gain=1-k, threshold=V, moving_reset=True, detach_reset=False)`.
+    - sinabs `ALIF(tau_mem=tau, tau_adapt=q, tau_syn=n, adapt_scale=a, spike_threshold=V)` (with requires_grad_(False);
+      its current keeps what is scaled, so that it leaks j (1-k)): `ALIF(1/(1-k), 1/(1-r), (1-r)*a, gain=j*(1-k),
+      tau_syn=1/(1-j*(1-k)), threshold=V, moving_reset=True, detach_reset=False)`.
 
     Args:
         tau: Time constant of the potential in steps.  Number >= 1, or one per channel (axis 1 of `[batch, channel,
@@ -53,7 +65,8 @@ class ALIF(Decaying):
             `spikewright.surrogate.Surrogate`.  Default: `Sigmoid(4.0)`.
         learn_tau: True trains the time constant of the potential, through the parameter `leak_logit`, with
             :math:`\lambda = \sigma(\text{leak\_logit})`; `tau` is its start value and must be > 1.  Default: False.
-        learn_beta: True trains the adaptation strength, the parameter `beta`.  Default: False.
+        learn_beta: True trains the adaptation strength, the parameter `beta`.  It acts a step later, so that only rules
+            that carry errors through time (BPTT) do.  Default: False.
         moving_reset: True has a soft reset take off the threshold of the moment.  Default: False.
         tau_syn: Time constant of a synaptic current in steps.  Number >= 1, or one per channel `[channel]`.  Default:
             None, there is no such current.
@@ -71,28 +84,28 @@ class ALIF(Decaying):
         strict: True fires above the threshold only, and not at it.  Default: False.
         max_spikes: Largest number of spikes in a step.  Whole number of at least 1, or None for no limit.  With more
             than 1, :math:`s = \lfloor u / V_{th} \rfloor` where :math:`u > 0`, and each spike takes the reset amount
-            off.
-            Default: 1.
-        lower_bound: Least potential after a reset: lower ones are raised to it.  Number in (-inf, 0], or None for
-            no bound.  Default: None.
-        learn_threshold: True trains the threshold, the parameter `threshold`.  Default: False.
+            off.  Default: 1.
+        lower_bound: Least potential after a reset: lower ones are raised to it.  Number in (-inf, 0], or None for no
+            bound.  Default: None.
+        learn_threshold: True trains the threshold, the parameter `threshold`.  What neurons fire at is kept at or above
+            a hundredth of the start value, or of its height above a `rest` that is above 0.  Default: False.
         learn_gain: True trains the input scale, the parameter `gain`.  Default: False.
         potential: Potential that is returned beside the spikes, as `(spikes, potential)`: that of "before reset", u, or
             "after reset", v.  Default: None, a call returns the spikes alone.
 
     Raises:
         ConfigError: A time constant is not a finite number or several, is below 1, or is 1 and trained; a constant is
-            not a finite number or one per channel `[channel]`, or is out of its range; `reset` or
-            `potential` is unknown; a flag is not a bool; `rest` is not 0 with a hard or late reset; `max_spikes` is not
-            1 with a strict threshold, a reset shift, a late or an attached hard reset; or `surrogate` is not a
-            `Surrogate`.
+            not a finite number or one per channel `[channel]`, or is out of its range; `reset` or `potential` is
+            unknown; a flag is not a bool; `rest` is not 0 with a hard or late reset; a late reset has a `tau` of 1;
+            `moving_reset` is given with another reset than "subtract"; `max_spikes` is not 1 with a strict threshold, a
+            reset shift, a late or an attached hard reset, or a step function of the surrogate's own, or a negative
+            `beta`; or `surrogate` is not a `Surrogate`.
         ExtensionError: The slope of a custom surrogate at one number depends on other numbers, or is random.
         ShapeError: In a run, the current has another number of channels than a constant.
 
     Reference:
         Bellec, Salaj, Subramoney, Legenstein, Maass, Long Short-Term Memory and Learning-to-Learn in Networks of
-            Spiking
-        Neurons, NeurIPS 2018, arXiv 1803.09574.
+        Spiking Neurons, NeurIPS 2018, arXiv 1803.09574.
 
     >>> import torch, spikewright as sw
     >>> net = sw.Network(torch.nn.Sequential(sw.ALIF(tau=2.0, tau_adaptation=10.0, beta=0.5)))
@@ -149,7 +162,21 @@ class ALIF(Decaying):
         )
         name = type(self).__name__
         check_flag(name, learn_tau=learn_tau, learn_beta=learn_beta, moving_reset=moving_reset)
-        self.hold("beta", constant(name, "beta", beta, learn_beta), learn_beta)
+        if moving_reset and reset != "subtract":
+            raise ConfigError(
+                f"{name}(moving_reset=True, reset={reset!r}): with moving_reset a spike takes the threshold of the "
+                "moment off the potential at once, which is what reset='subtract' does; the other resets take nothing "
+                "off, or do it later. Use reset='subtract', or moving_reset=False."
+            )
+        jump = constant(name, "beta", beta, learn_beta)
+        if max_spikes != 1 and (learn_beta or bool((torch.as_tensor(jump) < 0).any())):
+            trained = ", learn_beta=True" if learn_beta else ""
+            raise ConfigError(
+                f"{name}(beta={shown(beta)}{trained}, max_spikes={max_spikes}) counts how often the threshold fits "
+                "into the potential, which is not defined where spikes lower the threshold to 0 and below. Use beta of "
+                "at least 0 that is not trained, or one spike per step (max_spikes=1)."
+            )
+        self.hold("beta", jump, learn_beta)
         self.hold("current_gain", constant(name, "current_gain", current_gain))
         self.moving_reset, self.has_current = moving_reset, tau_syn is not None
         self.set_decay("", "tau", tau, learn_tau)

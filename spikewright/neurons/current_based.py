@@ -31,12 +31,34 @@ class CUBALIF(Decaying):
     OTTT follows current and potential by two traces in a row.  The neuron declares no rate map, so DSR, IDE and SPIDE
     refuse it.
 
+    **Elsewhere**
+
+    - SpikingJelly `CUBALIFNode(c_decay=e, v_decay=beta, v_threshold=V, surrogate_function=Sigmoid())` (its own
+      surrogate, Rect, is called): `CUBALIF(1/(1-beta), 1/(1-e), threshold=V, reset="zero", detach_reset=False)`.
+    - SpikingJelly `CUBALIFNode(c_decay=e, v_decay=beta, v_threshold=V, v_reset=None, surrogate_function=Sigmoid())`:
+      `CUBALIF(1/(1-beta), 1/(1-e), threshold=V, detach_reset=False)`.
+    - snnTorch `Synaptic(alpha=e, beta=beta, threshold=V)`: `CUBALIF(1/(1-beta), 1/(1-e), threshold=V, reset="late",
+      strict=True)`.
+    - snnTorch `Synaptic(alpha=e, beta=beta, threshold=V, reset_mechanism="zero", reset_delay=False)` (with reset_delay
+      it loses the input of the next step, and is refused): `CUBALIF(1/(1-beta), 1/(1-e), threshold=V, reset="zero",
+      strict=True, detach_reset=False)`.
+    - snnTorch `Synaptic(alpha=e, beta=beta, threshold=V, learn_alpha=True, learn_beta=True)` (alpha is
+      sigmoid(current_leak_logit)): `CUBALIF(1/(1-beta), 1/(1-e), learn_tau=True, learn_tau_syn=True, threshold=V,
+      reset="late", strict=True)`.
+    - sinabs `LIF(tau_mem=tau, tau_syn=n, spike_threshold=V)` (with requires_grad_(False)): `CUBALIF(1/(1-k), 1/(1-j),
+      gain=j, current_gain=1-k, threshold=V, max_spikes=None, detach_reset=False)`.
+    - sinabs `LIF(tau_mem=tau, tau_syn=n, spike_threshold=V, spike_fn=SingleSpike, norm_input=False)` (with
+      requires_grad_(False)): `CUBALIF(1/(1-k), 1/(1-j), gain=j, threshold=V, detach_reset=False)`.
+    - Norse `LIFCell(LIFParameters(tau_mem_inv=1000*g, tau_syn_inv=1000*d, v_th=V, v_leak=c, v_reset=c))` (dt = 0.001;
+      LIF too; potentials are measured from c): `CUBALIF(1/g, 1/d, current_gain=g, threshold=V-c, reset="zero",
+      detach_reset=False, strict=True)`.
+
     Args:
         tau: Time constant of the potential in steps.  Number >= 1, or one per channel (axis 1 of `[batch, channel,
             ...]`) as a sequence or tensor `[channel]`; a tensor of more axes must broadcast to `[batch, *feature]`.
             Default: 2.0.
-        tau_syn: Time constant of the synaptic current in steps.  Number >= 1, or one per channel `[channel]`.
-            Default: 2.0.
+        tau_syn: Time constant of the synaptic current in steps.  Number >= 1, or one per channel `[channel]`.  Default:
+            2.0.
         threshold: Potential at which a neuron fires, at equality too.  Finite number > 0, or one per channel
             `[channel]`.  Default: 1.0.
         reset: What a spike does to the potential: "subtract" takes `threshold - rest` off it (soft), "zero" sets it to
@@ -60,24 +82,23 @@ class CUBALIF(Decaying):
         strict: True fires above the threshold only, and not at it.  Default: False.
         max_spikes: Largest number of spikes in a step.  Whole number of at least 1, or None for no limit.  With more
             than 1, :math:`s = \lfloor u / V_{th} \rfloor` where :math:`u > 0`, and each spike takes the reset amount
-            off.
-            Default: 1.
-        lower_bound: Least potential after a reset: lower ones are raised to it.  Number in (-inf, 0], or None for
-            no bound.  Default: None.
-        learn_threshold: True trains the threshold, the parameter `threshold`.  Default: False.
+            off.  Default: 1.
+        lower_bound: Least potential after a reset: lower ones are raised to it.  Number in (-inf, 0], or None for no
+            bound.  Default: None.
+        learn_threshold: True trains the threshold, the parameter `threshold`.  What neurons fire at is kept at or above
+            a hundredth of the start value, or of its height above a `rest` that is above 0.  Default: False.
         learn_gain: True trains the input scale, the parameter `gain`.  Default: False.
         potential: Potential that is returned beside the spikes, as `(spikes, potential)`: that of "before reset", u, or
             "after reset", v.  Default: None, a call returns the spikes alone.
         current_gain: Current scale :math:`g`, the factor of the current at the potential.  Any finite number, or one
-            per
-            channel.  Default: 1.0.
+            per channel `[channel]`.  Default: 1.0.
 
     Raises:
         ConfigError: A time constant is not a finite number or several, is below 1, or is 1 and trained; a constant is
-            not a finite number or one per channel `[channel]`, or is out of its range; `reset` or
-            `potential` is unknown; a flag is not a bool; `rest` is not 0 with a hard or late reset; `max_spikes` is not
-            1 with a strict threshold, a reset shift, a late or an attached hard reset; or `surrogate` is not a
-            `Surrogate`.
+            not a finite number or one per channel `[channel]`, or is out of its range; `reset` or `potential` is
+            unknown; a flag is not a bool; `rest` is not 0 with a hard or late reset; a late reset has a `tau` of 1;
+            `max_spikes` is not 1 with a strict threshold, a reset shift, a late or an attached hard reset, or a step
+            function of the surrogate's own; or `surrogate` is not a `Surrogate`.
         ExtensionError: The slope of a custom surrogate at one number depends on other numbers, or is random.
         ShapeError: In a run, the current has another number of channels than a constant.
 

@@ -17,12 +17,18 @@ class IF(Neuron):
     The limit of `LIF` as tau grows.  Input and output are `[time, batch, *feature]`; the state in a run is `membrane`,
     `[batch, *feature]`.
 
-    | Elsewhere | Here |
-    |---|---|
-    | SpikingJelly `IFNode(v_reset=0.0)` | `IF(reset="zero", detach_reset=False)` |
-    | SpikingJelly `IFNode(v_reset=None)` | `IF(detach_reset=False)` |
-    | sinabs `IAF(spike_fn=SingleSpike)` | `IF(detach_reset=False)` |
-    | Norse `IAFCell` | `IF(threshold=S(V), reset="zero", detach_reset=False)` |
+    **Elsewhere**
+
+    - SpikingJelly `IFNode()`: `IF(reset="zero", detach_reset=False)`.
+    - SpikingJelly `IFNode(v_reset=None)`: `IF(detach_reset=False)`.
+    - SpikingJelly `IFNode(v_threshold=V, v_reset=c)` (potentials are measured from c): `IF(threshold=V-c, reset="zero",
+      detach_reset=False)`.
+    - snnTorch `Leaky(1.0, threshold=V)`: `IF(threshold=V, reset="late", strict=True)`.
+    - sinabs `IAF(spike_threshold=V, spike_fn=SingleSpike)` (IAFSqueeze too): `IF(threshold=V, detach_reset=False)`.
+    - Norse `IAFCell(IAFParameters(v_th=V))` (IAF too): `IF(threshold=S(V), reset="zero", detach_reset=False)`.
+    - sinabs `IAF(spike_threshold=V)` (IAFSqueeze too): `IF(threshold=V, max_spikes=None, detach_reset=False)`.
+    - sinabs `IAF(spike_threshold=V, min_v_mem=-0.9*V)` (the neurons of sinabs.from_torch.from_model; at the bound
+      itself theirs has no slope): `IF(threshold=V, max_spikes=None, lower_bound=-0.9*V, detach_reset=False)`.
 
     `S(V)` is the next number above their threshold V (`torch.nextafter`, in the dtype of the run), because Norse fires
     above the threshold and not at it.
@@ -48,21 +54,20 @@ class IF(Neuron):
         strict: True fires above the threshold only, and not at it.  Default: False.
         max_spikes: Largest number of spikes in a step.  Whole number of at least 1, or None for no limit.  With more
             than 1, :math:`s = \lfloor u / V_{th} \rfloor` where :math:`u > 0`, and each spike takes the reset amount
-            off.
-            Default: 1.
-        lower_bound: Least potential after a reset: lower ones are raised to it.  Number in (-inf, 0], or None for
-            no bound.  Default: None.
-        learn_threshold: True trains the threshold, the parameter `threshold`.  Default: False.
+            off.  Default: 1.
+        lower_bound: Least potential after a reset: lower ones are raised to it.  Number in (-inf, 0], or None for no
+            bound.  Default: None.
+        learn_threshold: True trains the threshold, the parameter `threshold`.  What neurons fire at is kept at or above
+            a hundredth of the start value, or of its height above a `rest` that is above 0.  Default: False.
         learn_gain: True trains the input scale, the parameter `gain`.  Default: False.
         potential: Potential that is returned beside the spikes, as `(spikes, potential)`: that of "before reset", u, or
             "after reset", v.  Default: None, a call returns the spikes alone.
 
     Raises:
         ConfigError: A constant is not a finite number or one per channel `[channel]`, or is out of its range; `reset`
-            or
-            `potential` is unknown; a flag is not a bool; `rest` is not 0 with a hard or late reset; `max_spikes` is not
-            1 with a strict threshold, a reset shift, a late or an attached hard reset; or `surrogate` is not a
-            `Surrogate`.
+            or `potential` is unknown; a flag is not a bool; `rest` is not 0 with a hard or late reset; `max_spikes` is
+            not 1 with a strict threshold, a reset shift, a late or an attached hard reset, or a step function of the
+            surrogate's own; or `surrogate` is not a `Surrogate`.
         ExtensionError: The slope of a custom surrogate at one number depends on other numbers, or is random.
         ShapeError: In a run, the current has another number of channels than a constant.
 

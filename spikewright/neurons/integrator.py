@@ -35,13 +35,29 @@ class LI(Decaying):
     :math:`r` the output approaches :math:`k r / (1 - \lambda)`, the rate map without a synaptic current and with
     :math:`\lambda < 1`.  It has no firing rate.
 
+    **Elsewhere**
+
+    - SpikingJelly `NonSpikingLIFNode(tau)` (decode="mean-mem" and "last_mem", too): `LI(tau, gain=1/tau)`.
+    - SpikingJelly `NonSpikingIFNode()` (decode="mean-mem" and "last_mem", too): `LI(None)`.
+    - snnTorch `Leaky(beta, reset_mechanism="none")` (its potential; a neuron that uses its spikes, too, is refused):
+      `LI(1/(1-beta))`.
+    - snnTorch `Leaky(1.0, reset_mechanism="none")` (its potential): `LI(None)`.
+    - snnTorch `Lapicque(R=tau/2, C=2.0, time_step=1.0, reset_mechanism="none")` (its potential): `LI(tau, gain=1/2.0)`.
+    - snnTorch `Synaptic(alpha=e, beta=beta, reset_mechanism="none")` (its potential): `LI(1/(1-beta),
+      tau_syn=1/(1-e))`.
+    - sinabs `ExpLeak(tau_mem=tau)` (as it is made: tau_mem is trained, -1/ln(sigmoid(leak_logit))): `LI(1/(1-k),
+      learn_tau=True)`.
+    - sinabs `ExpLeak(tau_mem=tau, norm_input=True)` (with requires_grad_(False)): `LI(1/(1-k), gain=1-k)`.
+    - Norse `LICell(LIParameters(tau_mem_inv=1000*g, tau_syn_inv=1000*d))` (dt = 0.001; LI too): `LI(1/g, tau_syn=1/d,
+      current_gain=g)`.
+    - Norse `LIBoxCell(LIBoxParameters(tau_mem_inv=1000*g))` (dt = 0.001): `LI(1/g, gain=g)`.
+
     Args:
         tau: Time constant in steps.  Number >= 1, or one per channel (axis 1 of `[batch, channel, ...]`) as a sequence
             or tensor `[channel]`; a tensor of more axes must broadcast to `[batch, *feature]`; None for no leak.
             Default: 2.0.
         gain: Input scale :math:`k`.  Any finite number, or one per channel `[channel]`; or "1/tau", which follows a
-            trained `tau`.
-            Default: 1.0.
+            trained `tau`.  Default: 1.0.
         learn_tau: True trains the time constant, through the parameter `leak_logit`, with
             :math:`\lambda = \sigma(\text{leak\_logit})`; `tau` is its start value and must be > 1.  Default: False.
         tau_syn: Time constant of a synaptic current in steps.  Number >= 1, or one per channel `[channel]`.  Default:
@@ -63,6 +79,7 @@ class LI(Decaying):
     [1.0, 1.5, 1.75, 1.875]
     """
 
+    scan_uses: ClassVar[frozenset[str]] = frozenset({"gain"})
     spiking: ClassVar[bool] = False
     current_gain: float | Tensor
 
@@ -75,14 +92,25 @@ class LI(Decaying):
         current_gain: Constants = 1.0,
         inplace: bool = False,
     ) -> None:
-        super().__init__(threshold=1.0, reset="subtract", detach_reset=True, surrogate=Sigmoid(4.0), inplace=inplace)
         name = type(self).__name__
         check_flag(name, learn_tau=learn_tau)
         check_tied(name, gain, learned=False)
+        super().__init__(
+            threshold=1.0,
+            reset="subtract",
+            detach_reset=True,
+            surrogate=Sigmoid(4.0),
+            inplace=inplace,
+            gain=1.0 if isinstance(gain, str) else gain,
+        )
         self._tied = isinstance(gain, str)
-        self.hold("gain", 1.0 if isinstance(gain, str) else constant(name, "gain", gain))
         self.hold("current_gain", constant(name, "current_gain", current_gain))
         self.has_current = tau_syn is not None
+        if tau is None and self._tied:
+            raise ConfigError(
+                f"{name}(tau=None, gain='1/tau'): without a leak 1/tau is 0, and nothing would enter. Give a time "
+                "constant, such as tau=20.0, or a gain, such as gain=1.0."
+            )
         if tau is None and learn_tau:
             raise ConfigError(
                 f"{name}(tau=None, learn_tau=True): without a leak there is no time constant to train. Give a start "

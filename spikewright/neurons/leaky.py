@@ -27,31 +27,61 @@ class LIF(Decaying):
     Neurons of other libraries that send the same spikes, with `V` their threshold and `S(V)` the next number above it
     (`torch.nextafter`, in the dtype of the run), because those that fire above the threshold do not fire at it:
 
-    | Elsewhere | Here |
-    |---|---|
-    | SpikingJelly `LIFNode(tau, v_reset=0.0)` | `LIF(tau, gain=1/tau, reset="zero", detach_reset=False)` |
-    | SpikingJelly `decay_input=False` | the same with `gain=1` |
-    | SpikingJelly `v_reset=None` | the same with `reset="subtract"` |
-    | SpikingJelly `v_reset=c` | the same with `threshold=V - c`; potentials are measured from c |
-    | SpikingJelly `detach_reset=True` | the same with `detach_reset=True` |
-    | SpikingJelly `ParametricLIFNode(tau, decay_input=False)` | the same with `gain=1, learn_tau=True` |
-    | snnTorch `Leaky(beta)`, soft reset, `reset_delay=True` | `LIF(1/(1-beta), threshold=S(V), rest=S(V)-V/beta)` |
-    | snnTorch `Leaky(beta, reset_mechanism="zero")` | `LIF(1/(1-beta), threshold=S(V), reset="zero")` |
-    | snnTorch hard reset, `reset_delay=False` | the same with `detach_reset=False` |
-    | snnTorch `graded_spikes_factor=a` | the same with `amplitude=a` |
-    | snnTorch `Lapicque(beta)`, soft reset | `LIF(1/k, gain=time_step/C, threshold=S(V), rest=S(V)-V/(1-k))` |
-    | sinabs `LIF(tau_mem, spike_fn=SingleSpike)`, a = exp(-1/tau_mem) | `LIF(1/(1-a), gain=1-a, detach_reset=False)` |
-    | sinabs `norm_input=False` | the same with `gain=1` |
-    | sinabs `reset_fn=MembraneReset()` | the same with `reset="zero", detach_reset=True` |
-    | Norse `LIFBoxCell`, g = dt tau_mem_inv | `LIF(1/g, gain=g, threshold=S(V), reset="zero", detach_reset=False)` |
-    | Norse `reset_method=reset_subtract` | the same with `reset="subtract", rest=S(V)-V` |
-    | NIR `LIF(tau=tau*dt, r=gain*tau)`, Euler steps of dt | `LIF(tau, gain=gain, reset="zero")` |
+    **Elsewhere**
 
-    The k of `Lapicque` is ln(1/beta), and the w of `ParametricLIFNode` is `-leak_logit`.  Norse needs `v_leak =
-    v_reset`, from which `V` is measured.  The first lines of SpikingJelly, snnTorch and Norse are their defaults; that
-    of sinabs is not, because its default is `MultiSpike`.  There is no equal of `MultiSpike`, of Norse `LIFCell`, whose
-    current has a leak of its own, or of snnTorch `Leaky` with a soft reset and `reset_delay=False`, which sends a spike
-    late after a potential above twice the threshold.
+    - SpikingJelly `LIFNode(tau)`: `LIF(tau, gain=1/tau, reset="zero", detach_reset=False)`.
+    - SpikingJelly `LIFNode(tau, decay_input=False)`: `LIF(tau, reset="zero", detach_reset=False)`.
+    - SpikingJelly `LIFNode(tau, v_reset=None)`: `LIF(tau, gain=1/tau, detach_reset=False)`.
+    - SpikingJelly `LIFNode(tau, v_threshold=V, v_reset=c)` (potentials are measured from c, where they start, too):
+      `LIF(tau, gain=1/tau, threshold=V-c, reset="zero", detach_reset=False)`.
+    - SpikingJelly `LIFNode(tau, detach_reset=True)`: `LIF(tau, gain=1/tau, reset="zero")`.
+    - SpikingJelly `ParametricLIFNode(tau, decay_input=False)` (their w is -leak_logit): `LIF(tau, learn_tau=True,
+      reset="zero", detach_reset=False)`.
+    - SpikingJelly `ParametricLIFNode(tau, v_threshold=V)` (as it is made: the input is divided by the trained tau;
+      their w is -leak_logit): `LIF(tau, gain="1/tau", learn_tau=True, threshold=V, reset="zero", detach_reset=False)`.
+    - snnTorch `Leaky(beta, threshold=V)` (beta above 0): `LIF(1/(1-beta), threshold=V, reset="late", strict=True)`.
+    - snnTorch `Leaky(beta, threshold=V, reset_mechanism="zero")`: `LIF(1/(1-beta), threshold=V, reset="zero",
+      strict=True)`.
+    - snnTorch `Leaky(beta, threshold=V, reset_mechanism="zero", reset_delay=False)`: `LIF(1/(1-beta), threshold=V,
+      reset="zero", strict=True, detach_reset=False)`.
+    - snnTorch `Leaky(beta, threshold=V, graded_spikes_factor=a)`: `LIF(1/(1-beta), threshold=V, reset="late",
+      strict=True, amplitude=a)`.
+    - snnTorch `Leaky(beta, threshold=V, reset_mechanism="zero", learn_beta=True)` (their beta is sigmoid(leak_logit),
+      so that steps of an optimizer are other ones): `LIF(1/(1-beta), learn_tau=True, threshold=V, reset="zero",
+      strict=True)`.
+    - snnTorch `Lapicque(R=tau/2, C=2.0, time_step=1.0, threshold=V)` (leak 1 - time_step/(R C), which is not its beta;
+      gain time_step/C): `LIF(tau, gain=1/2.0, threshold=V, reset="late", strict=True)`.
+    - snnTorch `Leaky(beta, threshold=V, learn_beta=True, learn_threshold=True)` (their beta is sigmoid(leak_logit), so
+      that steps of an optimizer are other ones): `LIF(1/(1-beta), learn_tau=True, threshold=V, learn_threshold=True,
+      reset="late", strict=True)`.
+    - sinabs `LIF(tau_mem=tau, spike_threshold=V, spike_fn=SingleSpike)` (k = exp(-1/tau); with
+      tau_mem.requires_grad_(False)): `LIF(1/(1-k), gain=1-k, threshold=V, detach_reset=False)`.
+    - sinabs `LIF(tau_mem=tau, spike_threshold=V, spike_fn=SingleSpike, norm_input=False)` (k = exp(-1/tau); with
+      tau_mem.requires_grad_(False)): `LIF(1/(1-k), threshold=V, detach_reset=False)`.
+    - sinabs `LIF(tau_mem=tau, spike_threshold=V, spike_fn=SingleSpike, reset_fn=MembraneReset())` (k = exp(-1/tau);
+      with tau_mem.requires_grad_(False)): `LIF(1/(1-k), gain=1-k, threshold=V, reset="zero")`.
+    - sinabs `LIF(tau_mem=tau, spike_threshold=V, spike_fn=SingleSpike, reset_fn=MembraneSubtract(a))` (k = exp(-1/tau);
+      with tau_mem.requires_grad_(False)): `LIF(1/(1-k), gain=1-k, threshold=V, rest=V-a, detach_reset=False)`.
+    - Norse `LIFBoxCell(LIFBoxParameters(tau_mem_inv=1000*g, v_th=V, v_leak=c, v_reset=c))` (dt = 0.001; potentials are
+      measured from c): `LIF(1/g, gain=g, threshold=S(V-c), reset="zero", detach_reset=False)`.
+    - Norse `LIFBoxCell(LIFBoxParameters(tau_mem_inv=1000*g, v_th=V, reset_method=reset_subtract))` (dt = 0.001):
+      `LIF(1/g, gain=g, threshold=S(V), rest=S(V)-V, detach_reset=False)`.
+    - sinabs `LIF(tau_mem=tau, spike_threshold=V)` (as it is made: tau_mem is trained, -1/ln(sigmoid(leak_logit))):
+      `LIF(1/(1-k), gain="1/tau", learn_tau=True, threshold=V, max_spikes=None, detach_reset=False)`.
+    - sinabs `LIF(tau_mem=tau, spike_threshold=V, train_alphas=True, norm_input=False)` (alpha_mem is trained,
+      sigmoid(leak_logit)): `LIF(1/(1-k), learn_tau=True, threshold=V, max_spikes=None, detach_reset=False)`.
+    - sinabs `LIF(tau_mem=tau, spike_threshold=V, spike_fn=MaxSpike(3))` (with requires_grad_(False)): `LIF(1/(1-k),
+      gain=1-k, threshold=V, max_spikes=3, detach_reset=False)`.
+    - sinabs `LIF(tau_mem=tau, spike_threshold=V, reset_fn=MembraneReset())` (with requires_grad_(False)): `LIF(1/(1-k),
+      gain=1-k, threshold=V, max_spikes=None, reset="zero")`.
+    - sinabs `LIF(tau_mem=tau, spike_threshold=V, spike_fn=SingleSpike, min_v_mem=-0.4*V)` (with requires_grad_(False);
+      at the bound itself theirs has no slope): `LIF(1/(1-k), gain=1-k, threshold=V, lower_bound=-0.4*V,
+      detach_reset=False)`.
+    - NIR `LIF(tau=tau*dt, r=gain*tau)`, with Euler steps of dt: `LIF(tau, gain=gain, reset="zero")`.
+
+    `spikewright.interop.convert` proves this for a model, and says of what has no equal here why.  An equal of snnTorch
+    `Leaky` with a soft reset and `reset_delay=False` there is not: it sends a spike late after a potential above twice
+    the threshold.
 
     Args:
         tau: Time constant in steps.  Number >= 1, or one per channel (axis 1 of `[batch, channel, ...]`) as a sequence
@@ -72,31 +102,28 @@ class LIF(Decaying):
         rest: Reset shift :math:`V_{rest}`: a soft reset takes `threshold - rest` off the potential.  Any finite number
             below `threshold`, or one per channel `[channel]`; 0 with another reset.  Default: 0.0.
         gain: Input scale :math:`k`, the factor of the current.  Any finite number, or one per channel `[channel]`; or
-            "1/tau", which
-            follows a trained `tau`.  Default: 1.0.
+            "1/tau", which follows a trained `tau`.  Default: 1.0.
         amplitude: Output scale :math:`A`, the value that a spike is sent as.  Any finite number but 0.  Default: 1.0.
         noise: Standard deviation of normal noise that is added to every output, in training and in evaluation, drawn
             for each neuron and step.  Finite number, at least 0.  Default: 0.0.
         strict: True fires above the threshold only, and not at it.  Default: False.
         max_spikes: Largest number of spikes in a step.  Whole number of at least 1, or None for no limit.  With more
             than 1, :math:`s = \lfloor u / V_{th} \rfloor` where :math:`u > 0`, and each spike takes the reset amount
-            off.
-            Default: 1.
-        lower_bound: Least potential after a reset: lower ones are raised to it.  Number in (-inf, 0], or None for
-            no bound.  Default: None.
-        learn_threshold: True trains the threshold, the parameter `threshold`.  Default: False.
+            off.  Default: 1.
+        lower_bound: Least potential after a reset: lower ones are raised to it.  Number in (-inf, 0], or None for no
+            bound.  Default: None.
+        learn_threshold: True trains the threshold, the parameter `threshold`.  What neurons fire at is kept at or above
+            a hundredth of the start value, or of its height above a `rest` that is above 0.  Default: False.
         learn_gain: True trains the input scale, the parameter `gain`.  Default: False.
         potential: Potential that is returned beside the spikes, as `(spikes, potential)`: that of "before reset", u, or
             "after reset", v.  Default: None, a call returns the spikes alone.
 
     Raises:
         ConfigError: `tau` is not a finite number or several, is below 1, or is 1 with `learn_tau`; a trained `gain` is
-            tied
-            to `tau`; a constant is not a finite number or one per channel `[channel]`, or is out of its range; `reset`
-            or
-            `potential` is unknown; a flag is not a bool; `rest` is not 0 with a hard or late reset; `max_spikes` is not
-            1 with a strict threshold, a reset shift, a late or an attached hard reset; or `surrogate` is not a
-            `Surrogate`.
+            tied to `tau`; a constant is not a finite number or one per channel `[channel]`, or is out of its range;
+            `reset` or `potential` is unknown; a flag is not a bool; `rest` is not 0 with a hard or late reset; a late
+            reset has a `tau` of 1; `max_spikes` is not 1 with a strict threshold, a reset shift, a late or an attached
+            hard reset, or a step function of the surrogate's own; or `surrogate` is not a `Surrogate`.
         ExtensionError: The slope of a custom surrogate at one number depends on other numbers, or is random.
         ShapeError: In a run, the current has another number of channels than a constant.
 
@@ -154,10 +181,6 @@ class LIF(Decaying):
     def input_gain(self) -> float | Tensor:
         """Factor of the input: a number, or a tensor of one per channel."""
         return 1 - self.leak if self._tied else self.gain
-
-    @property
-    def _is_plain(self) -> bool:
-        return super()._is_plain and not self._tied
 
     def extra_repr(self) -> str:
         learned = ", learn_tau=True" if self.learns("") else ""

@@ -16,6 +16,8 @@ from spikewright.dataflow import Dataflow
 from spikewright.metrics.operations import SynapseCounter, Work, averaged, real_products
 from spikewright.network import Network
 from spikewright.network.run import Run
+from spikewright.network.wiring import module_name
+from spikewright.neurons import Neuron
 from spikewright.rules._cost import Product
 from spikewright.synapses.operations import Convolution, Operation
 
@@ -66,7 +68,8 @@ def count_run(net: Network, x: Tensor, frozen: Collection[str]) -> Counted:
     learning = {name: p for name, p in net.module.named_parameters() if name not in frozen}
     meter = _Meter(x.shape[1])
     layers = SynapseCounter(x.shape[1], meter.of_spikes, meter.filled)
-    run = net.start(x, observers=(_Aside(meter, layers),))
+    fires = {name for name, module in net.sites.temporal.items() if isinstance(module, Neuron) and module.spiking}
+    run = net.start(x, observers=(_Aside(meter, layers, fires),))
     # Attention by products of matrices.  (Nor does torch compute a whole layer at once where operations are followed.)
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
         for step in x.split(1):
@@ -79,13 +82,14 @@ def count_run(net: Network, x: Tensor, frozen: Collection[str]) -> Counted:
 class _Aside:
     """Observer that counts layers outside of what is followed, and declares what neurons emit."""
 
-    def __init__(self, meter: "_Meter", layers: SynapseCounter) -> None:
-        self._meter, self._layers = meter, layers
+    def __init__(self, meter: "_Meter", layers: SynapseCounter, fires: Collection[str]) -> None:
+        self._meter, self._layers, self._fires = meter, layers, fires
 
     def neuron(self, site: str, current: Tensor, spikes: Tensor) -> None:
-        self._meter.emitted(site, spikes)
+        self._meter.emitted(site, spikes, module_name(site) in self._fires)
 
-    def potential(self, site: str, potential: Tensor) -> None: ...
+    def potential(self, site: str, potential: Tensor) -> None:
+        self._meter.emitted(f"the potential of {site}", potential, False)
 
     def synapse(self, site: str, operation: Operation, x: Tensor, weight: Tensor, current: Tensor) -> None:
         self._meter.flow.aside(self._layers.synapse, site, operation, x, weight, current)
@@ -105,7 +109,7 @@ class _Meter(TorchDispatchMode):
     def start(self, run: Run, learning: Mapping[str, Tensor]) -> None:
         """Begin a step of a run."""
         self.flow, self._run, self._calls = Dataflow(), run, 0
-        self._neurons = {_STATE}
+        self._neurons, self._potentials = {_STATE}, set[str]()
         self._padded: dict[int, tuple[Tensor, int, Tensor]] = {}
         for name, parameter in learning.items():
             self.flow.source(parameter, name, also=self.flow.depends(parameter))
@@ -120,10 +124,10 @@ class _Meter(TorchDispatchMode):
         with self.flow, self:
             yield
 
-    def emitted(self, site: str, spikes: Tensor) -> None:
-        """Declare a tensor to be what neurons emit."""
-        self._neurons.add(site)
-        self.flow.source(spikes, site)
+    def emitted(self, site: str, values: Tensor, are_spikes: bool) -> None:
+        """Declare a tensor to be what neurons emit, spikes or potentials."""
+        (self._neurons if are_spikes else self._potentials).add(site)
+        self.flow.source(values, site)
 
     def of_spikes(self, x: Tensor) -> bool:
         """True if a tensor is computed from spikes, with no learning weight and no input in between."""
@@ -205,7 +209,7 @@ class _Meter(TorchDispatchMode):
         self._seen.setdefault(f"{name}#{self._calls}", []).append(product)
 
     def _is_data(self, sources: Collection[str]) -> bool:
-        return not self._neurons.isdisjoint(sources) or _INPUT in sources
+        return not (self._neurons | self._potentials).isdisjoint(sources) or _INPUT in sources
 
     def _sources(self, x: Tensor) -> set[str]:
         return set(self.flow.depends(x))

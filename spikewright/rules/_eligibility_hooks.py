@@ -130,7 +130,7 @@ class EligibilityHooks(WeightHooks):
         calls = {name: call for name, call in calls.items() if call.learns}
         if not calls or not current.requires_grad or not torch.is_grad_enabled():
             return neuron.scan(current, state, through_time)
-        factors, outputs = _factors(current, calls), []
+        factors, outputs, potentials = _factors(current, calls), list[Tensor](), list[Tensor]()
         needed = {part for name in calls for part in self._kept[name][site]}
         for step, one in enumerate(current.split(1)):
             begun = {name: value.detach() for name, value in state.items()}
@@ -140,6 +140,9 @@ class EligibilityHooks(WeightHooks):
                 for part in own.keys() & known[name].keys():
                     own[part] = attach(own[part], call.weight, call.bias, known[name][part], call.layout)
             output, state = neuron.scan(one, {**begun, **own}, True)
+            if isinstance(output, tuple):
+                output, potential = output
+                potentials.append(potential)
             rows = slopes({part: value for part, value in state.items() if part in needed}, own, one)
             rows |= self._filtered(site, output[0], own, one)
             outputs.append(self._sent(site, output, calls, known))
@@ -148,7 +151,9 @@ class EligibilityHooks(WeightHooks):
                 slope = None if at is None else at[step]
                 after = advanced(known[name], kept, call.layout, call.inputs(step), call.constant(step), slope)
                 call.keep(site, after)
-        return torch.cat(outputs), {name: value.detach() for name, value in state.items()}
+        state = {name: value.detach() for name, value in state.items()}
+        spikes = torch.cat(outputs)
+        return ((spikes, torch.cat(potentials)) if potentials else spikes), state  # type: ignore[return-value]
 
     def _filtered(self, site: str, output: Tensor, own: Mapping[str, Tensor], current: Tensor) -> dict[str, Slopes]:
         r"""Return the slopes of what later steps of readouts keep of an output o.

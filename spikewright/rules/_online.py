@@ -10,7 +10,7 @@ from torch import Tensor
 
 from spikewright._util.ranges import check_instance
 from spikewright._util.real_numbers import is_continuous, real_type
-from spikewright.errors import ConfigError
+from spikewright.errors import ConfigError, IncompatibleRule
 from spikewright.metrics.operations import Operations
 from spikewright.network import Network
 from spikewright.network.form import Input
@@ -123,8 +123,21 @@ class OnlineRule(Rule):
                     "of yet. Call rule.prepare(net, x), and give the optimizer [*net.parameters(), "
                     "*rule.parameters()]."
                 )
+        if self.spatial.cuts:
+            self._check_potentials(wiring)
         if not self._plain:
             target_specs(wiring, self.local, self.spatial.route)
+
+    def _check_potentials(self, wiring: Wiring) -> None:
+        """Raise `IncompatibleRule` if layers read a potential, which the error of spikes does not belong to."""
+        for site, neuron in wiring.neurons.items():
+            if neuron.potential is not None and wiring.is_sender(site):
+                raise IncompatibleRule(
+                    f"{type(self).__name__} with {type(self.spatial).__name__} gives every layer of neurons an error "
+                    f"of its spikes, and cuts the graph there, but '{site}' returns its potential beside the spikes, "
+                    "and errors would go back through that by the weights behind it. Use potential=None there, or a "
+                    "rule that sends errors back layer by layer (BP, FA, SignSymmetric)."
+                )
 
     def prepare(self, net: Network, x: Input) -> None:
         super().prepare(net, x)

@@ -93,7 +93,8 @@ def own_state(neuron: Neuron, shape: Sequence[int], like: Tensor) -> OwnState:
                 if _couples(name, value, before, current):
                     return OwnState((), frozenset(), coupled=name)
             seen.append(slopes(parts(after, current), before, current))
-            sent.append(slopes({OUTPUT: output[0]}, before, current))
+            spikes = output[0] if isinstance(output, tuple) else output
+            sent.append(slopes({OUTPUT: spikes[0]}, before, current))
             state = {name: value.detach() for name, value in after.items()}
     names = _dependent(seen)
     return OwnState(names, _traced(names, seen), _response(names, seen, sent))

@@ -28,9 +28,23 @@ def check_neurons(rule: str, wiring: Wiring) -> None:
             )
         if dynamics.rate_map is None:
             raise IncompatibleRule(
-                f"{rule} learns from rates, but '{site}' is {type(neuron).__name__}, with dynamics of its own and no "
-                "rate map for them. Declare dynamics with a rate_map, or use a rule that differentiates steps."
+                f"{rule} learns from rates, but '{site}' is {type(neuron).__name__}, {_why_unrated(neuron)}, or use a "
+                "rule that differentiates steps."
             )
+
+
+def _why_unrated(neuron: Neuron) -> str:
+    """Return why neurons with a soft reset have no rate map, and what to do about it."""
+    if neuron.potential is not None:
+        return (
+            "which returns its potential beside the spikes, and a mean current says nothing of it. Use potential=None"
+        )
+    if neuron.lower_bound is not None:
+        return (
+            "whose potential has a lower bound, so that its rate depends on more than its mean current. Use "
+            "lower_bound=None"
+        )
+    return "with dynamics of its own and no rate map for them. Declare dynamics with a rate_map"
 
 
 def clips_rate(neuron: Neuron) -> bool:
@@ -120,7 +134,7 @@ def leak_at_input(rule: str, wiring: Wiring, x: torch.Tensor) -> float:
 def _common_leak(neurons: Iterable[Neuron]) -> float | None:
     """Return the decay that some neurons have in common; `None` if they have several."""
     decays = (neuron.dynamics.decay for neuron in neurons)
-    leaks = (torch.as_tensor(1.0 if decay is None else decay).detach().double() for decay in decays)
+    leaks = (torch.as_tensor(1.0 if decay is None else decay, dtype=torch.float64).detach() for decay in decays)
     numbers = {leak.item() if leak.numel() == 1 else None for leak in leaks}
     return numbers.pop() if len(numbers) == 1 else None
 

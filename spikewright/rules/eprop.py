@@ -39,17 +39,26 @@ class EProp(OnlineRule):
     detached reset, E is an outer product of a constant and a trace of inputs, which is kept instead; then the rule is
     `OTTT`.  A bias is a weight from a constant input of 1.
 
+    Neurons that send to leaky readouts and to nothing else in the same step (neurons of one decay :math:`\kappa` and
+    one input scale, whose output is their potential) are still seen there later.  With :math:`o_j` their output, what
+    is left of its derivative is carried too, and meets the error that arrives there:
+
+    .. math::
+        P_{ji}[t] &= \kappa \left(P_{ji}[t-1] + \frac{d o_j[t]}{d W_{ji}}\right), \qquad
+        \nabla W_{ji} \mathrel{+}= \sum_t \frac{\partial L[t]}{\partial o_j[t]}\, P_{ji}[t-1].
+
     **Exact when**: the layer feeds the last layer of neurons entry by entry, whatever their reset and threshold (where
-    a trace is kept, through linear operations); and for parameters that reach no neuron; unless a delay or feedback
-    carries the signal of either, or the spikes of that layer, to later steps.  Elsewhere the paths through the spikes
-    of other neurons in earlier steps are omitted, and nothing else.
+    a trace is kept, through linear operations), or the last but leaky readouts; and for parameters that reach no
+    neuron; unless a delay or feedback carries the signal of either, or the spikes of that layer, to later steps.
+    Elsewhere the paths through the spikes of other neurons in earlier steps are omitted, and nothing else.
 
     **Cost**: one forward pass, and one backward pass per step.  Activation memory is independent of the number of
-    steps, but E has a number per sample, weight and part of the state: N x out x in x S, and times the positions of the
-    output for a convolution.  Where a trace is enough it is N x in.  `plan` measures it.
+    steps, but E and P have a number per sample, weight and part of the state: N x out x in x S, and times the positions
+    of the output for a convolution.  Where a trace is enough it is N x in.  `plan` measures it.
 
-    **Carried / Checkpointed**: E, `[batch, group, position, output, input]` per part of the state, the same without the
-    last axis for the bias, and traces, `[batch, *input_feature]` / feedback matrices if `feedback` is "random".
+    **Carried / Checkpointed**: E and P, `[batch, group, position, output, input]` per part of the state, the same
+    without the last axis for the bias, and traces, `[batch, *input_feature]` / feedback matrices if `feedback` is
+    "random".
 
     Args:
         feedback: How errors reach the layers within a step: "exact" is backpropagation through the layers, "random"
@@ -153,9 +162,4 @@ class EProp(OnlineRule):
 def _exact_at(synapse: Synapse, plans: Plans, wiring: Wiring) -> bool:
     """Return True if the derivatives at a layer are those of all that its weight does."""
     own = plans.layers[synapse.name].taps is None or (synapse.linear and not synapse.direct)
-    return own and all(_has_all(site, plans, wiring) for site in synapse.receivers)
-
-
-def _has_all(site: str, plans: Plans, wiring: Wiring) -> bool:
-    """Return True if the output of neurons reaches the loss of its step only, or readouts that it is filtered for."""
-    return wiring.is_last(site) or (site in plans.filters and wiring.successors[site] == wiring.at_once[site])
+    return own and all(wiring.is_last(site) or site in plans.filters for site in synapse.receivers)

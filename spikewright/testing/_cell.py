@@ -12,6 +12,8 @@ from spikewright.temporal import SiteState
 from spikewright.testing.contracts import Contract
 
 STEPS, BATCH = 7, 3
+SENT = "output", "potential"
+"""Names of what a scan may return for every step."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,9 @@ class Cell:
 
     @cached_property
     def scale(self) -> float:
-        """The least power of two, as a size of currents, at which a fifth of the neurons fire."""
+        """The least power of two, as a size of currents, at which a fifth of the neurons fire; 1 if they do not."""
+        if not self.neuron().spiking:
+            return 1.0
         drawn = 1.5 * torch.rand(16, 8, self.channels, generator=_generator(), dtype=torch.float64) - 0.25
         for power in range(-10, 12):
             with torch.no_grad():
@@ -72,13 +76,21 @@ def _generator() -> torch.Generator:
 def run(
     neuron: Neuron, x: Tensor, lengths: Sequence[int] = (), through_time: bool = True, state: SiteState | None = None
 ) -> tuple[Tensor, SiteState]:
-    """Scan a sequence, in pieces of given lengths, with the same random numbers every time."""
+    """Scan a sequence, in pieces of given lengths, with the same random numbers; return what is sent, and the state."""
+    outputs, state = scanned(neuron, x, lengths, through_time, state)
+    return outputs["output"], state
+
+
+def scanned(
+    neuron: Neuron, x: Tensor, lengths: Sequence[int] = (), through_time: bool = True, state: SiteState | None = None
+) -> tuple[dict[str, Tensor], SiteState]:
+    """Return everything that a scan returns: what is sent, the potential if there is one beside it, and the state."""
     torch.default_generator.manual_seed(2)
-    state, sent = dict(state or {}), []
+    state, found = dict(state or {}), []
     for piece in x.split(list(lengths) or [len(x)]):
         output, state = neuron.scan(piece, state, through_time)
-        sent.append(output)
-    return torch.cat(sent), state
+        found.append(output if isinstance(output, tuple) else (output,))
+    return {name: torch.cat(parts) for name, parts in zip(SENT, zip(*found, strict=True))}, state
 
 
 def differentiated(
@@ -86,14 +98,18 @@ def differentiated(
 ) -> dict[str, Tensor]:
     """Return the outputs of a scan, and the gradients of a weighted sum of them."""
     x = x.clone().requires_grad_()
-    sent, _ = run(neuron, x, lengths, through_time)
-    weights = torch.randn(sent.shape, generator=_generator(), dtype=torch.float64).to(sent)
+    outputs, _ = scanned(neuron, x, lengths, through_time)
+    sent, source = torch.cat([value.flatten(1) for value in outputs.values()], 1), _generator()
+    weights = [torch.randn(v.shape, generator=source, dtype=torch.float64).to(v) for v in outputs.values()]
     wanted = {"current": x, **{name: p for name, p in neuron.named_parameters() if p.requires_grad}}
     if not sent.requires_grad:
         sent = sent + 0 * x.sum()  # so that all gradients are zero
-    grads = torch.autograd.grad((weights * sent).sum(), list(wanted.values()), allow_unused=True)
+    weighted = (torch.cat([weight.flatten(1) for weight in weights], 1) * sent).sum()
+    grads = torch.autograd.grad(weighted, list(wanted.values()), allow_unused=True)
     found = {n: torch.zeros_like(v) if g is None else g for (n, v), g in zip(wanted.items(), grads)}
-    return {"output": sent.detach()} | {f"gradient of {name}": value for name, value in found.items()}
+    return {name: value.detach() for name, value in outputs.items()} | {
+        f"gradient of {name}": value for name, value in found.items()
+    }
 
 
 def response(neuron: Neuron, current: Tensor) -> Tensor:

@@ -86,13 +86,20 @@ def adaptive(cell: Cell) -> None:
     )
 
 
+class _Readout(nn.Linear):
+    """A linear readout, of the sum of spikes and potential where both are given."""
+
+    def forward(self, input: Tensor | tuple[Tensor, Tensor]) -> Tensor:
+        return super().forward(input[0] + input[1] if isinstance(input, tuple) else input)
+
+
 def _learns(cell: Cell) -> tuple[Network, Tensor, Tensor]:
     """Return a network with the neurons in its last layer, and data."""
     torch.default_generator.manual_seed(4)
     layer = nn.Linear(6, cell.channels).double()
     with torch.no_grad():
         layer.weight.copy_(cell.scale * torch.rand(layer.weight.shape, dtype=torch.float64) / 2)
-    net = Network(nn.Sequential(layer, cell.neuron(), nn.Linear(cell.channels, 4).double()))
+    net = Network(nn.Sequential(layer, cell.neuron(), _Readout(cell.channels, 4).double()))
     return net, torch.rand(STEPS, BATCH, 6, dtype=torch.float64), torch.tensor([0, 2, 1])
 
 

@@ -5,7 +5,7 @@ import torch
 from spikewright._util.returned import check_scan
 from spikewright.errors import ExtensionError
 from spikewright.neurons import Dynamics
-from spikewright.testing._cell import BATCH, STEPS, Cell, differentiated, run
+from spikewright.testing._cell import BATCH, SENT, STEPS, Cell, differentiated, scanned
 
 
 def state(cell: Cell) -> None:
@@ -30,9 +30,9 @@ def evaluation(cell: Cell) -> None:
         expected, found = differentiated(cell.neuron(), x), differentiated(neuron, x)
         contract.agree(found, expected, 1e-12, f"what it does {where} and in training")
         with torch.no_grad():
-            sent = {"output": run(neuron, x)[0]}
+            sent, _ = scanned(neuron, x)
         what = f"what it sends {where}, without gradients, and in training"
-        contract.agree(sent, {"output": expected["output"]}, 1e-12, what)
+        contract.agree(sent, {name: expected[name] for name in sent}, 1e-12, what)
 
 
 def positions(cell: Cell) -> None:
@@ -43,10 +43,11 @@ def positions(cell: Cell) -> None:
     x = cell.currents(*space)
     found = differentiated(neuron, x)
     rows = differentiated(neuron, x.flatten(3).transpose(2, 3).flatten(1, 2))
-    sent = rows["output"].view(STEPS, BATCH, -1, cell.channels).transpose(2, 3).reshape(x.shape)
+    shape = STEPS, BATCH, -1, cell.channels
+    whole = {n: v.view(shape).transpose(2, 3).reshape(x.shape) for n, v in rows.items() if n in SENT}
     contract.agree(
-        {"output": found["output"]},
-        {"output": sent},
+        {name: found[name] for name in whole},
+        whole,
         1e-12,
         f"a scan of maps {list(x.shape[1:])} ([batch, channel, height, width]) and of each position as a vector",
     )

@@ -1,7 +1,8 @@
 """Contracts of a neuron about its potential, measured by the current that it still needs to fire.
 
-Neither the state nor a gradient is read.  A change of earlier currents moves the firing point of the next step, and the
-distance is the effect of that change on the potential.
+One that sends its potential is measured by the current at which it sends 0.  Neither the state nor a gradient is read.
+A change of earlier currents moves the firing point of the next step, and the distance is the effect of that change on
+the potential.
 """
 
 from dataclasses import dataclass
@@ -82,17 +83,26 @@ def _latency(cell: Cell, strong: Tensor) -> int:
 
 
 @torch.no_grad()
+def _spike(cell: Cell) -> float:
+    """Return the size of one spike, the least difference between outputs of neurons that fire and that do not."""
+    x = cell.currents()
+    apart = (run(cell.neuron(), x)[0] - run(cell.neuron(), -x.abs())[0]).abs()
+    return float(apart[apart > 0].min())
+
+
+@torch.no_grad()
 def firing_point(cell: Cell, x: Tensor) -> Point:
     """Return the least current that makes a neuron fire after `x` `[time, batch, channel]`, by bisection."""
     neuron = cell.neuron()
     sent, state = run(neuron, x)
+    least = _spike(cell) / 2
     high = torch.full_like(x[0], _REACH * cell.scale)
     low, late = -high, _latency(cell, high)
     on, off = (_emitted(neuron, current, state, late) for current in (high, low))
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         found = _emitted(neuron, middle, state, late)
-        fires = (found - on).abs() < (found - off).abs()
+        fires = (found - off).abs() > least if neuron.spiking else found > 0
         low, high = torch.where(fires, low, middle), torch.where(fires, middle, high)
     return Point(sent, torch.where(on > off, high, torch.nan))
 
@@ -107,13 +117,13 @@ def _hold(cell: Cell, name: str, across_spikes: bool) -> None:
     """Check that changes have the same effect after all currents, as long as spikes are the same."""
     drives, contract = Drives.of(cell), cell.contract(name)
     before = firing_point(cell, drives.base)
-    fired = before.sent != firing_point(cell, 0 * drives.base).sent
+    fired = (before.sent != firing_point(cell, 0 * drives.base).sent) & cell.neuron().spiking
     change = drives.change
     if not across_spikes:  # only changes after the last spike
         change = change * (fired.flip(0).cumsum(0).flip(0) == 0)
     size = CHANGE * drives.size
     after = firing_point(cell, drives.base + size * change)
-    same = (after.sent == before.sent).all(0)
+    same = ((after.sent == before.sent) | (not cell.neuron().spiking)).all(0)
     contract.holds(
         (same & ~fired.any(0)).any(),
         "it declares a potential that is linear in the current, but whatever it is given, it emits something else "

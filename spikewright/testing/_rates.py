@@ -26,7 +26,9 @@ def rates(cell: Cell) -> None:
             sent, _ = run(neuron, current.detach().expand(steps, *current.shape))
         weights = kept ** torch.arange(steps - 1, -1, -1, dtype=torch.float64).view(-1, 1)
         mean = (sent * weights[:, None] / weights.sum(0)).sum(0)
-        error, allowed = (mean - expected).abs() / full, 1.5 / weights.sum(0) + 4 * neuron.noise / steps**0.5
+        error = (mean - expected).abs() / full
+        noise = neuron.noise / full * weights.square().sum(0).sqrt() / weights.sum(0)  # its standard deviation
+        allowed = 1.5 / weights.sum(0) + 5 * noise
         worst = float((error - allowed).max())
         contract.holds(
             worst <= 0,

@@ -10,7 +10,7 @@ from torch import Tensor
 from spikewright.errors import NetworkError
 from spikewright.network.sites import check_forward
 from spikewright.neurons import Neuron
-from spikewright.testing._cell import STEPS, Cell, differentiated, run
+from spikewright.testing._cell import STEPS, Cell, differentiated, run, scanned
 from spikewright.testing.contracts import Table
 
 
@@ -29,10 +29,11 @@ def shapes_and_types(cell: Cell) -> None:
         for dtype in (torch.float64, torch.float32):
             x = cell.currents(*space).to(dtype)
             with contract.no_failure(f"with a current of {x.dtype}, {list(x.shape)},"):
-                sent, _ = run(cell.neuron(dtype), x)
-            said = f"a current of {x.dtype}, {list(x.shape)} gives an output of {sent.dtype}, {list(sent.shape)}"
-            same = (sent.shape, sent.dtype, sent.device) == (x.shape, x.dtype, x.device)
-            contract.holds(same, f"{said} on {sent.device}.")
+                outputs, _ = scanned(cell.neuron(dtype), x)
+            for what, sent in outputs.items():
+                said = f"a current of {x.dtype}, {list(x.shape)} gives an {what} of {sent.dtype}, {list(sent.shape)}"
+                same = (sent.shape, sent.dtype, sent.device) == (x.shape, x.dtype, x.device)
+                contract.holds(same, f"{said} on {sent.device}.".replace("an potential", "a potential"))
 
 
 def live(cell: Cell) -> None:
@@ -88,8 +89,8 @@ def state_in_place(cell: Cell) -> None:
 def cut(cell: Cell) -> None:
     """With `through_time=False` no gradient passes from one step to the next."""
     x = cell.currents().requires_grad_()
-    sent, _ = run(cell.neuron(), x, through_time=False)
-    (grad,) = torch.autograd.grad(sent[-1].sum(), x)
+    outputs, _ = scanned(cell.neuron(), x, through_time=False)
+    (grad,) = torch.autograd.grad(torch.stack([value[-1].sum() for value in outputs.values()]).sum(), x)
     crossed = float(grad[:-1].norm())
     cell.contract("credit cut").holds(
         crossed == 0,
@@ -109,11 +110,12 @@ def samples(cell: Cell) -> None:
         contract.agree(rows[1], rows[0], 1e-12, f"the other samples after and before a change of the first {where}")
         if neuron.noise:
             continue
-        expected = {"output": one["output"]}
-        turned = run(neuron, x.flip(1))[0].flip(1)
-        contract.agree({"output": turned}, expected, 1e-12, f"samples in another order {where}")
-        alone = torch.cat([run(neuron, sample)[0] for sample in x.split(1, 1)], 1)
-        contract.agree({"output": alone}, expected, 1e-12, f"samples one by one and together {where}")
+        turned = {name: value.flip(1) for name, value in scanned(neuron, x.flip(1))[0].items()}
+        expected = {name: one[name] for name in turned}
+        contract.agree(turned, expected, 1e-12, f"samples in another order {where}")
+        each = [scanned(neuron, sample)[0] for sample in x.split(1, 1)]
+        alone = {name: torch.cat([found[name] for found in each], 1) for name in turned}
+        contract.agree(alone, expected, 1e-12, f"samples one by one and together {where}")
 
 
 def copies(cell: Cell) -> None:

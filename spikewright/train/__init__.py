@@ -10,6 +10,8 @@ from spikewright.train._fit import fit as fit
 from spikewright.train._train_experiment import train_experiment as train_experiment
 from spikewright.train.config import Config as Config
 from spikewright.train.config import configure as configure
+from spikewright.train.group import average_gradients as average_gradients
+from spikewright.train.group import batch_share as batch_share
 from spikewright.train.optimizers import MuonAdamW as MuonAdamW
 
 __all__ = [
@@ -17,6 +19,8 @@ __all__ = [
     "Experiment",
     "MuonAdamW",
     "Score",
+    "average_gradients",
+    "batch_share",
     "build",
     "configure",
     "evaluate",

@@ -3,6 +3,8 @@
 There is always a complete checkpoint on disk. Reading one never executes code. A digest over the contents detects
 damage, such as a file that was cut short or edited in passing. It is no signature and no protection against tampering:
 who changes a file can compute the digest of the change.
+
+Tensors have the names of their places, so that other programs find the weights too: `parts.model.` and their name.
 """
 
 import hashlib
@@ -108,16 +110,20 @@ def _digest(rest: str, tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _take_apart(value: Any, tensors: dict[str, Tensor]) -> Any:
-    """Return a tree as JSON values, with its tensors moved to `tensors`."""
+def _take_apart(value: Any, tensors: dict[str, Tensor], path: str = "") -> Any:
+    """Return a tree as JSON values, with its tensors moved to `tensors` under the names of their places."""
     if isinstance(value, Tensor):
-        key = str(len(tensors))
+        key = path
+        while key in (*tensors, "", "__metadata__"):  # the last one is the format's own
+            key += "#"
         tensors[key] = as_real(value.detach()).cpu().contiguous().clone()  # safetensors lacks some complex types
         return {"complex" if value.is_complex() else "tensor": key}
+    inside = f"{path}." if path else ""
     if isinstance(value, Mapping):
-        return {"map": [[_take_apart(k, tensors), _take_apart(v, tensors)] for k, v in value.items()]}
+        return {"map": [[_take_apart(k, tensors), _take_apart(v, tensors, f"{inside}{k}")] for k, v in value.items()]}
     if isinstance(value, list | tuple):
-        return {"tuple" if isinstance(value, tuple) else "list": [_take_apart(v, tensors) for v in value]}
+        content = [_take_apart(v, tensors, f"{inside}{index}") for index, v in enumerate(value)]
+        return {"tuple" if isinstance(value, tuple) else "list": content}
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise TypeError(f"A checkpoint holds tensors and plain values, not {type(value).__name__}.")

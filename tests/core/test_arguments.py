@@ -46,7 +46,7 @@ NO_NUMBERS: dict[str, tuple[Any, str]] = {
 @pytest.mark.parametrize("kind", NO_NUMBERS)
 def test_what_is_no_number_is_refused(neuron: Callable[..., Neuron], name: str, kind: str) -> None:
     value, message = NO_NUMBERS[kind]
-    if (neuron, name) in PER_CHANNEL and kind in ("a list", "a tensor", "a tensor of no axes"):
+    if (neuron, name) in PER_CHANNEL and kind in ("a list", "an array", "a tensor", "a tensor of no axes"):
         several = torch.as_tensor(value, dtype=torch.float64) / 4
         made = neuron(**{name: several})
         assert torch.equal(torch.as_tensor(getattr(made, name), dtype=torch.float64), several)

@@ -174,6 +174,7 @@ FITTING: dict[tuple[str, str], list[Any]] = {
     ("SynapticDelay", "delay_grad"): ["exact", "reference"],
     ("surrogate", "width"): [1e-30, 0.3, 1e30],
     ("surrogate.Erf", "factor"): [1e-30, 0.3, 1e30],
+    ("Neuron", "rest"): [-2.0, 0.0, 0.5],
     ("continual.TwoPhaseProtocol", "seeds"): [1, 5],
     ("continual.split", "tasks"): [1, 2, 4],
     ("data.Batches", "world"): [1, 2],

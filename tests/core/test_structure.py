@@ -28,7 +28,7 @@ LAYERS = [
     ["reports"],
     ["testing"],
     ["bench", "train"],
-    ["continual", "graph"],
+    ["continual", "graph", "interop"],
     ["plots"],
     ["cli"],
 ]

@@ -1,6 +1,11 @@
-"""Compiled scans refuse operands on several devices, whose memory they would read by its address."""
+"""Compiled scans refuse operands on several devices, whose memory they would read by its address.
 
+Every scan that is compiled for CPUs is compiled for GPUs too.
+"""
+
+import ast
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +13,7 @@ from torch import Tensor
 
 from spikewright.errors import ShapeError
 from spikewright.kernels import native, operators
+from spikewright.kernels.gpu import dispatch
 from spikewright.kernels.lif import lif_scan
 from spikewright.kernels.rate import accumulate
 from spikewright.kernels.trace import trace_scan
@@ -58,3 +64,21 @@ def test_operands_on_two_devices(name: str) -> None:
 def test_any_kernel() -> None:
     with pytest.raises(ShapeError, match="The scan 'trace' computes on cpu"):
         native.invoke("trace", torch.float32, 3, 8, X, False, ELSEWHERE, None, 0.5, X, HERE)
+
+
+def test_every_kernel_of_an_operator_is_there_for_gpus() -> None:
+    folder = Path(operators.__file__).parent
+    called: set[str] = set()
+    for file in folder.glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            match node:
+                case ast.Call(ast.Attribute(ast.Call(ast.Name("kernels")), "call"), [ast.Constant(str(name)), *_]):
+                    called.add(name)
+                case ast.Call(ast.Attribute(ast.Call(ast.Name("kernels")), "call")):
+                    raise AssertionError(f"{file.name}, line {node.lineno}: the kernel is not called by its name")
+                case _:
+                    pass
+    assert called == dispatch.KERNELS.keys() == native._SIGNATURES.keys() & called
+    for name, module in dispatch.KERNELS.items():
+        tree = ast.parse((folder / "gpu" / f"{module}.py").read_text())
+        assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, module

@@ -58,7 +58,7 @@ def outcome(
     carried = [torch.randn_like(x[0]).requires_grad_() for _ in range(3)]
     carried[2] = (carried[2].detach().abs() / 4).requires_grad_()
     channels = {
-        name: torch.full((x.shape[-1],), getattr(equations, name), dtype=x.dtype).requires_grad_()
+        name: x.new_full((x.shape[-1],), getattr(equations, name)).requires_grad_()
         for name in CONSTANTS
         if name != "lower_bound" and math.isfinite(getattr(equations, name))
     }
@@ -71,8 +71,7 @@ def outcome(
 
 def assert_equal(found: list[Any], expected: list[Any], tolerance: float) -> None:
     for one, other in zip(found, expected, strict=True):
-        zero = torch.zeros(())
-        one, other = (zero if value is None else value.detach() for value in (one, other))
+        one, other = (torch.zeros(()) if value is None else value.detach().cpu() for value in (one, other))
         torch.testing.assert_close(
             *torch.broadcast_tensors(one.double(), other.double()), rtol=tolerance, atol=tolerance
         )

@@ -5,7 +5,7 @@ Run as a program of its own: within the tests Triton may have been told to inter
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import triton  # pyright: ignore[reportMissingImports]
@@ -13,16 +13,40 @@ import triton.language as tl  # pyright: ignore[reportMissingImports]
 from triton.backends.compiler import GPUTarget  # pyright: ignore[reportMissingImports]
 from triton.compiler import ASTSource  # pyright: ignore[reportMissingImports]
 
-from spikewright.kernels.gpu import lif, trace
+from spikewright.kernels.equations import CONSTANTS
+from spikewright.kernels.gpu import lif, neuron, neuron_backward, trace
 from spikewright.kernels.gpu.launch import BLOCK, WARPS
 
-NUMBERS = dict.fromkeys(("leak", "threshold", "reset_amount", "parameter", "factor", "width"), "i64") | {"steps": "i32"}
-NEURON = {"SUBTRACT": True, "DETACH_RESET": False, "THROUGH_TIME": True, "SURROGATE": 1, "REPEATED": False}
+KERNELS: dict[str, Any] = {
+    "lif": lif._lif,
+    "lif_backward": lif._lif_backward,
+    "trace": trace._trace,
+    "neuron": neuron._neuron,
+    "neuron_backward": neuron_backward._neuron_backward,
+}
+NUMBERS = dict.fromkeys((*CONSTANTS, "most", "parameter", "factor", "width"), "i64") | {"steps": "i32"}
+NEURON: dict[str, Any] = {
+    **{"SUBTRACT": True, "DETACH_RESET": False, "THROUGH_TIME": True, "SURROGATE": 1, "REPEATED": False},
+    **{
+        "CURRENT": True,
+        "ADAPTIVE": True,
+        "COUNTS": True,
+        "STRICT": False,
+        "MOVING": True,
+        "ATTACHED": True,
+        "EMITS": 1,
+    },
+}
+STATES = ("current", "membrane", "adaptation")
+AFTER = tuple(f"after_{state}" for state in STATES)
+TRAIL = ("currents", "membranes", "adaptations")
 
 
-def program(kernel: Any, arrays: Mapping[str, str], absent: tuple[str, ...], *, fused: bool, double: bool) -> str:
+def program(
+    kernel: Any, arrays: Mapping[str, str], absent: Iterable[str], *, fused: bool, double: bool, **switches: int
+) -> str:
     """Return the PTX of a kernel; a width that is a multiple of 16 and aligned arrays, as in most layers."""
-    constants = {k: NEURON[k] for k in NEURON if k in kernel.arg_names} | dict.fromkeys(absent)
+    constants = {k: v for k, v in {**NEURON, **switches}.items() if k in kernel.arg_names} | dict.fromkeys(absent)
     constants |= {"REAL": tl.float64 if double else tl.float32, "BLOCK": BLOCK}
     signature = {name: {**NUMBERS, **arrays}.get(name, "constexpr") for name in kernel.arg_names}
     whole = [kernel.arg_names.index(name) for name in (*arrays, "width")]
@@ -44,18 +68,36 @@ def programs(io: str, state: str, *, fused: bool) -> dict[str, str]:
     }
 
 
+def general_programs(state: str) -> dict[str, str]:
+    """Return those of neurons in general, with a surrogate that calls no library."""
+    given: dict[str, Any] = {"fused": False, "double": state == "*fp64", "SURROGATE": 3}
+    arrays = dict.fromkeys(("x", *STATES, "leak", "spikes", "emitted", *AFTER, *TRAIL), state)
+    back = ("x", "potential", *TRAIL, "leak", "grad_spikes", "grad_emitted", *(f"grad_{name}" for name in AFTER))
+    back_arrays = dict.fromkeys((*back, "grad_x", *(f"grad_{name}" for name in (*STATES, *CONSTANTS))), state)
+    return {
+        name + suffix: program(kernel, of, absent, **given, COUNTS=counts)
+        for counts, suffix in ((True, ", counts"), (False, ""))
+        for name, kernel, of, absent in (
+            ("neuron", neuron._neuron, arrays, ()),
+            ("neuron_backward", neuron_backward._neuron_backward, back_arrays, ("slopes",)),
+        )
+    }
+
+
 def main() -> None:
     found = {}
     for io, state in (("*fp32", "*fp32"), ("*bf16", "*fp32"), ("*fp64", "*fp64")):
-        for name, ptx in programs(io, state, fused=False).items():
+        compiled = programs(io, state, fused=False) | (general_programs(state) if io == state else {})
+        for name, ptx in compiled.items():
             found[f"{name} {io[1:]}"] = {
                 "contracted": len(re.findall(r"\bfma\.", ptx)),
+                "rounded divisions": len(re.findall(r"\bdiv\.rn\.", ptx)),
+                "other divisions": len(re.findall(r"\b(div|rcp)\.(?!rn\.)", ptx)),
                 "loads ahead": len(re.findall(r"\bcp\.async\.c[ag]", ptx)),
                 "barriers": len(re.findall(r"\bbar\.sync", ptx)),
             }
     control = programs("*fp32", "*fp32", fused=True)["trace"]
-    kernels = {"lif": lif._lif, "lif_backward": lif._lif_backward, "trace": trace._trace}
-    general = {name: [p.name for p in k.params if p.do_not_specialize] for name, k in kernels.items()}
+    general = {name: [p.name for p in k.params if p.do_not_specialize] for name, k in KERNELS.items()}
     print(json.dumps({"found": found, "control": len(re.findall(r"\bfma\.", control)), "general": general}))
 
 

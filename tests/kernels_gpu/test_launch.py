@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from spikewright.kernels.equations import CONSTANTS
 from spikewright.kernels.gpu import dispatch, launch
 from tests.kernels_gpu.support import draw
 
@@ -36,8 +37,12 @@ def test_the_programs_round_every_product_load_ahead_and_serve_every_number_of_s
         # The exponential of a double, in a slope, is a library's and contracts; slopes move no spike.
         assert found["contracted"] == 0 or name == "lif_backward fp64", name
         assert found["loads ahead"] >= 4, name
+        if ", counts" in name:  # how often a threshold fits decides spikes
+            assert found["rounded divisions"] > 0 and found["other divisions"] == 0, name
+    assert report["general"].keys() == dispatch.KERNELS.keys()
     assert all("steps" in names and "leak" in names for names in report["general"].values())
     assert all({"threshold", "reset_amount"} <= {*report["general"][name]} for name in ("lif", "lif_backward"))
+    assert all({*CONSTANTS, "most"} <= {*report["general"][name]} for name in ("neuron", "neuron_backward"))
 
 
 def test_every_launch_forbids_contraction_and_covers_every_neuron() -> None:

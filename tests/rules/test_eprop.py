@@ -142,6 +142,9 @@ def test_leaky_readouts_filter_the_eligibilities(name: str, recurrent: bool, fee
     program = partial(eprop.textbook, module.params(), x, y, recurrent=recurrent, feedback=matrix, **constants)
     assert_agree(found, program(kappa=0.8), 1e-11)
     assert relative(found, {**program(kappa=0.8), "in.weight": program()["in.weight"]})["in.weight"] > 1e-2
+    check = certify(Network(module), rule, x, y, CE)
+    claimed = {row.site for row in check.rows if row.exact}
+    assert check.ok and ("in.weight" in claimed) == (feedback == "exact" and not recurrent)
 
 
 @pytest.mark.parametrize("a", [0.0, 0.6])

@@ -12,6 +12,7 @@ from spikewright.network import Network
 from spikewright.neurons import LIF
 from spikewright.reports.gradient_check import certify
 from spikewright.rules import BPTT, DSR, HLOP, IDE, OTTT, SLTT, SPIDE, Rule
+from spikewright.rules._rate_checks import leak_at_input
 from tests.core.support import lively
 from tests.nets import sample
 from tests.rules.support import gradients, loss_for
@@ -115,3 +116,19 @@ def test_what_is_promised_is_kept(form: str) -> None:
         assert found.ok, found.table()
         if isinstance(rule, OTTT):
             assert [row.site for row in found.rows if row.exact] == ["2.weight", "2.bias", "4.weight", "4.bias"]
+
+
+@pytest.mark.parametrize("tau", [3.0, [3.0]], ids=["number", "list"])
+def test_a_leak_is_known_in_double_precision(tau: Any) -> None:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)  # in which torch reads a number
+    try:
+        check_leak(tau)
+    finally:
+        torch.set_default_dtype(before)
+
+
+def check_leak(tau: Any) -> None:
+    x = torch.rand(6, 2, 4, dtype=torch.float64)
+    net = Network(nn.Sequential(nn.Linear(4, 6), LIF(tau), nn.Linear(6, 3)).double())
+    assert leak_at_input("DSR", net.wiring(x), x) == 1 - 1 / 3

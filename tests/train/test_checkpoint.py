@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from spikewright._util.files import write_atomically
 from spikewright.errors import CheckpointError
-from spikewright.train.checkpoint import load, save
+from spikewright.train.checkpoint import FORMAT, _digest, load, save
 from tests.train.support import same
 
 DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16]
@@ -49,6 +51,28 @@ def test_plain_values_come_back(tmp_path: Path, name: str) -> None:
 def test_tensors_come_back(tmp_path: Path, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
     tensor = (torch.rand(shape) * 9 - 4).to(dtype)
     assert same(back(tmp_path, tensor), tensor)
+
+
+def test_tensors_have_the_names_of_their_places(tmp_path: Path) -> None:
+    save(tmp_path / "some.safetensors", {"parts": {"model": {"0.weight": torch.ones(2)}}, "lists": [(torch.ones(1),)]})
+    with safe_open(tmp_path / "some.safetensors", "pt") as file:
+        assert set(file.keys()) == {"parts.model.0.weight", "lists.0.0"}
+
+
+def test_tensors_whose_names_would_be_the_same_come_back(tmp_path: Path) -> None:
+    x = torch.arange(6.0)
+    value = {"a.b": x[:1], "a": {"b": x[1:2], "b#": x[2:3]}, 1: x[3:4], "1": x[4:5]}
+    assert same(back(tmp_path, value), value)
+    for top in ({"__metadata__": x}, {"": x}, {"": {"": x}}):
+        save(tmp_path / "some.safetensors", top)
+        assert same(load(tmp_path / "some.safetensors"), top)
+
+
+def test_a_checkpoint_with_numbers_for_names_opens(tmp_path: Path) -> None:
+    rest, tensors = '{"map": [["weight", {"tensor": "0"}]]}', {"0": torch.ones(2)}
+    metadata = {"format": FORMAT, "rest": rest, "digest": _digest(rest, tensors)}
+    save_file(tensors, tmp_path / "some.safetensors", metadata)
+    assert same(load(tmp_path / "some.safetensors"), {"weight": torch.ones(2)})
 
 
 def test_numbers_that_are_not_finite_come_back(tmp_path: Path) -> None:

@@ -51,19 +51,19 @@ def edited_rest(data: bytes) -> bytes:
 
 def renamed_tensor(data: bytes) -> bytes:
     header, tensors = parts(data)
-    header["1"] = header.pop("0")
+    header["bias"] = header.pop("weight")
     return joined(header, tensors)
 
 
 def as_integers(data: bytes) -> bytes:
     header, tensors = parts(data)
-    header["0"]["dtype"] = "I32"
+    header["weight"]["dtype"] = "I32"
     return joined(header, tensors)
 
 
 def reshaped(data: bytes) -> bytes:
     header, tensors = parts(data)
-    header["0"]["shape"] = [2, 2]
+    header["weight"]["shape"] = [2, 2]
     return joined(header, tensors)
 
 
@@ -171,13 +171,13 @@ def test_what_cannot_be_read_is_not_called_damaged(
 
 def signed(data: bytes, rest: str) -> bytes:
     """A checkpoint with other contents and their digest, which anyone can compute."""
-    return with_metadata(data, rest=rest, digest=_digest(rest, {"0": torch.arange(4.0)}))
+    return with_metadata(data, rest=rest, digest=_digest(rest, {"weight": torch.arange(4.0)}))
 
 
 @pytest.mark.parametrize(
     "rest",
     ["{", "[" * 100_000, '{"map": 3}', '{"tensor": "7"}', '{"tensor": []}', '{"list": [], "map": []}', "{}",
-     '{"complex": "0"}', '{"map": [[1]]}', '{"map": [[{"list": []}, 1]]}', "9" * 5000,
+     '{"complex": "weight"}', '{"map": [[1]]}', '{"map": [[{"list": []}, 1]]}', "9" * 5000,
      '{"list": ' * 5000 + "1" + "}" * 5000],
 )  # fmt: skip
 def test_contents_of_another_kind_are_refused(sound: Path, rest: str) -> None:

@@ -38,11 +38,13 @@ VALUES: dict[str, Any] = {
     "layers": [4, "P", 4],
     "leak": 0.25,
     "learn_tau": True,
+    "lower_bound": -1.0,
     "mask": "output",
     "milestones": [1, 2],
     "norm": "batch",
     "observe": "steps",
     "position": "pre",
+    "potential": "before reset",
     "project": "gradient",
     "reset": "zero",
     "route": "penultimate",
@@ -50,6 +52,7 @@ VALUES: dict[str, Any] = {
     "step_size": 2,
     "stem": "cifar",
     "target": 1.0,
+    "tau_syn": 3.0,
     "threshold_grad": 0.5,
     "tolerance": 0.01,
     "trace_bias": False,
@@ -73,6 +76,7 @@ BY_BUILDER = {
 BY_BUILDER |= {"Adam.foreach": True, "Adam.fused": True, "CrossEntropyLoss.reduction": "sum"}
 BY_BUILDER |= {f"{net}.norm": "none" for net in ("alexnet_f", "cifarnet_f", "conv_f", "mlp_f")}
 BY_BUILDER |= {
+    "EProp.feedback": "random",
     "FixedPoint.damping": 0.5,
     "OPZO.init": "dfa",
     "OPZO.momentum": 0.5,

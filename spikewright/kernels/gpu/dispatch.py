@@ -19,6 +19,15 @@ RUNS_AGAIN = False
 """See `native.RUNS_AGAIN`."""
 CAPABILITY = 7
 """The oldest generation of GPUs that Triton compiles for."""
+KERNELS = {
+    "lif": "lif",
+    "lif_backward": "lif",
+    "trace": "trace",
+    "neuron": "neuron",
+    "neuron_backward": "neuron_backward",
+}
+"""The module of each kernel."""
+Arguments = Tensor | float | list[Tensor | None] | list[float] | None
 
 
 def _found() -> bool:
@@ -37,7 +46,7 @@ def available(x: Tensor) -> bool:
     return torch.cuda.get_device_properties(x.device).major >= CAPABILITY
 
 
-def call(name: str, first: Tensor, *arguments: Tensor | float | None) -> None:
+def call(name: str, first: Tensor, *arguments: Arguments) -> None:
     """Run a kernel; see `native.call`."""
     # Triton launches on the current device, which need not be that of the tensors.
     check_device(name, first.device, *arguments)
@@ -48,10 +57,10 @@ def call(name: str, first: Tensor, *arguments: Tensor | float | None) -> None:
 @functools.cache
 def _kernels() -> dict[str, Callable[..., None]]:
     try:
-        lif, trace = (importlib.import_module(f"spikewright.kernels.gpu.{name}") for name in ("lif", "trace"))
+        modules = {name: importlib.import_module(f"spikewright.kernels.gpu.{name}") for name in set(KERNELS.values())}
     except ImportError as error:
         raise RuntimeError(
             f"The fused scans for GPUs need Triton, which is installed, but could not be imported ({error}). Install "
             "the version that belongs to your torch again, or set SPIKEWRIGHT_TRITON=0 to run step by step without it."
         ) from error
-    return {"lif": lif.lif, "lif_backward": lif.lif_backward, "trace": trace.trace}
+    return {name: getattr(modules[module], name) for name, module in KERNELS.items()}

@@ -18,3 +18,12 @@ def each(array, otherwise, neurons, inside, REAL: tl.constexpr, BLOCK: tl.conste
         return tl.full((BLOCK,), 0, REAL) + otherwise
     else:
         return tl.load(array + neurons, inside, other=0).to(REAL)
+
+
+@triton.jit
+def constant(value, neurons, inside, REAL: tl.constexpr, BLOCK: tl.constexpr):
+    """Return one value per neuron, of a `value` that is an array `[width]` or the bits of a number."""
+    if value.dtype.is_ptr():
+        return tl.load(value + neurons, inside, other=0).to(REAL)
+    else:
+        return tl.full((BLOCK,), 0, REAL) + number(value, REAL)

@@ -6,24 +6,41 @@ import torch
 from torch import Tensor
 
 from spikewright.network.probing.recorder import Recorder, Seen
+from spikewright.neurons import Neuron
 
 
-def elementwise(recorder: Recorder, fed: Mapping[str, Collection[str]]) -> frozenset[str]:
+def elementwise(
+    recorder: Recorder, neurons: Mapping[str, Neuron], fed: Mapping[str, Collection[str]]
+) -> frozenset[str]:
     """Return the layers whose every entry of the current reaches one entry of their neurons' input, at the same place.
 
-    Gradients for two random errors at the neurons are then these errors times the same factors.
+    Gradients for two random errors at the neurons are then these errors times the same factors.  It is not measured, as
+    that takes time, where a trace of inputs tells all that neurons hold of them.
 
     Args:
         recorder: What the probe saw, with its graph.
+        neurons: Neurons, by name of the call.
         fed: Neurons that each layer feeds.
     """
     met, apart = set[str](), dict.fromkeys(fed, True)
+    several = {site for reached in fed.values() if len(reached) > 1 for site in reached}
+    potentials = any(not neuron.binary for neuron in neurons.values())
     for neuron in recorder.neurons:
+        if not (potentials or neuron.site in several or _holds_more(neurons[neuron.site])):
+            continue
         layers = [seen for seen in recorder.synapses if seen.step == neuron.step and neuron.site in fed[seen.site]]
         for layer, same in zip(layers, _reached(neuron, layers)):
             met.add(layer.site)
             apart[layer.site] &= same
     return frozenset(site for site in met if apart[site])
+
+
+def _holds_more(neuron: Neuron) -> bool:
+    """Return True if no trace of inputs with one decay is known to be what neurons hold of them."""
+    dynamics = neuron.dynamics
+    decays = [decay for decay in (dynamics.decay, dynamics.current_decay) if decay is not None]
+    plain = dynamics.linear and dynamics.soft_reset and dynamics.detached_reset and not dynamics.adaptive
+    return not plain or not decays or any(torch.as_tensor(decay).numel() > 1 for decay in decays)
 
 
 def _reached(neuron: Seen, layers: list[Seen]) -> list[bool]:
@@ -48,4 +65,4 @@ def _proportional(a: Tensor | None, b: Tensor | None, one: Tensor, other: Tensor
     if a is None or b is None:
         return False
     left, right = a.flatten() * other, b.flatten() * one
-    return torch.allclose(left, right, rtol=1e-3 if a.dtype.itemsize < 4 else 1e-5, atol=0.0)
+    return torch.allclose(left, right, rtol=max(1e-5, 8 * torch.finfo(a.dtype).eps), atol=0.0)

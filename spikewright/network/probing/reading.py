@@ -51,7 +51,7 @@ def read_wiring(
     graph = Graph(recorder, names, x)
     neurons: Any = {seen.site: modules[seen.site] for seen in recorder.neurons}
     ways = _ways(recorder, graph, owned, names.values(), {*left, *hooked})
-    apart = frozenset[str]() if hooked or nodes else elementwise(recorder, ways.fed)
+    apart = frozenset[str]() if hooked or nodes else elementwise(recorder, neurons, ways.fed)
     synapses = _synapses(recorder, graph, output, neurons, owned, ways, apart)
     inside = {name for synapse in synapses.values() for name in synapse.parameters}
     ends = [output.grad_fn, *(seen.before for seen in recorder.calls)]
