@@ -156,7 +156,7 @@ def sinabs(kind: str, path: Path) -> Tensor:
         return layer.LIFSqueeze(tau_mem=torch.full(shape, 5.0), **currents, **options)
 
     def readout(shape: tuple[int, ...]) -> nn.Module:
-        return layer.ExpLeakSqueeze(tau_mem=torch.full(shape, 5.0), batch_size=BATCH)
+        return layer.ExpLeakSqueeze(tau_mem=torch.full(shape, 5.0), norm_input=True, batch_size=BATCH)
 
     net, x = layers(kind, neuron, SCALE[kind] * (9 if kind == "cuba" else 1), readout), drawn(kind)
     folded = x.transpose(0, 1).flatten(0, 1)
