@@ -333,9 +333,9 @@ def test_rates_count_every_spike_of_a_step() -> None:
 
 
 def test_an_integrator_has_a_gain_for_each_channel() -> None:
-    neuron = sw.LI(4.0, gain=[0.5, 1.0, 2.0], tau_syn=2.0, current_gain=[1.0, 3.0, 0.5])
+    neuron = LI(4.0, gain=[0.5, 1.0, 2.0], tau_syn=2.0, current_gain=[1.0, 3.0, 0.5])
     x = torch.ones(2, 1, 3)  # c = k, 1.5 k; v = g c, 0.75 g c + g c'
-    found = sw.Network(torch.nn.Sequential(neuron)).run(x)[0][:, 0]
+    found = Network(nn.Sequential(neuron)).run(x)[0][:, 0]
     product = torch.tensor([0.5, 3.0, 1.0])
     torch.testing.assert_close(found, torch.stack([product, 2.25 * product]))
 
