@@ -31,7 +31,7 @@ class BuildKernels(build_ext):
 CPP = "spikewright/kernels/cpp"
 KERNELS = Extension(
     "spikewright.kernels._native",
-    [f"{CPP}/{name}.cpp" for name in ("lif", "alpha", "alpha_step", "trace", "messages")],
+    [f"{CPP}/{name}.cpp" for name in ("lif", "neuron", "alpha_step", "trace", "messages")],
     depends=[f"{CPP}/{name}.h" for name in ("scan", "slopes", "neuron", "alpha")],
     language="c++",
     optional=True,

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from spikewright import surrogate as surrogate
     from spikewright import testing as testing
     from spikewright import train as train
-    from spikewright.layers import Feedback, SynapticDelay
+    from spikewright.layers import Feedback, Recurrent, SynapticDelay
     from spikewright.network import Network
     from spikewright.network.run import Run
-    from spikewright.neurons import IF, LIF, AlphaLIF, Dynamics, Neuron
+    from spikewright.neurons import ALIF, CUBALIF, IF, LI, LIF, AlphaLIF, Dynamics, Neuron
     from spikewright.reports import Certificate, Energy, Plan, certify, energy, plan
     from spikewright.synapses.synapse import SynapticInput
     from spikewright.temporal import detach
@@ -36,7 +36,10 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "ALIF",
+    "CUBALIF",
     "IF",
+    "LI",
     "LIF",
     "AlphaLIF",
     "Certificate",
@@ -46,6 +49,7 @@ __all__ = [
     "Network",
     "Neuron",
     "Plan",
+    "Recurrent",
     "Run",
     "SynapticDelay",
     "SynapticInput",
@@ -76,10 +80,10 @@ __all__ = [
 ]
 
 _MODULES = {
-    "layers": ("Feedback", "SynapticDelay"),
+    "layers": ("Feedback", "Recurrent", "SynapticDelay"),
     "network": ("Network",),
     "network.run": ("Run",),
-    "neurons": ("IF", "LIF", "AlphaLIF", "Dynamics", "Neuron"),
+    "neurons": ("ALIF", "CUBALIF", "IF", "LI", "LIF", "AlphaLIF", "Dynamics", "Neuron"),
     "reports": ("Certificate", "Energy", "Plan", "certify", "energy", "plan"),
     "synapses.synapse": ("SynapticInput",),
     "temporal": ("detach",),

@@ -12,11 +12,27 @@ from torch.nn import functional as F
 from spikewright import rules
 from spikewright.losses import Loss, OnRate, PerStep
 from spikewright.neurons import DSRIF, DSRLIF, IF, LIF, AlphaLIF, Neuron
-from spikewright.rules import BPTT, DSR, EWC, GPM, HLOP, IDE, OTTT, SLTT, SPIDE, LwF, Naive, OnlineRule, Replay, Rule
+from spikewright.rules import (
+    BPTT,
+    DSR,
+    EWC,
+    GPM,
+    HLOP,
+    IDE,
+    OTTT,
+    SLTT,
+    SPIDE,
+    EProp,
+    LwF,
+    Naive,
+    OnlineRule,
+    Replay,
+    Rule,
+)
 from spikewright.solvers import Anderson, FixedPoint
 from spikewright.spatial import DFA, DKP, FA, OPZO, ZO, SignSymmetric, Spatial
 from tests.nets import NETS
-from tests.oracles import bptt, direct, ottt, rate, sltt, spide
+from tests.oracles import bptt, direct, eprop, ottt, rate, sltt, spide
 from tests.oracles.draw import DELAYS, WEIGHTS
 from tests.oracles.machine import Criterion, Params
 
@@ -102,6 +118,11 @@ LAST = {
 
 def last_layer(name: str) -> set[str]:
     return readout(name) | (_of(LAST[name]) if name in LAST else set())
+
+
+def own_states(name: str) -> set[str]:
+    """The same whatever the reset of the last neurons."""
+    return last_layer(name) | (_of("2") if name in ("hard_reset", "attached") else set())
 
 
 def where_the_reference_is_equal(name: str) -> set[str]:
@@ -195,6 +216,14 @@ def _credit(rule: Callable[..., OnlineRule], way: Callable[..., Spatial], **opti
     )
 
 
+def _own(rule: OnlineRule, case: Case) -> Params:
+    """Traces where all resets are soft and detached, and own states elsewhere."""
+    feedback = _matrices(rule) if isinstance(rule.spatial, DFA) else None
+    if eprop.resets_otherwise(*case[:3]):
+        return eprop.gradients(*case, feedback=feedback)
+    return ottt.gradients(*case) if feedback is None else direct.gradients(*case, direct.fixed(feedback))
+
+
 def _around(outer: Callable[..., Rule], entry: Entry) -> Entry:
     """A rule around another, in its first task: it learns as that does."""
 
@@ -212,6 +241,7 @@ def _of_rates(make: Callable[..., Rule], oracle: Callable[[Rule, Case], Params],
 
 _BPTT = Entry(BPTT, _plain(bptt.gradients), everywhere, constant_memory=False, resumes=False)
 _OTTT = Entry(OTTT, _plain(ottt.gradients), last_layer, traces=True)
+_EPROP = Entry(EProp, _own, own_states)
 
 RULES = [
     _BPTT,
@@ -228,6 +258,9 @@ RULES = [
         promised=nowhere,
         traces=True,
     ),
+    _EPROP,
+    Entry(partial(EProp, online=True), _own, own_states),
+    Entry(partial(EProp, feedback="random"), _own, readout),
     _of_rates(DSR, _plain(rate.gradients), "feedback"),
     _of_rates(IDE, _plain(rate.gradients)),
     _of_rates(partial(IDE, mask="output", solver=Anderson()), _plain(rate.gradients, mask="output")),
@@ -258,6 +291,7 @@ RULES = [
     _around(HLOP, _BPTT),
     _around(HLOP, _OTTT),
     _around(GPM, _of_rates(DSR, _plain(rate.gradients), "feedback")),
+    _around(GPM, _EPROP),
     _around(EWC, _OTTT),
     _around(LwF, _BPTT),
     _around(Naive, _OTTT),

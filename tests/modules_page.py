@@ -213,6 +213,7 @@ GROUPS: dict[str, dict[str, tuple[Make, tuple[int, ...]]]] = {
         Scale=lambda: ours.Scale(1.5),
         ScaledWSLinear=lambda: ours.ScaledWSLinear(12, 12),
         SynapticDelay=lambda: ours.SynapticDelay(12),
+        Recurrent=lambda: ours.Recurrent(neurons.IF(), nn.Linear(12, 12)),
         restrict_spectral=lambda: ours.restrict_spectral(nn.Linear(12, 12)),
         restrict_frobenius=lambda: ours.restrict_frobenius(nn.Linear(12, 12)),
     )

@@ -59,6 +59,7 @@ def _why(message: str) -> str:
             "differ from step to step": "statistics of every step",
             "batch_norm=": "unless `batch_norm='joint'`",
             "memory of its own": "a memory of its own",
+            "feeds back": "IDE and SPIDE only",
             "hard reset": "a hard reset",
             "rate map": "no rate map",
         }.items()

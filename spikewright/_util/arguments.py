@@ -12,7 +12,7 @@ from spikewright.errors import ConfigError, ShapeError
 
 LONGEST_SHOWN = 10**40
 """Whole numbers from here on are told by their size; Python refuses to write one of thousands of digits."""
-_LARGEST = (2 - 2.0**-23) * 2.0**127
+LARGEST = (2 - 2.0**-23) * 2.0**127
 """Largest number of single precision."""
 
 
@@ -126,7 +126,7 @@ def in_single_precision(number: float) -> float:
     >>> in_single_precision(1e300), in_single_precision(-1e300), in_single_precision(0.1)
     (inf, -inf, 0.1)
     """
-    return math.copysign(math.inf, number) if abs(number) > _LARGEST else number
+    return math.copysign(math.inf, number) if abs(number) > LARGEST else number
 
 
 def _is_finite(value: Real) -> bool:

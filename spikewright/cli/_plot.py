@@ -22,6 +22,8 @@ class _Spikes:
     def neuron(self, site: str, current: "Tensor", spikes: "Tensor") -> None:
         self.by_site[site] = spikes.unflatten(0, (self.steps, -1))
 
+    def potential(self, site: str, potential: "Tensor") -> None: ...
+
     def synapse(self, site: str, operation: "Operation", x: "Tensor", weight: "Tensor", current: "Tensor") -> None: ...
 
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from spikewright.kernels import native
-from spikewright.kernels.alpha import constants
 from spikewright.kernels.delays import DelayGrad, kernel_slope, slope_shares
 from spikewright.kernels.operators import surrogate_number
+from spikewright.neurons.alpha import alpha_constants
 from spikewright.surrogate import Sigmoid, Surrogate, slope_at
 
 
@@ -37,12 +37,12 @@ class AlphaDynamics:
     @property
     def rho(self) -> float:
         """Fraction of a current or a membrane that is retained per step."""
-        return constants(self.tau)[0]
+        return alpha_constants(self.tau)[0]
 
     @property
     def gain(self) -> float:
         """Factor of the input in the current."""
-        return constants(self.tau)[1]
+        return alpha_constants(self.tau)[1]
 
     @property
     def shares(self) -> list[float]:
@@ -106,10 +106,10 @@ class AlphaDynamics:
             current: Gradient that later steps give the current of this step; becomes that of the step before.
         """
         if native.available(spikes):
-            number, parameter = surrogate_number(self.surrogate)
+            number, parameter, factor = surrogate_number(self.surrogate)
             slopes = None if number else slope_at(self.surrogate, potential - self.threshold).contiguous()
             x = torch.empty_like(potential)
-            constants = share, self.rho, self.gain, self.threshold, number, parameter
+            constants = share, self.rho, self.gain, self.threshold, number, parameter, factor
             arrays = slopes, membrane, current, x
             read = read.contiguous()
             native.invoke("alpha_step_backward", x.dtype, x.numel(), spikes, read, potential, *constants, *arrays)

@@ -1,6 +1,7 @@
 """Memory layouts: a kernel sees time first and everything else flat, whatever the order of the axes in memory."""
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -64,9 +65,11 @@ def check_device(what: str, device: torch.device, *operands: object) -> None:
     Args:
         what: Name of the scan.
         device: The device.
-        *operands: Operands; what is no tensor is left out.
+        *operands: Operands, or lists of them; what is no tensor is left out.
     """
     for operand in operands:
+        if isinstance(operand, list):
+            check_device(what, device, *cast(list[object], operand))
         if isinstance(operand, Tensor) and operand.device != device:
             raise ShapeError(
                 f"The scan '{what}' computes on {device}, but one of its operands, {list(operand.shape)}, is on "

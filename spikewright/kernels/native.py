@@ -15,7 +15,7 @@ from torch import Tensor
 from spikewright.errors import ShapeError
 from spikewright.kernels.layout import check_device
 
-INTERFACE = 6
+INTERFACE = 7
 """The number in `cpp/lif.cpp`; a library built from other sources is not used."""
 RUNS_AGAIN = True
 """Whether the backward scan can make do with the current in place of the potential."""
@@ -31,13 +31,16 @@ _array, _size, _number, _flag = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
 _FIRST = [_size, _size, _array, _flag]  # steps, width, array, whether it is one step that is repeated
 _SIGNATURES = {
     "lif": [*_FIRST, _array, _array, *[_number] * 3, _flag, *[_array] * 3, _flag],
-    "lif_backward": [*_FIRST, _flag, *[_array] * 5, *[_number] * 3, *[_flag] * 4, _number, _array, _array, _flag],
+    "lif_backward": [*_FIRST, _flag, *[_array] * 5, *[_number] * 3, *[_flag] * 4, *[_number] * 2, *[_array] * 2, _flag],
     "trace": [*_FIRST, _array, _array, _number, _array, _array, _flag],
-    "alpha": [*_FIRST, *[_array] * 2, *[_number] * 3, _flag, *[_array] * 4, _flag],
-    "alpha_backward": [*_FIRST, _flag, *[_array] * 6, *[_number] * 3, *[_flag] * 4, _number, *[_array] * 3, _flag],
+    "neuron": [*_FIRST, *[_array] * 5, _flag, _flag, _number, _flag, *[_array] * 5, _flag],
+    "neuron_backward": [
+        *[*_FIRST, *[_array] * 5, _flag, _flag, _number, _flag, *[_array] * 6],
+        *[_flag, _number, _number, *[_array] * 4, _flag, _array, _flag],
+    ],
     "alpha_step_charge": [_size, *[_array] * 3, _number, _number, _array, _array, _flag],
     "alpha_step_fire": [_size, *[_array] * 2, _number, _number, _array, _array, _flag],
-    "alpha_step_backward": [_size, *[_array] * 3, *[_number] * 4, _flag, _number, *[_array] * 4, _flag],
+    "alpha_step_backward": [_size, *[_array] * 3, *[_number] * 4, _flag, *[_number] * 2, *[_array] * 4, _flag],
     "gather": [_size, *[_array] * 4, _size, *[_array] * 5, _flag],
     "scatter": [
         *[_size, *[_array] * 5, _size, *[_array] * 6, *[_size] * 3],
@@ -92,20 +95,24 @@ def available(x: Tensor) -> bool:
     return _KERNELS is not None
 
 
-def call(name: str, first: Tensor, *arguments: Tensor | float | None) -> None:
+Argument = Tensor | float | None
+Arguments = Argument | list[Tensor] | list[Tensor | None] | list[float]
+
+
+def call(name: str, first: Tensor, *arguments: Arguments) -> None:
     """Run a kernel that scans over time.
 
     Args:
         name: Of the kernel.
         first: `[time, ...]`; contiguous, or one contiguous step that is repeated.
-        arguments: What else the kernel takes, tensors contiguous.
+        arguments: What else the kernel takes, tensors contiguous; a list of tensors is given as one of pointers.
     """
     steps = first.shape[0]
     repeated = not first.is_contiguous()  # nothing else is given that is not
     invoke(name, first.dtype, steps, first.numel() // steps, first, repeated, *arguments)
 
 
-def invoke(name: str, dtype: torch.dtype, *arguments: Tensor | float | None) -> None:
+def invoke(name: str, dtype: torch.dtype, *arguments: Arguments) -> None:
     """Run any kernel in one precision; arguments as for `call`.
 
     Raises:
@@ -113,11 +120,22 @@ def invoke(name: str, dtype: torch.dtype, *arguments: Tensor | float | None) -> 
     """
     assert _KERNELS is not None  # the caller has asked `available`
     check_device(name, _CPU, *arguments)
-    for a in arguments:
-        if isinstance(a, Tensor) and a.is_floating_point() and a.dtype != dtype:
-            raise ShapeError(
-                f"The kernel '{name}' computes in {dtype}, but was given {a.dtype}, which it cannot read. Give all "
-                "tensors one precision."
-            )
-    pointers = [a.data_ptr() if isinstance(a, Tensor) else a for a in arguments]
+    for argument in arguments:
+        for a in argument if isinstance(argument, list) else (argument,):
+            if isinstance(a, Tensor) and a.is_floating_point() and a.dtype != dtype:
+                raise ShapeError(
+                    f"The kernel '{name}' computes in {dtype}, but was given {a.dtype}, which it cannot read. Give all "
+                    "tensors one precision."
+                )
+    pointers = [_list(a) if isinstance(a, list) else _address(a) for a in arguments]
     _KERNELS[name, dtype](*pointers, torch.get_num_threads())
+
+
+def _address(value: Argument) -> float | None:
+    return value.data_ptr() if isinstance(value, Tensor) else value
+
+
+def _list(values: list[Tensor] | list[Tensor | None] | list[float]) -> Any:
+    """Return pointers, or numbers, as an array of C."""
+    kind = ctypes.c_double if isinstance(values[0], float) else ctypes.c_void_p
+    return (kind * len(values))(*(_address(value) for value in values))

@@ -2,7 +2,7 @@
 
 Every tensor is contiguous; the first may also be one contiguous step, repeated without a copy.  `[time, ...]` stands
 for `[time, batch, *feature]`; what has no time axis is `[batch, *feature]`.  `leaks` overrides the number `leak` with
-one entry per neuron.  A surrogate is named by a number and its parameter; 0 stands for slopes that are given.
+one entry per neuron.  A surrogate is named by a number, its parameter and its factor; 0 stands for slopes given.
 
 `lif` returns the potential before the reset if it is told to keep it.  `lif_backward` is given that as `x`; or, if the
 kernels of the device can run the scan `again`, the current and the membrane it met.
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from spikewright.kernels import gpu, native
 from spikewright.kernels.layout import check_device, precision
-from spikewright.surrogate import ATan, Rectangle, Sigmoid, Surrogate, Triangle
+from spikewright.surrogate import ATan, Erf, Exponential, FastSigmoid, Rectangle, Sigmoid, Surrogate, Triangle
 
 _LIBRARY = torch.library.Library("spikewright", "DEF")
 _LIBRARY.define(
@@ -28,12 +28,22 @@ _LIBRARY.define(
 _LIBRARY.define(
     "lif_backward(Tensor x, bool again, Tensor? membrane, Tensor? grad_spikes, Tensor? grad_after,"
     " Tensor? slopes, Tensor? leaks, float leak, float threshold, float reset_amount, bool subtract, bool detach_reset,"
-    " bool through_time, int surrogate, float parameter)"
+    " bool through_time, int surrogate, float parameter, float factor)"
     " -> (Tensor grad_current, Tensor grad_membrane)"
 )
 _LIBRARY.define(
     "trace(Tensor x, Tensor? before, Tensor? leaks, float leak, bool every) -> (Tensor traces, Tensor after)"
 )
+_KNOWN: dict[type[Surrogate], tuple[int, str]] = {
+    Sigmoid: (1, "alpha"),
+    ATan: (2, "alpha"),
+    Triangle: (3, "alpha"),
+    Rectangle: (4, "width"),
+    FastSigmoid: (5, "alpha"),
+    Exponential: (6, "width"),
+    Erf: (7, "alpha"),
+}
+"""Number of a surrogate and name of its parameter; `cpp/slopes.h` and `gpu/slopes.py` have the same numbers."""
 
 
 def kernels(x: Tensor) -> ModuleType:
@@ -46,17 +56,11 @@ def fused(x: Tensor) -> bool:
     return kernels(x).available(x)
 
 
-def surrogate_number(surrogate: Surrogate) -> tuple[int, float]:
-    """Return the number by which the kernels know a surrogate, and its parameter; 0 if they do not."""
-    if type(surrogate) is Sigmoid:
-        return 1, surrogate.alpha
-    if type(surrogate) is ATan:
-        return 2, surrogate.alpha
-    if type(surrogate) is Triangle:
-        return 3, 0.0
-    if type(surrogate) is Rectangle:
-        return 4, surrogate.width
-    return 0, 0.0
+def surrogate_number(surrogate: Surrogate) -> tuple[int, float, float]:
+    """Return the number by which the kernels know a surrogate, its parameter and its factor; 0, 0, 1 if they do not."""
+    known: Any = surrogate
+    number, name = _KNOWN.get(type(known), (0, ""))
+    return (number, getattr(known, name), known.factor) if number else (0, 0.0, 1.0)
 
 
 def _lif(
@@ -91,10 +95,11 @@ def _lif_backward(
     through_time: bool,
     surrogate: int,
     parameter: float,
+    factor: float,
 ) -> tuple[Tensor, Tensor]:
     grads = _gradients(x, grad_spikes)
     states = (membrane, grad_spikes, grad_after, slopes)
-    neuron = (leaks, leak, threshold, reset_amount, subtract, detach_reset, through_time, surrogate, parameter)
+    neuron = (leaks, leak, threshold, reset_amount, subtract, detach_reset, through_time, surrogate, parameter, factor)
     kernels(x).call("lif_backward", x, again, *states, *neuron, *grads)
     return grads
 
@@ -139,7 +144,10 @@ def register_fake(name: str, outputs: Callable[..., tuple[Tensor, ...]]) -> None
     torch.library.register_fake(f"spikewright::{name}", fake)
 
 
-for _device in ("CPU", "CUDA") if gpu.FOUND else ("CPU",):
+DEVICES = ("CPU", "CUDA") if gpu.FOUND else ("CPU",)
+"""Devices with kernels."""
+
+for _device in DEVICES:
     _LIBRARY.impl("lif", _lif, _device)
     _LIBRARY.impl("lif_backward", _lif_backward, _device)
     _LIBRARY.impl("trace", _trace, _device)

@@ -8,6 +8,7 @@ from spikewright.layers.delay import SynapticDelay as SynapticDelay
 from spikewright.layers.dropout import SharedDropout as SharedDropout
 from spikewright.layers.dropout import StepDropout as StepDropout
 from spikewright.layers.feedback import Feedback as Feedback
+from spikewright.layers.recurrent import Recurrent as Recurrent
 from spikewright.layers.restriction import operator_norm as operator_norm
 from spikewright.layers.restriction import power_iteration as power_iteration
 from spikewright.layers.restriction import restrict_frobenius as restrict_frobenius
@@ -22,6 +23,7 @@ __all__ = [
     "JointBatchNorm2d",
     "PerStepBatchNorm1d",
     "PerStepBatchNorm2d",
+    "Recurrent",
     "Scale",
     "ScaledWSConv2d",
     "ScaledWSLinear",

@@ -177,6 +177,9 @@ class SynapseCounter:
     def neuron(self, site: str, current: Tensor, spikes: Tensor) -> None:
         """Count nothing: a neuron needs a few operations, against hundreds in its layer of weights."""
 
+    def potential(self, site: str, potential: Tensor) -> None:
+        """Count nothing."""
+
     def synapse(self, site: str, operation: "Operation", x: Tensor, weight: Tensor, current: Tensor) -> None:
         """Count one step; `x` and `current` are `[batch * row, *feature]`."""
         x, weight = x.detach(), weight.detach()

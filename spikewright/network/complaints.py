@@ -102,3 +102,21 @@ def splits_rows(name: str, module: nn.Module, found: int, steps: int, batch: int
 def loops(name: str, module: nn.Module, found: str, besides: str = "") -> NetworkError:
     """Return the error for a neuron that a loop inside `forward` calls step by step."""
     return NetworkError(f"{shown(name, module)} {found}: {LOOP}{besides}")
+
+
+def called_twice(name: str, recurrent: nn.Module) -> NetworkError:
+    """Return the error for a recurrent layer whose neurons are called several times in a step."""
+    return NetworkError(
+        f"{shown(name, recurrent)} sends back the spikes of the last step, but its neurons are called twice in a step, "
+        "so that there are two outputs to send back. Call it once in forward, and use its neurons nowhere else. "
+        "Several layers may share one transform: Recurrent(LIF(), transform) for each."
+    )
+
+
+def not_called(name: str, feedback: nn.Module, source: nn.Module) -> NetworkError:
+    """Return the error for a feedback connection that adds a bias at the first step, without a known source."""
+    return NetworkError(
+        f"{shown(name, feedback)} has first='bias': at the first step it transforms zeros of the shape of what its "
+        f"source sends, but a step does not call the source, {type(source).__name__}, so that the shape is not known. "
+        "Call the source in forward, or use first='nothing'."
+    )

@@ -12,7 +12,7 @@ from spikewright.errors import NetworkError
 
 _CONVERT = "spikewright.interop.convert(model, x) converts the whole model, with proof. By hand: "
 _NEURONS = "help(spikewright.LIF) says how parameters map"
-_FEEDBACK = "for recurrent connections spikewright.layers.Feedback"
+_FEEDBACK = "for recurrent connections spikewright.Recurrent or spikewright.layers.Feedback"
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from spikewright.neurons import Neuron
 from spikewright.synapses.operations import Operation
 from spikewright.synapses.synapse import SynapticInput
 from spikewright.temporal import SiteState
@@ -33,6 +34,32 @@ class Hooks:
             carried: State that this call returned for the last chunk, `{name: tensor}`; empty at the start.
         """
         return SynapticInput(x), carried
+
+    def on_layer(self, site: str, operation: Operation, weight: Tensor, bias: Tensor | None, current: Tensor) -> Tensor:
+        """Return the current that a layer sends in place of `current`.
+
+        Args:
+            site: Name of the layer's call.
+            operation: Linear operation of the layer.
+            weight: Weight of the layer.
+            bias: Bias of the layer, if it has one.
+            current: Output of the layer.  Tensor `[time, batch, *feature]`; the result has its shape.
+        """
+        return current
+
+    def on_scan(
+        self, site: str, neuron: Neuron, current: Tensor, state: SiteState, through_time: bool
+    ) -> tuple[Tensor, SiteState]:
+        """Return the output of neurons and their new state, as their `scan` does.
+
+        Args:
+            site: Name of the neuron's call.
+            neuron: The neurons.
+            current: What `on_current` returned.  Tensor `[time, batch, *feature]`.
+            state: State of the neurons, `{name: tensor}`; empty at the start.
+            through_time: True if gradients pass from one step to the next.
+        """
+        return neuron.scan(current, state, through_time)
 
     def on_current(self, site: str, current: Tensor) -> Tensor:
         """Return the current that neurons receive in place of `current`.

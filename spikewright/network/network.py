@@ -273,6 +273,7 @@ class Network(nn.Module):
             cut=cut,
             normalise=normalise,
             lengths=lengths,
+            sent=wiring.sent,
         )
         return Run(wiring.sites, state, options)
 

@@ -19,8 +19,10 @@ from spikewright.layers.batch_norm import default_norm
 from spikewright.layers.batch_statistics import sync_share
 from spikewright.layers.calls import DropoutCall, NormCall
 from spikewright.layers.dropout import scan_shared
+from spikewright.layers.feedback import Feedback
 from spikewright.layers.own_forward import has_own_forward, intercept_dropout, intercept_norm
-from spikewright.network.complaints import is_transformed, splits_rows, takes_one
+from spikewright.layers.recurrent import Recurrent
+from spikewright.network.complaints import called_twice, is_transformed, not_called, splits_rows, takes_one
 from spikewright.network.folded_time import FoldedTime
 from spikewright.network.form import Form
 from spikewright.network.hooks import Hooks
@@ -90,8 +92,8 @@ class Run:
         self.outputs: Form | None = None
         self._first = True
         self._resumed = Resumed(self.state, sites) if state else None
-        self._on_current, self._on_spikes, self._on_output = (
-            _overridden(options.hooks, name) for name in ("on_current", "on_spikes", "on_output")
+        self._on_current, self._on_spikes, self._on_output, self._on_layer, self._on_scan = (
+            _overridden(options.hooks, name) for name in ("on_current", "on_spikes", "on_output", "on_layer", "on_scan")
         )
         self._folded, self._batch = _NO_TIME, 1
         self._calls = CallCounter()
@@ -244,6 +246,15 @@ class Run:
                 )
         return carried
 
+    def _at_rest(self, name: str, feedback: Feedback, chunk: Tensor) -> SiteState:
+        """Return what a feedback connection sends back at the first step: zeros, or nothing at all."""
+        if feedback.first == "nothing" or self._options.sent is None:
+            return {}
+        if name not in self._options.sent:
+            raise not_called(name, feedback, self._sites.sources[name])
+        shape, kind = self._options.sent[name]
+        return {"last": torch.zeros(chunk.shape[1], *shape, dtype=kind, device=chunk.device)}
+
     def _at_temporal(
         self, name: str, module: nn.Module, forward: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any
     ) -> Tensor:
@@ -253,8 +264,10 @@ class Run:
         x, site, binary = _one(name, module, args, kwargs), self._calls.site(name), self._is_binary(name, module)
         x = x if binary else _in_full(x)
         chunk = self._unfolded(name, module, x.clone() if site in self._options.overwritten else x)
-        fed_back = name in self._sites.sources  # the same at all of its places
-        state = self._carried(name if fed_back else site, chunk)
+        fed_back = isinstance(module, Feedback)  # the same at all of its places
+        state = (
+            self._carried(name, chunk) or self._at_rest(name, module, chunk) if fed_back else self._carried(site, chunk)
+        )
         y, state = self._processed(site, module, forward, chunk, state)
         if self._resumed is not None:
             self._resumed.check(site, chunk, state)
@@ -262,15 +275,21 @@ class Run:
             self.state[site] = state
         if not isinstance(module, Neuron):
             return self._folded.fold(y)
+        y, potential = y if isinstance(y, tuple) else (y, None)
         if self._options.record is not None:
             self._options.record.neuron(site, module, chunk, y)
-        if self._options.count:
+        if self._options.count and module.spiking:
             self._count_spikes(site, y if binary else module.spike_counts(y, state))
         sent = y if self._on_spikes is None else self._sent("on_spikes", self._on_spikes(site, y), y)
         folded = self._folded.fold(sent, spikes=binary and self._options.spikes_as_bytes)
         for observer in self._options.observers:
             observer.neuron(site, x, folded)
-        return folded
+        if potential is None:
+            return folded
+        read = self._folded.fold(potential)
+        for observer in self._options.observers:
+            observer.potential(site, read)
+        return folded, read  # type: ignore[return-value]
 
     def _processed(
         self, site: str, module: nn.Module, forward: Callable[[Tensor], Tensor], chunk: Tensor, state: SiteState
@@ -321,14 +340,15 @@ class Run:
         return intercept_dropout(self._interceptions.active, name, module, forward, x, drop)
 
     def _scan(self, site: str, module: Temporal, chunk: Tensor, state: SiteState) -> tuple[Tensor, SiteState]:
-        grads = torch.is_grad_enabled()
+        grads, scan = torch.is_grad_enabled(), module.scan
         if isinstance(module, Neuron):
+            scan = scan if self._on_scan is None else partial(self._on_scan, site, module)
             grads = grads and not self._options.cut
             if self._on_current is not None:
                 chunk = self._sent("on_current", self._on_current(site, chunk), chunk)
         try:
             with torch.set_grad_enabled(grads):
-                answer = self._going_on(site, chunk, module.scan, chunk, state, self._options.through_time)
+                answer = self._going_on(site, chunk, scan, chunk, state, self._options.through_time)
         except NotImplementedError as error:
             if not chunk.is_complex():
                 raise
@@ -366,7 +386,10 @@ class Run:
         operation.check(site, x, weight)
         arrival = SynapticInput(chunk) if self._options.hooks is None else self._at_hook(site, operation, chunk, weight)
         as_bytes = self._options.spikes_as_bytes and self._folded.holds_spikes(x)
-        current = self._folded.fold(transmit(operation, arrival, weight, bias, as_bytes))
+        sent = transmit(operation, arrival, weight, bias, as_bytes)
+        if self._on_layer is not None:
+            sent = self._sent("on_layer", self._on_layer(site, operation, weight, bias, sent), sent)
+        current = self._folded.fold(sent)
         for observer in self._options.observers:
             observer.synapse(site, operation, x, weight, current)
         return current
@@ -386,6 +409,9 @@ class Run:
         return arrival
 
     def _at_source(self, name: str, forward: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+        feedback = self._sites.temporal[name]
+        if name in self._emitted and isinstance(feedback, Recurrent):
+            raise called_twice(name, feedback)
         self._emitted[name] = forward(*args, **kwargs)
         return self._emitted[name]
 

@@ -1,9 +1,10 @@
 """What takes part in a run."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from spikewright._util.lengths import Lengths
@@ -23,6 +24,14 @@ class Observer(Protocol):
             site: Name of the call.
             current: Input, `[time * batch, *feature]`.
             spikes: Output, `[time * batch, *feature]`.
+        """
+
+    def potential(self, site: str, potential: Tensor) -> None:
+        """See the potential that neurons return beside their spikes, after `neuron`.
+
+        Args:
+            site: Name of the call.
+            potential: Potential, `[time * batch, *feature]`.
         """
 
     def synapse(self, site: str, operation: Operation, x: Tensor, weight: Tensor, current: Tensor) -> None:
@@ -62,6 +71,8 @@ class RunOptions:
             not count.  Default: None, all steps belong to the sequences.
         tracer: Called in place of the forward of every module, `(name, module, forward, *arguments) -> result`.
             Default: None, forwards are called directly.
+        sent: Shape of a sample and type of the output of the source of every feedback connection, by its name.
+            Default: None, not known yet; then feedback adds nothing at the first step.
     """
 
     hooks: Hooks | None = None
@@ -77,3 +88,4 @@ class RunOptions:
     normalise: Normalise = default_norm
     lengths: Lengths | None = None
     tracer: Callable[..., Any] | None = None
+    sent: Mapping[str, tuple[tuple[int, ...], torch.dtype]] | None = None

@@ -16,6 +16,7 @@ from spikewright.errors import NetworkError, ShapeError
 from spikewright.layers.delay import SynapticDelay
 from spikewright.layers.feedback import Feedback
 from spikewright.layers.own_forward import PLAIN, has_own_forward
+from spikewright.layers.recurrent import Recurrent
 from spikewright.network.foreign import check_foreign
 from spikewright.network.form import Form, Inputs, is_several, packed
 from spikewright.network.patched_forwards import unpatched
@@ -129,7 +130,7 @@ def find_sites(module: nn.Module, inputs: Inputs | None = None) -> Sites:
     )
 
 
-_BESIDE_SCAN = {nn.Module.forward, Neuron.forward, SynapticDelay.forward, Feedback.forward} | PLAIN
+_BESIDE_SCAN = {m.forward for m in (nn.Module, Neuron, SynapticDelay, Feedback, Recurrent)} | PLAIN
 """Forwards that say nothing about what happens in a run."""
 
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 from spikewright.dataflow import Bend
 from spikewright.network.form import Form
 from spikewright.network.sites import Sites
@@ -28,6 +30,8 @@ class Synapse:
         bends: Places where the input of its receivers is not linear in its current with constant factors.  Set of
             `Bend(op, module)`; factors that depend on data or are drawn count.
         direct: True if its current also reaches the output without crossing a neuron.
+        elementwise: True if every entry of what its receivers get depends on one entry of its current, the one at the
+            same place.  Default: False.
     """
 
     name: str
@@ -39,6 +43,7 @@ class Synapse:
     reads_currents: bool
     bends: frozenset[Bend]
     direct: bool
+    elementwise: bool = False
 
     @property
     def linear(self) -> bool:
@@ -105,6 +110,10 @@ class Wiring:
         memory: What rules have measured of the memory of a training step, by what it depends on; it lasts as long as
             this wiring is up to date.
         outputs: Form of several outputs, which are packed as one, `[*number]`; `None` for one.
+        at_once: For every neuron, those of its `successors` that its spikes reach in the same step.
+        sent: Output of the source of every feedback connection: shape of one sample in one step, `[*feature]`, and
+            type.  By name of the connection; without those whose source is not called.
+        read_out: Neurons whose output reaches that of the network before any other neuron.
     """
 
     sites: Sites
@@ -134,6 +143,9 @@ class Wiring:
     notes: frozenset[tuple[str, str]] = frozenset()
     memory: dict[Any, Any] = field(default_factory=dict[Any, Any], compare=False, repr=False)
     outputs: Form | None = None
+    at_once: dict[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
+    sent: dict[str, tuple[tuple[int, ...], torch.dtype]] = field(default_factory=dict[str, Any])
+    read_out: frozenset[str] = frozenset()
 
     def is_last(self, neuron: str) -> bool:
         """True if the spikes of a neuron reach no neuron, itself included.

@@ -27,12 +27,19 @@ class Dynamics:
         binary: True if all outputs are 0 or 1.  Default: False.
         soft_reset: True if a spike takes a constant off the potential and leaves the rest.  Default: False.
         detached_reset: True if no gradient passes through the reset.  Default: False.
+        current_decay: Share :math:`\alpha` of a synaptic current in front of the potential that is left after a step,
+            so that the potential is a sum of inputs weighted by :math:`\sum_{j \le \mathrm{age}} \alpha^j
+            \lambda^{\mathrm{age} - j}`, less the resets.  Number in [0, 1], or tensor `[channel]`; it says nothing
+            without a `decay`.  Default: None, the input enters the potential itself.
+        adaptive: True if the threshold depends on earlier spikes of the same neuron, and gradients pass through these.
+            A trace of inputs alone is then not the derivative of the distance between potential and threshold.
+            Default: False.
 
     Raises:
-        ConfigError: `decay` is no number in [0, 1], or a flag is neither True nor False.
+        ConfigError: A decay is no number in [0, 1], or a flag is neither True nor False.
 
     >>> import spikewright as sw
-    >>> sw.LIF(tau=4.0).dynamics.decay, sw.AlphaLIF().dynamics.decay
+    >>> sw.LIF(tau=4.0).dynamics.decay, sw.LIF(tau=4.0).dynamics.current_decay
     (0.75, None)
     """
 
@@ -42,12 +49,15 @@ class Dynamics:
     binary: bool = False
     soft_reset: bool = False
     detached_reset: bool = False
+    current_decay: float | Tensor | None = None
+    adaptive: bool = False
 
     def __post_init__(self) -> None:
-        flags = ("linear", "binary", "soft_reset", "detached_reset")
+        flags = ("linear", "binary", "soft_reset", "detached_reset", "adaptive")
         check_flag("Dynamics", **{name: getattr(self, name) for name in flags})
-        if not isinstance(self.decay, Tensor):
-            check_numbers("Dynamics", "[0, 1]", optional=True, decay=self.decay)
+        for name in ("decay", "current_decay"):
+            if not isinstance(getattr(self, name), Tensor):
+                check_numbers("Dynamics", "[0, 1]", optional=True, **{name: getattr(self, name)})
 
 
 UNKNOWN = Dynamics()

@@ -2,20 +2,20 @@
 
 import math
 
-from torch import Tensor
-
 from spikewright._util.arguments import check_number, shown
 from spikewright._util.ranges import as_float
 from spikewright.errors import ConfigError
-from spikewright.kernels.alpha import alpha_scan
 from spikewright.kernels.lif import Reset
-from spikewright.neurons._base import Neuron
-from spikewright.neurons._dynamics import UNKNOWN, Dynamics
+from spikewright.neurons.current_based import CUBALIF
 from spikewright.surrogate import Sigmoid, Surrogate
-from spikewright.temporal import SiteState
 
 
-class AlphaLIF(Neuron):
+def alpha_constants(tau: float) -> tuple[float, float]:
+    """Return the share that current and potential of an `AlphaLIF` keep per step, and its factor of the input."""
+    return math.exp(-1 / tau), math.e / tau
+
+
+class AlphaLIF(CUBALIF):
     r"""Current-based leaky integrate-and-fire neuron with an alpha-shaped response.
 
     A leaky synaptic current c feeds a leaky potential u, both of the retained fraction :math:`\rho = e^{-1/\tau}`:
@@ -30,8 +30,8 @@ class AlphaLIF(Neuron):
     :math:`\epsilon(k) = \frac{e}{\tau}(k+1)\rho^k`, which peaks near :math:`k = \tau - 1`.  Input and output are
     `[time, batch, *feature]`; the state in a run is `current` and `membrane`, `[batch, *feature]`, in float32 at least.
 
-    The neuron declares no single decay, so OTTT, which keeps one trace per input, needs `OTTT(leak=...)`; and no rate
-    map, so DSR, IDE and SPIDE refuse it.
+    The neuron declares :math:`\rho` as the decay of current and potential, so that the traces of `OTTT` have its
+    response, up to the factor; and no rate map, so DSR, IDE and SPIDE refuse it.
 
     Args:
         tau: Time constant of current and potential in steps.  Finite number > 0.  Default: 4.0.
@@ -70,42 +70,28 @@ class AlphaLIF(Neuron):
         surrogate: Surrogate = Sigmoid(4.0),  # noqa: B008  (a frozen value)
         inplace: bool = False,
     ) -> None:
-        super().__init__(
-            threshold=threshold, reset=reset, detach_reset=detach_reset, surrogate=surrogate, inplace=inplace
-        )
         check_number("AlphaLIF", "tau", tau, finite=False)
+        check_number("AlphaLIF", "threshold", threshold)
         if not 0 < as_float(tau) < math.inf:
             raise ConfigError(
                 f"AlphaLIF(tau={shown(tau)}): current and potential retain exp(-1/tau) per step, with tau a "
                 "positive number of steps."
             )
-        self.tau = float(tau)
+        rho, gain = alpha_constants(float(tau))
+        super().__init__(
+            threshold=threshold,
+            reset=reset,
+            detach_reset=detach_reset,
+            surrogate=surrogate,
+            inplace=inplace,
+        )
+        self._tau, self.gain = float(tau), gain
+        self._leak = self._current_leak = rho
 
     @property
-    def dynamics(self) -> Dynamics:
-        ours = type(self).scan is AlphaLIF.scan
-        if not ours:
-            return UNKNOWN
-        return Dynamics(
-            linear=True,
-            binary=type(self.surrogate).__call__ is Surrogate.__call__,
-            soft_reset=self.reset == "subtract",
-            detached_reset=self.detach_reset,
-        )
-
-    def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
-        spikes, current, membrane = alpha_scan(
-            x,
-            state.get("current"),
-            state.get("membrane"),
-            tau=self.tau,
-            threshold=self.threshold,
-            reset=self.reset,
-            detach_reset=self.detach_reset,
-            surrogate=self.surrogate,
-            through_time=through_time,
-        )
-        return spikes, {"current": current, "membrane": membrane}
+    def tau(self) -> float:
+        """Time constant of current and potential in steps."""
+        return self._tau
 
     def extra_repr(self) -> str:
-        return f"tau={self.tau:g}, {super().extra_repr()}"
+        return f"tau={self.tau:g}, threshold={self.threshold:g}, reset={self.reset!r}, surrogate={self.surrogate}"

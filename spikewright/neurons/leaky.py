@@ -1,23 +1,17 @@
 """The leaky integrate-and-fire neuron."""
 
-import math
-from collections.abc import Callable, Sequence
-from typing import Any, Self, cast
+from typing import Literal
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from spikewright._util.arguments import is_numeric, shown
-from spikewright._util.ranges import check_flag
+from spikewright._util.ranges import check_choice, check_flag
 from spikewright.errors import ConfigError
-from spikewright.kernels.layout import precision
-from spikewright.kernels.lif import Reset
-from spikewright.neurons._base import Neuron
-from spikewright.neurons._constants import number_shown
+from spikewright.neurons._constants import Constants, Potential, ResetKind, number_shown
+from spikewright.neurons._decays import Decaying
 from spikewright.surrogate import Sigmoid, Surrogate
 
 
-class LIF(Neuron):
+class LIF(Decaying):
     r"""Leaky integrate-and-fire neuron.
 
     With leak :math:`\lambda = 1 - 1/\tau`, gain :math:`k`, threshold :math:`V_{th}`, reset amount
@@ -63,9 +57,10 @@ class LIF(Neuron):
         tau: Time constant in steps.  Number >= 1, or one per channel (axis 1 of `[batch, channel, ...]`) as a sequence
             or tensor `[channel]`; a tensor of more axes must broadcast to `[batch, *feature]`.  Constants stay in
             double precision when the module is cast, and are used in that of the scan.  Default: 2.0.
-        threshold: Potential at which a neuron fires, at equality too.  Finite number > 0.  Default: 1.0.
+        threshold: Potential at which a neuron fires, at equality too.  Finite number > 0, or one per channel
+            `[channel]`.  Default: 1.0.
         reset: What a spike does to the potential: "subtract" takes `threshold - rest` off it (soft), "zero" sets it to
-            0 (hard).  Default: "subtract".
+            0 (hard), "late" takes the threshold off a step later, after the leak.  Default: "subtract".
         detach_reset: True keeps the gradient out of the reset.  Only rules that carry errors through time (BPTT) depend
             on it.  Default: True.
         surrogate: Slope used in the backward pass in place of the derivative of a spike.  Instance of
@@ -75,18 +70,35 @@ class LIF(Neuron):
         inplace: Accepted and ignored, so that `act_layer=LIF` works in libraries that build activations with it.
             Default: False.
         rest: Reset shift :math:`V_{rest}`: a soft reset takes `threshold - rest` off the potential.  Any finite number
-            below `threshold`; 0 with a hard reset.  Default: 0.0.
-        gain: Input scale :math:`k`, the factor of the current.  Any finite number.  Default: 1.0.
+            below `threshold`, or one per channel `[channel]`; 0 with another reset.  Default: 0.0.
+        gain: Input scale :math:`k`, the factor of the current.  Any finite number, or one per channel `[channel]`; or
+            "1/tau", which
+            follows a trained `tau`.  Default: 1.0.
         amplitude: Output scale :math:`A`, the value that a spike is sent as.  Any finite number but 0.  Default: 1.0.
         noise: Standard deviation of normal noise that is added to every output, in training and in evaluation, drawn
             for each neuron and step.  Finite number, at least 0.  Default: 0.0.
+        strict: True fires above the threshold only, and not at it.  Default: False.
+        max_spikes: Largest number of spikes in a step.  Whole number of at least 1, or None for no limit.  With more
+            than 1, :math:`s = \lfloor u / V_{th} \rfloor` where :math:`u > 0`, and each spike takes the reset amount
+            off.
+            Default: 1.
+        lower_bound: Least potential after a reset: lower ones are raised to it.  Number in (-inf, 0], or None for
+            no bound.  Default: None.
+        learn_threshold: True trains the threshold, the parameter `threshold`.  Default: False.
+        learn_gain: True trains the input scale, the parameter `gain`.  Default: False.
+        potential: Potential that is returned beside the spikes, as `(spikes, potential)`: that of "before reset", u, or
+            "after reset", v.  Default: None, a call returns the spikes alone.
 
     Raises:
-        ConfigError: `tau` is not a finite number or several, is below 1, or is 1 with `learn_tau`; another constant is
-            not one finite number or is out of its range; `reset` is unknown; `detach_reset` or `learn_tau` is not a
-            bool; `rest` is not 0 with a hard reset; or `surrogate` is not a `Surrogate`.
+        ConfigError: `tau` is not a finite number or several, is below 1, or is 1 with `learn_tau`; a trained `gain` is
+            tied
+            to `tau`; a constant is not a finite number or one per channel `[channel]`, or is out of its range; `reset`
+            or
+            `potential` is unknown; a flag is not a bool; `rest` is not 0 with a hard or late reset; `max_spikes` is not
+            1 with a strict threshold, a reset shift, a late or an attached hard reset; or `surrogate` is not a
+            `Surrogate`.
         ExtensionError: The slope of a custom surrogate at one number depends on other numbers, or is random.
-        ShapeError: In a run, the current has another number of channels than `tau`.
+        ShapeError: In a run, the current has another number of channels than a constant.
 
     >>> import torch, spikewright as sw
     >>> net = sw.Network(torch.nn.Sequential(sw.LIF(tau=2.0)))
@@ -97,117 +109,75 @@ class LIF(Neuron):
 
     def __init__(
         self,
-        tau: float | Sequence[float] | Tensor = 2.0,
-        threshold: float = 1.0,
-        reset: Reset = "subtract",
+        tau: Constants = 2.0,
+        threshold: Constants = 1.0,
+        reset: ResetKind = "subtract",
         detach_reset: bool = True,
         surrogate: Surrogate = Sigmoid(4.0),  # noqa: B008  (a frozen value)
         learn_tau: bool = False,
         inplace: bool = False,
-        rest: float = 0.0,
-        gain: float = 1.0,
+        rest: Constants = 0.0,
+        gain: Constants | Literal["1/tau"] = 1.0,
         amplitude: float = 1.0,
         noise: float = 0.0,
+        strict: bool = False,
+        max_spikes: int | None = 1,
+        lower_bound: float | None = None,
+        learn_threshold: bool = False,
+        learn_gain: bool = False,
+        potential: Potential | None = None,
     ) -> None:
+        tied = isinstance(gain, str)
+        check_tied(type(self).__name__, gain, learn_gain)
         super().__init__(
             threshold=threshold,
             rest=rest,
-            gain=gain,
+            gain=1.0 if isinstance(gain, str) else gain,
             amplitude=amplitude,
             reset=reset,
             detach_reset=detach_reset,
             surrogate=surrogate,
             inplace=inplace,
             noise=noise,
+            strict=strict,
+            max_spikes=max_spikes,
+            lower_bound=lower_bound,
+            learn_threshold=learn_threshold,
+            learn_gain=learn_gain,
+            potential=potential,
         )
         check_flag(type(self).__name__, learn_tau=learn_tau)
-        value = _time_constants(tau, learn_tau)
-        self._leak: float | None = None
-        self._learned = learn_tau
-        if learn_tau:
-            # sigmoid(log(tau - 1)) = 1 - 1/tau
-            self.leak_logit = nn.Parameter(torch.log(value - 1).to(torch.get_default_dtype()))
-        elif value.numel() == 1:
-            self._leak = 1 - 1 / value.item()
-        else:
-            self.register_buffer("leaks", 1 - 1 / value)
+        self._tied = tied
+        self.set_decay("", "tau", tau, learn_tau)
 
     @property
-    def leak(self) -> float | Tensor:
-        """Share of the potential that is left after a step, `1 - 1/tau`: a number, or a tensor `[channel]`."""
-        if self._leak is not None:
-            return self._leak
-        if self._learned:  # the parameter, or the value that a parametrization or a hook computes
-            logit = self.leak_logit
-            return torch.sigmoid(logit.to(precision(logit)))
-        return cast(Tensor, self.leaks)
+    def input_gain(self) -> float | Tensor:
+        """Factor of the input: a number, or a tensor of one per channel."""
+        return 1 - self.leak if self._tied else self.gain
 
     @property
-    def tau(self) -> float | Tensor:
-        """The time constant in steps, `1 / (1 - leak)`: a number, or a tensor `[channel]`."""
-        leak = self.leak
-        return math.inf if isinstance(leak, float) and leak == 1 else 1 / (1 - leak)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Move constants to another device, but keep their precision."""
-        exact = self._buffers.get("leaks")
-        super()._apply(fn, recurse)
-        if exact is not None:
-            self._buffers["leaks"] = exact.to(self.get_buffer("leaks").device)
-        return self
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
-        """Load constants, unless the stored ones are the present ones in lower precision."""
-        key, exact = f"{prefix}leaks", self._buffers.get("leaks")
-        stored = state_dict.get(key)
-        if isinstance(stored, Tensor) and exact is not None and stored.shape == exact.shape:
-            if torch.equal(stored, exact.to(stored)):
-                state_dict[key] = exact
-        elif (
-            isinstance(stored, Tensor) and self._leak is not None and stored.numel() == 1
-        ):  # stored as a tensor of one entry
-            del state_dict[key]
-            if stored.item() != torch.tensor(self._leak, dtype=torch.float64).to(stored.dtype).item():
-                self._leak = stored.item()
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+    def _is_plain(self) -> bool:
+        return super()._is_plain and not self._tied
 
     def extra_repr(self) -> str:
-        learned = ", learn_tau=True" if self._learned else ""
-        return f"tau={number_shown(self.tau)}{learned}, {super().extra_repr()}"
+        learned = ", learn_tau=True" if self.learns("") else ""
+        tied = ", gain='1/tau'" if self._tied else ""
+        return f"tau={number_shown(self.tau)}{learned}{tied}, {super().extra_repr()}"
 
 
-def _time_constants(tau: object, learned: bool) -> Tensor:
-    """Check time constants and return them in double precision."""
-    if isinstance(tau, bool):
+def check_tied(owner: str, gain: object, learned: bool) -> None:
+    """Raise `ConfigError` unless a gain given as text is "1/tau", which is not trained by itself.
+
+    Args:
+        owner: Name of the neuron class, for messages.
+        gain: The gain.
+        learned: True if it is to be trained.
+    """
+    if not isinstance(gain, str):
+        return
+    check_choice(owner, "gain", gain, ("1/tau",))
+    if learned:
         raise ConfigError(
-            f"LIF(tau={tau}): tau is a number, and {tau} would stand for {float(tau)}. A library that calls "
-            f"act_layer({tau}) means inplace, which neurons ignore: give it act_layer=lambda *_: LIF(). In "
-            "LIF(tau=2.0): the time constant is a number of steps, or one number per channel."
+            f"{owner}(gain='1/tau', learn_gain=True) ties the input scale to tau and trains it as well. Use "
+            "gain='1/tau', learn_tau=True, which trains both as one; or a number, such as gain=0.5, learn_gain=True."
         )
-    asked = f"LIF(tau={shown(tau)})"
-    if isinstance(tau, Tensor) and tau.requires_grad:
-        raise ConfigError(
-            f"{asked} was given a tensor that asks for a gradient, but tau is a start value, and no gradient "
-            "would reach it. Use LIF(tau=tau.detach(), learn_tau=True), which trains the logit of the leak; for a "
-            "constant, tau.detach()."
-        )
-    try:
-        value = torch.as_tensor(tau if is_numeric(tau) else (), dtype=torch.float64, device="cpu")
-    except (TypeError, ValueError, OverflowError, RuntimeError):  # rows of several lengths, numbers beyond floats
-        value = torch.empty(0)
-    if not value.numel():
-        raise ConfigError(
-            f"{asked}: the time constant is a number of steps, or one number per channel. Give a float such as "
-            "tau=2.0, or a list of as many as there are channels."
-        )
-    if not bool((value >= 1).all()) or (learned and bool((value == 1).any())):
-        bound = "above 1 to be learned" if learned else "at least 1"
-        raise ConfigError(
-            f"{asked}: the time constant is in steps and leak = 1 - 1/tau, so tau must be {bound}. "
-            "A leak (snnTorch's beta) is given as tau = 1 / (1 - beta)."
-        )
-    if not bool(value.isfinite().all()):
-        raise ConfigError(
-            f"{asked}: the time constant is a finite number of steps. Neurons that retain everything are IF()."
-        )
-    return value.detach().clone()

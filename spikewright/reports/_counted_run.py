@@ -85,6 +85,8 @@ class _Aside:
     def neuron(self, site: str, current: Tensor, spikes: Tensor) -> None:
         self._meter.emitted(site, spikes)
 
+    def potential(self, site: str, potential: Tensor) -> None: ...
+
     def synapse(self, site: str, operation: Operation, x: Tensor, weight: Tensor, current: Tensor) -> None:
         self._meter.flow.aside(self._layers.synapse, site, operation, x, weight, current)
 

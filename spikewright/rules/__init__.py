@@ -19,6 +19,7 @@ from spikewright.rules.continual.hlop import HLOP as HLOP
 from spikewright.rules.continual.lwf import LwF as LwF
 from spikewright.rules.continual.naive import Naive as Naive
 from spikewright.rules.continual.replay import Replay as Replay
+from spikewright.rules.eprop import EProp as EProp
 from spikewright.rules.opzo import OPZO as OPZO
 from spikewright.rules.ottt import OTTT as OTTT
 from spikewright.rules.rates._rate import RateRule as RateRule
@@ -42,6 +43,7 @@ __all__ = [
     "ContinualRule",
     "Cost",
     "Done",
+    "EProp",
     "LwF",
     "Naive",
     "OnlineRule",

@@ -216,11 +216,15 @@ class OnlineRule(Rule):
             yield Update(total, outputs, run.state, run)
 
     def _hooks(self, wiring: Wiring) -> Hooks | None:
-        own = None if type(self).on_weight is OnlineRule.on_weight else WeightHooks(self.on_weight, wiring)
+        own = self._weight_hooks(wiring)
         if self._plain:
             return own
         targets = target_specs(wiring, self.local, self.spatial.route)
         return SpatialHooks(self.spatial, self.local, targets, own or Hooks(), wiring, wiring.sites.recurrent)
+
+    def _weight_hooks(self, wiring: Wiring) -> Hooks | None:
+        """Return the hooks of the rule without those of `spatial` and `local`; `None` if there are none."""
+        return None if type(self).on_weight is OnlineRule.on_weight else WeightHooks(self.on_weight, wiring)
 
     def extra_repr(self) -> str:
         shown = "" if isinstance(self.spatial, BP) else f"spatial={self.spatial}, "

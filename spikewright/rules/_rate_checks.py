@@ -21,7 +21,7 @@ def check_neurons(rule: str, wiring: Wiring) -> None:
     """Raise `IncompatibleRule` if some neurons have no rate map."""
     for site, neuron in wiring.neurons.items():
         dynamics = neuron.dynamics
-        if dynamics.rate_map is None and neuron.reset != "subtract":
+        if dynamics.rate_map is None and neuron.reset == "zero":
             raise IncompatibleRule(
                 f"{rule} learns from rates, but '{site}' has a hard reset, which forgets what is left of the "
                 "potential: its rate is no clipped linear function of its mean current. Use reset='subtract'."
@@ -34,8 +34,12 @@ def check_neurons(rule: str, wiring: Wiring) -> None:
 
 
 def clips_rate(neuron: Neuron) -> bool:
-    """Return True if the declared rate map is the inherited one, which clips a linear function."""
-    return neuron.dynamics.rate_map == neuron.transfer and type(neuron).transfer is Neuron.transfer
+    """Return True if the declared rate map is the inherited one, a linear function clipped at a spike per step."""
+    return (
+        neuron.most_spikes == 1
+        and neuron.dynamics.rate_map == neuron.transfer
+        and type(neuron).transfer is Neuron.transfer
+    )
 
 
 def check_curves(rule: str, curves: Iterable[Curve], sites: Sites) -> None:

@@ -2,12 +2,10 @@
 
 from dataclasses import replace
 
-import torch
 from torch import Tensor
 
 from spikewright._util.ranges import check_flag, check_within, single
 from spikewright.errors import IncompatibleRule
-from spikewright.kernels.trace import trace_scan
 from spikewright.metrics.operations import Operations
 from spikewright.network.sites import Sites
 from spikewright.network.wiring import Synapse, Wiring
@@ -15,6 +13,7 @@ from spikewright.neurons import Dynamics, Neuron
 from spikewright.rules._chunk_size import Chunk, check_chunk
 from spikewright.rules._cost import Cost, Done
 from spikewright.rules._online import OnlineRule
+from spikewright.rules._traces import Decay, Taps, number, one_entry, remembering, taps_of, traced, traced_ones
 from spikewright.spatial import BP, Local, Spatial
 from spikewright.synapses.synapse import SynapticInput
 from spikewright.temporal import SiteState
@@ -24,25 +23,27 @@ class OTTT(OnlineRule):
     r"""Online training through time: each step learns from presynaptic traces, and its graph is then freed.
 
     With :math:`x_l[t]` the input of layer l, :math:`u_l[t]` the membrane potential, :math:`\psi` the surrogate
-    derivative and :math:`\lambda` the decay of the neurons that the layer feeds (0 for a readout, which has no
-    membrane),
+    derivative, :math:`\lambda` the decay of the neurons that the layer feeds (0 for a readout, which has no membrane),
+    and :math:`\alpha` that of a synaptic current in front of their potential (0 without one),
 
     .. math::
-        p_l[t] &= \lambda\, p_l[t-1] + x_l[t] \\
+        q_l[t] &= \alpha\, q_l[t-1] + x_l[t], \qquad p_l[t] = \lambda\, p_l[t-1] + q_l[t] \\
         \delta_l[t] &= \psi(u_l[t]) \odot W_{l+1}^\top \delta_{l+1}[t] \\
         \nabla W_l &= \textstyle\sum_t \delta_l[t] \otimes p_l[t].
 
-    A bias is a weight from a constant input of 1 and has a trace of that.
+    A bias is a weight from a constant input of 1 and has a trace of that.  What earlier spikes of a neuron do to its
+    potential or its threshold is left out of the derivative; `EProp` has it.
 
     **Exact when**: the layer feeds the last layer of neurons through linear operations, and these neurons have a soft,
-    detached reset; and for parameters that reach no neuron; unless a delay or feedback carries the signal of either, or
-    the spikes of that layer, to later steps.  Elsewhere it deviates from BPTT, as errors of later steps are omitted.
+    detached reset and a constant threshold; and for parameters that reach no neuron; unless a delay or feedback carries
+    the signal of either, or the spikes of that layer, to later steps.  Elsewhere it deviates from BPTT, as errors of
+    later steps are omitted.
 
     **Cost**: one forward pass, one backward pass per step, and one multiply-add per input and step.  Activation memory
     is that of one chunk, whatever the number of steps.
 
-    **Carried / Checkpointed**: a trace per traced layer, `[batch, *input_feature]`, and a scalar for its bias /
-    nothing.
+    **Carried / Checkpointed**: a trace per traced layer, `[batch, *input_feature]`, and a scalar for its bias, two of
+    each in front of neurons with a synaptic current / nothing.
 
     Args:
         online: If True, yield an update at every step (OTTT-O); otherwise one per sequence (OTTT-A).  Default: False.
@@ -51,7 +52,8 @@ class OTTT(OnlineRule):
             reference`.
         trace_readout: If True, trace layers that feed no neuron, with the decay of the neurons that send to them.
             Default: None, which is `reference`.
-        leak: Decay :math:`\lambda` of every trace.  In [0, 1].  Default: None, the decay of the receiving neurons.
+        leak: Decay :math:`\lambda` of every trace, with :math:`\alpha = 0`.  In [0, 1].  Default: None, the decays of
+            the receiving neurons.
         reference: If True, do as the authors' code: no trace at the input of the network, at biases, or where
             real-valued currents arrive; a traced readout; the decay of the sending neurons.  Explicit `trace_*`
             arguments win over it.  Default: False.
@@ -121,22 +123,21 @@ class OTTT(OnlineRule):
         self.reference = reference
 
     def on_weight(self, layer: Synapse, x: Tensor, carried: SiteState) -> tuple[SynapticInput, SiteState]:
-        leak = self._leak(layer)
-        if isinstance(leak, float) and leak == 0:
+        taps = self._taps(layer)
+        if not taps:
             return SynapticInput(x), carried
-        traces, trace = trace_scan(x, carried.get("trace"), leak)
-        after = {"trace": trace}
+        traces, after = traced(x, carried, taps)
         presynaptic_bias = None
         if self.trace_bias:
-            presynaptic_bias = _trace_of_ones(len(x), carried.get("bias_trace"), leak, traces)
-            after["bias_trace"] = presynaptic_bias[-1]
+            presynaptic_bias, of_bias = traced_ones(len(x), carried, taps, traces)
+            after |= of_bias
         return SynapticInput(x, presynaptic=traces, presynaptic_bias=presynaptic_bias), after
 
     def cost(self, done: Done) -> Cost | None:
         cost, traces = super().cost(done), 0.0
         for site, work in done.work.items():
-            if self._leak(done.wiring.synapses[site]) != 0:
-                traces += work.inputs * done.learns(site) + (self.trace_bias and done.learns_bias(site))
+            taps = len(self._taps(done.wiring.synapses[site]))
+            traces += taps * (work.inputs * done.learns(site) + (self.trace_bias and done.learns_bias(site)))
         # One multiplication with addition per step and entry of a trace.
         return None if cost is None else cost + Cost(Operations(0, done.steps * traces), 0)
 
@@ -144,18 +145,18 @@ class OTTT(OnlineRule):
         super().check(wiring, sites)
         advice = "Pass OTTT(leak=...) to name one for every trace, or use SLTT or BPTT, which need none."
         for synapse in wiring.synapses.values():
-            leaks = {site: _one(neuron.dynamics.decay) for site, neuron in self._neurons(synapse).items()}
+            taps = {site: taps_of(neuron.dynamics) for site, neuron in self._neurons(synapse).items()}
             asked = f"OTTT keeps one trace per input at '{synapse.name}', but that layer feeds"
-            for site, leak in leaks.items():
-                if leak is None:
+            for site, decays in taps.items():
+                if None in decays:
                     raise IncompatibleRule(
-                        f"{asked} '{site}' ({type(wiring.neurons[site]).__name__}), which declares no single decay, so "
-                        f"that no such trace is what it holds of its inputs. {advice}"
+                        f"{asked} '{site}' ({type(wiring.neurons[site]).__name__}), which declares no decay, so that "
+                        f"no trace is known to be what it holds of its inputs. {advice}"
                     )
-            shown = ", ".join(f"'{site}' (leak {_show(leak)})" for site, leak in leaks.items())
-            if any(isinstance(leak, Tensor) and leak.numel() > 1 for leak in leaks.values()):
+            shown = ", ".join(f"'{site}' (leak {' and '.join(map(_show, decays))})" for site, decays in taps.items())
+            if any(isinstance(decay, Tensor) and decay.numel() > 1 for decays in taps.values() for decay in decays):
                 raise IncompatibleRule(f"{asked} {shown}: a leak per channel needs a trace per weight. {advice}")
-            if len({_number(leak) for leak in leaks.values()}) > 1:
+            if len({tuple(map(number, decays)) for decays in taps.values()}) > 1:
                 raise IncompatibleRule(f"{asked} neurons of different leaks: {shown}. {advice}")
 
     def exact(self, parameter: str, wiring: Wiring, steps: int) -> bool:
@@ -165,7 +166,7 @@ class OTTT(OnlineRule):
         if steps == 1:
             return True
         if not wiring.receivers[parameter]:
-            return not any(self._leak(s) for s in synapses)
+            return not any(self._taps(s) for s in synapses)
         own = not self.reference and self.fixed_leak is None
         traced = own and (self.trace_bias or "bias" not in parameter)
         return (
@@ -178,19 +179,18 @@ class OTTT(OnlineRule):
     def _exact_at(self, synapse: Synapse, wiring: Wiring) -> bool:
         straight = synapse.linear and not synapse.direct and (self.trace_input or not synapse.reads_input)
         return straight and all(
-            wiring.is_last(site) and _traceable(neuron.dynamics) for site, neuron in synapse.receivers.items()
+            wiring.is_last(site) and traceable(neuron.dynamics) for site, neuron in synapse.receivers.items()
         )
 
-    def _leak(self, synapse: Synapse) -> float | Tensor:
-        """Return the decay of the trace at a layer, without axes; 0 where there is none."""
+    def _taps(self, synapse: Synapse) -> Taps:
+        """Return the decays of the traces at a layer; none where it takes the input itself."""
         if self._untraced(synapse):
-            return 0.0
+            return ()
         if self.fixed_leak is not None:
-            return self.fixed_leak.reshape(()) if isinstance(self.fixed_leak, Tensor) else self.fixed_leak
-        for neuron in self._neurons(synapse).values():  # all of one decay, as `check` has seen to
-            decay = _one(neuron.dynamics.decay)
-            return 0.0 if decay is None else decay
-        return 0.0
+            return remembering((one_entry(self.fixed_leak),))
+        for neuron in self._neurons(synapse).values():  # all of the same decays, as `check` has seen to
+            return remembering(taps_of(neuron.dynamics))
+        return ()
 
     def _neurons(self, synapse: Synapse) -> dict[str, Neuron]:
         """Return the neurons whose decay the trace at a layer takes."""
@@ -209,29 +209,11 @@ class OTTT(OnlineRule):
         return f"{shown}, leak={self.fixed_leak}, {super().extra_repr()}"
 
 
-def _traceable(dynamics: Dynamics) -> bool:
-    """Whether a trace with the neuron's decay is the derivative of its potential by the weight."""
-    return dynamics.linear and dynamics.decay is not None and dynamics.soft_reset and dynamics.detached_reset
+def traceable(dynamics: Dynamics) -> bool:
+    """Return True if a trace with the neuron's decays is the derivative of its potential by the weight."""
+    spikes_aside = dynamics.soft_reset and dynamics.detached_reset and not dynamics.adaptive
+    return dynamics.linear and dynamics.decay is not None and spikes_aside
 
 
-@torch.no_grad()
-def _trace_of_ones(steps: int, before: Tensor | None, leak: float | Tensor, like: Tensor) -> Tensor:
-    """Return the trace of a bias, whose input is 1 at every step, `[time]`, after what it was before these steps."""
-    if steps == 1:
-        return like.new_ones(1) if before is None else (before * leak + 1).unsqueeze(0)
-    powers = torch.as_tensor(leak, dtype=like.dtype, device=like.device) ** torch.arange(steps + 1, device=like.device)
-    trace = powers[:-1].cumsum(0)
-    return trace if before is None else trace + powers[1:] * before
-
-
-def _one(decay: float | Tensor | None) -> float | Tensor | None:
-    """Return a decay of one entry without axes."""
-    return decay.reshape(()) if isinstance(decay, Tensor) and decay.numel() == 1 else decay
-
-
-def _number(leak: float | Tensor | None) -> float | None:
-    return leak.detach().item() if isinstance(leak, Tensor) else leak
-
-
-def _show(leak: float | Tensor | None) -> str:
-    return f"<{leak.numel()} values>" if isinstance(leak, Tensor) and leak.numel() > 1 else f"{_number(leak):.4g}"
+def _show(leak: Decay | None) -> str:
+    return f"<{leak.numel()} values>" if isinstance(leak, Tensor) and leak.numel() > 1 else f"{number(leak):.4g}"

@@ -53,6 +53,7 @@ class SpatialHooks(Hooks):
         recurrent: bool,
     ) -> None:
         self._spatial, self._local, self._targets, self._rule_hooks = spatial, local, targets, rule_hooks
+        self.on_layer, self.on_scan = rule_hooks.on_layer, rule_hooks.on_scan
         self._wiring = wiring
         self._draws = None if spatial.noise is None else Draws(spatial.noise)
         self._cut = frozenset().union(*(r.sites for r in targets.values())) if spatial.cuts else frozenset[str]()

@@ -94,3 +94,21 @@ def differentiated(
     grads = torch.autograd.grad((weights * sent).sum(), list(wanted.values()), allow_unused=True)
     found = {n: torch.zeros_like(v) if g is None else g for (n, v), g in zip(wanted.items(), grads)}
     return {"output": sent.detach()} | {f"gradient of {name}": value for name, value in found.items()}
+
+
+def response(neuron: Neuron, current: Tensor) -> Tensor:
+    """Return what an input is worth after every number of steps by the declared decays, relative to what it is at once.
+
+    Args:
+        neuron: The neuron.
+        current: Current, `[time, batch, channel]`; the result broadcasts to it.
+    """
+    decays = neuron.decay_at(current), neuron.current_decay_at(current)
+    kept, of_current = (
+        torch.as_tensor(0.0 if decay is None else decay, dtype=torch.float64).detach() for decay in decays
+    )
+    worth, left = [torch.ones_like(kept * of_current)], torch.ones_like(of_current)
+    for _ in range(len(current) - 1):
+        left = left * of_current
+        worth.append(worth[-1] * kept + left)
+    return torch.stack([value.expand(current.shape[1:]) for value in worth])

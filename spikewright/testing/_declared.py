@@ -9,16 +9,17 @@ from spikewright.losses import OnRate, PerStep
 from spikewright.network import Network
 from spikewright.neurons import Dynamics
 from spikewright.reports.gradient_check import certify
-from spikewright.rules import DSR, OTTT, Rule
-from spikewright.testing._cell import BATCH, STEPS, Cell, differentiated, run
+from spikewright.rules import DSR, OTTT, EProp, Rule
+from spikewright.testing._cell import BATCH, STEPS, Cell, differentiated, response, run
 
 
 def declared(cell: Cell) -> None:
     """It declares `Dynamics`, with one decay or one per channel."""
     contract, dynamics = cell.contract("dynamics"), cell.neuron().dynamics
     contract.holds(isinstance(dynamics, Dynamics), f"its dynamics are {dynamics!r}, and no Dynamics.")
-    entries = torch.as_tensor(0.0 if dynamics.decay is None else dynamics.decay).numel()
-    contract.holds(entries in (1, cell.channels), f"it declares {entries} decays for {cell.channels} channels.")
+    for what, decay in (("decays", dynamics.decay), ("current decays", dynamics.current_decay)):
+        entries = torch.as_tensor(0.0 if decay is None else decay).numel()
+        contract.holds(entries in (1, cell.channels), f"it declares {entries} {what} for {cell.channels} channels.")
 
 
 def binary(cell: Cell) -> None:
@@ -33,22 +34,19 @@ def binary(cell: Cell) -> None:
 
 
 def _traced(cell: Cell, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return gradients at currents through time, and those of single steps summed with the decay."""
+    """Return gradients at currents through time, and those of single steps summed by the response."""
     neuron = cell.neuron()
     whole = differentiated(neuron, x)["gradient of current"]
     single = differentiated(neuron, x, through_time=False)["gradient of current"]
-    decay = neuron.decay_at(x)
-    expected, carried = torch.empty_like(single), torch.zeros_like(single[0])
-    for t in reversed(range(len(x))):
-        carried = single[t] + (0.0 if decay is None else decay) * carried
-        expected[t] = carried
+    worth = response(neuron, x)
+    expected = torch.stack([(worth[: len(x) - t] * single[t:]).sum(0) for t in range(len(x))])
     return whole, expected.detach()
 
 
 def decaying_gradient(cell: Cell) -> None:
-    """Far below the threshold, the gradient of a current falls by the decay from step to step."""
+    """Far below the threshold, the gradient of a current changes from step to step as the decays say."""
     dynamics = cell.neuron().dynamics
-    if dynamics.decay is None or not (dynamics.linear and dynamics.detached_reset):
+    if dynamics.decay is None or dynamics.adaptive or not (dynamics.linear and dynamics.detached_reset):
         return
     neuron = cell.neuron()
     x = (-4 * cell.scale * (0.5 + torch.rand(STEPS, BATCH, cell.channels, dtype=torch.float64))).requires_grad_()
@@ -56,23 +54,36 @@ def decaying_gradient(cell: Cell) -> None:
     last = grad[-1]
     if not last.all():  # a surrogate may have no slope there
         return
-    kept = torch.as_tensor(neuron.decay_at(x), dtype=torch.float64).detach()
-    expected = torch.stack([torch.ones_like(last) * kept**age for age in reversed(range(STEPS))])
-    tables = {"share": grad / last}, {"share": expected}
+    tables = {"share": grad / last}, {"share": response(neuron, x.detach()).flip(0)}
     cell.contract("gradient by the decay").agree(
-        *tables, 1e-6, "the gradient of a current at later steps, and the decay to the power of its age"
+        *tables, 1e-6, "the gradient of a current at later steps, and what the decays make of it"
     )
 
 
 def reset(cell: Cell) -> None:
-    """With a soft, detached reset, the same holds across spikes."""
+    """With a soft, detached reset and a constant threshold, the same holds across spikes."""
     dynamics = cell.neuron().dynamics
-    linear = dynamics.decay is not None and dynamics.linear
+    linear = dynamics.decay is not None and dynamics.linear and not dynamics.adaptive
     if not (linear and dynamics.soft_reset and dynamics.detached_reset):
         return
     found, expected = _traced(cell, cell.currents())
     tables = {"gradient of current": found}, {"gradient of current": expected}
     cell.contract("soft, detached reset").agree(*tables, 1e-9, "credit through time over spikes, and by the decay")
+
+
+def adaptive(cell: Cell) -> None:
+    """With a threshold that adapts, earlier spikes have a part in the gradient."""
+    dynamics = cell.neuron().dynamics
+    if not (dynamics.adaptive and dynamics.linear and dynamics.soft_reset and dynamics.detached_reset):
+        return
+    if dynamics.decay is None:
+        return
+    found, expected = _traced(cell, cell.currents())
+    cell.contract("adaptive").holds(
+        float((found - expected).norm()) > 1e-6 * float(expected.norm()),
+        "it declares a threshold that depends on its earlier spikes, but the gradient of a current is that by the "
+        "decays alone. Leave adaptive out of its dynamics.",
+    )
 
 
 def _learns(cell: Cell) -> tuple[Network, Tensor, Tensor]:
@@ -90,15 +101,30 @@ def traceable(cell: Cell) -> None:
     dynamics, rule, contract = cell.neuron().dynamics, OTTT(), cell.contract("OTTT")
     net, x, y = _learns(cell)
     refused = _refused(rule, net, x, y)
-    one = dynamics.decay is not None and torch.as_tensor(dynamics.decay).numel() == 1
+    decays = dynamics.decay, 0.0 if dynamics.current_decay is None else dynamics.current_decay
+    one = all(decay is not None and torch.as_tensor(decay).numel() == 1 for decay in decays)
     contract.holds(refused != one, f"OTTT {'refuses' if refused else 'takes'} it, with decay={dynamics.decay}.")
-    if refused or not (dynamics.linear and dynamics.soft_reset and dynamics.detached_reset):
+    constant = dynamics.soft_reset and dynamics.detached_reset and not dynamics.adaptive
+    if refused or not (dynamics.linear and constant):
         return
     rows = {row.site: row for row in certify(net, rule, x, y, PerStep(F.cross_entropy)).rows}
     for name in ("0.weight", "0.bias"):
         contract.holds(rows[name].exact, f"OTTT does not claim the gradient of BPTT for '{name}' in front of it.")
         error = rows[name].relative_error
         contract.holds(rows[name].match or error < 1e-9, f"OTTT's gradient in front of it is {error:.3g} off BPTT's.")
+
+
+def eligible(cell: Cell) -> None:
+    """E-prop claims the gradient of BPTT in front of last neurons of any kind, unless channels depend on each other."""
+    rule, contract = EProp(), cell.contract("EProp")
+    net, x, y = _learns(cell)
+    if _refused(rule, net, x, y):
+        return
+    for row in certify(net, rule, x, y, PerStep(F.cross_entropy)).rows:
+        if row.site in ("0.weight", "0.bias"):
+            contract.holds(row.exact, f"EProp does not claim the gradient of BPTT for '{row.site}' in front of it.")
+            near = row.match or row.relative_error < 1e-9
+            contract.holds(near, f"EProp's gradient in front of it is {row.relative_error:.3g} off BPTT's.")
 
 
 def rated(cell: Cell) -> None:

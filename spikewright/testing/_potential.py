@@ -11,7 +11,7 @@ from torch import Tensor
 
 from spikewright.neurons import Neuron
 from spikewright.temporal import SiteState
-from spikewright.testing._cell import Cell, run
+from spikewright.testing._cell import Cell, response, run
 
 STEPS, SAMPLES = 48, 3
 SIZES = tuple(2.0**power for power in (-6, -2, 0, 3, 7, 12))
@@ -149,12 +149,11 @@ def soft(cell: Cell) -> None:
 
 
 def decay(cell: Cell) -> None:
-    """The effect of a current falls by the decay from step to step."""
+    """The effect of a current changes from step to step as the decays say."""
     dynamics, neuron = cell.neuron().dynamics, cell.neuron()
     if not dynamics.linear or dynamics.decay is None:
         return
     change = Drives.of(cell).change
-    kept = torch.as_tensor(neuron.decay_at(change), dtype=torch.float64).detach()
-    expected = torch.stack([kept**age * x for age, x in zip(range(len(change), 0, -1), change)]).sum(0)
-    tables = {"worth": worth_at_rest(cell, change)}, {"worth": expected}
-    cell.contract("decay").agree(*tables, 1e-8, "what currents are worth at later steps, and by the decay")
+    later = response(neuron, torch.cat([change, change[:1]]))[1:].flip(0)
+    tables = {"worth": worth_at_rest(cell, change)}, {"worth": (later * change).sum(0)}
+    cell.contract("decay").agree(*tables, 1e-8, "what currents are worth at later steps, and by the decays")

@@ -28,7 +28,9 @@ CONTRACTS: tuple[Callable[[Cell], None], ...] = (
     _potential.soft,
     _declared.decaying_gradient,
     _declared.reset,
+    _declared.adaptive,
     _declared.traceable,
+    _declared.eligible,
     _rates.rates,
     _rates.rate_gradient,
     _declared.rated,
@@ -48,9 +50,10 @@ def assert_neuron(make: Callable[[], Neuron], *, channels: int = 3) -> None:
     - Evaluation computes the same as training, and so do a copy, a pickle and a `state_dict`.
     - Every trained parameter gets a gradient.
     - Everything that `dynamics` declares is measured: outputs of 0 and 1 only, a linear potential (by the current that
-      the neuron still needs to fire after weak and strong currents of both signs), the decay, a soft and detached
-      reset, and the rate map with its gradient.  Maps use the same channels at every position.
-    - OTTT and DSR refuse a neuron that does not declare what they need.
+      the neuron still needs to fire after weak and strong currents of both signs), the decays of potential and current,
+      a soft and detached reset, an adaptive threshold, and the rate map with its gradient.  Maps use the same channels
+      at every position.
+    - OTTT and DSR refuse a neuron that does not declare what they need, and EProp is exact for one of any kind.
 
     A declaration that cannot be observed from outside, such as a detached reset without a decay, is not checked.
 

@@ -19,6 +19,8 @@ class _FirstBad:
     def neuron(self, site: str, current: Tensor, spikes: Tensor) -> None:
         self._look(f"the current of neuron '{site}'", current)
 
+    def potential(self, site: str, potential: Tensor) -> None: ...
+
     def synapse(self, site: str, operation: Operation, x: Tensor, weight: Tensor, current: Tensor) -> None:
         self._look(f"the weight of synapse '{site}'", weight)
         self._look(f"the current of synapse '{site}'", current)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from spikewright.errors import ConfigError, IncompatibleRule
 from spikewright.network import Network
 from spikewright.neurons import AlphaLIF
-from spikewright.rules import BPTT, DSR, IDE, OTTT, SLTT, Rule
+from spikewright.rules import BPTT, DSR, IDE, OTTT, SLTT, EProp, Rule
 from spikewright.surrogate import Sigmoid
 from tests.catalogue import RULES, Entry
 from tests.core.support import certificate, lively, promised
@@ -22,7 +22,7 @@ from tests.oracles.compare import assert_agree
 from tests.oracles.delay import alpha, epsilon
 from tests.oracles.draw import weights
 from tests.oracles.machine import Machine, Params
-from tests.rules.support import collected, learn, names
+from tests.rules.support import collected, learn, names, started
 
 
 def run(neuron: AlphaLIF, x: list[float]) -> list[float]:
@@ -151,11 +151,6 @@ def test_every_rule_learns_with_it_or_says_why_not(entry: Entry) -> None:
     if entry.rates:
         with pytest.raises(IncompatibleRule, match="'1' is AlphaLIF, with dynamics of its own and no rate map"):
             learn(entry.make(), soft, x, y)
-    elif entry.traces:
-        with pytest.raises(
-            IncompatibleRule, match=r"one trace per input at '.', .* '.' .AlphaLIF., which declares no single"
-        ):
-            learn(entry.make(), soft, x, y)
     else:
         learn(entry.make(), soft, x, y)
         assert all(grad.any() for grad in collected(soft).values())
@@ -172,10 +167,33 @@ def test_promises() -> None:
         BPTT(): set(weights("mlp", 0)),
         SLTT(): {"4.weight", "4.bias"},
         OTTT(leak=0.7): {"4.weight", "4.bias"},
+        OTTT(): {"2.weight", "2.bias", "4.weight", "4.bias"},
+        OTTT(chunk=4): {"2.weight", "2.bias", "4.weight", "4.bias"},
+        EProp(): {"2.weight", "2.bias", "4.weight", "4.bias"},
     }.items():
         found = certificate(module(False, detach_reset=True), rule)
         assert found.ok, found.table()
         assert promised(found) == expected
+
+
+@pytest.mark.parametrize("options", [{"hard": True}, {"hard": False}, {"hard": False, "detach_reset": True}], ids=str)
+def test_promises_of_rules_with_traces_for_any_reset(options: dict[str, bool]) -> None:
+    for rule in (OTTT(), EProp()):
+        found = certificate(module(**options), rule)
+        assert found.ok, found.table()
+        exact = isinstance(rule, EProp) or "detach_reset" in options
+        assert promised(found) == ({"2.weight", "2.bias"} if exact else set()) | {"4.weight", "4.bias"}
+
+
+@pytest.mark.parametrize("chunk", [1, 3, None])
+def test_the_trace_in_front_of_it_has_its_response(chunk: int | None) -> None:
+    x, net = torch.randn(9, 2, 8, dtype=torch.float64), Network(nn.Sequential(nn.Linear(8, 3), AlphaLIF(4.0)).double())
+    run = started(OTTT(), net, x)
+    for piece in x.split(chunk or len(x)):
+        run.advance(piece)
+    worth = torch.tensor([epsilon(k, 4.0) / epsilon(0, 4.0) for k in range(9)], dtype=torch.float64).flip(0)
+    torch.testing.assert_close(run.state["0"]["trace"], torch.einsum("t,tni->ni", worth, x), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(run.state["0"]["bias_trace"], worth.sum(), rtol=1e-12, atol=0)
 
 
 def test_settings_are_checked_and_shown() -> None:

@@ -1,5 +1,6 @@
 """What neurons and surrogates are given: numbers, and a clear refusal of anything else."""
 
+import inspect
 import math
 from collections.abc import Callable
 from decimal import Decimal
@@ -14,7 +15,7 @@ from torch import nn
 from spikewright.errors import ConfigError
 from spikewright.neurons import IF, LIF, AlphaLIF, Neuron
 from spikewright.neurons.dsr import DSRIF, DSRLIF
-from spikewright.surrogate import ATan, Rectangle, Sigmoid
+from spikewright.surrogate import BUILT_IN, Exponential, Rectangle, Sigmoid
 
 NUMBERS: dict[Callable[..., Neuron], list[str]] = {
     LIF: ["threshold", "rest", "gain", "amplitude", "noise"],
@@ -23,6 +24,8 @@ NUMBERS: dict[Callable[..., Neuron], list[str]] = {
     DSRIF: ["threshold", "firing_fraction", "floor", "threshold_grad"],
     DSRLIF: ["tau", "dt", "threshold", "firing_fraction", "floor", "threshold_grad"],
 }
+PER_CHANNEL = {(neuron, name) for neuron in (LIF, IF) for name in ("threshold", "rest", "gain")}
+"""Constants that may be one number per channel, too."""
 EVERY = [(neuron, name) for neuron, names in NUMBERS.items() for name in names]
 NO_NUMBERS: dict[str, tuple[Any, str]] = {
     "text": ("1.0", "was given a value of type str"),
@@ -43,6 +46,20 @@ NO_NUMBERS: dict[str, tuple[Any, str]] = {
 @pytest.mark.parametrize("kind", NO_NUMBERS)
 def test_what_is_no_number_is_refused(neuron: Callable[..., Neuron], name: str, kind: str) -> None:
     value, message = NO_NUMBERS[kind]
+    if (neuron, name) in PER_CHANNEL and kind in ("a list", "a tensor", "a tensor of no axes"):
+        several = torch.as_tensor(value, dtype=torch.float64) / 4
+        made = neuron(**{name: several})
+        assert torch.equal(torch.as_tensor(getattr(made, name), dtype=torch.float64), several)
+        return
+    if (neuron, name) in PER_CHANNEL and kind.startswith("a parameter"):
+        message = "was given a tensor that asks for a gradient"
+        with pytest.raises(ConfigError, match=rf"{name}=<Parameter .*{message}, but {name} is a constant"):
+            neuron(**{name: value})
+        return
+    if (neuron, name, kind) == (LIF, "gain", "text"):
+        with pytest.raises(ConfigError, match=r"LIF\(gain='1.0'\) is unknown. Known: 1/tau"):
+            LIF(gain="1.0")
+        return
     shown = rf"{neuron.__name__}\({name}="  # type: ignore[attr-defined]
     with pytest.raises(ConfigError, match=rf"(?s){shown}.*{message}.*, but {name} is .* Give a float|{shown}.*a float"):
         neuron(**{name: value})
@@ -73,15 +90,18 @@ def test_any_real_number_will_do(neuron: Callable[..., Neuron], name: str, make:
     assert repr(neuron(**{name: make(value)})) == repr(neuron(**{name: value}))
 
 
-def test_a_trained_threshold_has_a_neuron_of_its_own() -> None:
-    for neuron in (LIF, IF, AlphaLIF):
-        with pytest.raises(ConfigError, match=r"neither be trained.* use DSRIF\(learn_threshold=True\) or DSRLIF"):
-            neuron(threshold=nn.Parameter(torch.ones(())))
-    for neuron in (DSRIF, DSRLIF):
+def test_trained_constants_are_named_in_messages() -> None:
+    for neuron in (LIF, IF):
+        for name in ("threshold", "gain"):
+            with pytest.raises(ConfigError, match=rf"no gradient would reach it.* learn_{name}=True"):
+                neuron(**{name: nn.Parameter(torch.ones(()))})  # type: ignore[arg-type]
+            made = neuron(**{name: 0.7, f"learn_{name}": True})  # type: ignore[arg-type]
+            assert dict(made.named_parameters()).keys() == {name}
+    for kind in (DSRIF, DSRLIF):
         with pytest.raises(ConfigError, match="For a trained threshold, use learn_threshold=True"):
-            neuron(threshold=nn.Parameter(torch.ones(())))
+            kind(threshold=nn.Parameter(torch.ones(())))  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="train the weights or a normalisation"):
-        LIF(gain=nn.Parameter(torch.ones(3)))
+        LIF(amplitude=nn.Parameter(torch.ones(3)))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -132,13 +152,34 @@ def test_a_tensor_of_time_constants_is_copied() -> None:
     assert all(torch.as_tensor(n.leak).tolist() == pytest.approx([0.5, 0.75]) for n in neuron)
 
 
-@pytest.mark.parametrize("surrogate", [Sigmoid, ATan, Rectangle])
+@pytest.mark.parametrize("surrogate", BUILT_IN)
 @pytest.mark.parametrize("value", [0, 0.0, -1.0, math.nan, math.inf, None, "4", True, torch.tensor(4.0), [4.0]])
 def test_surrogates_have_a_positive_number(surrogate: Callable[..., Any], value: Any) -> None:
-    name = "width" if surrogate is Rectangle else "alpha"
-    with pytest.raises(ConfigError, match=rf"{surrogate.__name__}\({name}=.*(Give a|give a) .*(number|float)"):
-        surrogate(value)
-    assert getattr(surrogate(np.float32(0.5)), name) == 0.5
+    for name in inspect.signature(surrogate).parameters:
+        with pytest.raises(ConfigError, match=rf"{surrogate.__name__}\({name}=.*(Give a|give a) .*(number|float)"):
+            surrogate(**{name: value})
+        found = getattr(surrogate(**{name: np.float32(0.5)}), name)
+        assert type(found) is float and found == 0.5
+
+
+@pytest.mark.parametrize("surrogate", BUILT_IN)
+@pytest.mark.parametrize("steepness, factor", [(1e37, 1e30), (1e30, 1e37), (1e20, 1e20)])
+def test_surrogates_have_a_peak_in_single_precision(
+    surrogate: Callable[..., Any], steepness: float, factor: float
+) -> None:
+    number = 1 / steepness if "width" in inspect.signature(surrogate).parameters else steepness
+    with pytest.raises(
+        ConfigError, match=rf"{surrogate.__name__}\(.* its peak is .*Give numbers for a peak up to 3e\+38"
+    ):
+        surrogate(number, factor)
+    surrogate(number, 1 / steepness)
+
+
+@pytest.mark.parametrize("surrogate", [Exponential, Rectangle])
+def test_surrogates_have_a_peak_in_single_precision_before_the_factor(surrogate: Callable[..., Any]) -> None:
+    """A kernel multiplies by the factor last."""
+    with pytest.raises(ConfigError, match=r"its peak without the factor is .*e\+39, too large for single precision"):
+        surrogate(1e-39 / 2, 1e-10)
 
 
 @pytest.mark.parametrize(

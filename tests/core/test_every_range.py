@@ -93,6 +93,8 @@ USUAL: dict[str, Callable[[], Any]] = {
 SMALL = {"width": 0.05}
 BASE: dict[str, Callable[[], dict[str, Any]]] = {
     "Neuron": lambda: {"threshold": 1.0, "reset": "subtract", "detach_reset": True},
+    "Feedback": lambda: {"source": "0"},
+    "Recurrent": lambda: {"neuron": sw.LIF()},
     "SynapticDelay": lambda: {"shape": 2, "delay_grad": "exact", "tau": 4.0},
     "certify": lambda: {**learned_from()},
     "energy": lambda: {**learned_from()},
@@ -169,6 +171,8 @@ FITTING: dict[tuple[str, str], list[Any]] = {
     ("models", "pool"): [1, 2],
     ("models", "back_scale"): [0.1, -1.0, 2],
     ("SynapticDelay", "delay_grad"): ["exact", "reference"],
+    ("surrogate", "width"): [1e-30, 0.3, 1e30],
+    ("surrogate.Erf", "factor"): [1e-30, 0.3, 1e30],
     ("continual.TwoPhaseProtocol", "seeds"): [1, 5],
     ("continual.split", "tasks"): [1, 2, 4],
     ("data.Batches", "world"): [1, 2],

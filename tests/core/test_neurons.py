@@ -134,7 +134,7 @@ def test_settings_are_checked() -> None:
         LIF(tau=1.0, learn_tau=True)
     with pytest.raises(ConfigError, match="at least 1"):
         LIF(tau=[2.0, float("nan")])
-    with pytest.raises(ConfigError, match=r"IF\(threshold=0\): .* so the threshold must be above 0"):
+    with pytest.raises(ConfigError, match=r"IF\(threshold=0.0\): .* so the threshold must be above 0"):
         IF(threshold=0)
     with pytest.raises(ConfigError, match=r"LIF\(reset='subtrct'\) is unknown. Did you mean 'subtract'"):
         LIF(reset="subtrct")  # type: ignore[arg-type]
@@ -146,7 +146,9 @@ def test_a_neuron_by_itself_says_what_to_do() -> None:
 
 
 def test_time_constants_must_fit_the_channels() -> None:
-    with pytest.raises(ShapeError, match=r"2 per-channel time constants, but its current \[4, 3\].* has 3 channels"):
+    with pytest.raises(
+        ShapeError, match=r"2 per-channel time constants or other constants, but its current \[4, 3\].* has 3 channels"
+    ):
         run(LIF(tau=[2.0, 3.0]), currents())
 
 

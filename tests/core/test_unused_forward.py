@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from spikewright.errors import NetworkError
-from spikewright.layers import Feedback, JointBatchNorm1d, PerStepBatchNorm1d, StepDropout, SynapticDelay
+from spikewright.layers import Feedback, JointBatchNorm1d, PerStepBatchNorm1d, Recurrent, StepDropout, SynapticDelay
 from spikewright.losses import PerStep
 from spikewright.network import Network
 from spikewright.neurons import IF, LIF, AlphaLIF
@@ -106,6 +106,7 @@ KINDS: dict[str, Callable[[], nn.Module]] = {
     "Memory": Memory,
     "SynapticDelay": lambda: SynapticDelay(6),
     "Feedback": lambda: Feedback(nn.Linear(6, 6), "2"),
+    "Recurrent": lambda: Recurrent(LIF(), nn.Linear(6, 6)),
 }
 
 

@@ -150,7 +150,7 @@ def measures(draw: Draw, odd: float, folder: Path) -> None:
             data.Batches(images.train, batch_size=3, steps=2, mean=(0.5,), std=(0.5,), augment=name).epoch(0)
     else:
         sw.detach(*some(draw, odd, {"0": {"membrane": torch.rand(2, requires_grad=True)}}))
-        value = draw.choice([sw.surrogate.ATan, sw.surrogate.Sigmoid, sw.surrogate.Triangle, sw.surrogate.Rectangle])()
+        value = draw.choice(sw.surrogate.BUILT_IN)()
         value(*some(draw, odd, torch.rand(3)))
 
 

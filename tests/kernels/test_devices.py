@@ -8,11 +8,11 @@ from torch import Tensor
 
 from spikewright.errors import ShapeError
 from spikewright.kernels import native, operators
-from spikewright.kernels.alpha import alpha_scan
 from spikewright.kernels.lif import lif_scan
 from spikewright.kernels.rate import accumulate
 from spikewright.kernels.trace import trace_scan
 from spikewright.surrogate import Sigmoid
+from tests.kernels.test_current import alpha_scan
 
 X, ELSEWHERE = torch.rand(3, 2, 4, dtype=torch.float32), torch.zeros(2, 4, dtype=torch.float32, device="meta")
 HERE = torch.zeros(2, 4, dtype=torch.float32)
@@ -39,9 +39,10 @@ CALLS: dict[str, Callable[[], object]] = {
     "alpha, membrane": lambda: alpha(HERE, ELSEWHERE),
     "operator lif": lambda: OPS.lif(X, ELSEWHERE, None, 0.5, 1.0, 1.0, True, False),
     "operator trace": lambda: OPS.trace(X, HERE, ELSEWHERE, 0.5, True),
-    "operator alpha": lambda: OPS.alpha(X, ELSEWHERE, None, 0.5, 1.0, 1.0, True, False),
+    "operator neuron": lambda: OPS.neuron(X, [None, ELSEWHERE, None], [None] * 9, [0.5] * 9, 8, 0, 1.0, 0),
+    "operator neuron, constants": lambda: OPS.neuron(X, [None] * 3, [ELSEWHERE] * 9, [0.5] * 9, 8, 0, 1.0, 0),
     "operator lif, back": lambda: OPS.lif_backward(
-        *(X, False, None, ELSEWHERE, None, None, None, 0.5, 1.0, 1.0, True, True, True, 1, 4.0)
+        *(X, False, None, ELSEWHERE, None, None, None, 0.5, 1.0, 1.0, True, True, True, 1, 4.0, 1.0)
     ),
 }
 

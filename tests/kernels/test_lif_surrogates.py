@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from spikewright.kernels.lif import lif_scan
-from spikewright.surrogate import ATan, Rectangle, Sigmoid, Surrogate, Triangle
+from spikewright.surrogate import BUILT_IN, Rectangle, Sigmoid, Surrogate
 from tests.kernels.support import assert_identical, assert_twins, draw, needs_kernels, run
 
 pytestmark = needs_kernels
@@ -47,9 +47,9 @@ class PerChannel(Surrogate):
         return torch.exp(-(x / self.widths).square())
 
 
-BUILT_IN = [Sigmoid(), Sigmoid(1.7), Sigmoid(25.0), ATan(), ATan(0.9), Triangle(), Rectangle(), Rectangle(0.3)]
+FUSED = [Sigmoid(25.0), *(kind(*given) for kind in BUILT_IN for given in ((), (0.7,), (2.3, 0.3)))]  # type: ignore[call-arg]
 every_surrogate = pytest.mark.parametrize(
-    "surrogate", [*BUILT_IN, Bell(), Steeper(), Late()], ids=lambda s: str(s) if s in BUILT_IN else type(s).__name__
+    "surrogate", [*FUSED, Bell(), Steeper(), Late()], ids=lambda s: str(s) if s in FUSED else type(s).__name__
 )
 
 
@@ -119,7 +119,7 @@ def test_the_built_in_slopes_are_those_of_the_surrogates() -> None:
         return kind()
 
     x = draw(6, 3, 47)
-    for surrogate in (ATan(), Triangle(), Rectangle()):
+    for surrogate in (kind(0.8, 1.3) for kind in BUILT_IN):  # type: ignore[call-arg]
         one, other = (run(lif_scan, x, detach_reset=False, surrogate=s) for s in (surrogate, given(surrogate)))
         assert_identical(other.spikes, one.spikes)
         torch.testing.assert_close(other.grads["current"], one.grads["current"], rtol=1e-5, atol=1e-6)

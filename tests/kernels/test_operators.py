@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from spikewright.kernels import operators
-from spikewright.kernels.alpha import alpha_scan
 from spikewright.kernels.lif import lif_scan
+from spikewright.surrogate import BUILT_IN
 from tests.kernels.support import DEFAULTS, assert_identical, draw, needs_kernels, run
+from tests.kernels.test_current import alpha_scan
 
 pytestmark = needs_kernels
 
@@ -21,23 +22,26 @@ CALLS: dict[str, list[tuple[Any, ...]]] = {
         (X, None, None, 0.5, 1.0, 1.0, False, False),
     ],
     "lif_backward": [
-        (X, True, ONE, X, ONE, None, LEAKS, 0.0, 1.0, 0.7, True, False, True, 1, 4.0),
-        (X[:1].expand(3, 2, 5), True, None, X, None, None, None, 0.5, 1.0, 1.0, True, True, True, 2, 2.0),
-        (X, False, None, X, None, None, None, 0.5, 1.0, 1.0, False, True, True, 3, 0.0),
-        (X, False, None, None, ONE, X, None, 0.5, 1.0, 1.0, True, True, False, 0, 0.0),
+        (X, True, ONE, X, ONE, None, LEAKS, 0.0, 1.0, 0.7, True, False, True, 1, 4.0, 0.3),
+        (X[:1].expand(3, 2, 5), True, None, X, None, None, None, 0.5, 1.0, 1.0, True, True, True, 2, 2.0, 1.0),
+        (X, False, None, X, None, None, None, 0.5, 1.0, 1.0, False, True, True, 3, 1.0, 1.0),
+        (X, False, None, None, ONE, X, None, 0.5, 1.0, 1.0, True, True, False, 0, 0.0, 1.0),
     ],
-    "alpha": [
-        (X, ONE, ONE, 0.7, 0.9, 1.0, True, True),
-        (X[:1].expand(3, 2, 5), None, ONE, 0.7, 0.9, 1.0, False, True),
-        (X, None, None, 0.7, 0.9, 1.0, False, False),
+    "neuron": [
+        (X, [ONE, ONE, ONE], [LEAKS] * 9, [0.0] * 9, 15, 1, 2.0, 1),
+        (X[:1].expand(3, 2, 5), [None, ONE, None], [None] * 9, [0.7] * 9, 8, 0, 1.0, 2),
+        (X, [None] * 3, [None, None, None, LEAKS] + [None] * 5, [0.7] * 9, 0, 0, 1.0, 0),
     ],
-    "alpha_backward": [
-        (X, True, ONE, ONE, X, ONE, ONE, None, 0.7, 0.9, 1.0, True, False, True, 1, 4.0),
-        (X[:1].expand(3, 2, 5), True, None, None, X, None, None, None, 0.7, 0.9, 1.0, False, True, True, 2, 2.0),
-        (X, False, None, None, None, ONE, None, X, 0.7, 0.9, 1.0, False, False, False, 0, 0.0),
+    "neuron_backward": [
+        *[(X, [ONE] * 3, [LEAKS] * 9, [0.0] * 9, 15, 13, 2.0, 1, X, X, [ONE] * 3, None, 1, 4.0, 0.3, [True] * 9)],
+        *[(X, [None] * 3, [None] * 9, [0.7] * 9, 8, 8, 1.0, 0, X, None, [None] * 3, X, 0, 0.0, 1.0, [False] * 9)],
     ],
     "trace": [(X, ONE, LEAKS, 0.0, True), (X[:1].expand(3, 2, 5), None, None, 0.5, True), (X, None, None, 0.5, False)],
 }
+
+
+def cast(value: Any, precision: torch.dtype) -> Any:
+    return value.to(precision) if isinstance(value, Tensor) else value
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -46,19 +50,23 @@ def test_schemas_and_shapes(name: str) -> None:
     operator = getattr(torch.ops.spikewright, name).default
     for precision in (torch.float32, torch.float64):
         for arguments in CALLS[name]:
-            given = tuple(a.to(precision) if isinstance(a, Tensor) else a for a in arguments)
+            given = tuple(
+                [cast(b, precision) for b in a] if isinstance(a, list) else cast(a, precision) for a in arguments
+            )
             found = torch.library.opcheck(operator, given, test_utils=("test_schema", "test_faketensor"))
             assert found == {"test_schema": "SUCCESS", "test_faketensor": "SUCCESS"}
 
 
 def test_only_surrogates_with_their_own_slope_have_a_number() -> None:
-    known = [operators.Sigmoid(3.0), operators.ATan(1.5), operators.Triangle(), operators.Rectangle(0.7)]
-    assert [operators.surrogate_number(s) for s in known] == [(1, 3.0), (2, 1.5), (3, 0.0), (4, 0.7)]
+    given = {(kind, 0.7, factor) for kind in BUILT_IN for factor in (1.0, 0.3)}
+    found = {case: operators.surrogate_number(case[0](*case[1:])) for case in given}  # type: ignore[call-arg]
+    assert all(found[case][1:] == case[1:] for case in given)
+    assert {number for number, *_ in found.values()} == {*range(1, len(BUILT_IN) + 1)}
 
     class Mine(operators.Sigmoid):
         pass
 
-    assert operators.surrogate_number(Mine()) == (0, 0.0)
+    assert operators.surrogate_number(Mine(2.0, 3.0)) == (0, 0.0, 1.0)
 
 
 @pytest.mark.compile

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from spikewright.kernels.alpha import alpha_scan
 from spikewright.kernels.lif import lif_naive, lif_scan
 from tests.kernels.support import DEFAULTS, Scan, draw, needs_kernels
+from tests.kernels.test_current import alpha_scan
 
 pytestmark = needs_kernels
 

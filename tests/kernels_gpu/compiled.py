@@ -16,7 +16,7 @@ from triton.compiler import ASTSource  # pyright: ignore[reportMissingImports]
 from spikewright.kernels.gpu import lif, trace
 from spikewright.kernels.gpu.launch import BLOCK, WARPS
 
-NUMBERS = dict.fromkeys(("leak", "threshold", "reset_amount", "parameter", "width"), "i64") | {"steps": "i32"}
+NUMBERS = dict.fromkeys(("leak", "threshold", "reset_amount", "parameter", "factor", "width"), "i64") | {"steps": "i32"}
 NEURON = {"SUBTRACT": True, "DETACH_RESET": False, "THROUGH_TIME": True, "SURROGATE": 1, "REPEATED": False}
 
 

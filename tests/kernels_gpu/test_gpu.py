@@ -106,7 +106,7 @@ def test_the_operators_do_what_they_declare(dtype: torch.dtype) -> None:
     x, state = draw(3, 2, 67, dtype=dtype), draw(2, 67, dtype=wide(dtype))
     potential = draw(3, 2, 67, dtype=wide(dtype))
     for flag in (True, False):
-        options = (None, None, 0.7, 1.0, 0.8, True, flag, True, 1, 4.0)
+        options = (None, None, 0.7, 1.0, 0.8, True, flag, True, 1, 4.0, 0.3)
         calls = [
             check(ops.lif.default, (x, state, None, 0.7, 1.0, 0.8, True, flag)),
             check(ops.trace.default, (x, state, state, 0.0, flag)),

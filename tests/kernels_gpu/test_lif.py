@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from spikewright.kernels.operators import surrogate_number
-from spikewright.surrogate import ATan, Rectangle, Sigmoid, Surrogate, Triangle
+from spikewright.surrogate import BUILT_IN, ATan, Sigmoid, Surrogate, Triangle
 from tests.kernels_gpu.support import DEVICE, assert_close, draw, every_dtype, lif, lif_backward, naive, wide
 
 THRESHOLD = 0.9  # like the leak, without an exact binary form
-SURROGATES = [Sigmoid(4.0), ATan(2.0), Triangle(), Rectangle(0.8)]
+SURROGATES = [kind(0.8, 1.3) for kind in BUILT_IN]  # type: ignore[call-arg]
 OPTIONS = list(product((True, False), (True, False), (True, False)))
 every_option = pytest.mark.parametrize(
     ("subtract", "detach_reset", "through_time"),
@@ -45,7 +45,7 @@ def assert_twins(
     grad_after = draw(*current.shape[1:], dtype=states, low=-1, high=1, seed=5) if membrane_gives else None
     slopes, number = None, surrogate_number(surrogate)
     if slopes_given:
-        slopes, number = surrogate.slope(potential - threshold), (0, 0.0)
+        slopes, number = surrogate.slope(potential - threshold), (0, 0.0, 1.0)
     options = (*neuron, detach_reset, through_time)
     grads = lif_backward(potential, grad_spikes, grad_after, slopes, leaks, *options, *number)
     assert grads[0].dtype == (current.dtype if spikes_give else states), case
@@ -78,7 +78,7 @@ def test_every_option(subtract: bool, detach_reset: bool, through_time: bool, dt
     x = draw(4, 2, 67, dtype=dtype)  # two programs, of which one is not full
     membrane, leaks = draw(2, 67, dtype=states, seed=1), draw(2, 67, dtype=states, low=0.2, high=1, seed=2)
     options = (subtract, detach_reset, through_time)
-    for surrogate, before, each in zip([*SURROGATES, Sigmoid(2.0)], (membrane, None) * 3, (None, None, leaks) * 2):
+    for surrogate, before, each in zip([*SURROGATES, Sigmoid(4.0)], (membrane, None) * 4, (None, None, leaks) * 3):
         case = f"{surrogate}, {'rest' if before is None else 'membrane'}, {'one leak' if each is None else 'leaks'}"
         assert_twins(x, before, each, surrogate, *options, membrane_gives=through_time, case=case)
     assert_twins(x, membrane, leaks, ATan(2.0), *options, membrane_gives=False, case="spikes only")
@@ -125,7 +125,7 @@ def test_a_neuron_at_its_threshold_fires_and_passes_the_reset_back(subtract: boo
     assert spikes.tolist() == [[0, 1, 1]] * 2
     assert after.tolist() == [0.5, 0, 0.5 if subtract else 0]
     arriving = torch.ones_like(after)
-    detached = (None, None, 1.0, 1.0, 1.0, subtract, True, True, 1, 4.0)
+    detached = (None, None, 1.0, 1.0, 1.0, subtract, True, True, 1, 4.0, 1.0)
     _, grad = lif_backward(potential[-1:].clone(), None, arriving, *detached)
     assert grad.tolist() == ([1, 1, 1] if subtract else [1, 0, 0])
 
@@ -133,7 +133,7 @@ def test_a_neuron_at_its_threshold_fires_and_passes_the_reset_back(subtract: boo
 def test_a_cut_path_still_takes_what_arrives_at_the_last_membrane() -> None:
     x, arriving = draw(3, 5), [draw(3, 5, low=-1, seed=1), draw(5, low=-1, seed=2)]
     _, potential, _ = lif(x, None, None, 0.7, 1.0, 1.0, True, True)
-    cut = (None, None, 0.7, 1.0, 1.0, True, False, False, 1, 4.0)
+    cut = (None, None, 0.7, 1.0, 1.0, True, False, False, 1, 4.0, 1.0)
     both, _ = lif_backward(potential, *arriving, *cut)
     spikes_only, _ = lif_backward(potential, arriving[0], None, *cut)
     last, _ = lif_backward(potential[-1:].clone(), arriving[0][-1:].clone(), arriving[1], *cut)

@@ -6,7 +6,7 @@ from itertools import combinations
 import pytest
 import torch
 
-from tests.oracles import bptt, ottt, sltt
+from tests.oracles import bptt, eprop, ottt, sltt
 from tests.oracles.compare import assert_agree, case, relative
 from tests.oracles.draw import sample, weights
 from tests.oracles.machine import Machine, forward
@@ -38,6 +38,18 @@ def test_one_step_makes_all_rules_equal(name: str) -> None:
     assert_agree(sltt.gradients(*run), expected)
     assert_agree(ottt.gradients(*run), expected)
     assert_agree(ottt.gradients(*run, reference=True), expected)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_own_states_are_traces_where_resets_are_soft_and_detached(name: str) -> None:
+    run = case(name)
+    found, traced = eprop.gradients(*run), ottt.gradients(*run)
+    if not eprop.resets_otherwise(*run[:3]):
+        assert_agree(found, traced)
+        return
+    assert relative(found, traced)["2.weight"] > 1e-2
+    whole = bptt.gradients(*run)
+    assert_agree({key: found[key] for key in ("2.weight", "2.bias")}, {k: whole[k] for k in ("2.weight", "2.bias")})
 
 
 def test_no_leak_makes_all_rules_equal() -> None:

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from spikewright.layers import Feedback, JointBatchNorm1d, StepDropout, SynapticDelay
+from spikewright.layers import Feedback, JointBatchNorm1d, Recurrent, StepDropout, SynapticDelay
+from spikewright.layers.feedback import First
 from spikewright.network import Network
 from spikewright.reports.gradient_check import certify
 from spikewright.rules import OTTT, SLTT, OnlineRule
@@ -39,6 +40,16 @@ def spikes_to_later_neurons() -> nn.Module:
     source = lif()
     first = [nn.Linear(8, 12), source, nn.Linear(12, 10), Feedback(nn.Linear(12, 10), source)]
     return nn.Sequential(*first, lif(), nn.Linear(10, 4))
+
+
+def recurrent(first: First = "nothing") -> nn.Module:
+    layer = Recurrent(lif(), nn.Linear(12, 12), first)
+    return nn.Sequential(nn.Linear(8, 12), layer, nn.Linear(12, 10), lif(), nn.Linear(10, 4))
+
+
+def recurrent_at_the_end() -> nn.Module:
+    first = [nn.Linear(8, 12), lif(), nn.Linear(12, 10)]
+    return nn.Sequential(*first, Recurrent(lif(), nn.Linear(10, 10)), nn.Linear(10, 4))
 
 
 def norm_and_masks() -> nn.Module:
@@ -80,6 +91,9 @@ NETS: dict[str, tuple[Callable[[], nn.Module], set[str], set[str]]] = {
         set(),
         set(),
     ),
+    "recurrent neurons": (recurrent, {"4"}, {"2"}),
+    "recurrent neurons with a bias at the first step": (lambda: recurrent("bias"), {"4"}, {"2"}),
+    "recurrent neurons at the end": (recurrent_at_the_end, {"4"}, set()),
     "a filter at the output": (lambda: two_linear(none(), none(), Echo()), set(), set()),
     "norm and masks": (norm_and_masks, {"4", "5"}, {"0"}),
 }

@@ -252,6 +252,36 @@ class Hard(Loop):
         return u * (1 - s.detach())
 
 
+class Adapting(Loop):
+    """Has a threshold that rises with spikes, and does not declare it."""
+
+    def scan(self, x: Tensor, state: SiteState, through_time: bool) -> tuple[Tensor, SiteState]:
+        v, w, sent = state.get("v", torch.zeros_like(x[0])), state.get("w", torch.zeros_like(x[0])), []
+        for step in x:
+            u = self.kept * v + step
+            s = self.fire(u - w)
+            v, w = self.after(u, s), 0.9 * w + 0.3 * s
+            v, w = (v, w) if through_time else (v.detach(), w.detach())
+            sent.append(s)
+        return torch.stack(sent), {"v": v, "w": w}
+
+
+class Constant(Loop):
+    """Declares a threshold that adapts, and has none."""
+
+    @property
+    def dynamics(self) -> Dynamics:
+        return Dynamics(decay=self.told, linear=True, binary=True, soft_reset=True, detached_reset=True, adaptive=True)
+
+
+class NoCurrent(Loop):
+    """Declares a synaptic current, and has none."""
+
+    @property
+    def dynamics(self) -> Dynamics:
+        return Dynamics(decay=self.told, current_decay=0.5, linear=True, binary=True, soft_reset=True)
+
+
 class OtherMap(Loop):
     kept = told = 1.0
 
@@ -295,6 +325,9 @@ NEURONS: dict[str, tuple[str, Callable[[], Neuron]]] = {
     "own forward": ("no forward", OwnForward),
     "floor": ("linear", Floor),
     "other decay": ("decay", OtherDecay),
+    "no current": ("decay", NoCurrent),
+    "adapting": ("soft, detached reset", Adapting),
+    "constant": ("adaptive", Constant),
     "half the gradient": ("gradient by the decay", HalfTheGradient),
     "attached": ("soft, detached reset", Attached),
     "hard": ("soft reset", Hard),

@@ -5,7 +5,8 @@ import torch
 
 from spikewright.errors import ConfigError
 from spikewright.neurons import LIF, AlphaLIF
-from spikewright.rules import BPTT, DSR, OTTT, SLTT
+from spikewright.rules import BPTT, DSR, OTTT, SLTT, EProp
+from spikewright.rules import _eligibility_hooks as hooks
 from spikewright.spatial import ZO
 from spikewright.testing import NETS, assert_neuron, assert_rule, neuron, rule
 from tests.testing.planted import RULES, GradientsOff, Steps
@@ -29,7 +30,7 @@ def test_a_neuron_that_breaks_a_contract(name: str) -> None:
 def test_every_contract_is_broken_by_something() -> None:
     """One for each function of the kit, and what is looked at once: memory, layer hooks, whether neurons fire."""
     assert len({contract for contract, _, _ in RULES.values()} - {"traits", "refusal"}) == len(rule.EVERYWHERE) + 2
-    assert len({contract for contract, _ in NEURONS.values()} | {"OTTT", "DSR"}) == len(neuron.CONTRACTS) + 1
+    assert len({contract for contract, _ in NEURONS.values()} | {"OTTT", "EProp", "DSR"}) == len(neuron.CONTRACTS) + 1
 
 
 def test_what_is_right_passes() -> None:
@@ -39,21 +40,32 @@ def test_what_is_right_passes() -> None:
 
 
 def test_a_neuron_that_declares_nothing_passes_and_is_refused() -> None:
-    class Unknown(Loop):
-        dynamics = LIF.dynamics
-
     assert_neuron(Unknown)
+
+
+class Unknown(Loop):
+    """Declares nothing."""
+
+    dynamics = LIF.dynamics
 
 
 def test_rules_that_do_not_refuse_a_neuron_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(OTTT, "check", lambda *given: None)
-        with pytest.raises(AssertionError, match=r"AlphaLIF\(.*'OTTT' on .*: OTTT takes it, with decay=None"):
-            assert_neuron(AlphaLIF)
+        with pytest.raises(AssertionError, match=r"Unknown\(.*'OTTT' on .*: OTTT takes it, with decay=None"):
+            assert_neuron(Unknown)
     with monkeypatch.context() as patch:
         patch.setattr(OTTT, "exact", lambda *given: False)
         with pytest.raises(AssertionError, match=r"'OTTT' on .*: OTTT does not claim .* '0.weight' in front of it"):
             assert_neuron(LIF)
+    with monkeypatch.context() as patch:
+        patch.setattr(EProp, "exact", lambda *given: False)
+        with pytest.raises(AssertionError, match=r"'EProp' on .*: EProp does not claim .* '0.weight' in front of it"):
+            assert_neuron(Unknown)
+    with monkeypatch.context() as patch:
+        patch.setattr(hooks, "attach", lambda state, *given: state)
+        with pytest.raises(AssertionError, match=r"'EProp' on .*: EProp's gradient in front of it is 0.\d+ off BPTT's"):
+            assert_neuron(Unknown)
     with monkeypatch.context() as patch:
         patch.setattr(DSR, "check", lambda *given: None)
         patch.setattr(DSR, "learn", lambda *given: iter(()))

@@ -57,10 +57,10 @@ def test_what_a_constructor_refuses_is_told() -> None:
 
 
 def test_defaults_are_filled_in_as_plain_values() -> None:
-    filled = {"name": "part", "size": 4, "rate": 0.5, "surrogate": {"name": "atan", "alpha": 2.0}}
+    filled = {"name": "part", "size": 4, "rate": 0.5, "surrogate": {"name": "atan", "alpha": 2.0, "factor": 1.0}}
     assert defaults("part", PARTS, {"name": "part", "size": 4}) == filled
     found = defaults("part", PARTS, {"name": "part", "surrogate": {"name": "sigmoid", "alpha": 1.0}})
-    assert found["surrogate"] == {"name": "sigmoid", "alpha": 1.0}
+    assert found["surrogate"] == {"name": "sigmoid", "alpha": 1.0, "factor": 1.0}
     assert defaults("model", c.MODELS, {"name": "mlp"}) == {
         "name": "mlp",
         "hidden": [256],

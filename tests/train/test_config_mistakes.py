@@ -54,7 +54,8 @@ def test_a_recipe_that_is_not_text(tmp_path: Path) -> None:
 
 
 def test_arguments_of_the_default_nested_component_are_reached() -> None:
-    assert experiment("neuron.surrogate.alpha=2.0").config["neuron"]["surrogate"] == {"name": "sigmoid", "alpha": 2.0}
+    found = experiment("neuron.surrogate.alpha=2.0", "neuron.surrogate.factor=0.5").config["neuron"]["surrogate"]
+    assert found == {"name": "sigmoid", "alpha": 2.0, "factor": 0.5}
     assert experiment("loss.criterion.label_smoothing=0.1").loss.criterion.label_smoothing == 0.1
     assert experiment(neuron={"surrogate": {"alpha": 2.0}}).config["neuron"]["surrogate"]["alpha"] == 2.0
 
@@ -62,7 +63,7 @@ def test_arguments_of_the_default_nested_component_are_reached() -> None:
 def test_another_nested_name_drops_arguments_too() -> None:
     stored = experiment().config
     changed = build(configure(stored, ["neuron.surrogate.name=rectangle"]))
-    assert changed.config["neuron"]["surrogate"] == {"name": "rectangle", "width": 1.0}
+    assert changed.config["neuron"]["surrogate"] == {"name": "rectangle", "width": 1.0, "factor": 1.0}
 
 
 def test_every_argument_of_a_data_set_is_reached() -> None:

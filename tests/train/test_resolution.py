@@ -61,7 +61,8 @@ def test_an_argument_that_is_none_on_purpose_stays(rule: str) -> None:
 
 def test_every_default_is_in_it() -> None:
     config = experiment().config
-    assert config["rule"]["chunk"] == 1 and config["neuron"]["surrogate"] == {"name": "sigmoid", "alpha": 4.0}
+    surrogate = {"name": "sigmoid", "alpha": 4.0, "factor": 1.0}
+    assert config["rule"]["chunk"] == 1 and config["neuron"]["surrogate"] == surrogate
     assert config["optimizer"]["betas"] == [0.9, 0.999] and config["schedule"]["floor"] == 0.0
     assert config["loss"]["criterion"]["label_smoothing"] == 0.0 and config["train"]["evaluate_every"] == 1
     assert config["data"]["encoding"] == "direct" and config["data"]["augment"] == "none"

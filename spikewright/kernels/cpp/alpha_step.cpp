@@ -54,10 +54,10 @@ void alpha_step_fire(int64_t size, const real *potential, const uint8_t *history
 template <class real, class Slope>
 CLONED void backward_block(int64_t count, real *__restrict spikes, const real *__restrict read,
                            const real *__restrict potential, real share, Alpha<real> alpha, real parameter,
-                           const real *slopes, real *__restrict membrane, real *__restrict current,
+                           real factor, const real *slopes, real *__restrict membrane, real *__restrict current,
                            real *__restrict input) {
     for (int64_t i = 0; i < count; ++i) {
-        const real u = potential[i], slope = Slope::at(u - alpha.threshold, parameter, slopes, i);
+        const real u = potential[i], slope = factor * Slope::at(u - alpha.threshold, parameter, slopes, i);
         const real grad_u = alpha.grad_potential(u, slope, spikes[i] + share * read[i], membrane[i], false, true);
         const real grad_c = current[i] + grad_u;
         spikes[i] = 0;
@@ -69,13 +69,13 @@ CLONED void backward_block(int64_t count, real *__restrict spikes, const real *_
 
 template <class real>
 void alpha_step_backward(int64_t size, real *spikes, const real *read, const real *potential, double share, double rho,
-                         double gain, double threshold, int surrogate, double parameter, const real *slopes,
-                         real *membrane, real *current, real *input, int threads) {
+                         double gain, double threshold, int surrogate, double parameter, double factor,
+                         const real *slopes, real *membrane, real *current, real *input, int threads) {
     const Alpha<real> alpha{real(rho), real(gain), real(threshold)};
     const auto block = with_slope<real>(surrogate, [](auto slope) { return backward_block<real, decltype(slope)>; });
     for_elements(size, threads, [&](int64_t first, int64_t count) {
         block(count, spikes + first, read + first, potential + first, real(share), alpha, real(parameter),
-              at(slopes, first), membrane + first, current + first, input + first);
+              real(factor), at(slopes, first), membrane + first, current + first, input + first);
     });
 }
 

@@ -45,8 +45,8 @@ CLONED void lif_block(int64_t steps, int64_t width, int64_t stride, int64_t coun
 template <class real, class Slope>
 CLONED void lif_backward_block(int64_t steps, int64_t width, int64_t count, const real *__restrict grad_spikes,
                                const real *__restrict potential, int64_t stride, const real *__restrict slopes,
-                               const real *__restrict leak, Neuron<real> neuron, real parameter, bool last,
-                               real *__restrict g, real *__restrict grad_current) {
+                               const real *__restrict leak, Neuron<real> neuron, real parameter, real factor,
+                               bool last, real *__restrict g, real *__restrict grad_current) {
     const real threshold = neuron.threshold, quantum = neuron.quantum;
     // What is the same for all neurons is settled outside the loops, so that they stay free of branches.
     const auto scan = [&](auto subtract, auto attached) INLINE_LAMBDA {
@@ -62,7 +62,7 @@ CLONED void lif_backward_block(int64_t steps, int64_t width, int64_t count, cons
             const auto step = [&](auto arrives) INLINE_LAMBDA {
                 for (int64_t i = 0; i < count; ++i) {
                     real u = us[i];
-                    real slope = Slope::at(u - threshold, parameter, given, i);
+                    real slope = factor * Slope::at(u - threshold, parameter, given, i);
                     real dv = subtract() ? real(1) : u >= threshold ? real(0) : real(1);
                     if (attached()) dv -= (subtract() ? quantum : u) * slope;
                     real du = g[i] * dv;
@@ -103,7 +103,7 @@ template <class real>
 void lif_backward(int64_t steps, int64_t width, const real *x, int repeated, int again, const real *membrane,
                   const real *grad_spikes, const real *grad_after, const real *slopes, const real *leaks, double leak,
                   double threshold, double quantum, int subtract, int detach_reset, int through_time, int surrogate,
-                  double parameter, real *grad_current, real *grad_membrane, int threads) {
+                  double parameter, double factor, real *grad_current, real *grad_membrane, int threads) {
     const Neuron<real> neuron{real(threshold), real(quantum), subtract != 0, detach_reset != 0, through_time != 0};
     const auto block = with_slope<real>(
         surrogate, [](auto slope) { return lif_backward_block<real, decltype(slope)>; });
@@ -114,7 +114,7 @@ void lif_backward(int64_t steps, int64_t width, const real *x, int repeated, int
         const auto back = [&](int64_t start, int64_t stop, const real *potential, int64_t apart) {
             const int64_t row = start * width + first;
             block(stop - start, width, count, at(grad_spikes, row), potential, apart, at(slopes, row), l.values, neuron,
-                  real(parameter), stop == steps, g.values, grad_current + row);
+                  real(parameter), real(factor), stop == steps, g.values, grad_current + row);
         };
         const auto run = [&](int64_t start, int64_t stop, Block<real> &v, real *potential) {
             lif_block<real>(stop - start, width, stride, count, x + start * stride + first, l.values, neuron, v.values,
@@ -131,7 +131,7 @@ void lif_backward(int64_t steps, int64_t width, const real *x, int repeated, int
 } // namespace
 
 extern "C" {
-int interface = 6; // to be raised with every change of what is called from outside, in any file here
+int interface = 7; // to be raised with every change of what is called from outside, in any file here
 auto lif_f32 = &lif<float>;
 auto lif_f64 = &lif<double>;
 auto lif_backward_f32 = &lif_backward<float>;

@@ -1,4 +1,5 @@
-// Surrogate slopes at x = u - threshold; `parameter` as in spikewright.surrogate.
+// Surrogate slopes of area 1 at x = u - threshold; `parameter` as in spikewright.surrogate.  Who calls multiplies by the
+// factor of the surrogate; slopes that are given have it in them.
 
 #pragma once
 
@@ -50,14 +51,31 @@ template <class real> struct ATan {
     }
 };
 template <class real> struct Triangle {
-    static INLINE real at(real x, real, const real *, int64_t) {
-        real y = 1 - std::fabs(x);
-        return y > 0 ? y : real(0);
+    static INLINE real at(real x, real alpha, const real *, int64_t) {
+        real y = 1 - std::fabs(alpha * x);
+        return y > 0 ? alpha * y : real(0);
     }
 };
 template <class real> struct Rectangle {
     static INLINE real at(real x, real width, const real *, int64_t) {
         return std::fabs(x) <= width / 2 ? 1 / width : real(0);
+    }
+};
+template <class real> struct FastSigmoid {
+    static INLINE real at(real x, real alpha, const real *, int64_t) {
+        real y = multiply_add(alpha, std::fabs(x), real(1));
+        return alpha / 2 / (y * y);
+    }
+};
+template <class real> struct Exponential {
+    static INLINE real at(real x, real width, const real *, int64_t) {
+        return exp_negative(-std::fabs(x / width)) / (2 * width);
+    }
+};
+template <class real> struct Erf {
+    static INLINE real at(real x, real alpha, const real *, int64_t) {
+        real z = alpha * x;
+        return real(0.56418958354775628695) * alpha * exp_negative(-z * z); // 1 / sqrt(pi)
     }
 };
 
@@ -68,6 +86,9 @@ template <class real, class Body> auto with_slope(int surrogate, const Body &bod
     case 2: return body(ATan<real>());
     case 3: return body(Triangle<real>());
     case 4: return body(Rectangle<real>());
+    case 5: return body(FastSigmoid<real>());
+    case 6: return body(Exponential<real>());
+    case 7: return body(Erf<real>());
     default: return body(Given<real>());
     }
 }

@@ -56,12 +56,13 @@ def lif_backward(
     through_time: bool,
     surrogate: int,
     parameter: float,
+    factor: float,
     grad_current: Tensor,
     grad_membrane: Tensor,
 ) -> None:
     """Fill `grad_current` `[time, ...]` and `grad_membrane` `[...]`, given the potential of every step."""
     assert not again  # RUNS_AGAIN is False
-    numbers = (bits(leak), bits(threshold), bits(reset_amount), bits(parameter))
+    numbers = (bits(leak), bits(threshold), bits(reset_amount), bits(parameter), bits(factor))
     arrays = (potential, grad_spikes, grad_after, slopes, leaks, *numbers)
     neuron = {"SUBTRACT": bool(subtract), "DETACH_RESET": bool(detach_reset), "THROUGH_TIME": bool(through_time)}
     outputs = (grad_current, grad_membrane)
@@ -116,7 +117,7 @@ def _lif(
 
 # `g` is dL/dv[t] on its way back.  dv/du = 1 - reset_amount ds/du (subtract) or (1 - s) - u ds/du (zero), where ds/du
 # is the slope, or 0 if the reset is detached.
-@triton.jit(do_not_specialize=["leak", "threshold", "reset_amount", "parameter", "steps"])
+@triton.jit(do_not_specialize=["leak", "threshold", "reset_amount", "parameter", "factor", "steps"])
 def _lif_backward(
     potential,
     grad_spikes,
@@ -127,6 +128,7 @@ def _lif_backward(
     threshold,
     reset_amount,
     parameter,
+    factor,
     grad_current,
     grad_membrane,
     steps,
@@ -143,6 +145,7 @@ def _lif_backward(
     threshold = number(threshold, REAL)
     reset_amount = number(reset_amount, REAL)
     parameter = number(parameter, REAL)
+    factor = number(factor, REAL)
     leak = each(leaks, number(leak, REAL), neurons, inside, REAL, BLOCK)
     g = each(grad_after, 0, neurons, inside, REAL, BLOCK)
     last = (steps - 1).to(tl.int64) * width
@@ -158,7 +161,7 @@ def _lif_backward(
             slope = tl.load(slopes + neurons, inside, other=0).to(REAL)
             slopes -= width
         else:
-            slope = slope_at(u - threshold, parameter, SURROGATE)
+            slope = factor * slope_at(u - threshold, parameter, SURROGATE)
         if not THROUGH_TIME:
             g = tl.where(back == 0, g, 0.0)
         if SUBTRACT:

@@ -146,6 +146,11 @@ class _Probe:
             read_outside=first.reads.outside,
             disordered=compared.disordered,
             outputs=first.run.outputs,
+            sent={
+                n: (tuple(s.shape[1:]), s.dtype)
+                for n in self._sites.sources
+                if (s := first.run.state.get(n, {}).get("last")) is not None
+            },
             notes=compared.notes.changed | {(name, "*") for name in self._apart},
         )
 

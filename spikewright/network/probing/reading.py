@@ -8,11 +8,12 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from spikewright.dataflow import Bend, Dataflow
+from spikewright.network.probing.elementwise import elementwise
 from spikewright.network.probing.graph import Graph
 from spikewright.network.probing.hooks_of_others import hooks_on_gradient
 from spikewright.network.probing.recorder import INPUT, LAYER, NEURON, THROUGH, Recorder
 from spikewright.network.sites import Sites
-from spikewright.network.wiring import Curve, Synapse, Wiring, module_name
+from spikewright.network.wiring import NORM, Curve, Synapse, Wiring, module_name
 from spikewright.temporal import State
 
 _UNSEEN = (Bend("something past the dispatcher", ""),)
@@ -50,7 +51,8 @@ def read_wiring(
     graph = Graph(recorder, names, x)
     neurons: Any = {seen.site: modules[seen.site] for seen in recorder.neurons}
     ways = _ways(recorder, graph, owned, names.values(), {*left, *hooked})
-    synapses = _synapses(recorder, graph, output, neurons, owned, ways)
+    apart = frozenset[str]() if hooked or nodes else elementwise(recorder, ways.fed)
+    synapses = _synapses(recorder, graph, output, neurons, owned, ways, apart)
     inside = {name for synapse in synapses.values() for name in synapse.parameters}
     ends = [output.grad_fn, *(seen.before for seen in recorder.calls)]
     loose = {name for end in ends for kind, name, _ in graph.walk(end, False) if kind == "parameter"}
@@ -62,6 +64,8 @@ def read_wiring(
         synapses=synapses,
         receivers=_frozen(ways.receivers),
         successors=_frozen(ways.successors),
+        at_once=_frozen(ways.at_once),
+        read_out=frozenset(name for kind, name, _ in graph.walk(output.grad_fn) if kind == "neuron"),
         carried=frozenset(name for name, reached in ways.receivers.items() if held & {name, *reached}),
         shapes={seen.site: seen.shape for seen in recorder.neurons},
         output=tuple(output.shape[2:]),
@@ -84,12 +88,14 @@ class _Ways:
     Attributes:
         receivers: Neurons that each parameter reaches.
         successors: Neurons that each neuron reaches, in a later step too.
+        at_once: Neurons that it reaches in the same step.
         fed: Neurons that each layer feeds.
         bends: Where what these neurons get is not linear in the current of the layer.
     """
 
     receivers: dict[str, set[str]]
     successors: dict[str, set[str]]
+    at_once: dict[str, set[str]]
     fed: dict[str, set[str]]
     bends: dict[str, set[Bend]]
 
@@ -105,6 +111,7 @@ def _ways(
     ways = _Ways(
         receivers={name: set() for name in parameters},
         successors={seen.site: set() for seen in recorder.neurons},
+        at_once={seen.site: set() for seen in recorder.neurons},
         fed={seen.site: set() for seen in recorder.synapses},
         bends={seen.site: set(everywhere) for seen in recorder.synapses},
     )
@@ -114,6 +121,8 @@ def _ways(
         for kind, name, step in graph.walk(seen.before):
             if kind == "neuron":
                 ways.successors[name].add(seen.site)
+                if step == seen.step:
+                    ways.at_once[name].add(seen.site)
             elif kind == "synapse" and step == seen.step:
                 ways.fed[name].add(seen.site)
                 ways.bends[name].update(seen.depends.get(LAYER + name, _UNSEEN))
@@ -129,6 +138,7 @@ def _synapses(
     neurons: Mapping[str, Any],
     owned: Mapping[str, tuple[str, ...]],
     ways: _Ways,
+    apart: Collection[str],
 ) -> dict[str, Synapse]:
     direct = {name for kind, name, _ in graph.walk(output.grad_fn) if kind == "synapse"}
     return {
@@ -142,6 +152,7 @@ def _synapses(
             reads_currents=any(True for _ in _named(seen.depends, LAYER)),
             bends=frozenset(ways.bends[seen.site]),
             direct=seen.site in direct,
+            elementwise=seen.site in apart and all(bend.op != NORM for bend in ways.bends[seen.site]),
         )
         for seen in recorder.synapses
     }

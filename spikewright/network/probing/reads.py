@@ -62,6 +62,8 @@ class Reads:
 
     def neuron(self, site: str, current: Tensor, spikes: Tensor) -> None: ...
 
+    def potential(self, site: str, potential: Tensor) -> None: ...
+
     def synapse(self, site: str, operation: Operation, x: Tensor, weight: Tensor, current: Tensor) -> None:
         """Note that the operation of a layer is over."""
         self._layer = None

@@ -3,6 +3,7 @@
 import sys
 from dataclasses import dataclass
 from types import FrameType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,14 +36,17 @@ class Seen:
 
     def __init__(self, site: str, step: int, entering: Tensor, leaving: Tensor, depends: Dependences) -> None:
         self.site, self.step, self.depends = site, step, depends
-        self.entering, self._leaving = entering, leaving
+        self.entering, self.leaving = entering, leaving
         self.before = entering.grad_fn
-        whole = leaving if leaving._base is None else leaving._base  # a write to a view changes the node of its base
-        self.after = {leaving.grad_fn, whole.grad_fn} - {None}
+        self.after = _nodes(leaving)
         self.entries = sum(x.numel() * (1 + x.is_complex()) for x in (entering, leaving))
         rows = len(leaving) // FIRST.count
         self.shape = (*((rows,) if rows > 1 else ()), *leaving.shape[1:])
         self._versions = entering._version, leaving._version
+
+    def sends(self, potential: Tensor) -> None:
+        """Note another output."""
+        self.after |= _nodes(potential)
 
     @property
     def overwritten(self) -> bool:
@@ -52,7 +56,12 @@ class Seen:
     @property
     def rewritten(self) -> bool:
         """True if the output has been written to since."""
-        return self._leaving._version > self._versions[1]
+        return self.leaving._version > self._versions[1]
+
+
+def _nodes(leaving: Tensor) -> set[Any]:
+    whole = leaving if leaving._base is None else leaving._base  # a write to a view changes the node of its base
+    return {leaving.grad_fn, whole.grad_fn} - {None}
 
 
 @dataclass(frozen=True)
@@ -102,6 +111,14 @@ class Recorder:
         self._flow.source(spikes, NEURON + site)
         sources = frozenset(module_name(name) for name in seen.depends)
         self._check_loop(module_name(site), _Current(seen.step, current.detach().clone(), sources, _places()))
+
+    def potential(self, site: str, potential: Tensor) -> None:
+        """Note the potential that neurons return beside their spikes: it comes out of the neuron, as these do."""
+        self._flow.aside(self._potential, site, potential)
+
+    def _potential(self, site: str, potential: Tensor) -> None:
+        self.neurons[-1].sends(potential)
+        self._flow.source(potential, NEURON + site)
 
     def synapse(self, site: str, operation: Operation, x: Tensor, weight: Tensor, current: Tensor) -> None:
         """Note a call of a layer."""

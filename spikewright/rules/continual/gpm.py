@@ -136,6 +136,8 @@ class _Seen:
 
     def neuron(self, site: str, current: Tensor, spikes: Tensor) -> None: ...
 
+    def potential(self, site: str, potential: Tensor) -> None: ...
+
     def synapse(self, site: str, operation: Operation, x: Tensor, weight: Tensor, current: Tensor) -> None:
         name = self._owners.get(module_name(site))
         if name is not None:

@@ -114,10 +114,11 @@ class RateRule(Rule):
         """
         rate_map = neuron.dynamics.rate_map
         assert rate_map is not None  # see `check`
-        if self.mask == "input":
+        if self.mask == "input" or not neuron.spiking:
             return rate_map(rate)
         share = (recorded.output / neuron.spike_amplitude).detach()
-        some = (share > 0) & (share < 1 - 8 * torch.finfo(share.dtype).eps)  # a weighted mean of ones is rounded
+        most = neuron.most_spikes * (1 - 8 * torch.finfo(share.dtype).eps)  # a weighted mean of ones is rounded
+        some = (share > 0) & (share < most)
         inside = neuron.spike_amplitude * neuron.normalised_rate(rate) if clips_rate(neuron) else rate_map(rate)
         return torch.where(some, inside, neuron.spike_amplitude * share)
 

@@ -157,6 +157,7 @@ class _RecordingHooks(Hooks):
     def __init__(self, recorder: InputRecorder, hooks: Hooks) -> None:
         self._recorder, self._hooks = recorder, hooks
         self.on_current, self.on_spikes, self.on_output = hooks.on_current, hooks.on_spikes, hooks.on_output
+        self.on_layer, self.on_scan = hooks.on_layer, hooks.on_scan
 
     def on_weight(
         self, site: str, operation: Operation, x: Tensor, weight: Tensor, carried: SiteState

@@ -1,5 +1,6 @@
-"""The fused scan of alpha neurons against its naive twin: outputs to the bit, gradients up to rounding."""
+"""The fused scan of neurons with a synaptic current against its naive twin: layouts, precisions, threads, memory."""
 
+import math
 from itertools import product
 from typing import Any
 
@@ -9,9 +10,11 @@ from torch import Tensor
 
 from spikewright import LIF, AlphaLIF
 from spikewright.kernels import native
-from spikewright.kernels.alpha import Scanned, alpha_naive, alpha_scan
+from spikewright.kernels.equations import Equations
+from spikewright.kernels.neuron import neuron_scan
+from spikewright.kernels.neuron_naive import neuron_naive
 from spikewright.metrics import SavedBytes
-from spikewright.surrogate import ATan, Rectangle, Sigmoid, Surrogate, Triangle
+from spikewright.surrogate import BUILT_IN, Sigmoid, Surrogate
 from tests.kernels.support import assert_close, assert_identical, draw, needs_kernels, threads
 from tests.kernels.test_lif import OPTIONS, every_option, every_precision
 from tests.kernels.test_lif_layouts import LAYOUTS, expansions
@@ -27,7 +30,25 @@ DEFAULTS: dict[str, Any] = {
     "through_time": True,
 }
 OPERANDS = OUTPUTS = ("x", "current", "membrane")
+Scanned = tuple[Tensor, Tensor, Tensor]
 Ran = tuple[Scanned, dict[str, Tensor]]
+
+
+def scan_by(function: Any, x: Tensor, current: Tensor | None, membrane: Tensor | None, **options: Any) -> Scanned:
+    tau, threshold, through_time = (options.pop(name) for name in ("tau", "threshold", "through_time"))
+    rho, current_options = math.exp(-1 / tau), {"has_current": True, "gain": math.e / tau}
+    equations = Equations(rho, threshold, threshold, current_leak=rho, **current_options, **options)
+    spikes, _, current, membrane, _ = function(x, (current, membrane, None), equations, through_time)
+    assert current is not None and membrane is not None
+    return spikes, current, membrane
+
+
+def alpha_scan(x: Tensor, *carried: Tensor | None, **options: Any) -> Scanned:
+    return scan_by(neuron_scan, x, *carried, **options)  # type: ignore[arg-type]
+
+
+def alpha_naive(x: Tensor, *carried: Tensor | None, **options: Any) -> Scanned:
+    return scan_by(neuron_naive, x, *carried, **options)  # type: ignore[arg-type]
 
 
 class Bell(Surrogate):
@@ -130,12 +151,15 @@ def test_gradients_may_arrive_anywhere_and_be_wanted_of_anything(options: dict[s
 
 
 @pytest.mark.parametrize(
-    "surrogate", [ATan(1.5), Triangle(), Rectangle(0.8), Bell(), Smooth()], ids=lambda s: type(s).__name__
+    "surrogate",
+    [*(kind(0.8, 1.3) for kind in BUILT_IN), Bell(), Smooth()],  # type: ignore[call-arg]
+    ids=lambda s: type(s).__name__,
 )
 @pytest.mark.parametrize("reset", ["subtract", "zero"])
-def test_every_surrogate(surrogate: Surrogate, reset: str) -> None:
+@every_precision
+def test_every_surrogate(surrogate: Surrogate, reset: str, dtype: torch.dtype) -> None:
     for size in ((4, 1, 1025), (9, 3, 5)):
-        x = draw(*size)
+        x = draw(*size, dtype=dtype)
         assert_twins(x, *state(x), surrogate=surrogate, reset=reset)
 
 
