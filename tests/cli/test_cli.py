@@ -81,7 +81,7 @@ WRONG = {
     "train --rule otttt": "spikewright train: ConfigError: rule.name = 'otttt' is unknown. Did you mean 'ottt'",
     "train --rule sltt:2": "spikewright train: ConfigError: The rule 'sltt:2' has the part '2'",
     "train --model mpl": "model.name = 'mpl' is unknown. Did you mean 'mlp'",
-    "train --neuron lfi": "neuron.name = 'lfi' is unknown. Did you mean 'lif'",
+    "train --neuron liff": "neuron.name = 'liff' is unknown. Did you mean 'lif'",
     "train --data digit": "The data set 'digit' is unknown. Did you mean 'digits'",
     "train --data mnist": "spikewright train: DatasetMissing: ",
     "train --set optimiser.lr=1": "there is no section 'optimiser'. Did you mean 'optimizer'",

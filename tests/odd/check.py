@@ -13,7 +13,7 @@ from torch.nn import functional as F
 import spikewright as sw
 from spikewright.errors import SpikewrightError
 from spikewright.losses import Loss
-from spikewright.rules import BPTT, DSR, EWC, GPM, HLOP, IDE, OPZO, OTTT, SLTT, SPIDE, LwF, Naive, Replay, Rule
+from spikewright.rules import BPTT, DSR, EWC, GPM, HLOP, IDE, OPZO, OTTT, SLTT, SPIDE, EProp, LwF, Naive, Replay, Rule
 from spikewright.spatial import DFA, DKP, FA, ZO, Local, SignSymmetric
 from spikewright.spatial import OPZO as Learned
 from tests.odd import reference
@@ -51,6 +51,7 @@ RULES = {
     "SLTT": Entry(SLTT),
     "SLTT(k=1)": Entry(partial(SLTT, k=1)),
     "OTTT": Entry(OTTT),
+    "EProp": Entry(EProp),
     "OTTT(online)": Entry(partial(OTTT, online=True)),
     "OTTT(reference)": Entry(partial(OTTT, reference=True)),
     "OTTT(trace_input=False)": Entry(partial(OTTT, trace_input=False)),

@@ -81,7 +81,7 @@ def test_what_sltt_drops_is_of_the_order_of_the_leak() -> None:
 def test_a_loss_of_the_mean_output_is_not_for_rules_that_learn_step_by_step(rule: Rule, name: str) -> None:
     with pytest.raises(ValueError, match=rf"{name} learns at every step, but the loss is OnRate\(CrossEntropyLoss\)"):
         learn(rule, NETS["mlp"](0), *sample("mlp", 0), OnRate(nn.CrossEntropyLoss()))
-    with pytest.raises(ValueError, match=r"over all 6 steps. Use PerStep\(CrossEntropyLoss\), or .* \(BPTT\)"):
+    with pytest.raises(ValueError, match=r"after all 6 steps. Use PerStep\(CrossEntropyLoss\), .* or .* \(BPTT\)"):
         learn(rule, NETS["mlp"](0), *sample("mlp", 0), OnRate(nn.CrossEntropyLoss()))
 
 
