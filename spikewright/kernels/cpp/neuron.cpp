@@ -74,8 +74,10 @@ template <class real> INLINE real count_of(real u, real h, real most) {
 template <class K, class real> INLINE real spikes_of(real u, real h, real at_equality, real most) {
     return K::counts ? count_of(u, h, most) : fired(u, h, at_equality);
 }
+// The share of the potential that a hard reset leaves; a product, because a choice between values is slower.
+template <class K, class real> INLINE real left_of(real s) { return K::counts ? (s > 0 ? real(0) : real(1)) : 1 - s; }
 template <class K, class real> INLINE real after_reset(real u, real s, real r) {
-    return K::subtract ? u - r * s : s > 0 ? real(0) : u;
+    return K::subtract ? u - r * s : u * left_of<K>(s);
 }
 
 // One step.  What is not wanted is written to rows that nobody reads.
@@ -135,7 +137,7 @@ CLONED void step_back(int64_t count, const real *__restrict x, const real *__res
         real at_s = grad_s[i] - attached * ((K::subtract ? r : u) * at_left);
         if (K::adaptive) at_s += k[JUMP * BLOCK + i] * g[W * BLOCK + i];
         const real passed = at_s * slope[i];
-        const real at_u = before * grad_e[i] + (K::subtract || s == 0 ? at_left : real(0)) + passed;
+        const real at_u = before * grad_e[i] + (K::subtract ? at_left : at_left * left_of<K>(s)) + passed;
         const real at_r = K::subtract ? -s * at_left : real(0);
         real at_drive = at_u;
         if (K::current) {
