@@ -15,6 +15,8 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -201,12 +203,12 @@ def times(repeats: int, compiled: bool) -> None:
             model, run = MADE[library](task)
             lively(model)
             net = sw.Network(sw.interop.convert(model, x[:12, :4], double=False).module)
-            contenders = {"theirs": lambda m=model, r=run: their_step(m, r, x, y)}
-            contenders["ours"] = lambda n=net: our_step(n, sw.rules.BPTT(), x, y)
+            contenders = {"theirs": partial(their_step, model, run, x, y)}
+            contenders["ours"] = partial(our_step, net, sw.rules.BPTT(), x, y)
             if library == "Norse" and compiled:
                 fused, fast = norse(task, compiled=True)
                 lively(fused)
-                contenders["compiled"] = lambda m=fused, r=fast: their_step(m, r, x, y)
+                contenders["compiled"] = partial(their_step, fused, fast, x, y)
             best = dict.fromkeys(contenders, float("inf"))
             for _ in range(repeats + 1):  # the first is a warm-up that the others beat
                 for name, step in contenders.items():
@@ -222,7 +224,7 @@ def times(repeats: int, compiled: bool) -> None:
 
 
 def peak() -> int:
-    with open("/proc/self/status") as status:
+    with Path("/proc/self/status").open() as status:
         return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
 
 
