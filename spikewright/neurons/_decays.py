@@ -1,6 +1,7 @@
 """Neurons whose decays per step are given as time constants, and may be trained."""
 
 import math
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -8,13 +9,17 @@ from torch import Tensor, nn
 
 from spikewright._util.arguments import is_numeric, shown
 from spikewright.errors import ConfigError
+from spikewright.kernels.equations import Equations
 from spikewright.kernels.layout import precision
 from spikewright.neurons._base import Neuron
-from spikewright.neurons._constants import Constants, check_late
+from spikewright.neurons._constants import Constants, check_late, constant
 
 
 class Decaying(Neuron):
     """Base of neurons with time constants; a decay `""` is that of the potential."""
+
+    has_current: bool = False
+    current_gain: float | Tensor
 
     def set_decay(self, kind: str, argument: str, tau: Constants, learned: bool) -> None:
         r"""Set a decay :math:`1 - 1/\tau`.
@@ -46,6 +51,38 @@ class Decaying(Neuron):
             logit = cast(Tensor, getattr(self, f"{kind}leak_logit"))
             return torch.sigmoid(logit.to(precision(logit)))
         return cast(Tensor, getattr(self, f"{kind}leaks"))
+
+    def set_current(self, tau_syn: Constants | None, current_gain: Constants, learned: bool = False) -> None:
+        """Set the synaptic current in front of the potential.
+
+        Args:
+            tau_syn: Its time constant in steps; `None` for no such current.
+            current_gain: Factor of the current at the potential.
+            learned: True trains the logit of its decay.
+        """
+        self.has_current = tau_syn is not None
+        self.hold("current_gain", constant(type(self).__name__, "current_gain", current_gain))
+        self.set_decay("current_", "tau_syn", 1.0 if tau_syn is None else tau_syn, learned)
+
+    def with_current(self, equations: Equations) -> Equations:
+        """Return equations with the synaptic current, if there is one.
+
+        Args:
+            equations: Equations without it.
+        """
+        if not self.has_current:
+            return equations
+        return replace(equations, has_current=True, current_leak=self.current_leak, current_gain=self.current_gain)
+
+    @property
+    def current_leak(self) -> float | Tensor:
+        """Share of a synaptic current that is left after a step: a number, or a tensor `[channel]`; 0 without one."""
+        return self.decay_of("current_")
+
+    @property
+    def input_gain(self) -> float | Tensor:
+        """Factor of the input, 1/tau where it is tied to that: a number, or a tensor of one per channel."""
+        return 1 - self.leak if self._tied else self.gain
 
     def learns(self, kind: str) -> bool:
         """Return True if a decay is trained."""

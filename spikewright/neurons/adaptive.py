@@ -115,7 +115,6 @@ class ALIF(Decaying):
     """
 
     beta: float | Tensor
-    current_gain: float | Tensor
 
     def __init__(
         self,
@@ -177,21 +176,15 @@ class ALIF(Decaying):
                 "at least 0 that is not trained, or one spike per step (max_spikes=1)."
             )
         self.hold("beta", jump, learn_beta)
-        self.hold("current_gain", constant(name, "current_gain", current_gain))
-        self.moving_reset, self.has_current = moving_reset, tau_syn is not None
+        self.moving_reset = moving_reset
         self.set_decay("", "tau", tau, learn_tau)
         self.set_decay("adaptation_", "tau_adaptation", tau_adaptation, False)
-        self.set_decay("current_", "tau_syn", 1.0 if tau_syn is None else tau_syn, False)
+        self.set_current(tau_syn, current_gain)
 
     @property
     def adaptation_leak(self) -> float | Tensor:
         """Share of the rise of the threshold that is left after a step: a number, or a tensor `[channel]`."""
         return self.decay_of("adaptation_")
-
-    @property
-    def current_leak(self) -> float | Tensor:
-        """Share of a synaptic current that is left after a step; 0 without one."""
-        return self.decay_of("current_")
 
     @property
     def dynamics(self) -> Dynamics:
@@ -208,16 +201,13 @@ class ALIF(Decaying):
         )
 
     def extended(self, equations: Equations) -> Equations:
-        moving = replace(
-            equations,
+        return replace(
+            self.with_current(equations),
             adaptive=True,
             adaptation_leak=self.adaptation_leak,
             adaptation_jump=self.beta,
             moving_reset=self.moving_reset,
         )
-        if not self.has_current:
-            return moving
-        return replace(moving, has_current=True, current_leak=self.current_leak, current_gain=self.current_gain)
 
     def extra_repr(self) -> str:
         taus = {"tau": self.tau, "tau_adaptation": time_constant(self.adaptation_leak), "beta": self.beta}

@@ -1,13 +1,11 @@
 """The current-based leaky integrate-and-fire neuron."""
 
-from dataclasses import replace
-
 from torch import Tensor
 
 from spikewright._util.ranges import check_flag
 from spikewright.kernels.equations import Equations
 from spikewright.neurons._base import Neuron
-from spikewright.neurons._constants import Constants, Potential, ResetKind, constant, number_shown
+from spikewright.neurons._constants import Constants, Potential, ResetKind, number_shown
 from spikewright.neurons._decays import Decaying, time_constant
 from spikewright.neurons._dynamics import UNKNOWN, Dynamics
 from spikewright.surrogate import Sigmoid, Surrogate
@@ -109,8 +107,6 @@ class CUBALIF(Decaying):
     [0.0, 0.0, 1.0, 0.0]
     """
 
-    current_gain: float | Tensor
-
     def __init__(
         self,
         tau: Constants = 2.0,
@@ -151,16 +147,9 @@ class CUBALIF(Decaying):
             learn_gain=learn_gain,
             potential=potential,
         )
-        name = type(self).__name__
-        check_flag(name, learn_tau=learn_tau, learn_tau_syn=learn_tau_syn)
-        self.hold("current_gain", constant(name, "current_gain", current_gain))
+        check_flag(type(self).__name__, learn_tau=learn_tau, learn_tau_syn=learn_tau_syn)
         self.set_decay("", "tau", tau, learn_tau)
-        self.set_decay("current_", "tau_syn", tau_syn, learn_tau_syn)
-
-    @property
-    def current_leak(self) -> float | Tensor:
-        """Share of the current that is left after a step, `1 - 1/tau_syn`: a number, or a tensor `[channel]`."""
-        return self.decay_of("current_")
+        self.set_current(tau_syn, current_gain, learn_tau_syn)
 
     @property
     def tau_syn(self) -> float | Tensor:
@@ -181,7 +170,7 @@ class CUBALIF(Decaying):
         )
 
     def extended(self, equations: Equations) -> Equations:
-        return replace(equations, has_current=True, current_leak=self.current_leak, current_gain=self.current_gain)
+        return self.with_current(equations)
 
     def extra_repr(self) -> str:
         learned = "".join(f", learn_{name}=True" for name, kind in _TRAINED.items() if self.learns(kind))

@@ -10,7 +10,7 @@ from spikewright._util.ranges import check_flag
 from spikewright.errors import ConfigError
 from spikewright.kernels.equations import Equations
 from spikewright.kernels.neuron import neuron_scan
-from spikewright.neurons._constants import Constants, constant, number_shown
+from spikewright.neurons._constants import Constants, number_shown
 from spikewright.neurons._decays import Decaying, time_constant
 from spikewright.neurons._dynamics import UNKNOWN, Dynamics
 from spikewright.neurons.leaky import check_tied
@@ -81,7 +81,6 @@ class LI(Decaying):
 
     scan_uses: ClassVar[frozenset[str]] = frozenset({"gain"})
     spiking: ClassVar[bool] = False
-    current_gain: float | Tensor
 
     def __init__(
         self,
@@ -104,8 +103,6 @@ class LI(Decaying):
             gain=1.0 if isinstance(gain, str) else gain,
         )
         self._tied = isinstance(gain, str)
-        self.hold("current_gain", constant(name, "current_gain", current_gain))
-        self.has_current = tau_syn is not None
         if tau is None and self._tied:
             raise ConfigError(
                 f"{name}(tau=None, gain='1/tau'): without a leak 1/tau is 0, and nothing would enter. Give a time "
@@ -119,17 +116,7 @@ class LI(Decaying):
         self.set_decay("", "tau", 1.0 if tau is None else tau, learn_tau)
         if tau is None:
             self._leak = 1.0
-        self.set_decay("current_", "tau_syn", 1.0 if tau_syn is None else tau_syn, False)
-
-    @property
-    def input_gain(self) -> float | Tensor:
-        """Factor of the input: a number, or a tensor of one per channel."""
-        return 1 - self.leak if self._tied else self.gain
-
-    @property
-    def current_leak(self) -> float | Tensor:
-        """Share of a synaptic current that is left after a step; 0 without one."""
-        return self.decay_of("current_")
+        self.set_current(tau_syn, current_gain)
 
     @property
     def binary(self) -> bool:
@@ -158,10 +145,7 @@ class LI(Decaying):
         return potential, {"membrane": membrane} | ({} if current is None else {"current": current})
 
     def extended(self, equations: Equations) -> Equations:
-        silent = replace(equations, threshold=math.inf)
-        if not self.has_current:
-            return silent
-        return replace(silent, has_current=True, current_leak=self.current_leak, current_gain=self.current_gain)
+        return replace(self.with_current(equations), threshold=math.inf)
 
     def transfer(self, rate: Tensor) -> Tensor:
         r"""Return the potential that a mean current :math:`r` leads to, :math:`k r / (1 - \lambda)`.

@@ -2,8 +2,6 @@
 
 from typing import Literal
 
-from torch import Tensor
-
 from spikewright._util.ranges import check_choice, check_flag
 from spikewright.errors import ConfigError
 from spikewright.neurons._constants import Constants, Potential, ResetKind, number_shown
@@ -176,11 +174,6 @@ class LIF(Decaying):
         check_flag(type(self).__name__, learn_tau=learn_tau)
         self._tied = tied
         self.set_decay("", "tau", tau, learn_tau)
-
-    @property
-    def input_gain(self) -> float | Tensor:
-        """Factor of the input: a number, or a tensor of one per channel."""
-        return 1 - self.leak if self._tied else self.gain
 
     def extra_repr(self) -> str:
         learned = ", learn_tau=True" if self.learns("") else ""
