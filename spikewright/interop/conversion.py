@@ -15,7 +15,7 @@ FEW = 1e-3
 
 @dataclass(frozen=True)
 class ConversionRow:
-    """What was found about one neuron layer of a converted model.
+    """Comparison of one neuron layer of a converted model with its original.
 
     Attributes:
         layer: Name of the layer in the other library's model.

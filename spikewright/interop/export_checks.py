@@ -1,4 +1,4 @@
-"""What cannot be exported, found before a network is traced."""
+"""Checks that a network can be exported, before it is traced."""
 
 from collections.abc import Mapping
 

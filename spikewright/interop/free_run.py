@@ -76,7 +76,7 @@ def compare_runs(trace: Trace, seen: Seen, output: Any, mappings: ByName[str, Ma
         seen: Run of the converted network.
         output: Output of the latter.
         mappings: What each neuron is, by the name of its layer.
-        mode: Of the run, for messages.
+        mode: Name of the kind of run, for messages.
 
     Raises:
         ConversionError: They differ, and not for rounding.
@@ -120,7 +120,7 @@ def compare_layer(
         theirs: Output of theirs.
         ours: Output of ours.
         clean: The same for the layers in front.
-        mode: Of the run, for messages.
+        mode: Name of the kind of run, for messages.
 
     Raises:
         ConversionError: They differ, and not for rounding.

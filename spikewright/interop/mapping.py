@@ -1,4 +1,4 @@
-"""What a neuron of another library is here, or why it is nothing."""
+"""Mappings of neurons of other libraries to neurons here, or the reason why there is none."""
 
 import math
 from collections.abc import Callable
@@ -85,7 +85,7 @@ class Mapping:
 
     @property
     def placed(self) -> nn.Module:
-        """What takes the place of theirs: the neuron, or the recurrent layer around it."""
+        """The module that replaces theirs: the neuron, or the recurrent layer around it."""
         return self.neuron if self.layer is None else self.layer
 
     @property

@@ -95,4 +95,4 @@ HANDLERS: dict[Any, Handler] = {
     **_all(_product, *_DIVISIONS),
     **_all(_negative, torch.neg, Tensor.neg, Tensor.__neg__),
 }
-"""What to do with an operation, by function of torch."""
+"""Handlers of operations, by function of torch."""

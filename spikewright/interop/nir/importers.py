@@ -34,7 +34,7 @@ def compared(reader: str, output: Array, expected: Array, spiking: bool, dtype: 
         expected: What the network computes.
         spiking: True if the output consists of spikes.
         dtype: Precision of the network.
-        version: Of the reader.
+        version: Version of the reader.
     """
     if output.shape != expected.shape:
         return NIRRow(reader, version, refused=f"output {list(output.shape)} in place of {list(expected.shape)}")

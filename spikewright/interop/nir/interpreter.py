@@ -17,7 +17,7 @@ Array = np.ndarray[Any, Any]
 
 @dataclass
 class Simulation:
-    """What a simulation gives.
+    """Result of a simulation.
 
     Attributes:
         output: `[time, batch, *output]`.

@@ -19,7 +19,7 @@ class Feedbacks:
 
     Args:
         trace: What is recorded.
-        sites: Of the module.
+        sites: Sites of the module.
     """
 
     def __init__(self, trace: Trace, sites: Sites) -> None:

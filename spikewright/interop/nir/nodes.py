@@ -1,4 +1,4 @@
-"""What each type of NIR node becomes: a table from type to builder."""
+"""Builders of NIR nodes: a table from the type of a node to its builder."""
 
 from collections.abc import Callable
 from typing import Any
@@ -200,4 +200,4 @@ BUILDERS: dict[str, Builder] = {
     "SumPool2d": _pool,
     "Threshold": _neuron,
 }
-"""What each type of NIR becomes; every other one is refused."""
+"""Builders by type of node; every other type is refused."""

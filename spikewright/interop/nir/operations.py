@@ -161,4 +161,4 @@ HANDLERS: dict[Any, Handler] = {
     F.batch_norm: _batch_norm,
     **dict.fromkeys((F.dropout, F.dropout1d, F.dropout2d, F.dropout3d), _dropout),
 }
-"""What to do with an operation, by function of torch."""
+"""Handlers of operations, by function of torch."""

@@ -29,7 +29,7 @@ def traced(sites: Sites, x: Tensor) -> Graph:
     The shape of the output of every node is in its metadata, and the neuron layer that it stands for in its site.
 
     Args:
-        sites: Of the module.
+        sites: Sites of the module.
         x: Rows, `[batch, *feature]`.
 
     Raises:

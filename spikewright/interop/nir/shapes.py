@@ -72,4 +72,4 @@ HANDLERS: dict[Any, Handler] = {
     **dict.fromkeys((*_KEPT, *_SAME), _kept),
     **dict.fromkeys((*_SHAPES, torch.unsqueeze, Tensor.unsqueeze), _reshaped),
 }
-"""What to do with an operation, by function of torch."""
+"""Handlers of operations, by function of torch."""

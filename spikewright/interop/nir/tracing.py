@@ -24,7 +24,7 @@ class Trace(TorchFunctionMode):
     nothing is left out.
 
     Args:
-        handlers: What to do with an operation, by function of torch.
+        handlers: Handlers of operations, by function of torch.
 
     Attributes:
         graph: The nodes and edges so far.
