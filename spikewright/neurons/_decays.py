@@ -52,17 +52,27 @@ class Decaying(Neuron):
             return torch.sigmoid(logit.to(precision(logit)))
         return cast(Tensor, getattr(self, f"{kind}leaks"))
 
-    def set_current(self, tau_syn: Constants | None, current_gain: Constants, learned: bool = False) -> None:
+    def set_current(self, tau_syn: Constants, current_gain: Constants, learned: bool = False) -> None:
         """Set the synaptic current in front of the potential.
+
+        Args:
+            tau_syn: Its time constant in steps.
+            current_gain: Factor of the current at the potential.
+            learned: True trains the logit of its decay.
+        """
+        self.has_current = True
+        self.hold("current_gain", constant(type(self).__name__, "current_gain", current_gain))
+        self.set_decay("current_", "tau_syn", tau_syn, learned)
+
+    def set_optional_current(self, tau_syn: Constants | None, current_gain: Constants) -> None:
+        """Set the synaptic current of a neuron that may be without one.
 
         Args:
             tau_syn: Its time constant in steps; `None` for no such current.
             current_gain: Factor of the current at the potential.
-            learned: True trains the logit of its decay.
         """
+        self.set_current(1.0 if tau_syn is None else tau_syn, current_gain)
         self.has_current = tau_syn is not None
-        self.hold("current_gain", constant(type(self).__name__, "current_gain", current_gain))
-        self.set_decay("current_", "tau_syn", 1.0 if tau_syn is None else tau_syn, learned)
 
     def with_current(self, equations: Equations) -> Equations:
         """Return equations with the synaptic current, if there is one.

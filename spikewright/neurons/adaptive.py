@@ -179,7 +179,7 @@ class ALIF(Decaying):
         self.moving_reset = moving_reset
         self.set_decay("", "tau", tau, learn_tau)
         self.set_decay("adaptation_", "tau_adaptation", tau_adaptation, False)
-        self.set_current(tau_syn, current_gain)
+        self.set_optional_current(tau_syn, current_gain)
 
     @property
     def adaptation_leak(self) -> float | Tensor:

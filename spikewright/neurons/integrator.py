@@ -116,7 +116,7 @@ class LI(Decaying):
         self.set_decay("", "tau", 1.0 if tau is None else tau, learn_tau)
         if tau is None:
             self._leak = 1.0
-        self.set_current(tau_syn, current_gain)
+        self.set_optional_current(tau_syn, current_gain)
 
     @property
     def binary(self) -> bool:

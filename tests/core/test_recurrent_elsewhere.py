@@ -13,7 +13,6 @@ from spikewright.bench.peers._base import load
 from spikewright.layers import Recurrent
 from spikewright.network import Network
 from spikewright.neurons import LIF
-from tests.core.test_elsewhere import above
 
 WIDTH, CHANNELS, BETA, TAU = 12, 3, 0.6, 2.7
 
@@ -22,6 +21,11 @@ WIDTH, CHANNELS, BETA, TAU = 12, 3, 0.6, 2.7
 def in_float32(in_float64: None) -> None:
     """In which spikes of these libraries are, whatever their input is."""
     torch.set_default_dtype(torch.float32)
+
+
+def above(threshold: float) -> float:
+    """Return the next single-precision number: what a strict comparison needs to be reached."""
+    return torch.nextafter(torch.tensor(threshold), torch.tensor(math.inf)).item()
 
 
 class Scale(nn.Module):
