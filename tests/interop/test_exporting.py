@@ -83,6 +83,7 @@ def namespaces(program: Any) -> set[str]:
     return {target.namespace for target in found}
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize(
     ("name", "steps"),
     [*((name, "one") for name in MODULES), *((name, "unrolled") for name in ("soft", "recurrent", "delays", "conv"))],
