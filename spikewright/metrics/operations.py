@@ -88,7 +88,7 @@ class Work:
         return Operations(self.additions) if self.spiking else Operations(0, self.dense)
 
 
-def averaged(steps: Iterable[Work]) -> Work:
+def averaged(steps: Iterable[Work], dtype: torch.dtype = torch.float32) -> Work:
     """Return the work of a sequence from that of its steps, at least one.
 
     A spike has the same value in all steps, so the additions of each are counted in the unit that they have in common;
@@ -96,10 +96,11 @@ def averaged(steps: Iterable[Work]) -> Work:
 
     Args:
         steps: Work of the steps.
+        dtype: Type of their inputs, within whose rounding values of a spike are the same.
     """
     found = list(steps)
     units = [one.unit for one in found if one.unit]
-    unit = common_unit(torch.tensor(units).double(), torch.float32) if units else 0.0
+    unit = common_unit(torch.tensor(units, dtype=torch.float64), dtype) if units else 0.0
     spiking = unit is not None and all(one.spiking for one in found)
     return Work(
         max(one.dense for one in found),
@@ -196,6 +197,7 @@ class SynapseCounter:
         check_counts("SynapseCounter", optional=True, samples=samples)
         self._samples, self._of_spikes, self._filled, self._unit = samples, of_spikes, filled, unit
         self._seen: dict[str, list[Work]] = {}
+        self._dtypes: dict[str, torch.dtype] = {}
 
     def neuron(self, site: str, current: Tensor, spikes: Tensor) -> None:
         """Count nothing: a neuron needs a few operations, against hundreds in its layer of weights."""
@@ -223,8 +225,9 @@ class SynapseCounter:
             unit=unit or 0.0,
         )
         self._seen.setdefault(site, []).append(work)
+        self._dtypes[site] = x.dtype
 
     @property
     def work(self) -> dict[str, Work]:
         """Work of every layer, by name."""
-        return {site: averaged(steps) for site, steps in self._seen.items()}
+        return {site: averaged(steps, self._dtypes[site]) for site, steps in self._seen.items()}

@@ -278,6 +278,13 @@ def test_the_value_of_a_spike_is_that_of_all_steps() -> None:
     assert same(estimate(module, x).forward, 10 * 5, 0)
 
 
+def test_values_of_a_spike_may_differ_by_rounding() -> None:
+    x = torch.zeros(2, 1, 1, 3, 3)
+    x[0, ..., :1], x[1, ..., :1, :2] = 2.0, 2.0  # 3 and 2 of 9 spikes
+    module = nn.Sequential(LIF(), nn.AvgPool2d(3), nn.Flatten(), nn.Linear(1, 5)).bfloat16()
+    assert same(estimate(module, x.bfloat16()).forward, 5 * 5, 0)
+
+
 def test_inputs_of_other_values_at_every_step_are_real_numbers() -> None:
     x = torch.tensor([1.0, 2**0.5]).double()[:, None, None].expand(2, 1, 3)
     assert estimate(nn.Sequential(nn.Linear(3, 5), LIF()), x).forward == Operations(0, 2 * 3 * 5)
