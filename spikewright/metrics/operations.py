@@ -70,6 +70,7 @@ class Work:
         inputs: Number of real numbers in the input, at least 0. Default: 0.
         parts: Number of real numbers in each weight, at least 1: 2 for complex ones. Default: 1.
         additions: Spikes, each times the weights it meets, at least 0; 0 if not `spiking`. Default: 0.0.
+        unit: Value of one spike in the input, at least 0; 0 if there is none, or not `spiking`. Default: 0.0.
     """
 
     dense: float
@@ -79,6 +80,7 @@ class Work:
     inputs: int = 0
     parts: int = 1
     additions: float = 0.0
+    unit: float = 0.0
 
     @property
     def forward(self) -> Operations:
@@ -86,29 +88,37 @@ class Work:
         return Operations(self.additions) if self.spiking else Operations(0, self.dense)
 
 
-def averaged(steps: Iterable[Work]) -> Work:
+def averaged(steps: Iterable[Work], dtype: torch.dtype = torch.float32) -> Work:
     """Return the work of a sequence from that of its steps, at least one.
+
+    A spike has the same value in all steps, so the additions of each are counted in the unit that they have in common;
+    without one the inputs are no spikes.
 
     Args:
         steps: Work of the steps.
+        dtype: Type of their inputs, within whose rounding values of a spike are the same.
     """
     found = list(steps)
+    units = [one.unit for one in found if one.unit]
+    unit = common_unit(torch.tensor(units, dtype=torch.float64), dtype) if units else 0.0
+    spiking = unit is not None and all(one.spiking for one in found)
     return Work(
         max(one.dense for one in found),
         sum(one.active for one in found) / len(found),
-        all(one.spiking for one in found),
+        spiking,
         len(found),
         found[0].inputs,
         found[0].parts,
-        sum(one.additions for one in found) / len(found),
+        sum(one.additions * round(one.unit / unit) for one in found if one.unit) / len(found) if spiking else 0.0,
+        unit if spiking else 0.0,
     )
 
 
-def spike_counts(x: Tensor, of_spikes: bool = False) -> Tensor | None:
-    """Return the spikes in every entry of a tensor, in float64; `None` if it holds other numbers.
+def spike_unit(x: Tensor, of_spikes: bool = False) -> float | None:
+    """Return the value of one spike in a tensor of spikes, 0 if it holds none; `None` if it holds other numbers.
 
     Entries are spikes if all that are not zero have one value.  Behind pooling and sums they are numbers of spikes
-    times one constant.
+    times one constant, the largest of which all are whole multiples.
 
     Args:
         x: The tensor.
@@ -117,24 +127,35 @@ def spike_counts(x: Tensor, of_spikes: bool = False) -> Tensor | None:
 
     >>> import torch
     >>> pooled = torch.tensor([0.0, 0.25, 0.75])
-    >>> spike_counts(pooled), spike_counts(pooled, of_spikes=True)
-    (None, tensor([0., 1., 3.], dtype=torch.float64))
+    >>> spike_unit(pooled), spike_unit(pooled, of_spikes=True)
+    (None, 0.25)
     """
-    filled = x != 0
-    values = x[filled]
-    if values.numel() == 0 or bool((values == values[0]).all()):
-        return filled.double()
+    values = x[x != 0]
+    if values.numel() == 0:
+        return 0.0
+    if bool((values == values[0]).all()):
+        return float(values[0].abs())
     if not of_spikes or x.is_complex():
         return None
-    sizes = values.abs().double().unique()
-    error = 4 * torch.finfo(x.dtype).eps if x.is_floating_point() else 0.0
+    return common_unit(values.abs().double().unique(), x.dtype)
+
+
+def common_unit(sizes: Tensor, dtype: torch.dtype) -> float | None:
+    """Return the largest number of which all of some sizes are whole multiples but for rounding; `None` without one.
+
+    Args:
+        sizes: Numbers above 0 in float64, at least one.
+        dtype: Type in which they were computed.
+    """
+    sizes = sizes.sort().values
+    error = 4 * torch.finfo(dtype).eps if dtype.is_floating_point else 0.0
     for smallest in range(1, _LARGEST + 1):
         counts = sizes * (smallest / sizes[0])
         whole = counts.round()
         if float(whole[-1]) * error > 0.25:  # every number would pass
             return None
         if bool(((counts - whole).abs() <= error * whole).all()):
-            return (x.double().abs() * (smallest / sizes[0])).round()
+            return float(sizes[0]) / smallest
     return None
 
 
@@ -154,6 +175,8 @@ class SynapseCounter:
             Default: None, which holds of none; then numbers of spikes behind pooling count as real numbers.
         filled: Function that returns which entries of the input of a layer are not padding, a tensor of ones and zeros
             that expands to the input's shape, or `None` for all.  Default: None, all.
+        unit: Function that returns the value of one spike in the input of a layer where it is known, or `None`.
+            Default: None, it is taken from the values.
 
     >>> from spikewright.metrics import SynapseCounter
     >>> import torch, spikewright as sw
@@ -169,10 +192,12 @@ class SynapseCounter:
         samples: int | None = None,
         of_spikes: Callable[[Tensor], bool] | None = None,
         filled: Callable[[Tensor], Tensor | None] | None = None,
+        unit: Callable[[Tensor], float | None] | None = None,
     ) -> None:
         check_counts("SynapseCounter", optional=True, samples=samples)
-        self._samples, self._of_spikes, self._filled = samples, of_spikes, filled
+        self._samples, self._of_spikes, self._filled, self._unit = samples, of_spikes, filled, unit
         self._seen: dict[str, list[Work]] = {}
+        self._dtypes: dict[str, torch.dtype] = {}
 
     def neuron(self, site: str, current: Tensor, spikes: Tensor) -> None:
         """Count nothing: a neuron needs a few operations, against hundreds in its layer of weights."""
@@ -184,21 +209,25 @@ class SynapseCounter:
         """Count one step; `x` and `current` are `[batch * row, *feature]`."""
         x, weight = x.detach(), weight.detach()
         samples = self._samples or len(x)
-        counts = spike_counts(x, self._of_spikes is not None and self._of_spikes(x))
+        unit = None if self._unit is None else self._unit(x)
+        if unit is None:
+            unit = spike_unit(x, self._of_spikes is not None and self._of_spikes(x))
         filled = None if self._filled is None else self._filled(x)
         ones = torch.ones_like(x, dtype=torch.float64) if filled is None else filled.double().expand(x.shape)
         products = real_products(x, weight) / samples
         work = Work(
             dense=products * operation.meets(ones, weight),
             active=float((x != 0).double().mean()),
-            spiking=counts is not None,
+            spiking=unit is not None,
             inputs=as_real(x).numel() // samples,
             parts=1 + weight.is_complex(),
-            additions=0.0 if counts is None else products * operation.meets(counts, weight),
+            additions=products * operation.meets((x.abs().double() / unit).round(), weight) if unit else 0.0,
+            unit=unit or 0.0,
         )
         self._seen.setdefault(site, []).append(work)
+        self._dtypes[site] = x.dtype
 
     @property
     def work(self) -> dict[str, Work]:
         """Work of every layer, by name."""
-        return {site: averaged(steps) for site, steps in self._seen.items()}
+        return {site: averaged(steps, self._dtypes[site]) for site, steps in self._seen.items()}

@@ -67,8 +67,8 @@ def count_run(net: Network, x: Tensor, frozen: Collection[str]) -> Counted:
     """
     learning = {name: p for name, p in net.module.named_parameters() if name not in frozen}
     meter = _Meter(x.shape[1])
-    layers = SynapseCounter(x.shape[1], meter.of_spikes, meter.filled)
-    fires = {name for name, module in net.sites.temporal.items() if isinstance(module, Neuron) and module.spiking}
+    layers = SynapseCounter(x.shape[1], meter.of_spikes, meter.filled, meter.unit)
+    fires = {name: m for name, m in net.sites.temporal.items() if isinstance(m, Neuron) and m.spiking}
     run = net.start(x, observers=(_Aside(meter, layers, fires),))
     # Attention by products of matrices.  (Nor does torch compute a whole layer at once where operations are followed.)
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
@@ -82,14 +82,14 @@ def count_run(net: Network, x: Tensor, frozen: Collection[str]) -> Counted:
 class _Aside:
     """Observer that counts layers outside of what is followed, and declares what neurons emit."""
 
-    def __init__(self, meter: "_Meter", layers: SynapseCounter, fires: Collection[str]) -> None:
+    def __init__(self, meter: "_Meter", layers: SynapseCounter, fires: Mapping[str, Neuron]) -> None:
         self._meter, self._layers, self._fires = meter, layers, fires
 
     def neuron(self, site: str, current: Tensor, spikes: Tensor) -> None:
-        self._meter.emitted(site, spikes, module_name(site) in self._fires)
+        self._meter.emitted(site, spikes, self._fires.get(module_name(site)))
 
     def potential(self, site: str, potential: Tensor) -> None:
-        self._meter.emitted(f"the potential of {site}", potential, False)
+        self._meter.emitted(f"the potential of {site}", potential)
 
     def synapse(self, site: str, operation: Operation, x: Tensor, weight: Tensor, current: Tensor) -> None:
         self._meter.flow.aside(self._layers.synapse, site, operation, x, weight, current)
@@ -111,6 +111,7 @@ class _Meter(TorchDispatchMode):
         self.flow, self._run, self._calls = Dataflow(), run, 0
         self._neurons, self._potentials = {_STATE}, set[str]()
         self._padded: dict[int, tuple[Tensor, int, Tensor]] = {}
+        self._spikes: dict[int, tuple[Tensor, int, float]] = {}
         for name, parameter in learning.items():
             self.flow.source(parameter, name, also=self.flow.depends(parameter))
         for state in run.state.values():
@@ -124,10 +125,20 @@ class _Meter(TorchDispatchMode):
         with self.flow, self:
             yield
 
-    def emitted(self, site: str, values: Tensor, are_spikes: bool) -> None:
-        """Declare a tensor to be what neurons emit, spikes or potentials."""
-        (self._neurons if are_spikes else self._potentials).add(site)
+    def emitted(self, site: str, values: Tensor, neuron: Neuron | None = None) -> None:
+        """Declare a tensor to be what neurons emit: spikes of a neuron layer, or without one potentials."""
+        (self._potentials if neuron is None else self._neurons).add(site)
+        if neuron is not None:
+            value = abs(float(neuron.spike_amplitude))
+            counts = values.double() / value
+            if torch.allclose(counts, counts.round(), rtol=4 * torch.finfo(values.dtype).eps, atol=0):
+                self._spikes[_storage(values)] = values, values._version, value
         self.flow.source(values, site)
+
+    def unit(self, x: Tensor) -> float | None:
+        """Return the value of one spike in a tensor that neurons sent; `None` for what is computed from such ones."""
+        spikes, version, value = self._spikes.get(_storage(x), (x, -1, 0.0))
+        return value if spikes._version == version else None  # not written to since
 
     def of_spikes(self, x: Tensor) -> bool:
         """True if a tensor is computed from spikes, with no learning weight and no input in between."""

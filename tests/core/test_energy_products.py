@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from spikewright.losses import PerStep
 from spikewright.metrics import Operations
-from spikewright.metrics.operations import spike_counts
+from spikewright.metrics.operations import spike_unit
 from spikewright.network import Network
 from spikewright.neurons import IF, LIF
 from spikewright.reports.energy_estimate import Energy, energy
@@ -262,6 +262,34 @@ def test_spikes_behind_pooling_are_additions(way: str, amplitude: float, dtype: 
     assert same(estimate(module, x).forward, float(spikes.sum()) * 5 / BATCH, 0)
 
 
+def test_several_spikes_that_all_neurons_send_are_several() -> None:
+    """A step in which all send the same number shows nothing of the value of one spike: the neuron declares it."""
+    x = torch.full((STEPS, BATCH, 3), 2.0).double()
+    for amplitude in (1.0, -0.7):
+        module = nn.Sequential(IF(max_spikes=None, amplitude=amplitude), nn.Flatten(), nn.Linear(3, 5))
+        assert same(estimate(module, x).forward, STEPS * 2 * 3 * 5, 0)
+
+
+def test_the_value_of_a_spike_is_that_of_all_steps() -> None:
+    """Behind pooling, a step in which all windows hold two spikes is counted in the unit of another step."""
+    x = torch.zeros(3, 1, 1, 2, 4).double()
+    x[0, ..., :1, :], x[1, ..., :1, ::2], x[2, ..., ::3] = 2.0, 2.0, 2.0  # windows of 2, 2; 1, 1; 2, 2 spikes
+    module = nn.Sequential(LIF(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(2, 5))
+    assert same(estimate(module, x).forward, 10 * 5, 0)
+
+
+def test_values_of_a_spike_may_differ_by_rounding() -> None:
+    x = torch.zeros(2, 1, 1, 3, 3)
+    x[0, ..., :1], x[1, ..., :1, :2] = 2.0, 2.0  # 3 and 2 of 9 spikes
+    module = nn.Sequential(LIF(), nn.AvgPool2d(3), nn.Flatten(), nn.Linear(1, 5)).bfloat16()
+    assert same(estimate(module, x.bfloat16()).forward, 5 * 5, 0)
+
+
+def test_inputs_of_other_values_at_every_step_are_real_numbers() -> None:
+    x = torch.tensor([1.0, 2**0.5]).double()[:, None, None].expand(2, 1, 3)
+    assert estimate(nn.Sequential(nn.Linear(3, 5), LIF()), x).forward == Operations(0, 2 * 3 * 5)
+
+
 def test_means_of_the_input_are_real_numbers() -> None:
     x = (torch.rand(STEPS, BATCH, 2, 4, 4) < 0.5).double()
     module = nn.Sequential(nn.AvgPool2d(2), nn.Flatten(), nn.Linear(8, 5), LIF())
@@ -271,11 +299,11 @@ def test_means_of_the_input_are_real_numbers() -> None:
 def test_what_is_no_number_of_spikes() -> None:
     torch.manual_seed(0)
     for values in (torch.randn(50), torch.tensor([0.0, 1.0, 2**0.5]), torch.rand(10**4).float()):
-        assert spike_counts(values, of_spikes=True) is None
+        assert spike_unit(values, of_spikes=True) is None
     for unit, few in product((1 / 9, 0.3, 7.0), (1, 2, 5)):
         counts = few * torch.tensor([0, 1, 2, 7, -3])
-        found = spike_counts((counts * unit).float(), of_spikes=True)
-        assert found is not None and found.tolist() == [0, 1, 2, 7, 3]
+        found = spike_unit((counts * unit).float(), of_spikes=True)
+        assert found == pytest.approx(few * unit, rel=1e-6)
 
 
 def test_a_network_without_operations_has_no_ratio() -> None:
