@@ -59,6 +59,8 @@ class Twice(nn.Module):
 
 def mlp_with_norm() -> nn.Module:
     module = mlp(sw.LIF(), sw.LIF())
+    for layer in (module[0], module[2]):
+        layer.weight.data.mul_(3.0)  # the factors below act on what the parametrization computes
     nn.utils.parametrizations.weight_norm(module[0])
     return module
 
