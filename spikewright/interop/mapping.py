@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from spikewright.interop.recurrence import with_potential
+from spikewright.layers import SynapticDelay
 from spikewright.neurons import Neuron
 from spikewright.neurons._constants import Potential
 
@@ -59,7 +60,8 @@ class Mapping:
         layer: Module that takes the place of theirs, if it is more than the neuron: a recurrent layer.
         joined: Current of the neurons of a recurrent layer, from its input and the spikes of theirs, both
             `[time, batch, *feature]`.
-        alone: Function that takes its recurrence out of a copy of theirs, so that its input is its current.
+        alone: Function that takes its recurrence out of a copy of theirs, so that its input is its current; `None`
+            where the current depends on the input alone.
         complete: Function that puts a way of the gradient into a copy of theirs that it leaves out; `None` if there is
             none.
         remark: What is not the same, in words.
@@ -87,6 +89,18 @@ class Mapping:
     def placed(self) -> nn.Module:
         """The module that replaces theirs: the neuron, or the recurrent layer around it."""
         return self.neuron if self.layer is None else self.layer
+
+    def written(self, neuron: str) -> str:
+        """Return what replaces theirs, as text.
+
+        Args:
+            neuron: The neuron, as code.
+        """
+        if self.layer is None:
+            return neuron
+        if any(isinstance(m, SynapticDelay) for m in self.layer.modules()):
+            return f"SynapticDelay of 1 step, {neuron}"
+        return f"Recurrent({neuron})" if self.neuron.spiking else f"Linear, {neuron}"
 
     @property
     def shaped(self) -> bool:

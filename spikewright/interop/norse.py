@@ -6,7 +6,7 @@ from torch import nn
 
 from spikewright.interop.frames import StateSequential, over_time
 from spikewright.interop.mapping import Library, Refused
-from spikewright.interop.norse_neurons import read_box, read_iaf, read_li, read_li_box, read_lif, read_recurrent
+from spikewright.interop.norse_neurons import read_box, read_iaf, read_li, read_li_box, read_lif, read_lsnn, read_recurrent
 
 
 def plain(module: Any, axis: int | None) -> nn.Module | None:
@@ -24,10 +24,8 @@ def plain(module: Any, axis: int | None) -> nn.Module | None:
 
 
 _NOT_HERE = {
-    "LSNN LSNNCell": "its input reaches the potential a step late (v[t] takes i[t-1]), so that a rule that learns from "
-    "each step by itself would learn nothing in front of it, and no neuron here does so",
-    "LSNNRecurrent LSNNRecurrentCell": "its input reaches the potential a step late (v[t] takes i[t-1]), and no "
-    "gradient passes through its adaptation (b takes z.detach()), and here one does",
+    "LSNNRecurrent LSNNRecurrentCell": "no gradient passes through its adaptation (b takes z.detach()), and here one "
+    "does",
     "LIFAdEx LIFAdExCell LIFAdExRecurrent LIFAdExRecurrentCell LIFAdExRefracCell LIFAdExRefracRecurrent "
     "LIFAdExRefracRecurrentCell": "its potential grows by an exponential of itself and has an adaptation current, "
     "dv = g (v_leak - v + D exp((v - v_th)/D) + i - a), and here a potential is linear between spikes",
@@ -52,7 +50,7 @@ MISSING: dict[str, tuple[str, str]] = {
     for names, why in _NOT_HERE.items()
     for name in names.split()
 }
-_OVER_TIME = frozenset({"IAF", "LIF", "LI", "LIFRecurrent"})
+_OVER_TIME = frozenset({"IAF", "LIF", "LI", "LIFRecurrent", "LSNN"})
 
 LIBRARY = Library(
     name="Norse",
@@ -62,6 +60,7 @@ LIBRARY = Library(
         **dict.fromkeys(("IAFCell", "IAF"), read_iaf),
         **dict.fromkeys(("LIFCell", "LIF"), read_lif),
         **dict.fromkeys(("LIFRecurrentCell", "LIFRecurrent"), read_recurrent),
+        **dict.fromkeys(("LSNNCell", "LSNN"), read_lsnn),
         **dict.fromkeys(("LICell", "LI"), read_li),
         "LIBoxCell": read_li_box,
     },

@@ -18,9 +18,10 @@ from spikewright.interop.mapping import (
     several_numbers,
     shown,
 )
+from spikewright.interop.recurrence import delayed, one_step_late
 from spikewright.interop.surrogates import Surrogate, firing, read_surrogate
 from spikewright.layers import Recurrent
-from spikewright.neurons import CUBALIF, IF, LI, LIF
+from spikewright.neurons import ALIF, CUBALIF, IF, LI, LIF
 from spikewright.surrogate import Erf, FastSigmoid, Sigmoid, Triangle
 
 SURROGATES: dict[str, Callable[[float], list[Callable[[], Surrogate]]]] = {
@@ -89,6 +90,35 @@ def read_recurrent(cell: Any, dtype: torch.dtype) -> Mapping:
     return replace(found, layer=layer, joined=joined, alone=_alone)
 
 
+def read_lsnn(cell: Any, dtype: torch.dtype) -> Mapping:
+    """Read `LSNNCell` and `LSNN`, whose potential takes the current of the step before: ALIF behind a delay of one."""
+    p = cell.p
+    _check(cell, "lsnn_feed_forward_step", p)
+    rate, decay, recovery = (_rate(cell, name) for name in ("tau_mem_inv", "tau_syn_inv", "tau_adapt_inv"))
+    limit, leak, told = _levels(p)
+    jump = several_numbers(p.beta, "beta")
+    surrogate, strict = _surrogate(cell, p, dtype)
+    here = ALIF(
+        1 / rate,
+        1 / recovery,
+        (1 - recovery) * jump,  # theirs decays before it is compared
+        threshold=limit,
+        reset="zero",
+        detach_reset=False,
+        surrogate=surrogate,
+        strict=strict,
+        tau_syn=1 / decay,
+        current_gain=rate,
+    )
+    rates = f"dt tau_mem_inv={shown(rate)}, dt tau_syn_inv={shown(decay)}, dt tau_adapt_inv={shown(recovery)}"
+    name = f"{type(cell).__name__}({rates}, beta={shown(jump)}, {told})"
+    late = nn.Sequential(one_step_late(), here)
+    remark = "its input comes a step late, so that rules that learn from each step by itself send no error before it"
+    return Mapping(
+        name, here, limit, strict, leak, states=1, layer=late, joined=lambda x, spikes: delayed(x), remark=remark
+    )
+
+
 def read_li(cell: Any, dtype: torch.dtype) -> Mapping:
     """Read `LICell` and `LI`, whose output is the potential."""
     _check(cell, "li_feed_forward_step", cell.p)
@@ -115,14 +145,9 @@ def _integrator(cell: Any, neuron: LI, told: str) -> Mapping:
 
 
 def _current_based(cell: Any, dtype: torch.dtype, detached: bool) -> Mapping:
-    p = cell.p
     rate, decay = _rate(cell, "tau_mem_inv"), _rate(cell, "tau_syn_inv")
-    leak, reset = one_number(p.v_leak, "v_leak"), one_number(p.v_reset, "v_reset")
-    if reset != leak:
-        raise _two_rests(reset, leak)
-    limit = several_numbers(p.v_th, "v_th")
-    fires_at = all_positive(limit - leak, f"v_th={shown(limit)}, v_leak={leak:g}")
-    surrogate, strict = _surrogate(cell, p, dtype)
+    fires_at, leak, told = _levels(cell.p)
+    surrogate, strict = _surrogate(cell, cell.p, dtype)
     here = CUBALIF(
         1 / rate,
         1 / decay,
@@ -133,8 +158,18 @@ def _current_based(cell: Any, dtype: torch.dtype, detached: bool) -> Mapping:
         strict=strict,
         current_gain=rate,
     )
-    told = f"dt tau_mem_inv={shown(rate)}, dt tau_syn_inv={shown(decay)}, v_th={shown(limit)}, v_leak={leak:g}"
-    return Mapping(f"{type(cell).__name__}({told})", here, fires_at, strict, leak, states=1)
+    rates = f"dt tau_mem_inv={shown(rate)}, dt tau_syn_inv={shown(decay)}"
+    return Mapping(f"{type(cell).__name__}({rates}, {told})", here, fires_at, strict, leak, states=1)
+
+
+def _levels(p: Any) -> tuple[float | Tensor, float, str]:
+    """Return the threshold above where the potential rests, where that is, and both in words."""
+    leak, reset = one_number(p.v_leak, "v_leak"), one_number(p.v_reset, "v_reset")
+    if reset != leak:
+        raise _two_rests(reset, leak)
+    limit = several_numbers(p.v_th, "v_th")
+    told = f"v_th={shown(limit)}, v_leak={leak:g}"
+    return all_positive(limit - leak, told), leak, told
 
 
 def _two_rests(reset: float, leak: float) -> Refused:

@@ -102,7 +102,9 @@ def probed(found: Found, dtype: torch.dtype, feature: torch.Size) -> Probe:
     weights = torch.randn(x.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(dtype)
     given, here = x.clone().requires_grad_(), x.clone().requires_grad_()
     with torch.enable_grad():
-        (theirs, told), (sent, emitted) = alone(found, neuron, given), scanned(ours, here)
+        current = here if mapping.alone is not None else mapping.current(here, here)
+        (theirs, told), (sent, emitted) = alone(found, neuron, given), scanned(ours, current)
+        x = current.detach()
         compared = compare(mapping, x, theirs.detach(), sent.detach())
         if told is not None and emitted is not None:
             compared = with_potentials(compared, mapping, x, theirs.detach(), told.detach(), emitted.detach())

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from spikewright.layers import Feedback, Recurrent
+from spikewright.layers import Feedback, Recurrent, SynapticDelay
 from spikewright.neurons import Neuron
 from spikewright.temporal import SiteState
 
@@ -89,6 +89,13 @@ def with_potential(layer: nn.Module) -> nn.Module:
 def delayed(spikes: Tensor) -> Tensor:
     """Return the spikes of the step before, zeros at first, `[time, batch, *feature]`."""
     return torch.cat((torch.zeros_like(spikes[:1]), spikes[:-1]))
+
+
+def one_step_late() -> SynapticDelay:
+    """Return a delay of one step of all features, whatever their shape, that is not trained."""
+    delay = SynapticDelay((1,), max_delay=2, init=1.0)
+    delay.delay_logit.requires_grad_(False)
+    return delay
 
 
 def joined(back: nn.Module, x: Tensor, spikes: Tensor) -> Tensor:

@@ -83,11 +83,10 @@ def row_of(each: Found, mapping: Mapping, own: Compared, free: int, trace: Trace
     proven = own.fired > 0 and own.fired >= FEW * own.spikes
     if not proven:
         reasons.insert(0, f"not proven on x: it fires {own.fired} times")
-    ours = written(mapping.neuron)
     return ConversionRow(
         each.name,
         mapping.theirs,
-        ours if mapping.layer is None else f"Recurrent({ours})" if mapping.neuron.spiking else f"Linear, {ours}",
+        mapping.written(written(mapping.neuron)),
         own.spikes,
         own.fired,
         own.differing,

@@ -347,7 +347,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "potential with a rest": (lambda: norse("LICell", v_leak=0.5), r"sends its potential, which rests at v_leak=0.5"),
     "box with a rest": (lambda: norse("LIBoxCell", v_leak=0.5), r"sends its potential, which rests at v_leak=0.5"),
-    "LSNN": (lambda: of_norse("LSNNCell"), r"input reaches the potential a step late"),
+    "adjoint LSNN": (lambda: of_norse("LSNNCell", adjoint=True), r"its activation, or the state it starts from, is"),
     "LSNN recurrent": (lambda: of_norse("LSNNRecurrentCell", 3, 3), r"no gradient passes through its adaptation"),
     "Izhikevich": (lambda: izhikevich(), r"0.04 v\^2 \+ 5 v"),
     "exponential": (lambda: of_norse("LIFExCell"), r"grows by an exponential of itself"),
