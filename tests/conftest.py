@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import settings
 
+pytest_plugins = ["tests.tiers"]
 settings.register_profile("repeatable", derandomize=True, database=None, deadline=None, max_examples=40)
 settings.load_profile("repeatable")
 

@@ -57,6 +57,7 @@ def test_with_timm(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(found) == 6 and all(layers > 5 and changed > 20 for layers, changed, _ in found.values())
 
 
+@pytest.mark.long
 def test_rule_swap(capsys: pytest.CaptureFixture[str]) -> None:
     accuracy = run("rule_swap", capsys)
     assert len(accuracy) == 5 and min(accuracy.values()) > 0.8
@@ -64,6 +65,7 @@ def test_rule_swap(capsys: pytest.CaptureFixture[str]) -> None:
     assert len({round(value, 4) for value in accuracy.values()}) >= 3, "rules learn differently"
 
 
+@pytest.mark.long
 def test_long_sequence(capsys: pytest.CaptureFixture[str]) -> None:
     bptt, ottt, (first, last) = run("long_sequence", capsys)
     assert list(bptt) == list(ottt) == [100, 500, 2000]
@@ -81,6 +83,7 @@ def test_gradient_check(capsys: pytest.CaptureFixture[str]) -> None:
     assert exact["OTTT"] == exact["SLTT"] | {"block.second.weight", "block.second.bias"}
 
 
+@pytest.mark.long
 def test_continual(capsys: pytest.CaptureFixture[str]) -> None:
     alone, protected = run("continual", capsys).values()
     assert len(alone) == len(protected) == 3
@@ -88,6 +91,7 @@ def test_continual(capsys: pytest.CaptureFixture[str]) -> None:
     assert min(protected) > 0.8
 
 
+@pytest.mark.long
 def test_family_reasoning(capsys: pytest.CaptureFixture[str]) -> None:
     before, after = run("family_reasoning", capsys)
     assert before < 0.1 and after > 0.4

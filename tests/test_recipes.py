@@ -86,6 +86,7 @@ def learn(course: ContinualExperiment, index: int) -> set[str]:
 
 
 @pytest.mark.parametrize("path", COURSES, ids=lambda path: path.stem)
+@pytest.mark.long
 def test_a_course_learns_a_batch_of_two_tasks(path, made_up):
     overrides = ["train.steps=4", "train.batch_size=6", "rule.rows=0.3"]
     if "width" in options(MODELS[configure_continual(path).config.model["name"]]):
@@ -139,6 +140,7 @@ PUBLISHED: dict[str, dict[int, dict[str, int]]] = {
 
 
 @pytest.mark.parametrize("path", COURSES, ids=lambda path: path.stem)
+@pytest.mark.long
 def test_lateral_weights_have_the_published_rows(path, made_up):
     expected = PUBLISHED[path.stem.removeprefix("continual-")]
     course = build_continual(configure_continual(path))
@@ -151,6 +153,7 @@ def test_lateral_weights_have_the_published_rows(path, made_up):
 
 
 @pytest.mark.parametrize("path", COURSES, ids=lambda path: path.stem)
+@pytest.mark.long
 def test_a_course_is_as_long_and_as_fast_as_published(path, made_up):
     kind = path.stem.removeprefix("continual-").partition("-hlop-")[0]
     tasks, epochs, rates, momentum = {

@@ -114,7 +114,7 @@ NORSE = (
 )
 """Neurons of Norse with a synaptic current, and integrators."""
 
-RECURRENT = (
+LAYERS = (
     Line(
         "sinabs",
         "LIFRecurrent(tau, rec_connect=f)",
@@ -123,9 +123,16 @@ RECURRENT = (
     ),
     Line(
         "Norse",
-        "LIFRecurrentCell(m, n, p)",
-        "Sequential(Linear(m, n), Recurrent(CUBALIF(..., detach_reset=True), Linear(n, n)))",
+        "LIFRecurrentCell(M, N, p)",
+        "Sequential(Linear(M, N), Recurrent(CUBALIF(..., detach_reset=True), Linear(N, N)))",
         "without biases; LIFRecurrent too; the weights are the same parameters",
     ),
+    Line(
+        "Norse",
+        "LSNNCell(p)",
+        'Sequential(SynapticDelay((1,), 2, 1.0), ALIF(1/g, 1/h, (1-h)*b, threshold=V-c, reset="zero", strict=True, '
+        "tau_syn=1/d, current_gain=g, detach_reset=False))",
+        "its input comes one step late, so that SLTT and OTTT send no error before it; LSNN too",
+    ),
 )
-"""Neurons that feed their spikes back to themselves."""
+"""Layers of sinabs and Norse that feed their spikes back to themselves, or whose input comes late."""

@@ -105,7 +105,7 @@ SNNTORCH = (
         "its potential",
     ),
 )
-RECURRENT = (
+LAYERS_FURTHER = (
     Line(
         "snnTorch",
         "RLeaky(beta, threshold=V, linear_features=N)",
@@ -115,12 +115,14 @@ RECURRENT = (
     Line(
         "snnTorch",
         "RLeaky(beta, threshold=V, V=0.5, all_to_all=False)",
-        'Recurrent(LIF(1/(1-beta), threshold=V, reset="late", strict=True), a factor of 0.5, first="bias")',
+        'Recurrent(LIF(1/(1-beta), threshold=V, reset="late", strict=True), f, first="bias")',
+        "f multiplies by 0.5",
     ),
     Line(
         "SpikingJelly",
         "LinearRecurrentContainer(LIFNode(tau), N, N)",
-        "its nn.Linear on input and last spikes side by side, shared, and the neuron",
+        'Sequential(nn.Linear(N, N, bias=False), Recurrent(neuron, nn.Linear(N, N), first="bias"))',
+        "its nn.Linear reads input and last spikes side by side, and is the parameter",
     ),
     Line(
         "SpikingJelly",
@@ -129,4 +131,4 @@ RECURRENT = (
         "other functions than the sum are refused",
     ),
 )
-"""Recurrent layers, in words where they are no code; `N` is a number of neurons."""
+"""Layers of snnTorch and SpikingJelly that feed their spikes back to themselves; `N` is a number of neurons."""

@@ -6,7 +6,15 @@ from torch import nn
 
 from spikewright.interop.frames import StateSequential, over_time
 from spikewright.interop.mapping import Library, Refused
-from spikewright.interop.norse_neurons import read_box, read_iaf, read_li, read_li_box, read_lif, read_lsnn, read_recurrent
+from spikewright.interop.norse_neurons import (
+    read_box,
+    read_iaf,
+    read_li,
+    read_li_box,
+    read_lif,
+    read_lsnn,
+    read_recurrent,
+)
 
 
 def plain(module: Any, axis: int | None) -> nn.Module | None:

@@ -4,8 +4,8 @@ A line is code on both sides, with the symbols of `SYMBOLS`.  Surrogates are lef
 own, because any neuron takes any surrogate.
 """
 
-from spikewright.interop.lines import NORSE, SINABS, Line
-from spikewright.interop.lines_further import JELLY, RECURRENT, SNNTORCH
+from spikewright.interop.lines import LAYERS, NORSE, SINABS, Line
+from spikewright.interop.lines_further import JELLY, LAYERS_FURTHER, SNNTORCH
 
 __all__ = ["LINES", "RECURRENT", "SURROGATES", "SYMBOLS", "Line"]
 
@@ -23,6 +23,8 @@ SYMBOLS = {
     "q": "time constant of a threshold in steps",
     "r": "decay of its shift per step, exp(-1/q)",
     "d": "dt tau_syn_inv",
+    "h": "dt tau_adapt_inv",
+    "b": "beta, the rise of a threshold by a spike",
     "e": "decay of a current per step",
 }
 """What the symbols of the lines stand for."""
@@ -102,6 +104,9 @@ LINES = (
     *NORSE,
 )
 """Neurons that send the same spikes and the same gradients."""
+
+RECURRENT = (*LAYERS_FURTHER, *LAYERS)
+"""Neurons with more than themselves: those that feed their spikes back, in words where they are no code."""
 
 SURROGATES = (
     Line("SpikingJelly", "Sigmoid(alpha=3.0)", "Sigmoid(3.0)"),

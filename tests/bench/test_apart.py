@@ -14,6 +14,7 @@ from tests.bench.fakes import Fake, Hungry, Keeping, Nothing
 QUICK = BenchSettings(quick=True)
 
 
+@pytest.mark.long
 def test_the_peak_is_that_of_the_step_whatever_the_parent_holds() -> None:
     held = torch.ones(300 * 2**20 // 4)
     hungry, nothing = (
@@ -50,10 +51,12 @@ class Dying(Step):
         return torch.zeros(1)
 
 
+@pytest.mark.long
 def test_saved_bytes_are_counted() -> None:
     assert measure_apart(IsolatedStep(Fake("keeping", Keeping), 2, QUICK)).saved_bytes == 4000
 
 
+@pytest.mark.long
 def test_a_process_that_fails_or_is_killed_becomes_a_line() -> None:
     found = table([Fake("broken", Broken), Fake("dying", Dying), Fake("fine", Nothing)], QUICK, lambda line: None)
     assert found.left_out["broken"] == "ValueError: does not do it"
@@ -63,6 +66,7 @@ def test_a_process_that_fails_or_is_killed_becomes_a_line() -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.long
 def test_the_process_has_the_threads_of_this_one(threads: int) -> None:
     torch.set_num_threads(threads)
     with pytest.raises(ChildFailed, match=f"ValueError: {threads} threads"):

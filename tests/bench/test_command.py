@@ -47,6 +47,7 @@ def copied(trial: IsolatedStep) -> IsolatedStep:
     return pickle.loads(pickle.dumps(trial))
 
 
+@pytest.mark.long
 def test_every_workload_runs_and_is_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

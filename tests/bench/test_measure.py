@@ -27,22 +27,26 @@ def race(taken: dict[str, list[float]], repeats: int, warm_up: int, in_a_row: in
     return interleave(steps, repeats, warm_up, in_a_row, clock=lambda: now[0]), log
 
 
+@pytest.mark.long
 def test_contenders_run_in_turn_there_and_back() -> None:
     _, log = race({name: [1.0] * 4 for name in "abc"}, repeats=3, warm_up=1)
     assert log == ["c", "b", "a", "a", "b", "c", "c", "b", "a", "a", "b", "c"]
 
 
+@pytest.mark.long
 def test_only_runs_after_the_warm_up_count_and_clearing_is_not_timed() -> None:
     times, _ = race({"a": [50.0, 2.0, 4.0], "b": [70.0, 1.0, 8.0]}, repeats=2, warm_up=1)
     assert times.seconds == {"a": [2.0, 4.0], "b": [1.0, 8.0]}
 
 
+@pytest.mark.long
 def test_of_steps_in_a_row_the_median_counts() -> None:
     times, log = race({"a": [9.0, 2.0, 4.0], "b": [7.0, 6.0, 8.0]}, repeats=1, warm_up=0, in_a_row=3)
     assert log == ["a"] * 3 + ["b"] * 3
     assert times.seconds == {"a": [4.0], "b": [7.0]}
 
 
+@pytest.mark.long
 def test_ratios_are_taken_within_a_repeat() -> None:
     times, _ = race({"a": [2.0, 4.0], "b": [1.0, 8.0]}, repeats=2, warm_up=0)
     assert times.ratios("a", "b") == [2.0, 0.5]
@@ -50,6 +54,7 @@ def test_ratios_are_taken_within_a_repeat() -> None:
     assert times.ratios("a", "nobody") is None
 
 
+@pytest.mark.long
 def test_one_that_raises_is_left_out_with_its_reason_and_the_others_go_on() -> None:
     times, log = race({"a": [1.0] * 3, "short": [1.0], "b": [1.0] * 3}, repeats=3, warm_up=0)
     assert times.seconds == {"a": [1.0] * 3, "b": [1.0] * 3}
@@ -57,6 +62,7 @@ def test_one_that_raises_is_left_out_with_its_reason_and_the_others_go_on() -> N
     assert log.count("short") == 2
 
 
+@pytest.mark.long
 def test_an_interruption_is_not_taken_for_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(self: Scripted) -> None:
         raise KeyboardInterrupt

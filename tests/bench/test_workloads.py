@@ -31,6 +31,7 @@ def with_peer(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 @pytest.mark.usefixtures("with_peer")
+@pytest.mark.long
 def test_a_peer_that_does_as_we_do_agrees() -> None:
     (table,) = tables("layer")
     assert table.results["Twin BPTT"]["spikes_that_differ"] == 0
@@ -38,6 +39,7 @@ def test_a_peer_that_does_as_we_do_agrees() -> None:
     assert table.results["Twin BPTT"]["ratios"][OURS]["median"] > 0
 
 
+@pytest.mark.long
 def test_a_peer_that_does_otherwise_is_seen(with_peer: pytest.MonkeyPatch) -> None:
     with_peer.setattr(layer_module, "EVERYONE", (Twin(inverted=True),))
     (table,) = tables("layer")
@@ -45,6 +47,7 @@ def test_a_peer_that_does_otherwise_is_seen(with_peer: pytest.MonkeyPatch) -> No
     assert table.results["Twin BPTT"]["gradient_difference"] > 0.1
 
 
+@pytest.mark.long
 def test_a_peer_that_fails_becomes_a_line(with_peer: pytest.MonkeyPatch) -> None:
     with_peer.setattr(layer_module, "EVERYONE", (Twin(fails=True),))
     (table,) = tables("layer")
@@ -52,6 +55,7 @@ def test_a_peer_that_fails_becomes_a_line(with_peer: pytest.MonkeyPatch) -> None
     assert list(table.results) == [OURS]
 
 
+@pytest.mark.long
 def test_peers_that_are_not_installed_are_named() -> None:
     (table,) = tables("mlp")
     for peer in EVERYONE:
@@ -60,6 +64,7 @@ def test_peers_that_are_not_installed_are_named() -> None:
 
 
 @pytest.mark.parametrize("workload", ["mlp", "conv"])
+@pytest.mark.long
 def test_training_steps_are_compared_with_the_floor_on_weights_of_the_seed(workload: str) -> None:
     (first,) = tables(workload)
     torch.rand(3)
@@ -70,6 +75,7 @@ def test_training_steps_are_compared_with_the_floor_on_weights_of_the_seed(workl
     assert {"spikewright SLTT, chunk auto", "spikewright OTTT, chunk auto", OURS} <= set(first.results)
 
 
+@pytest.mark.long
 def test_the_chunk_reaches_the_rules() -> None:
     (table,) = tables("mlp", chunk=0)
     assert "a chunk has at least one step" in table.left_out["spikewright OTTT, chunk 0"]
@@ -83,6 +89,7 @@ def test_what_does_not_fit_into_memory_is_not_tried(monkeypatch: pytest.MonkeyPa
         assert table.left_out[OURS].endswith("but 1000 B are free")
 
 
+@pytest.mark.long
 def test_widths_can_be_chosen() -> None:
     assert [table.title.partition(" ")[0] for table in tables("linear", sizes=(8, 24))] == ["Linear(8,", "Linear(24,"]
 

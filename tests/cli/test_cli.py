@@ -154,6 +154,7 @@ def in_a_process(folder: Path, *command: str) -> subprocess.CompletedProcess[str
     )
 
 
+@pytest.mark.long
 def test_the_package_is_a_program(tmp_path: Path) -> None:
     done = in_a_process(tmp_path, "-m", "spikewright", "evaluate", "missing")
     assert (done.returncode, done.stdout) == (2, "")
@@ -170,6 +171,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.long
 def test_without_the_extra_the_message_names_it(tmp_path: Path) -> None:
     done = in_a_process(tmp_path, "-c", BARE, "train", *SHORT, "--out", "run")
     assert done.returncode == 2

@@ -35,6 +35,7 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
 
 
+@pytest.mark.long
 def test_every_run_is_kept(compared: Path) -> None:
     assert sorted(path.name for path in compared.iterdir() if path.is_dir()) == FOLDERS
     for folder in FOLDERS:
@@ -134,6 +135,7 @@ def test_a_wrong_rule_is_told_before_any_run(says: Any, tmp_path: Path, untraine
     assert not (tmp_path / "c").exists()
 
 
+@pytest.mark.long
 def test_a_rule_is_what_its_name_says_whatever_the_recipe(says: Any, tmp_path: Path) -> None:
     (tmp_path / "recipe.toml").write_text("rule = {name = 'sltt', k = 2, rescale = true}")
     assert says("compare", "recipe.toml", *SHORT, "--rules", "sltt,sltt:k=3", "--seeds", 1, "--out", "c")[0] == 0

@@ -14,6 +14,7 @@ SHORT = [
 ]
 
 
+@pytest.mark.long
 def test_a_course_leaves_everything_in_its_folder(says: Any, tmp_path: Path) -> None:
     status, out, err = says(
         "continual", *SHORT, "--rule", "hlop:sltt", "--probe-every", 2, "--out", "course", "--json", "result.json"
@@ -33,6 +34,7 @@ def test_a_course_leaves_everything_in_its_folder(says: Any, tmp_path: Path) -> 
     assert result == json.loads((tmp_path / "course" / "result.json").read_text())
 
 
+@pytest.mark.long
 def test_a_finished_course_is_read_again_and_a_new_one_gets_a_folder(says: Any, tmp_path: Path) -> None:
     for _ in range(2):
         assert says("continual", *SHORT, "--rule", "gpm:bptt", "--quiet")[:2] == (0, "")

@@ -138,6 +138,7 @@ def test_mistakes_are_one_message(says: Any, reasoned: Path, line: str) -> None:
     assert WRONG[line] in err and "Traceback" not in err
 
 
+@pytest.mark.long
 def test_names_are_printed_as_they_are(says: Any, tmp_path: Path) -> None:
     """Neither read as markup or emoji, nor escaped."""
     names = ["[bold]x[/bold]", ":cat: [/]", "a\\b", "é'\"", "[link=y]"]

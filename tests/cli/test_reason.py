@@ -49,6 +49,7 @@ def test_the_table_says_how_ties_and_rivals_count(says: Any, tmp_path: Path, tie
         assert [cell.strip() for cell in line.split("│")[2:4]] == [f"{result[k]:.4f}" for k in (key, f"{key}_{other}")]
 
 
+@pytest.mark.long
 def test_quiet_runs_get_folders_of_their_own(says: Any, tmp_path: Path) -> None:
     for _ in range(2):
         assert says("reason", *SHORT, "--model", "nbfnet", "--quiet") == (0, "", "")
@@ -60,6 +61,7 @@ def test_quiet_runs_get_folders_of_their_own(says: Any, tmp_path: Path) -> None:
     assert other["mrr"] != read(first / "result.json")["mrr"]
 
 
+@pytest.mark.long
 def test_a_run_is_continued(says: Any, tmp_path: Path) -> None:
     """From the checkpoint inside its first epoch, as a run that was stopped there would have left it."""
     flags = [*SHORT, "--model", "grsnn+", "--quiet", "--set", "train.checkpoint_every=2"]

@@ -74,6 +74,7 @@ def test_what_loaders_decide_is_no_setting(says: Any, tmp_path: Path, changes: l
         assert status == 2 and named in err
 
 
+@pytest.mark.long
 def test_loaders_decide_the_length(says: Any, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(LOADERS)
     mine = ["--data", "mine.py:named", "--model", "mlp", "--set", "model.hidden=[4]", "--epochs", "1"]

@@ -44,6 +44,7 @@ class Cut(Silent):
             raise Stop
 
 
+@pytest.mark.long
 def test_hlop_keeps_what_naive_learning_forgets(tmp_path: Path) -> None:
     found = {}
     for rule in ("hlop:bptt", "naive:bptt"):
@@ -73,6 +74,7 @@ def test_heads_are_left_free_and_shared_outputs_are_not() -> None:
 
 @pytest.mark.parametrize("rule", ["hlop:ottt", "hlop:opzo", "gpm:sltt", "ewc:sltt", "replay:sltt", "lwf:sltt"])
 @pytest.mark.parametrize("batches", [2, 5, 11])
+@pytest.mark.long
 def test_a_run_that_is_cut_ends_with_the_weights_of_one_that_is_not(rule: str, batches: int, tmp_path: Path) -> None:
     changes = ["scenario.tasks=3", "continual.probe_every=2", "continual.probe_samples=20"]
     whole = run_of(rule, *changes)
@@ -90,6 +92,7 @@ def test_a_run_that_is_cut_ends_with_the_weights_of_one_that_is_not(rule: str, b
     assert result["trajectory"] == expected["trajectory"] and result["monitor"] == expected["monitor"]
 
 
+@pytest.mark.long
 def test_probes_do_not_change_what_is_learned(tmp_path: Path) -> None:
     probed, plain = run_of("hlop:opzo", "continual.probe_every=1"), run_of("hlop:opzo")
     assert learn(probed, tmp_path / "probed")["monitor"]["min_acc"] is not None
@@ -98,6 +101,7 @@ def test_probes_do_not_change_what_is_learned(tmp_path: Path) -> None:
     assert all(torch.equal(a, b) for a, b in pairs)
 
 
+@pytest.mark.long
 def test_rehearsal_learns_old_tasks_again_without_protection(tmp_path: Path) -> None:
     plain = learn(run_of("naive:sltt"), tmp_path / "plain")
     settings = ["continual.rehearse_samples=5", "continual.rehearse_epochs=5", "continual.rehearse_lr=0.05"]

@@ -244,6 +244,7 @@ def multiplied(rule: Rule, module: nn.Module, x: Tensor) -> float:
 
 @pytest.mark.parametrize("name", NETS)
 @pytest.mark.parametrize("rule", [BPTT, SLTT])
+@pytest.mark.long
 def test_as_many_products_as_torch_takes(rule: Callable[[], Rule], name: str) -> None:
     x = 2 * torch.rand(STEPS, BATCH, 3)
     for frozen in sets(NETS[name]()):

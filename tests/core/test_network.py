@@ -101,6 +101,7 @@ def test_one_synapse_at_two_places_gets_both_gradients(entry: Entry) -> None:
 
 
 @pytest.mark.parametrize("name", ["residual", "feedback", "shared"])
+@pytest.mark.long
 def test_a_run_leaves_the_module_as_it_was(name: str) -> None:
     module = NETS[name](0)
     before = {n: set(m.__dict__) for n, m in module.named_modules()}

@@ -132,6 +132,7 @@ def test_feedback_from_nowhere(source: nn.Module | str, shown: str) -> None:
 
 @pytest.mark.compile
 @pytest.mark.filterwarnings("ignore")  # the compiler warns about itself
+@pytest.mark.long
 def test_a_compiled_module() -> None:
     with pytest.raises(NetworkError, match=r"compiled module.*Pass the plain module, and compile the stateless blocks"):
         Network(torch.compile(two_layers()))  # type: ignore[arg-type]

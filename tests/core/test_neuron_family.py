@@ -264,6 +264,7 @@ def test_promises_are_kept(member: Member) -> None:
 
 @pytest.mark.parametrize("name", ["if, low rest", "lif", "dsr if", "dsr lif"])
 @pytest.mark.parametrize("rule", [BPTT(), SLTT(), OTTT()], ids=lambda rule: type(rule).__name__)
+@pytest.mark.long
 def test_rules_learn_with_them(name: str, rule: Rule) -> None:
     module, (x, y) = chain(FAMILY[name]), sample("mlp", 0, batch=8)
     before = {key: p.detach().clone() for key, p in module.named_parameters()}

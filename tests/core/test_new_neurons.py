@@ -263,6 +263,7 @@ def test_low_precision_runs_are_finite_and_fire(name: str) -> None:
 
 
 @needs_kernels
+@pytest.mark.long
 def test_without_kernels_everything_is_the_same(tmp_path: Path) -> None:
     program = """
 import sys, torch
@@ -291,6 +292,7 @@ torch.save(found, sys.argv[1])
 @pytest.mark.compile
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
 @pytest.mark.parametrize("name", ["current, learned", "adaptive, moving, attached", "several", "integrator, current"])
+@pytest.mark.long
 def test_compiled_scans_are_the_same(name: str) -> None:
     neuron, x = ALL[name].make().double(), currents()
     neuron.potential = "before reset" if name in CASES else None

@@ -176,6 +176,7 @@ def test_an_operation_of_neurons_inside_a_layer_is_theirs() -> None:
 
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # from within torch's tracer
 @pytest.mark.compile
+@pytest.mark.long
 def test_it_compiles_in_one_graph() -> None:
     net = Network(lively(nn.Sequential(nn.Linear(4, 6), FlatNormAct(6), nn.Linear(6, 3))))
     x, rule = torch.rand(3, 4, 4, dtype=torch.float64), OTTT()

@@ -423,6 +423,7 @@ def test_a_process_forked_while_the_queue_is_locked() -> None:
 
 @forks
 @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+@pytest.mark.long
 def test_a_worker_forked_by_a_forward() -> None:
     net, (x, _) = Network(with_door()), sample()
     expected, codes = net(x), []

@@ -183,6 +183,7 @@ def wide() -> nn.Module:
     ],
     ids=lambda make: repr(make()).partition("(")[0],
 )
+@pytest.mark.long
 def test_working_memory_is_what_a_step_allocates(make: Callable[[], Rule]) -> None:
     lengths = (8, 32, 128)
     rows = {row.steps: row for row in plan(Network(wide()), make(), (8, 4, 32), report=lengths).rows}

@@ -100,6 +100,7 @@ USES = {
 
 
 @pytest.mark.parametrize("program", USES)
+@pytest.mark.long
 def test_names_are_found_when_they_are_asked_for(program: str) -> None:
     assert in_a_process(program) == USES[program]
 
@@ -117,6 +118,7 @@ def test_help_shows_the_public_names() -> None:
     assert "import_module" not in shown
 
 
+@pytest.mark.long
 def test_a_name_is_found_inside_a_compiled_function() -> None:
     program = (
         "import torch, spikewright as sw\n"
@@ -140,5 +142,6 @@ def test_the_version_has_one_place() -> None:
     )
 
 
+@pytest.mark.long
 def test_torch_is_found_once_a_name_is_used() -> None:
     assert in_a_process("import sys, spikewright as sw; sw.LIF; print('torch' in sys.modules)") == "True"

@@ -291,6 +291,7 @@ def test_what_is_replaced_is_what_runs() -> None:
 @both
 @pytest.mark.compile
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # from within torch's tracer
+@pytest.mark.long
 def test_it_compiles_in_one_graph(first: Any) -> None:
     net = Network(lively(nn.Sequential(nn.Linear(8, 6), Recurrent(LIF(), nn.Linear(6, 6), first), nn.Linear(6, 4))))
     x, found = 1.5 * torch.rand(4, 2, 8), []

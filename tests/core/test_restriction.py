@@ -469,6 +469,7 @@ RESTRICTIONS: list[Callable[[nn.Module, Size], nn.Module]] = [
 
 @every_loop
 @pytest.mark.parametrize("restrict", RESTRICTIONS, ids=["spectral", "frobenius", "probes"])
+@pytest.mark.long
 def test_a_network_with_restricted_feedback_trains(name: str, restrict: Callable[[nn.Module, Size], nn.Module]) -> None:
     net, transform, x, y = loop(name, restrict)
     before = original(transform).detach().clone()

@@ -9,6 +9,8 @@ from graphlib import TopologicalSorter
 from importlib import import_module
 from pathlib import Path
 
+import pytest
+
 import spikewright
 from spikewright import rules
 
@@ -127,6 +129,7 @@ def test_training_names_no_rule() -> None:
         assert not used & concrete, file
 
 
+@pytest.mark.long
 def test_the_core_imports_torch_and_numpy_only() -> None:
     optional = "rich safetensors sklearn PIL matplotlib jsonargparse tensorboard yaml"
     used = "import sys, spikewright as sw; [getattr(sw, name) for name in sw.__all__]"

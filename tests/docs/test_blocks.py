@@ -139,6 +139,7 @@ def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*(torch.jit|should not be instantiated):DeprecationWarning")  # from within torch
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+@pytest.mark.long
 def test_the_blocks_of_a_page_run(page: Path) -> None:
     for package in NEEDS.get(page.relative_to(ROOT).as_posix(), ()):
         pytest.importorskip(package)

@@ -41,6 +41,7 @@ CLAIMS: dict[str, Callable[[Scope], None]] = {
 
 
 @pytest.mark.parametrize("name", CLAIMS)
+@pytest.mark.long
 def test_a_notebook_runs_and_shows_what_it_says(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MPLBACKEND", "agg")
     CLAIMS[name](runpy.run_path(str(DOCS / "notebooks" / f"{name}.py"), run_name="__main__"))

@@ -66,6 +66,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("after", "stands"), [((0, 4), (0, 3)), ((1, 2), (1, 0)), ((1, 3), (1, 3)), ((2, 6), (2, 6))], ids=str
 )
+@pytest.mark.long
 def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
     whole: Path, tmp_path: Path, after: tuple[int, int], stands: tuple[int, int]
 ) -> None:

@@ -223,6 +223,7 @@ def test_exact_is_what_a_little_delay_changes_in_responses(kernels: str, seed: i
 
 
 @pytest.mark.parametrize(("weighted", "own"), [(False, False), (True, True)])
+@pytest.mark.long
 def test_exact_is_the_derivative_of_the_program_with_fractional_delays(weighted: bool, own: bool) -> None:
     """With smooth spikes the explicit program has a derivative, also in delays."""
     case, step = Case(4, weighted, own), 1e-6

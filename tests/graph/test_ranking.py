@@ -64,6 +64,7 @@ def test_by_reference_an_unmarked_target_beats_itself() -> None:
 
 
 @given(st.integers(0, 1000), st.sampled_from(TIES))
+@pytest.mark.long
 def test_properties_of_ranks(seed: int, ties: Ties) -> None:
     scores, targets, filtered = case(seed, queries=8)
     ranks = ranks_of((scores, targets, filtered), ties=ties)

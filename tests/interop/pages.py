@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from textwrap import fill, indent
 
-from spikewright.interop.table import LINES, SURROGATES, SYMBOLS, Line
+from spikewright.interop.table import LINES, RECURRENT, SURROGATES, SYMBOLS, Line
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = {
@@ -60,7 +60,7 @@ def help_list(neuron: str) -> str:
 
 def with_tables(library: str, text: str) -> str:
     """Return a page with its tables made anew."""
-    for name, lines in (("neurons", LINES), ("surrogates", SURROGATES)):
+    for name, lines in (("neurons", LINES), ("recurrent", RECURRENT), ("surrogates", SURROGATES)):
         begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->\n"
         before, rest = text.split(begin)
         text = before + begin + page_table(lines, library) + end + rest.split(end)[1]

@@ -90,6 +90,7 @@ def namespaces(program: Any) -> set[str]:
     ("name", "steps"),
     [*((name, "one") for name in MODULES), *((name, "unrolled") for name in ("soft", "recurrent", "delays", "conv"))],
 )
+@pytest.mark.long
 def test_a_program_computes_what_a_run_computes(name: str, steps: Any) -> None:
     net, x = network(name)
     exported = export(net, x, steps=steps)
@@ -178,6 +179,7 @@ def test_what_cannot_be_exported_is_refused(name: str) -> None:
         export(make(), torch.rand(3, 2, 6))
 
 
+@pytest.mark.long
 def test_feedback_with_bias_is_exported_as_a_whole_run() -> None:
     net, x = sw.Network(nn.Sequential(L(6, 3), sw.Recurrent(sw.LIF(), L(3, 3)))).eval(), torch.rand(3, 2, 6)
     assert torch.equal(export(net, x, steps="unrolled").program.module()(x), net.run(x)[0])

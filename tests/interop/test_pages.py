@@ -3,7 +3,7 @@
 import pytest
 
 import spikewright as sw
-from spikewright.interop.table import LINES, SURROGATES
+from spikewright.interop.table import LINES, RECURRENT, SURROGATES
 from tests.interop import pages
 
 
@@ -13,7 +13,7 @@ def test_tables_are_those_of_the_mapping(path: pages.Path) -> None:
 
 
 def test_every_line_is_on_its_page() -> None:
-    for line in (*LINES, *SURROGATES):
+    for line in (*LINES, *RECURRENT, *SURROGATES):
         text = pages.PAGES[line.library].read_text()
         assert pages.code(line.theirs) in text and pages.code(line.ours) in text
 

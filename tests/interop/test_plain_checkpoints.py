@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 from torch import nn
 
@@ -51,12 +52,14 @@ def check_same(found: dict[str, torch.Tensor], net: sw.Network) -> None:
     assert found.keys() == own.keys() and all(torch.equal(found[name], own[name]) for name in own)
 
 
+@pytest.mark.long
 def test_a_released_module_is_saved_as_always(tmp_path: Path) -> None:
     net = network()
     torch.save(net.release().state_dict(), tmp_path / "net.pt")
     check_same(opened("pt", tmp_path / "net.pt", tmp_path / "out.pt"), net)
 
 
+@pytest.mark.long
 def test_the_weights_of_a_run(tmp_path: Path) -> None:
     net = network()
     data = [(torch.rand(3, 4, 1, 4, 4), torch.tensor([0, 1, 2, 0])) for _ in range(2)]

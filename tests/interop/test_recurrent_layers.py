@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from spikewright.errors import ConversionError
 from spikewright.interop import convert, reading
 from spikewright.interop.mapping import Mapping
 from spikewright.interop.recurrence import Scale
+from spikewright.interop.table import RECURRENT, Line
 from spikewright.layers import Recurrent
 from spikewright.losses import PerStep
 from spikewright.network import Network
@@ -114,6 +116,39 @@ def test_training_it_trains_theirs(name: str, rule: Any) -> None:
     assert any(not torch.equal(one, p) for one, p in zip(before, model.layer.parameters()))
     found = convert(model, x)
     assert not any(row.free for row in found.rows)
+
+
+def with_weights(cell: Any) -> Any:
+    with torch.no_grad():
+        cell.input_weights.copy_(torch.eye(WIDTH))
+    return cell
+
+
+OF_LINES: dict[str, Callable[[], Any]] = {
+    "snnTorch RLeaky(beta, threshold=V, linear_features=N)": torches,
+    "snnTorch RLeaky(beta, threshold=V, V=0.5, all_to_all=False)": LAYERS["one factor"],
+    "SpikingJelly LinearRecurrentContainer(LIFNode(tau), N, N)": LAYERS["side by side"],
+    "SpikingJelly ElementWiseRecurrentContainer(LIFNode(tau), lambda y, x: y + x)": LAYERS["sum"],
+    "sinabs LIFRecurrent(tau, rec_connect=f)": lambda: namespace("sinabs")["LIFRecurrent"](
+        tau_mem=3.0, rec_connect=nn.Linear(WIDTH, WIDTH)
+    ),
+    "Norse LIFRecurrentCell(M, N, p)": lambda: with_weights(namespace("Norse")["LIFRecurrentCell"](WIDTH, WIDTH)),
+    "Norse LSNNCell(p)": lambda: namespace("Norse")["LSNNCell"](),
+}
+
+
+@pytest.mark.parametrize("line", RECURRENT, ids=lambda line: f"{line.library} {line.theirs}")
+def test_every_line_is_converted_and_proven(line: Line) -> None:
+    torch.manual_seed(0)
+    layer = OF_LINES[f"{line.library} {line.theirs}"]()
+    model: nn.Module = Net(layer)
+    if line.library == "Norse":
+        model.fc.weight.data.mul_(10)
+        model = import_module("norse.torch").SequentialState(*model.children())
+    found = convert(model, sequence().transpose(0, 1) if line.library == "sinabs" else sequence())
+    (row,) = found.rows
+    assert row.proven and not row.differing and not row.free
+    assert ("SynapticDelay" if "Delay" in line.ours else "Recurrent(") in row.ours
 
 
 def transposed(mapping: Mapping) -> Mapping:

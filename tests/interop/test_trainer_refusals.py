@@ -187,6 +187,7 @@ def test_a_batch_without_labels_is_named() -> None:
         trainer().training_step(network(), {"pixels": BATCH[0]})
 
 
+@pytest.mark.long
 def test_an_import_of_the_library_imports_none_of_theirs() -> None:
     import subprocess
     import sys

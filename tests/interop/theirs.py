@@ -34,6 +34,7 @@ MODULES = {
         "norse.torch.module.leaky_integrator_box",
         "norse.torch.module.lif_box",
         "norse.torch.module.iaf",
+        "norse.torch.module.lsnn",
     ),
 }
 OURS = {"SpikingJelly": Sigmoid(4.0), "snnTorch": ATan(2.0), "sinabs": Sigmoid(4.0), "Norse": Sigmoid(4.0)}

@@ -120,6 +120,7 @@ assert traces.shape == (3, 0, 5) and trace.shape == (0, 5)
 """
 
 
+@pytest.mark.long
 def test_an_empty_batch_is_no_crash() -> None:
     """In a process of its own, because a crash would take the other tests along."""
     ran = subprocess.run([sys.executable, "-c", EMPTY], cwd=ROOT, capture_output=True, text=True)

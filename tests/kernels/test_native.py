@@ -131,6 +131,7 @@ def save_step(path: str) -> None:
 
 
 @needs_kernels
+@pytest.mark.long
 def test_a_training_step_without_kernels_has_the_same_gradients(tmp_path: Path) -> None:
     code = f"from tests.kernels.test_native import save_step; save_step({str(tmp_path / 'without')!r})"
     environment = os.environ | {"SPIKEWRIGHT_NATIVE": "0", "OMP_NUM_THREADS": "1"}

@@ -71,6 +71,7 @@ def test_only_surrogates_with_their_own_slope_have_a_number() -> None:
 
 @pytest.mark.compile
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # from within torch's tracer
+@pytest.mark.long
 def test_compiled_scans_are_one_graph_and_the_same_numbers() -> None:
     def scan(current: Tensor, membrane: Tensor | None, **options: Any) -> tuple[Tensor, Tensor]:
         return compiled(current, membrane, **options)

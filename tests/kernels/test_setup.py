@@ -36,6 +36,7 @@ def test_without_a_compiler_the_installation_goes_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(COMPILER is None, reason="there is no C++ compiler")
+@pytest.mark.long
 def test_a_compiler_without_threads_builds_the_same_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It refuses the option, and is asked again without."""
     wrapper = tmp_path / "compiler"

@@ -299,6 +299,7 @@ def test_a_copy_listens_to_itself():
 
 
 @pytest.mark.parametrize("name, shape", [("conv_f", (1, 12, 12)), ("spide_conv_f", (1, 16, 16)), ("mlp_f", (1, 4, 4))])
+@pytest.mark.long
 def test_the_operator_of_the_feedback_can_be_kept_below_a_limit(name: str, shape: tuple[int, int, int]) -> None:
     torch.manual_seed(0)
     narrow, wide = (

@@ -16,6 +16,7 @@ ONCE = {defect.plant: name for name, defect in reversed(DEFECTS.items())}.values
 
 
 @pytest.mark.parametrize("name", DEFECTS)
+@pytest.mark.long
 def test_is_not_there(name: str) -> None:
     found = search(DEFECTS[name], networks=5)
     assert found is None, (found[1].recipe, found[1].rule)

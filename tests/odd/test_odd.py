@@ -29,6 +29,7 @@ def sample(number: int) -> Sample:
 
 
 @pytest.mark.parametrize("name", RULES)
+@pytest.mark.long
 def test_claims_hold(name: str) -> None:
     networks = SECOND_TASKS if RULES[name].second_task else NETWORKS
     verdicts = [check(sample(number), name) for number in range(networks)]
@@ -39,6 +40,7 @@ def test_claims_hold(name: str) -> None:
         assert sum(row.claimed for row in equal) >= 0.6 * len(equal) > 0
 
 
+@pytest.mark.long
 def test_bptt_is_the_gradient_of_the_network_run_step_by_step() -> None:
     for number in range(NETWORKS):
         if "counted_rows" in sample(number).recipe.constructs:
@@ -57,6 +59,7 @@ def test_networks_are_alive() -> None:
     assert sum(size > 1e-12 for size in sizes) >= 0.8 * len(sizes)
 
 
+@pytest.mark.long
 def test_every_construct_is_in_one_network_of_ten() -> None:
     found = Counter(name for number in range(300) for name in place(recipe(number))[1])
     assert {name: found[name] for name in CONSTRUCTS if found[name] < 30} == {}

@@ -211,6 +211,7 @@ def test_finite_differences_are_the_gradient_of_a_clamp() -> None:
 
 
 @pytest.mark.parametrize("depth, seed, most", [(1, 5, 3162), (2, 31, 10000), (3, 31, 3162)])
+@pytest.mark.long
 def test_the_error_to_finite_differences_falls_with_the_steps(depth: int, seed: int, most: int) -> None:
     program, (params, x, y) = partial(loop, depth=depth), settled(seed, depth)
     assert clearance(equilibrium(program, params, x)[1]) > 0.015

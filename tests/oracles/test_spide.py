@@ -96,6 +96,7 @@ def test_a_leaky_couple_has_a_dead_zone() -> None:
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.long
 def test_the_error_to_the_dense_solution_falls_with_the_steps(depth: int) -> None:
     steps, errors = (32, 100, 316, 1000), []
     for seed in range(2):
@@ -111,6 +112,7 @@ def test_the_error_to_the_dense_solution_falls_with_the_steps(depth: int) -> Non
     assert means[-1] < 4e-3, errors
 
 
+@pytest.mark.long
 def test_a_saturated_second_phase_stays_wrong() -> None:
     params, x, y = settled(31, reset_amount=2.0)
     cells = dict.fromkeys("12", Cell(2.0, fraction=0.5))

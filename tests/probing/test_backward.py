@@ -293,6 +293,7 @@ def test_an_attribute_of_the_class_and_a_hook_on_all_modules(monkeypatch: pytest
         handle.remove()
 
 
+@pytest.mark.long
 def test_what_changes_before_every_run_is_told() -> None:
     class Scaled(nn.Module):
         def __init__(self) -> None:

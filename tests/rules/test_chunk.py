@@ -71,6 +71,7 @@ def at_once(rule: Rule, steps: int = STEPS) -> int:
 
 
 @every_rule
+@pytest.mark.long
 def test_a_budget_is_kept_and_used(make: Callable[..., Rule]) -> None:
     """In between what one step at a time takes and what all take; and refused where none fits, with the least."""
     net = network()
@@ -100,6 +101,7 @@ def test_chunks_under_a_budget_are_of_one_size() -> None:
     assert 1 < found < STEPS and found == -(-STEPS // -(-STEPS // found))
 
 
+@pytest.mark.long
 def test_what_auto_runs_does_not_depend_on_what_was_measured_before() -> None:
     rule, net, (x, y) = SLTT(chunk="170 KiB"), network(), data()
     fresh = Batch(network(), x, y, loss_for(rule)).steps_at_once(rule)

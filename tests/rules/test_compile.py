@@ -10,6 +10,7 @@ from tests.rules.support import started
 
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # from within torch's tracer
 @pytest.mark.parametrize("rule", [sw.rules.BPTT(), sw.rules.SLTT(), sw.rules.OTTT()], ids=lambda r: type(r).__name__)
+@pytest.mark.long
 def test_compiles_in_one_graph(rule):
     module = nn.Sequential(
         nn.Conv2d(1, 4, 3), sw.LIF(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(16, 8), sw.LIF(3.0), nn.Linear(8, 3)
@@ -63,6 +64,7 @@ class Break(nn.Module):
 @pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # as above
 @pytest.mark.parametrize("between", [nn.Dropout, Break], ids=lambda f: f.__name__)
 @pytest.mark.parametrize("probed", [True, False], ids=["probed", "not probed"])
+@pytest.mark.long
 def test_a_compiled_network_changes_its_mode(between, probed):
     torch.manual_seed(0)
     net = sw.Network(nn.Sequential(nn.Linear(8, 16), sw.LIF(), between(), nn.Linear(16, 3)))

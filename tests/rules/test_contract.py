@@ -122,6 +122,7 @@ def test_costs_count_what_is_done() -> None:
     assert traced is not None and traced.multiplications - whole.multiplications == len(x) * (8 + 1 + 12 + 1)
 
 
+@pytest.mark.long
 def test_rules_around_rules_state_what_they_add() -> None:
     x, y = sample("mlp", 0)
     for around, least in ((EWC, 1.0), (LwF, 2.0), (Replay, 2.0)):

@@ -160,6 +160,7 @@ def teacher_and_student(kind: str) -> tuple[nn.Module, nn.Module]:
 
 
 @every_kind
+@pytest.mark.long
 def test_delays_alone_learn_those_of_a_teacher_from_its_spikes(kind: str) -> None:
     torch.manual_seed(5)
     teacher, student = teacher_and_student(kind)

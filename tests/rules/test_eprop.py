@@ -270,6 +270,7 @@ def test_a_static_input_and_a_frozen_weight() -> None:
     assert not found["in.weight"].any() and torch.equal(found["in.bias"], expected["in.bias"])
 
 
+@pytest.mark.long
 def test_memory_is_constant_in_time_and_grows_with_the_weights() -> None:
     x, _ = sample("mlp", 0)
     saved = {}

@@ -139,6 +139,7 @@ def test_weights_that_are_standardised_are_refused_unless_free(kind: type[nn.Mod
 
 
 @pytest.mark.parametrize("rule", ["BPTT", "OTTT"])
+@pytest.mark.long
 def test_rows_that_were_learned_hold_too(rule: str) -> None:
     changes = []
     for learns in (True, False):

@@ -80,6 +80,7 @@ def by_threshold(program: Callable, params: Params, x: Tensor, y: Tensor, layer:
 
 
 @pytest.mark.parametrize("depth, seed, neuron", [(1, 5, IF), (2, 31, IF), (3, 31, IF), (2, 23, TRAINED)])
+@pytest.mark.long
 def test_rates_and_gradients_tend_to_those_of_the_equilibrium(
     depth: int, seed: int, neuron: Callable[[], Neuron]
 ) -> None:
@@ -225,6 +226,7 @@ def test_what_does_not_converge_is_said() -> None:
     assert update.report is not None and update.report.converged
 
 
+@pytest.mark.long
 def test_a_slow_loop_needs_iterations() -> None:
     module, x, y = steady(gain=0.95, rate=0.5)
     with pytest.raises(NotConverged, match=r"the feedback contracts slowly. Restrict .* or allow more iterations"):

@@ -81,6 +81,7 @@ def test_every_chunk_length_gives_the_same(entry: Entry, name: str, chunk: int) 
 
 
 @every_net
+@pytest.mark.long
 def test_the_forward_pass_is_the_same_for_all_rules(name: str) -> None:
     (x, y), passes = sample(name, 0), []
     for entry in QUIET:

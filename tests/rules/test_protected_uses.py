@@ -101,6 +101,7 @@ def test_nothing_moves_along_what_arrived_at_any_use(rule: str, form: str, uses:
 
 
 @pytest.mark.parametrize("uses", USES)
+@pytest.mark.long
 def test_lateral_weights_learn_from_all_uses(uses: str) -> None:
     assert leak(AROUND["HLOP"](BPTT()), USES[uses](), steps=1) < 0.05
 

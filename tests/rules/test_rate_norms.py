@@ -213,6 +213,7 @@ def test_a_norm_that_says_it_is_joint_is_the_same() -> None:
 
 
 @pytest.mark.parametrize("rule", [DSR("joint"), IDE(batch_norm="joint"), SPIDE(batch_norm="joint")])
+@pytest.mark.long
 def test_joint_states_a_cost_only_where_one_simulation_is_enough(rule: Rule) -> None:
     net, (x, y) = Network(filled(dense(integrate))), data("mlp")
     assert energy(net, rule, x, y, CE).backward is None

@@ -97,6 +97,7 @@ def test_gradients_are_those_of_full_precision_up_to_rounding(
     assert full.norm() > 0
 
 
+@pytest.mark.long
 def test_a_long_second_phase_adds_up_in_half_precision() -> None:
     """Sums of spikes in eight bits would end at 256."""
 

@@ -57,6 +57,7 @@ def test_gradients_are_those_of_feedback_to_the_last_bit(entry: Entry, first: Fi
 
 @pytest.mark.parametrize("rule", [BPTT(), SLTT(), OTTT()], ids=repr)
 @pytest.mark.parametrize("first", ["nothing", "bias"])
+@pytest.mark.long
 def test_reports_are_those_of_feedback(rule: Rule, first: First) -> None:
     x, y = sample("mlp", 0)
     found = []

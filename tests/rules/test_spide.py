@@ -226,6 +226,7 @@ def test_only_spikes_cross_layers_and_every_weight_learns_from_two_rates(depth: 
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.long
 def test_it_tends_to_ide_as_one_over_the_steps(depth: int) -> None:
     steps, errors = (32, 100, 316, 1000), []
     for seed in range(2):
@@ -240,6 +241,7 @@ def test_it_tends_to_ide_as_one_over_the_steps(depth: int) -> None:
     assert order(steps, means) == pytest.approx(-1, abs=0.15) and means[-1] < 4e-3, means
 
 
+@pytest.mark.long
 def test_the_scale_does_not_change_the_limit() -> None:
     module, _, x, y = ring(2)
     expected, one = gradients(EXACT, module, x, y), gradients(SPIDE(300, 0.5, 0.2), module, x, y)
@@ -306,6 +308,7 @@ def test_it_is_ide_with_couples() -> None:
     assert_identical(gradients(SPIDE(30, 0.4, 0.3, True), module, x, y), gradients(rule, module, x, y))
 
 
+@pytest.mark.long
 def test_saturation_is_reported_and_does_not_go_away() -> None:
     module, _, x, y = ring(2, neuron=partial(IF, rest=-1.0))
     expected, errors = gradients(EXACT, module, x, y), []
@@ -354,6 +357,7 @@ def test_a_batch_that_teaches_nothing_is_told_of_once(rule: Rule, current: float
     list(rule.updates(Network(module, known=["1"]), x, y, OnRate(nn.CrossEntropyLoss())))
 
 
+@pytest.mark.long
 def test_memory_depends_on_neither_number_of_steps() -> None:
     peaks = []
     for first, second in ((10, 10), (1000, 10), (10, 1000)):
@@ -368,6 +372,7 @@ def test_memory_depends_on_neither_number_of_steps() -> None:
     assert len(witness.given) > 50 and witness.held <= 2
 
 
+@pytest.mark.long
 def test_a_rest_below_zero_removes_the_bias_of_the_rates() -> None:
     bias = {}
     for rest, reset_amount in ((-1.0, 2.0), (0.0, 1.0)):

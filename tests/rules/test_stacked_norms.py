@@ -205,6 +205,7 @@ def test_implicit_differentiation_is_the_same_without_feedback(name: str) -> Non
     assert_near(collected(other), collected(one))
 
 
+@pytest.mark.long
 def test_a_second_phase_of_spikes_tends_to_it() -> None:
     exact, (x, y) = training(NETS["three"]), data("three")
     learn(IDE(batch_norm="joint", mask="output"), exact, x, y)
@@ -246,6 +247,7 @@ def test_another_simulation_only_where_norms_are_stacked() -> None:
     assert runs(training(NETS["pair"]).eval(), *data("pair")) == 1
 
 
+@pytest.mark.long
 def test_nothing_is_kept() -> None:
     module, (x, y) = training(NETS["residual"]), data("residual")
     gc.collect()

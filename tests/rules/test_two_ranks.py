@@ -217,5 +217,6 @@ def test_with_noise_and_dropout(name: str) -> None:
         ("GPM of DSR joint", "joint"),
     ],
 )
+@pytest.mark.long
 def test_rates_with_statistics_of_the_whole_batch(name: str, net: str) -> None:
     assert_same(name, net, "mean", True)

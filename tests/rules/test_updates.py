@@ -36,6 +36,7 @@ def test_wrong_arguments_are_refused_at_the_call() -> None:
 
 
 @pytest.mark.parametrize("rule", [BPTT(), OTTT(online=True), DSR(), HLOP(OTTT())], ids=lambda r: type(r).__name__)
+@pytest.mark.long
 def test_updates_that_nobody_asks_for(rule: sw.rules.Rule) -> None:
     net, loss = network(), OnRate(nn.CrossEntropyLoss()) if rule.traits.loss == "rate" else LOSS
     with pytest.warns(UserWarning, match=rf"^{type(rule).__name__}.updates.* never asked for") as caught:
@@ -45,6 +46,7 @@ def test_updates_that_nobody_asks_for(rule: sw.rules.Rule) -> None:
     assert all(p.grad is None for p in net.parameters())
 
 
+@pytest.mark.long
 def test_updates_that_are_asked_for() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -24,6 +24,7 @@ def cosine(way: Spatial, steps: int) -> Tensor:
     return F.cosine_similarity(found[-1], error[-1] @ J, dim=1)
 
 
+@pytest.mark.long
 def test_drawn_feedback_points_nowhere() -> None:
     found = torch.stack([cosine(DFA(seed=seed), 2) for seed in range(100)])
     assert float(found.mean().abs()) < 0.03
@@ -36,6 +37,7 @@ def test_learned_feedback_tends_to_the_true_direction_with_the_number_of_steps()
     assert found[0] < 0.7 and found[-1] > 0.998, found
 
 
+@pytest.mark.long
 def test_and_with_the_length_of_its_average() -> None:
     found = [float(cosine(OPZO(momentum, ALPHA), 2000).mean()) for momentum in (0.5, 0.9, 0.99, 0.999)]
     assert found == sorted(found)

@@ -61,6 +61,7 @@ def test_what_is_kept_is_the_average_itself_and_every_step_is_counted_once() -> 
 
 
 @pytest.mark.parametrize("momentum", [0.5, 0.9])
+@pytest.mark.long
 def test_an_old_average_has_the_variance_of_its_window(momentum: float) -> None:
     components, batch, steps, skipped = 8, 8, 8000, 100
     way = on_paper(OPZO(momentum, 0.5), components, h=NEURONS)
@@ -77,6 +78,7 @@ def far_off(center_output: bool) -> Tensor:
     return learned(way, ALPHA * z @ torch.ones(NEURONS, COMPONENTS) + 5.0, h=z)["h"]
 
 
+@pytest.mark.long
 def test_a_centred_output_leaves_the_mean_and_takes_the_variance() -> None:
     centred, plain = far_off(True), far_off(False)
     assert torch.equal(centred[0], plain[0])  # nothing is known of the mean before the first step

@@ -51,6 +51,7 @@ def assert_has_mean(found: Tensor, expected: Tensor, deviation: Tensor) -> None:
 
 @pytest.mark.parametrize("antithetic", [False, True])
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+@pytest.mark.long
 def test_the_mean_is_the_transposed_jacobian_and_the_variance_as_computed(distribution: str, antithetic: bool) -> None:
     expected = variance(distribution, antithetic) / BATCH
     drawn = [estimates(antithetic, distribution=distribution, seed=seed) for seed in range(3)]
@@ -71,6 +72,7 @@ def test_layers_that_are_perturbed_too_add_variance_and_no_bias() -> None:
     assert float((found.var(0) / expected).mean()) == pytest.approx(1, abs=0.03)
 
 
+@pytest.mark.long
 def test_both_layers_of_a_chain_learn_their_jacobian_in_one_pass() -> None:
     first = torch.randn(5, NEURONS)  # from h to the 5 neurons of a layer behind it
     last = torch.randn(COMPONENTS, 5)
@@ -90,6 +92,7 @@ def smooth(alpha: float, antithetic: bool) -> Tensor:
     return learned(way, output, h=z)["h"].unflatten(0, (-1, 2)).mean(1)
 
 
+@pytest.mark.long
 def test_pairs_of_a_smooth_map_tend_to_its_derivative_and_single_points_blow_up() -> None:
     slope = 1 - torch.tanh(torch.tensor(0.3)) ** 2
     spread = (variance("gaussian", True) / BATCH).sqrt() * slope

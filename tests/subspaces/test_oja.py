@@ -1,5 +1,6 @@
 """Where learning leads: to the directions with the largest second moment, beside those that are settled."""
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -50,6 +51,7 @@ def test_all_rows_at_once_find_them_to_rounding() -> None:
     torch.testing.assert_close(projector(subspace.new), projector(leading[:3]), rtol=0, atol=1e-10)
 
 
+@pytest.mark.long
 def test_further_rows_find_the_next_directions_beside_settled_ones() -> None:
     subspace = taught(holding(drawn(0, SIZE), basis(3, SIZE)), updates=600)
     subspace.merge()

@@ -32,6 +32,7 @@ def test_what_is_refused_is_a_network() -> None:
 
 
 @pytest.mark.parametrize("index", range(len(RULES)), ids=list(map(str, RULES)))
+@pytest.mark.long
 def test_every_rule(index: int) -> None:
     """On one network of which all is asked, and on another in turn."""
     entry: Entry = RULES[index]
@@ -40,5 +41,6 @@ def test_every_rule(index: int) -> None:
 
 
 @pytest.mark.parametrize("name", CELLS)
+@pytest.mark.long
 def test_every_neuron(name: str) -> None:
     assert_neuron(CELLS[name])

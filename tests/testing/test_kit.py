@@ -33,6 +33,7 @@ def test_every_contract_is_broken_by_something() -> None:
     assert len({contract for contract, _ in NEURONS.values()} | {"OTTT", "EProp", "DSR"}) == len(neuron.CONTRACTS) + 1
 
 
+@pytest.mark.long
 def test_what_is_right_passes() -> None:
     assert_rule(Steps, nets=["mlp", "masked", "feedback"])
     assert_neuron(Loop)
@@ -49,6 +50,7 @@ class Unknown(Loop):
     dynamics = LIF.dynamics
 
 
+@pytest.mark.long
 def test_rules_that_do_not_refuse_a_neuron_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(OTTT, "check", lambda *given: None)
@@ -73,6 +75,7 @@ def test_rules_that_do_not_refuse_a_neuron_are_found(monkeypatch: pytest.MonkeyP
             assert_neuron(AlphaLIF)
 
 
+@pytest.mark.long
 def test_noise_has_to_be_said() -> None:
     with pytest.raises(AssertionError, match=r"'(updates|order of the batch|repetition|claims|resumption)'"):
         assert_rule(lambda **given: SLTT(spatial=ZO(), **given), nets=["mlp"])
@@ -86,6 +89,7 @@ def test_names_of_networks() -> None:
         assert_rule(BPTT, refuses=["convs"])
 
 
+@pytest.mark.long
 def test_random_numbers_go_on_as_if_nothing_had_been() -> None:
     before = torch.get_rng_state()
     assert_rule(SLTT, nets=["mlp"])
@@ -100,6 +104,7 @@ def test_gradients_are_on_after_a_rule_that_leaves_them_off() -> None:
 
 
 @pytest.mark.parametrize("name", NETS)
+@pytest.mark.long
 def test_networks_are_live_and_the_same_every_time(name: str) -> None:
     (one, x, y), (other, again, _) = NETS[name](), NETS[name]()
     assert torch.equal(x, again) and all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters()))

@@ -28,6 +28,7 @@ def faults(how: str) -> int:
     return int(done.stdout)
 
 
+@pytest.mark.long
 def test_a_block_that_was_freed_is_not_faulted_in_again() -> None:
     """64 MiB, five times: with a mapping of its own each time, or from what the process holds."""
     assert faults("plain") > 1000

@@ -69,6 +69,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("rule", RULES)
+@pytest.mark.long
 def test_two_processes_are_as_good_as_one(shared: Path, tmp_path: Path, rule: str) -> None:
     assert main(command(rule, tmp_path / "alone")) == 0
     alone, together = weights(tmp_path / "alone"), weights(shared / f"{rule} 0")

@@ -177,6 +177,7 @@ def test_a_network_with_trained_constants_goes_on_in_the_same_process(tmp_path: 
     assert same(weights(tmp_path), weights(tmp_path / "whole"))
 
 
+@pytest.mark.long
 def test_noise_in_an_evaluation_is_that_of_the_seed_in_every_process(tmp_path: Path) -> None:
     """Processes have random numbers of their own, but evaluate the same samples."""
     x, y = data()

@@ -165,6 +165,7 @@ def test_a_torch_without_muon_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @needs_muon
+@pytest.mark.long
 def test_a_run_with_both_resumes_to_the_same_weights(tmp_path: Path) -> None:
     config = configure(TINY, ["optimizer.name=muon_adamw", "optimizer.lr=0.02", "train.epochs=2"])
     train_experiment(build(config), tmp_path / "whole")

@@ -60,6 +60,7 @@ def test_what_can_be_written_is(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
 @pytest.mark.parametrize(("closed", "arguments"), [(False, []), (True, ["--quiet"])])
+@pytest.mark.long
 def test_a_run_ends_well_with_a_full_standard_error(tmp_path: Path, closed: bool, arguments: list[Any]) -> None:
     command = [sys.executable, "-m", "spikewright", "train", *map(str, SHORT), *arguments, "--out", str(tmp_path / "r")]
     with Path("/dev/full").open("w") as full:

@@ -194,17 +194,20 @@ def ended(folder: Path, ranks: list[int], world: int, timeout: float, then: str)
     return {rank: file.read_text() for rank in ranks if (file := folder / f"{rank}.txt").exists()}
 
 
+@pytest.mark.long
 def test_the_death_of_one_ends_the_other_with_a_clear_error(tmp_path: Path) -> None:
     (said,) = ended(tmp_path, [0, 1], 2, 20, "die").values()
     assert re.match("Process 0 of 2 was to .* but another process did not take part: .*start all processes again", said)
 
 
+@pytest.mark.long
 def test_a_process_that_never_joins_is_named(tmp_path: Path) -> None:
     said = ended(tmp_path, [0, 2], 3, 4, "wait")
     for rank in (0, 2):
         assert re.match(rf"Process {rank} of 3 waits at 127.0.0.1:\d+ for process 1 in vain: 2 of 3 have", said[rank])
 
 
+@pytest.mark.long
 def test_a_first_process_that_never_starts_is_named(tmp_path: Path) -> None:
     (said,) = ended(tmp_path, [1], 2, 1, "wait").values()
     assert re.match(r"Process 1 of 2 was to meet the others at 127.0.0.1:\d+ .*Process 0 has not started", said)

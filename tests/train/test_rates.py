@@ -11,6 +11,7 @@ FEEDBACK = ["model.name=mlp_f", "model.norm=none", "neuron.name=if", "neuron.res
 
 
 @pytest.mark.parametrize("rule", ["dsr", "ide", "spide"])
+@pytest.mark.long
 def test_learns_and_counts_its_operations(tmp_path: Path, rule: str) -> None:
     net = ["neuron.name=dsrif"] if rule == "dsr" else FEEDBACK
     result = trained(tmp_path / "run", *net, "optimizer.lr=0.02", "train.epochs=6", rule=rule)
@@ -21,6 +22,7 @@ def test_learns_and_counts_its_operations(tmp_path: Path, rule: str) -> None:
     assert bool(result["energy"]["second_phase_rates"]) == (rule == "spide")
 
 
+@pytest.mark.long
 def test_says_what_it_could_not_solve(tmp_path: Path) -> None:
     rule = {"name": "spide", "loss_scale": 1000.0}
     result = trained(tmp_path / "run", *FEEDBACK, "train.epochs=1", rule=rule)
@@ -30,6 +32,7 @@ def test_says_what_it_could_not_solve(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rule", ["dsr", "ide", "spide"])
+@pytest.mark.long
 def test_a_run_with_trained_thresholds_and_masks_resumes_bit_for_bit(tmp_path: Path, rule: str) -> None:
     net = ["neuron.name=dsrif", "schedule.name=constant", *(["model.name=mlp_f"] if rule != "dsr" else [])]
     whole, halves = tmp_path / "whole", tmp_path / "halves"

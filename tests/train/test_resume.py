@@ -39,6 +39,7 @@ def resumed(out: Path, *overrides: str, **sections: Any) -> Tree:
     return train_experiment(experiment(*overrides, **sections), out, resume=True)
 
 
+@pytest.mark.long
 def test_a_run_may_stop_at_any_batch(tmp_path: Path) -> None:
     trained(tmp_path / "whole", *NOISY, rule="sltt", model=VGG)
     whole = timeless(load(tmp_path / "whole" / "last.safetensors"))

@@ -79,6 +79,7 @@ def stands(run: Path) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("name", RUNS)
+@pytest.mark.long
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(killed: Path, tmp_path: Path, name: str) -> None:
     assert stands(killed / name) == RUNS[name].stands
     half_written = [file for file in files(killed / name) if file.startswith(".")]
@@ -88,6 +89,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(killed: Path, tmp_path:
     assert same(everything(killed / name), everything(tmp_path / "whole"))
 
 
+@pytest.mark.long
 def test_a_process_killed_from_outside(tmp_path: Path) -> None:
     """At whatever moment it happens to be in."""
     arguments = command("sltt-k", tmp_path / "run")

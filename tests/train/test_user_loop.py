@@ -82,6 +82,7 @@ class Interrupter(Silent):
 
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize("after", [3, 7, 10])
+@pytest.mark.long
 def test_an_interrupted_run_ends_with_the_weights_of_a_whole_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int, workers: int
 ) -> None:

@@ -65,6 +65,7 @@ def test_a_library_with_a_dt_of_its_own_says_so(tmp_path: Path) -> None:
     assert row.refused.startswith("ValueError: snnTorch reads every file with dt = 1e-4") and not row.agrees
 
 
+@pytest.mark.long
 def test_a_library_that_fails_is_a_row_with_its_reason(tmp_path: Path) -> None:
     (tmp_path / "net.nir").write_bytes(b"no file of NIR")
     row = read_by("norse", tmp_path / "net.nir", torch.zeros(2, 1, 3), np.zeros((2, 1, 3)), True, 1e-4)
