@@ -3,13 +3,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint docs check clean
+.PHONY: demo test test-rest lint docs check clean
 
 demo: $(VENV)/cli
 	$(BIN)/spikewright train
 
 test: $(VENV)/dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-rest: $(VENV)/dev
+	$(BIN)/python -m pytest -n 2 --dist loadfile --tier rest
 
 lint: $(VENV)/dev
 	$(BIN)/ruff format --check .

@@ -100,8 +100,9 @@ def averaged(steps: Iterable[Work], dtype: torch.dtype = torch.float32) -> Work:
     """
     found = list(steps)
     units = [one.unit for one in found if one.unit]
-    unit = common_unit(torch.tensor(units, dtype=torch.float64), dtype) if units else 0.0
-    spiking = unit is not None and all(one.spiking for one in found)
+    common = common_unit(torch.tensor(units, dtype=torch.float64), dtype) if units else 0.0
+    spiking = common is not None and all(one.spiking for one in found)
+    unit = common if common is not None and spiking else 0.0
     return Work(
         max(one.dense for one in found),
         sum(one.active for one in found) / len(found),
@@ -109,8 +110,8 @@ def averaged(steps: Iterable[Work], dtype: torch.dtype = torch.float32) -> Work:
         len(found),
         found[0].inputs,
         found[0].parts,
-        sum(one.additions * round(one.unit / unit) for one in found if one.unit) / len(found) if spiking else 0.0,
-        unit if spiking else 0.0,
+        sum(one.additions * round(one.unit / unit) for one in found) / len(found) if unit else 0.0,
+        unit,
     )
 
 
