@@ -8,6 +8,11 @@ every file, each in a process of its own and told the dt that fits the file: 1e-
 of Norse 1.1, and 1e-8 for its other neurons, which it writes with tau * dt.  A cell has the number of outputs that
 differ, spikes at all and potentials by more than rounding, or why there are none.  The table is printed in the form in
 which docs/interop-nir.md holds it.
+
+sinabs 3.1.3 asks for nir 1.0.4 at most.  In an environment of its own it reads files that are kept:
+
+    PYTHONPATH=path/to/peers python benchmarks/nir_importers.py --files FOLDER --writer spikewright
+    PYTHONPATH=path/to/sinabs python benchmarks/nir_importers.py --files FOLDER --writer spikewright --writer sinabs
 """
 
 import argparse
@@ -223,6 +228,7 @@ def main() -> None:
     parser.add_argument("--write", nargs=3, metavar=("LIBRARY", "KIND", "FOLDER"))
     parser.add_argument("--reasons", action="store_true", help="also print why a reader refuses")
     parser.add_argument("--writer", action="append", choices=list(WRITERS), help="only what these write")
+    parser.add_argument("--files", type=Path, help="folder that keeps the files; one that is there is not written anew")
     chosen = parser.parse_args()
     if chosen.write:
         writer, kind, folder = chosen.write
@@ -238,8 +244,9 @@ def main() -> None:
         fired: list[str] = []
         for kind in KINDS:
             with tempfile.TemporaryDirectory() as name:
-                folder = Path(name)
-                why = write(writer, kind, folder)
+                folder = Path(name) if chosen.files is None else chosen.files / f"{writer}-{kind}"
+                folder.mkdir(parents=True, exist_ok=True)
+                why = "" if Path(folder, "output.npy").exists() else write(writer, kind, folder)
                 reasons += [f"{writer} does not write {kind}: {why}"] if why else []
                 fired.append("-" if why or kind == "li" else str(int(np.load(folder / "output.npy").sum())))
                 for reader in readers:

@@ -8,7 +8,7 @@ import numpy as np
 from spikewright import __version__
 from spikewright.interop.nir.constants import AT_NEXT
 from spikewright.interop.nir.graph import NEURONS, SPIKING, Graph, Node
-from spikewright.interop.nir.library import optional
+from spikewright.interop.nir.library import writer
 
 
 def spelled(graph: Graph, dt: float, dtype: Any) -> Graph:
@@ -71,7 +71,7 @@ def _metadata(node: Node) -> dict[str, Any]:
 
 def nir_graph(graph: Graph) -> Any:
     """Return a graph as a `nir.NIRGraph`; without its check of shapes, which refuses some valid convolutions."""
-    nir = optional("nir", "to_nir")
+    nir = writer()
     nodes = {name: _nir_node(nir, node) for name, node in graph.nodes.items()}
     return nir.NIRGraph(nodes, list(graph.edges), metadata=graph.metadata, type_check=False)
 
@@ -96,4 +96,4 @@ def _alone(value: Any) -> Any:
 
 def write(graph: Graph, path: str | Path) -> None:
     """Write a graph to a file."""
-    optional("nir", "to_nir").write(path, nir_graph(graph))
+    writer().write(path, nir_graph(graph))

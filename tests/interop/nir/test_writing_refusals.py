@@ -1,6 +1,7 @@
 """What NIR cannot say is refused by its name, and leaves no file."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import spikewright as sw
 from spikewright.errors import ConfigError, NetworkError, ShapeError
 from spikewright.interop.nir import exporting, running, to_nir, writing
 from spikewright.interop.nir.graph import Node
+from spikewright.interop.nir.library import writer
 from tests.interop.nir.nets import count_if, lif
 
 
@@ -197,3 +199,15 @@ def test_other_arguments_are_checked(tmp_path: Path) -> None:
         to_nir(mlp(count_if()), torch.randn(5, 6), tmp_path / "net.nir", dt=1e-4)
     with pytest.raises(ConfigError, match="readers='lava'"):
         to_nir(mlp(count_if()), torch.randn(5, 1, 6), tmp_path / "net.nir", dt=1e-4, readers=["lava"])
+
+
+def test_a_nir_without_metadata_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    nir = pytest.importorskip("nir")
+
+    @dataclass
+    class Input:
+        input_type: Any
+
+    monkeypatch.setattr(nir, "Input", Input)
+    with pytest.raises(ImportError, match="metadata of nodes, and the installed nir .* Install nir 1.0.8"):
+        writer()
