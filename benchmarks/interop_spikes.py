@@ -40,7 +40,10 @@ class PerStep(nn.Sequential):
 
 
 ONE_TO_ONE = Line("snnTorch", "RLeaky(beta, V=0.5, all_to_all=False, threshold=V)", "", "recurrent, of any shape")
-CASES = (*LINES, ONE_TO_ONE)
+LSNN = Line(
+    "Norse", "LSNNCell(LSNNParameters(tau_mem_inv=1000*g, tau_syn_inv=1000*d, tau_adapt_inv=100.0, v_th=V, beta=a))", ""
+)
+CASES = (*LINES, ONE_TO_ONE, LSNN)
 """Neurons that are compared."""
 
 

@@ -27,6 +27,7 @@ MODULES = {
         "norse.torch.functional.lif_box",
         "norse.torch.functional.iaf",
         "norse.torch.functional.lif",
+        "norse.torch.functional.lsnn",
         "norse.torch.functional.leaky_integrator",
         "norse.torch.functional.leaky_integrator_box",
         "norse.torch.module.lif",
@@ -82,7 +83,7 @@ def namespace(library: str) -> dict[str, Any]:
     for module in imported(library):
         names |= {key: value for key, value in vars(module).items() if not key.startswith("_")}
     if library == "Norse":
-        for kind in ("LIFBoxParameters", "IAFParameters", "LIFParameters"):
+        for kind in ("LIFBoxParameters", "IAFParameters", "LIFParameters", "LSNNParameters"):
             names[kind] = with_tensors(names[kind])
         for kind in ("LIParameters", "LIBoxParameters"):
             names[kind] = with_tensors(names[kind], slope=False)
