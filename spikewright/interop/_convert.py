@@ -18,7 +18,9 @@ from spikewright.interop.mapping import Mapping
 from spikewright.interop.reading import Found, find_neurons
 from spikewright.interop.reference import Reference, Trace, not_run, with_recurrence
 from spikewright.interop.rows import name_of, own_currents, row_of
+from spikewright.interop.tied import tie
 from spikewright.interop.training_mode import training_remarks
+from spikewright.interop.whole import whole_gradients
 from spikewright.network import Network
 
 
@@ -104,6 +106,7 @@ def _telling(x: Tensor) -> Tensor:
 
 def _converted(model: nn.Module, found: list[Found], x: Tensor, step: Step | None, double: bool | None) -> Conversion:
     mappings = {each.name: each.read(clone(each.module, share=True), x.dtype) for each in found}
+    tie(found, mappings)
     trace = Reference(model, found, step, mappings).run(x)
     _check_seen(found, trace)
     trace = with_recurrence(trace, mappings)
@@ -116,6 +119,7 @@ def _converted(model: nn.Module, found: list[Found], x: Tensor, step: Step | Non
         seen, output = run_here(net, names, x)
         free = compare_runs(trace, seen, output, mappings, name_of(x.dtype))
         remarks = double_run(model, found, x, step, trace, double)
+        remarks += whole_gradients(model, found, x, step, trace)
     finally:
         for m, training in modes:
             m.training = training

@@ -112,6 +112,12 @@ class Conversion:
                 place = theirs.get_parameter(each.theirs)
                 with torch.no_grad():
                     value = each.back(ours.get_parameter(each.ours)).to(place.dtype)
+                    if not bool(value.isfinite().all()):
+                        raise ConversionError(
+                            f"write_back would put {value.flatten().tolist()} into {each.theirs} of layer '{name}', "
+                            f"where {each.ours} is {ours.get_parameter(each.ours).flatten().tolist()}: it was trained "
+                            "out of what the model can hold. Train it with a smaller learning rate, or clamp it."
+                        )
                     place.copy_(value.reshape(place.shape))
                 if not torch.equal(theirs.get_parameter(each.theirs).detach().reshape(value.shape), value):
                     raise ConversionError(

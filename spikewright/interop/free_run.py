@@ -157,11 +157,11 @@ def compare_layer(
 
 
 def _compare_output(trace: Trace, output: Any, clean: Tensor, mode: str) -> None:
-    theirs, ours = _outputs(trace), _tensors(output)
+    theirs, ours = outputs_of(trace), tensors_of(output)
     shapes = [[list(each.shape) for each in side] for side in (theirs, ours)]
     worst = 0.0 if len(theirs) == len(ours) else math.inf
     for one, other in zip(theirs, ours):
-        worst = max(worst, _apart(one, other, clean))
+        worst = max(worst, _apart(one.detach(), other.detach(), clean))
     if worst > 1e-4:
         raise ConversionError(
             f"convert: the neurons agree in the {mode} run, but not the output: theirs has the shapes {shapes[0]}, "
@@ -186,7 +186,7 @@ def _apart(theirs: Tensor, ours: Tensor, clean: Tensor) -> float:
     return worst
 
 
-def _outputs(trace: Trace) -> list[Tensor]:
+def outputs_of(trace: Trace) -> list[Tensor]:
     """Return the outputs of the other library's run, `[time, batch, ...]` where they have both."""
     steps, batch = next(iter(trace.spikes.values())).shape[:2]
     if trace.form == "step":
@@ -206,9 +206,9 @@ def _time_first(y: Tensor, form: str, steps: int, batch: int) -> Tensor:
     return y
 
 
-def _tensors(y: Any) -> list[Tensor]:
+def tensors_of(y: Any) -> list[Tensor]:
     """Return the tensors of an output of the converted network in their order."""
     if isinstance(y, Tensor):
         return [y]
     parts = y.values() if isinstance(y, dict) else y if isinstance(y, tuple | list) else ()
-    return [tensor for each in parts for tensor in _tensors(each)]
+    return [tensor for each in parts for tensor in tensors_of(each)]

@@ -75,8 +75,8 @@ class Reference:
         self.model = copied(model, {id(each.module): self.recorders[each.name] for each in found}, buffers=False)
         self.step, self.found = step, found
 
-    def run(self, x: Tensor, training: bool = False) -> Trace:
-        """Run the model on `x` `[time, batch, *feature]`, from rest.
+    def run(self, x: Tensor, training: bool = False, graph: bool = False) -> Trace:
+        """Run the model on `x` `[time, batch, *feature]`, from rest; `graph` leaves its outputs a graph.
 
         Raises:
             ConversionError: It cannot be run on it, or loops over time inside.
@@ -87,7 +87,7 @@ class Reference:
         failures: list[str] = []
         for form in self._forms():
             try:
-                return replace(self._run(form, x), failures=tuple(failures))
+                return replace(self._run(form, x, graph), failures=tuple(failures))
             except _Loop as loop:
                 failures.append(str(loop))
             except ConversionError:
@@ -106,7 +106,7 @@ class Reference:
             return ["batch"]
         return ["time"] if "time" in kinds else ["step", "time", "batch"]
 
-    def _run(self, form: str, x: Tensor) -> Trace:
+    def _run(self, form: str, x: Tensor, graph: bool) -> Trace:
         steps, batch = x.shape[:2]
         calls, hooks = self._watch()
         self.order.clear()
@@ -117,7 +117,7 @@ class Reference:
             if hasattr(inner, "squeeze_forward"):
                 inner.batch_size, inner.num_timesteps = batch, -1
         try:
-            with torch.no_grad():
+            with torch.set_grad_enabled(graph):
                 output = self._steps(x) if form == "step" else [self._outputs(self.model(LAYOUTS[form](x)))]
         finally:
             for hook in hooks:

@@ -209,5 +209,5 @@ def test_a_nir_without_metadata_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
         input_type: Any
 
     monkeypatch.setattr(nir, "Input", Input)
-    with pytest.raises(ImportError, match="metadata of nodes, and the installed nir .* Install nir 1.0.8"):
+    with pytest.raises(ImportError, match=r"metadata of nodes, and the installed nir .* Install nir 1.0.8"):
         writer()

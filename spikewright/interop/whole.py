@@ -1,0 +1,183 @@
+"""The proof of the whole network at parameters that hide nothing: spikes, and the gradients of input and weights.
+
+A weight that starts at 0, a gate that starts at 1, or a state that is detached every few steps changes no spike of the
+user's model.  So a copy of it, with every weight moved a little, runs in its own library and here, and errors go back
+through both.
+"""
+
+import math
+from collections.abc import Mapping as ByName
+from copy import deepcopy
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from spikewright.errors import ConversionError
+from spikewright.interop.building import build, frames, tried
+from spikewright.interop.copies import clone
+from spikewright.interop.doubles import model_at_rest
+from spikewright.interop.frames import Step
+from spikewright.interop.free_run import Seen, compare_runs, outputs_of, tensors_of
+from spikewright.interop.mapping import Mapping
+from spikewright.interop.reading import Found, find_neurons
+from spikewright.interop.reference import Reference, Trace, with_recurrence
+
+SAMPLES = 8
+"""Largest number of samples that errors go back for."""
+MOVED = 0.1
+"""How far parameters are moved, relative to their root mean square, or absolutely where that is 0."""
+ALLOWED = {torch.float32: 1e-3, torch.float64: 1e-7}
+"""Largest difference of a gradient that is rounding, relative to the largest entry."""
+FAINT = 0.01
+"""Share of the largest gradient of all below which one becomes rounding, such as that of a bias before a norm."""
+TRIES = 2
+"""Number of draws in which a gradient has to differ: slopes with edges differ where rounding falls beside them."""
+
+
+@dataclass(frozen=True)
+class _Difference:
+    name: str
+    share: float
+
+
+def whole_gradients(model: nn.Module, found: list[Found], x: Tensor, step: Step | None, trace: Trace) -> list[str]:
+    """Compare spikes and gradients of a copy of a model with moved parameters, and return a remark about it.
+
+    Args:
+        model: The model.
+        found: Its neurons.
+        x: Input `[time, batch, *feature]`.
+        step: The user's function for one step, if there is one.
+        trace: Its run on `x`.
+
+    Raises:
+        ConversionError: They differ, and not for rounding.
+    """
+    few = x[:, : SAMPLES - (len(x) == SAMPLES)]
+    found_apart: list[_Difference] = []
+    for seed in range(TRIES):
+        apart, compared = _apart(_moved(model, found, seed), found, few, step, trace)
+        if compared == 0:
+            return ["gradients of the whole network are not compared: rounding changes a spike of every sample"]
+        if apart is None:
+            return ["spikes and gradients of the whole network agree with its weights moved, too"]
+        found_apart.append(apart)
+    worst = max(found_apart, key=lambda one: one.share)
+    raise ConversionError(
+        f"convert: with weights moved by a tenth, spikes agree, but the gradient of {worst.name} differs by "
+        f"{worst.share:.2g} of its largest entry. So the forward of the model uses gradients in a way that a run here "
+        "does not: it detaches something between steps, or computes some steps without them. Give step=lambda model, "
+        "x: ..., a function of the model and the input of one step that does not."
+    )
+
+
+def _moved(model: nn.Module, found: list[Found], seed: int) -> nn.Module:
+    """Return a copy with other weights; constants of neurons stay, which may have a range."""
+    twin = deepcopy(model_at_rest(model, found))
+    own = {id(p) for each in found for p in twin.get_submodule(each.name).parameters()}
+    source = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in twin.parameters():
+            if id(parameter) not in own and parameter.is_floating_point():
+                size = float(parameter.double().square().mean().sqrt()) if parameter.numel() else 0.0
+                noise = torch.randn(parameter.shape, generator=source, dtype=torch.float64)
+                parameter.add_((MOVED * (size or 1.0) * noise).to(parameter))
+    return twin
+
+
+def _apart(
+    twin: nn.Module, found: list[Found], x: Tensor, step: Step | None, trace: Trace
+) -> tuple[_Difference | None, int]:
+    """Return the gradient that differs most, if any does by more than rounding, and how many samples were compared."""
+    told = {each.name for each in found if each.potential}
+    twins = [replace(each, potential=each.name in told) for each in find_neurons(twin, x)]
+    mappings = {each.name: each.read(clone(each.module, share=True), x.dtype) for each in twins}
+    given, here = x.clone().requires_grad_(), x.clone().requires_grad_()
+    reference = Reference(twin, twins, step, mappings)
+    for name, recorder in reference.recorders.items():
+        complete = mappings[name].complete
+        if complete is not None:
+            complete(recorder.inner)
+    theirs = with_recurrence(reference.run(given, graph=True), mappings)
+    seen, output = _run_here(twin, twins, mappings, theirs, here, step, trace)
+    compare_runs(theirs, seen, output, mappings, "moved-weights")
+    same = torch.stack([_alike(seen.spikes[n], theirs.spikes[n]) for n in theirs.spikes]).all(0)
+    if not bool(same.any()):
+        return None, 0
+    pairs = list(zip(outputs_of(theirs), tensors_of(output)))
+    one, other = (sum(parts, torch.zeros(())) for parts in zip(*(_weighted(a, b, same) for a, b in pairs)))
+    own = {id(p) for each in twins for p in each.module.parameters(recurse=False)}
+    shared = {n: p for n, p in twin.named_parameters() if p.requires_grad and id(p) not in own}
+    expected, computed = _gradients(one, [given, *shared.values()]), _gradients(other, [here, *shared.values()])
+    names = ["the input", *(f"'{name}'" for name in shared)]
+    least = FAINT * max(_size(each) for each in expected)
+    found_apart = [_Difference(n, _share(a, b, least)) for n, a, b in zip(names, expected, computed)]
+    worst = max(found_apart, key=lambda each: each.share)
+    return worst if worst.share > ALLOWED[x.dtype] else None, int(same.sum())
+
+
+def _run_here(
+    twin: nn.Module,
+    twins: list[Found],
+    mappings: ByName[str, Mapping],
+    theirs: Trace,
+    x: Tensor,
+    step: Step | None,
+    trace: Trace,
+) -> tuple[Seen, object]:
+    names = {id(mapping.neuron): name for name, mapping in mappings.items()}
+    failures: list[Exception] = []
+    for axis in frames(twins, trace, step):
+        try:
+            net = tried(build(twin, twins, dict(mappings), theirs, step, axis).eval(), x.detach(), names)
+            seen = Seen(names, net, len(x))
+            with torch.enable_grad():
+                output, _ = net.run(x, observers=[seen])
+        except Exception as error:  # the next form
+            failures.append(error)
+            continue
+        return seen.whole(), output
+    raise failures[-1]
+
+
+def _alike(ours: Tensor, theirs: Tensor) -> Tensor:
+    """Return of which samples all spikes are the same, bool `[batch]`; potentials alone may differ by rounding."""
+    close = torch.isclose(ours.to(theirs.dtype), theirs, rtol=1e-4, atol=1e-5)
+    return close.transpose(0, 1).flatten(1).all(1)
+
+
+def _weighted(theirs: Tensor, ours: Tensor, same: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the sums of two outputs with random weights, of the samples in which all spikes are the same."""
+    if theirs.shape != ours.shape:
+        forms = [form for form in (ours.mean(0), ours.sum(0), ours[-1]) if form.shape == theirs.shape]
+        if not forms:
+            return theirs.sum() * 0, ours.sum() * 0
+        ours = min(forms, key=lambda form: float((form - theirs).detach().abs().max()))
+    weights = torch.randn(theirs.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64).to(theirs)
+    axis = next((i for i in (1, 0) if theirs.dim() > i and theirs.shape[i] == len(same)), None)
+    if axis is not None:
+        weights = weights * same.view(*[1] * axis, -1, *[1] * (theirs.dim() - axis - 1))
+    return (weights * theirs).sum(), (weights * ours).sum()
+
+
+def _gradients(value: Tensor, of: list[Tensor]) -> list[Tensor]:
+    """Return gradients, zeros where nothing depends on a tensor."""
+    if not value.requires_grad:
+        return [torch.zeros_like(one) for one in of]
+    found = torch.autograd.grad(value, of, allow_unused=True)
+    return [torch.zeros_like(one) if grad is None else grad for one, grad in zip(of, found)]
+
+
+def _share(theirs: Tensor, ours: Tensor, least: float) -> float:
+    """Return the largest difference relative to the largest entry; where theirs is no number, nothing is said."""
+    real = theirs.isfinite()
+    apart = (theirs - ours)[real].abs()
+    if not apart.numel() or not float(apart.max()):
+        return 0.0
+    return math.inf if not bool(ours[real].isfinite().all()) else float(apart.max()) / max(_size(theirs), least)
+
+
+def _size(gradient: Tensor) -> float:
+    real = gradient[gradient.isfinite()]
+    return float(real.abs().max()) if real.numel() else 0.0
