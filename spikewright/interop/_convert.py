@@ -33,7 +33,9 @@ def convert(model: nn.Module, x: Tensor, *, step: Step | None = None, double: bo
     - the model runs on `x` from rest, and each neuron here on the current that the model's own had, so that a rounding
       difference stays one spike; and the whole network runs by itself, with layers and output compared;
     - each neuron and its original get four probe currents of 64 steps, in float64 too, which find what `x` does not:
-      ties at the threshold, several thresholds at once, long silence; spikes and gradients are compared.
+      ties at the threshold, several thresholds at once, long silence; spikes and gradients are compared;
+    - a copy of the model with its weights moved by a tenth runs in both, which shows what a weight of 0 hides, and the
+      gradients of the input and of all weights are compared, which shows what is detached.
 
     A difference is taken for rounding only where the potential is within the rounding error of the threshold.  None of
     the libraries is imported.
@@ -119,12 +121,12 @@ def _converted(model: nn.Module, found: list[Found], x: Tensor, step: Step | Non
         seen, output = run_here(net, names, x)
         free = compare_runs(trace, seen, output, mappings, name_of(x.dtype))
         remarks = double_run(model, found, x, step, trace, double)
-        remarks += whole_gradients(model, found, x, step, trace)
     finally:
         for m, training in modes:
             m.training = training
     remarks += training_remarks(model, found, x, step)
     rows = [row_of(each, mappings[each.name], own[each.name], free[each.name], trace) for each in found]
+    remarks += whole_gradients(model, found, x, step, trace)
     trained = [(e.name, e.module, mappings[e.name].neuron, mappings[e.name].trained) for e in found]
     remarks += [
         f"'{n}': {t.note} is trained; write_back() puts it into the model" for n, _, _, ts in trained for t in ts

@@ -10,18 +10,19 @@ from torch import Tensor, nn
 from spikewright.errors import ConversionError
 
 
-def copied(model: nn.Module, replaced: Mapping[int, nn.Module], buffers: bool) -> nn.Module:
-    """Return a copy of a model that has its parameters, the same objects, and other modules in some places.
+def copied(model: nn.Module, replaced: Mapping[int, nn.Module], buffers: bool, parameters: bool = True) -> nn.Module:
+    """Return a copy of a model with other modules in some places.
 
     Args:
         model: The model; it is not changed.
         replaced: Module that takes the place of one of the model's, by the identity of the latter.
-        buffers: True shares its buffers too; False copies them.
+        buffers: True shares its buffers; False copies them.
+        parameters: True shares its parameters, the same objects; False copies them.
 
     Raises:
         ConversionError: The model cannot be copied.
     """
-    memo: dict[int, Any] = {id(p): p for p in model.parameters()}
+    memo: dict[int, Any] = {id(p): p for p in model.parameters()} if parameters else {}
     if buffers:
         memo |= {id(b): b for b in model.buffers()}
     for module in model.modules():

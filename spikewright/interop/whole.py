@@ -7,7 +7,6 @@ through both.
 
 import math
 from collections.abc import Mapping as ByName
-from copy import deepcopy
 from dataclasses import dataclass, replace
 
 import torch
@@ -15,8 +14,7 @@ from torch import Tensor, nn
 
 from spikewright.errors import ConversionError
 from spikewright.interop.building import build, frames, tried
-from spikewright.interop.copies import clone
-from spikewright.interop.doubles import model_at_rest
+from spikewright.interop.copies import clone, copied
 from spikewright.interop.frames import Step
 from spikewright.interop.free_run import Seen, compare_runs, outputs_of, tensors_of
 from spikewright.interop.mapping import Mapping
@@ -31,6 +29,8 @@ ALLOWED = {torch.float32: 1e-3, torch.float64: 1e-7}
 """Largest difference of a gradient that is rounding, relative to the largest entry."""
 FAINT = 0.01
 """Share of the largest gradient of all below which one becomes rounding, such as that of a bias before a norm."""
+VANISHED = 1e-3
+"""Largest gradient below which all of them are rounding: slopes far from the threshold, where some formulas give 0."""
 TRIES = 2
 """Number of draws in which a gradient has to differ: slopes with edges differ where rounding falls beside them."""
 
@@ -74,7 +74,10 @@ def whole_gradients(model: nn.Module, found: list[Found], x: Tensor, step: Step 
 
 def _moved(model: nn.Module, found: list[Found], seed: int) -> nn.Module:
     """Return a copy with other weights; constants of neurons stay, which may have a range."""
-    twin = deepcopy(model_at_rest(model, found))
+    neurons = {id(each.module): clone(each.module) for each in found}
+    for each in found:
+        each.library.rest(neurons[id(each.module)])
+    twin = copied(model, neurons, buffers=False, parameters=False)
     own = {id(p) for each in found for p in twin.get_submodule(each.name).parameters()}
     source = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -111,7 +114,7 @@ def _apart(
     shared = {n: p for n, p in twin.named_parameters() if p.requires_grad and id(p) not in own}
     expected, computed = _gradients(one, [given, *shared.values()]), _gradients(other, [here, *shared.values()])
     names = ["the input", *(f"'{name}'" for name in shared)]
-    least = FAINT * max(_size(each) for each in expected)
+    least = max(FAINT * max(_size(each) for each in expected), VANISHED)
     found_apart = [_Difference(n, _share(a, b, least)) for n, a, b in zip(names, expected, computed)]
     worst = max(found_apart, key=lambda each: each.share)
     return worst if worst.share > ALLOWED[x.dtype] else None, int(same.sum())
@@ -175,7 +178,7 @@ def _share(theirs: Tensor, ours: Tensor, least: float) -> float:
     apart = (theirs - ours)[real].abs()
     if not apart.numel() or not float(apart.max()):
         return 0.0
-    return math.inf if not bool(ours[real].isfinite().all()) else float(apart.max()) / max(_size(theirs), least)
+    return float(apart.max()) / max(_size(theirs), least) if bool(ours[real].isfinite().all()) else math.inf
 
 
 def _size(gradient: Tensor) -> float:
