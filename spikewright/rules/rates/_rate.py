@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from spikewright._util.lengths import Lengths
 from spikewright._util.ranges import check_choice
 from spikewright._util.real_numbers import check_real, is_continuous
 from spikewright._util.returned import wrong
@@ -162,8 +163,7 @@ class RateRule(Rule):
         emit, hooks = partial(self._emit, wiring), batch.hooks(None)
         graph = RateGraph(wiring.sites, rates, emit, norm, self.cuts_layers, hooks, stopped=stopped)
         with torch.enable_grad():
-            # Integers are not averaged: they mean something, and do not move here (`check_curves`).
-            at = mean(x.detach(), leak, batch.lengths).to(x.dtype) if is_continuous(x) else x[0]
+            at = _mean_input(x.detach(), leak, batch.lengths)
             output, adjoint = graph(at)
             for edge in adjoint.edges:
                 why = "solves an equation of the rates that are sent back, which are real numbers"
@@ -228,6 +228,17 @@ class RateRule(Rule):
 
     def extra_repr(self) -> str:
         return f"batch_norm={self.batch_norm!r}, mask={self.mask!r}, {super().extra_repr()}"
+
+
+def _mean_input(x: Tensor, leak: float | Tensor, lengths: Lengths | None) -> Tensor:
+    """Return the mean of an input, `[batch, *feature]`.
+
+    Whole numbers that mean something, such as indices, do not move here (`check_curves`), and stay what they are.  Those
+    that move are cast by the network, such as counts that are kept as bytes.
+    """
+    if is_continuous(x):
+        return mean(x, leak, lengths).to(x.dtype)
+    return x[0] if is_static(x) or len(x) == 1 else mean(x.to(torch.get_default_dtype()), leak, lengths)
 
 
 def _firing_rates(batch: Batch, adjoint: Adjoint) -> dict[str, Tensor]:
