@@ -44,7 +44,7 @@ class Node:
 class Graph:
     """Nodes by name, edges from name to name, and the metadata of the file.
 
-    Two edges into one node are a sum.
+    Two edges into one node are a sum; no edge is there twice.
     """
 
     nodes: dict[str, Node]
@@ -124,9 +124,14 @@ def _laid_open(content: Mapping[str, Any], where: str) -> Graph:
                     f"from_nir read an edge {edge[0]} -> {edge[1]}, but there is no node '{name}'{_listed(known)}, "
                     "so what it connects is not known. Correct the edges of the file."
                 )
-        graph.edges.append(
-            (ends[source][1] if source in ends else source, ends[target][0] if target in ends else target)
-        )
+        joined = ends[source][1] if source in ends else source, ends[target][0] if target in ends else target
+        if joined in graph.edges:
+            raise NetworkError(
+                f"from_nir read the edge {source} -> {target} twice, but the edges of NIR are a set: the package nir "
+                "refuses such a file, and readers that do not check count the edge once, where a sum has it twice. "
+                "Leave one of them out; for twice the value, put a Scale node with 2 between them."
+            )
+        graph.edges.append(joined)
     return graph
 
 
