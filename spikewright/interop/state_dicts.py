@@ -98,7 +98,7 @@ def load_state_dict(
         0.weight  0.weight  copied
         0.bias    0.bias    copied
         1.beta    1         leak = beta, within [0, 1]
-        inhibition and state_quant (refused by convert, and without an equal here), reset_delay, ...
+        inhibition and state_quant (no equal here), reset_delay (True, the default, is reset='late' here; ...
         >>> module[1].tau
         4.0
     """

@@ -63,9 +63,9 @@ STORED: Mapping[Library, Mapping[str, Stored]] = {
 """What is known of state dicts of spikingjelly 2.0, snntorch 1.0, sinabs 3.1 and norse 1.1."""
 UNSTORED: Mapping[Library, str] = {
     "snntorch": (
-        "inhibition and state_quant (refused by convert, and without an equal here), reset_delay, the comparison "
-        "(fires above the threshold), spike_grad, and whether an alpha is that of Synaptic or of Alpha (no equal "
-        "here) are not stored"
+        "inhibition and state_quant (no equal here), reset_delay (True, the default, is reset='late' here; False with "
+        "subtract has no equal), the comparison (fires above the threshold), spike_grad, and whether an alpha is that "
+        "of Synaptic or of Alpha (no equal here) are not stored"
     ),
     "spikingjelly": (
         "the kind of neuron, tau, v_threshold, v_reset, decay_input, detach_reset and the surrogate are not stored"

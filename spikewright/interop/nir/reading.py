@@ -120,7 +120,10 @@ def _node(name: str, kind: Any, found: Any) -> Node:
         )
     for key, value in values.items():
         held = value.detach().cpu() if hasattr(value, "detach") else value
-        if key in _NEEDED.get(kind, ()) and key != "padding" and np.asarray(held).dtype.kind not in "fiub":
+        numeric = key in (*_NEEDED.get(kind, ()), "v_leak", "v_reset", "w_in") and not (
+            key == "padding" and isinstance(value, str)
+        )
+        if numeric and value is not None and np.asarray(held).dtype.kind not in "fiub":
             raise NetworkError(
                 f"from_nir read '{name}' ({kind}) with {key} of {np.asarray(held).dtype}, which is no array of real "
                 "numbers, so that no step can be computed with it. Correct the file where it was written."
