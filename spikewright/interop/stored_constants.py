@@ -2,18 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
-from torch import Tensor, nn
-
-from spikewright.errors import NetworkError
-from spikewright.neurons import Neuron
-from spikewright.neurons._decays import Decaying
+from torch import Tensor
 
 Library = Literal["spikingjelly", "snntorch", "sinabs", "norse"]
 LIBRARIES = get_args(Library)
-Kind = Literal["leak", "current_leak", "threshold", "amplitude", "reset", "state"]
+Kind = Literal["leak", "current_leak", "threshold", "amplitude", "reset", "gain", "lower_bound", "used", "state"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +17,7 @@ class Stored:
     """A constant in a state dict of another library.
 
     Attributes:
-        kind: What it is here; "state" for what a run of theirs has left, which is not loaded.
+        kind: What it is here; "used" for what is in another one, "state" for what is not loaded.
         equation: Relation to ours, in words.
         ours: Function from their value to ours. Default: the identity.
     """
@@ -47,6 +43,9 @@ STORED: Mapping[Library, Mapping[str, Stored]] = {
         "threshold": Stored("threshold", "threshold"),
         "graded_spikes_factor": Stored("amplitude", "amplitude = graded_spikes_factor"),
         "reset_mechanism_val": Stored("reset", "0 subtract, 1 zero, 2 none"),
+        "R": Stored("used", "Lapicque: in the leak"),
+        "C": Stored("gain", "Lapicque: gain = time_step/C"),
+        "time_step": Stored("leak", "Lapicque: leak = 1 - time_step/(R C)"),
     },
     "spikingjelly": {"w": Stored("leak", "leak = 1 - sigmoid(w)", lambda w: torch.sigmoid(-w))},
     "sinabs": {
@@ -55,6 +54,7 @@ STORED: Mapping[Library, Mapping[str, Stored]] = {
         "tau_syn": Stored("current_leak", "current_leak = exp(-1/tau_syn)", _decay),
         "alpha_syn": Stored("current_leak", "current_leak = alpha_syn"),
         "spike_threshold": Stored("threshold", "threshold = spike_threshold"),
+        "min_v_mem": Stored("lower_bound", "lower_bound = min_v_mem"),
         "v_mem": Stored("state", _LEFT),
         "i_syn": Stored("state", _LEFT),
     },
@@ -62,112 +62,40 @@ STORED: Mapping[Library, Mapping[str, Stored]] = {
 }
 """What is known of state dicts of spikingjelly 2.0, snntorch 1.0, sinabs 3.1 and norse 1.1."""
 UNSTORED: Mapping[Library, str] = {
-    "snntorch": "reset_delay and the comparison (fires above the threshold) are not stored",
-    "spikingjelly": "tau, v_threshold, v_reset and decay_input are not stored",
-    "sinabs": "norm_input, reset_fn, spike_fn and min_v_mem are not stored",
+    "snntorch": (
+        "inhibition and state_quant (no equal here), reset_delay (True, the default, is reset='late' here; False with "
+        "subtract has no equal), the comparison (fires above the threshold), spike_grad, and whether an alpha is that "
+        "of Synaptic or of Alpha (no equal here) are not stored"
+    ),
+    "spikingjelly": (
+        "the kind of neuron, tau, v_threshold, v_reset, decay_input, detach_reset and the surrogate are not stored"
+    ),
+    "sinabs": "norm_input, reset_fn, spike_fn and surrogate_grad_fn are not stored",
     "norse": "nothing of a neuron is stored: tau_mem_inv, v_th, reset_method and dt are arguments",
 }
 """What the numbers of a state dict do not say, and the neurons here have to be made with."""
+_LAPICQUE = ("R", "C", "time_step")
 
 
-def planned(name: str, neuron: Neuron, key: str, kind: Kind, value: Tensor) -> Callable[[], object]:
-    """Return what loads a constant into a neuron; nothing is changed before it is called.
+def converted(library: Library, entries: Mapping[str, Tensor]) -> dict[str, tuple[Stored, Tensor]]:
+    """Return what the entries of one neuron are here, and their values here, by their names.
 
     Args:
-        name: Name of the neuron.
-        neuron: The neuron.
-        key: Name of the constant in the state dict.
-        kind: What it is here.
-        value: Its value here, in double precision: one number, or one per channel.
-
-    Raises:
-        NetworkError: The neuron has no such constant, or another one depends on it.
+        library: Library of the other model.
+        entries: Constants of one neuron in double precision, all known, by their names there.
     """
-    if kind == "reset":
-        return _check_reset(name, neuron, key, int(value))
-    if kind in ("leak", "current_leak"):
-        return _decay_into(name, neuron, key, kind.removesuffix("leak"), value)
-    held = getattr(neuron, kind)
-    if isinstance(held, nn.Parameter):
-        return _into(name, key, held, value)
-    if _same(held, value):
-        return _nothing
-    if kind == "amplitude":
-        if value.numel() != 1:
-            raise _other(name, neuron, key, value, "amplitude", "one spike of theirs per neuron has a value of its own")
-        return lambda: setattr(neuron, "amplitude", value.item())
-    _check_alone(name, neuron, key, value, "threshold", ("rest",))
-
-    def hold() -> None:
-        if "threshold" not in neuron._buffers:
-            delattr(neuron, "threshold")  # a number, in whose place there may be a buffer now
-        neuron.hold("threshold", value.item() if value.numel() == 1 else value.flatten())
-
-    return hold
+    known = STORED[library]
+    found = {leaf: (known[leaf], known[leaf].ours(value)) for leaf, value in entries.items()}
+    if library == "snntorch" and entries.keys() >= {*_LAPICQUE}:  # computes with these alone, and not with its beta
+        r, c, step = (entries[leaf] for leaf in _LAPICQUE)
+        found["time_step"] = known["time_step"], 1 - step / (r * c)
+        found["C"] = known["C"], step / c
+        if "beta" in found:
+            found["beta"] = Stored("state", "Lapicque: not what it computes with"), entries["beta"]
+    return found
 
 
-def _decay_into(name: str, neuron: Neuron, key: str, kind: str, value: Tensor) -> Callable[[], object]:
-    argument = "tau_syn" if kind else "tau"
-    if not isinstance(neuron, Decaying) or not hasattr(neuron, f"_{kind}leak"):
-        if not kind and _same(neuron.leak, value):
-            return _nothing
-        raise _other(name, neuron, key, value, argument, "it has no such decay")
-    if neuron.learns(kind):
-        return _into(name, key, getattr(neuron, f"{kind}leak_logit"), torch.logit(value))
-    if _same(neuron.decay_of(kind), value):
-        return _nothing
-    _check_alone(name, neuron, key, value, argument, ("gain", "current_gain", "rest"))
-    if bool((value == 1).any()):
-        raise _other(name, neuron, key, value, argument, "neurons that retain everything are IF()")
-    decay = value.item() if value.numel() == 1 else value.flatten()
-    return lambda: neuron.set_decay(kind, argument, 1 / (1 - decay), False)
-
-
-def _check_reset(name: str, neuron: Neuron, key: str, value: int) -> Callable[[], object]:
-    kind = "none" if not neuron.spiking else "zero" if neuron.reset == "zero" else "subtract"
-    known = ("subtract", "zero", "none")
-    theirs = known[value] if value in range(3) else str(value)
-    if theirs != kind:
-        raise NetworkError(
-            f"'{key}' says that theirs has reset_mechanism={theirs!r}, but '{name}' here is {neuron}, with another "
-            "reset, which would send other spikes. Make it with reset='late' for subtract, reset='zero' for zero, or "
-            "use LI for none."
-        )
-    return _nothing
-
-
-def _into(name: str, key: str, parameter: Tensor, value: Tensor) -> Callable[[], object]:
-    if parameter.numel() != value.numel():
-        raise NetworkError(
-            f"'{key}' has {value.numel()} values, but what '{name}' trains has {parameter.numel()}. Give the neuron as "
-            "many: one number, or one per channel."
-        )
-    return lambda: parameter.data.copy_(value.reshape(parameter.shape))
-
-
-def _check_alone(name: str, neuron: Neuron, key: str, value: Tensor, argument: str, others: tuple[str, ...]) -> None:
-    """Raise `NetworkError` if constants of a neuron are set that may have been computed from the one to load."""
-    usual: dict[str, Any] = {"gain": 1.0, "current_gain": 1.0, "rest": 0.0}
-    for other in others:
-        held = getattr(neuron, other, usual[other])
-        if isinstance(held, Tensor) or held != usual[other]:
-            raise _other(name, neuron, key, value, argument, f"its {other} may have been computed from another one")
-
-
-def _other(name: str, neuron: Neuron, key: str, value: Tensor, argument: str, why: str) -> NetworkError:
-    shown = f"{value.item():.6g}" if value.numel() == 1 else f"{value.numel()} values"
-    here = f"{shown} here" if value.numel() == 1 else f"{shown}"
-    return NetworkError(
-        f"'{key}' is {here}, but '{name}' is {neuron}, and {why}. Make the neuron with the constants of theirs "
-        f"({argument}=...) before its state dict is loaded; a decay d is tau = 1 / (1 - d)."
-    )
-
-
-def _same(held: float | Tensor, value: Tensor) -> bool:
-    """True if a constant is that of a state dict, which may have been rounded to float32."""
-    own = torch.as_tensor(held, dtype=torch.float64).flatten()
-    theirs = value.flatten()
-    return own.numel() == theirs.numel() and bool(torch.allclose(own, theirs, rtol=2**-22, atol=0))
-
-
-def _nothing() -> None: ...
+def half_of_lapicque(library: Library, entries: Mapping[str, object]) -> list[str]:
+    """Return which constants of `Lapicque` of snnTorch are missing beside others of it."""
+    missing = [leaf for leaf in _LAPICQUE if leaf not in entries]
+    return missing if library == "snntorch" and 0 < len(missing) < len(_LAPICQUE) else []

@@ -49,11 +49,11 @@ def test_constants_of_snntorch_are_set() -> None:
     assert neuron.reset_amount == pytest.approx(1.5 / 0.9, rel=1e-6)
 
 
-def test_one_beta_and_threshold_per_channel() -> None:
+def test_one_beta_and_threshold_per_neuron() -> None:
     module = small(sw.LIF(reset="zero", strict=True))
     theirs = leaky([0.5, 0.25], threshold=[1.0, 2.0], reset_mechanism_val=1)
     load_state_dict(module, layer(2, 3) | theirs, library="snntorch")
-    assert module[1].leak.tolist() == pytest.approx([0.5, 0.25]) and module[1].threshold.tolist() == [1.0, 2.0]
+    assert module[1].leak.tolist() == [[0.5, 0.25]] and module[1].threshold.tolist() == [[1.0, 2.0]]
     x = torch.tensor([[[1.5, 1.5]], [[1.5, 1.5]]])
     assert sw.Network(nn.Sequential(module[1])).run(x)[0].flatten().tolist() == [1.0, 0.0, 1.0, 0.0]
 
@@ -91,7 +91,7 @@ def test_sinabs_and_what_a_run_left() -> None:
 
 
 def test_recurrent_layers_are_found_inside() -> None:
-    module = small(sw.Recurrent(sw.LIF(), nn.Linear(2, 2)))
+    module = small(sw.Recurrent(sw.LIF(reset="late"), nn.Linear(2, 2), first="bias"))
     theirs = leaky(0.75, reset_mechanism_val=0) | layer(2, 2, at="1.recurrent")
     loaded = load_state_dict(module, layer(2, 3) | theirs, library="snntorch")
     assert module[1].transform.weight.flatten().tolist() == [0.0, 1.0, 2.0, 3.0] and module[1].neuron.leak == 0.75

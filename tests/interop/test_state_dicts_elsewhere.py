@@ -63,7 +63,7 @@ def test_snntorch() -> None:
     blurred(model)
     ours = nn.Sequential(
         nn.Conv2d(1, 4, 3), sw.LIF(reset="late", strict=True), nn.AvgPool2d(2), nn.Flatten(),
-        nn.Linear(36, 12), sw.LIF([2.0] * 12, learn_tau=True, reset="zero", strict=True),
+        nn.Linear(36, 12), sw.LIF(torch.full((1, 12), 2.0), learn_tau=True, reset="zero", strict=True),
         nn.Linear(12, 5), sw.LIF(reset="late", strict=True, learn_threshold=True),
     )  # fmt: skip
     load_state_dict(ours, model.state_dict(), library="snntorch")
@@ -130,3 +130,87 @@ def test_norse() -> None:
     loaded = load_state_dict(ours, model.state_dict(), library="norse")
     assert loaded.neurons == ("1", "3") and "nothing of a neuron is stored" in loaded.table()
     compared(torch.stack(sent), ours, x)
+
+
+SMALL = {
+    "Leaky": (
+        lambda snn: snn.Leaky(torch.tensor([0.9, 0.5, 0.7, 0.3]), threshold=0.6, init_hidden=True),
+        lambda: sw.LIF(reset="late", strict=True),
+    ),
+    "one threshold per place": (
+        lambda snn: snn.Leaky(0.8, threshold=0.2 + torch.rand(4, 4, 4), init_hidden=True),
+        lambda: sw.LIF(reset="late", strict=True),
+    ),
+    "by channel": (
+        lambda snn: snn.Leaky(torch.tensor([0.9, 0.5, 0.7, 0.3]).view(4, 1, 1), threshold=0.6, init_hidden=True),
+        lambda: sw.LIF(reset="late", strict=True),
+    ),
+    "trained": (
+        lambda snn: snn.Leaky(torch.rand(4) * 0.5 + 0.3, threshold=torch.rand(4) + 0.3, learn_beta=True,
+                              learn_threshold=True, init_hidden=True),
+        lambda: sw.LIF(torch.full((1, 4), 2.0), threshold=torch.full((1, 4), 1.0), learn_tau=True,
+                       learn_threshold=True, reset="late", strict=True),
+    ),
+    "Lapicque of R and C": (
+        lambda snn: snn.Lapicque(R=5.0, C=2.0, time_step=1.5, threshold=0.6, init_hidden=True),
+        lambda: sw.LIF(reset="late", strict=True),
+    ),
+    "Lapicque of beta": (
+        lambda snn: snn.Lapicque(beta=0.8, threshold=0.3, init_hidden=True),
+        lambda: sw.LIF(reset="late", strict=True),
+    ),
+}  # fmt: skip
+"""Neurons of snnTorch behind a convolution to a map of 4 x 4, and those here into which they are loaded."""
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_constants_behind_a_convolution_broadcast_as_they_do_there(name: str) -> None:
+    snn: Any = pytest.importorskip("snntorch")
+    make, here = SMALL[name]
+    model = blurred(nn.Sequential(nn.Conv2d(1, 4, 3), make(snn)))
+    ours = nn.Sequential(nn.Conv2d(1, 4, 3), here())
+    load_state_dict(ours, model.state_dict(), library="snntorch")
+    x = grid(1, 6, 6)
+    with torch.no_grad():
+        theirs = looped(model, x)
+        found = sw.Network(ours).run(x)[0]
+    assert 0.02 < theirs.mean() < 0.9
+    if name.startswith("Lapicque of R"):  # gain and leak are rounded in another order
+        assert (theirs != found).float().mean() < 0.002
+    else:
+        assert torch.equal(theirs, found)
+
+
+def test_a_layer_of_snntorch_with_its_own_spikes() -> None:
+    snn: Any = pytest.importorskip("snntorch")
+    model = blurred(nn.Sequential(nn.Linear(20, 8), snn.RLeaky(0.8, init_hidden=True, linear_features=8)))
+    neuron = sw.LIF(reset="late", strict=True)
+    ours = nn.Sequential(nn.Linear(20, 8), sw.Recurrent(neuron, nn.Linear(8, 8), first="bias"))
+    load_state_dict(ours, model.state_dict(), library="snntorch")
+    x = grid(20)
+    with torch.no_grad():
+        assert (looped(model, x) != sw.Network(ours).run(x)[0]).float().mean() < 0.01
+    other = nn.Sequential(nn.Linear(20, 8), sw.Recurrent(sw.LIF(reset="late"), nn.Linear(8, 8)))
+    with pytest.raises(sw.errors.NetworkError, match=r"get it at the first step, but '1' here .*Use first='bias'"):
+        load_state_dict(other, model.state_dict(), library="snntorch")
+
+
+@pytest.mark.parametrize("kind", ["IAF", "LIF"])
+def test_a_lower_bound_of_sinabs(kind: str) -> None:
+    layers: Any = pytest.importorskip("sinabs.layers")
+    single: Any = pytest.importorskip("sinabs.activation").SingleSpike
+    options = {
+        "min_v_mem": -0.05,
+        "spike_fn": single,
+        **({"tau_mem": 8.0, "norm_input": False} if kind == "LIF" else {}),
+    }
+    model = blurred(nn.Sequential(nn.Linear(20, 16), getattr(layers, kind)(**options)))
+    ours = nn.Sequential(nn.Linear(20, 16), sw.LIF() if kind == "LIF" else sw.IF())
+    loaded = load_state_dict(ours, model.state_dict(), library="sinabs")
+    assert ours[1].lower_bound == pytest.approx(-0.05) and "min_v_mem" not in loaded.unstored
+    x = grid(20) / 8 - 0.1
+    with torch.no_grad():
+        theirs = model(x.transpose(0, 1)).transpose(0, 1)
+        compared(theirs, ours, x)
+        ours[1].lower_bound = None
+        assert not torch.equal(theirs, sw.Network(ours).run(x)[0])  # the bound is reached

@@ -54,7 +54,7 @@ class Builder:
             self._value(name, frozenset(self.order[place:]))
         self._value(self.graph.only("Output"), frozenset())
         made = NIRModule(self._modules, self._program)
-        shape = [int(size) for size in np.ravel(self.graph.nodes[self.graph.only("Input")].values["shape"])]
+        shape = self._shape_of_input()
         wrong = zeros_through(made, shape, self._declared())
         if wrong:
             raise NetworkError(
@@ -63,6 +63,16 @@ class Builder:
                 "exporters count the batch of their sample as an axis of the input."
             )
         return made
+
+    def _shape_of_input(self) -> list[int]:
+        name = self.graph.only("Input")
+        sizes = np.ravel(self.graph.nodes[name].array("shape"))
+        if not bool(np.all((sizes >= 1) & (sizes == np.floor(sizes)) & (sizes < 2**31))):
+            raise NetworkError(
+                f"from_nir read '{name}' (Input) with the shape {sizes.tolist()}, but sizes are whole numbers of at "
+                "least 1, and no network can be built for others. Correct the file where it was written."
+            )
+        return [int(size) for size in sizes]
 
     def _value(self, name: str, late: frozenset[str]) -> int:
         """Return the number of the value of a node, which is computed if it is not yet there.

@@ -4,14 +4,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import torch
 
+from spikewright._util.arguments import shown
 from spikewright._util.ranges import check_choice, check_numbers
-from spikewright.errors import ConfigError
+from spikewright.errors import ConfigError, NetworkError
 from spikewright.interop.nir.building import Builder
 from spikewright.interop.nir.constants import Comparison, Decay, Reading, Reset
-from spikewright.interop.nir.graph import Graph, read_graph
+from spikewright.interop.nir.graph import Graph
 from spikewright.interop.nir.module import NIRModule
+from spikewright.interop.nir.reading import read_graph
 
 
 def from_nir(
@@ -37,8 +40,9 @@ def from_nir(
     and starts at :math:`v_{leak}`; IF is :math:`\lambda = 1, k = r\,dt` and starts at :math:`v_{reset}`.  The current
     of CubaLIF and CubaLI, :math:`\tau_{syn} \dot c = -c + w_{in} I`, takes the same step first, from 0, and the
     potential its own with the new current.  LI, CubaLI and I send their potential, with :math:`v_{leak} = 0`.  Edges
-    that meet are a sum.  Along a loop without a Delay node, spikes take one step: back to the neuron of the loop that
-    is fewest neurons away from the input.  Nested graphs are laid open.
+    that meet are a sum; one that is there twice is refused, as by the package nir.  Along a loop without a Delay node,
+    spikes take one step: back to the neuron of the loop that is fewest neurons away from the input.  Nested graphs are
+    laid open.
 
     Read are Affine, Linear, Scale, Conv1d, Conv2d, AvgPool2d, SumPool2d, Flatten, IF, LIF, CubaLIF, I, LI, CubaLI,
     Threshold and Delay.
@@ -64,8 +68,9 @@ def from_nir(
         A module of one step with a layer for every node, of its name, and the metadata of the file as `metadata`.
 
     Raises:
-        NetworkError: There is no equal of a node here, the graph contradicts itself, or tau is below dt with "euler".
-        ConfigError: An argument is unknown or out of range, or nothing says dt.
+        NetworkError: `source` is no graph of NIR, there is no equal of a node here, an edge is there twice, the graph
+            contradicts itself, or tau is below dt with "euler".
+        ConfigError: An argument is unknown or out of range, there is no such file, or nothing says dt.
         ImportError: `source` is a path, and h5py is not installed.
 
     >>> import numpy as np, torch, spikewright as sw
@@ -82,21 +87,36 @@ def from_nir(
     """
     graph = read_graph(source)
     check_choice("from_nir", "decay", decay, get_args(Decay))
-    said = graph.metadata.get("dt")
+    said = _said(graph)
     reading = Reading(
         _dt(dt, said),
         decay,
         _choice(graph, "reset", reset, "zero", get_args(Reset)),
         _choice(graph, "comparison", comparison, ">", get_args(Comparison)),
         dtype or torch.get_default_dtype(),
-        None if said is None else float(said),
+        said,
     )
     module = Builder(graph, reading).module()
     module.metadata = dict(graph.metadata)
     return module
 
 
-def _dt(asked: float | None, said: Any) -> float:
+def _said(graph: Graph) -> float | None:
+    """Return the duration of a step that the metadata say."""
+    found = graph.metadata.get("dt")
+    if found is None:
+        return None
+    said = np.asarray(found)
+    if said.size != 1 or said.dtype.kind not in "fiu" or not 0 < said.item() < np.inf:
+        raise NetworkError(
+            f"from_nir read a graph whose metadata have dt={shown(found)}, which is no duration of a step: one finite "
+            "number above 0. What else of them is wrong is not known. Take dt out of the metadata, and give from_nir "
+            "the dt that is meant."
+        )
+    return float(said.item())
+
+
+def _dt(asked: float | None, said: float | None) -> float:
     """Return the duration of a step: what was asked for, else what the metadata say."""
     if asked is None and said is None:
         raise ConfigError(
@@ -104,7 +124,7 @@ def _dt(asked: float | None, said: Any) -> float:
             "it, so time constants in seconds cannot become steps. Give the dt of the simulation, such as dt=1e-4 for "
             "a file of snnTorch."
         )
-    dt: Any = float(said) if asked is None else asked
+    dt: Any = said if asked is None else asked
     check_numbers("from_nir", "(0, inf)", dt=dt)
     return float(dt)
 

@@ -37,9 +37,9 @@ class Feedbacks:
         """Return the sum with what is sent back, of which nothing is known yet but its place."""
         if name in self._arrived:
             raise self._trace.refuse(
-                f"'{name}' (Feedback), which is called twice in a step",
+                f"'{name}' ({type(module).__name__}), which is called twice in a step",
                 "a loop closes at one place",
-                "Use a Feedback module for each place.",
+                f"Use a {type(module).__name__} module for each place.",
             )
         with self._trace.paused():
             y = self._trace.output("Identity", {}, x, x.clone())
@@ -66,8 +66,15 @@ class Feedbacks:
             )
 
     def _way(self, name: str, module: Feedback, place: str) -> "_Way":
-        trace = self._trace
-        output, sent = self._sent[id(self._sites.sources[name])]
+        trace, shown = self._trace, f"'{name}' ({type(module).__name__})"
+        source = self._sites.sources[name]
+        if id(source) not in self._sent:
+            raise trace.refuse(
+                f"{shown}, whose source ({type(source).__name__}) made no tensor from the input in this step",
+                "an edge of a graph comes from a node that is computed at every step",
+                "Call the source in forward, or take the connection out.",
+            )
+        output, sent = self._sent[id(source)]
         with trace.paused():
             given = trace.mark(output.clone(), sent)
             delayed = _delays(module)
@@ -77,9 +84,14 @@ class Feedbacks:
         result = module.transform(given)
         trace.inside.pop()
         back = trace.sources(result)
-        assert back is not None
+        if back is None:
+            raise trace.refuse(
+                f"{shown}, whose transform made {type(result).__name__} that does not depend on what is sent back",
+                "an edge of a graph carries the output of a node",
+                "Put a constant into the bias of the layer in front.",
+            )
         new = frozenset(trace.graph.nodes.keys() - before)
-        from_start = isinstance(module, FeedbackFromStart)
+        from_start = module.first == "bias" or isinstance(module, FeedbackFromStart)
         way = _Way(name, place, sent, back, new, from_start, list(result.shape[1:]), list(output.shape[1:]))
         trace.graph.edges.extend((source, place) for source in back)
         if delayed or (biased and not from_start):

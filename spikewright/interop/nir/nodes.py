@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from spikewright.errors import NetworkError
+from spikewright.errors import NetworkError, SpikewrightError
 from spikewright.interop.nir.constants import Array, Reading, constants_of
 from spikewright.interop.nir.graph import Node
 from spikewright.interop.nir.module import Elementwise, SumPool2d
@@ -36,7 +36,16 @@ def build(name: str, node: Node, reading: Reading) -> list[nn.Module]:
             f"out would change what the network computes. Types that are read: {', '.join(sorted(BUILDERS))}."
         )
     _check_finite(name, node)
-    return builder(name, node, reading)
+    try:
+        return builder(name, node, reading)
+    except SpikewrightError:
+        raise
+    except (ArithmeticError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        sizes = ", ".join(f"{key} {list(np.shape(node.array(key)))}" for key in node.values)
+        raise NetworkError(
+            f"from_nir read '{name}' ({node.kind}) with parameters of shapes that contradict each other ({sizes}): "
+            f"{str(error).partition(chr(10))[0]}. No layer can be made of them. Correct the file where it was written."
+        ) from error
 
 
 def _check_finite(name: str, node: Node) -> None:

@@ -37,12 +37,12 @@ class Recorder:
         return {site: rows.unflatten(0, (steps, -1)).cpu().double().numpy() for site, rows in joined.items()}
 
 
-def recorded(net: Network, x: Tensor) -> tuple[Array, dict[str, Array]]:
-    """Return the output of a run, and that of every neuron layer."""
+def recorded(net: Network, x: Tensor) -> tuple[Any, dict[str, Array]]:
+    """Return what a run returns, and the output of every neuron layer."""
     recorder = Recorder()
     with torch.no_grad():
         output, _ = net.run(x, observers=[recorder])
-    return output.cpu().double().numpy(), recorder.spikes(len(x))
+    return output, recorder.spikes(len(x))
 
 
 def tolerance(dtype: torch.dtype) -> float:
@@ -84,7 +84,7 @@ def check_run(graph: Graph, x: Tensor, dt: float, output: Array, spikes: dict[st
         raise NetworkError(
             f"to_nir wrote a graph whose output differs from that of the network by up to "
             f"{float(np.abs(found.output - output).max()):.3g}, with equal spikes of all neurons. Something behind the "
-            "neurons is not what was recorded, so the file was removed. Give the network to certify and report it."
+            "neurons is not what was recorded, so no file is written. Give the network to certify and report it."
         )
     return rounding
 
@@ -95,8 +95,8 @@ def _mismatch(site: str, margins: Array, far: Array) -> NetworkError:
         f"to_nir wrote the neurons of '{site}' as a node that does not fire as they do: {int(far.sum())} of {far.size} "
         f"spikes differ, first at step {place[0]}, sample {place[1]}, neuron {list(place[2:])}, with a potential "
         f"{100 * float(margins[place]):.3g} % above the threshold of the file. Something in the forward, such as a "
-        "branch that depends on values or the state of a module, is not in the recorded graph, so the file was "
-        "removed. Leave it out of the exported module."
+        "branch that depends on values or the state of a module, is not in the recorded graph, so no file "
+        "is written. Leave it out of the exported module."
     )
 
 
@@ -154,7 +154,7 @@ def check_potential(site: str, own: Array, found: Array, allowed: float) -> None
             f"to_nir wrote the potentials of '{site}' as a node with others: {int(far.sum())} of {far.size} differ, "
             f"first at step {place[0]}, sample {place[1]}, neuron {list(place[2:])}, with {float(found[place]):.6g} "
             f"for {float(own[place]):.6g}. Something in the forward, such as a branch that depends on values or the "
-            "state of a module, is not in the recorded graph, so the file was removed. Leave it out of the exported "
+            "state of a module, is not in the recorded graph, so no file is written. Leave it out of the exported "
             "module."
         )
 
@@ -165,8 +165,8 @@ def _check_threshold(traced: Node, threshold: Array) -> None:
     if not bool(np.all(at == own)):
         raise NetworkError(
             f"to_nir wrote '{traced.site}' with the threshold {float(threshold.flat[0])!r} for "
-            f"{float(own.flat[0])!r}, so that the neurons would fire differently at the threshold itself. The file was "
-            "removed. Report this as a fault of to_nir."
+            f"{float(own.flat[0])!r}, so that the neurons would fire differently at the threshold itself. No file "
+            "is written. Report this as a fault of to_nir."
         )
 
 

@@ -15,7 +15,7 @@ from spikewright.interop.nir.loops import Feedbacks
 from spikewright.interop.nir.operations import HANDLERS
 from spikewright.interop.nir.temporal_nodes import delay_node, neuron_node
 from spikewright.interop.nir.tracing import Trace
-from spikewright.layers import Feedback, SynapticDelay
+from spikewright.layers import Feedback, Recurrent, SynapticDelay
 from spikewright.network.patched_forwards import run_patched
 from spikewright.network.sites import Sites
 from spikewright.neurons import Neuron
@@ -88,7 +88,8 @@ class _Tracing:
                 "Compute it from the input, or give it as a bias of a layer.",
             )
         if isinstance(module, Feedback):
-            return self.loops.arrive(name, module, x)
+            current = self.loops.arrive(name, module, x)
+            return module.neuron(current) if isinstance(module, Recurrent) else current
         if isinstance(module, Neuron):
             return neuron_node(self.trace, self._site(name), module, x)
         if isinstance(module, SynapticDelay):

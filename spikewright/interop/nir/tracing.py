@@ -83,8 +83,9 @@ class Trace(TorchFunctionMode):
         """Add the Output node."""
         sources = self.sources(output)
         if sources is None or not isinstance(output, Tensor):
+            parts = f" of {len(output)}" if isinstance(output, tuple | list | dict) else ""
             raise self.refuse(
-                f"an output of type {type(output).__name__} that is no recorded result of the input",
+                f"an output of type {type(output).__name__}{parts} that is no recorded result of the input",
                 "a graph has one output tensor, which operations compute from its input",
                 "Return one tensor that depends on the input.",
             )

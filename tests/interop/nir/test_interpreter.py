@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from spikewright.interop.nir.graph import Node, read_graph
+from spikewright.interop.nir.graph import Node
 from spikewright.interop.nir.interpreter import applied, simulate
+from spikewright.interop.nir.reading import read_graph
 from tests.interop.nir.graphs import affine, conv2d, cuba, graph, integrate, leaky, lif, node
 
 DT = 1e-3

@@ -12,8 +12,8 @@ from torch import nn
 import spikewright as sw
 from docs._tools.pages import DOCS
 from spikewright.interop.nir import from_nir, importer_child, to_nir
-from spikewright.interop.nir.graph import read_graph
 from spikewright.interop.nir.nodes import BUILDERS
+from spikewright.interop.nir.reading import read_graph
 from tests.interop.nir.graphs import graph, lif
 from tests.interop.nir.nets import count_if, cuba, recurrent
 from tests.interop.nir.nets import lif as neuron

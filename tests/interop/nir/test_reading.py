@@ -10,8 +10,8 @@ import torch
 
 import spikewright as sw
 from spikewright.interop.nir import from_nir
-from spikewright.interop.nir.graph import read_graph
 from spikewright.interop.nir.interpreter import simulate
+from spikewright.interop.nir.reading import read_graph
 from tests.interop.nir.graphs import Content, affine, conv2d, cuba, graph, integrate, leaky, lif, node, written
 
 DT = 1e-3
