@@ -47,8 +47,8 @@ def double_run(
         why = _first_line(error)
         if double:
             raise ConversionError(
-                f"convert(double=True) asks for a run in float64, but {type(model).__name__} cannot be run in it, while "
-                f"it runs in {str(x.dtype).removeprefix('torch.')}: {why}. {_ADVICE}, or leave double out."
+                f"convert(double=True) asks for a run in float64, but {type(model).__name__} cannot be run in it, "
+                f"while it runs in {str(x.dtype).removeprefix('torch.')}: {why}. {_ADVICE}, or leave double out."
             ) from error
         return [f"whole network not proven in float64, in which the model cannot be run: {why} ({_ADVICE})"]
     differing = compare_runs(wide.trace, wide.seen, wide.output, wide.mappings, "float64")

@@ -61,7 +61,7 @@ def run_here(net: Network, names: ByName[int, str], x: Tensor) -> tuple[Seen, Te
     """Return what the neurons of the converted network receive and send, and its output."""
     seen = Seen(names, net, len(x))
     with torch.no_grad():
-        output, _ = net.run(x, observers=[seen])
+        output, _ = net.run(x.clone(), observers=[seen])  # which the forward may change in place
     return seen.whole(), output
 
 

@@ -100,9 +100,7 @@ def find_neurons(model: nn.Module, x: Tensor) -> list[Found]:
 def alike(twins: list[Found], found: list[Found]) -> list[Found]:
     """Return the neurons of a copy of a model, with what the model makes of the states of its own."""
     by_name = {each.name: each for each in found}
-    return [
-        replace(twin, potential=by_name[twin.name].potential, dropped=by_name[twin.name].dropped) for twin in twins
-    ]
+    return [replace(twin, potential=by_name[twin.name].potential, dropped=by_name[twin.name].dropped) for twin in twins]
 
 
 def refusal(name: str, shown: str, owner: str, error: Refused, others: list[str] | None = None) -> ConversionError:
