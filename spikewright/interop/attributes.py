@@ -32,8 +32,8 @@ def state_read(layer: str, name: str) -> ConversionError:
     """Return the error for a forward that reads a state of a neuron as an attribute."""
     return ConversionError(
         f"convert: the forward of the model reads {name} of '{layer}', a state, as an attribute of the neuron, but a "
-        f"run holds the states of neurons, and the neuron here has no {name}. Use what the neuron returns: its spikes, or "
-        "the potential that snnTorch returns beside them (output=True)."
+        f"run holds the states of neurons, and the neuron here has no {name}. Use what the neuron returns: its spikes, "
+        "or the potential that snnTorch returns beside them (output=True)."
     )
 
 

@@ -65,7 +65,7 @@ def _check_module(where: str, module: nn.Module) -> None:
             "nn.Sequential(converted.module, ...)."
         )
     tensors = (*module._parameters.values(), *module._buffers.values())
-    if any(is_lazy(each) for each in tensors):
+    if any(is_lazy(each) for each in tensors if each is not None):
         raise ConversionError(
             f"convert: {where} is {type(module).__name__}, whose parameters have no shape yet, and a run would make "
             "them in the model, which is not changed here. Run the model once, model(x[0]), and convert it then."
@@ -117,8 +117,8 @@ def check_not_random(first: dict[str, Tensor], again: dict[str, Tensor], mode: s
             continue
         raise ConversionError(
             f"convert: the model was run twice on the same x in {mode}, from rest, and {name} differs: its forward "
-            "draws random numbers (an encoder that draws spikes, a dropout that is always on, noise), so that nothing can be "
-            "compared. Draw them outside and give x as drawn, or draw them in training mode only (if self.training)."
+            "draws random numbers (an encoder that draws spikes, a dropout that is always on, noise), so that nothing can "
+            "be compared. Draw them outside and give x as drawn, or draw them in training mode only (if self.training)."
         )
 
 

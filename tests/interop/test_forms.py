@@ -299,7 +299,7 @@ def test_a_forward_that_repeats_its_input_gets_advice_that_works() -> None:
     alone = convert(Repeats(1), x)
     assert any("called once per step" in each for each in alone.remarks)
     assert convert(Repeats(1), x, step=lambda model, x: model(x)).rows
-    assert convert(Repeats(4), x, step=lambda model, x: model.layers(x.unsqueeze(0)).squeeze(0)).rows
+    assert convert(Repeats(4), x, step=lambda model, x: model.get_submodule("layers")(x.unsqueeze(0)).squeeze(0)).rows
 
 
 def test_a_loop_is_told_where_it_was_seen() -> None:

@@ -133,6 +133,8 @@ WRONG: dict[str, Callable[[], nn.Module]] = {
 RIGHT: dict[str, Callable[[], nn.Module]] = {
     "plain": Loop,
     "mean": lambda: Sequence(lambda s, y: y, lambda s, y: y.mean(0)),
+    "last, silent": lambda: Sequence(lambda s, y: -y, lambda s, y: y[-1]),
+    "sum": lambda: Sequence(lambda s, y: y, lambda s, y: y.sum(0)),
     "bias before a norm": lambda: nn.Sequential(
         nn.Linear(INPUTS, WIDTH), nn.BatchNorm1d(WIDTH, track_running_stats=False), torches(init_hidden=True)
     ),
@@ -174,6 +176,26 @@ def test_nothing_else_finds_it(name: str, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("spikewright.interop._convert.whole_gradients", lambda *given: [])
     torch.manual_seed(0)
     assert convert(WRONG[name](), sequence(), double=False).proven
+
+
+class Half(nn.Module):
+    """A layer in half precision within the forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.lif = nn.Linear(INPUTS, WIDTH), namespace("SpikingJelly")["LIFNode"](v_threshold=0.4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            y = self.fc(x)
+        sent: Tensor = self.lif(y.to(x.dtype))
+        return sent
+
+
+def test_a_lower_precision_is_told() -> None:
+    torch.manual_seed(0)
+    found = convert(Half(), sequence(), double=False)
+    assert any("computes in a lower precision, or a part is other" in remark for remark in found.remarks)
 
 
 TIED: dict[str, tuple[Callable[[], Any], str]] = {
