@@ -201,7 +201,7 @@ def outputs_of(trace: Trace) -> list[Tensor]:
 def _time_first(y: Tensor, form: str, steps: int, batch: int) -> Tensor:
     if form == "folded" and y.shape[0] == steps * batch:
         return y.unflatten(0, (batch, steps)).transpose(0, 1)
-    if form == "batch" and y.dim() > 1 and y.shape[:2] == (batch, steps):
+    if form in ("batch", "folded") and y.dim() > 1 and y.shape[:2] == (batch, steps):
         return y.transpose(0, 1)
     return y
 

@@ -117,8 +117,8 @@ def check_not_random(first: dict[str, Tensor], again: dict[str, Tensor], mode: s
             continue
         raise ConversionError(
             f"convert: the model was run twice on the same x in {mode}, from rest, and {name} differs: its forward "
-            "draws random numbers (an encoder that draws spikes, a dropout that is always on, noise), so that nothing can "
-            "be compared. Draw them outside and give x as drawn, or draw them in training mode only (if self.training)."
+            "draws random numbers (an encoder that draws spikes, a dropout that is always on, noise), so that nothing "
+            "can be compared. Draw them outside and give x as drawn, or in training mode only (if self.training)."
         )
 
 

@@ -124,6 +124,6 @@ def _compare_buffers(theirs: dict[str, Tensor], ours: dict[str, Tensor]) -> None
         if not torch.allclose(ours[name], value, rtol=1e-4, atol=1e-5):
             raise ConversionError(
                 f"convert: '{name}' differs by {(ours[name] - value).abs().max().item():.3g} after a run in training "
-                "mode. The batch norm takes its statistics over other steps than here. Use the norm of the library itself, "
-                "or a batch norm that is called once at every step, or once with all of them."
+                "mode. The batch norm takes its statistics over other steps than here. Use the norm of the library "
+                "itself, or a batch norm that is called once at every step, or once with all of them."
             )

@@ -258,6 +258,7 @@ def test_it_is_refused_by_its_true_reason(name: str) -> None:
     assert "loops over time inside" not in str(refused.value)
 
 
+@pytest.mark.long
 def test_the_advice_for_other_refusals_works() -> None:
     torch.manual_seed(0)
     x = sequence()
@@ -290,6 +291,7 @@ class Repeats(nn.Module):
         raise RuntimeError("one image at a time")
 
 
+@pytest.mark.long
 def test_a_forward_that_repeats_its_input_gets_advice_that_works() -> None:
     x = sequence()[:1].expand(STEPS, BATCH, INPUTS)
     for step in (None, lambda model, x: model(x)):
@@ -330,6 +332,10 @@ def test_a_spectral_norm_is_named_and_the_advice_works(name: str, normed: bool) 
     model = nn.Sequential(put(nn.Linear(INPUTS, WIDTH)), *[nn.BatchNorm1d(WIDTH)] * normed, hidden())
     with torch.no_grad():  # so that the power iteration is not at its end
         max(model.parameters(), key=lambda p: p.numel()).normal_()
+    with torch.no_grad():  # so that the power iteration is not at its end
+        max(model.parameters(), key=lambda p: p.numel()).normal_()
+    with torch.no_grad():  # so that the power iteration is not at its end
+        max(model.parameters(), key=lambda p: p.numel()).normal_()
     state = {key: value.clone() for key, value in model.state_dict().items()}
     with pytest.raises(ConversionError, match=r"in training mode '0\.\S*_u.*power iteration.*remove_spectral_norm"):
         convert(model, 3 * sequence())
@@ -338,6 +344,8 @@ def test_a_spectral_norm_is_named_and_the_advice_works(name: str, normed: bool) 
     assert convert(model, 3 * sequence()).rows
 
 
+@pytest.mark.filterwarnings("ignore:The code in the forward")
+@pytest.mark.filterwarnings("ignore:The code in the forward")
 @pytest.mark.filterwarnings("ignore:The code in the forward")
 def test_a_counter_is_told_and_noise_in_training_is_not_compared() -> None:
     counting = Net(jelly(), lambda m, x: (m.calls.add_(1), one(m, x))[1])
@@ -379,13 +387,16 @@ def test_buffers_and_attributes_stay_as_they_were() -> None:
 
 
 def test_they_stay_when_it_is_refused() -> None:
-    model: Any = Net(jelly(), lambda m, x: moving(m, x) * (1 if m.count < 20 else float("nan")), log=[])
-    model.register_buffer("mean", torch.zeros(INPUTS))
+    def counted(model: Any, x: Tensor) -> Tensor:
+        model.count += 1
+        model.log.append(len(x))
+        return one(model, x).cumsum(0)
+
+    model: Any = Net(jelly(step_mode="m"), counted, log=[])
     model.register_buffer("count", torch.zeros(()))
-    model.more = jelly()  # which is never called
-    with pytest.raises(ConversionError, match="'more' is not called"):
+    with pytest.raises(ConversionError, match="not the output"):
         convert(model, sequence())
-    assert not model.count and not model.mean.any() and model.log == []
+    assert not model.count and model.log == []
 
 
 class Closure(nn.Module):
@@ -410,6 +421,27 @@ def test_a_function_that_holds_on_to_the_model_is_named() -> None:
     outside = Net(hidden(), one)
     with pytest.raises(ConversionError, match=r"a step that uses model of outside and not its first argument"):
         convert(outside, sequence(), step=lambda model, x: one(outside, x))
+
+
+@pytest.mark.long
+def test_layers_of_sinabs_that_fold_and_that_do_not_stand_together() -> None:
+    namespace("sinabs")
+    import sinabs.layers as layers
+
+    torch.manual_seed(0)
+    model: Any = nn.Sequential(
+        nn.Linear(INPUTS, WIDTH), layers.IAFSqueeze(batch_size=BATCH), nn.Linear(WIDTH, 2), layers.UnflattenTime(BATCH),
+        layers.IAF(),
+    )  # fmt: skip
+    with torch.no_grad():
+        for layer in (model[0], model[2]):
+            layer.weight.abs_()
+    found = convert(model, sequence())
+    ours = Network(found.module)(sequence())
+    for neuron in (model[1], model[4]):
+        neuron.reset_states()
+    theirs = model(sequence().transpose(0, 1).flatten(0, 1))
+    assert found.proven and torch.equal(ours, theirs.transpose(0, 1))
 
 
 # What is no parameter, and no number
