@@ -1,22 +1,28 @@
 """`convert`: a model of another library, with neurons of this one, and the proof that they are the same."""
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from spikewright._util.arguments import check_tensor, shown
 from spikewright._util.ranges import check_instance
-from spikewright.errors import ConfigError, ConversionError, ShapeError
+from spikewright.errors import ConfigError, ConversionError, InputError, ShapeError
+from spikewright.interop.absent import StateUsed
+from spikewright.interop.attributes import RESTS
 from spikewright.interop.building import build, frames, tried
 from spikewright.interop.conversion import Conversion
 from spikewright.interop.copies import clone
 from spikewright.interop.doubles import double_run
-from spikewright.interop.frames import StateUsed, Step
+from spikewright.interop.frames import Converted, Step
 from spikewright.interop.free_run import compare_runs, run_here
+from spikewright.interop.keeping import Kept
 from spikewright.interop.mapping import Mapping
+from spikewright.interop.not_run import NotRun, looped
+from spikewright.interop.odd import Untouched, check_finite, check_model, check_not_random
 from spikewright.interop.reading import Found, find_neurons
-from spikewright.interop.reference import Reference, Trace, not_run, with_recurrence
+from spikewright.interop.reference import Reference, Trace, with_recurrence
 from spikewright.interop.rows import name_of, own_currents, row_of
 from spikewright.interop.tied import tie
 from spikewright.interop.training_mode import training_remarks
@@ -45,7 +51,7 @@ def convert(model: nn.Module, x: Tensor, *, step: Step | None = None, double: bo
         x: Input that makes all layers fire, in the dtype in which the network is to run.  Tensor `[time, batch,
             *feature]`; it is given to the model in the layout that its neurons want, step by step or as a sequence.
         step: Function (model, input of one step `[batch, *feature]`) -> output of that step, for a model that loops
-            over time inside its forward or returns potentials.  Default: None, the forward of the model.
+            over time inside its forward.  Default: None, the forward of the model.
         double: True also proves the whole network in float64, where the library can (SpikingJelly, Norse), and raises
             where it cannot; False keeps to the dtype of `x`; None does it where it can.  Default: None.
 
@@ -53,6 +59,7 @@ def convert(model: nn.Module, x: Tensor, *, step: Step | None = None, double: bo
         ConversionError: A neuron has no exact equal here, or the proof failed; the message names the layer, and the
             step, the neuron and its potential where it is about a spike.
         ShapeError: `x` is no such tensor.
+        InputError: `x` holds NaN or infinite values.
         ConfigError: An argument is of the wrong type.
 
     >>> import torch, spikewright as sw
@@ -66,13 +73,30 @@ def convert(model: nn.Module, x: Tensor, *, step: Step | None = None, double: bo
     'SpikingJelly'
     """
     _check(model, x, step, double)
+    remarks = check_model(model)
+    kept = Kept(model)
     with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
-        found = _found(model, x)
-        while True:
-            try:
-                return _converted(model, found, _telling(x.clone()), step, double)
-            except StateUsed as used:
-                found = _with_potential(found, used, x)
+        found, given, first = _found(model, x), step, None
+        try:
+            while True:
+                try:
+                    result = _converted(model, found, _telling(x.clone()), given, double, kept)
+                    return replace(result, remarks=[*result.remarks, *remarks])
+                except StateUsed as used:
+                    found = _with_state(found, used, x)
+                except NotRun as error:
+                    if given is not None:
+                        raise error if error.own_steps or first is None else first from None
+                    if all(each.form() == "step" for each in found):
+                        raise
+                    given, first = as_one_step, error
+        finally:
+            kept.restore()
+
+
+def as_one_step(model: nn.Module, x: Tensor) -> Any:
+    """Return what a model over time gives for one step, which its forward makes a sequence of."""
+    return model(x)
 
 
 def _found(model: nn.Module, x: Tensor) -> list[Found]:
@@ -86,16 +110,20 @@ def _found(model: nn.Module, x: Tensor) -> list[Found]:
     return found
 
 
-def _with_potential(found: list[Found], used: StateUsed, x: Tensor) -> list[Found]:
-    """Return the neurons with the potential of one more, which the model uses.
+def _with_state(found: list[Found], used: StateUsed, x: Tensor) -> list[Found]:
+    """Return the neurons with the potential of one more, which the model uses or returns, or without its states.
 
     Raises:
-        StateUsed: It has none that could be returned here.
+        StateUsed: It has none that could be returned here, and the model uses it.
     """
     for each in found:
-        if each.name == used.name and used.kind == "potential" and not each.potential:
+        if each.name != used.name:
+            continue
+        if used.kind == "potential" and not each.potential:
             if each.read(clone(each.module), x.dtype).potential is not None:
                 return [replace(one, potential=True) if one is each else one for one in found]
+        if used.returned and not each.dropped:
+            return [replace(one, dropped=True) if one is each else one for one in found]
     raise used
 
 
@@ -106,32 +134,54 @@ def _telling(x: Tensor) -> Tensor:
     return x[:, :-1] if x.shape[0] == x.shape[1] > 1 else x
 
 
-def _converted(model: nn.Module, found: list[Found], x: Tensor, step: Step | None, double: bool | None) -> Conversion:
+def _converted(
+    model: nn.Module, found: list[Found], x: Tensor, step: Step | None, double: bool | None, kept: Kept
+) -> Conversion:
     mappings = {each.name: each.read(clone(each.module, share=True), x.dtype) for each in found}
     tie(found, mappings)
-    trace = Reference(model, found, step, mappings).run(x)
+    with Untouched(model):
+        trace = Reference(model, found, step, mappings).run(x)
+        again = Reference(model, found, step, mappings).run(x)
+    check_not_random(trace.seen(), again.seen())
     _check_seen(found, trace)
+    for name, current in trace.inputs.items():
+        check_finite(f"the input of layer '{name}'", current)
     trace = with_recurrence(trace, mappings)
     module, net = _built(model, found, mappings, trace, step, x)
     names = {id(mapping.neuron): name for name, mapping in mappings.items()}
     modes = [(m, m.training) for m in module.modules()]
     own = own_currents(mappings, trace)
+    fresh = Kept(module, (Converted,))
     module.eval()
     try:
         seen, output = run_here(net, names, x)
         free = compare_runs(trace, seen, output, mappings, name_of(x.dtype))
+        kept.restore()
         remarks = double_run(model, found, x, step, trace, double)
     finally:
+        fresh.restore()
         for m, training in modes:
             m.training = training
     remarks += training_remarks(model, found, x, step)
     rows = [row_of(each, mappings[each.name], own[each.name], free[each.name], trace) for each in found]
     remarks += whole_gradients(model, found, x, step, trace)
+    remarks += _told(trace, step)
     trained = [(e.name, e.module, mappings[e.name].neuron, mappings[e.name].trained) for e in found]
     remarks += [
         f"'{n}': {t.note} is trained; write_back() puts it into the model" for n, _, _, ts in trained for t in ts
     ]
     return Conversion(module, found[0].library.name, rows, remarks, [t for t in trained if t[3]])
+
+
+def _told(trace: Trace, step: Step | None) -> list[str]:
+    """Return remarks about the form of the model that was converted."""
+    found: list[str] = []
+    if step is as_one_step:
+        found.append("the forward makes a sequence of one step, and is called once per step, as by step=")
+    if trace.dropped:
+        names = ", ".join(repr(name) for name in trace.spikes if name in trace.dropped)
+        found.append(f"states of {names} that the model returns are not returned here: a run holds them")
+    return found
 
 
 def _check(model: object, x: object, step: object, double: object) -> None:
@@ -148,6 +198,7 @@ def _check(model: object, x: object, step: object, double: object) -> None:
             f"convert was given x in {str(x.dtype).removeprefix('torch.')}, but it compares in float32 or float64. "
             "Give x.float()."
         )
+    check_finite("x", x, InputError)
     if step is not None and not callable(step):
         raise ConfigError(
             f"convert(step={shown(step)}): step is a function of the model and the input of one step. Give "
@@ -159,11 +210,20 @@ def _check(model: object, x: object, step: object, double: object) -> None:
 
 def _check_seen(found: list[Found], trace: Trace) -> None:
     for each in found:
-        if each.name not in trace.spikes:
+        if each.name in trace.spikes:
+            continue
+        methods = sorted(
+            n for n in trace.asked.get(each.name, ()) if n not in RESTS and callable(getattr(each.module, n))
+        )
+        if methods:
             raise ConversionError(
-                f"convert: layer '{each.name}' is not called when the model runs on x, so that nothing can be said of "
-                "it. Remove it from the model, or give x and a step that use it."
+                f"convert: the forward of the model uses layer '{each.name}' through {', '.join(methods)}, and does "
+                "not call it, so that its steps are not seen. Call the neuron itself."
             )
+        raise ConversionError(
+            f"convert: layer '{each.name}' is not called when the model runs on x, so that nothing can be said of "
+            "it. Remove it from the model, or give x and a step that use it."
+        )
 
 
 def _built(
@@ -172,16 +232,21 @@ def _built(
     failures: list[Exception] = []
     for axis in frames(found, trace, step):
         module = build(model, found, mappings, trace, step, axis)
-        modes = [(m, m.training) for m in module.modules()]
+        modes, kept = [(m, m.training) for m in module.modules()], Kept(module, (Converted,))
         try:
             return module, tried(module.eval(), x, {id(m.neuron): name for name, m in mappings.items()})
         except Exception as error:
             failures.append(error)
         finally:
+            kept.restore()
             for m, training in modes:
                 m.training = training
     told = [error for error in failures if isinstance(error, ConversionError)]
     if told:
         raise next((error for error in told if isinstance(error, StateUsed)), told[0])
-    here = f"converted: {type(failures[-1]).__name__}: {failures[-1]}"
-    raise not_run(model, x, [*trace.failures, here]) from failures[-1]
+    last = failures[-1]
+    told = f"{type(last).__name__}: {last}".rstrip(".")
+    also = f" {looped(model, trace.sights)}" if trace.form != "step" and trace.sights.loops else ""
+    raise ConversionError(
+        f"convert: {type(model).__name__} runs on x, but not the converted model: {told}.{also}"
+    ) from last

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from spikewright.errors import ConversionError
+from spikewright.interop.attributes import RESTS, constants_of, is_state
 from spikewright.interop.copies import copied
 from spikewright.interop.frames import Converted, OverTime, Replaced, StateSequential, Step, joined, over_time
 from spikewright.interop.mapping import Mapping as NeuronMapping
-from spikewright.interop.mapping import Refused
+from spikewright.interop.mapping import Refused, Trained
 from spikewright.interop.reading import Found, has_hooks, library_of, refusal
 from spikewright.interop.reference import Trace
 from spikewright.layers import Feedback, StepDropout
@@ -40,9 +41,14 @@ def build(
     for each in found:
         mapping = mappings[each.name]
         own_axis = axis if each.form() in _AXES else None
-        bare = not mapping.states and mapping.returns in ((), ("spikes",)) and own_axis is None
-        told = mapping.returns, each.name, each.library.resting.get(each.kind, 1)
-        new = mapping.placed if bare else Replaced(mapping.placed, mapping.states, own_axis, *told)
+        asked = {name for name in trace.asked.get(each.name, ()) if _is_needed(each.module, name)}
+        bare = not mapping.states and mapping.returns in ((), ("spikes",)) and own_axis is None and not asked
+        told = mapping.returns, each.name, each.library.resting.get(each.kind, 1), each.dropped
+        new = (
+            mapping.placed
+            if bare
+            else Replaced(mapping.placed, mapping.states, own_axis, *told, *_attributes(each, mapping, asked))
+        )
         _keep_mode(each.module, new, axis)
         replaced[id(each.module)] = new
     copy = copied(model, replaced, buffers=True)
@@ -69,6 +75,20 @@ def build(
     )
 
 
+def _is_needed(neuron: nn.Module, name: str) -> bool:
+    """True for what the forward reads of a neuron, or calls to put it to rest."""
+    return name in RESTS or not callable(getattr(neuron, name, None))
+
+
+def _attributes(
+    each: Found, mapping: NeuronMapping, asked: set[str]
+) -> tuple[dict[str, Any], dict[str, Trained], frozenset[str]]:
+    """Return the constants of a neuron that the forward reads, the trained ones, and the states among what it reads."""
+    states = frozenset(name for name in asked if is_state(each.module, name))
+    trained = {constant.theirs: constant for constant in mapping.trained if constant.theirs in asked}
+    return constants_of(each.module, asked - states - RESTS), trained, states
+
+
 _AXES = {"time": 0, "batch": 1}
 """Where the axis of time is in what a neuron takes, by its form."""
 
@@ -90,7 +110,7 @@ def tried(module: nn.Module, x: Tensor, neurons: Mapping[int, str]) -> Network:
     """
     net, seen = Network(module), _Calls()
     with torch.no_grad():
-        output, _ = net.run(x[:2], observers=[seen])
+        output, _ = net.run(x[:2].clone(), observers=[seen])
     if isinstance(module, Converted) and isinstance(output, Tensor):
         module.dims = output.dim() - 1
     called = [neurons.get(id(net.sites.temporal.get(site.partition("#")[0]))) for site in seen.sites]

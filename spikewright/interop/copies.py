@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from spikewright.errors import ConversionError
+from spikewright.interop.leaves import shared_leaves
 
 
 def copied(model: nn.Module, replaced: Mapping[int, nn.Module], buffers: bool, parameters: bool = True) -> nn.Module:
@@ -23,6 +24,7 @@ def copied(model: nn.Module, replaced: Mapping[int, nn.Module], buffers: bool, p
         ConversionError: The model cannot be copied.
     """
     memo: dict[int, Any] = {id(p): p for p in model.parameters()} if parameters else {}
+    memo |= {id(p): p for p in shared_leaves(model)}
     if buffers:
         memo |= {id(b): b for b in model.buffers()}
     for module in model.modules():

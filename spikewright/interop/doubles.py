@@ -1,7 +1,6 @@
 """The proof of whole networks in float64."""
 
 from copy import deepcopy
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +10,7 @@ from spikewright.interop.building import build, frames, tried
 from spikewright.interop.copies import clone
 from spikewright.interop.frames import Step
 from spikewright.interop.free_run import compare_runs, run_here
-from spikewright.interop.reading import Found, find_neurons
+from spikewright.interop.reading import Found, alike, find_neurons
 from spikewright.interop.reference import Reference, Trace, with_recurrence
 
 
@@ -42,24 +41,55 @@ def double_run(
                 "one by one."
             )
         return [f"whole network not proven in float64: neurons of {library.name} send float32 (neuron by neuron it is)"]
-    twin = deepcopy(model_at_rest(model, found)).double()
-    told = {each.name for each in found if each.potential}
-    twins = [replace(each, potential=each.name in told) for each in find_neurons(twin, x.double())]
-    mappings = {each.name: each.read(clone(each.module), torch.float64) for each in twins}
-    wide = Reference(twin, twins, step, mappings).run(x.double())
-    wide = with_recurrence(wide, mappings)
-    last: Exception | None = None
-    for axis in frames(found, trace, step):
-        try:
-            module = build(twin, twins, mappings, wide, step, axis).double().eval()
-            names = {id(mapping.neuron): name for name, mapping in mappings.items()}
-            seen, output = run_here(tried(module, x.double(), names), names, x.double())
-        except Exception as error:  # the next form
-            last = error
-            continue
-        differing = compare_runs(wide, seen, output, mappings, "float64")
-        return [f"whole network in float64: {sum(differing.values())} spikes differ"]
-    raise ConversionError(f"convert could not run the converted model in float64: {last}. Leave double out.")
+    try:
+        wide = _Wide(model, found, x.double(), step, trace)
+    except Exception as error:  # whatever a forward raises that was never run in float64
+        why = _first_line(error)
+        if double:
+            raise ConversionError(
+                f"convert(double=True) asks for a run in float64, but {type(model).__name__} cannot be run in it, "
+                f"while it runs in {str(x.dtype).removeprefix('torch.')}: {why}. {_ADVICE}, or leave double out."
+            ) from error
+        return [f"whole network not proven in float64, in which the model cannot be run: {why} ({_ADVICE})"]
+    differing = compare_runs(wide.trace, wide.seen, wide.output, wide.mappings, "float64")
+    return [f"whole network in float64: {sum(differing.values())} spikes differ"]
+
+
+_ADVICE = "Make tensors in the dtype of x, such as x.new_zeros(...) for torch.zeros(...)"
+
+
+class _Wide:
+    """The runs of both models in float64.
+
+    Raises:
+        Exception: One of them cannot be run, or does not compute in float64.
+    """
+
+    def __init__(self, model: nn.Module, found: list[Found], x: Tensor, step: Step | None, trace: Trace) -> None:
+        twin = deepcopy(model_at_rest(model, found)).double()
+        twins = alike(find_neurons(twin, x), found)
+        self.mappings = {each.name: each.read(clone(each.module), torch.float64) for each in twins}
+        self.trace = with_recurrence(Reference(twin, twins, step, self.mappings).run(x), self.mappings)
+        for name, current in self.trace.inputs.items():
+            if current.dtype != torch.float64:
+                raise ConversionError(f"its forward gives '{name}' {str(current.dtype).removeprefix('torch.')} there")
+        last: Exception | None = None
+        for axis in frames(found, trace, step):
+            try:
+                module = build(twin, twins, self.mappings, self.trace, step, axis).double().eval()
+                names = {id(mapping.neuron): name for name, mapping in self.mappings.items()}
+                self.seen, self.output = run_here(tried(module, x, names), names, x)
+                return
+            except Exception as error:  # the next form
+                last = error
+        raise ConversionError(f"the converted model: {last}")
+
+
+def _first_line(error: Exception) -> str:
+    """Return what went wrong, in one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = next((line.removeprefix("as one step: ") for line in lines[1:2]), lines[0] if lines else "")
+    return (told if isinstance(error, ConversionError) else f"{type(error).__name__}: {told}")[:200].rstrip(".")
 
 
 def model_at_rest(model: nn.Module, found: list[Found]) -> nn.Module:

@@ -1,97 +1,18 @@
 """Modules that stand where neurons and containers of another library stood."""
 
-from collections.abc import Callable, Collection, Iterator
-from typing import Any, NoReturn
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
 from spikewright.errors import ConversionError
-from spikewright.interop.mapping import Refused
+from spikewright.interop.absent import Absent, StateUsed, absents, at_rest, is_rest, spikes_of
+from spikewright.interop.attributes import state_read
+from spikewright.interop.mapping import Refused, Trained
 from spikewright.layers import JointBatchNorm1d, JointBatchNorm2d
 
 Step = Callable[[nn.Module, Tensor], Any]
 """Function (model, input of one step `[batch, *feature]`) -> output of that step."""
-
-
-class StateUsed(ConversionError):
-    """A model uses what a converted neuron does not return.
-
-    Args:
-        name: Name of the layer; empty if it is not known.
-        kind: "potential", "current", "spikes", or "state" of which nothing more is known.
-    """
-
-    def __init__(self, name: str, kind: str) -> None:
-        self.name, self.kind = name, kind
-        of = f"'{name}'" if name else "a neuron"
-        why = {
-            "spikes": f"the spikes of {of}, which never resets its potential. No neuron here fires without a reset; "
-            "use another reset_mechanism, or the potential alone",
-            "current": f"the synaptic current of {of}, but a run holds states, and the converted neuron returns its "
-            "spikes and its potential alone. Use one of them",
-        }.get(
-            kind,
-            f"a state of {of} (a potential, such as mem of snnTorch or the state of a Norse cell), but a run holds "
-            "states, and the converted neuron does not return this one. Use its spikes",
-        )
-        super().__init__(
-            f"convert: the forward of the model uses {why}: give step=lambda model, x: ..., a function of the model "
-            "and the input of one step that returns the output without it."
-        )
-
-
-class Absent:
-    """Stands for what a converted neuron does not return, such as a state: the run holds it.
-
-    Args:
-        name: Name of the layer.
-        kind: What it is: "potential", "current", "spikes" or "state".
-    """
-
-    def __init__(self, name: str = "", kind: str = "state") -> None:
-        self.name, self.kind = name, kind
-
-    def _used(self, *args: object, **kwargs: object) -> NoReturn:
-        raise StateUsed(self.name, self.kind)
-
-    @classmethod
-    def __torch_function__(cls, func: object, types: object, args: Any = (), kwargs: Any = None) -> NoReturn:
-        raise next((StateUsed(each.name, each.kind) for each in _absent((args, kwargs or {}))), StateUsed("", "state"))
-
-    def __getattr__(self, name: str) -> object:
-        if name.startswith("__"):  # what copies, pickles and hasattr ask for
-            raise AttributeError(name)
-        return self._used()
-
-    def __eq__(self, other: object) -> bool:
-        return False if other is None else self._used()
-
-    __hash__ = object.__hash__
-    __bool__ = __len__ = __iter__ = __getitem__ = __float__ = __int__ = _used  # type: ignore[assignment]
-    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _used
-    __lt__ = __le__ = __gt__ = __ge__ = __neg__ = __matmul__ = __rmatmul__ = __pow__ = _used  # type: ignore[assignment]
-
-
-def _absent(y: Any) -> Iterator[Absent]:
-    """Yield the placeholders in a value."""
-    if isinstance(y, Absent):
-        yield y
-    for part in y.values() if isinstance(y, dict) else y if isinstance(y, tuple | list) else ():
-        yield from _absent(part)
-
-
-def at_rest(number: int) -> Any:
-    """Return placeholders for as many states at rest; one by itself."""
-    return Absent() if number == 1 else tuple(Absent() for _ in range(number))
-
-
-def is_rest(state: object) -> bool:
-    """True for a state that says to start at rest, or to go on: nothing, a placeholder, or zeros."""
-    if isinstance(state, tuple | list):
-        return all(map(is_rest, state))
-    if isinstance(state, Tensor):
-        return not state.any()
-    return state is None or isinstance(state, Absent)
 
 
 class Replaced(nn.Module):
@@ -104,6 +25,10 @@ class Replaced(nn.Module):
         returns: What theirs returned, in order; empty for spikes and states.
         name: Name of the layer.
         resting: Number of states that theirs was put to rest with.
+        dropped: True if the model returns states that are not returned here.
+        constants: Constants of theirs that the forward reads, by name.
+        trained: What is trained of them, by name.
+        own_states: Names of states of theirs that the forward reads, which are not here.
     """
 
     def __init__(
@@ -114,10 +39,15 @@ class Replaced(nn.Module):
         returns: tuple[str, ...] = (),
         name: str = "",
         resting: int = 1,
+        dropped: bool = False,
+        constants: Mapping[str, Any] | None = None,
+        trained: Mapping[str, Trained] | None = None,
+        own_states: frozenset[str] = frozenset(),
     ) -> None:
         super().__init__()
         self.neuron, self.states, self.axis = neuron, states, axis
-        self.returns, self.name, self.resting = returns, name, resting
+        self.returns, self.name, self.resting, self.dropped = returns, name, resting, dropped
+        self.constants, self.trained, self.own_states = dict(constants or {}), dict(trained or {}), own_states
 
     def forward(self, x: Tensor, *states: object, **named: object) -> Any:
         if not is_rest([*states, *named.values()]):
@@ -132,7 +62,7 @@ class Replaced(nn.Module):
         if self.returns == ("steps",):
             return [y] if self.axis is None else list(y.unbind(self.axis))
         told = {"spikes": y[0], "potential": y[1]} if isinstance(y, tuple) else {self._sent: y}
-        parts = tuple(told.get(kind, Absent(self.name, kind)) for kind in self.returns)
+        parts = tuple(told.get(kind, Absent(self.name, "state" if self.dropped else kind)) for kind in self.returns)
         return parts[0] if len(parts) == 1 else parts
 
     @property
@@ -144,6 +74,19 @@ class Replaced(nn.Module):
         return at_rest(self.resting)
 
     init_leaky = init_lapicque = init_rleaky = init_synaptic = reset_mem
+
+    def __getattr__(self, name: str) -> Any:
+        own = vars(self)
+        if name in own.get("constants", ()):
+            value = own["constants"][name]
+            if name not in own["trained"]:
+                return value
+            constant = own["trained"][name]
+            owned = (p for key, p in self.neuron.named_parameters() if f".{key}".endswith(f".{constant.ours}"))
+            return constant.back(next(owned)).reshape(value.shape)
+        if name in own.get("own_states", ()):
+            raise state_read(self.name, name)
+        return super().__getattr__(name)
 
 
 def over_time(inner: nn.Module, axis: int | None) -> nn.Module:
@@ -227,18 +170,23 @@ class Converted(nn.Module):
 
     def forward(self, x: Tensor) -> Any:
         if self.step is None:
-            y = spikes_of(self.model(x if self.axis is None else x.unsqueeze(self.axis)))
+            y = self.model(x if self.axis is None else x.unsqueeze(self.axis))
         else:
             y = self.step(self.model, x)
-            for absent in _absent(y):
-                if absent.kind != "state":  # which the user's function returns on purpose
-                    absent._used()
-            y = spikes_of(y)
+        told = sorted((each for each in absents(y) if each.kind != "state"), key=lambda each: each.kind != "potential")
+        if told:
+            raise StateUsed(told[0].name, told[0].kind, returned=True)
+        y = spikes_of(y)
         if self.lists and isinstance(y, list) and len(y) == 1:
             return y[0]
+        return self._all_rows_first(y, len(x))
+
+    def _all_rows_first(self, y: Any, rows: int) -> Any:
         if isinstance(y, tuple | list):
-            return tuple(self._rows_first(part, len(x)) for part in y)
-        return self._rows_first(y, len(x))
+            return tuple(self._all_rows_first(part, rows) for part in y)
+        if isinstance(y, dict):
+            return {name: self._all_rows_first(part, rows) for name, part in y.items()}
+        return self._rows_first(y, rows)
 
     def _rows_first(self, y: Any, rows: int) -> Any:
         """Return an output without the axis of length 1 that stands for time in it, if there is one."""
@@ -246,26 +194,6 @@ class Converted(nn.Module):
         if not isinstance(y, Tensor) or y.dim() < 2 or y.shape[axis] != 1 or y.shape[1 - axis] != rows:
             return y
         return y.squeeze(axis) if rows > 1 or self.dims is None or y.dim() > self.dims else y
-
-
-def spikes_of(y: Any) -> Any:
-    """Return an output without the placeholders in it; the only tensor that is left, by itself.
-
-    Raises:
-        StateUsed: There are placeholders alone in it.
-    """
-    if isinstance(y, Absent):
-        y._used()
-    if not isinstance(y, tuple | list):
-        return y
-    kept = [part for part in y if not _is_absent(part)]
-    for absent in () if kept else _absent(y):
-        absent._used()
-    return kept[0] if len(kept) == 1 and len(y) > 1 else y
-
-
-def _is_absent(part: object) -> bool:
-    return isinstance(part, Absent) or (isinstance(part, list | tuple) and all(map(_is_absent, part)))
 
 
 def as_plain(module: nn.Module, without: Collection[str], kind: type[nn.Module] | None = None) -> nn.Module:

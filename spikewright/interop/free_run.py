@@ -61,7 +61,7 @@ def run_here(net: Network, names: ByName[int, str], x: Tensor) -> tuple[Seen, Te
     """Return what the neurons of the converted network receive and send, and its output."""
     seen = Seen(names, net, len(x))
     with torch.no_grad():
-        output, _ = net.run(x, observers=[seen])
+        output, _ = net.run(x.clone(), observers=[seen])  # which the forward may change in place
     return seen.whole(), output
 
 
@@ -201,7 +201,7 @@ def outputs_of(trace: Trace) -> list[Tensor]:
 def _time_first(y: Tensor, form: str, steps: int, batch: int) -> Tensor:
     if form == "folded" and y.shape[0] == steps * batch:
         return y.unflatten(0, (batch, steps)).transpose(0, 1)
-    if form == "batch" and y.dim() > 1 and y.shape[:2] == (batch, steps):
+    if form in ("batch", "folded") and y.dim() > 1 and y.shape[:2] == (batch, steps):
         return y.transpose(0, 1)
     return y
 

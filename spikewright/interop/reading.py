@@ -1,6 +1,6 @@
 """Which modules of a model are neurons of another library, and what each of them is here."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FunctionType
 from typing import Any
 
@@ -28,6 +28,7 @@ class Found:
         library: Of which library.
         kind: Name of its class in the library.
         potential: True if the model uses the potential that it returns beside its spikes.
+        dropped: True if the model returns states of it that are not returned here.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Found:
     library: Library
     kind: str
     potential: bool = False
+    dropped: bool = False
 
     def read(self, module: nn.Module, dtype: torch.dtype) -> Mapping:
         """Return what it is here, from the neuron or a copy of it in another dtype."""
@@ -93,6 +95,12 @@ def find_neurons(model: nn.Module, x: Tensor) -> list[Found]:
             "spikewright.Network(model)."
         )
     return found
+
+
+def alike(twins: list[Found], found: list[Found]) -> list[Found]:
+    """Return the neurons of a copy of a model, with what the model makes of the states of its own."""
+    by_name = {each.name: each for each in found}
+    return [replace(twin, potential=by_name[twin.name].potential, dropped=by_name[twin.name].dropped) for twin in twins]
 
 
 def refusal(name: str, shown: str, owner: str, error: Refused, others: list[str] | None = None) -> ConversionError:

@@ -1,7 +1,8 @@
 """The run of the other library's model on the user's input, with what every neuron received and sent."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -12,8 +13,9 @@ from spikewright.errors import ConversionError
 from spikewright.interop.copies import clone, copied
 from spikewright.interop.frames import Step
 from spikewright.interop.mapping import Mapping as Neuron
+from spikewright.interop.not_run import Misfit, Sights, not_run, numbers
 from spikewright.interop.reading import Found
-from spikewright.interop.recorder import LAYOUTS, TIME_FIRST, Recorder, flat
+from spikewright.interop.recorder import LAYOUTS, TIME_FIRST, Recorder, flat, identities
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,9 @@ class Trace:
         framed: Names of linear layers that saw two axes, time and batch, in front.
         buffers: Buffers of the model after the run.
         failures: Why it did not run in other forms, which were tried before.
+        sights: What was seen of its forward in this form and in others.
+        asked: Attributes of neurons that the forward asked for, by the name of the layer.
+        dropped: Names of layers whose states it returned, which are left out of `outputs`.
     """
 
     currents: dict[str, Tensor]
@@ -43,6 +48,15 @@ class Trace:
     framed: frozenset[str]
     buffers: dict[str, Tensor]
     failures: tuple[str, ...]
+    sights: Sights = field(default_factory=Sights)
+    asked: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
+    dropped: frozenset[str] = frozenset()
+
+    def seen(self) -> dict[str, Tensor]:
+        """Return inputs of neurons and outputs, by what they are."""
+        currents = {f"the input of layer '{name}'": x for name, x in self.inputs.items()}
+        steps = {f"its output {(t, i)}": y for t, parts in enumerate(self.outputs) for i, y in enumerate(parts)}
+        return currents | steps
 
 
 def with_recurrence(trace: Trace, mappings: Mapping[str, Neuron]) -> Trace:
@@ -73,7 +87,10 @@ class Reference:
             each.name: Recorder(each, clone(each.module, share=True), self.order, mappings[each.name]) for each in found
         }
         self.model = copied(model, {id(each.module): self.recorders[each.name] for each in found}, buffers=False)
-        self.step, self.found = step, found
+        self.step, self.found, self.sights = step, found, Sights()
+        names = Counter(id(m) for _, m in self.model.named_modules(remove_duplicate=False))
+        self.copies = {name: names[id(recorder)] for name, recorder in self.recorders.items()}
+        self.dropped: set[str] = set()
 
     def run(self, x: Tensor, training: bool = False, graph: bool = False) -> Trace:
         """Run the model on `x` `[time, batch, *feature]`, from rest; `graph` leaves its outputs a graph.
@@ -88,13 +105,13 @@ class Reference:
         for form in self._forms():
             try:
                 return replace(self._run(form, x, graph), failures=tuple(failures))
-            except _Loop as loop:
-                failures.append(str(loop))
+            except Misfit as error:
+                failures.append(str(error))
             except ConversionError:
                 raise
             except Exception as error:
                 failures.append(f"as {_SAID[form]}: {type(error).__name__}: {str(error).splitlines()[0][:200]}")
-        raise not_run(self.model, x, failures)
+        raise not_run(self.model, x, failures, self.sights, self.step)
 
     def _forms(self) -> list[str]:
         kinds = {each.form() for each in self.found}
@@ -118,7 +135,11 @@ class Reference:
                 inner.batch_size, inner.num_timesteps = batch, -1
         try:
             with torch.set_grad_enabled(graph):
-                output = self._steps(x) if form == "step" else [self._outputs(self.model(LAYOUTS[form](x)))]
+                if form == "step":
+                    output = self._steps(x)
+                else:  # a copy, which the forward may change in place
+                    output = [self._outputs(self.model(LAYOUTS[form](x).clone()))]
+                    self._note_calls()
         finally:
             for hook in hooks:
                 hook.remove()
@@ -131,20 +152,66 @@ class Reference:
         buffers = {name: b.clone() for name, b in self.model.named_buffers() if ".inner." not in f".{name}"}
         own = {name: r.potentials for name, r in self._in_order() if r.potentials}
         potentials = {name: self._whole(self.recorders[name], parts, form, x) for name, parts in own.items()}
-        return Trace(currents, spikes, potentials, currents, output, form, joint, framed, buffers, ())
+        asked = {name: frozenset(recorder.asked) for name, recorder in self.recorders.items() if recorder.asked}
+        dropped = frozenset(self.dropped)
+        return Trace(
+            currents,
+            spikes,
+            potentials,
+            currents,
+            output,
+            form,
+            joint,
+            framed,
+            buffers,
+            (),
+            self.sights,
+            asked,
+            dropped,
+        )
 
     def _steps(self, x: Tensor) -> list[list[Tensor]]:
         outputs: list[list[Tensor]] = []
         for t, step in enumerate(x):
+            step = step.clone()  # which the forward may change in place
+            for recorder in self.recorders.values():
+                recorder.allowed = t + 1
             outputs.append(self._outputs(self.model(step) if self.step is None else self.step(self.model, step)))
+            self._note_calls()
             for name, recorder in self.recorders.items():
                 if len(recorder.inputs) > t + 1:
-                    raise _Loop(name, len(recorder.inputs) - t, self.model)
+                    raise self._several(name, len(recorder.inputs) - t)
         return outputs
 
+    def _note_calls(self) -> None:
+        """Note loops, and neurons at several places, in one call of forward."""
+        for name, recorder in self.recorders.items():
+            places = max(len(recorder.places), self.copies[name] if recorder.places else 0)
+            most = max(recorder.places.values(), default=0)
+            if places > 1:
+                self.sights.places[name] = places
+            if most > (self.copies[name] if len(recorder.places) == 1 else 1):
+                self.sights.loops[name] = most
+            recorder.places.clear()
+
+    def _several(self, name: str, calls: int) -> Misfit:
+        also = numbers(self.model, calls)
+        also = f" (its {', '.join(also)} {'is' if len(also) == 1 else 'are'} {calls})" if also else ""
+        seen = [
+            *(["loops over time"] if name in self.sights.loops else []),
+            *(["uses a neuron at several places"] if name in self.sights.places else []),
+        ]
+        return Misfit(
+            f"as one step: '{name}' is called {calls} times by one call of forward{also}: it {' and '.join(seen)}"
+        )
+
     def _outputs(self, y: Any) -> list[Tensor]:
-        told = [r for r in self.recorders.values() if self.step is None or not r.mapping.returns]
-        return flat(y, frozenset(id(state) for recorder in told for state in recorder.returned)) or flat(y)
+        states = {id(each): r.found[0].name for r in self.recorders.values() for each in r.returned}
+        kept = flat(y, frozenset(states))
+        if not kept:
+            return flat(y)
+        self.dropped |= {states[each] for each in identities(y) if each in states}
+        return kept
 
     def _in_order(self) -> list[tuple[str, Recorder]]:
         return [(name, self.recorders[name]) for name in self.order]
@@ -157,7 +224,11 @@ class Reference:
         else:
             whole = torch.cat([TIME_FIRST[own](part, batch) for part in parts])
         if whole.shape[:2] != (steps, batch):
-            raise _Loop(recorder.found[0].name, len(parts), self.model, list(whole.shape))
+            name, seen = recorder.found[0].name, whole.shape
+            if form == "step" and own != "step" and seen[1:2] == (batch,) and seen[0] > steps and not seen[0] % steps:
+                self.sights.steps = seen[0] // steps
+                raise Misfit(f"as one step: '{name}' sees {self.sights.steps} steps, [time, batch, *feature]")
+            raise Misfit(f"'{name}' saw {list(seen)} in all, and not [time, batch, *feature] of x")
         return whole
 
     def _lead(self, form: str, steps: int, batch: int) -> tuple[int, int] | None:
@@ -178,19 +249,6 @@ class Reference:
         return calls, [m.register_forward_pre_hook(note(name)) for name, m in watched]
 
 
-class _Loop(Exception):
-    def __init__(self, name: str, calls: int, model: nn.Module, shape: list[int] | None = None) -> None:
-        if shape is not None:
-            super().__init__(f"'{name}' saw {shape} in all, and not [time, batch, *feature] of x")
-            return
-        numbers = [key for key, value in vars(model).items() if type(value) is int and value == calls]
-        also = f" (its {', '.join(numbers)} {'is' if len(numbers) == 1 else 'are'} {calls})" if numbers else ""
-        super().__init__(
-            f"as one step: '{name}' is called {calls} times by one call of forward{also}: it loops over time, or uses "
-            "a neuron at several places"
-        )
-
-
 _SAID = {"step": "one step", "time": "[time, batch]", "batch": "[batch, time]", "folded": "[batch * time]"}
 
 
@@ -198,14 +256,3 @@ def _without_dropout(model: nn.Module) -> None:
     for module in model.modules():
         if "Dropout" in type(module).__name__:
             module.eval()
-
-
-def not_run(model: nn.Module, x: Tensor, failures: Sequence[str]) -> ConversionError:
-    """Return the error for a model that cannot be run on `x`, or not step by step."""
-    return ConversionError(
-        f"convert could not run {type(model).__name__} step by step on x {list(x.shape)} ([time, batch, *feature]):\n  "
-        + "\n  ".join(failures)
-        + "\nA model that loops over time inside its forward is converted as one step of it. Give step=lambda "
-        "model, x: ..., a function of the model and the input of one step; or set its number of steps to 1 "
-        "(such as model.num_steps = 1), so that its forward does one step."
-    )

@@ -8,7 +8,7 @@ through both.
 import math
 from collections.abc import Callable
 from collections.abc import Mapping as ByName
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from spikewright.interop.copies import clone, copied
 from spikewright.interop.frames import Step
 from spikewright.interop.free_run import Seen, compare_runs, outputs_of, tensors_of
 from spikewright.interop.mapping import Mapping
-from spikewright.interop.reading import Found, find_neurons
+from spikewright.interop.reading import Found, alike, find_neurons
 from spikewright.interop.reference import Reference, Trace, with_recurrence
 
 SAMPLES = 8
@@ -99,8 +99,7 @@ def _moved(model: nn.Module, found: list[Found], seed: int) -> nn.Module:
 
 def _worst(twin: nn.Module, found: list[Found], x: Tensor, step: Step | None, trace: Trace) -> _Difference | None:
     """Return the gradient that differs most; `None` if rounding changes spikes of every sample."""
-    told = {each.name for each in found if each.potential}
-    twins = [replace(each, potential=each.name in told) for each in find_neurons(twin, x)]
+    twins = alike(find_neurons(twin, x), found)
     mappings = {each.name: each.read(clone(each.module, share=True), x.dtype) for each in twins}
     given, here = x.clone().requires_grad_(), x.clone().requires_grad_()
     reference = Reference(twin, twins, step, mappings)
@@ -145,7 +144,7 @@ def _run_here(
             net = tried(build(twin, twins, dict(mappings), theirs, step, axis).eval(), x.detach(), names)
             seen = Seen(names, net, len(x))
             with torch.enable_grad():
-                output, _ = net.run(x, observers=[seen])
+                output, _ = net.run(x.clone(), observers=[seen])  # which the forward may change in place
         except Exception as error:  # the next form
             failures.append(error)
             continue

@@ -102,7 +102,7 @@ def hidden() -> nn.Module:
     snn = pytest.importorskip("snntorch")
     return nn.Sequential(
         nn.Conv2d(1, 4, 3), snn.Leaky(beta=0.8, init_hidden=True), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(36, 5),
-        snn.Leaky(beta=0.9, init_hidden=True, output=True),
+        snn.Leaky(beta=0.9, init_hidden=True),
     )  # fmt: skip
 
 
@@ -314,7 +314,7 @@ def test_a_loop_inside_forward_is_told() -> None:
         ConversionError, match=rf"'lif1' is called {STEPS} times.*\(its num_steps is {STEPS}\)(.|\n)*Give step="
     ):
         convert(Snn("static"), images())
-    with pytest.raises(ConversionError, match=r"set its number of steps to 1"):
+    with pytest.raises(ConversionError, match=r"set its number of steps to 1 \(model.num_steps = 1\)"):
         convert(Snn("static"), images())
 
 

@@ -78,9 +78,45 @@ def test_what_a_step_returns_is_what_is_wanted(place: int) -> None:
     assert isinstance(y, tuple) == (place == 2)
 
 
-def test_a_model_that_returns_states_beside_spikes_gives_its_spikes() -> None:
-    found = convert(Told(LATE, lambda y: y), sequence())
-    assert "potential=" not in found.rows[0].ours and isinstance(Network(found.module)(sequence()), Tensor)
+FORMS: dict[str, tuple[Callable[[Any], Any], Any]] = {
+    "returned": (lambda y: y, None),
+    "by a step": (lambda y: y, lambda model, x: model(x)),
+    "in a dictionary": (lambda y: {"spikes": y[0], "potential": y[1]}, None),
+    "in a list": (lambda y: [y[0], y[1]], None),
+    "computed with": (lambda y: (y[0], y[1] * 1.0), None),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_potential_that_is_returned_is_kept_however_it_is_given(form: str) -> None:
+    use, step = FORMS[form]
+    model, x = Told(LATE, use), sequence()
+    found = convert(model, x, step=step)
+    assert "potential=" in found.rows[0].ours and not any("not returned here" in each for each in found.remarks)
+    y = Network(found.module)(x)
+    spikes, potential = y.values() if isinstance(y, dict) else y
+    model.use = lambda y: torch.cat((y[0], y[1]), -1)
+    torch.testing.assert_close(torch.cat((spikes, potential), -1), theirs(model, x))
+
+
+@pytest.mark.parametrize("step", [None, lambda model, x: model(x)], ids=["plain", "by a step"])
+def test_a_state_that_cannot_be_returned_is_told(step: Any) -> None:
+    model, x = Told(SYNAPTIC, lambda y: y), sequence()
+    found = convert(model, x, step=step)
+    assert "states of 'lif' that the model returns are not returned here: a run holds them" in found.remarks
+    spikes, potential = Network(found.module)(x)
+    model.use = lambda y: torch.cat((y[0], y[2]), -1)
+    torch.testing.assert_close(torch.cat((spikes, potential), -1), theirs(model, x))
+
+
+def test_the_state_of_a_cell_of_norse_is_told() -> None:
+    imported("Norse")
+    import norse.torch as library
+
+    model = library.SequentialState(nn.Linear(4, 5), library.LIFBoxCell(dt=0.005))
+    found = convert(model, 20 * sequence())
+    assert "states of '1' that the model returns are not returned here: a run holds them" in found.remarks
+    assert isinstance(Network(found.module)(sequence()), Tensor)
 
 
 def test_a_current_that_is_used_is_refused() -> None:
