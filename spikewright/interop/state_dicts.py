@@ -135,7 +135,8 @@ class _Loading:
     """
 
     def __init__(self, module: nn.Module, library: Library) -> None:
-        self.module, self.library = module, library
+        self.module = module
+        self.library: Library = library
         self.rows: dict[str, LoadedRow] = {}
         self.plans: list[Plan] = []
 

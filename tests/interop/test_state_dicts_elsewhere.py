@@ -205,12 +205,13 @@ def test_a_lower_bound_of_sinabs(kind: str) -> None:
         **({"tau_mem": 8.0, "norm_input": False} if kind == "LIF" else {}),
     }
     model = blurred(nn.Sequential(nn.Linear(20, 16), getattr(layers, kind)(**options)))
-    ours = nn.Sequential(nn.Linear(20, 16), sw.LIF() if kind == "LIF" else sw.IF())
+    neuron: Any = sw.LIF() if kind == "LIF" else sw.IF()
+    ours = nn.Sequential(nn.Linear(20, 16), neuron)
     loaded = load_state_dict(ours, model.state_dict(), library="sinabs")
-    assert ours[1].lower_bound == pytest.approx(-0.05) and "min_v_mem" not in loaded.unstored
+    assert neuron.lower_bound == pytest.approx(-0.05) and "min_v_mem" not in loaded.unstored
     x = grid(20) / 8 - 0.1
     with torch.no_grad():
         theirs = model(x.transpose(0, 1)).transpose(0, 1)
         compared(theirs, ours, x)
-        ours[1].lower_bound = None
+        neuron.lower_bound = None
         assert not torch.equal(theirs, sw.Network(ours).run(x)[0])  # the bound is reached

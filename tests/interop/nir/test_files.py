@@ -25,7 +25,8 @@ def net() -> nn.Module:
 
 def export(path: Any, module: nn.Module | None = None, x: Any = None, **more: Any) -> Any:
     x = torch.randn(6, 2, 6) if x is None else x
-    return to_nir(module or net(), x, path, **{"dt": DT, "readers": (), **more})
+    options: dict[str, Any] = {"dt": DT, "readers": (), **more}
+    return to_nir(module or net(), x, path, **options)
 
 
 @pytest.fixture
