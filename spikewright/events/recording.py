@@ -1,7 +1,8 @@
 """Events of one recording: where, when and of which polarity something changed."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,8 @@ class Events:
         height: Rows of the sensor, at least 1.
         width: Columns of the sensor, at least 1.
         polarities: 2, or 1 of a sensor whose events all have polarity 0.  Default: 2.
+        left_out: What the file holds beside these events, as counts by kind, such as {"invalid events": 3}; all counts
+            are at least 1, and are kept by `sorted` and `at`.  Default: nothing.
 
     Raises:
         ShapeError: The arrays are not of one length, or not of whole numbers.
@@ -46,6 +49,7 @@ class Events:
     height: int
     width: int
     polarities: int = 2
+    left_out: Mapping[str, int] = field(default_factory=dict[str, int])
 
     def __post_init__(self) -> None:
         kinds = {"t": np.int64, "x": np.int32, "y": np.int32, "p": np.uint8}
@@ -105,7 +109,7 @@ class Events:
 
 
 def joined(parts: Sequence[Events]) -> Events:
-    """Return recordings of one sensor one after the other, as they are.
+    """Return recordings of one sensor one after the other, as they are; what was left out of each is added up.
 
     Args:
         parts: At least one.
@@ -119,4 +123,6 @@ def joined(parts: Sequence[Events]) -> Events:
             f"Recordings of sensors {sorted(sizes)} (height, width, polarities) cannot be joined. Join equal ones."
         )
     names = ("t", "x", "y", "p")
-    return replace(parts[0], **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    left_out = sum((Counter(part.left_out) for part in parts), Counter[str]())
+    return replace(parts[0], **arrays, left_out=dict(left_out))
