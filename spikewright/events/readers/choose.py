@@ -89,13 +89,13 @@ def reader_of(path: Path | str) -> Callable[..., Events]:
     for magic, reader in _MAGIC:
         if content.data.startswith(magic):
             return reader
-    if content.data.startswith(b"%"):
-        version = header(content).version
+    if (found := header(content)).lines:
+        version = found.version
         if version in _EVT:
             return _EVT[version]
-        raise _unknown(content, f"its header names EVT {version}")
+        raise _unknown(content, f"its header at byte 0 names EVT {version}")
     if content.data.startswith(b"#!AER-DAT") or content.path.suffix.lower() != ".bin":
-        raise _unknown(content, f"it begins with {content.data[:16]!r}")
+        raise _unknown(content, f"at byte 0 it begins with {content.data[:16]!r}")
     return read_nmnist
 
 

@@ -32,7 +32,11 @@ class Header:
 
 
 def header(content: Content) -> Header:
-    """Return the header of a file of Prophesee; without one, `lines` is empty."""
+    """Return the header of a file of Prophesee; without one, `lines` is empty.
+
+    Raises:
+        DatasetCorrupt: It contradicts itself.
+    """
     end = re.search(rb"(?:^|\n)" + _END, content.data[: 2**16])
     lines, start = header_lines(content, _LINE)
     if end is not None and end.end() <= start:
@@ -44,14 +48,32 @@ def header(content: Content) -> Header:
         fields.setdefault(name.lower(), value.strip())
     parts = fields.get("format", "").split(";")
     fields |= {name: value for name, _, value in (part.partition("=") for part in parts[1:])}
-    version = {"EVT2": "2.0", "EVT21": "2.1", "EVT3": "3.0"}.get(parts[0], fields.get("evt"))
+    named = {"EVT2": "2.0", "EVT21": "2.1", "EVT3": "3.0"}.get(parts[0])
     geometry = re.fullmatch(r"(\d{1,5})x(\d{1,5})", fields.get("geometry", ""))
-    width, height = geometry.groups() if geometry else (fields.get("width", ""), fields.get("height", ""))
-    return Header(lines, start, version, _number(height), _number(width))
+    width, height = geometry.groups() if geometry else (None, None)
+    return Header(
+        lines,
+        start,
+        _agreed(content, "versions of EVT", named, fields.get("evt")),
+        _number(_agreed(content, "heights", height, fields.get("height"))),
+        _number(_agreed(content, "widths", width, fields.get("width"))),
+    )
 
 
-def _number(text: str) -> int | None:
-    return int(text) if re.fullmatch(r"[1-9][0-9]{0,4}", text) else None
+def _agreed(content: Content, what: str, *said: str | None) -> str | None:
+    """Return what the header says at one place or at several.
+
+    Raises:
+        DatasetCorrupt: It says different things.
+    """
+    found = [each for each in said if each is not None]
+    if len(set(found)) > 1:
+        raise content.wrong(0, f"the header says two {what}: {' and '.join(found)}")
+    return found[0] if found else None
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if re.fullmatch(r"[1-9][0-9]{0,4}", text or "") else None
 
 
 def size_of(content: Content, found: Header, height: int | None, width: int | None) -> tuple[int, int]:
