@@ -1,5 +1,12 @@
 """Event streams: readers of the usual files, and frames made of events."""
 
+from spikewright.events.datasets.cifar10_dvs import cifar10_dvs as cifar10_dvs
+from spikewright.events.datasets.dvs_gesture import dvs_gesture as dvs_gesture
+from spikewright.events.datasets.heidelberg import shd as shd
+from spikewright.events.datasets.heidelberg import ssc as ssc
+from spikewright.events.datasets.n_mnist import n_mnist as n_mnist
+from spikewright.events.datasets.own import folder as folder
+from spikewright.events.datasets.recordings import Recordings as Recordings
 from spikewright.events.readers.aedat2 import read_aedat2 as read_aedat2
 from spikewright.events.readers.aedat3 import read_aedat3 as read_aedat3
 from spikewright.events.readers.aedat4 import read_aedat4 as read_aedat4
@@ -13,6 +20,11 @@ from spikewright.events.recording import Events as Events
 
 __all__ = [
     "Events",
+    "Recordings",
+    "cifar10_dvs",
+    "dvs_gesture",
+    "folder",
+    "n_mnist",
     "read",
     "read_aedat2",
     "read_aedat3",
@@ -22,6 +34,8 @@ __all__ = [
     "read_evt3",
     "read_nmnist",
     "read_spikes",
+    "shd",
+    "ssc",
 ]
 
 

@@ -3,7 +3,7 @@
     python -m tests.events.damaged --count 2000
 
 What a reader returns is compared with the slow decoders of `formats`, applied to the damaged bytes.  For AEDAT 4 it is
-compared with the bytes at the places where the events were put; for compressed AEDAT 4, only that nothing else is raised.
+compared with the bytes at the places where the events were put.  Of compressed AEDAT 4 only the errors are looked at.
 """
 
 import argparse
@@ -92,7 +92,9 @@ def spikes() -> list[Case]:
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "shd.h5")
-        write_spikes(path, [(np.linspace(0, 1, 40), np.arange(40)), (np.zeros(0), np.zeros(0)), ([0.5], [699])], [0, 1, 0])
+        write_spikes(
+            path, [(np.linspace(0, 1, 40), np.arange(40)), (np.zeros(0), np.zeros(0)), ([0.5], [699])], [0, 1, 0]
+        )
         data = path.read_bytes()
 
     def holds(damaged: bytes) -> list[Row] | None:
@@ -100,21 +102,30 @@ def spikes() -> list[Case]:
             path = Path(folder, "shd.h5")
             path.write_bytes(damaged)
             with h5py.File(path, "r") as file:
-                times, units = file["spikes/times"][0], file["spikes/units"][0]
+                times, units = (np.asarray(file.get(f"spikes/{key}")[0]) for key in ("times", "units"))  # pyright: ignore
                 return [(round(float(t) * 1e6), int(x), 0, 0) for t, x in zip(times, units)]
 
     return [Case("shd", ".h5", data, holds, row=0)]
 
 
-def write_spikes(path: Path, rows: list[Any], labels: list[int], names: tuple[str, ...] = ("zero", "one")) -> None:
+def write_spikes(
+    path: Path,
+    rows: list[Any],
+    labels: list[int],
+    names: tuple[str, ...] = ("zero", "one"),
+    chunks: tuple[int] | None = None,
+) -> None:
     """Write a file of SHD with h5py."""
     import h5py
     import numpy as np
 
     with h5py.File(path, "w") as file:
         group = file.create_group("spikes")
-        for key, kind, values in (("times", np.float16, [r[0] for r in rows]), ("units", np.uint16, [r[1] for r in rows])):
-            data = group.create_dataset(key, (len(rows),), h5py.vlen_dtype(kind))
+        for key, kind, values in (
+            ("times", np.float16, [r[0] for r in rows]),
+            ("units", np.uint16, [r[1] for r in rows]),
+        ):
+            data = group.create_dataset(key, (len(rows),), h5py.vlen_dtype(kind), chunks=chunks)
             for index, each in enumerate(values):
                 data[index] = np.asarray(each, kind)
         file["labels"] = np.asarray(labels, np.uint16)
@@ -162,9 +173,9 @@ def outcome(case: Case, data: bytes, path: Path) -> str:
     return "events" if expected is None or rows_of(events) == expected else "events that the bytes do not say"
 
 
-def run(count: int, seed: int = 0) -> tuple[Counter[tuple[str, str]], float, dict[str, bytes]]:
-    """Damage `count` files of each case; return outcomes, the longest time of one, and an example of each fault."""
-    found, longest, faults = Counter[tuple[str, str]](), 0.0, dict[str, bytes]()
+def run(count: int, seed: int = 0) -> tuple[Counter[tuple[str, str]], dict[str, float], dict[str, bytes]]:
+    """Damage `count` files of each case; return outcomes, the longest time of each, and an example of each fault."""
+    found, longest, faults = Counter[tuple[str, str]](), dict[str, float](), dict[str, bytes]()
     with tempfile.TemporaryDirectory() as folder:
         for case in cases():
             draw = random.Random(f"{case.name} {seed}")
@@ -172,9 +183,9 @@ def run(count: int, seed: int = 0) -> tuple[Counter[tuple[str, str]], float, dic
             assert outcome(case, case.content, path) == "events", case.name
             for _ in range(count):
                 data = damage(draw, case.content)
-                begin = time.perf_counter()
+                begin = time.process_time()
                 result = outcome(case, data, path)
-                longest = max(longest, time.perf_counter() - begin)
+                longest[case.name] = max(longest.get(case.name, 0.0), time.process_time() - begin)
                 found[case.name, result if result in ("error", "events") else "FAULT"] += 1
                 if result not in ("error", "events"):
                     faults.setdefault(f"{case.name}: {result}", data)
@@ -189,7 +200,10 @@ def main() -> None:
     found, longest, faults = run(options.count, options.seed)
     for (name, result), number in sorted(found.items()):
         print(f"{name:16} {result:8} {number:6}")
-    print(f"{len(faults)} faults; {sum(found.values())} files; the slowest took {longest:.3f} s")
+    print(
+        f"{len(faults)} faults; {sum(found.values())} files; the slowest took {max(longest.values()):.3f} s of processor time"
+    )
+    print({name: round(each, 3) for name, each in longest.items()})
     for told in list(faults)[:20]:
         print(told[:600])
 

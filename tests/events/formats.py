@@ -65,7 +65,9 @@ def slow_nmnist(data: bytes, height: int = 34, width: int = 34) -> list[Row]:
 # AEDAT 2.0
 
 
-def write_aedat2(rows: list[Row], special: tuple[int, ...] = (), header: bytes = b"# This is a raw AE data file\r\n") -> bytes:
+def write_aedat2(
+    rows: list[Row], special: tuple[int, ...] = (), header: bytes = b"# This is a raw AE data file\r\n"
+) -> bytes:
     out = bytearray(b"#!AER-DAT2.0\r\n" + header)
     for index, (t, x, y, p) in enumerate(rows):
         if index in special:
@@ -182,7 +184,9 @@ def size_in(found: dict[str, str]) -> tuple[int, int]:
     return number(values[0].pop()), number(values[1].pop())
 
 
-def write_dat(rows: list[Row], lines: str = "Data file containing CD events.|Version 2|Height 240|Width 304", code: int = 12) -> bytes:
+def write_dat(
+    rows: list[Row], lines: str = "Data file containing CD events.|Version 2|Height 240|Width 304", code: int = 12
+) -> bytes:
     words = (struct.pack("<II", t % 2**32, p << 28 | y << 14 | x) for t, x, y, p in rows)
     return head(lines) + bytes([code, 8]) + b"".join(words)
 

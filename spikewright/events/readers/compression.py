@@ -45,7 +45,11 @@ def _lz4(data: bytes, purpose: str) -> bytes:
 def _zstd(data: bytes, purpose: str) -> bytes:
     zstd = optional_import("zstandard", purpose, extra="events")
     reader = zstd.ZstdDecompressor(max_window_size=2**27).stream_reader(BytesIO(data))
+    parts, size = list[bytes](), 0
     try:
-        return reader.read(MOST_BYTES + 1)  # a frame that ends early is noticed by the size in its content
+        while size <= MOST_BYTES and (part := reader.read(2**20)):  # in pieces, so that room is made for what is there
+            parts.append(part)
+            size += len(part)
+        return b"".join(parts)  # a frame that ends early is noticed by the size in its content
     except (zstd.ZstdError, MemoryError) as cause:
         raise Malformed(f"Zstandard finds: {cause}") from cause

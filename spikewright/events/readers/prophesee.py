@@ -73,7 +73,7 @@ def _agreed(content: Content, what: str, *said: str | None) -> str | None:
 
 
 def _number(text: str | None) -> int | None:
-    return int(text) if re.fullmatch(r"[1-9][0-9]{0,4}", text or "") else None
+    return int(text) if text is not None and re.fullmatch(r"[1-9][0-9]{0,4}", text) else None
 
 
 def size_of(content: Content, found: Header, height: int | None, width: int | None) -> tuple[int, int]:

@@ -64,6 +64,8 @@ def read_spikes(path: Path | str, row: int | None = None) -> Events:
                 f"read_spikes was asked for row {row} of {path}, which holds {count} recordings. Give a row from 0 to "
                 f"{count - 1}."
             )
+        for name in ("times", "units"):
+            _check_length(Path(path), file["spikes"][name], row or 0)
         times, units = (np.asarray(file["spikes"][name][row or 0]) for name in ("times", "units"))
     if times.dtype.kind != "f" or units.dtype.kind not in "iu" or times.shape != units.shape or times.ndim != 1:
         raise _wrong(path, f"row {row or 0} has times of {times.dtype} {times.shape} and units of {units.dtype} "
@@ -78,6 +80,28 @@ def read_spikes(path: Path | str, row: int | None = None) -> Events:
             raise _wrong(path, f"row {row or 0} has at spike {first} the {name} {values[first]}, out of its range")
     t, rest = np.rint(seconds * 1e6).astype(np.int64), np.zeros(len(seconds), np.int64)
     return Events(t, channels, rest, rest, 1, CHANNELS, polarities=1)
+
+
+def _check_length(path: Path, rows: Any, row: int) -> None:
+    """Raise `DatasetCorrupt` if a row says that it is longer than the file: HDF5 would make room for it first."""
+    kind = optional_import("h5py", "Reading spikes of SHD and SSC", extra="events").check_vlen_dtype(rows.dtype)
+    plain = rows.chunks is None or rows.id.get_create_plist().get_nfilters() == 0
+    if kind is None or not plain:
+        return
+    entry = 8 + rows.file.id.get_create_plist().get_sizes()[0]  # number (4 bytes), address, index (4 bytes)
+    if rows.chunks is None:
+        offset, place = rows.id.get_offset(), row
+    else:
+        offset, place = rows.id.get_chunk_info_by_coord((row,)).byte_offset, row % rows.chunks[0]
+    if offset is None:
+        return
+    with path.open("rb") as file:
+        file.seek(offset + entry * place)
+        count = int.from_bytes(file.read(4), "little")
+    if count * kind.itemsize > path.stat().st_size:
+        raise _wrong(
+            path, f"at byte {offset + entry * place} row {row} says it has {count} numbers, more than the file"
+        )
 
 
 def read_rows(path: Path | str) -> Rows:
