@@ -26,7 +26,7 @@ class Events:
         p: Polarities: 1 where brightness rose, 0 where it fell.  uint8 `[n]`.
         height: Rows of the sensor, at least 1.
         width: Columns of the sensor, at least 1.
-        polarities: 2, or 1 of a sensor whose events all have polarity 0.  Default: 2.
+        polarities: From 1 to 2: 1 of a sensor whose events all have polarity 0.  Default: 2.
         left_out: What the file holds beside these events, as counts by kind, such as {"invalid events": 3}; all counts
             are at least 1, and are kept by `sorted` and `at`.  Default: nothing.
 

@@ -46,11 +46,12 @@ def table(entries: list[tuple[int, int, int, int]]) -> bytes:
     start, size = 8 + 8 + 4 + 4, 32
     content = struct.pack("<I4s", 16, b"FTAB") + struct.pack("<HHHH", 6, 8, 4, 0) + struct.pack("<iI", 8, 4)
     content += struct.pack("<I", len(entries))
-    vtable_at = start + 4 + 4 * len(entries)
+    padding = len(entries) % 2 == 0  # numbers of 8 bytes lie at multiples of 8, the size of 4 bytes included
+    vtable_at = start + 4 + 4 * len(entries) + 4 * padding
     first = vtable_at + 12
     for index in range(len(entries)):
         content += struct.pack("<I", first + size * index - (start + 4 + 4 * index))
-    content += struct.pack("<HHHHHH", 10, size, 8, 16, 24, 0)
+    content += bytes(4 * padding) + struct.pack("<HHHHHH", 10, size, 8, 16, 24, 0)
     for index, (byte, stream, length, number) in enumerate(entries):
         content += struct.pack("<i4xqiiq", first + size * index - vtable_at, byte, stream, length, number)
     return sized(content)

@@ -200,9 +200,8 @@ def main() -> None:
     found, longest, faults = run(options.count, options.seed)
     for (name, result), number in sorted(found.items()):
         print(f"{name:16} {result:8} {number:6}")
-    print(
-        f"{len(faults)} faults; {sum(found.values())} files; the slowest took {max(longest.values()):.3f} s of processor time"
-    )
+    slowest = max(longest.values())
+    print(f"{len(faults)} faults; {sum(found.values())} files; the slowest took {slowest:.3f} s of CPU time")
     print({name: round(each, 3) for name, each in longest.items()})
     for told in list(faults)[:20]:
         print(told[:600])

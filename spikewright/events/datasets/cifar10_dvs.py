@@ -24,7 +24,7 @@ def cifar10_dvs(data_dir: Path | str | None, part: str = "train") -> Recordings:
     17 in `cifar10_cat_17.aedat`, and the first nine tenths (rounded down) are for training: 900 of each class, and 100
     for testing, as is usual in papers on spiking networks.  Accuracies on other splits are not comparable.
 
-    x and y are as stored: see `read_aedat2`.
+    x and y are as stored, as by `read_aedat2`: neither turned nor mirrored.
 
     Args:
         data_dir: Folder with `airplane/*.aedat` to `truck/*.aedat`, or with a folder `CIFAR10DVS` or `extract` that has

@@ -66,7 +66,7 @@ class Recordings:
         classes: Names of the classes, at least one.
         height: Rows of the sensor, at least 1.
         width: Columns of the sensor, at least 1.
-        polarities: 2, or 1 of a sensor whose events all have polarity 0.  Default: 2.
+        polarities: From 1 to 2: 1 of a sensor whose events all have polarity 0.  Default: 2.
 
     Raises:
         InputError: There is no recording, or not one label for each, or one that is not the number of a class.

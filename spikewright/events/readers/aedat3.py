@@ -31,7 +31,7 @@ _SIZES = {
 
 
 def read_aedat3(path: Path | str, height: int | None = None, width: int | None = None) -> Events:
-    """Read the polarity events of an AEDAT 3.1 file, as written by cAER.
+    r"""Read the polarity events of an AEDAT 3.1 file, as written by cAER.
 
     A header of lines with `#` ends with `#!END-HEADER`.  Packets follow, each with a header of 28 bytes (type, source,
     size of an event, offset of its time, overflow of the time, capacity, number, valid number; low byte first).  A
@@ -54,6 +54,19 @@ def read_aedat3(path: Path | str, height: int | None = None, width: int | None =
 
     Reference:
         Amir et al., A Low Power, Fully Event-Based Gesture Recognition System, CVPR, 2017.
+
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from spikewright.events import read_aedat3
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "user01_led.aedat")
+    ...     head = [(1, 2), (1, 2), (8, 4), (4, 4), (0, 4), (1, 4), (1, 4), (1, 4)]  # numbers and their bytes
+    ...     words = [*head, (4 << 17 | 9 << 2 | 1 << 1 | 1, 4), (50, 4)]
+    ...     data = b"".join(number.to_bytes(size, "little") for number, size in words)
+    ...     _ = path.write_bytes(b"#!AER-DAT3.1\r\n#Source 1: DVS128\r\n#!END-HEADER\r\n" + data)
+    ...     events = read_aedat3(path)
+    >>> events.t, events.x, events.y, events.p
+    (array([50]), array([4], dtype=int32), array([9], dtype=int32), array([1], dtype=uint8))
     """
     check_size("read_aedat3", height, width)
     content = content_of(path, "AEDAT 3.1")

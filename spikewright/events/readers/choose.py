@@ -45,7 +45,7 @@ def read(path: Path | str, height: int | None = None, width: int | None = None, 
         path: The file.
         height: Rows of the sensor, at least 1.  Default: None, as the file or the format says.
         width: Columns of the sensor, at least 1.  Default: None, as the file or the format says.
-        row: Number of a recording in an HDF5 file, from 0.  Default: None, the only one.
+        row: Number of a recording in an HDF5 file, at least 0.  Default: None, the only one.
 
     Raises:
         DatasetCorrupt: The file is of no known format, or damaged.
@@ -85,7 +85,7 @@ def reader_of(path: Path | str) -> Callable[..., Events]:
     Raises:
         DatasetCorrupt: The file cannot be read, is empty, or of no known format.
     """
-    content = content_of(path, "a file of events")
+    content = content_of(path, "a file of events", 2**16)
     for magic, reader in _MAGIC:
         if content.data.startswith(magic):
             return reader

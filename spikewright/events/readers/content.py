@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from spikewright._util.ranges import check_counts
-from spikewright.data.files import read_bytes
+from spikewright._util.reading import check_regular
+from spikewright.data.files import read_bytes, unreadable
 from spikewright.errors import DatasetCorrupt
 
 Array = np.ndarray[Any, Any]
@@ -87,21 +88,31 @@ class Content:
             raise self.wrong(int(offsets[first]), f"event {first} has the time {int(t[first])}, which is below 0")
 
 
-def content_of(path: Path | str, kind: str) -> Content:
+def content_of(path: Path | str, kind: str, most: int | None = None) -> Content:
     """Read a file of events.
 
     Args:
         path: The file.
         kind: Name of the format, for messages.
+        most: Number of bytes to read from its beginning, at least 1.  Default: None, all.
 
     Raises:
         DatasetCorrupt: It cannot be read, is larger than 1 GiB, or holds no byte.
     """
     path = Path(path)
-    content = Content(path, kind, read_bytes(path))
+    content = Content(path, kind, read_bytes(path) if most is None else _beginning(path, most))
     if not content.data:
         raise content.wrong(0, "it ends: the file is empty, which no recording is", "Fetch the file again.")
     return content
+
+
+def _beginning(path: Path, most: int) -> bytes:
+    try:
+        check_regular(path)
+        with path.open("rb") as file:
+            return file.read(most)
+    except OSError as error:
+        raise unreadable(path, error) from error
 
 
 def header_lines(content: Content, line: bytes) -> tuple[list[str], int]:

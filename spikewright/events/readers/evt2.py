@@ -14,7 +14,7 @@ _KNOWN = frozenset({_OFF, _ON, _TIME_HIGH, _TRIGGER, _OTHERS, _CONTINUED})
 
 
 def read_evt2(path: Path | str, height: int | None = None, width: int | None = None) -> Events:
-    """Read a `.raw` file of Prophesee with the encoding EVT 2.0.
+    r"""Read a `.raw` file of Prophesee with the encoding EVT 2.0.
 
     After text lines that begin with `%`, each word of 32 bits, low byte first, has its type in bits 28 to 31.  An
     event (type 0: brightness fell, 1: rose) has y in bits 0 to 10, x in 11 to 21, and the low 6 bits of its time in
@@ -36,6 +36,18 @@ def read_evt2(path: Path | str, height: int | None = None, width: int | None = N
 
     Reference:
         Prophesee, Metavision SDK documentation, data encoding formats: EVT 2.0.
+
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from spikewright.events import read_evt2
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "street.raw")
+    ...     words = [8 << 28, 1 << 28 | 50 << 22 | 4 << 11 | 9]
+    ...     data = b"".join(word.to_bytes(4, "little") for word in words)
+    ...     _ = path.write_bytes(b"% evt 2.0\n% geometry 640x480\n% end\n" + data)
+    ...     events = read_evt2(path)
+    >>> events.t, events.x, events.y, events.p
+    (array([50]), array([4], dtype=int32), array([9], dtype=int32), array([1], dtype=uint8))
     """
     check_size("read_evt2", height, width)
     content = content_of(path, "Prophesee EVT 2.0")

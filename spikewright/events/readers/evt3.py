@@ -18,7 +18,7 @@ _KNOWN = frozenset(
 
 
 def read_evt3(path: Path | str, height: int | None = None, width: int | None = None) -> Events:
-    """Read a `.raw` file of Prophesee with the encoding EVT 3.0.
+    r"""Read a `.raw` file of Prophesee with the encoding EVT 3.0.
 
     After text lines that begin with `%`, each word of 16 bits, low byte first, has its type in bits 12 to 15.  Type 0
     sets the row (bits 0 to 10).  Type 2 is an event with x in bits 0 to 10 and its polarity in bit 11 (1: brightness
@@ -45,6 +45,18 @@ def read_evt3(path: Path | str, height: int | None = None, width: int | None = N
 
     Reference:
         Prophesee, Metavision SDK documentation, data encoding formats: EVT 3.0.
+
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from spikewright.events import read_evt3
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "street.raw")
+    ...     words = [0x8000, 0x6000 | 50, 9, 0x2000 | 1 << 11 | 4]
+    ...     data = b"".join(word.to_bytes(2, "little") for word in words)
+    ...     _ = path.write_bytes(b"% evt 3.0\n% geometry 1280x720\n% end\n" + data)
+    ...     events = read_evt3(path)
+    >>> events.t, events.x, events.y, events.p
+    (array([50]), array([4], dtype=int32), array([9], dtype=int32), array([1], dtype=uint8))
     """
     check_size("read_evt3", height, width)
     content = content_of(path, "Prophesee EVT 3.0")

@@ -41,7 +41,7 @@ def read_spikes(path: Path | str, row: int | None = None) -> Events:
 
     Args:
         path: The file, with `spikes/times`, `spikes/units` and `labels`, unpacked.
-        row: Number of the recording, from 0.  Default: None, allowed for a file with one recording.
+        row: Number of the recording, at least 0.  Default: None, allowed for a file with one recording.
 
     Raises:
         DatasetCorrupt: The file is not such a file, is damaged, or the row has a channel or time out of range.
