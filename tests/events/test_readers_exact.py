@@ -222,6 +222,19 @@ def test_the_size_of_the_sensor_may_be_given(tmp_path: Path) -> None:
         read_dat(path, height=0)
 
 
+def test_pixels_have_all_their_bits_and_end_at_the_size(tmp_path: Path) -> None:
+    path, size = tmp_path / "x", "height 2048|width 2048"
+    rows: list[Row] = [(t, x, y, t % 2) for t, (x, y) in enumerate([(2047, 0), (0, 2047), (1365, 682), (682, 1365)])]
+    for data in (write_evt2(rows, f"evt 2.0|{size}"), write_evt3(rows, f"evt 3.0|{size}"), write_dat(rows, size)):
+        assert rows_of(read(stored(path, data))) == rows
+    far: list[Row] = [(0, 16383, 9999, 1)]
+    assert rows_of(read(stored(path, write_dat(far, "Width 16384|Height 10000")))) == far
+    assert rows_of(read_aedat3(stored(path, write_aedat3(far)), height=10000, width=16384)) == far
+    for x, y in ((34, 0), (0, 34)):
+        with pytest.raises(DatasetCorrupt, match=rf"at byte 0 event 0 is at x={x}, y={y}, outside"):
+            read_nmnist(stored(path, write_nmnist([(0, x, y, 1)])))
+
+
 def test_spikes_are_read_by_row(tmp_path: Path) -> None:
     pytest.importorskip("h5py")
     path, draw = tmp_path / "shd.h5", np.random.default_rng(0)

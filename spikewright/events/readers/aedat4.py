@@ -44,7 +44,7 @@ def read_aedat4(path: Path | str, stream: int | None = None) -> Events:
 
     Args:
         path: The file.
-        stream: Number of the stream, at least 0, of a file with events of several cameras.  Default: None, the only one.
+        stream: Number of the stream, at least 0, of a file of several cameras.  Default: None, the only one.
 
     Raises:
         DatasetCorrupt: The file is cut or damaged, has no events or those of several cameras, or an event outside of
