@@ -11,6 +11,7 @@ from spikewright.data.encoding import Poisson as Poisson
 from spikewright.data.registry import load as load
 from spikewright.data.registry import loader as loader
 from spikewright.data.registry import names as names
+from spikewright.data.sequences import Sequences as Sequences
 from spikewright.data.transforms import AUGMENTATIONS as AUGMENTATIONS
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Encoding",
     "Latency",
     "Poisson",
+    "Sequences",
     "Split",
     "load",
     "loader",

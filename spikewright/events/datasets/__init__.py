@@ -1,0 +1,1 @@
+"""Data sets of events, as their archives lie on the disk."""
