@@ -178,8 +178,8 @@ def _one_channel(name: str, path: Path, rate: int, mono: bool) -> Tensor:
     if found != rate:
         raise DatasetCorrupt(
             f"'{name}' was asked for with a filter bank for {rate} Hz, but {path} has {found} samples in a second. "
-            f"Bands of another rate are other bands, and rates are not converted here. Give a bank with rate={found} if "
-            f"all files have it, or convert them, such as with: ffmpeg -i FILE -ar {rate} NEW.wav"
+            f"Bands of another rate are other bands, and rates are not converted here. Give a bank with rate={found} "
+            f"if all files have it, or convert them, such as with: ffmpeg -i FILE -ar {rate} NEW.wav"
         )
     if len(samples) > 1 and not mono:
         raise DatasetCorrupt(

@@ -111,6 +111,6 @@ def _check_complete(folder: Path, found: dict[tuple[int, str, int], Path], speak
         raise DatasetMissing(
             f"'spoken_digits' was asked for with verify=True from {folder.absolute()}, which holds {len(found)} "
             f"recordings of {len(speakers)} speakers ({', '.join(speakers)}), where version 1.0.10 has 3000 of 6; "
-            f"there {'is no' if lacking else 'should be no more than 50 indices;'} {example}. Results on another set cannot "
-            "be compared. Put all recordings there, or give verify=False."
+            f"there {'is no' if lacking else 'should be no more than 50 indices;'} {example}. Results on another set "
+            "cannot be compared. Put all recordings there, or give verify=False."
         )
