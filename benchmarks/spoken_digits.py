@@ -71,6 +71,7 @@ class Run:
     bank: str
     bands: int
     step: float
+    context: int
     norm: str
     hidden: int
     layers: int
@@ -90,7 +91,7 @@ def parts(run: Run) -> tuple[Sequences, Sequences]:
     normalisation = Normalisation(
         to, over="training" if run.norm == "training" else "recording", by_band=run.norm != "recording"
     )
-    encoder = Encoder(bank, normalisation=normalisation, coding=CODINGS[run.coding])
+    encoder = Encoder(bank, normalisation=normalisation, coding=CODINGS[run.coding], context=run.context)
     data = spoken_digits(run.data_dir, encoder, run.leave_out)
     if not run.validate:
         return data.train, data.test
@@ -181,6 +182,7 @@ def main() -> None:
     parser.add_argument("--bank", default="mel", choices=("mel", "gammatone"))
     parser.add_argument("--bands", type=int, default=40)
     parser.add_argument("--step", type=float, default=0.016)
+    parser.add_argument("--context", type=int, default=4)
     parser.add_argument("--norm", default="recording", choices=("recording", "recording-band", "training"))
     parser.add_argument("--hidden", type=int, default=256)
     parser.add_argument("--layers", type=int, default=2)

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from spikewright._util.ranges import check_flag, check_instance
+from spikewright._util.ranges import MOST, check_count, check_flag, check_instance
 from spikewright.data.sequences import Sequences
 from spikewright.errors import ConfigError, DatasetCorrupt
 from spikewright.sound.coding import Analog, Coding
@@ -19,7 +19,15 @@ from spikewright.sound.wav import read_wav
 
 @dataclass(frozen=True)
 class Encoder:
-    """The way from samples to the input of a network: filter bank, logarithm, normalisation, coding.
+    r"""The way from samples to the input of a network: filter bank, logarithm, normalisation, coding, delay line.
+
+    With c(t) what the coding makes of a recording, and zeros before its start, the input is
+
+    .. math::
+        x[t] = \bigl(c[t],\ c[t-1],\ \dots,\ c[t-\text{context}]\bigr),
+
+    `[step, *feature]` without context and `[step, context + 1, *feature]` with.  A delay line gives rules that carry no
+    credit through time the recent past at once.
 
     Args:
         bank: Filter bank, whose `rate` all recordings have.  `MelBank` or `GammatoneBank`.
@@ -27,9 +35,10 @@ class Encoder:
         normalisation: Common range of the features.  Default: `Normalisation()`, mean 0 and deviation 1 in every
             recording.
         coding: Currents or spikes of the features.  Default: `Analog()`.
+        context: Number of earlier steps beside each step, from 0 to 10**6.  Default: 0.
 
     Raises:
-        ConfigError: A part is of another class.
+        ConfigError: A part is of another class, or `context` is out of range.
 
     >>> import torch
     >>> from spikewright.sound import DeltaCode, Encoder, MelBank
@@ -43,6 +52,7 @@ class Encoder:
     compression: LogCompression = field(default_factory=LogCompression)
     normalisation: Normalisation = field(default_factory=Normalisation)
     coding: Coding = field(default_factory=Analog)
+    context: int = 0
 
     def __post_init__(self) -> None:
         if not isinstance(self.bank, MelBank | GammatoneBank):
@@ -52,6 +62,7 @@ class Encoder:
         check_instance("Encoder", "compression", self.compression, LogCompression, "LogCompression()")
         check_instance("Encoder", "normalisation", self.normalisation, Normalisation, "Normalisation()")
         check_instance("Encoder", "coding", self.coding, Coding, "Analog()")
+        check_count("Encoder", "context", self.context, "it is a number of earlier steps", least=0, most=MOST)
 
     def features(self, samples: Tensor) -> Tensor:
         """Return the compressed energies of a recording, `[frame, band]`.
@@ -93,7 +104,11 @@ class FittedEncoder:
         Args:
             features: What `Encoder.features` returned, `[frame, band]`.
         """
-        return self.encoder.coding(self.scaler(features))
+        coded, context = self.encoder.coding(self.scaler(features)), self.encoder.context
+        if not context:
+            return coded
+        padded = torch.cat([coded.new_zeros(context, *coded.shape[1:]), coded])
+        return torch.stack([padded[context - k : len(padded) - k] for k in range(context + 1)], 1)
 
     def __call__(self, samples: Tensor) -> Tensor:
         """Return the input of a network, `[step, *feature]`.

@@ -1,5 +1,6 @@
 """Data sets of small WAV files that the test writes."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,19 @@ def test_the_usual_test_part(tmp_path: Path, inside: str) -> None:
         meant = (energy - energy.mean()) / energy.std(correction=0)
         assert length == len(meant)
         torch.testing.assert_close(x[:length, row], meant)
-    assert torch.equal(data.encoder(samples), x[:length, row])
+        assert torch.equal(data.encoder(samples), x[:length, row])
+
+
+def test_a_delay_line(tmp_path: Path) -> None:
+    samples = torch.randn(2000, generator=torch.Generator().manual_seed(0))
+    plain = Encoder(ENCODER.bank, coding=DeltaCode(0.5))
+    coded, lined = (replace(plain, context=context).fit([])(samples) for context in (0, 2))
+    assert lined.shape == (len(coded), 3, 2, 8) and lined.dtype == torch.uint8
+    for t in range(len(coded)):
+        for k in range(3):
+            assert torch.equal(lined[t, k], coded[t - k] if t >= k else torch.zeros(2, 8, dtype=torch.uint8))
+    with pytest.raises(ConfigError, match="context"):
+        Encoder(ENCODER.bank, context=-1)
 
 
 def test_one_speaker_is_left_out(tmp_path: Path) -> None:

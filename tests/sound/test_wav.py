@@ -113,11 +113,13 @@ BROKEN: dict[str, tuple[bytes, str]] = {
     "12 bits in 3 bytes": (riff(chunk(b"fmt ", form(PCM, 1, 8000, 3, bits=12)), DATA), "12 bits and 3 bytes"),
     "16 bits float": (riff(chunk(b"fmt ", form(FLOAT, 1, 8000, 2)), DATA), "float of 1 channels, 8000 Hz, 16 bits"),
     "NaN": (
-        riff(chunk(b"fmt ", form(FLOAT, 2, 8000, 4)), chunk(b"data", np.float32([0, 0, 0, np.nan]).tobytes())),
+        riff(
+            chunk(b"fmt ", form(FLOAT, 2, 8000, 4)), chunk(b"data", np.array([0, 0, 0, np.nan], np.float32).tobytes())
+        ),
         "at byte 56 sample 1 is nan",
     ),
     "too large for float32": (
-        riff(chunk(b"fmt ", form(FLOAT, 1, 8000, 8)), chunk(b"data", np.float64([1e300]).tobytes())),
+        riff(chunk(b"fmt ", form(FLOAT, 1, 8000, 8)), chunk(b"data", np.array([1e300]).tobytes())),
         "at byte 44 sample 0 is inf",
     ),
 }
