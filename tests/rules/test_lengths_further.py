@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import spikewright as sw
-from spikewright._util.lengths import Lengths
-from spikewright.errors import IncompatibleRule
+from spikewright.errors import IncompatibleRule, InputError
 from spikewright.losses import LastStep, Loss, MaxOverTime, OnRate, PerStep, SpikeCount
 from spikewright.rules import BPTT, OPZO, OTTT, SLTT, EProp, Rule
 
@@ -89,8 +88,7 @@ def agree(net: sw.Network, make: Callable[[], Rule], loss: Loss) -> None:
     torch.testing.assert_close(padded, value, rtol=1e-10, atol=0)
     torch.testing.assert_close(updates[-1].rates, fired, rtol=1e-5, atol=0)
     output = torch.cat([update.output for update in updates])
-    reduced = loss.over(Lengths(LENGTHS)).reduced(output)
-    assert reduced.argmax(1).tolist() == answers
+    assert loss.correct(output, torch.tensor(answers), LENGTHS) == BATCH
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -105,6 +103,16 @@ def test_rules_of_time(name: str, kind: str) -> None:
 @pytest.mark.parametrize("kind", NETS)
 def test_losses_of_whole_sequences(name: str, kind: str) -> None:
     agree(network(kind), BPTT, LOSSES[name]())
+
+
+def test_answers_are_read_at_the_end_of_each_sequence() -> None:
+    """Two outputs below 0, and 0 behind the end of the shorter: neither the last nor the largest is of the padding."""
+    output = torch.tensor([[[-3.0, -1.0], [-3.0, -1.0]], [[-3.0, -1.0], [0.0, 0.0]]])
+    y, lengths = torch.tensor([1, 1]), torch.tensor([2, 1])
+    for loss in LastStep(CE), MaxOverTime(CE):
+        assert (loss.correct(output, y), loss.correct(output, y, lengths)) == (1, 2)
+    with pytest.raises(InputError, match=r"lengths\[0\] is 3, but x has 2 steps"):
+        PerStep(CE).correct(output, y, lengths + 1)
 
 
 def test_opzo_refuses_lengths() -> None:
