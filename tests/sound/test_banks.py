@@ -165,3 +165,13 @@ def test_samples_that_are_none() -> None:
                 bank(wrong)
         with pytest.raises(InputError, match="a NaN or an infinity"):
             bank(torch.tensor([0.0, math.inf]))
+
+
+def test_gammatone_of_scipy() -> None:
+    """Its finite filters of order 4 have the same gain, from zero to half of the rate, once both are 1 at the peak."""
+    signal = pytest.importorskip("scipy.signal")
+    bank = GammatoneBank(16000, bands=3, low=300.0, high=3000.0)
+    for centre, response in zip(bank.centres.tolist(), bank.responses.numpy()):
+        theirs, _ = signal.gammatone(centre, "fir", fs=16000, order=4, numtaps=len(response))
+        own, other = (np.abs(np.fft.rfft(each, 65536)) for each in (response, theirs))
+        np.testing.assert_allclose(own / own.max(), other / other.max(), rtol=0, atol=1e-5)
