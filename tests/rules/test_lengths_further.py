@@ -91,6 +91,7 @@ def agree(net: sw.Network, make: Callable[[], Rule], loss: Loss) -> None:
     assert loss.correct(output, torch.tensor(answers), LENGTHS) == BATCH
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", RULES)
 @pytest.mark.parametrize("kind", NETS)
 def test_rules_of_time(name: str, kind: str) -> None:
