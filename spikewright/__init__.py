@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from spikewright import reports as reports
     from spikewright import rules as rules
     from spikewright import solvers as solvers
+    from spikewright import sound as sound
     from spikewright import spatial as spatial
     from spikewright import surrogate as surrogate
     from spikewright import testing as testing
@@ -73,6 +74,7 @@ __all__ = [
     "reports",
     "rules",
     "solvers",
+    "sound",
     "spatial",
     "surrogate",
     "testing",

@@ -51,8 +51,8 @@ class TaskLoss(Loss):
     def without_penalty(self) -> "TaskLoss":
         return TaskLoss(self.loss.without_penalty(), self._size)
 
-    def correct(self, output: Tensor, y: Tensor) -> int:
-        return self.loss.correct(self.of_task(output, y), y % self._size)
+    def correct(self, output: Tensor, y: Tensor, lengths: Tensor | None = None) -> int:
+        return self.loss.correct(self.of_task(output, y), y % self._size, lengths)
 
     def labelled(self, y: Tensor) -> int:
         return self.loss.labelled(y % self._size)

@@ -1,6 +1,7 @@
-"""Image data sets, and batches of encoded sequences."""
+"""Image data sets, sequences of different lengths, and batches."""
 
 from spikewright.data.batches import Batches as Batches
+from spikewright.data.buckets import bucketed as bucketed
 from spikewright.data.dataset import Dataset as Dataset
 from spikewright.data.dataset import Split as Split
 from spikewright.data.encoding import ENCODINGS as ENCODINGS
@@ -25,6 +26,7 @@ __all__ = [
     "Poisson",
     "Sequences",
     "Split",
+    "bucketed",
     "load",
     "loader",
     "names",

@@ -1,6 +1,6 @@
 """Which files of a tree of class folders are images, and what is left out."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,19 +27,20 @@ class Noticed:
     read_so: dict[str, list[Path]] = field(default_factory=dict[str, list[Path]])
     warned: list[str] = field(default_factory=list[str])
 
-    def message(self, dataset: str, images: int) -> str | None:
+    def message(self, dataset: str, images: int, kind: str = "images") -> str | None:
         """Return what is left out and what is special, each with a number and an example; `None` if nothing is.
 
         Args:
             dataset: Name of the data set.
-            images: Number of images that were read.
+            images: Number of images, or other files, that were read.
+            kind: What the files are.  Default: "images".
         """
         parts = [f"{_counted(paths)} {reason}" for reason, paths in self.read_so.items()]
         if self.left_out:
             parts.append("left out: " + "; ".join(f"{_counted(p)} {reason}" for reason, p in self.left_out.items()))
         if self.warned:
             parts.append(f"Pillow warned {len(self.warned)} times, first: {self.warned[0].rstrip('.')}")
-        return f"'{dataset}' read {images} images. " + ". ".join(parts) + "." if parts else None
+        return f"'{dataset}' read {images} {kind}. " + ". ".join(parts) + "." if parts else None
 
 
 def _counted(paths: list[Path]) -> str:
@@ -71,24 +72,43 @@ def list_images(dataset: str, root: Path, noticed: Noticed) -> tuple[dict[str, l
         DatasetMissing: A part is not there or has no class folder.
         ImportError: Pillow is not installed.
     """
-    endings = image_endings()
+    return list_files(dataset, root, noticed, image_endings(), LAYOUT, "images")
+
+
+def list_files(
+    dataset: str, root: Path, noticed: Noticed, endings: Collection[str], layout: str, kind: str
+) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
+    """Return the files of each class in `root/train` and in `root/test`, classes and files in order.
+
+    Args:
+        dataset: Name of the data set, for messages.
+        root: Folder with `train` and `test`.
+        noticed: Takes what is left out.
+        endings: Endings of the files that count, in lower case with their dot.
+        layout: Description of the expected files, for messages.
+        kind: What the files are, for messages, such as "images".
+
+    Raises:
+        DatasetMissing: A part is not there or has no class folder.
+    """
     for part in ("train", "test"):
         if not (root / part).is_dir():
-            raise missing(dataset, root, LAYOUT)
+            raise missing(dataset, root, layout)
     for entry in sorted(root.iterdir()):
         if entry.is_dir() and entry.name not in ("train", "test") and not _is_hidden(entry):
             _add(noticed.left_out, "folders beside train and test", entry)
-    train, test = (_listing(dataset, root / part, endings, noticed) for part in ("train", "test"))
+    train, test = (_listing(dataset, root / part, endings, noticed, kind) for part in ("train", "test"))
     return train, test
 
 
-def _listing(dataset: str, part: Path, endings: frozenset[str], noticed: Noticed) -> dict[str, list[Path]]:
+def _listing(dataset: str, part: Path, endings: Collection[str], noticed: Noticed, kind: str) -> dict[str, list[Path]]:
     classes: dict[str, list[Path]] = {}
     for entry in sorted(part.iterdir()):
         if _is_hidden(entry):
             _add(noticed.left_out, "hidden, or of an operating system", entry)
         elif entry.is_dir():
-            classes[entry.name] = sorted(_images(entry, entry, endings, noticed), key=lambda p: (str(p.parent), p.name))
+            found = _files(entry, entry, endings, noticed, kind)
+            classes[entry.name] = sorted(found, key=lambda p: (str(p.parent), p.name))
         else:
             _add(noticed.left_out, "in no class folder", entry)
     if not classes:
@@ -96,19 +116,19 @@ def _listing(dataset: str, part: Path, endings: frozenset[str], noticed: Noticed
     return classes
 
 
-def _images(top: Path, folder: Path, endings: frozenset[str], noticed: Noticed) -> Iterator[Path]:
+def _files(top: Path, folder: Path, endings: Collection[str], noticed: Noticed, kind: str) -> Iterator[Path]:
     for entry in sorted(folder.iterdir()):
         if _is_hidden(entry):
             _add(noticed.left_out, "hidden, or of an operating system", entry)
         elif entry.is_symlink() and entry.is_dir() and folder.resolve().is_relative_to(entry.resolve()):
             _add(noticed.left_out, "linked to a folder that holds it", entry)
         elif entry.is_dir():
-            yield from _images(top, entry, endings, noticed)
+            yield from _files(top, entry, endings, noticed, kind)
         elif entry.suffix.lower() not in endings:
-            _add(noticed.left_out, "without an ending of images", entry)
+            _add(noticed.left_out, f"without an ending of {kind}", entry)
         else:
             if folder != top:
-                _add(noticed.read_so, "in folders inside class folders, as images of the outer one", entry)
+                _add(noticed.read_so, f"in folders inside class folders, as {kind} of the outer one", entry)
             yield entry
 
 

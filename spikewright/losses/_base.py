@@ -151,14 +151,22 @@ class Loss(ABC):
         """
         return self.reduced(output)
 
-    def correct(self, output: Tensor, y: Tensor) -> int:
+    def correct(self, output: Tensor, y: Tensor, lengths: Tensor | None = None) -> int:
         """Return the number of samples that are classified correctly; those with an ignored label do not count.
 
         Args:
             output: Outputs, `[time, batch, class]`.
             y: Class indices, `[batch]`.
+            lengths: Own number of steps of every sample of a padded batch, int64 `[batch]`, from 1 to the number of
+                steps.  Losses that read a certain step, such as `LastStep`, need them: outputs after the end of a
+                sequence are 0.  Default: None, all steps belong to the sequences.
+
+        Raises:
+            ShapeError: `lengths` does not hold one whole number per sample.
+            InputError: A length is out of range.
         """
-        right = self.scores(output).argmax(-1) == y
+        own = self if lengths is None else self.over(Lengths.of(lengths, output))
+        right = own.scores(output).argmax(-1) == y
         return int((right & ~ignored_labels(self.criterion, y)).sum())
 
     def labelled(self, y: Tensor) -> int:

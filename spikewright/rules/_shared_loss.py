@@ -54,8 +54,8 @@ class SharedLoss(Loss):
     def without_penalty(self) -> Loss:
         return SharedLoss(self.loss.without_penalty())
 
-    def correct(self, output: Tensor, y: Tensor) -> int:
-        return self.loss.correct(output, y)
+    def correct(self, output: Tensor, y: Tensor, lengths: Tensor | None = None) -> int:
+        return self.loss.correct(output, y, lengths)
 
     def labelled(self, y: Tensor) -> int:
         return self.loss.labelled(y)

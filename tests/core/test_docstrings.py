@@ -19,7 +19,7 @@ import spikewright
 from spikewright import neurons, rules
 
 PACKAGES = (
-    "rules spatial solvers losses neurons surrogate layers reports metrics data events models continual graph train "
+    "rules spatial solvers losses neurons surrogate layers reports metrics data events models sound continual graph train "
     "plots testing errors interop interop.nir"
 ).split()
 SHOWN = [spikewright.Network, spikewright.certify, spikewright.plan, spikewright.energy]

@@ -75,7 +75,7 @@ INNER = {
 
 
 def test_every_part_of_the_core_has_its_place() -> None:
-    assert {part_of(name) for name in IMPORTS} - RANK.keys() <= {"", "data", "events", "models", "__main__"}
+    assert {part_of(name) for name in IMPORTS} - RANK.keys() <= {"", "data", "events", "models", "sound", "__main__"}
 
 
 def test_the_loose_files_are_those_that_belong_to_no_room() -> None:
@@ -107,9 +107,10 @@ def test_models_and_data_stand_beside_the_core() -> None:
     models = {(name, to) for name, to in INNER if part_of(name) == "models" and to != "models"}
     assert {to for _, to in models} <= below_network
     assert {to for name, to in INNER if part_of(name) == "data"} <= {"data", "errors", "_util"}
+    assert {to for name, to in INNER if part_of(name) == "sound"} <= {"sound", "data", "errors", "_util"}
     core = {part for part in RANK if RANK[part] < RANK["train"]}
     assert {
-        (name, to) for name, to in INNER if part_of(name) in core and to in ("data", "models", "cli", "plots")
+        (name, to) for name, to in INNER if part_of(name) in core and to in ("data", "models", "sound", "cli", "plots")
     } == set()
 
 
