@@ -199,8 +199,8 @@ def augmented(
     check_tensor("indices", indices, "int64 [batch]")
     if x.dim() != 5 or indices.dtype != torch.int64 or list(indices.shape) != [x.shape[1]]:
         raise ShapeError(
-            f"augmented got frames {list(x.shape)} and indices {indices.dtype} {list(indices.shape)}. Frames are [steps, "
-            "batch, channels, height, width], and each recording of the batch has its number, int64 [batch]."
+            f"augmented got frames {list(x.shape)} and indices {indices.dtype} {list(indices.shape)}. Frames are "
+            "[steps, batch, channels, height, width], and each recording of the batch has its number, int64 [batch]."
         )
     numbers = indices.tolist()
     made = [augmentation(x[:, at], keyed_generator(seed, "events", epoch, n)) for at, n in enumerate(numbers)]

@@ -51,8 +51,8 @@ def cached(recordings: Labelled, mode: Frames, folder: Path | str) -> Sequences:
     digest = digest() if callable(digest) else digest
     if not isinstance(digest, str) or not digest:
         raise ConfigError(
-            f"cached got recordings with digest {digest!r}. Frames are found again by it, and without one those of other "
-            "files would be taken for them. Give recordings with a digest of their content, or call framed(...)."
+            f"cached got recordings with digest {digest!r}. Frames are found again by it, and without one those of "
+            "other files would be taken for them. Give recordings with a digest of their content, or call framed(...)."
         )
     settings = {"format": FORMAT, "recordings": digest, "mode": _settings(mode)}
     key = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=16).hexdigest()
@@ -85,8 +85,8 @@ def _settings(value: Any) -> Any:
         number = float(value) if isinstance(value, float | np.floating) else int(value)
         return repr(number)  # 1 and 1.0 are told apart, and no digit is lost
     raise ConfigError(
-        f"cached got a mode that holds {kind_of(value)}. Frames are found again by all settings of the mode, so it is a "
-        "frozen dataclass of numbers, texts, None, tuples and such dataclasses. Write it so, or call framed(...)."
+        f"cached got a mode that holds {kind_of(value)}. Frames are found again by all settings of the mode, so it "
+        "is a frozen dataclass of numbers, texts, None, tuples and such dataclasses. Write it so, or call framed(...)."
     )
 
 

@@ -324,8 +324,8 @@ class ByCount(CountFrames):
         super().__post_init__()
         if self.start != "first":
             raise ConfigError(
-                f"ByCount(start={self.start!r}): frames of {self.events} events begin at the first event, whenever that "
-                "is. Leave start out, or take ByDuration or ByBins."
+                f"ByCount(start={self.start!r}): frames of {self.events} events begin at the first event, whenever "
+                "that is. Leave start out, or take ByDuration or ByBins."
             )
 
     def cuts(self, events: Events) -> tuple[Array, Array]:

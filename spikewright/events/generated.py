@@ -85,10 +85,12 @@ def saccades(
 
     The idea is that of N-MNIST, whose sensor moved before a screen; these events are computed.  The image, enlarged and
     on a black ground, moves on straight lines along the sides of a triangle and back to its start.  A pixel compares
-    the logarithm of its brightness, :math:`L = \log(I + 0.1)`, with what it was at its last event, and emits one event for
-    each threshold that it has moved by: rising with polarity 1, falling with 0.  Brightness is computed every `step`
-    microseconds by bilinear interpolation, and crossings in between are placed by a straight line.  There is no noise
-    of other kinds, no refractory time and no limit of the readout.
+    the logarithm of its brightness, :math:`L = \log(I + 0.1)`, with the level of its last event, and emits one event
+    for each threshold that it is away from it, which moves the level: rising with polarity 1, falling with 0.  The
+    first level is the brightness at the start, moved by up to half a threshold.  Brightness is computed every `step`
+    microseconds by bilinear interpolation, and crossings in between are placed by a straight line.  Thresholds and
+    first levels differ between pixels and are those of the sensor, the same for all images.  There is no noise of other
+    kinds, no refractory time and no limit of the readout.
 
     Args:
         images: uint8 (0 to 255) or floating-point (0 to 1), one channel, at least one.  Shape `[n, 1, H, W]`.
@@ -99,8 +101,8 @@ def saccades(
         step: Microseconds between two computed images, from 1 to 10**9.  Default: 2000.
         threshold: Change of the logarithm that makes an event, a number > 0.  Default: 0.25.
         mismatch: Standard deviation of the thresholds over pixels, as a share of `threshold`, in [0, 1); none is below
-            half of it.  The sensor is the same for all images.  Default: 0.03.
-        seed: Seed of the thresholds, from 0 to 2**63 - 1.  Default: 0.
+            half of it.  Default: 0.03.
+        seed: Seed of thresholds and first levels, from 0 to 2**63 - 1.  Default: 0.
 
     Returns:
         Recordings of a sensor of height scale * H + 2 * margin, width alike, with a margin of ceil(travel / 2) + 1.
@@ -133,18 +135,20 @@ def saccades(
         )
     if duration % step:
         raise InputError(
-            f"saccades(duration={duration}, step={step}): a saccade is no whole number of steps. Give a step that divides "
-            "the duration."
+            f"saccades(duration={duration}, step={step}): a saccade is no whole number of steps. Give a step that "
+            "divides the duration."
         )
     light = split.images[:, 0].numpy().astype(np.float64) / (255 if images.dtype.is_floating_point is False else 1)
     margin = int(np.ceil(travel / 2)) + 1
     large = np.pad(light.repeat(scale, 1).repeat(scale, 2), ((0, 0), (margin, margin), (margin, margin)))
-    draws = np.random.default_rng(seed).standard_normal(large.shape[1:])
-    thresholds = threshold * np.maximum(0.5, 1 + mismatch * draws)
+    draw = np.random.default_rng(seed)
+    thresholds = threshold * np.maximum(0.5, 1 + mismatch * draw.standard_normal(large.shape[1:]))
+    # Without this, a pixel that comes back to its first brightness would end on a threshold, and rounding would decide.
+    ahead = thresholds * (draw.random(large.shape[1:]) - 0.5)
     way = _triangle(travel, duration // step)
     found = list[Events]()
     for first in range(0, len(large), _TOGETHER):
-        found.extend(_seen(large[first : first + _TOGETHER], way, thresholds, step))
+        found.extend(_seen(large[first : first + _TOGETHER], way, thresholds, ahead, step))
     return InMemory(tuple(found), tuple(split.labels.tolist()))
 
 
@@ -194,10 +198,10 @@ def _moved(light: Array, down: float, right: float) -> Array:
     return light  # the margin is wider than the way, so that what is rolled over the edge is black
 
 
-def _seen(light: Array, way: Array, thresholds: Array, step: int) -> list[Events]:
+def _seen(light: Array, way: Array, thresholds: Array, ahead: Array, step: int) -> list[Events]:
     """Return the events of each of some images, in the order of time."""
     before = np.log(_moved(light, *way[0]) + _DARK)
-    level, found = before.copy(), list[Array]()
+    level, found = before + ahead, list[Array]()
     for number, place in enumerate(way[1:]):
         now = np.log(_moved(light, *place) + _DARK)
         crossed = np.trunc((now - level) / thresholds)

@@ -51,8 +51,9 @@ def mixup(
     check_tensor("labels", labels, "int64 [batch]")
     if x.dim() < 2 or not x.is_floating_point() or labels.dtype != torch.int64 or labels.shape != x.shape[1:2]:
         raise ShapeError(
-            f"mixup got x {x.dtype} {list(x.shape)} and labels {labels.dtype} {list(labels.shape)}. Shares of frames are "
-            "no whole numbers, and each recording has one label. Give x.float() [steps, batch, *feature] and int64 [batch]."
+            f"mixup got x {x.dtype} {list(x.shape)} and labels {labels.dtype} {list(labels.shape)}. Shares of frames "
+            "are no whole numbers, and each recording has one label. Give x.float() [steps, batch, *feature] and "
+            "int64 [batch]."
         )
     if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
         raise InputError(

@@ -95,8 +95,8 @@ class VoxelGrid(CountFrames):
         span, parts = int(events.t[-1]) - first, self.bins - 1
         if span * max(1, parts) >= 2**63:
             raise InputError(
-                f"VoxelGrid(bins={self.bins}, start={self.start!r}) got a recording that ends {span} us after the first "
-                "moment, which is too long for whole numbers of 64 bits. Take start='first', or fewer bins."
+                f"VoxelGrid(bins={self.bins}, start={self.start!r}) got a recording that ends {span} us after the "
+                "first moment, which is too long for whole numbers of 64 bits. Take start='first', or fewer bins."
             )
         scaled = (events.t - first) * parts
         left = scaled // span if span else np.zeros(len(events), np.int64)
@@ -271,6 +271,6 @@ def _single(steps: int, places: Array, values: Array) -> Entries:
 def _no_clip(owner: str, clip: int | None) -> None:
     if clip is not None:
         raise ConfigError(
-            f"{owner} got clip={clip}, but its numbers are no counts that could be limited before they are added. Leave "
-            "clip out, or clamp the frames yourself."
+            f"{owner} got clip={clip}, but its numbers are no counts that could be limited before they are added. "
+            "Leave clip out, or clamp the frames yourself."
         )

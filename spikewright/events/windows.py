@@ -43,9 +43,9 @@ def origin(owner: str, events: Events, start: Start) -> int:
     early = int(np.searchsorted(events.t, begin))
     if early:
         raise InputError(
-            f"{owner}(start={start!r}) begins at {begin} us, but {early} of {len(events)} events are earlier, the first "
-            f"at {int(events.t[0])} us. They belong to no frame, and none is left out silently. Take a start of at "
-            "most that time, or leave them out yourself: events.at(events.t >= start)."
+            f"{owner}(start={start!r}) begins at {begin} us, but {early} of {len(events)} events are earlier, the "
+            f"first at {int(events.t[0])} us. They belong to no frame, and none is left out silently. Take a start "
+            "of at most that time, or leave them out yourself: events.at(events.t >= start)."
         )
     return begin
 
