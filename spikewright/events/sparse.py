@@ -21,10 +21,14 @@ def total(places: Array, size: int, weights: Array | None = None) -> tuple[Array
         size: Number of places.
         weights: What falls there, whole numbers or float64.  Default: None, 1 each.
     """
-    if size <= 8 * len(places) + 2**16:  # a table of all places is faster than sorting, and not much larger
+    if size <= 16 * len(places) + 2**16:  # a table of all places is faster than sorting, and not much larger
         sums = np.bincount(places, weights, size)
         found = np.flatnonzero(sums)
         return found, _whole(sums[found], weights)
+    if weights is None:
+        ordered = np.sort(places.astype(np.int32) if size < 2**31 else places)  # half as wide, twice as fast
+        first = np.flatnonzero(np.diff(ordered, prepend=-1))
+        return ordered[first].astype(np.int64), np.diff(first, append=len(ordered))
     found, inverse = np.unique(places, return_inverse=True)
     sums = _whole(np.bincount(inverse, weights, len(found)), weights)
     here = sums != 0

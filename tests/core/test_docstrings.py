@@ -20,7 +20,7 @@ from spikewright import neurons, rules
 
 PACKAGES = (
     "rules spatial solvers losses neurons surrogate layers reports metrics data models continual graph train plots "
-    "testing errors interop interop.nir"
+    "testing errors events interop interop.nir"
 ).split()
 SHOWN = [spikewright.Network, spikewright.certify, spikewright.plan, spikewright.energy]
 """What has an example beside every rule and every neuron."""

@@ -75,7 +75,7 @@ INNER = {
 
 
 def test_every_part_of_the_core_has_its_place() -> None:
-    assert {part_of(name) for name in IMPORTS} - RANK.keys() <= {"", "data", "models", "__main__"}
+    assert {part_of(name) for name in IMPORTS} - RANK.keys() <= {"", "data", "events", "models", "__main__"}
 
 
 def test_the_loose_files_are_those_that_belong_to_no_room() -> None:

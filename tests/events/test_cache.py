@@ -58,6 +58,16 @@ def test_frames_of_a_data_set_are_those_of_its_recordings() -> None:
     assert data.labels.tolist() == [0, 1, 0, 1, 0] and data.values.dtype == torch.uint8
 
 
+def test_a_batch_may_repeat_and_reorder_recordings_and_have_another_type() -> None:
+    data, order = framed(Recordings(), MODE), torch.tensor([3, 0, 3, 4])
+    x, lengths = data.batch(order, torch.float64)
+    for row, number in enumerate(order.tolist()):
+        frames = MODE.dense(Recordings()[number][0]).double()
+        assert torch.equal(x[: lengths[row], row], frames) and not x[lengths[row] :, row].any()
+    with pytest.raises(InputError, match="indices from 0 to 5"):
+        data.batch(torch.tensor([0, 5]))
+
+
 def test_one_large_count_widens_the_type_of_all() -> None:
     def at_one_pixel(number: int) -> Events:
         return Events(*np.zeros((4, number), np.int64), height=1, width=1)
