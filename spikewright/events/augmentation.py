@@ -52,7 +52,7 @@ class Augmentation(ABC):
         """Return events, changed.
 
         Args:
-            events: Of one recording.
+            events: Events of one recording.
             generator: `torch.Generator` on the CPU.
         """
 
@@ -61,7 +61,7 @@ class Augmentation(ABC):
         """Return frames, changed.
 
         Args:
-            frames: Of one recording.  Shape `[steps, channels, height, width]`.
+            frames: Frames of one recording.  Shape `[steps, channels, height, width]`.
             generator: `torch.Generator` on the CPU.
         """
 
@@ -73,7 +73,7 @@ class OfEvents(Augmentation):
         """Refuse frames.
 
         Args:
-            frames: Of one recording.  Shape `[steps, channels, height, width]`.
+            frames: Frames of one recording.  Shape `[steps, channels, height, width]`.
             generator: `torch.Generator` on the CPU.
 
         Raises:
@@ -108,7 +108,7 @@ class Chain(Augmentation):
         """Return events, changed.
 
         Args:
-            events: Of one recording.
+            events: Events of one recording.
             generator: `torch.Generator` on the CPU.
         """
         for part in self.parts:
@@ -119,7 +119,7 @@ class Chain(Augmentation):
         """Return frames, changed.
 
         Args:
-            frames: Of one recording.  Shape `[steps, channels, height, width]`.
+            frames: Frames of one recording.  Shape `[steps, channels, height, width]`.
             generator: `torch.Generator` on the CPU.
         """
         for part in self.parts:
@@ -152,7 +152,7 @@ class OneOf(Augmentation):
         """Return events, changed.
 
         Args:
-            events: Of one recording.
+            events: Events of one recording.
             generator: `torch.Generator` on the CPU.
         """
         return self.parts[draw_whole(0, len(self.parts) - 1, generator)](events, generator)
@@ -161,7 +161,7 @@ class OneOf(Augmentation):
         """Return frames, changed.
 
         Args:
-            frames: Of one recording.  Shape `[steps, channels, height, width]`.
+            frames: Frames of one recording.  Shape `[steps, channels, height, width]`.
             generator: `torch.Generator` on the CPU.
         """
         return self.parts[draw_whole(0, len(self.parts) - 1, generator)](frames, generator)

@@ -37,7 +37,7 @@ class Frames(ABC):
         """Return the shape of a frame: channels, height, width.
 
         Args:
-            events: Of one recording; only its sensor matters.
+            events: Events of one recording; only its sensor matters.
         """
 
     @abstractmethod
@@ -45,7 +45,7 @@ class Frames(ABC):
         """Return the frames of a recording, sparse.
 
         Args:
-            events: Of one recording, in any order.
+            events: Events of one recording, in any order.
 
         Returns:
             The number of steps, at least 1; places int64 `[entries]`, rising, each
@@ -56,7 +56,7 @@ class Frames(ABC):
         """Return the frames of a recording, float32 `[steps, channels, height, width]`.
 
         Args:
-            events: Of one recording, in any order.
+            events: Events of one recording, in any order.
         """
         steps, places, values = self.entries(events)
         frames = torch.zeros(steps, *self.feature(events))
@@ -89,7 +89,7 @@ class CountFrames(Frames):
         """Return the shape of a frame: channels, height, width.
 
         Args:
-            events: Of one recording; only its sensor matters.
+            events: Events of one recording; only its sensor matters.
 
         Raises:
             ShapeError: `size` is larger than the sensor.
@@ -112,7 +112,7 @@ class CountFrames(Frames):
         """Return the position of each event in a frame, int64 `[n]`.
 
         Args:
-            events: Of one recording.
+            events: Events of one recording.
         """
         _, height, width = self.feature(events)
         y, x = events.y.astype(np.int64), events.x.astype(np.int64)
@@ -142,7 +142,7 @@ class CountFrames(Frames):
         """Return the frames of a recording, sparse.
 
         Args:
-            events: Of one recording, in any order.
+            events: Events of one recording, in any order.
 
         Returns:
             The number of steps, at least 1; places int64 `[entries]`, rising, each
@@ -303,7 +303,8 @@ class ByCount(CountFrames):
             "merged" one channel that counts all; "signed" one channel of rising minus falling.  Default: "both".
         clip: Largest count that is kept, at least 1; larger ones become it, signed ones on both sides.  1 gives binary
             frames.  Default: None, no limit.
-        start: "first"; frames of a number of events have no other origin.  Default: "first".
+        start: "first"; "zero", or a time of at least 0, is refused, as frames of a number of events begin at the first.
+            Default: "first".
 
     Raises:
         ConfigError: A setting is unknown or out of its range.

@@ -35,7 +35,7 @@ class Flip(Augmentation):
         """Return events, changed.
 
         Args:
-            events: Of one recording.
+            events: Events of one recording.
             generator: `torch.Generator` on the CPU.
         """
         return replace(events, x=events.width - 1 - events.x) if draw_share(generator) < self.p else events
@@ -44,7 +44,7 @@ class Flip(Augmentation):
         """Return frames, changed.
 
         Args:
-            frames: Of one recording.  Shape `[steps, channels, height, width]`.
+            frames: Frames of one recording.  Shape `[steps, channels, height, width]`.
             generator: `torch.Generator` on the CPU.
         """
         return frames.flip(-1) if draw_share(generator) < self.p else frames
@@ -70,7 +70,7 @@ class Roll(Augmentation):
         """Return events, changed.
 
         Args:
-            events: Of one recording.
+            events: Events of one recording.
             generator: `torch.Generator` on the CPU.
         """
         down, right = (draw_whole(-self.pixels, self.pixels, generator) for _ in range(2))
@@ -80,7 +80,7 @@ class Roll(Augmentation):
         """Return frames, changed.
 
         Args:
-            frames: Of one recording.  Shape `[steps, channels, height, width]`.
+            frames: Frames of one recording.  Shape `[steps, channels, height, width]`.
             generator: `torch.Generator` on the CPU.
         """
         down, right = (draw_whole(-self.pixels, self.pixels, generator) for _ in range(2))
@@ -109,7 +109,7 @@ class Crop(Augmentation):
         """Return events, changed.
 
         Args:
-            events: Of one recording.
+            events: Events of one recording.
             generator: `torch.Generator` on the CPU.
         """
         down, right = (draw_whole(-self.pixels, self.pixels, generator) for _ in range(2))
@@ -119,7 +119,7 @@ class Crop(Augmentation):
         """Return frames, changed.
 
         Args:
-            frames: Of one recording.  Shape `[steps, channels, height, width]`.
+            frames: Frames of one recording.  Shape `[steps, channels, height, width]`.
             generator: `torch.Generator` on the CPU.
         """
         down, right = (draw_whole(-self.pixels, self.pixels, generator) for _ in range(2))
@@ -146,7 +146,7 @@ class Cutout(Augmentation):
         """Return events, changed.
 
         Args:
-            events: Of one recording.
+            events: Events of one recording.
             generator: `torch.Generator` on the CPU.
         """
         top, left, side = self._box(events.height, events.width, generator)
@@ -157,7 +157,7 @@ class Cutout(Augmentation):
         """Return frames, changed.
 
         Args:
-            frames: Of one recording.  Shape `[steps, channels, height, width]`.
+            frames: Frames of one recording.  Shape `[steps, channels, height, width]`.
             generator: `torch.Generator` on the CPU.
         """
         top, left, side = self._box(frames.shape[-2], frames.shape[-1], generator)
@@ -190,7 +190,7 @@ class Linear(Augmentation):
         """Return events, changed; those that leave the sensor are lost.
 
         Args:
-            events: Of one recording.
+            events: Events of one recording.
             generator: `torch.Generator` on the CPU.
         """
         middle = np.array([[events.width - 1], [events.height - 1]]) / 2
@@ -201,7 +201,7 @@ class Linear(Augmentation):
         """Return frames, changed; what comes in is 0.
 
         Args:
-            frames: Of one recording.  Shape `[steps, channels, height, width]`.
+            frames: Frames of one recording.  Shape `[steps, channels, height, width]`.
             generator: `torch.Generator` on the CPU.
         """
         height, width = frames.shape[-2:]

@@ -25,7 +25,7 @@ class Events:
         p: Polarities: 1 where brightness rose, 0 where it fell.  uint8 `[n]`.
         height: Rows of the sensor, at least 1.
         width: Columns of the sensor, at least 1.
-        polarities: 2, or 1 of a sensor whose events all have polarity 0.  Default: 2.
+        polarities: From 1 to 2; 1 is for a sensor whose events all have polarity 0.  Default: 2.
 
     Raises:
         ShapeError: The arrays are not of one length, or not of whole numbers.

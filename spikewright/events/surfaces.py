@@ -32,7 +32,7 @@ class VoxelGrid(CountFrames):
             values add.  Both at least 1 and at most those of the sensor.  Default: None, the sensor's.
         polarity: "signed" as above; "both" is a channel for each polarity, each event +1; "merged" one channel, each
             event +1.  Sensors of one polarity have no signed grid.  Default: "signed".
-        clip: None; a grid has no counts to limit.  Default: None.
+        clip: None; any number is refused, as a grid has no counts to limit.  Default: None.
         start: When the first moment is: "first" is the first event, "zero" is 0, and a whole number of at least 0 is
             that time in microseconds.  Default: "first".
 
@@ -77,7 +77,7 @@ class VoxelGrid(CountFrames):
         """Return the frames of a recording, sparse.
 
         Args:
-            events: Of one recording, in any order.
+            events: Events of one recording, in any order.
 
         Returns:
             `bins`; places int64 `[entries]`, rising, each `((step * channels + channel) * height + y) * width + x`; and
@@ -157,7 +157,7 @@ class TimeSurface(Frames):
         """Return the shape of a frame: channels, height, width.
 
         Args:
-            events: Of one recording; only its sensor matters.
+            events: Events of one recording; only its sensor matters.
         """
         return self.windows.feature(events)
 
@@ -165,7 +165,7 @@ class TimeSurface(Frames):
         """Return the frames of a recording, sparse.
 
         Args:
-            events: Of one recording, in any order.
+            events: Events of one recording, in any order.
 
         Returns:
             The number of steps of the windows; places int64 `[entries]`, rising, each
@@ -228,7 +228,7 @@ class Decayed(Frames):
         """Return the shape of a frame: channels, height, width.
 
         Args:
-            events: Of one recording; only its sensor matters.
+            events: Events of one recording; only its sensor matters.
         """
         return self.windows.feature(events)
 
@@ -236,7 +236,7 @@ class Decayed(Frames):
         """Return the frames of a recording, sparse.
 
         Args:
-            events: Of one recording, in any order.
+            events: Events of one recording, in any order.
 
         Returns:
             The number of steps of the windows; places int64 `[entries]`, rising, each

@@ -31,7 +31,7 @@ class DropRandomly(OfEvents):
         """Return events, changed.
 
         Args:
-            events: Of one recording.
+            events: Events of one recording.
             generator: `torch.Generator` on the CPU.
         """
         share = self.most * draw_share(generator)
@@ -58,7 +58,7 @@ class DropTime(OfEvents):
         """Return events, changed.
 
         Args:
-            events: Of one recording.
+            events: Events of one recording.
             generator: `torch.Generator` on the CPU.
         """
         share, place = self.most * draw_share(generator), draw_share(generator)
@@ -90,7 +90,7 @@ class DropArea(OfEvents):
         """Return events, changed.
 
         Args:
-            events: Of one recording.
+            events: Events of one recording.
             generator: `torch.Generator` on the CPU.
         """
         share = self.most * draw_share(generator)
@@ -122,7 +122,7 @@ class ShiftTime(OfEvents):
         """Return events, changed.
 
         Args:
-            events: Of one recording.
+            events: Events of one recording.
             generator: `torch.Generator` on the CPU.
         """
         return replace(events, t=events.t + draw_whole(0, self.microseconds, generator))
@@ -150,7 +150,7 @@ class JitterTime(OfEvents):
         """Return events, changed.
 
         Args:
-            events: Of one recording.
+            events: Events of one recording.
             generator: `torch.Generator` on the CPU.
         """
         way = self.std * torch.randn(len(events), generator=generator, dtype=torch.float64).numpy()
