@@ -177,18 +177,27 @@ class Sequences:
             ShapeError: `indices` is no such tensor.
             InputError: An index is out of range.
         """
-        chosen = self._entries(indices)
-        lengths = self.steps[indices]
-        counts = (self.starts[1:] - self.starts[:-1])[indices]
-        rows = torch.repeat_interleave(torch.arange(len(indices)), counts)
-        places = self.places[chosen].long()
-        x = torch.zeros(int(lengths.max()) if len(lengths) else 0, len(indices), self.size, dtype=dtype)
-        step = places // self.size
-        x.view(-1)[(step * len(indices) + rows) * self.size + places % self.size] = self.values[chosen].to(dtype)
+        self._check_indices(indices)
+        lengths, many = self.steps[indices], len(indices)
+        x = torch.zeros(int(lengths.max()) if many else 0, many, self.size, dtype=dtype)
+        for row, index in enumerate(indices.tolist()):  # in turn: what one sequence needs stays in fast memory
+            steps, entries = int(self.steps[index]), slice(int(self.starts[index]), int(self.starts[index + 1]))
+            places = self.places[entries] if steps * self.size < 2**31 else self.places[entries].long()
+            bounds = torch.searchsorted(places, torch.arange(steps + 1, dtype=places.dtype) * self.size)
+            before = (torch.arange(steps) * (many - 1) + row) * self.size  # numbers of other sequences up to each step
+            moved = torch.repeat_interleave(before, bounds.diff()).add_(places)
+            x.view(-1).index_copy_(0, moved, self.values[entries].to(dtype))
         return x.view(*x.shape[:2], *self.feature), lengths
 
     def _entries(self, indices: Tensor) -> Tensor:
         """Return the positions of all entries of some sequences."""
+        self._check_indices(indices)
+        begin, end = self.starts[:-1][indices], self.starts[1:][indices]
+        counts = end - begin
+        within = torch.arange(int(counts.sum())) - torch.repeat_interleave(counts.cumsum(0) - counts, counts)
+        return torch.repeat_interleave(begin, counts) + within
+
+    def _check_indices(self, indices: Tensor) -> None:
         check_tensor("indices", indices, "int64 [m]")
         if indices.dtype != torch.int64 or indices.dim() != 1:
             raise ShapeError(
@@ -200,10 +209,6 @@ class Sequences:
                 f"Sequences got indices from {int(indices.min())} to {int(indices.max())}, but there are {len(self)} "
                 "sequences, numbered from 0. Leave the others out."
             )
-        begin, end = self.starts[:-1][indices], self.starts[1:][indices]
-        counts = end - begin
-        within = torch.arange(int(counts.sum())) - torch.repeat_interleave(counts.cumsum(0) - counts, counts)
-        return torch.repeat_interleave(begin, counts) + within
 
 
 def of_arrays(
