@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from spikewright import continual as continual
     from spikewright import data as data
     from spikewright import errors as errors
+    from spikewright import events as events
     from spikewright import graph as graph
     from spikewright import interop as interop
     from spikewright import layers as layers
@@ -61,6 +62,7 @@ __all__ = [
     "detach",
     "energy",
     "errors",
+    "events",
     "fit",
     "graph",
     "interop",

@@ -19,8 +19,8 @@ import spikewright
 from spikewright import neurons, rules
 
 PACKAGES = (
-    "rules spatial solvers losses neurons surrogate layers reports metrics data events models sound continual graph train "
-    "plots testing errors interop interop.nir"
+    "rules spatial solvers losses neurons surrogate layers reports metrics data events models sound continual graph "
+    "train plots testing errors interop interop.nir"
 ).split()
 SHOWN = [spikewright.Network, spikewright.certify, spikewright.plan, spikewright.energy]
 """What has an example beside every rule and every neuron."""

@@ -1,4 +1,4 @@
-"""Counts that are kept as bytes or bools, and cast by the network chunk by chunk, are learned from like real numbers."""
+"""Counts that are kept as bytes or bools, and cast by the network, are learned from like real numbers."""
 
 import pytest
 import torch

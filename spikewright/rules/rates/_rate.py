@@ -233,8 +233,8 @@ class RateRule(Rule):
 def _mean_input(x: Tensor, leak: float | Tensor, lengths: Lengths | None) -> Tensor:
     """Return the mean of an input, `[batch, *feature]`.
 
-    Whole numbers that mean something, such as indices, do not move here (`check_curves`), and stay what they are.  Those
-    that move are cast by the network, such as counts that are kept as bytes.
+    Whole numbers that mean something, such as indices, do not move here (`check_curves`), and stay what they are.
+    Those that move are cast by the network, such as counts that are kept as bytes.
     """
     if is_continuous(x):
         return mean(x, leak, lengths).to(x.dtype)
