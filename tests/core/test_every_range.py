@@ -33,6 +33,8 @@ MADE_HERE = set(
 """Records that the library makes and hands out, or an extension of it; nobody chooses their numbers."""
 OF_OTHERS = {f"interop.{name}" for name in "convert from_nir load_state_dict to_nir to_onnx TransformersMixin".split()}
 """What needs a model, a file or a package of others, and is checked beside these in tests/interop."""
+NOT_YET = ("events.", "sound.", "data.Sequences", "data.bucketed")
+"""Need arrays, files and recordings, for which there are no usual arguments here yet; see tests/events and tests/sound."""
 MORE: dict[str, Any] = {
     **{f"train.{kind.__name__}": kind for kind in (TrainSettings, Presentation)},
     "continual.ContinualSettings": ContinualSettings,
@@ -46,7 +48,7 @@ MORE: dict[str, Any] = {
 ITEMS = {
     name: item
     for name, item in {**PUBLIC, **MORE}.items()
-    if name.rpartition(".")[2] not in MADE_HERE and name not in OF_OTHERS
+    if name.rpartition(".")[2] not in MADE_HERE and name not in OF_OTHERS and not name.startswith(NOT_YET)
 }
 
 
