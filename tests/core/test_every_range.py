@@ -34,7 +34,7 @@ MADE_HERE = set(
 OF_OTHERS = {f"interop.{name}" for name in "convert from_nir load_state_dict to_nir to_onnx TransformersMixin".split()}
 """What needs a model, a file or a package of others, and is checked beside these in tests/interop."""
 NOT_YET = ("events.", "sound.", "data.Sequences", "data.bucketed")
-"""Need arrays, files and recordings, for which there are no usual arguments here yet; see tests/events and tests/sound."""
+"""Need arrays, files and recordings, for which there are no usual arguments here yet (tests/events, tests/sound)."""
 MORE: dict[str, Any] = {
     **{f"train.{kind.__name__}": kind for kind in (TrainSettings, Presentation)},
     "continual.ContinualSettings": ContinualSettings,
