@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from spikewright.events.readers.clock import ticking
-from spikewright.events.readers.content import check_size, content_of
-from spikewright.events.readers.prophesee import check_kinds, check_version, header, size_of
+from spikewright.events.readers.prophesee import check_kinds, opened
 from spikewright.events.recording import Events
 
 _OFF, _ON, _TIME_HIGH, _TRIGGER, _OTHERS, _CONTINUED = 0x0, 0x1, 0x8, 0xA, 0xE, 0xF
@@ -49,23 +48,19 @@ def read_evt2(path: Path | str, height: int | None = None, width: int | None = N
     >>> events.t, events.x, events.y, events.p
     (array([50]), array([4], dtype=int32), array([9], dtype=int32), array([1], dtype=uint8))
     """
-    check_size("read_evt2", height, width)
-    content = content_of(path, "Prophesee EVT 2.0")
-    found = header(content)
-    check_version(content, found, "2.0")
-    size = size_of(content, found, height, width)
-    words = content.words(found.start, "<u4")
+    content, start, size = opened("read_evt2", path, "2.0", height, width)
+    words = content.words(start, "<u4")
     kinds = (words >> 28).astype(np.uint8)
-    check_kinds(content, found.start, kinds, 4, _KNOWN)
+    check_kinds(content, start, kinds, 4, _KNOWN)
     clocks = np.flatnonzero(kinds == _TIME_HIGH)
-    high = ticking(content, words[clocks] & 0xFFF_FFFF, 2**28, 64, found.start + 4 * clocks)
+    high = ticking(content, words[clocks] & 0xFFF_FFFF, 2**28, 64, start + 4 * clocks)
     events = np.flatnonzero(kinds <= _ON)
     clock = np.searchsorted(clocks, events) - 1
     timeless = int((clock < 0).sum())
     events, clock = events[timeless:], clock[timeless:]
     word = words[events].astype(np.int64)
     x, y = word >> 11 & 0x7FF, word & 0x7FF
-    content.check_pixels(x, y, size, found.start + 4 * events)
+    content.check_pixels(x, y, size, start + 4 * events)
     counts = {
         "triggers": int((kinds == _TRIGGER).sum()),
         "other words": int((kinds >= _OTHERS).sum()),

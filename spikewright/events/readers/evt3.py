@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from spikewright.events.readers.clock import ticking
-from spikewright.events.readers.content import Array, Content, check_size, content_of
-from spikewright.events.readers.prophesee import check_kinds, check_version, header, size_of
+from spikewright.events.readers.content import Array, Content
+from spikewright.events.readers.prophesee import check_kinds, opened
 from spikewright.events.recording import Events
 
 _ROW, _EVENT, _BASE, _VECTOR_12, _VECTOR_8 = 0x0, 0x2, 0x3, 0x4, 0x5
@@ -58,18 +58,14 @@ def read_evt3(path: Path | str, height: int | None = None, width: int | None = N
     >>> events.t, events.x, events.y, events.p
     (array([50]), array([4], dtype=int32), array([9], dtype=int32), array([1], dtype=uint8))
     """
-    check_size("read_evt3", height, width)
-    content = content_of(path, "Prophesee EVT 3.0")
-    found = header(content)
-    check_version(content, found, "3.0")
-    size = size_of(content, found, height, width)
-    words = content.words(found.start, "<u2")
+    content, start, size = opened("read_evt3", path, "3.0", height, width)
+    words = content.words(start, "<u2")
     kinds, values = (words >> 12).astype(np.uint8), (words & 0xFFF).astype(np.int64)
-    check_kinds(content, found.start, kinds, 2, _KNOWN)
+    check_kinds(content, start, kinds, 2, _KNOWN)
     places, x, p, based = _pixels(kinds, values)
     rows = np.flatnonzero(kinds == _ROW)
     row = np.searchsorted(rows, places) - 1
-    t, timed = _times(content, found.start, kinds, values, places)
+    t, timed = _times(content, start, kinds, values, places)
     known = based & timed & (row >= 0)
     counts = {
         "triggers": int((kinds == _TRIGGER).sum()),
@@ -77,7 +73,7 @@ def read_evt3(path: Path | str, height: int | None = None, width: int | None = N
         "events before the first time, row or base": int((~known).sum()),
     }
     y = values[rows[row[known]]] & 0x7FF
-    content.check_pixels(x[known], y, size, found.start + 2 * places[known])
+    content.check_pixels(x[known], y, size, start + 2 * places[known])
     left_out = {name: count for name, count in counts.items() if count}
     return Events(t[known], x[known], y, p[known], *size, left_out=left_out)
 

@@ -2,10 +2,11 @@
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from spikewright.events.readers.content import Array, Content, header_lines
+from spikewright.events.readers.content import Array, Content, check_size, content_of, header_lines
 
 _LINE = rb"%(?: [\t -~]*)?\r?\n"
 """Printable, so that binary data that happens to begin with a percent sign is no header."""
@@ -29,6 +30,29 @@ class Header:
     version: str | None
     height: int | None
     width: int | None
+
+
+def opened(
+    reader: str, path: Path | str, version: str, height: int | None, width: int | None
+) -> tuple[Content, int, tuple[int, int]]:
+    """Return a file of one version of EVT, the position of its first word, and the height and width of its sensor.
+
+    Args:
+        reader: Name of the reader, for messages.
+        path: The file.
+        version: The version, such as "3.0".
+        height: Rows of the sensor; `None` for what the header says.
+        width: Columns of the sensor, likewise.
+
+    Raises:
+        DatasetCorrupt: It is of another encoding, or says no size.
+        ConfigError: `height` or `width` is not a whole number of at least 1.
+    """
+    check_size(reader, height, width)
+    content = content_of(path, f"Prophesee EVT {version}")
+    found = header(content)
+    _check_version(content, found, version)
+    return content, found.start, size_of(content, found, height, width)
 
 
 def header(content: Content) -> Header:
@@ -108,7 +132,7 @@ def check_kinds(content: Content, start: int, kinds: Array, size: int, known: fr
         raise content.wrong(start + size * place, f"a word has the reserved type {int(kinds[place])}")
 
 
-def check_version(content: Content, found: Header, wanted: str) -> None:
+def _check_version(content: Content, found: Header, wanted: str) -> None:
     """Raise `DatasetCorrupt` unless the header names a version of EVT, and words of low bytes first."""
     if found.version != wanted:
         names = f"EVT {found.version}" if found.version else "no version of EVT"
