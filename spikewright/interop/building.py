@@ -1,7 +1,7 @@
 """The converted model: a copy with neurons of this library, which shares the parameters."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,8 @@ from spikewright.interop.reference import Trace
 from spikewright.layers import Feedback, StepDropout
 from spikewright.network import Network
 from spikewright.synapses.operations import Operation
+
+Made = TypeVar("Made")
 
 
 def build(
@@ -123,6 +125,25 @@ def tried(module: nn.Module, x: Tensor, neurons: Mapping[int, str]) -> Network:
                 "model and the input of one step."
             )
     return net
+
+
+def in_first_form(axes: list[int | None], run: Callable[[int | None], Made]) -> Made:
+    """Return what a function makes of the first form that it can make it of.
+
+    Args:
+        axes: Forms, as of `frames`; at least one.
+        run: The function.
+
+    Raises:
+        Exception: What it raised for the last form, if it can make it of none.
+    """
+    last = Exception()
+    for axis in axes:
+        try:
+            return run(axis)
+        except Exception as error:  # the next form
+            last = error
+    raise last
 
 
 class _Calls:

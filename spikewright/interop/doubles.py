@@ -1,15 +1,13 @@
 """The proof of whole networks in float64."""
 
-from copy import deepcopy
-
 import torch
 from torch import Tensor, nn
 
 from spikewright.errors import ConversionError
-from spikewright.interop.building import build, frames, tried
-from spikewright.interop.copies import clone
+from spikewright.interop.building import build, frames, in_first_form, tried
+from spikewright.interop.copies import clone, copied
 from spikewright.interop.frames import Step
-from spikewright.interop.free_run import compare_runs, run_here
+from spikewright.interop.free_run import Seen, compare_runs, run_here
 from spikewright.interop.reading import Found, alike, find_neurons
 from spikewright.interop.reference import Reference, Trace, with_recurrence
 
@@ -66,23 +64,23 @@ class _Wide:
     """
 
     def __init__(self, model: nn.Module, found: list[Found], x: Tensor, step: Step | None, trace: Trace) -> None:
-        twin = deepcopy(model_at_rest(model, found)).double()
+        twin = model_at_rest(model, found).double()
         twins = alike(find_neurons(twin, x), found)
         self.mappings = {each.name: each.read(clone(each.module), torch.float64) for each in twins}
         self.trace = with_recurrence(Reference(twin, twins, step, self.mappings).run(x), self.mappings)
         for name, current in self.trace.inputs.items():
             if current.dtype != torch.float64:
                 raise ConversionError(f"its forward gives '{name}' {str(current.dtype).removeprefix('torch.')} there")
-        last: Exception | None = None
-        for axis in frames(found, trace, step):
-            try:
-                module = build(twin, twins, self.mappings, self.trace, step, axis).double().eval()
-                names = {id(mapping.neuron): name for name, mapping in self.mappings.items()}
-                self.seen, self.output = run_here(tried(module, x, names), names, x)
-                return
-            except Exception as error:  # the next form
-                last = error
-        raise ConversionError(f"the converted model: {last}")
+        names = {id(mapping.neuron): name for name, mapping in self.mappings.items()}
+
+        def run(axis: int | None) -> tuple[Seen, Tensor | None]:
+            module = build(twin, twins, self.mappings, self.trace, step, axis).double().eval()
+            return run_here(tried(module, x, names), names, x)
+
+        try:
+            self.seen, self.output = in_first_form(frames(found, trace, step), run)
+        except Exception as error:
+            raise ConversionError(f"the converted model: {error}") from error
 
 
 def _first_line(error: Exception) -> str:
@@ -93,11 +91,9 @@ def _first_line(error: Exception) -> str:
 
 
 def model_at_rest(model: nn.Module, found: list[Found]) -> nn.Module:
-    """Return a copy of a model, attribute by attribute, with states of its neurons at rest."""
-    from spikewright.interop.copies import copied
-
+    """Return a copy of a model with parameters of its own, and states of its neurons at rest."""
     twins: dict[int, nn.Module] = {}
     for each in found:
-        twins[id(each.module)] = clone(each.module, share=True)
+        twins[id(each.module)] = clone(each.module)
         each.library.rest(twins[id(each.module)])
-    return copied(model, twins, buffers=False)
+    return copied(model, twins, buffers=False, parameters=False)

@@ -7,13 +7,14 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from spikewright.errors import ConversionError, NetworkError
-from spikewright.interop.building import build, frames, tried
+from spikewright.interop.building import build, frames, in_first_form, tried
 from spikewright.interop.copies import clone, copied
 from spikewright.interop.frames import Step
 from spikewright.interop.free_run import compare_runs, run_here
 from spikewright.interop.odd import check_not_random
 from spikewright.interop.reading import Found
 from spikewright.interop.reference import Reference, Trace, with_recurrence
+from spikewright.network import Network
 
 
 def training_remarks(
@@ -98,23 +99,22 @@ def _compare(model: nn.Module, found: list[Found], x: Tensor, step: Step | None,
     neurons = {e.name: e.read(clone(e.module, share=True), x.dtype) for e in twins}
     trace = with_recurrence(trace, neurons)
     names = {id(m.neuron): name for name, m in neurons.items()}
-    last: Exception | None = None
-    for axis in frames(found, trace, step):
-        try:
-            built = build(twin, twins, neurons, trace, step, axis)
-            net = tried(built.eval(), x, names)
-        except Exception as error:  # the next form
-            last = error
-            continue
-        built.train()
-        for m in built.modules():
-            if "Dropout" in type(m).__name__:
-                m.eval()
-        seen, output = run_here(net, names, x)
-        compare_runs(trace, seen, output, neurons, "training")
-        _compare_buffers(trace.buffers, dict(twin.named_buffers()))
-        return
-    raise ConversionError(f"convert could not run the converted model in training mode: {last}.")
+
+    def run(axis: int | None) -> tuple[nn.Module, Network]:
+        built = build(twin, twins, neurons, trace, step, axis)
+        return built, tried(built.eval(), x, names)
+
+    try:
+        built, net = in_first_form(frames(found, trace, step), run)
+    except Exception as error:
+        raise ConversionError(f"convert could not run the converted model in training mode: {error}.") from error
+    built.train()
+    for m in built.modules():
+        if "Dropout" in type(m).__name__:
+            m.eval()
+    seen, output = run_here(net, names, x)
+    compare_runs(trace, seen, output, neurons, "training")
+    _compare_buffers(trace.buffers, dict(twin.named_buffers()))
 
 
 def _compare_buffers(theirs: dict[str, Tensor], ours: dict[str, Tensor]) -> None:

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from spikewright.errors import ConversionError
-from spikewright.interop.building import build, frames, tried
-from spikewright.interop.copies import clone, copied
+from spikewright.interop.building import build, frames, in_first_form, tried
+from spikewright.interop.copies import clone
+from spikewright.interop.doubles import model_at_rest
 from spikewright.interop.frames import Step
 from spikewright.interop.free_run import Seen, compare_runs, outputs_of, tensors_of
 from spikewright.interop.mapping import Mapping
@@ -82,10 +83,7 @@ def whole_gradients(model: nn.Module, found: list[Found], x: Tensor, step: Step 
 
 def _moved(model: nn.Module, found: list[Found], seed: int) -> nn.Module:
     """Return a copy with other weights; constants of neurons stay, which may have a range."""
-    neurons = {id(each.module): clone(each.module) for each in found}
-    for each in found:
-        each.library.rest(neurons[id(each.module)])
-    twin = copied(model, neurons, buffers=False, parameters=False)
+    twin = model_at_rest(model, found)
     own = {id(p) for each in found for p in twin.get_submodule(each.name).parameters()}
     source = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -138,18 +136,15 @@ def _run_here(
     trace: Trace,
 ) -> tuple[Seen, object]:
     names = {id(mapping.neuron): name for name, mapping in mappings.items()}
-    failures: list[Exception] = []
-    for axis in frames(twins, trace, step):
-        try:
-            net = tried(build(twin, twins, dict(mappings), theirs, step, axis).eval(), x.detach(), names)
-            seen = Seen(names, net, len(x))
-            with torch.enable_grad():
-                output, _ = net.run(x.clone(), observers=[seen])  # which the forward may change in place
-        except Exception as error:  # the next form
-            failures.append(error)
-            continue
+
+    def run(axis: int | None) -> tuple[Seen, object]:
+        net = tried(build(twin, twins, mappings, theirs, step, axis).eval(), x.detach(), names)
+        seen = Seen(names, net, len(x))
+        with torch.enable_grad():
+            output, _ = net.run(x.clone(), observers=[seen])  # which the forward may change in place
         return seen.whole(), output
-    raise failures[-1]
+
+    return in_first_form(frames(twins, trace, step), run)
 
 
 def _alike(ours: Tensor, theirs: Tensor) -> Tensor:
